@@ -1,0 +1,210 @@
+"""The index against the lines that it was built from."""
+
+import io
+import os
+import tracemalloc
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from venice_batch.errors import JobsFileError
+from venice_batch.jobfile import Defaults, JobIndex, index, job_key, lines, open_source, parse
+
+LINES = [
+    {"id": "a", "model": "one", "prompt": "p"},
+    {"id": "b", "model": "two", "prompt": "p"},
+    {"id": "c", "model": "one", "prompt": "p", "matrix": {"seed": [1, 2]}},
+    {"id": "d", "prompt": "p", "matrix": {"model": ["two", "one", "three"]}},
+]
+
+
+def jsonl(records):
+    return b"\n".join(orjson.dumps(record) for record in records) + b"\n"
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """Index a file of the given records; the sources are closed after the test."""
+    monkeypatch.chdir(tmp_path)
+    opened = []
+
+    def build(content, **options):
+        content = content if isinstance(content, bytes) else jsonl(content)
+        (tmp_path / "jobs.jsonl").write_bytes(content)
+        opened.append(open_source("jobs.jsonl"))
+        return JobIndex.build(opened[-1].__enter__(), **options)
+
+    yield build
+    for source in opened:
+        source.__exit__(None, None, None)
+
+
+def ids(jobs):
+    return [job.id for job in jobs]
+
+
+def errors(build, content, **options):
+    with pytest.raises(JobsFileError) as caught:
+        build(content, **options)
+    return [str(problem) for problem in caught.value.problems], caught.value.total
+
+
+def test_lanes_come_in_the_order_of_first_use(build):
+    found = build(LINES)
+    assert found.lanes == ("one", "two", "three")
+    assert len(found) == 7
+    assert [found.count(lane) for lane in range(3)] == [4, 2, 1]
+    assert ids(found.jobs(0)) == ["a", "c__seed-1", "c__seed-2", "d__model-one"]
+    assert ids(found.jobs(1)) == ["b", "d__model-two"]
+    assert [job.index for job in found.jobs_in_order()] == list(range(7))
+    assert [job.line for job in found.jobs_in_order()] == [1, 2, 3, 3, 4, 4, 4]
+
+
+def test_keys_are_those_of_the_jobs(build):
+    found = build(LINES)
+    keys = [job_key(job.id, job.request_hash) for job in found.jobs_in_order()]
+    assert list(found.keys()) == keys
+    assert list(found.keys_of(1)) == [job_key(job.id, job.request_hash) for job in found.jobs(1)]
+
+
+def test_skipped_jobs_are_left_out(build):
+    found = build(LINES)
+    done = set(found.keys_of(0)) - {next(found.keys_of(0))}
+    assert ids(found.jobs(0, done.__contains__)) == ["a"]
+    assert ids(found.jobs(0, lambda _key: True)) == []
+
+
+def test_lanes_may_be_read_in_turns(build):
+    found = build([{"id": f"{number}", "model": f"m{number % 3}", "prompt": "x" * 3000} for number in range(300)])
+    turns = zip(found.jobs(0), found.jobs(1), found.jobs(2), strict=True)
+    assert [job.id for turn in turns for job in turn] == [f"{number}" for number in range(300)]
+
+
+def test_defaults_reach_the_jobs_that_are_read_again(build):
+    found = build([{"id": "a", "prompt": "p"}], defaults=Defaults.of(["model=m", "seed=3"]))
+    assert next(found.jobs(0)).request == {"model": "m", "seed": 3, "prompt": "p"}
+
+
+def test_all_problems_come_in_the_order_of_the_file(build):
+    content = jsonl([LINES[0], {"id": "b"}, LINES[0]]) + b"{\n" + b"x" * (2 << 20)
+    found, total = errors(build, content)
+    assert found == [
+        "jobs.jsonl:2: model: missing",
+        "jobs.jsonl:2: prompt: missing",
+        "jobs.jsonl:3: id: 'a' is used on line 1 already",
+        "jobs.jsonl:4: not valid JSON: unexpected end of data at column 2",
+        "jobs.jsonl:5: line is 2.0 MB; at most 1 MB; give style reference images as URLs",
+    ]
+    assert total == 5
+
+
+def test_the_first_problems_are_kept_and_all_are_counted(build):
+    found, total = errors(build, [{"id": str(number)} for number in range(500)], max_problems=10)
+    assert total == 1000
+    assert [problem.split(":")[1] for problem in found] == ["1", "1", "2", "2", "3", "3", "4", "4", "5", "5"]
+
+
+def test_the_same_request_twice_without_an_id_is_a_duplicate(build):
+    line = {"model": "m", "prompt": "p"}
+    found, _ = errors(build, [line, line])
+    assert found == ["jobs.jsonl:2: id: the request is that of line 1, where no id tells them apart; give each an id"]
+
+
+def test_an_id_that_a_matrix_makes_may_not_be_anothers(build):
+    found, _ = errors(build, [LINES[2], {"id": "c__seed-2", "model": "m", "prompt": "p"}])
+    assert found == ["jobs.jsonl:2: id: 'c__seed-2' is used on line 1 already"]
+
+
+def test_ids_with_the_same_hash_are_still_told_apart(build, monkeypatch):
+    monkeypatch.setattr(index, "hash", lambda _id: 42, raising=False)
+    assert len(build(LINES)) == 7
+    found, total = errors(build, [*LINES, LINES[1]])
+    assert (found, total) == (["jobs.jsonl:5: id: 'b' is used on line 2 already"], 1)
+
+
+def test_a_file_without_jobs_is_an_error(tmp_path):
+    path = tmp_path / "jobs.jsonl"
+    path.write_bytes(b'{"a": 1}\n')
+    with open_source(path) as source:
+        path.write_bytes(b"\n")
+        with pytest.raises(JobsFileError, match="holds no jobs"):
+            JobIndex.build(source)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [jsonl(LINES) + b"\n", jsonl(LINES[:1]), jsonl([{**line, "prompt": "q"} for line in LINES])],
+    ids=["longer", "shorter", "same size"],
+)
+def test_a_file_that_changed_since_is_told_not_run(build, content):
+    found = build(LINES)
+    jobs = found.jobs_in_order()
+    next(jobs)
+    with open("jobs.jsonl", "r+b") as file:
+        file.write(content)
+        file.truncate()
+    with pytest.raises(JobsFileError, match=r"^jobs\.jsonl: line 2 has changed since the check; run again$"):
+        list(jobs)
+
+
+def test_a_change_that_hides_from_size_and_time_is_seen_in_the_job(build):
+    found = build(LINES)
+    before = os.stat("jobs.jsonl")
+    with open("jobs.jsonl", "r+b") as file:
+        file.write(jsonl([{**line, "prompt": "q"} for line in LINES]))
+    os.utime("jobs.jsonl", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(JobsFileError, match="line 1 has changed"):
+        next(found.jobs(0))
+    with open("jobs.jsonl", "r+b") as file:
+        file.write(b" " * before.st_size)
+    os.utime("jobs.jsonl", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(JobsFileError, match="line 1 has changed"):
+        next(found.jobs(0))
+
+
+records = st.fixed_dictionaries(
+    {"prompt": st.text(st.characters(exclude_categories=["Cs"]), max_size=20)},
+    optional={"model": st.sampled_from("abc"), "matrix": st.just({"seed": [1, 2]}), "metadata": st.none()},
+)
+
+
+@given(st.lists(records, min_size=1, max_size=8))
+def test_the_index_gives_exactly_what_the_lines_give(found):
+    content = b"\xef\xbb\xbf" + b"\r\n\n".join(
+        orjson.dumps({**record, "id": f"{number}"}) for number, record in enumerate(found)
+    )
+    with open_source("-", io.BytesIO(content)) as source:
+        jobs, problems = [], []
+        for number, _, line in lines(source.file):
+            one = parse(line, number=number, first_index=len(jobs), defaults=Defaults(), source="<stdin>")
+            jobs += one.jobs
+            problems += one.problems
+        if problems:
+            with pytest.raises(JobsFileError) as caught:
+                JobIndex.build(source)
+            assert list(caught.value.problems) == problems
+            return
+        built = JobIndex.build(source)
+        assert list(built.jobs_in_order()) == jobs
+        by_lane = [list(built.jobs(lane)) for lane in range(len(built.lanes))]
+        assert [{job.model for job in lane} for lane in by_lane] == [{name} for name in built.lanes]
+        assert sorted((job for lane in by_lane for job in lane), key=lambda job: job.index) == jobs
+
+
+def test_an_index_is_compact(build):
+    content = [{"id": f"job-{number}", "model": "m", "prompt": "p"} for number in range(5000)]
+    tracemalloc.start()
+    try:
+        found = build(content)
+        del content
+        size = sum(
+            trace.size
+            for trace in tracemalloc.take_snapshot()
+            .filter_traces([tracemalloc.Filter(True, index.__file__)])
+            .statistics("filename")
+        )
+    finally:
+        tracemalloc.stop()
+    assert size / len(found) < 60

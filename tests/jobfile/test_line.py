@@ -1,0 +1,290 @@
+"""Lines in every shape, right or wrong."""
+
+import random
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from venice_batch.jobfile import Defaults, Parsed, job_key, request_hash
+from venice_batch.jobfile.line import parse
+from venice_batch.model import Endpoint
+
+NATIVE = {"id": "gondola-01", "model": "venice-sd35", "prompt": "a gondola", "seed": 7}
+
+
+def read(record, *settings, number=3, first_index=5):
+    line = record if isinstance(record, bytes) else orjson.dumps(record)
+    defaults = Defaults.of(settings)
+    return parse(line, number=number, first_index=first_index, defaults=defaults, source="jobs.jsonl")
+
+
+def job(record, *settings):
+    parsed = read(record, *settings)
+    assert not parsed.problems, parsed.problems
+    (one,) = parsed.jobs
+    return one
+
+
+def messages(record, *settings):
+    parsed = read(record, *settings)
+    assert parsed.jobs == ()
+    return [str(problem) for problem in parsed.problems]
+
+
+def test_a_native_line_is_a_job_with_its_place():
+    one = job({**NATIVE, "metadata": {"k": 1}})
+    assert (one.id, one.line, one.index, one.endpoint) == ("gondola-01", 3, 5, Endpoint.GENERATE)
+    assert one.request == {"model": "venice-sd35", "prompt": "a gondola", "seed": 7}
+    assert one.metadata == {"k": 1}
+    assert one.model == "venice-sd35"
+    assert len(one.request_hash) == 32
+
+
+def test_a_native_line_may_name_the_other_endpoint():
+    one = job({"endpoint": "/images/generations", "prompt": "p", "size": "auto"})
+    assert (one.endpoint, one.model) == (Endpoint.GENERATIONS, "default")
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("/v1/images/generations", Endpoint.GENERATIONS),
+        ("/images/generations", Endpoint.GENERATIONS),
+        ("/v1/image/generate", Endpoint.GENERATE),
+        ("https://api.venice.ai/api/v1/image/generate", Endpoint.GENERATE),
+        ("https://api.venice.ai/api/v1/images/generations", Endpoint.GENERATIONS),
+    ],
+)
+def test_an_openai_batch_line_is_a_job(url, endpoint):
+    one = job({"custom_id": "a", "method": "POST", "url": url, "body": {"model": "m", "prompt": "p"}})
+    assert (one.id, one.endpoint, one.request) == ("a", endpoint, {"model": "m", "prompt": "p"})
+
+
+def test_every_mistake_of_an_openai_batch_line_is_told():
+    found = messages({"custom_id": 1, "method": "GET", "url": "/v1/chat/completions", "body": [], "prompt": "p"})
+    assert found == [
+        'jobs.jsonl:3: custom_id: 1 is a number; an id is text: put it in quotes, "1"',
+        "jobs.jsonl:3: method: 'GET' given; expected 'POST'",
+        "jobs.jsonl:3: url: '/v1/chat/completions' given; expected '/v1/images/generations' or '/v1/image/generate'",
+        "jobs.jsonl:3: body: [] given; expected the request as an object",
+        "jobs.jsonl:3: prompt: unknown beside custom_id, method, url, body; fields of the request go into body",
+        "jobs.jsonl:3: prompt: missing",
+    ]
+    assert "method: missing; expected 'POST'" in messages({"custom_id": "a", "body": {"prompt": "p"}})[0]
+
+
+def test_a_record_of_the_manifest_is_valid_input_again():
+    before = job({**NATIVE, "metadata": {"k": 1}})
+    record = {
+        "schema": 1,
+        "run_id": "r",
+        "id": before.id,
+        "request_hash": before.request_hash,
+        "status": "failed",
+        "endpoint": before.endpoint,
+        "request": before.request,
+        "metadata": before.metadata,
+        "files": [],
+        "attempts": [],
+    }
+    assert job(record) == before
+
+
+def test_a_line_without_an_id_is_named_by_its_request():
+    one = job({"model": "m", "prompt": "p"})
+    assert one.id == one.request_hash[:16]
+    assert one.request_hash == request_hash(Endpoint.GENERATE, {"prompt": "p", "model": "m"})
+
+
+@pytest.mark.parametrize("value", ["", "  ", "x" * 513, "a\nb", "a\x00", "\x85", 1, 1.5, True, None, [], {}])
+def test_an_id_has_to_be_text_of_one_line(value):
+    (message,) = messages({**NATIVE, "id": value})
+    assert message.startswith("jobs.jsonl:3: id: ")
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("value", ["x" * 512, "\u00e9\u3000x", "../../etc/passwd", "a b", "\u200d"])
+def test_an_id_may_be_any_text_of_one_line(value):
+    assert job({**NATIVE, "id": value}).id == value
+
+
+def test_metadata_is_an_object_or_null():
+    assert job({**NATIVE, "metadata": None}).metadata is None
+    assert messages({**NATIVE, "metadata": "x"}) == ["jobs.jsonl:3: metadata: 'x' is a string; expected an object"]
+
+
+def test_metadata_that_no_record_could_hold_is_refused():
+    deep = b'{"id":"a","model":"m","prompt":"p","metadata":{"x":' + b"[" * 260 + b"]" * 260 + b"}}"
+    assert messages(deep) == ["jobs.jsonl:3: metadata: is nested too deeply; at most 250 levels"]
+    # As deep as is allowed, the record around it can still be written.
+    fine = deep.replace(b"[" * 260, b"[" * 245).replace(b"]" * 260, b"]" * 245)
+    assert orjson.dumps({"metadata": job(fine).metadata})
+
+
+def test_an_unknown_endpoint_is_told():
+    assert messages({**NATIVE, "endpoint": "image/generate"}) == [
+        "jobs.jsonl:3: endpoint: 'image/generate' is not one of /image/generate, /images/generations"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"a":}', "not valid JSON: unexpected character, expected a JSON value at column 6"),
+        (b'{"a": NaN}', "not valid JSON: unexpected character, expected a JSON value at column 7"),
+        (b"[1]", "the line is an array; expected an object"),
+        (b'"x"', "the line is a string; expected an object"),
+        (b"null", "the line is null; expected an object"),
+        (b'{"prompt": "caf\xe9"}', "not valid UTF-8 at byte 16 (0xe9); save the file as UTF-8"),
+        (b'{"a":' * 5000, "not valid JSON: "),
+        (b'{"prompt": "\\ud800"}', "not valid JSON: "),
+    ],
+)
+def test_what_is_no_object_is_told_with_its_position(line, message):
+    (found,) = messages(line)
+    assert found.startswith(f"jobs.jsonl:3: {message}")
+
+
+def test_all_mistakes_of_a_line_are_told():
+    found = messages({"id": 1, "promt": "x", "width": "9"})
+    assert [message.split(": ")[1] for message in found] == ["id", "promt", "width", "model", "prompt"]
+
+
+def test_defaults_fill_what_a_line_lacks_and_are_blamed_for_their_own_mistakes():
+    assert job({"id": "a", "prompt": "p", "seed": 1}, "model=m", "seed=2", "size=auto").request == {
+        "model": "m",
+        "prompt": "p",
+        "seed": 1,
+    }
+    assert messages(NATIVE, "quality=hd") == [
+        "jobs.jsonl:3: quality: 'hd' is not one of high, low, medium (from --set)"
+    ]
+
+
+def test_a_default_is_part_of_the_effective_request():
+    assert job(NATIVE, "steps=8").request_hash == job({**NATIVE, "steps": 8}).request_hash
+
+
+def test_a_matrix_makes_its_product_in_the_order_of_the_line():
+    matrix = {"seed": [1, -2], "style_preset": ["Anime", "3D Model"]}
+    parsed = read({"id": "g", "model": "m", "prompt": "p", "matrix": matrix, "metadata": {"k": 1}})
+    assert [one.id for one in parsed.jobs] == [
+        "g__seed-1__style_preset-Anime",
+        "g__seed-1__style_preset-3D-Model",
+        "g__seed--2__style_preset-Anime",
+        "g__seed--2__style_preset-3D-Model",
+    ]
+    assert [one.index for one in parsed.jobs] == [5, 6, 7, 8]
+    assert parsed.jobs[2].request == {"model": "m", "prompt": "p", "seed": -2, "style_preset": "Anime"}
+    assert {one.metadata["k"] for one in parsed.jobs} == {1}
+
+
+def test_values_that_look_alike_in_an_id_are_told_apart_wherever_they_stand():
+    def ids(*values):
+        parsed = read({"id": "g", "model": "m", "prompt": "p", "matrix": {"style_preset": list(values)}})
+        return {one.request["style_preset"]: one.id for one in parsed.jobs}
+
+    first = ids("3D Model", "3d-model", "Anime", "///", "")
+    assert len({id_.casefold() for id_ in first.values()}) == 5
+    assert first["Anime"] == "g__style_preset-Anime"
+    assert ids("Other", "", "///", "3d-model", "3D Model").items() >= (first.items() - {("Anime", first["Anime"])})
+
+
+def test_a_matrix_of_a_line_without_an_id_names_its_jobs_by_their_requests():
+    parsed = read({"model": "m", "prompt": "p", "matrix": {"seed": [1, 2]}})
+    assert [one.id for one in parsed.jobs] == [one.request_hash[:16] for one in parsed.jobs]
+
+
+def test_a_matrix_of_objects_has_readable_ids():
+    matrix = {"style_references": [[{"image": "https://a"}], []]}
+    parsed = read({"id": "g", "model": "m", "prompt": "p", "matrix": matrix})
+    assert parsed.jobs[0].id == "g__style_references-image-https-a"
+    assert parsed.jobs[1].id.startswith("g__style_references-")
+
+
+@pytest.mark.parametrize(
+    ("matrix", "found"),
+    [
+        ({"seed": []}, "matrix.seed: expected an array of at least one value"),
+        ({"seed": 5}, "matrix.seed: expected an array of at least one value"),
+        ({"seed": [1, 1]}, "matrix.seed: lists 1 2 times"),
+        ({"prompt": ["a"]}, "matrix.prompt: stands in the line itself too; keep one of them"),
+        ({}, 'matrix: expected an object of arrays, as in {"seed": [1, 2, 3]}'),
+        (None, 'matrix: expected an object of arrays, as in {"seed": [1, 2, 3]}'),
+        ({"seed": list(range(101)), "steps": list(range(100))}, "matrix: makes 10,100 jobs; at most 10,000 a line"),
+        ({"seed": [1, "2", 3]}, "seed: '2' is a string; expected an integer from -999999999 to 999999999"),
+        ({"sed": [1, 2]}, "sed: unknown field; did you mean 'seed'?"),
+        ({"id": ["a", "b"]}, "id: unknown field"),
+        ({"style_preset": ["x" * 40]}, "matrix: makes an id of 564 characters; at most 512"),
+    ],
+)
+def test_a_mistake_of_a_matrix_is_told_once(matrix, found):
+    long_id = "x" * 509 if "style_preset" in (matrix or {}) else "g"
+    assert messages({"id": long_id, "model": "m", "prompt": "p", "matrix": matrix}) == [f"jobs.jsonl:3: {found}"]
+
+
+def test_a_broken_matrix_hides_no_mistake_of_the_line():
+    found = messages({"id": 1, "model": "m", "width": 0, "matrix": {"prompt": []}})
+    assert [message.split(": ")[1] for message in found] == ["id", "matrix.prompt", "width"]
+
+
+def test_the_mistakes_of_a_matrix_are_bounded():
+    values = [f"bad-{number}" for number in range(5000)]
+    assert len(messages({"id": "g", "model": "m", "prompt": "p", "matrix": {"format": values}})) == 100
+
+
+def test_values_nested_beyond_writing_are_a_problem_not_a_crash():
+    line = b'{"id":"a","model":"m","prompt":"p","matrix":{"seed":[' + b"[" * 300 + b"]" * 300 + b"]}}"
+    assert messages(line) == ["jobs.jsonl:3: matrix.seed: is nested too deeply"]
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+known = st.sampled_from(
+    [
+        *("id", "endpoint", "metadata", "matrix", "custom_id", "method", "url", "body", "schema", "request"),
+        *("model", "prompt", "seed", "width", "n", "size"),
+    ]
+)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_no_bytes_make_it_raise(line):
+    parsed = read(line)
+    assert isinstance(parsed, Parsed)
+    assert bool(parsed.jobs) != bool(parsed.problems)
+
+
+@given(st.dictionaries(known, json_values, max_size=8))
+def test_no_object_makes_it_raise_or_speak_in_several_lines(record):
+    parsed = read(record)
+    assert bool(parsed.jobs) != bool(parsed.problems)
+    assert all(len(str(problem).splitlines()) == 1 for problem in parsed.problems)
+
+
+@given(st.dictionaries(st.text(max_size=8), json_values, max_size=6), st.randoms(use_true_random=False))
+def test_the_hash_does_not_depend_on_the_order_of_keys(request_, chance: random.Random):
+    items = list(request_.items())
+    chance.shuffle(items)
+    assert request_hash(Endpoint.GENERATE, request_) == request_hash(Endpoint.GENERATE, dict(items))
+    assert request_hash(Endpoint.GENERATE, request_) != request_hash(Endpoint.GENERATIONS, request_)
+
+
+def test_white_space_of_the_line_plays_no_part():
+    spaced = b' { "seed" : 7,\t"prompt":"a gondola" , "model": "venice-sd35", "id": "gondola-01" } '
+    assert job(spaced) == job(NATIVE)
+
+
+def test_a_key_changes_with_the_id_and_with_the_request():
+    keys = {job_key("a", "0" * 32), job_key("a", "1" * 32), job_key("b", "0" * 32), job_key("\ud800", "0" * 32)}
+    assert {len(key) for key in keys} == {16}
+    assert len(keys) == 4

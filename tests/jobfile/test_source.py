@@ -1,0 +1,206 @@
+"""Jobs files from every place, and what is said of those that are none."""
+
+import gzip
+import io
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from venice_batch.errors import JobsFileError
+from venice_batch.jobfile import MAX_LINE_BYTES, TooLong, lines, open_source, spool
+from venice_batch.jobfile.reading import LineReader
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+TEXT = b'{"prompt": "a"}\n\n{"prompt": "b"}\r\n  \n{"prompt": "c"}'
+LINES = [(1, 0, b'{"prompt": "a"}'), (3, 17, b'{"prompt": "b"}'), (5, 37, b'{"prompt": "c"}')]
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write a file into the current folder, so that messages hold its bare name."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name, content):
+        Path(name).write_bytes(content)
+        return name
+
+    return write
+
+
+def all_lines(path, stdin=None):
+    with open_source(path, stdin) as source:
+        return list(lines(source.file))
+
+
+def refused(path, stdin=None):
+    with pytest.raises(JobsFileError) as caught, open_source(path, stdin):
+        pass
+    (problem,) = caught.value.problems
+    assert problem.line == 0
+    return str(problem)
+
+
+def test_lines_have_their_number_and_offset_and_blank_ones_are_skipped(write):
+    assert all_lines(write("jobs.jsonl", TEXT)) == LINES
+
+
+def test_a_byte_order_mark_belongs_to_no_line(write):
+    shifted = [(number, offset + 3, line) for number, offset, line in LINES]
+    assert all_lines(write("jobs.jsonl", b"\xef\xbb\xbf" + TEXT)) == shifted
+
+
+def test_a_plain_file_is_read_in_place(write):
+    with open_source(write("jobs.jsonl", TEXT)) as source:
+        assert source.file.name == "jobs.jsonl"
+        assert source.name == "jobs.jsonl"
+        assert source.unchanged()
+        write("jobs.jsonl", TEXT + b"\n")
+        assert not source.unchanged()
+
+
+@given(st.lists(st.binary(max_size=30).map(lambda line: line.replace(b"\0", b"")), max_size=10))
+def test_packed_and_piped_files_have_the_lines_of_the_plain_one(tmp_path_factory, content):
+    folder = tmp_path_factory.mktemp("packed")
+    text = b'{"x": 1}\n' + b"\n".join(content)
+    (folder / "plain").write_bytes(text)
+    (folder / "a.gz").write_bytes(gzip.compress(text))
+    (folder / "a.zst").write_bytes(zstd.compress(text))
+    (folder / "no-suffix").write_bytes(gzip.compress(text))
+    plain = all_lines(folder / "plain")
+    assert all(all_lines(folder / name) == plain for name in ("a.gz", "a.zst", "no-suffix"))
+    assert all_lines("-", io.BytesIO(text)) == plain
+    assert all_lines("-", io.BytesIO(zstd.compress(text))) == plain
+
+
+def test_standard_input_has_a_name(write):
+    with open_source("-", io.BytesIO(TEXT)) as source:
+        assert source.name == "<stdin>"
+        assert source.unchanged()
+    assert refused("-") == "<stdin>: nothing is connected to standard input"
+
+
+def test_a_named_pipe_is_copied(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(TEXT,))
+    writer.start()
+    assert all_lines(pipe) == LINES
+    writer.join()
+
+
+def test_a_long_line_is_known_by_its_size_only(write):
+    long = b"x" * (2 * MAX_LINE_BYTES)
+    path = write("jobs.jsonl", b'{"a": 1}\n' + long + b"\r\n" + b"y" * MAX_LINE_BYTES + b"\r\n" + long)
+    found = all_lines(path)
+    assert [(number, offset) for number, offset, _ in found] == [
+        (1, 0),
+        (2, 9),
+        (3, 11 + len(long)),
+        (4, 13 + len(long) + MAX_LINE_BYTES),
+    ]
+    assert [line for _, _, line in found[1::2]] == [TooLong(len(long)), TooLong(len(long))]
+    assert len(found[2][2]) == MAX_LINE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no jobs"),
+        (b"\n \r\n\t\n", "holds no jobs"),
+        (b"\xef\xbb\xbf\n", "holds no jobs"),
+        (b"\n" * 10_000, "holds no jobs"),
+        (b"\x89PNG\r\n\x1a\n", "is not text: looks like a PNG image"),
+        (b"\xff\xd8\xff\xe0", "is not text: looks like a JPEG image"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "is not text: looks like a WebP image"),
+        (b"PK\x03\x04", "is not text: looks like a ZIP archive or a spreadsheet; save a spreadsheet as .csv"),
+        (b'{"a": "\0"}', "is not text: holds NUL bytes"),
+        ('{"a": 1}\n'.encode("utf-16"), "is UTF-16 text; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
+        ('{"a": 1}\n'.encode("utf-16-le"), "is UTF-16 text; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
+        ('{"a": 1}\n'.encode("utf-16-be"), "is UTF-16 text; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
+        (gzip.compress(gzip.compress(TEXT)), "is packed twice; unpack the inner gzip file first"),
+        (gzip.compress(b"\x89PNG"), "is not text: looks like a PNG image"),
+        (gzip.compress(b""), "holds no jobs"),
+        (
+            b'[\n{"a": 1}\n]',
+            "holds one JSON array; expected one object a line: jq -c '.[]' jobs.json > jobs.jsonl",
+        ),
+        (
+            b'{\n  "a": 1\n}',
+            "holds JSON spread over several lines; expected one object a line: jq -c . jobs.json > jobs.jsonl",
+        ),
+    ],
+)
+def test_what_cannot_be_a_jobs_file_is_called_what_it_is(write, content, message):
+    assert refused(write("jobs.jsonl", content)) == f"jobs.jsonl: {message}"
+
+
+def test_an_array_on_one_line_is_the_files_mistake_if_the_name_promises_one(write):
+    assert "holds one JSON array" in refused(write("jobs.json", b'[{"a": 1}]\n'))
+    assert all_lines(write("jobs.jsonl", b'[{"a": 1}]\n')) == [(1, 0, b'[{"a": 1}]')]
+
+
+def test_damaged_archives_are_told(write):
+    packed = gzip.compress(TEXT * 100)
+    assert refused(write("a.gz", packed[:-20])).startswith("a.gz: is damaged: gzip says: ")
+    assert refused(write("a.gz", packed[:30] + b"xxxx" + packed[34:])).startswith("a.gz: is damaged: gzip says: ")
+    packed = zstd.compress(TEXT * 100)
+    assert refused(write("a.zst", packed[:-5])).startswith("a.zst: is damaged: zstd says: ")
+    assert refused(write("a.zst", packed[:4] + b"\xff" * 20)).startswith("a.zst: is damaged: zstd says: ")
+
+
+def test_a_skippable_frame_may_come_first(write):
+    skippable = b"\x50\x2a\x4d\x18\x02\x00\x00\x00hi"
+    assert all_lines(write("a.zst", skippable + zstd.compress(TEXT))) == LINES
+
+
+def test_a_line_that_unpacks_without_end_is_given_up(write, monkeypatch):
+    monkeypatch.setattr(spool, "MAX_UNPACKED_LINE", 1 << 20)
+    bomb = gzip.compress(b'{"a": 1}\n' + b" " * (3 << 20))
+    assert refused(write("a.gz", bomb)) == "a.gz: has a line of more than 1 MB; not a jobs file"
+
+
+def test_a_missing_file_is_told_with_the_nearest_name(write):
+    write("jobs.jsonl", TEXT)
+    assert refused("job.jsonl") == "job.jsonl: no such file; did you mean 'jobs.jsonl'?"
+    assert refused("nowhere/x.jsonl") == "nowhere/x.jsonl: no such file"
+
+
+def test_folders_and_files_that_cannot_be_read_are_told(write, monkeypatch):
+    Path("folder").mkdir()
+    assert refused("folder") == "folder: is a folder; expected a file of jobs"
+    assert refused("a\0b").startswith("a\0b: cannot be read: ")
+
+    def deny(*_args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", deny)
+    assert refused("jobs.jsonl") == "jobs.jsonl: cannot be read: Permission denied"
+
+
+def test_a_stream_that_breaks_is_told():
+    class Broken(io.BytesIO):
+        def read(self, size=-1, /):
+            raise OSError(28, "No space left on device")
+
+    assert refused("-", Broken()) == "<stdin>: cannot be read: No space left on device"
+
+
+@given(st.lists(st.integers(0, 200_000), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_lines_are_read_again_at_their_offsets_in_any_order(tmp_path_factory, sizes, chance):
+    path = tmp_path_factory.mktemp("again") / "jobs.jsonl"
+    path.write_bytes(b"\n".join(b"%d" % number + b"x" * size for number, size in enumerate(sizes)))
+    with path.open("rb") as file:
+        found = list(lines(file))
+        reader = LineReader(file)
+        for _, offset, line in chance.sample(found, len(found)):
+            assert reader.line_at(offset) == line
+        assert reader.line_at(path.stat().st_size + 5) == b""

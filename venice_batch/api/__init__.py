@@ -1,0 +1,1 @@
+"""The Venice image API over HTTP."""

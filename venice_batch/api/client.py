@@ -1,0 +1,221 @@
+"""The only place that speaks HTTP."""
+
+from __future__ import annotations
+
+import ssl
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import aiohttp
+import msgspec
+import orjson
+
+from venice_batch import headers as answer_headers
+from venice_batch._version import __version__
+from venice_batch.api import listings, refusals
+from venice_batch.decode import MAX_IMAGE_BYTES, BinaryDecoder, BodyDecoder, JsonDecoder
+from venice_batch.errors import ApiError, BodyError, KeyRefusedError, UsageError
+from venice_batch.model import ImageFile, ServerTiming
+from venice_batch.retry import Answer, Fault
+
+if TYPE_CHECKING:
+    from venice_batch.api.secret import ApiKey
+    from venice_batch.clock import Clock
+    from venice_batch.model import Endpoint
+    from venice_batch.output.sink import ImageWriter
+
+VENICE = "https://api.venice.ai/api/v1"
+_LISTING_TIMEOUT_S = 20.0
+_MAX_REFUSAL_BYTES = 64 * 1024
+_MAX_LISTING_BYTES = 16 * 1024 * 1024
+_READ_BUFFER_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """Where the API is and how long to wait for it.
+
+    `timeout_s` bounds one attempt from its start to its last byte (the API's slowest documented step, prompt
+    enhancement, alone takes 30 s); `connect_timeout_s` bounds connecting and TLS.
+    """
+
+    base_url: str = VENICE
+    timeout_s: float = 300.0
+    connect_timeout_s: float = 10.0
+    max_image_bytes: int = MAX_IMAGE_BYTES
+    concurrency: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.base_url.startswith(("http://", "https://")):
+            raise UsageError(f"--base-url: {self.base_url!r} is no http:// or https:// address")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One attempt's answer, its images' files and where its time went (None: it did not get that far)."""
+
+    answer: Answer
+    files: tuple[ImageFile, ...] = ()
+    server: ServerTiming | None = None
+    ttfb_s: float | None = None
+    download_s: float | None = None
+    write_s: float | None = None
+
+
+class ApiClient:
+    """A session with the API; an async context manager.
+
+    `HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` are honoured. Redirects are never followed, so the key goes to
+    no other host. The key is taken out of whatever the server says before it goes any further.
+    """
+
+    def __init__(self, settings: ApiSettings, key: ApiKey, clock: Clock) -> None:
+        self.settings = settings
+        self._key = key
+        self._clock = clock
+        self._base = settings.base_url.rstrip("/")
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        # OpenSSL reads SSL_CERT_FILE when a context is made: one made here sees today's environment.
+        connector = aiohttp.TCPConnector(limit=self.settings.concurrency + 2, ssl=ssl.create_default_context())
+        self._session = await self._stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=connector,
+                trust_env=True,
+                read_bufsize=_READ_BUFFER_BYTES,
+                headers={"User-Agent": f"venice-batch/{__version__}"},
+                timeout=aiohttp.ClientTimeout(
+                    total=self.settings.timeout_s, sock_connect=self.settings.connect_timeout_s
+                ),
+            )
+        )
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def generate(self, endpoint: Endpoint, body: dict[str, Any], writer: ImageWriter) -> Reply:
+        """Make one attempt; whatever comes back is a Reply, and `writer` is committed or discarded.
+
+        Raises:
+            FolderError: the images could not be stored.
+        """
+        sent_s = self._clock.now()
+        status: int | None = None
+        head = answer_headers.AnswerHeaders()
+        ttfb_s = None
+        try:
+            async with self._session.post(
+                self._base + endpoint,
+                data=orjson.dumps(body),
+                headers={
+                    "Authorization": self._key.header(),
+                    "Content-Type": "application/json",
+                    "Accept-Encoding": "identity",
+                },
+                allow_redirects=False,
+            ) as response:
+                first_s = self._clock.now()
+                ttfb_s = first_s - sent_s
+                status = response.status
+                head = answer_headers.read(response.headers, wall_s=self._clock.wall())
+                if status != 200:
+                    text = await self._refusal(response)
+                    return Reply(Answer(status, head, text, sent_s, self._clock.now()), ttfb_s=ttfb_s)
+                document = await self._stream(response, writer)
+            last_s = self._clock.now()
+            files = await writer.commit()
+            return Reply(
+                Answer(status, head, "", sent_s, last_s),
+                files,
+                _server_timing(document),
+                ttfb_s,
+                last_s - first_s,
+                self._clock.now() - last_s,
+            )
+        except BodyError as error:
+            fault, text = Fault.NO_IMAGE, str(error)
+        except TimeoutError as error:
+            unsent = isinstance(error, aiohttp.ConnectionTimeoutError)
+            fault = Fault.CONNECT if unsent else Fault.TIMEOUT
+            limit_s = self.settings.connect_timeout_s if unsent else self.settings.timeout_s
+            text = f"no {'connection' if unsent else 'answer'} within {limit_s:g} s"
+        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.ClientProxyConnectionError) as error:
+            fault, text = Fault.CONNECT, str(error) or type(error).__name__
+        except (aiohttp.ClientError, ConnectionError) as error:
+            fault, text = Fault.CUT, f"the connection broke: {str(error) or type(error).__name__}"
+        finally:
+            await writer.discard()
+        return Reply(Answer(status, head, self._key.redact(text), sent_s, self._clock.now(), fault), ttfb_s=ttfb_s)
+
+    async def styles(self) -> tuple[str, ...]:
+        """The style presets' names. Raises ApiError, KeyRefusedError."""
+        return listings.parse_styles(await self._get("/image/styles"))
+
+    async def models(self) -> tuple[dict[str, Any], ...]:
+        """The image models as listed. Raises ApiError, KeyRefusedError."""
+        return listings.parse_models(await self._get("/models?type=image"))
+
+    async def limits(self) -> listings.Limits:
+        """The key's quotas and balances. Raises ApiError, KeyRefusedError (also for a key without that right)."""
+        return listings.parse_limits(await self._get("/api_keys/rate_limits"))
+
+    async def _stream(self, response: aiohttp.ClientResponse, writer: ImageWriter) -> dict[str, Any]:
+        decoder: BodyDecoder
+        kind = response.content_type
+        if kind.startswith("image/") or kind == "application/octet-stream":
+            decoder = BinaryDecoder(self.settings.max_image_bytes)
+        elif kind.endswith("json"):
+            decoder = JsonDecoder(self.settings.max_image_bytes)
+        else:
+            start = await response.content.read(_MAX_REFUSAL_BYTES)
+            raise BodyError(f"{kind} instead of an image: {refusals.message(200, kind, start)[:100]}")
+        async for chunk in response.content.iter_any():
+            for piece in decoder.feed(chunk):
+                await writer.write(piece)
+        pieces, document = decoder.close()
+        for piece in pieces:
+            await writer.write(piece)
+        return document
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> str:
+        """Why `response` is no success, without the key."""
+        try:
+            body = await response.content.read(_MAX_REFUSAL_BYTES)
+        except (aiohttp.ClientError, TimeoutError, ConnectionError):
+            body = b""  # the status is news enough
+        text = refusals.message(response.status, response.content_type, body)
+        if 300 <= response.status < 400:
+            text = f"redirected to {response.headers.get('Location', 'nowhere')}, not followed; is --base-url right?"
+        return self._key.redact(text)
+
+    async def _get(self, path: str) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=_LISTING_TIMEOUT_S, sock_connect=self.settings.connect_timeout_s)
+        try:
+            async with self._session.get(
+                self._base + path,
+                headers={"Authorization": self._key.header()},
+                allow_redirects=False,
+                timeout=timeout,
+            ) as response:
+                if response.status in (401, 403):
+                    raise KeyRefusedError(await self._refusal(response), response.status)
+                if response.status != 200:
+                    raise ApiError(f"{path}: {await self._refusal(response)}", response.status)
+                body = await response.content.read(_MAX_LISTING_BYTES)
+                while not response.content.at_eof() and len(body) < _MAX_LISTING_BYTES:
+                    body += await response.content.read(_MAX_LISTING_BYTES - len(body))
+                return body
+        except TimeoutError as error:
+            raise ApiError(f"{self._base}: no answer in time") from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise ApiError(self._key.redact(f"{self._base}: {str(error) or type(error).__name__}")) from error
+
+
+def _server_timing(document: dict[str, Any]) -> ServerTiming | None:
+    try:
+        return msgspec.convert(document.get("timing"), ServerTiming | None)
+    except msgspec.ValidationError:
+        return None  # only a record's decoration: no reason to lose an image

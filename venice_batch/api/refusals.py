@@ -1,0 +1,73 @@
+"""What an error's body says, in one line for the user."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+LONGEST = 500
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+
+
+def message(status: int, content_type: str, body: bytes) -> str:
+    """The reason that `body` gives, at most `LONGEST` characters on one line; never empty, never raises.
+
+    Reads the API's three shapes ({"error": text}, with `details` or `issues`; {"error": {"message": …}}) and
+    the HTML that gateways in front of it send.
+    """
+    text = _from_json(body) or _from_html(content_type, body) or body.decode("utf-8", "replace")
+    line = " ".join(text.split())
+    if not line:
+        return f"HTTP {status} without a reason"
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
+
+def _from_json(body: bytes) -> str:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    if not isinstance(document, dict):
+        return ""
+    error = document.get("error", document.get("message", ""))
+    if isinstance(error, dict):
+        field = error.get("param")
+        error = error.get("message", "")
+        details = [f"{field}"] if isinstance(field, str) and field not in str(error) else []
+    else:
+        details = list(_issues(document.get("issues"))) or list(_details(document.get("details"), ()))
+    suggestion = document.get("suggested_prompt")
+    if isinstance(suggestion, str):
+        details.append(f"suggested prompt: {suggestion}")
+    return ": ".join(part for part in (str(error), "; ".join(details)) if part)
+
+
+def _issues(issues: object) -> list[str]:
+    if not isinstance(issues, list):
+        return []
+    found = []
+    for issue in issues:
+        if isinstance(issue, dict):
+            path = ".".join(map(str, issue["path"])) if isinstance(issue.get("path"), list) else ""
+            found.append(": ".join(part for part in (path, str(issue.get("message", ""))) if part))
+    return found
+
+
+def _details(tree: object, path: tuple[str, ...]) -> list[str]:
+    if not isinstance(tree, dict) or len(path) > 8:
+        return []
+    errors = tree.get("_errors")
+    found = [": ".join((*path, str(text))) for text in errors] if isinstance(errors, list) else []
+    for field, branch in tree.items():
+        if field != "_errors":
+            found += _details(branch, (*path, str(field)))
+    return found
+
+
+def _from_html(content_type: str, body: bytes) -> str:
+    start = body[:200].lstrip().lower()
+    if "html" not in content_type and not start.startswith((b"<!doctype html", b"<html")):
+        return ""
+    title = _TITLE.search(body.decode("utf-8", "replace"))
+    return f"a web page: {title.group(1)}" if title else "a web page"

@@ -1,0 +1,281 @@
+"""A whole run: a jobs file into an output folder."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+
+from venice_batch.api.client import ApiClient, ApiSettings
+from venice_batch.clock import SystemClock
+from venice_batch.engine.attempts import AttemptRules, JobRunner
+from venice_batch.engine.pool import Pool
+from venice_batch.engine.reach import Patience, Reach
+from venice_batch.engine.signals import stop_on_signals
+from venice_batch.engine.stop import Stop, StopSwitch
+from venice_batch.engine.turnstile import Turnstile
+from venice_batch.errors import ApiError, ExitCode, KeyRefusedError
+from venice_batch.events import Notice, RunEnded, RunStarted
+from venice_batch.model import SCHEMA
+from venice_batch.output import folder, manifest
+from venice_batch.output.recall import Recall, recall
+from venice_batch.output.sink import DiskSink
+from venice_batch.pacing.traffic import SendingRules, Traffic
+from venice_batch.summary import Summary, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from venice_batch.api.secret import ApiKey
+    from venice_batch.clock import Clock
+    from venice_batch.events import Event, Observer
+    from venice_batch.jobfile import JobIndex
+    from venice_batch.model import Job
+
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """Everything that a run is told besides its jobs and its key.
+
+    `retry_rejected`: ask again for what the API has refused before. `verify`: hash the files of finished jobs.
+    `durable`: fsync each image and record. `max_time_s`: stop sending after so long. `max_failures`: stop after
+    so many jobs without an image. `grace_s`: how long what is under way may take after a stop.
+    """
+
+    output: Path
+    api: ApiSettings = field(default_factory=ApiSettings)
+    sending: SendingRules = field(default_factory=SendingRules)
+    attempts: AttemptRules = field(default_factory=AttemptRules)
+    patience: Patience = field(default_factory=Patience)
+    retry_rejected: bool = False
+    verify: bool = False
+    durable: bool = False
+    max_time_s: float = math.inf
+    max_failures: int | None = None
+    grace_s: float = 300.0
+    handle_signals: bool = False
+
+
+async def run_batch(
+    index: JobIndex,
+    key: ApiKey,
+    settings: RunSettings,
+    *,
+    observers: Sequence[Observer] = (),
+    clock: Clock | None = None,
+    rng: random.Random | None = None,
+) -> Summary:
+    """Run the jobs of `index` that the output folder does not hold yet; returns when all that can be done is.
+
+    A job's image and record are on disk when its `JobEnded` is observed. Cancelling stops at once; what has been
+    recorded stays, and the next run goes on from there.
+
+    Raises:
+        FolderError: the folder could not be used from the start (later, the summary says so).
+    """
+    with folder.hold(settings.output):
+        batch = _Batch(index, key, settings, observers, clock or SystemClock(), rng or random.Random())
+        return await batch.run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """A lane's jobs but for those that need nothing more."""
+
+    index: JobIndex
+    number: int
+    skip: Callable[[bytes], bool]
+    pending: int
+
+    def jobs(self) -> Iterator[Job]:
+        return self.index.jobs(self.number, self.skip)
+
+
+class _Batch:
+    def __init__(
+        self,
+        index: JobIndex,
+        key: ApiKey,
+        settings: RunSettings,
+        observers: Sequence[Observer],
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self.index = index
+        self.key = key
+        self.settings = settings
+        self.clock = clock
+        self.rng = rng
+        self.tally = Tally()
+        self.observers: tuple[Observer, ...] = (self.tally, *observers)
+        self.switch = StopSwitch()
+        self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self.blocks = 0
+        self.parked: Stop | None = None
+
+    def observe(self, event: Event) -> None:
+        for observer in self.observers:
+            observer(event)
+
+    async def run(self) -> Summary:
+        started = datetime.now(UTC)
+        began_s = self.clock.now()
+        path = self.settings.output / manifest.NAME
+        journal = manifest.Manifest(path, durable=self.settings.durable)
+        repaired = journal.open()
+        try:
+            known = recall(manifest.read(path), self.settings.output, name=str(path), verify=self.settings.verify)
+            lanes = self._lanes(known)
+            done = sum(map(known.done.__contains__, self.index.keys()))
+            rejected = len(self.index) - done - sum(lane.pending for lane in lanes)
+            self.observe(RunStarted(self.run_id, str(self.settings.output), len(self.index), done, self.index.lanes))
+            for text in (*([repaired] if repaired else []), *known.notices):
+                self.observe(Notice(text))
+            if any(lane.pending for lane in lanes):
+                await self._send(lanes, known, journal, began_s)
+        finally:
+            journal.close()
+        summary = self._summary(started, self.clock.now() - began_s, done, rejected)
+        _write_summary(self.settings.output / SUMMARY, summary)
+        self.observe(RunEnded(summary))
+        return summary
+
+    def _lanes(self, known: Recall) -> list[_Lane]:
+        skipped = known.done if self.settings.retry_rejected else known.done | known.rejected
+        return [
+            _Lane(
+                self.index,
+                number,
+                skipped.__contains__,
+                sum(key not in skipped for key in self.index.keys_of(number)),
+            )
+            for number in range(len(self.index.lanes))
+        ]
+
+    async def _send(self, lanes: list[_Lane], known: Recall, journal: manifest.Manifest, began_s: float) -> None:
+        deadline_s = began_s + self.settings.max_time_s
+        async with ApiClient(self.settings.api, self.key, self.clock) as api, anyio.create_task_group() as side:
+            if self.settings.handle_signals:
+                side.start_soon(stop_on_signals, self.switch, side.cancel_scope)
+            if self.settings.max_time_s != math.inf:
+                side.start_soon(self._stop_at, deadline_s)
+            traffic = await self._traffic(api)
+            turnstile = Turnstile(traffic, self.clock, self.switch, deadline_s=deadline_s)
+            runner = JobRunner(
+                api=api,
+                sink=DiskSink(
+                    self.settings.output,
+                    run_id=self.run_id,
+                    durable=self.settings.durable,
+                    replaceable=partial(_owned, known.owned),
+                ),
+                turnstile=turnstile,
+                switch=self.switch,
+                reach=Reach(self.settings.patience),
+                clock=self.clock,
+                rng=self.rng,
+                rules=self.settings.attempts,
+                run_id=self.run_id,
+                observe=self.observe,
+            )
+            pool = Pool(
+                runner=runner,
+                journal=journal,
+                turnstile=turnstile,
+                switch=self.switch,
+                clock=self.clock,
+                observe=self.observe,
+                workers=2 * self.settings.sending.concurrency,
+                grace_s=self.settings.grace_s,
+                max_failures=self.settings.max_failures,
+            )
+            try:
+                await pool.run(lanes)
+            finally:
+                self.blocks = traffic.blocks
+                self.parked = turnstile.parked
+            side.cancel_scope.cancel()
+
+    async def _traffic(self, api: ApiClient) -> Traffic:
+        """Traffic with the quotas that the key may read; without any where it may not."""
+        try:
+            limits = await api.limits()
+        except KeyRefusedError:
+            return Traffic(self.settings.sending, self.rng)  # a key for inference only, as far as is known
+        except ApiError as error:
+            if error.status not in (None, 404, 405, 501):
+                self.observe(Notice(f"the key's rate limits are unknown: {error}"))
+            return Traffic(self.settings.sending, self.rng)
+        ends_unix_s = limits.day_ends_unix_s
+        day_ends_s = math.inf if ends_unix_s is None else self.clock.now() + ends_unix_s - self.clock.wall()
+        return Traffic(self.settings.sending, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s)
+
+    async def _stop_at(self, deadline_s: float) -> None:
+        await self.clock.wait(anyio.Event(), deadline_s - self.clock.now())
+        self.switch.request(
+            Stop(ExitCode.TEMPORARY, f"--max-time of {self.settings.max_time_s:g} s is over; run again to go on")
+        )
+
+    def _summary(self, started: datetime, elapsed_s: float, done: int, already_rejected: int) -> Summary:
+        counts = self.tally.counts
+        ended = counts["succeeded"] + counts["failed"] + counts["rejected"]
+        pending = len(self.index) - done - already_rejected - ended
+        stop = self.switch.stop or self.parked
+        if stop is None and pending:
+            # Only a second signal gets here without a reason of its own.
+            stop = Stop(ExitCode.SIGINT, "stopped at once")
+        code = stop.code if stop else ExitCode.OK
+        if stop is None and (counts["failed"] or counts["rejected"] or already_rejected):
+            code = ExitCode.SOME_FAILED
+        return Summary(
+            schema=SCHEMA,
+            run_id=self.run_id,
+            output=str(self.settings.output),
+            exit_code=int(code),
+            reason=stop.reason if stop else None,
+            started_at=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+            elapsed_s=round(elapsed_s, 3),
+            jobs=len(self.index),
+            already_done=done,
+            already_rejected=already_rejected,
+            succeeded=counts["succeeded"],
+            failed=counts["failed"],
+            rejected=counts["rejected"],
+            pending=pending,
+            images=counts["images"],
+            bytes=counts["bytes"],
+            attempts=counts["attempts"],
+            refused=counts["refused"],
+            blocks=self.blocks,
+            blurred=counts["blurred"],
+            content_violations=counts["content_violations"],
+            possibly_billed=counts["possibly_billed"],
+            cost_usd=None,
+            errors=dict(self.tally.errors),
+            lanes=self.tally.lanes(),
+            total_s=self.tally.total_s(),
+        )
+
+
+def _owned(owned: dict[str, tuple[str, ...]], job_id: str) -> tuple[str, ...]:
+    return owned.get(job_id, ())
+
+
+def _write_summary(path: Path, summary: Summary) -> None:
+    part = path.with_name(f".{path.name}{folder.PART_SUFFIX}")
+    try:
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+        os.replace(part, path)
+    except OSError as error:
+        raise folder.unusable(path, error) from error

@@ -1,0 +1,106 @@
+"""The command `venice-batch`: which subcommand runs, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from venice_batch._version import __version__
+from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
+
+COMMANDS = {
+    "run": "run",
+    "check": "check",
+    "models": "listings",
+    "styles": "listings",
+    "limits": "listings",
+    "report": "report",
+    "sandbox": "sandbox",
+}
+"""Each subcommand's module in this package."""
+
+
+class DefaultToRun(click.Group):
+    """A group that takes what is no subcommand for the jobs file of `run`, and loads subcommands when needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"venice_batch.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # `venice-batch -c 4 jobs.jsonl`: an option that is not the group's own belongs to `run`.
+        if args and args[0].startswith("-") and args[0] not in ("-h", "--help", "--version"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=DefaultToRun,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "VENICE_BATCH"},
+    epilog="`venice-batch JOBS` is short for `venice-batch run JOBS`. Try it without a key: "
+    "`venice-batch jobs.jsonl --sandbox`.",
+)
+@click.version_option(__version__, package_name="venice-batch", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Make every image that a file of prompts asks for, once, within the Venice API's limits."""
+
+
+def run_cli(args: list[str] | None = None) -> int:
+    """Run the command line `args` (default: the process's own); returns the exit code, prints errors."""
+    try:
+        code = cli.main(args, prog_name="venice-batch", standalone_mode=False)
+        return int(code or 0)
+    except JobsFileError as error:
+        click.echo(str(error), err=True)
+        more = error.total - len(error.problems)
+        counted = f"{error.total} problems" if error.total > 1 else "1 problem"
+        shown = f" (the first {len(error.problems)} are shown)" if more else ""
+        click.echo(f"venice-batch: {counted}{shown}; nothing was sent{_mistyped(error)}", err=True)
+        return int(error.exit_code)
+    except VeniceBatchError as error:
+        click.echo(f"venice-batch: {error}", err=True)
+        return int(error.exit_code)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        return int(ExitCode.SIGINT)
+    except click.ClickException as error:
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "venice-batch"
+        click.echo(f"venice-batch: {error.format_message()} (see: {command} --help)", err=True)
+        return int(ExitCode.INVALID)
+    except KeyboardInterrupt:
+        return int(ExitCode.SIGINT)
+    except BrokenPipeError:
+        # The reader (`| head`) has what it wanted; the interpreter must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+
+
+def _mistyped(error: JobsFileError) -> str:
+    name = error.problems[0].source if error.problems else ""
+    if Path(name).exists() or error.problems[0].line:
+        return ""
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f" (was the command `{close[0]}` meant?)" if close else ""
+
+
+def main() -> None:
+    """The entry point of the installed command."""
+    sys.exit(run_cli())

@@ -1,0 +1,140 @@
+"""Options that several subcommands share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from venice_batch.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from venice_batch.sandbox import SandboxSettings
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "VENICE_BATCH", "max_content_width": 100}
+"""Every option `--some-option` of every subcommand also reads VENICE_BATCH_SOME_OPTION."""
+
+VENICE = "https://api.venice.ai/api/v1"
+
+base_url = click.option("--base-url", default=VENICE, show_default=True, metavar="URL", help="Where the API is.")
+api_key_file = click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read the API key from FILE instead of VENICE_API_KEY.",
+)
+use_sandbox = click.option(
+    "--sandbox", is_flag=True, help="Use a sandbox in this process instead of the API: free, local, no AI."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Knob:
+    name: str
+    setting: str
+    kind: click.ParamType[Any]
+    help: str
+
+
+_KNOBS = (
+    _Knob("rpm", "rpm", click.IntRange(min=0), "Requests a minute for each model; 0 lifts the limit."),
+    _Knob("latency", "latency_s", click.FloatRange(min=0), "Seconds that making an image takes."),
+    _Knob("speed", "speed", click.FloatRange(min=0.001), "Time compression: minutes and latencies shrink by this."),
+    _Knob("capacity", "capacity", click.IntRange(min=0), "Images a model makes at a time, 503 beyond; 0: any number."),
+    _Knob("fault-rate", "fault_rate", click.FloatRange(0, 1), "Share of requests that fail on purpose."),
+    _Knob("faults", "fault_kinds", click.STRING, "Kinds of those failures, separated by commas (500,reset-mid,…)."),
+    _Knob("balance", "balance_usd", click.FloatRange(min=0), "USD to spend until it answers 402."),
+    _Knob("draw", "draw", click.Choice(["art", "plain"]), "Pictures, or flat colours at high speed."),
+)
+
+
+def sandbox_options(prefix: str = "") -> Callable[[Command], Command]:
+    """The sandbox's settings as options `--<prefix>rpm` and so on; read them with `sandbox_settings`."""
+
+    def add(command: Command) -> Command:
+        command = click.option(
+            f"--{prefix}set",
+            "sandbox_set",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Any other setting of the sandbox, by its name in SandboxSettings.",
+        )(command)
+        for knob in reversed(_KNOBS):
+            command = click.option(
+                f"--{prefix}{knob.name}", f"sandbox_{knob.setting}", type=knob.kind, default=None, help=knob.help
+            )(command)
+        return command
+
+    return add
+
+
+def sandbox_settings(given: Mapping[str, Any]) -> SandboxSettings:
+    """The settings that the options in `given` ask for, the sandbox's defaults for the rest.
+
+    Raises:
+        UsageError: an unknown setting, or a value that it cannot have.
+    """
+    from venice_batch.sandbox import SandboxSettings
+
+    values: dict[str, Any] = {}
+    for knob in _KNOBS:
+        value = given[f"sandbox_{knob.setting}"]
+        if value is not None:
+            values[knob.setting] = tuple(value.split(",")) if knob.name == "faults" else value
+    kinds = {field.name: str(field.type) for field in fields(SandboxSettings)}
+    for setting in given["sandbox_set"]:
+        name, equals, text = setting.partition("=")
+        if not equals or name not in kinds:
+            known = ", ".join(sorted(kinds))
+            raise UsageError(f"{setting!r} is no setting of the sandbox, NAME=VALUE with one of: {known}")
+        values[name] = _typed(kinds[name], name, text)
+    try:
+        return SandboxSettings(**values)
+    except ValueError as error:
+        raise UsageError(f"the sandbox: {error}") from error
+
+
+def _typed(kind: str, name: str, text: str) -> object:
+    try:
+        if kind.startswith(("int", "float")):
+            return float(text) if kind.startswith("float") else int(text)
+        if kind.startswith("bool"):
+            return text.lower() in ("1", "true", "yes", "on")
+        if kind.startswith(("tuple", "frozenset")):
+            parts = text.split(",")
+            return frozenset(parts) if kind.startswith("frozenset") else tuple(parts)
+        if kind.startswith("Mapping"):
+            pairs = (pair.split(":", 1) for pair in text.split(","))
+            return {
+                int(key) if "Mapping[int" in kind else key: int(value) if kind.endswith("int]") else value
+                for key, value in pairs
+            }
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no value for the sandbox's {name} ({kind})") from error
+    return text
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
+_UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, or a number with a unit: 90, 1.5m, 2h."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        match = _DURATION.fullmatch(str(value).strip().lower())
+        if match is None or float(match.group(1)) <= 0:
+            self.fail(f"{value!r} is no duration; give seconds, or 90s, 15m, 2h", param, ctx)
+        return float(match.group(1)) * _UNITS_S[match.group(2)]

@@ -1,0 +1,336 @@
+"""Response bytes in, image bytes out, however the body is cut into chunks.
+
+An image of ten megabytes arrives as fourteen megabytes of base64 inside a JSON string. No JSON parser
+yields a string in pieces, so this one follows the document's structure itself: strings where images are
+documented to be (`images[]`, `data[].b64_json`, `data[].url`) are decoded as they come, the rest of the document
+is kept (bounded) with a placeholder for each image, and parsed by orjson when it is complete. So what is
+accepted is what orjson accepts.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+import pybase64
+
+from venice_batch.errors import BodyError
+
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
+MAX_REST_BYTES = 4 * 1024 * 1024
+"""Cap on all of a body that is no image; the API echoes the request, style references and all."""
+MAX_IMAGES = 64
+_MAX_PREFIX_BYTES = 256
+
+_STRUCTURE = re.compile(rb"[{}\[\],:]")
+_STRING_STOP = re.compile(rb'["\\]')
+_DATA_URL = re.compile(rb"data:[\w.+/-]*(?:;[\w.=+-]+)*;base64\Z", re.IGNORECASE)
+_SPACES = b" \t\r\n"
+_ESCAPED = {ord("/"): b"/", ord("n"): b"", ord("r"): b"", ord("t"): b""}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Consecutive bytes of image number `image`; `last` marks the image as complete."""
+
+    image: int
+    data: bytes
+    last: bool = False
+
+
+class BodyDecoder(Protocol):
+    """Turns one response body into pieces of its images."""
+
+    def feed(self, chunk: bytes) -> list[Piece]:
+        """The pieces that `chunk` completes, in order.
+
+        Raises:
+            BodyError: the body is no image, or larger than allowed; the decoder is of no more use.
+        """
+        ...
+
+    def close(self) -> tuple[list[Piece], dict[str, Any]]:
+        """The last pieces, then the document without its images ({} for a binary body).
+
+        Raises:
+            BodyError: the body ended too soon or holds no image.
+        """
+        ...
+
+
+class BinaryDecoder:
+    """A body that is itself the image."""
+
+    def __init__(self, max_image_bytes: int = MAX_IMAGE_BYTES) -> None:
+        self._max = max_image_bytes
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> list[Piece]:
+        self._size += len(chunk)
+        if self._size > self._max:
+            raise BodyError(_too_large(self._max))
+        return [Piece(0, chunk)] if chunk else []
+
+    def close(self) -> tuple[list[Piece], dict[str, Any]]:
+        if not self._size:
+            raise BodyError("the body is empty")
+        return [Piece(0, b"", last=True)], {}
+
+
+class Base64Stream:
+    """Base64 text in any portions, to bytes; white space is skipped, anything else is an error."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max = max_bytes
+        self._carry = b""
+        self._ended = False
+        self.size = 0
+
+    def feed(self, text: bytes) -> bytes:
+        """The bytes that `text` completes.
+
+        Raises:
+            BodyError: not base64, or more than the cap.
+        """
+        if any(space in text for space in (b"\n", b"\r", b" ", b"\t")):
+            text = text.translate(None, _SPACES)
+        if self._carry:
+            text = self._carry + text
+        whole = len(text) & ~3
+        self._carry = text[whole:]
+        if not whole:
+            return b""
+        if self._ended:
+            raise BodyError("base64 goes on after its padding")
+        try:
+            data = pybase64.b64decode(text[:whole] if self._carry else text, validate=True)
+        except ValueError as error:
+            raise BodyError("not base64") from error
+        self._ended = text[whole - 1] == ord("=")
+        self.size += len(data)
+        if self.size > self._max:
+            raise BodyError(_too_large(self._max))
+        return data
+
+    def close(self) -> None:
+        """Check that the text was complete.
+
+        Raises:
+            BodyError: it was cut, or empty.
+        """
+        if self._carry:
+            raise BodyError("base64 is cut short")
+        if not self.size:
+            raise BodyError("an image is empty")
+
+
+class JsonDecoder:
+    """Images inside either of the API's JSON documents, decoded as they arrive.
+
+    Memory is bounded by a chunk, `MAX_REST_BYTES` and the consumer's own buffers. Nothing but what
+    orjson parses is accepted, and of images only those at the documented places.
+    """
+
+    def __init__(self, max_image_bytes: int = MAX_IMAGE_BYTES, max_rest_bytes: int = MAX_REST_BYTES) -> None:
+        self._max_image = max_image_bytes
+        self._max_rest = max_rest_bytes
+        self._rest = bytearray()
+        self._stack: list[int] = []  # the open brackets
+        self._keys: list[str] = []  # the key last read at each of them, "" in arrays
+        self._is_key = False
+        self._images = 0
+        self._pieces: list[Piece] = []
+        self._tail = b""  # of the last chunk: an escape sequence that it cut
+        self._scan = self._scan_outside
+        self._key_start = 0
+        self._stream: Base64Stream | None = None
+        self._prefix: bytearray | None = None
+        self._in_url = False
+
+    def feed(self, chunk: bytes) -> list[Piece]:
+        data = self._tail + chunk if self._tail else chunk
+        self._tail = b""
+        position, end = 0, len(data)
+        while position < end:
+            position = self._scan(data, position)
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def close(self) -> tuple[list[Piece], dict[str, Any]]:
+        if self._stream is not None or self._stack or self._tail or not self._rest.strip():
+            raise BodyError("the body is cut short" if self._rest.strip() else "the body is empty")
+        try:
+            document = orjson.loads(self._rest)
+        except orjson.JSONDecodeError as error:
+            raise BodyError("the body is not valid JSON") from error
+        if not isinstance(document, dict):
+            raise BodyError("the body is not a JSON object")
+        found = _placeholders(document)
+        if not found:
+            raise BodyError("the answer holds no image")
+        if found != [str(number) for number in range(self._images)]:
+            raise BodyError("the answer's images are not all strings")
+        return [], {key: value for key, value in document.items() if key not in ("images", "data")}
+
+    def _scan_outside(self, data: bytes, position: int) -> int:
+        quote = data.find(b'"', position)
+        end = len(data) if quote < 0 else quote
+        between = data[position:end]
+        self._keep(between)
+        for match in _STRUCTURE.finditer(between):
+            self._structure(between[match.start()])
+        if quote < 0:
+            return end
+        self._keep(b'"')
+        if self._is_key:
+            self._key_start = len(self._rest)
+        elif self._is_image():
+            if self._images >= MAX_IMAGES:
+                raise BodyError(f"the answer holds over {MAX_IMAGES} images")
+            self._stream = Base64Stream(self._max_image)
+            self._prefix = bytearray()
+            self._scan = self._scan_image
+            return end + 1
+        self._scan = self._scan_string
+        return end + 1
+
+    def _structure(self, char: int) -> None:
+        if char in b"{[":
+            self._stack.append(char)
+            self._keys.append("")
+            self._is_key = char == ord("{")
+        elif char in b"}]":
+            if not self._stack:
+                raise BodyError("the body is not valid JSON")
+            self._stack.pop()
+            self._keys.pop()
+            self._is_key = False
+        elif char == ord(","):
+            self._is_key = bool(self._stack) and self._stack[-1] == ord("{")
+        else:
+            self._is_key = False
+
+    def _is_image(self) -> bool:
+        if self._stack == [ord("{"), ord("[")]:
+            self._in_url = False
+            return self._keys[0] == "images"
+        if self._stack == [ord("{"), ord("["), ord("{")] and self._keys[0] == "data":
+            self._in_url = self._keys[2] == "url"
+            return self._in_url or self._keys[2] == "b64_json"
+        return False
+
+    def _scan_string(self, data: bytes, position: int) -> int:
+        match = _STRING_STOP.search(data, position)
+        if match is None:
+            self._keep(data[position:])
+            return len(data)
+        stop = match.start()
+        if data[stop] == ord("\\"):
+            if stop + 1 == len(data):
+                self._keep(data[position:stop])
+                self._tail = b"\\"
+                return len(data)
+            self._keep(data[position : stop + 2])
+            return stop + 2
+        self._keep(data[position : stop + 1])
+        if self._is_key:
+            self._keys[-1] = _text(bytes(self._rest[self._key_start : -1]))
+        self._scan = self._scan_outside
+        return stop + 1
+
+    def _scan_image(self, data: bytes, position: int) -> int:
+        quote = data.find(b'"', position)
+        end = len(data) if quote < 0 else quote
+        escape = data.find(b"\\", position, end)
+        if escape >= 0:
+            self._image_text(data[position:escape])
+            return self._escape(data, escape)
+        self._image_text(data[position:end] if position or quote >= 0 else data)
+        if quote < 0:
+            return end
+        self._end_image()
+        return end + 1
+
+    def _escape(self, data: bytes, at: int) -> int:
+        """Read the escape sequence at `at`; returns where the text goes on."""
+        length = 6 if data[at + 1 : at + 2] == b"u" else 2
+        if at + length > len(data):
+            self._tail = data[at:]
+            if len(self._tail) > length:
+                raise BodyError("not base64")
+            return len(data)
+        if length == 2:
+            text = _ESCAPED.get(data[at + 1])
+            if text is None:
+                raise BodyError("not base64")
+        else:
+            try:
+                text = chr(int(data[at + 2 : at + 6], 16)).encode("ascii")
+            except ValueError as error:
+                raise BodyError("not base64") from error
+        self._image_text(text)
+        return at + length
+
+    def _image_text(self, text: bytes) -> None:
+        assert self._stream is not None  # noqa: S101  (set before this state is entered)
+        if self._prefix is not None:
+            self._prefix += text
+            if b"," not in self._prefix and len(self._prefix) < _MAX_PREFIX_BYTES:
+                return  # too early to tell whether this is a data URL
+            text = self._without_prefix()
+        data = self._stream.feed(text)
+        if data:
+            self._pieces.append(Piece(self._images, data))
+
+    def _without_prefix(self) -> bytes:
+        text, self._prefix = bytes(self._prefix or b""), None
+        if text[:5].lower() == b"data:":
+            prefix, comma, rest = text.partition(b",")
+            if not comma or not _DATA_URL.match(prefix):
+                raise BodyError("an image's data URL is not base64")
+            return rest
+        if self._in_url:
+            raise BodyError("the answer links to an image elsewhere; ask for response_format b64_json")
+        return text
+
+    def _end_image(self) -> None:
+        assert self._stream is not None  # noqa: S101  (set before this state is entered)
+        if self._prefix is not None:
+            data = self._stream.feed(self._without_prefix())
+            if data:
+                self._pieces.append(Piece(self._images, data))
+        self._stream.close()
+        self._pieces.append(Piece(self._images, b"", last=True))
+        self._keep(b'%d"' % self._images)
+        self._images += 1
+        self._stream = None
+        self._scan = self._scan_outside
+
+    def _keep(self, data: bytes) -> None:
+        self._rest += data
+        if len(self._rest) > self._max_rest:
+            raise BodyError(f"the answer holds over {self._max_rest} bytes beside its images")
+
+
+def _text(raw: bytes) -> str:
+    try:
+        text = orjson.loads(b'"%s"' % raw)
+    except orjson.JSONDecodeError:
+        return ""  # the whole document will be refused when it is parsed
+    return str(text)
+
+
+def _placeholders(document: dict[str, Any]) -> list[Any]:
+    images = document.get("images")
+    if isinstance(images, list):
+        return images
+    data = document.get("data")
+    if isinstance(data, list) and all(isinstance(item, dict) for item in data):
+        return [item[key] for item in data for key in ("b64_json", "url") if item.get(key) is not None]
+    return []
+
+
+def _too_large(limit: int) -> str:
+    return f"an image is over {limit} bytes; raise --max-image-bytes if it is meant to be"

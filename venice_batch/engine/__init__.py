@@ -1,0 +1,1 @@
+"""The worker pool: jobs in, outcomes out."""

@@ -1,0 +1,258 @@
+"""One job from its first attempt to its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import tenacity
+
+from venice_batch.engine.stop import Stop, StoppedError
+from venice_batch.engine.turnstile import LaneRefusedError
+from venice_batch.errors import ExitCode
+from venice_batch.events import AttemptEnded
+from venice_batch.model import SCHEMA, Attempt, Endpoint, Failure, Flags, Outcome, Status, Timing
+from venice_batch.retry import Backoff, Fault, Verdict, failure_kind
+
+if TYPE_CHECKING:
+    import random
+
+    from venice_batch.api.client import Reply
+    from venice_batch.clock import Clock
+    from venice_batch.engine.reach import Reach
+    from venice_batch.engine.stop import StopSwitch
+    from venice_batch.engine.turnstile import Turnstile
+    from venice_batch.events import Observer
+    from venice_batch.model import Job
+    from venice_batch.output.sink import ImageWriter, Sink
+    from venice_batch.retry import Answer
+
+_AGAIN = frozenset({Verdict.LIMITED, Verdict.BLOCKED, Verdict.OVERLOADED, Verdict.TRANSIENT})
+_FREE_TRIES = 100
+"""A server may send a job back so often without that counting; past it something is wrong with the server."""
+
+
+class Api(Protocol):
+    """What the engine needs of an API client."""
+
+    async def generate(self, endpoint: Endpoint, body: dict[str, Any], writer: ImageWriter) -> Reply:
+        """Make one attempt; see `ApiClient.generate`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRules:
+    """How often and how a job is tried. `prefer_json`: ask for JSON even where binary would do."""
+
+    max_attempts: int = 6
+    backoff: Backoff = field(default_factory=Backoff)
+    prefer_json: bool = False
+
+
+class _TryAgainError(Exception):
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+        super().__init__(reply.answer.message)
+
+
+@dataclass(slots=True)
+class _Trail:
+    """What a job has been through so far."""
+
+    job: Job
+    body: dict[str, Any]
+    enqueued_s: float
+    enqueued_unix_s: float
+    started_s: float
+    attempts: list[Attempt] = field(default_factory=list)
+    counted: int = 0
+    rate_wait_s: float = 0.0
+    backoff_s: float = 0.0
+    possibly_billed: bool = False
+
+
+class JobRunner:
+    """Runs jobs by the contract's rules; tenacity drives the attempts of each.
+
+    The run's clock, chance and switch are given, so that nothing here waits in a test.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: Api,
+        sink: Sink,
+        turnstile: Turnstile,
+        switch: StopSwitch,
+        reach: Reach,
+        clock: Clock,
+        rng: random.Random,
+        rules: AttemptRules,
+        run_id: str,
+        observe: Observer,
+    ) -> None:
+        self._api = api
+        self._sink = sink
+        self._turnstile = turnstile
+        self._switch = switch
+        self._reach = reach
+        self._clock = clock
+        self._rng = rng
+        self._rules = rules
+        self._run_id = run_id
+        self._observe = observe
+
+    async def run(self, job: Job, enqueued_s: float) -> Outcome | None:
+        """The job's outcome, or None when the run stops first and the job stays pending.
+
+        Raises:
+            FolderError: its images could not be stored.
+        """
+        now_s = self._clock.now()
+        unix_s = self._clock.wall() - (now_s - enqueued_s)
+        trail = _Trail(job, as_sent(job, prefer_json=self._rules.prefer_json), enqueued_s, unix_s, now_s)
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(_TryAgainError),
+            stop=lambda state: trail.counted >= self._rules.max_attempts or len(trail.attempts) >= _FREE_TRIES,
+            wait=lambda state: self._backoff_s(trail),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            reply: Reply = await retrying(self._attempt, trail)
+        except StoppedError:
+            return None
+        except LaneRefusedError as refusal:
+            return self._outcome(trail, refusal.answer, None)
+        except _TryAgainError as error:
+            reply = error.reply
+        return self._outcome(trail, reply.answer, reply)
+
+    async def _attempt(self, trail: _Trail) -> Reply:
+        job = trail.job
+        began_s = self._clock.now()
+        async with self._turnstile.passing(job.model) as passage:
+            trail.rate_wait_s += self._clock.now() - began_s
+            reply = await self._api.generate(job.endpoint, trail.body, self._sink.writer(job))
+            passage.answer = answer = reply.answer
+        verdict = answer.verdict
+        self._note(trail, answer, verdict)
+        if verdict is Verdict.KEY_REFUSED:
+            self._switch.request(Stop(ExitCode.KEY_REFUSED, f"the API refused the key: {answer.message}"))
+            raise StoppedError
+        if verdict is Verdict.NO_MONEY:
+            self._switch.request(Stop(ExitCode.OUT_OF_MONEY, f"out of money: {answer.message}"))
+            raise StoppedError
+        if verdict is Verdict.LANE_REFUSED:
+            self._turnstile.refuse(job.model, answer)
+        if verdict in _AGAIN:
+            raise _TryAgainError(reply)
+        return reply
+
+    def _note(self, trail: _Trail, answer: Answer, verdict: Verdict) -> None:
+        attempt = Attempt(
+            status=answer.status,
+            error=answer.message or None,
+            wait_s=0.0,
+            retry_after_s=answer.hint_s,
+            ray=answer.headers.ray,
+            duration_s=_round(answer.received_s - answer.sent_s),
+        )
+        trail.attempts.append(attempt)
+        trail.possibly_billed = trail.possibly_billed or answer.possibly_billed
+        # Neither being told when to come again nor not reaching the API at all is the job's failure.
+        if not (answer.is_hinted and verdict in _AGAIN) and answer.fault is not Fault.CONNECT:
+            trail.counted += 1
+        lane = self._turnstile.traffic.lane(trail.job.model)
+        self._observe(AttemptEnded(trail.job, attempt, verdict, lane.state(answer.received_s)))
+        lost = self._reach.note(answer.received_s, reached=answer.fault is not Fault.CONNECT)
+        if lost is not None:
+            self._switch.request(Stop(ExitCode.TEMPORARY, f"the API cannot be reached ({answer.message}); {lost}"))
+            self._turnstile.wake()
+
+    def _backoff_s(self, trail: _Trail) -> float:
+        last = trail.attempts[-1]
+        if last.retry_after_s is not None:
+            return 0.0  # the gate holds the job for as long
+        wait_s = self._rules.backoff.wait_s(max(1, trail.counted), self._rng)
+        trail.attempts[-1] = msgspec.structs.replace(last, wait_s=_round(wait_s))
+        trail.backoff_s += wait_s
+        return wait_s
+
+    async def _sleep(self, delay_s: float) -> None:
+        """Wait out a backoff; the slot was given back when the attempt ended."""
+        self._switch.check()
+        if delay_s > 0:
+            await self._clock.wait(self._switch.event, delay_s)
+        self._switch.check()
+
+    def _outcome(self, trail: _Trail, answer: Answer, reply: Reply | None) -> Outcome:
+        job, head = trail.job, answer.headers
+        succeeded = answer.verdict is Verdict.SUCCEEDED
+        status = Status.FAILED if answer.verdict in _AGAIN else Status.REJECTED
+        return Outcome(
+            schema=SCHEMA,
+            run_id=self._run_id,
+            id=job.id,
+            request_hash=job.request_hash,
+            status=Status.SUCCEEDED if succeeded else status,
+            lane=job.model,
+            files=reply.files if reply else (),
+            endpoint=job.endpoint,
+            request=trail.body,
+            metadata=job.metadata,
+            attempts=tuple(trail.attempts),
+            error=None if succeeded else Failure(failure_kind(answer), answer.status, answer.message),
+            flags=Flags(
+                blurred=head.blurred,
+                content_violation=head.content_violation,
+                possibly_billed=trail.possibly_billed,
+                deprecated=head.deprecated,
+                enhanced_prompt=head.enhanced_prompt,
+            ),
+            cost_usd=None,
+            timing=self._timing(trail, reply),
+        )
+
+    def _timing(self, trail: _Trail, reply: Reply | None) -> Timing:
+        at = datetime.fromtimestamp(trail.enqueued_unix_s, UTC).isoformat(timespec="milliseconds")
+        return Timing(
+            enqueued_at=at.replace("+00:00", "Z"),
+            queued_s=_round(trail.started_s - trail.enqueued_s),
+            rate_wait_s=_round(trail.rate_wait_s),
+            backoff_s=_round(trail.backoff_s),
+            ttfb_s=_round_or_none(reply.ttfb_s if reply else None),
+            download_s=_round_or_none(reply.download_s if reply else None),
+            write_s=_round_or_none(reply.write_s if reply else None),
+            total_s=_round(self._clock.now() - trail.enqueued_s),
+            server=reply.server if reply else None,
+        )
+
+
+def as_sent(job: Job, *, prefer_json: bool) -> dict[str, Any]:
+    """The body that is sent for `job`.
+
+    A single image is asked for as binary, a quarter less to move and nothing to decode, unless the line says
+    otherwise or JSON (which brings the server's own timing) is preferred.
+    """
+    if (
+        job.endpoint is not Endpoint.GENERATE
+        or prefer_json
+        or "return_binary" in job.request
+        or job.request.get("variants", 1) != 1
+    ):
+        return job.request
+    # The API refuses `variants`, even 1, beside `return_binary`.
+    body = {name: value for name, value in job.request.items() if name != "variants"}
+    body["return_binary"] = True
+    return body
+
+
+def _round(value_s: float) -> float:
+    return round(max(0.0, value_s), 6)
+
+
+def _round_or_none(value_s: float | None) -> float | None:
+    return None if value_s is None else _round(value_s)

@@ -1,0 +1,141 @@
+"""The worker pool that takes a run's jobs to their outcomes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from venice_batch.engine.stop import Stop
+from venice_batch.errors import ExitCode, FolderError, JobsFileError
+from venice_batch.events import JobEnded, Stopping
+from venice_batch.model import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anyio.abc import TaskGroup
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from venice_batch.clock import Clock
+    from venice_batch.engine.attempts import JobRunner
+    from venice_batch.engine.stop import StopSwitch
+    from venice_batch.engine.turnstile import Turnstile
+    from venice_batch.events import Observer
+    from venice_batch.model import Job, Outcome
+
+
+class Journal(Protocol):
+    """Where outcomes are remembered."""
+
+    async def append(self, outcome: Outcome) -> None:
+        """Return once `outcome` is written. Raises FolderError."""
+        ...
+
+
+class LaneJobs(Protocol):
+    """One lane's pending jobs, read as they are asked for."""
+
+    @property
+    def pending(self) -> int: ...
+
+    def jobs(self) -> Iterator[Job]: ...
+
+
+class Pool:
+    """Workers, as many a lane as could ever be under way there, each taking one job at a time to its end.
+
+    A job that waits for its gate or backs off keeps its worker but no slot, so the number of workers bounds the
+    jobs in memory while the slots bound the requests; a lane's queue holds only one more a worker. `grace_s`
+    after a stop was requested, what is still under way is cancelled.
+    """
+
+    def __init__(
+        self,
+        *,
+        runner: JobRunner,
+        journal: Journal,
+        turnstile: Turnstile,
+        switch: StopSwitch,
+        clock: Clock,
+        observe: Observer,
+        workers: int,
+        grace_s: float,
+        max_failures: int | None,
+    ) -> None:
+        self._runner = runner
+        self._journal = journal
+        self._turnstile = turnstile
+        self._switch = switch
+        self._clock = clock
+        self._observe = observe
+        self._workers = workers
+        self._grace_s = grace_s
+        self._max_failures = max_failures
+        self._failures = 0
+
+    async def run(self, lanes: Sequence[LaneJobs]) -> None:
+        """Return when every job has its outcome or the run was stopped; the switch says which."""
+        async with anyio.create_task_group() as watch:
+            watch.start_soon(self._watch_stop, watch.cancel_scope)
+            async with anyio.create_task_group() as work:
+                for lane in lanes:
+                    self._start_lane(work, lane)
+            watch.cancel_scope.cancel()
+
+    def _start_lane(self, work: TaskGroup, lane: LaneJobs) -> None:
+        count = min(self._workers, lane.pending)
+        if not count:
+            return
+        send, receive = anyio.create_memory_object_stream[tuple["Job", float]](count)
+        work.start_soon(self._feed, lane, send)
+        for _ in range(count):
+            work.start_soon(self._work, receive.clone())
+        receive.close()
+
+    async def _feed(self, lane: LaneJobs, send: MemoryObjectSendStream[tuple[Job, float]]) -> None:
+        with send:
+            try:
+                for job in lane.jobs():
+                    if self._switch.stop is not None:
+                        return
+                    await send.send((job, self._clock.now()))
+            except JobsFileError as error:
+                self._switch.request(Stop(ExitCode.INVALID, str(error)))
+                self._turnstile.wake()
+            except anyio.BrokenResourceError:
+                return  # every worker of this lane has stopped
+
+    async def _work(self, receive: MemoryObjectReceiveStream[tuple[Job, float]]) -> None:
+        with receive:
+            async for job, enqueued_s in receive:
+                try:
+                    outcome = await self._runner.run(job, enqueued_s)
+                    if outcome is None:
+                        return
+                    await self._journal.append(outcome)
+                except FolderError as error:
+                    self._switch.request(Stop(error.exit_code, str(error)))
+                    self._turnstile.wake()
+                    return
+                self._ended(outcome)
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._observe(JobEnded(outcome))
+        if outcome.status is Status.SUCCEEDED:
+            return
+        self._failures += 1
+        if self._max_failures is not None and self._failures >= self._max_failures:
+            self._switch.request(
+                Stop(ExitCode.TEMPORARY, f"{self._failures} jobs have failed (--max-failures); see the manifest")
+            )
+            self._turnstile.wake()
+
+    async def _watch_stop(self, scope: anyio.CancelScope) -> None:
+        await self._switch.event.wait()
+        self._turnstile.wake()
+        stop = self._switch.stop
+        if stop is not None:
+            self._observe(Stopping(stop.reason, self._turnstile.in_flight))
+        await self._clock.wait(anyio.Event(), self._grace_s)
+        scope.cancel()

@@ -1,0 +1,131 @@
+"""Where workers wait for their turn to send."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from venice_batch.engine.stop import Stop, StoppedError
+from venice_batch.errors import ExitCode
+from venice_batch.pacing.lane import QUOTA_SPENT_S
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from venice_batch.clock import Clock
+    from venice_batch.engine.stop import StopSwitch
+    from venice_batch.pacing.traffic import Ticket, Traffic
+    from venice_batch.retry import Answer
+
+
+class LaneRefusedError(Exception):
+    """The key may not use this lane's model; `answer` says so."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(answer.message)
+
+
+@dataclass(slots=True)
+class Passage:
+    """One request under way: set `answer` before leaving, else it counts as given up."""
+
+    ticket: Ticket
+    waited_s: float
+    answer: Answer | None = None
+
+
+class Turnstile:
+    """Lets requests through when `Traffic` allows: one waiter a lane asks, the others queue behind it.
+
+    So a gate's opening wakes one worker and no herd. A slot (of anyio's CapacityLimiter) is held only between
+    passing and leaving: never while waiting for the window, the gate or a backoff. Lanes wait independently.
+    """
+
+    def __init__(self, traffic: Traffic, clock: Clock, switch: StopSwitch, *, deadline_s: float) -> None:
+        self.traffic = traffic
+        self._clock = clock
+        self._switch = switch
+        self._deadline_s = deadline_s
+        self._slots = anyio.CapacityLimiter(traffic.rules.concurrency)
+        self._turns: dict[str, anyio.Lock] = {}
+        self._changed = anyio.Event()
+        self._refused: dict[str, Answer] = {}
+        self._parked: dict[str, Stop] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._slots.borrowed_tokens
+
+    @property
+    def parked(self) -> Stop | None:
+        """Why a lane's jobs were left pending while others went on, if any were."""
+        return next(iter(self._parked.values()), None)
+
+    def refuse(self, lane: str, answer: Answer) -> None:
+        """The key may not use `lane`: whoever waits or comes gets LaneRefusedError."""
+        self._refused.setdefault(lane, answer)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have all who wait look again."""
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    @asynccontextmanager
+    async def passing(self, name: str) -> AsyncIterator[Passage]:
+        """Wait for a turn in lane `name` and hold a slot inside the block.
+
+        Raises:
+            StoppedError: the run stops, or the wait would outlast it.
+            LaneRefusedError: see `refuse`.
+        """
+        began_s = self._clock.now()
+        turn = self._turns.setdefault(name, anyio.Lock())
+        async with turn:
+            ticket = await self._wait(name)
+        passage = Passage(ticket, ticket.sent_s - began_s)
+        try:
+            yield passage
+        finally:
+            self._slots.release_on_behalf_of(ticket)
+            if passage.answer is None:
+                self.traffic.given_up(ticket, self._clock.now())
+            else:
+                self.traffic.answered(ticket, passage.answer)
+            self.wake()
+
+    async def _wait(self, name: str) -> Ticket:
+        lane = self.traffic.lane(name)
+        while True:
+            self._check(name)
+            now_s = self._clock.now()
+            wait_s = self.traffic.wait_s(lane, now_s)
+            if wait_s <= 0:
+                ticket = self.traffic.send(lane, now_s)
+                self._slots.acquire_on_behalf_of_nowait(ticket)
+                return ticket
+            if wait_s != float("inf"):
+                self._park_if_too_long(name, wait_s, now_s)
+            await self._clock.wait(self._changed, wait_s)
+
+    def _check(self, name: str) -> None:
+        self._switch.check()
+        if name in self._refused:
+            raise LaneRefusedError(self._refused[name])
+        if name in self._parked:
+            raise StoppedError
+
+    def _park_if_too_long(self, name: str, wait_s: float, now_s: float) -> None:
+        if wait_s > QUOTA_SPENT_S:
+            reason = f"the daily quota of {name} is spent; it opens again in {wait_s / 3600:.1f} h"
+        elif now_s + wait_s > self._deadline_s:
+            reason = f"{name} may send again in {wait_s:.0f} s, after --max-time"
+        else:
+            return
+        self._parked[name] = Stop(ExitCode.TEMPORARY, f"{reason}; run the same command again then")
+        raise StoppedError

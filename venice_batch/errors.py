@@ -1,0 +1,103 @@
+"""The tree of exceptions that venice-batch raises.
+
+Only what stops a run is an exception. A job that fails, is rejected or comes back blurred is an
+`Outcome`, a value. Every class carries `exit_code`, the contract's number for scripts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class ExitCode(IntEnum):
+    """What the command returns to the shell; scripts rely on these numbers."""
+
+    OK = 0
+    SOME_FAILED = 1
+    INVALID = 2
+    KEY_REFUSED = 3
+    OUT_OF_MONEY = 4
+    FOLDER_UNUSABLE = 5
+    TEMPORARY = 75
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class VeniceBatchError(Exception):
+    """Base of every exception that the package raises on purpose; `str()` is one line for the user."""
+
+    exit_code: ExitCode = ExitCode.INVALID
+
+
+class UsageError(VeniceBatchError):
+    """An option or setting that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a jobs file: where it is, what it is, what would do.
+
+    `line` counts from 1; 0 means the file as a whole. `field` is "" where no field is at fault.
+    """
+
+    source: str
+    line: int
+    field: str
+    what: str
+
+    def __str__(self) -> str:
+        where = f"{self.source}:{self.line}" if self.line else self.source
+        return f"{where}: {self.field}: {self.what}" if self.field else f"{where}: {self.what}"
+
+
+class JobsFileError(VeniceBatchError):
+    """The jobs file cannot be run as it is; nothing was sent.
+
+    `problems` holds the first mistakes, in the file's order; `total` counts all of them.
+    """
+
+    def __init__(self, problems: Sequence[Problem], total: int | None = None) -> None:
+        self.problems = tuple(problems)
+        self.total = len(self.problems) if total is None else total
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class KeyMissingError(VeniceBatchError):
+    """No API key was given; nothing was sent."""
+
+
+class FolderError(VeniceBatchError):
+    """The output folder cannot be used: not writable, locked, full or vanished."""
+
+    exit_code = ExitCode.FOLDER_UNUSABLE
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+class ApiError(VeniceBatchError):
+    """The API cannot be asked, or gave an answer to a listing that makes no sense."""
+
+    exit_code = ExitCode.TEMPORARY
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class KeyRefusedError(ApiError):
+    """The API refused the key itself (401, or 403)."""
+
+    exit_code = ExitCode.KEY_REFUSED
+
+
+class BodyError(VeniceBatchError):
+    """A response body that holds no whole image; the attempt that got it has failed, not the run."""

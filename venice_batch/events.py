@@ -1,0 +1,71 @@
+"""What an observer of a run is told, as it happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from venice_batch.model import Attempt, Job, Outcome
+    from venice_batch.pacing.lane import LaneState
+    from venice_batch.retry import Verdict
+    from venice_batch.summary import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run begins: `jobs` in the file, of which `done` need nothing more."""
+
+    run_id: str
+    output: str
+    jobs: int
+    done: int
+    lanes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """One request has its answer; `lane` is the lane's state after it."""
+
+    job: Job
+    attempt: Attempt
+    verdict: Verdict
+    lane: LaneState
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """A job is over and its record written."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something the user should know that stops nothing."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Nothing more is sent; what is under way may finish."""
+
+    reason: str
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The run is over."""
+
+    summary: Summary
+
+
+Event = RunStarted | AttemptEnded | JobEnded | Notice | Stopping | RunEnded
+
+
+class Observer(Protocol):
+    """Told of every event, on the event loop: return soon and raise nothing."""
+
+    def __call__(self, event: Event, /) -> None: ...

@@ -1,0 +1,65 @@
+"""What kind of image some bytes are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import imagesize
+
+EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp", "gif": "gif"}
+HEAD_BYTES = 64 * 1024
+"""Enough to find the size: an EXIF segment of a JPEG holds up to 64 KiB (JPEG, ITU-T T.81, B.2.4.6)."""
+TAIL_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ImageKind:
+    """Format and size in pixels, as the bytes themselves tell."""
+
+    format: str
+    width: int
+    height: int
+
+    @property
+    def extension(self) -> str:
+        """The file name's ending, without the dot."""
+        return EXTENSIONS[self.format]
+
+
+def recognise(head: bytes, tail: bytes, size_bytes: int) -> ImageKind | None:
+    """The kind of the image that starts with `head` and ends with `tail`; None for no image, or half of one.
+
+    `head` holds the first `HEAD_BYTES` (or all), `tail` the last `TAIL_BYTES`. That the image is whole is told
+    by each format's own end mark or length (PNG's IEND, JPEG's EOI, RIFF's length), not by decoding it.
+    """
+    name = _format(head)
+    if name is None or not _is_whole(name, head, tail, size_bytes):
+        return None
+    width, height = imagesize.get(BytesIO(head))
+    if width <= 0 or height <= 0:
+        return None
+    return ImageKind(name, int(width), int(height))
+
+
+def _format(head: bytes) -> str | None:
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
+    return None
+
+
+def _is_whole(name: str, head: bytes, tail: bytes, size_bytes: int) -> bool:
+    if name == "png":
+        return b"IEND" in tail
+    if name == "jpeg":
+        return b"\xff\xd9" in tail
+    if name == "webp":
+        # RIFF chunks are padded to even lengths, and some writers do not count the padding.
+        return abs(int.from_bytes(head[4:8], "little") + 8 - size_bytes) <= 1
+    return tail.endswith(b";")

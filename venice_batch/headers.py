@@ -1,0 +1,183 @@
+"""What the API says in response headers, read into plain values.
+
+Sources: the API's rate-limit and header pages; RFC 9110 section 10.2.3 (Retry-After), 5.6.7 (dates);
+OpenAI-compatible servers for durations such as `1m23s` and `retry-after-ms`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LONGEST_WAIT_S = 86_400.0
+"""A day: the longest quota the API has. A header that asks for more is taken for a mistake."""
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_MILLISECONDS_FROM = 1e11
+_SECONDS_FROM = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """When a window ends: on the server's clock (`unix_s`) or counted from the answer (`in_s`)."""
+
+    unix_s: float | None = None
+    in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """One answer's `x-ratelimit-*-requests`; what the server left out or garbled is None."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    reset: Reset | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHeaders:
+    """Everything that this package reads from an answer's headers.
+
+    `date_unix_s` is the server's own clock, whole seconds. `retry_after_s` counts from the answer.
+    Balances are those before the request, as the API documents.
+    """
+
+    date_unix_s: float | None = None
+    retry_after_s: float | None = None
+    rate: RateLimit = RateLimit()
+    ray: str | None = None
+    model_id: str | None = None
+    blurred: bool = False
+    content_violation: bool = False
+    deprecated: str | None = None
+    enhanced_prompt: str | None = None
+    balance_usd: float | None = None
+    balance_diem: float | None = None
+
+
+def read(headers: Mapping[str, str], *, wall_s: float) -> AnswerHeaders:
+    """The values in `headers` (a case-insensitive mapping); garbage reads as absent, never raises.
+
+    `wall_s` is the local Unix time, used for a Retry-After date only where the server sent no Date.
+    """
+    date = _http_date(headers.get("Date", ""))
+    reset = headers.get("x-ratelimit-reset-requests")
+    return AnswerHeaders(
+        date_unix_s=date,
+        retry_after_s=retry_after_s(headers, now_unix_s=wall_s if date is None else date),
+        rate=RateLimit(
+            limit=_whole(headers.get("x-ratelimit-limit-requests")),
+            remaining=_whole(headers.get("x-ratelimit-remaining-requests")),
+            reset=None if reset is None else parse_reset(reset),
+        ),
+        ray=headers.get("CF-RAY"),
+        model_id=headers.get("x-venice-model-id"),
+        blurred=_true(headers.get("x-venice-is-blurred")),
+        content_violation=_true(headers.get("x-venice-is-content-violation"))
+        or _true(headers.get("x-venice-is-adult-model-content-violation")),
+        deprecated=_deprecation(headers),
+        enhanced_prompt=_unquoted(headers.get("x-venice-enhanced-prompt")),
+        balance_usd=_number(headers.get("x-venice-balance-usd")),
+        balance_diem=_number(headers.get("x-venice-balance-diem")),
+    )
+
+
+def retry_after_s(headers: Mapping[str, str], *, now_unix_s: float) -> float | None:
+    """Seconds that the server asks to wait, 0 to `LONGEST_WAIT_S`; None when it asks nothing sensible.
+
+    `retry-after-ms` goes before `Retry-After`, as in OpenAI's own client. A date in the past means 0; a
+    negative, infinite or absurdly long number of seconds is ignored.
+    """
+    millis = _number(headers.get("retry-after-ms"))
+    if millis is not None and 0 <= millis / 1000 <= LONGEST_WAIT_S:
+        return millis / 1000
+    text = headers.get("Retry-After", "").strip()
+    seconds = _number(text)
+    if seconds is None:
+        date = _http_date(text)
+        if date is None:
+            return None
+        seconds = max(0.0, date - now_unix_s)
+    return seconds if 0 <= seconds <= LONGEST_WAIT_S else None
+
+
+def parse_reset(text: str) -> Reset | None:
+    """When the window ends, from any of the forms in use; None for garbage.
+
+    Numbers from 10^9 are Unix seconds, from 10^11 Unix milliseconds, smaller ones seconds from now; also
+    ISO 8601 moments and durations (`1m23s`, `120ms`). A wait of over a day is garbage too.
+    """
+    text = text.strip()
+    number = _number(text)
+    if number is not None:
+        if number >= _MILLISECONDS_FROM:
+            return Reset(unix_s=number / 1000)
+        if number >= _SECONDS_FROM:
+            return Reset(unix_s=number)
+        return Reset(in_s=number) if 0 <= number <= LONGEST_WAIT_S else None
+    match = _DURATION.fullmatch(text)
+    if text and match:
+        hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
+        total = hours * 3600 + minutes * 60 + seconds + millis / 1000
+        return Reset(in_s=total) if total <= LONGEST_WAIT_S else None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        date = _http_date(text)
+        return None if date is None else Reset(unix_s=date)
+    return Reset(unix_s=_unix(moment))
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        return _unix(parsedate_to_datetime(text))
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _unix(moment: datetime) -> float:
+    # A date without a zone is UTC in HTTP (RFC 9110, 5.6.7), and so it is here in ISO form.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text) if text else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _whole(text: str | None) -> int | None:
+    value = _number(text)
+    return int(value) if value is not None and 0 <= value < 1e9 else None
+
+
+def _true(text: str | None) -> bool:
+    return text is not None and text.strip().lower() == "true"
+
+
+def _unquoted(text: str | None) -> str | None:
+    return unquote(text) if text else None
+
+
+def _deprecation(headers: Mapping[str, str]) -> str | None:
+    warning = headers.get("x-venice-model-deprecation-warning")
+    date = headers.get("x-venice-model-deprecation-date")
+    replacement = headers.get("x-venice-deprecated-replacement")
+    if not (warning or date or replacement or _true(headers.get("x-venice-deprecated"))):
+        return None
+    parts = [warning or "deprecated"]
+    if date:
+        parts.append(f"on {date}")
+    if replacement:
+        parts.append(f"use {replacement}")
+    return "; ".join(parts)

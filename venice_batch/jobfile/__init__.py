@@ -1,0 +1,27 @@
+"""The jobs file: read, checked, indexed."""
+
+from venice_batch.jobfile.defaults import Defaults, parse_setting
+from venice_batch.jobfile.fields import FIELDS, problems
+from venice_batch.jobfile.identity import KEY_BYTES, job_key, request_hash
+from venice_batch.jobfile.index import JobIndex
+from venice_batch.jobfile.line import Parsed, parse
+from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines
+from venice_batch.jobfile.source import Source, open_source
+
+__all__ = [
+    "FIELDS",
+    "KEY_BYTES",
+    "MAX_LINE_BYTES",
+    "Defaults",
+    "JobIndex",
+    "Parsed",
+    "Source",
+    "TooLong",
+    "job_key",
+    "lines",
+    "open_source",
+    "parse",
+    "parse_setting",
+    "problems",
+    "request_hash",
+]

@@ -1,0 +1,110 @@
+"""Values for the fields that a line leaves out: `--set FIELD=VALUE`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from venice_batch.errors import UsageError
+from venice_batch.jobfile.fields import FIELDS
+from venice_batch.model import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ALL_FIELDS = frozenset().union(*FIELDS.values())
+"""Every field that some endpoint takes."""
+
+
+_NOT_TEXT: tuple[object, ...] = (1, True, None, [])
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Field values for the lines that lack them; a line gets those only that its endpoint takes."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    _generate: dict[str, Any] = field(init=False, repr=False, compare=False)
+    _generations: dict[str, Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, endpoint in (("_generate", Endpoint.GENERATE), ("_generations", Endpoint.GENERATIONS)):
+            known = {key: value for key, value in self.values.items() if key in FIELDS[endpoint]}
+            object.__setattr__(self, name, known)
+
+    @classmethod
+    def of(cls, settings: Iterable[str]) -> Defaults:
+        """Return the defaults of several `FIELD=VALUE`; the last of a field wins.
+
+        Raises:
+            UsageError: as `parse_setting`.
+        """
+        return cls(dict(parse_setting(setting) for setting in settings))
+
+    def apply(self, endpoint: Endpoint, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the effective request: the defaults of `endpoint` under the line's own fields."""
+        defaults = self._generate if endpoint is Endpoint.GENERATE else self._generations
+        return {**defaults, **request} if defaults else request
+
+
+def parse_setting(setting: str) -> tuple[str, Any]:
+    """Return field and value of one `FIELD=VALUE`, the value typed as the field asks.
+
+    A field of text keeps what was typed (`prompt=123` is "123"); any other takes JSON (`seed=5` is 5).
+
+    Raises:
+        UsageError: no "=", no such field, or a value that the field takes on no endpoint.
+    """
+    from venice_batch.jobfile.explain import explain_field, nearest, printable
+
+    name, equals, text = setting.partition("=")
+    name = name.strip()
+    if not equals:
+        raise UsageError(f"--set {printable(setting)}: expected FIELD=VALUE, as in --set width=512")
+    if name not in ALL_FIELDS:
+        hint = nearest(name, ALL_FIELDS)
+        raise UsageError(f"--set {printable(name)}: no endpoint has this field{hint}")
+    # Bytes of the command line that are not UTF-8 arrive as lone surrogates; no request can carry them.
+    if not _is_unicode(text):
+        raise UsageError(f"--set {name}: the value is not valid UTF-8")
+    value = field_value(name, text)
+    endpoints = [endpoint for endpoint in Endpoint if name in FIELDS[endpoint]]
+    complaints = [explain_field(endpoint, name, value) for endpoint in endpoints]
+    if all(complaints):
+        path, what = complaints[0][0]
+        raise UsageError(f"--set {path}: {what}")
+    return name, value
+
+
+def field_value(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return what `text` means as a value of the field `name`; text that fits no type stays as it is."""
+    from venice_batch.jobfile.explain import explain_field
+
+    endpoints = [endpoint for endpoint in Endpoint if name in FIELDS[endpoint]]
+    if not all(explain_field(endpoint, name, text) for endpoint in endpoints):
+        return text
+    try:
+        parsed: Any = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    # `prompt=` and `format=5` are about text: a message that calls them numbers would puzzle.
+    return parsed if any(_takes_json(endpoint, name) for endpoint in endpoints) else text
+
+
+@cache
+def _takes_json(endpoint: Endpoint, name: str) -> bool:
+    """Tell whether a field takes anything but text."""
+    from venice_batch.jobfile.explain import explain_field
+
+    return any(not explain_field(endpoint, name, value) for value in _NOT_TEXT)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,203 @@
+"""Words for everything that is wrong with a request."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from msgspec import inspect
+
+from venice_batch.jobfile.fields import FIELDS, REQUESTS, cross_field
+from venice_batch.model import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    Complaints = Iterator[tuple[str, str]]
+
+SHOWN = 40
+"""How many characters of the user's own text a message repeats."""
+
+
+def explain(endpoint: Endpoint, request: dict[str, Any], beside: Collection[str]) -> list[tuple[str, str]]:
+    """Return every complaint about `request` as (field, what); see `fields.problems`."""
+    known = _fields(endpoint)
+    found: list[tuple[str, str]] = []
+    for name, value in request.items():
+        if name in known:
+            found += explain_value(known[name].type, value, name)
+        else:
+            found.append((printable(name), _unknown(endpoint, name, beside)))
+    found += cross_field(request)
+    found += [(name, "missing") for name, field in known.items() if field.required and name not in request]
+    return found
+
+
+def explain_field(endpoint: Endpoint, name: str, value: object) -> list[tuple[str, str]]:
+    """Return every complaint about one value of a field that `endpoint` has."""
+    return [*explain_value(_fields(endpoint)[name].type, value, name), *cross_field({name: value})]
+
+
+def explain_value(kind: inspect.Type, value: object, path: str) -> Complaints:
+    """Yield the complaints about `value`, found under `path`, that has to be of `kind`."""
+    nullable, kind = _unwrap(kind)
+    if value is None:
+        if not nullable:
+            yield path, f"null is not allowed here; leave the field out, or give {expected(kind)}"
+    elif isinstance(kind, inspect.ListType) and isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from explain_value(kind.item_type, item, f"{path}[{number}]")
+    elif isinstance(kind, inspect.StructType) and isinstance(value, dict):
+        yield from _explain_object(kind, value, path)
+    elif (what := _scalar(kind, value)) is not None:
+        yield path, what
+
+
+def nearest(name: str, names: Collection[str]) -> str:
+    """Return "; did you mean '…'?" for the most similar of `names`, or "" if none is similar."""
+    others = sorted(set(names) - {name})
+    close = difflib.get_close_matches(name[:SHOWN].lower(), others, n=1, cutoff=0.7)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def printable(text: str) -> str:
+    """Return `text` cut, with control characters and lone surrogates escaped: one line of a terminal."""
+    text = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+def shown(value: object) -> str:
+    """Return a JSON value as a message repeats it, cut to a readable length."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return repr(value if len(value) <= SHOWN else value[: SHOWN - 1] + "…")
+        case dict():
+            return "this"
+        case list():
+            return "[]" if not value else "this"
+        case _:
+            return printable(str(value))
+
+
+def type_name(value: object) -> str:
+    """Return what JSON calls the type of `value`, with its article."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string"
+        case dict():
+            return "an object"
+        case list():
+            return "an array"
+        case _:
+            return "a number"
+
+
+def expected(kind: inspect.Type) -> str:
+    """Return what `kind` accepts, in words."""
+    match kind:
+        case inspect.IntType() | inspect.FloatType():
+            return _number(kind)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.LiteralType(values):
+            return "one of " + ", ".join(str(value) for value in values)
+        case inspect.ListType(item):
+            return f"an array, each item {expected(item)}"
+        case inspect.StructType():
+            return "an object with " + ", ".join(field.name for field in kind.fields)
+        case _:
+            return "a string"
+
+
+def _number(kind: inspect.IntType | inspect.FloatType) -> str:
+    noun = "an integer" if isinstance(kind, inspect.IntType) else "a number"
+    if isinstance(kind, inspect.IntType) and kind.gt is not None:
+        return f"{noun} from {kind.gt + 1} to {kind.le}"
+    if kind.gt is not None:
+        return f"{noun} above {kind.gt:g} and at most {kind.le:g}"
+    if kind.ge is None:
+        return noun
+    if kind.ge == kind.le:
+        return f"{kind.ge} only"
+    # `:g` would write a long integer with an exponent.
+    return f"{noun} from {kind.ge} to {kind.le}"
+
+
+def _scalar(kind: inspect.Type, value: object) -> str | None:
+    """Return why `value` is not of the scalar `kind`, or None if it is."""
+    match kind, value:
+        case inspect.LiteralType(values), str():
+            return None if value in values else f"{shown(value)} is not {expected(kind)}"
+        case inspect.StrType(), str():
+            return _length(kind, value)
+        case inspect.BoolType(), bool():
+            return None
+        case inspect.IntType() | inspect.FloatType(), bool():
+            pass  # A subclass of int in Python, another type in JSON.
+        case inspect.IntType(), float() if abs(value) < 2**63:
+            return f"{value} is not written as an integer; expected {expected(kind)}"
+        case inspect.IntType() | inspect.FloatType(), int() | float():
+            return None if _within(kind, value) else f"{shown(value)} is out of range; expected {expected(kind)}"
+    return f"{shown(value)} is {type_name(value)}; expected {expected(kind)}"
+
+
+def _within(kind: inspect.IntType | inspect.FloatType, value: float) -> bool:
+    if isinstance(kind, inspect.IntType) and isinstance(value, float):
+        return False  # JSON integers beyond 64 bits arrive as floats.
+    return (
+        (kind.gt is None or value > kind.gt)
+        and (kind.ge is None or value >= kind.ge)
+        and (kind.le is None or value <= kind.le)
+    )
+
+
+def _length(kind: inspect.StrType, value: str) -> str | None:
+    if not value and kind.min_length:
+        return "is empty"
+    if kind.max_length is not None and len(value) > kind.max_length:
+        return f"has {len(value):,} characters; at most {kind.max_length:,} here"
+    return None
+
+
+def _unwrap(kind: inspect.Type) -> tuple[bool, inspect.Type]:
+    """Return whether null is allowed, with the type that a value has otherwise."""
+    if not isinstance(kind, inspect.UnionType):
+        return False, kind
+    return True, next(member for member in kind.types if not isinstance(member, inspect.NoneType))
+
+
+def _explain_object(kind: inspect.StructType, value: dict[str, Any], path: str) -> Complaints:
+    known = {field.name: field for field in kind.fields}
+    for name, item in value.items():
+        if name in known:
+            yield from explain_value(known[name].type, item, f"{path}.{name}")
+        else:
+            yield f"{path}.{printable(name)}", f"unknown field{nearest(name, known)}"
+    for name, field in known.items():
+        if field.required and name not in value:
+            yield f"{path}.{name}", "missing"
+
+
+def _unknown(endpoint: Endpoint, name: str, beside: Collection[str]) -> str:
+    if name == "inpaint":
+        return "in-painting was disabled by the API on May 19th, 2025; remove the field"
+    other = Endpoint.GENERATIONS if endpoint is Endpoint.GENERATE else Endpoint.GENERATE
+    if name in FIELDS[other]:
+        return f"belongs to {other}; this line goes to {endpoint}"
+    return "unknown field" + nearest(name, {*FIELDS[endpoint], *beside})
+
+
+@cache
+def _fields(endpoint: Endpoint) -> dict[str, inspect.Field]:
+    rules = inspect.type_info(REQUESTS[endpoint])
+    assert isinstance(rules, inspect.StructType)  # noqa: S101 - told to the type checker
+    return {field.name: field for field in rules.fields}

@@ -1,0 +1,129 @@
+"""The request fields of both image endpoints, as the API's OpenAPI description of 2026-08-21 bounds them.
+
+The structs serve as rules only: a request stays the dict that the line holds, so that nothing the user
+wrote is rounded, reordered or filled in on its way to the API.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from venice_batch.model import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+# The description says 7,500, some models of the published list accept 32,768 (`promptCharacterLimit`).
+# The limit of a line's own model is the catalogue's to check; here stands what no model accepts.
+MAX_PROMPT = 32_768
+
+Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT)]
+# An empty name is no lane. The description sets no minimum, yet no model is called "".
+Model = Annotated[str, Meta(min_length=1)]
+Pixels = Annotated[int, Meta(gt=0, le=1280)]
+ImageFormat = Literal["jpeg", "png", "webp"]
+Size = Literal["auto", "256x256", "512x512", "1024x1024", "1536x1024", "1024x1536", "1792x1024", "1024x1792"]
+
+
+class StyleReference(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One image of `style_references`: base64, a data URI or a URL."""
+
+    image: Annotated[str, Meta(min_length=1)]
+    strength: Annotated[float, Meta(ge=0.1, le=1)] | UnsetType = UNSET
+
+
+class GenerateRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """`GenerateImageRequest`, the body of `/image/generate`; `inpaint`, disabled since 2025, is left out."""
+
+    model: Model
+    prompt: Prompt
+    negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT)] | UnsetType = UNSET
+    width: Pixels | UnsetType = UNSET
+    height: Pixels | UnsetType = UNSET
+    aspect_ratio: str | UnsetType = UNSET
+    resolution: str | UnsetType = UNSET
+    format: ImageFormat | UnsetType = UNSET
+    quality: Literal["low", "medium", "high"] | UnsetType = UNSET
+    variants: Annotated[int, Meta(ge=1, le=4)] | UnsetType = UNSET
+    return_binary: bool | UnsetType = UNSET
+    seed: Annotated[int, Meta(ge=-999_999_999, le=999_999_999)] | UnsetType = UNSET
+    steps: int | UnsetType = UNSET
+    cfg_scale: Annotated[float, Meta(gt=0, le=20)] | UnsetType = UNSET
+    lora_strength: Annotated[int, Meta(ge=0, le=100)] | UnsetType = UNSET
+    style_preset: str | UnsetType = UNSET
+    style_references: list[StyleReference] | UnsetType = UNSET
+    safe_mode: bool | UnsetType = UNSET
+    hide_watermark: bool | UnsetType = UNSET
+    embed_exif_metadata: bool | UnsetType = UNSET
+    enhance_prompt: bool | UnsetType = UNSET
+    enable_web_search: bool | UnsetType = UNSET
+    disable_prompt_optimization_thinking: bool | UnsetType = UNSET
+
+
+class GenerationsRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """`SimpleGenerateImageRequest`, the body of the OpenAI-compatible `/images/generations`."""
+
+    prompt: Annotated[str, Meta(min_length=1, max_length=1500)]
+    model: Model | UnsetType = UNSET
+    background: Literal["transparent", "opaque", "auto"] | UnsetType | None = UNSET
+    moderation: Literal["low", "auto"] | UnsetType | None = UNSET
+    n: Annotated[int, Meta(ge=1, le=1)] | UnsetType | None = UNSET
+    output_compression: Annotated[int, Meta(ge=0, le=100)] | UnsetType | None = UNSET
+    output_format: ImageFormat | UnsetType = UNSET
+    quality: Literal["auto", "high", "medium", "low", "hd", "standard"] | UnsetType | None = UNSET
+    response_format: Literal["b64_json", "url"] | UnsetType | None = UNSET
+    size: Size | UnsetType | None = UNSET
+    style: Literal["vivid", "natural"] | UnsetType | None = UNSET
+    user: str | UnsetType = UNSET
+
+
+REQUESTS: Mapping[Endpoint, type[GenerateRequest] | type[GenerationsRequest]] = MappingProxyType(
+    {Endpoint.GENERATE: GenerateRequest, Endpoint.GENERATIONS: GenerationsRequest}
+)
+"""The rules of each endpoint's body."""
+
+FIELDS: Mapping[Endpoint, frozenset[str]] = MappingProxyType(
+    {endpoint: frozenset(rules.__struct_fields__) for endpoint, rules in REQUESTS.items()}
+)
+"""The fields that each endpoint takes."""
+
+VARIANTS_NEED_JSON = ("variants", "variants come as JSON only; remove return_binary")
+
+
+def problems(endpoint: Endpoint, request: dict[str, Any], *, beside: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Return all that is wrong with a request as (field, what) pairs, in the request's order; [] if nothing.
+
+    A field that is missing comes last. `beside` names the keys that may stand beside the request's
+    fields where the user wrote it; they take part in "did you mean".
+    """
+    rules = GenerateRequest if endpoint is Endpoint.GENERATE else GenerationsRequest
+    try:
+        msgspec.convert(request, rules)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        # Imported late: a file without mistakes never needs the words for them.
+        from venice_batch.jobfile.explain import explain
+
+        found = explain(endpoint, request, beside)
+        # Should the two ever disagree, the checker's own words are better than a pass.
+        return found or [("", str(error))]
+    return cross_field(request)
+
+
+def cross_field(request: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what the description's types cannot say: blank prompts, fields that exclude each other."""
+    found = []
+    prompt = request.get("prompt")
+    if isinstance(prompt, str) and prompt.isspace():
+        found.append(("prompt", "is blank"))
+    # Published page: `variants` is only supported when `return_binary` is false.
+    if "variants" in request and _binary(request):
+        found.append(VARIANTS_NEED_JSON)
+    return found
+
+
+def _binary(request: Mapping[str, Any]) -> bool:
+    return request.get("return_binary") is True

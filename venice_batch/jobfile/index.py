@@ -1,0 +1,202 @@
+"""Where every job of a file stands, in some 40 bytes a job.
+
+A run of a million jobs keeps their places, not the jobs; a job is read again when its turn comes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from venice_batch.jobfile.defaults import Defaults
+from venice_batch.jobfile.findings import Findings
+from venice_batch.jobfile.identity import KEY_BYTES, implicit_id, job_key
+from venice_batch.jobfile.line import Parsed, parse
+from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
+from venice_batch.jobfile.source import Source, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from venice_batch.errors import JobsFileError
+    from venice_batch.model import Job
+
+MAX_PROBLEMS = 1000
+"""How many problems are kept; all of them are counted."""
+
+_LAST = 0xFFFF_FFFF
+
+
+class JobIndex:
+    """The jobs of one file: how many, in which lanes, and each of them on demand.
+
+    Reads its source again, which has to stay open as long. Iterators are independent of each other.
+    """
+
+    __slots__ = (
+        "_counts",
+        "_defaults",
+        "_first",
+        "_keys",
+        "_lanes",
+        "_lines",
+        "_next",
+        "_offsets",
+        "_source",
+        "_subs",
+    )
+
+    def __init__(self, source: Source, defaults: Defaults) -> None:
+        """Make an empty index; `build` makes a full one."""
+        self._source = source
+        self._defaults = defaults
+        self._offsets = array("Q")
+        self._lines = array("I")
+        self._subs = array("H")  # place within a line of several jobs; a matrix makes 10,000 at most
+        self._keys = bytearray()
+        # A lane is a chain: its first job, and from each job the next of the same lane.
+        self._next = array("I")
+        self._first: list[int] = []
+        self._counts: list[int] = []
+        self._lanes: dict[str, int] = {}
+
+    @classmethod
+    def build(cls, source: Source, *, defaults: Defaults | None = None, max_problems: int = MAX_PROBLEMS) -> JobIndex:
+        """Read and check all of the file, once.
+
+        Raises:
+            JobsFileError: any line has a problem, an id is used twice, or there is no job at all. Holds the
+                first `max_problems` in the file's order and the number of all.
+        """
+        index = cls(source, defaults or Defaults())
+        findings = Findings(max_problems)
+        ids = array("q")
+        last: list[int] = []
+        empty = True
+        for number, offset, line in lines(source.file):
+            empty = False
+            if isinstance(line, TooLong):
+                findings.add(number, "", _too_long(line), source.name)
+                continue
+            parsed = index._parse(line, number, len(index))
+            if parsed.problems:
+                findings.extend(parsed.problems)
+            else:
+                for sub, job in enumerate(parsed.jobs):
+                    index._append(job, offset, sub, last)
+                    # Python's own hash is ready at hand; what it takes for equal is compared below.
+                    ids.append(hash(job.id))
+        if empty:
+            raise refusal(source.name, "holds no jobs")
+        index._find_duplicates(ids, findings)
+        findings.raise_any()
+        return index
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The models' names, in the order of first use; a lane's number is its place here."""
+        return tuple(self._lanes)
+
+    def __len__(self) -> int:
+        """Return the number of jobs, a matrix counted as what it makes."""
+        return len(self._offsets)
+
+    def count(self, lane: int) -> int:
+        """Return the number of jobs in a lane."""
+        return self._counts[lane]
+
+    def keys(self) -> Iterator[bytes]:
+        """Yield the `job_key` of every job, in the file's order."""
+        return map(self._key, range(len(self)))
+
+    def keys_of(self, lane: int) -> Iterator[bytes]:
+        """Yield the `job_key` of every job of a lane, in the file's order."""
+        return map(self._key, self._chain(lane))
+
+    def jobs(self, lane: int, skip: Callable[[bytes], bool] | None = None) -> Iterator[Job]:
+        """Yield the jobs of a lane in the file's order, without those whose `job_key` `skip` says yes to.
+
+        A skipped job is not read. Raises JobsFileError when the file has changed since `build`.
+        """
+        return self._read(self._chain(lane), skip)
+
+    def jobs_in_order(self) -> Iterator[Job]:
+        """Yield every job in the file's order; raises as `jobs`."""
+        return self._read(range(len(self)), None)
+
+    def _parse(self, line: bytes, number: int, first_index: int) -> Parsed:
+        name = self._source.name
+        return parse(line, number=number, first_index=first_index, defaults=self._defaults, source=name)
+
+    def _append(self, job: Job, offset: int, sub: int, last: list[int]) -> None:
+        place = len(self._offsets)
+        self._offsets.append(offset)
+        self._lines.append(job.line)
+        self._subs.append(sub)
+        self._keys += job_key(job.id, job.request_hash)
+        self._next.append(_LAST)
+        lane = self._lanes.setdefault(job.model, len(self._lanes))
+        if lane == len(self._counts):
+            self._counts.append(1)
+            self._first.append(place)
+            last.append(place)
+        else:
+            self._counts[lane] += 1
+            self._next[last[lane]] = place
+            last[lane] = place
+
+    def _find_duplicates(self, ids: array[int], findings: Findings) -> None:
+        # Sorting needs far less memory than a set of a million; equal hashes are rare enough to read
+        # their lines again, which makes the answer exact.
+        suspects = {one for one, other in pairwise(sorted(ids)) if one == other}
+        if not suspects:
+            return
+        users: dict[str, int] = {}
+        places = (place for place, hashed in enumerate(ids) if hashed in suspects)
+        for job in self._read(places, None):
+            line = users.setdefault(job.id, job.line)
+            if line == job.line:
+                continue
+            what = f"{job.id!r} is used on line {line} already"
+            if job.id == implicit_id(job.request_hash):
+                what = f"the request is that of line {line}, where no id tells them apart; give each an id"
+            findings.add(job.line, "id", what, self._source.name)
+
+    def _key(self, place: int) -> bytes:
+        return bytes(self._keys[place * KEY_BYTES : (place + 1) * KEY_BYTES])
+
+    def _chain(self, lane: int) -> Iterator[int]:
+        place = self._first[lane]
+        while place != _LAST:
+            yield place
+            place = self._next[place]
+
+    def _read(self, places: Iterable[int], skip: Callable[[bytes], bool] | None) -> Iterator[Job]:
+        reader = LineReader(self._source.file)
+        parsed, number = Parsed(), 0
+        for place in places:
+            key = self._key(place)
+            if skip is not None and skip(key):
+                continue
+            sub = self._subs[place]
+            if self._lines[place] != number:
+                number = self._lines[place]
+                if not self._source.unchanged():
+                    raise self._changed(number)
+                line = reader.line_at(self._offsets[place])
+                parsed = self._parse(line, number, place - sub)
+            # A change that left size and time alone is seen here, unless it left the job alone too.
+            if sub >= len(parsed.jobs):
+                raise self._changed(number)
+            job = parsed.jobs[sub]
+            if job_key(job.id, job.request_hash) != key:
+                raise self._changed(number)
+            yield job
+
+    def _changed(self, number: int) -> JobsFileError:
+        return refusal(self._source.name, f"line {number} has changed since the check; run again")
+
+
+def _too_long(line: TooLong) -> str:
+    return f"line is {line.size / MAX_LINE_BYTES:.1f} MB; at most 1 MB; give style reference images as URLs"

@@ -1,0 +1,87 @@
+"""Unnamed temporary copies of what cannot be read in place."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import zlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from venice_batch.errors import JobsFileError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from venice_batch.jobfile.content import Compression
+
+MAX_UNPACKED_LINE = 64 << 20
+"""Longest line that is unpacked, in bytes: kilobytes of gzip can hold gigabytes of one line."""
+
+_BLOCK = 1 << 18
+
+
+class _Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+@contextmanager
+def temporary() -> Iterator[BinaryIO]:
+    """Open an empty file without a name; it is gone when closed, however the process ends."""
+    with tempfile.TemporaryFile(prefix="venice-batch-") as file:
+        yield file
+
+
+@contextmanager
+def copied(name: str, stream: BinaryIO) -> Iterator[BinaryIO]:
+    """Copy all of `stream`, which is read to its end and left open."""
+    with temporary() as file:
+        _pour(name, stream, file)
+        yield file
+
+
+@contextmanager
+def unpacked(name: str, packed: BinaryIO, how: Compression) -> Iterator[BinaryIO]:
+    """Unpack `packed` from its start.
+
+    Raises:
+        JobsFileError: the data is damaged, or has a line of more than MAX_UNPACKED_LINE.
+    """
+    packed.seek(0)
+    with temporary() as file:
+        if how == "gzip":
+            import gzip
+
+            try:
+                with gzip.GzipFile(fileobj=packed) as stream:
+                    _pour(name, stream, file)
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+                raise _damaged(name, how, error) from error
+        else:
+            if sys.version_info >= (3, 14):
+                from compression import zstd
+            else:
+                from backports import zstd
+
+            try:
+                with zstd.ZstdFile(packed) as stream:
+                    _pour(name, stream, file)
+            except (zstd.ZstdError, EOFError) as error:
+                raise _damaged(name, how, error) from error
+        yield file
+
+
+def _pour(name: str, stream: _Readable, file: BinaryIO) -> None:
+    tail = 0
+    while block := stream.read(_BLOCK):
+        end = block.rfind(b"\n")
+        tail = tail + len(block) if end < 0 else len(block) - end - 1
+        if tail > MAX_UNPACKED_LINE:
+            megabytes = MAX_UNPACKED_LINE >> 20
+            raise JobsFileError([Problem(name, 0, "", f"has a line of more than {megabytes} MB; not a jobs file")])
+        file.write(block)
+    file.flush()
+
+
+def _damaged(name: str, how: str, error: BaseException) -> JobsFileError:
+    return JobsFileError([Problem(name, 0, "", f"is damaged: {how} says: {error}")])

@@ -1,0 +1,141 @@
+"""The values that flow through a run: a job goes in, an outcome comes out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+SCHEMA = 1
+"""Version of the manifest's record; a reader keeps the fields that it does not know."""
+
+
+class Endpoint(StrEnum):
+    """The API's image endpoints that a job can name, below the base URL."""
+
+    GENERATE = "/image/generate"
+    GENERATIONS = "/images/generations"
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One API request that the jobs file asks for.
+
+    `request` is the effective body: the line's fields over the defaults, exactly as the user means them.
+    `request_hash` names endpoint and body: the same id with another hash is another job.
+    `line` counts the file's lines from 1, `index` its jobs from 0 (a line with a matrix holds several).
+    """
+
+    id: str
+    line: int
+    index: int
+    endpoint: Endpoint
+    request: dict[str, Any]
+    request_hash: str
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def model(self) -> str:
+        """The model as the line names it; the OpenAI-compatible endpoint has one by default."""
+        model = self.request.get("model", "default")
+        return str(model)
+
+
+class Status(StrEnum):
+    """How a job ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+class ImageFile(msgspec.Struct, frozen=True):
+    """One image on disk; `path` is relative to the output folder, `format` is told by the bytes."""
+
+    path: str
+    bytes: int
+    sha256: str
+    format: str
+    width: int
+    height: int
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One HTTP request: what came back (`status` null when nothing did) and how long it took.
+
+    `wait_s` is the backoff that followed it, `retry_after_s` what the server asked for, `ray` the id that
+    the API's support asks for.
+    """
+
+    status: int | None
+    error: str | None
+    wait_s: float
+    retry_after_s: float | None
+    ray: str | None
+    duration_s: float
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a job has no image. `kind` is one of a small set of words (see the manifest's page)."""
+
+    kind: str
+    status: int | None
+    message: str
+
+
+class Flags(msgspec.Struct, frozen=True):
+    """What the server said beside the image; `possibly_billed`: charged perhaps, though no image came."""
+
+    blurred: bool = False
+    content_violation: bool = False
+    possibly_billed: bool = False
+    deprecated: str | None = None
+    enhanced_prompt: str | None = None
+
+
+class ServerTiming(msgspec.Struct, frozen=True, rename="camel"):
+    """The server's own account of its time, in ms as received."""
+
+    inference_duration: float | None = None
+    inference_preprocessing_time: float | None = None
+    inference_queue_time: float | None = None
+    total: float | None = None
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Where a job's time went, in seconds.
+
+    `queued_s`: read from the file until first allowed to ask for its turn; `rate_wait_s`: waiting for the
+    lane's window, gate or a slot; `backoff_s`: between attempts; `ttfb_s`, `download_s`, `write_s`: of the
+    attempt that counted; `total_s`: from enqueued to finished.
+    """
+
+    enqueued_at: str
+    queued_s: float
+    rate_wait_s: float
+    backoff_s: float
+    ttfb_s: float | None
+    download_s: float | None
+    write_s: float | None
+    total_s: float
+    server: ServerTiming | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a job ended; encoded as JSON it is the manifest's record."""
+
+    schema: int
+    run_id: str
+    id: str
+    request_hash: str
+    status: Status
+    lane: str
+    files: tuple[ImageFile, ...]
+    endpoint: Endpoint
+    request: dict[str, Any]
+    metadata: dict[str, Any] | None
+    attempts: tuple[Attempt, ...]
+    error: Failure | None
+    flags: Flags
+    cost_usd: float | None
+    timing: Timing

@@ -1,0 +1,43 @@
+"""File names that are safe on every system, made from job ids."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+LONGEST_BYTES = 180
+"""Leaves room within the usual 255 bytes for a variant's number, an extension and the temporary name."""
+
+_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ufeff\ud800-\udfff]')
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\.|$)")
+
+
+def safe_name(job_id: str) -> str:
+    """A file name's stem for `job_id`: itself when it is safe everywhere, else cleaned with a digest added.
+
+    No path can be escaped by it: separators, control characters and leading dots are replaced, Windows'
+    reserved names and trailing dots avoided (Microsoft, "Naming Files, Paths, and Namespaces"), and it is at most
+    `LONGEST_BYTES` long in UTF-8. Distinct ids give distinct names unless they differ only in case.
+    """
+    name = unicodedata.normalize("NFC", job_id)
+    name = _UNSAFE.sub("_", name)
+    if name.startswith((".", "~", "-", " ")) or _RESERVED.match(name) or not name:
+        name = "_" + name
+    if name.endswith((".", " ")):
+        name = name[:-1] + "_"
+    if name == job_id and len(name.encode()) <= LONGEST_BYTES:
+        return name
+    return with_digest(name, job_id)
+
+
+def with_digest(name: str, job_id: str) -> str:
+    """`name`, cut to fit, with eight hex digits that tell `job_id` from every other id."""
+    digest = hashlib.blake2b(job_id.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    room = name.encode("utf-8", "replace")[: LONGEST_BYTES - 9]
+    return f"{room.decode('utf-8', 'ignore').rstrip(' .')}-{digest}"
+
+
+def case_key(name: str) -> str:
+    """Equal for two names that a case-insensitive or normalising file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())

@@ -1,0 +1,137 @@
+"""Whether the run may send now, over all lanes together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from venice_batch.pacing.budget import BlockRule, FailureBudget
+from venice_batch.pacing.lane import Lane, LaneState, Quota
+from venice_batch.pacing.skew import ClockSkew
+from venice_batch.retry import Fault, Verdict
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping
+
+    from venice_batch.retry import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class SendingRules:
+    """What bounds a run's sending, whatever the API says.
+
+    `concurrency` is the ceiling over all lanes. `rpm` caps every lane's window. `minute_s` is how long the
+    API's minute is: 60, less on a time-compressed sandbox.
+    """
+
+    concurrency: int = 16
+    rpm: int | None = None
+    minute_s: float = 60.0
+    block: BlockRule = field(default_factory=BlockRule)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Leave to send one request; to be handed back with the answer."""
+
+    lane: Lane
+    sent_s: float
+
+
+class Traffic:
+    """The gates of all lanes, the failure budget and the ceiling: pure arithmetic on given moments.
+
+    `ask` then `send` then `answered` (or `given_up`), in any interleaving. Guarantees, whatever the
+    answers: never more under way than the ceiling, nothing sent while a gate is closed, never more
+    failures in the block rule's window than its budget affords.
+    """
+
+    def __init__(
+        self,
+        rules: SendingRules,
+        rng: random.Random,
+        *,
+        quotas: Mapping[str, Quota] | None = None,
+        day_ends_s: float = math.inf,
+    ) -> None:
+        self.rules = rules
+        self.budget = FailureBudget(rules.block)
+        self.blocks = 0
+        self._rng = rng
+        self._quotas = dict(quotas or {})
+        self._day_ends_s = day_ends_s
+        self._lanes: dict[str, Lane] = {}
+        self._skew = ClockSkew()
+        self._in_flight = 0
+        self._blocked_until_s = -math.inf
+
+    def lane(self, name: str) -> Lane:
+        """The lane of that name, made when first asked for."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = Lane(
+                name,
+                quota=self._quotas.get(name, Quota()),
+                ceiling=self.rules.concurrency,
+                minute_s=self.rules.minute_s,
+                rpm_cap=self.rules.rpm,
+                day_ends_s=self._day_ends_s,
+                rng=self._rng,
+            )
+        return lane
+
+    def wait_s(self, lane: Lane, now_s: float) -> float:
+        """Seconds until `lane` may send one more; 0 now, infinity while only an answer can help."""
+        wait = max(lane.wait_s(now_s), self.budget.wait_s(now_s), self._blocked_until_s - now_s)
+        if wait > 0:
+            return wait
+        return math.inf if self._in_flight >= self.rules.concurrency else 0.0
+
+    def send(self, lane: Lane, now_s: float) -> Ticket:
+        """Count one request of `lane` as sent; only right after `wait_s` gave 0."""
+        self._in_flight += 1
+        self.budget.sent()
+        lane.sent(now_s)
+        return Ticket(lane, now_s)
+
+    def answered(self, ticket: Ticket, answer: Answer) -> None:
+        """Learn from the answer to `ticket`'s request."""
+        now_s = answer.received_s
+        verdict = answer.verdict
+        self._in_flight -= 1
+        # A connection that never came about is no failed request to the server, nor is a broken 200.
+        failed = verdict is not Verdict.SUCCEEDED and answer.fault not in (Fault.CONNECT, Fault.NO_IMAGE)
+        self.budget.answered(now_s, failed=failed)
+        headers = answer.headers
+        if headers.date_unix_s is not None:
+            self._skew.observe(headers.date_unix_s, answer.sent_s, now_s)
+        if verdict is Verdict.BLOCKED:
+            self._block(answer, now_s)
+        ticket.lane.answered(answer, ends_s=self._ends_s(answer), now_s=now_s)
+
+    def given_up(self, ticket: Ticket, now_s: float) -> None:
+        """The request was cancelled before its answer; the server may count it as failed."""
+        self._in_flight -= 1
+        self.budget.answered(now_s, failed=True)
+        ticket.lane.given_up()
+
+    def states(self, now_s: float) -> tuple[LaneState, ...]:
+        """Every lane's snapshot, in order of first use."""
+        return tuple(lane.state(now_s) for lane in self._lanes.values())
+
+    def _block(self, answer: Answer, now_s: float) -> None:
+        if answer.sent_s >= self._blocked_until_s:
+            self.blocks += 1
+        wait_s = self.rules.block.block_s if answer.hint_s is None else answer.hint_s
+        if answer.sent_s >= self._blocked_until_s or answer.hint_s is not None:
+            self._blocked_until_s = max(self._blocked_until_s, now_s + wait_s)
+
+    def _ends_s(self, answer: Answer) -> float | None:
+        reset = answer.headers.rate.reset
+        if reset is None:
+            return None
+        if reset.in_s is not None:
+            return answer.received_s + reset.in_s
+        return None if reset.unix_s is None else self._skew.local_s(reset.unix_s)

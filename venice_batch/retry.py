@@ -1,0 +1,152 @@
+"""What an answer means for the job that asked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from venice_batch.headers import AnswerHeaders
+
+if TYPE_CHECKING:
+    import random
+
+
+class Verdict(StrEnum):
+    """What is to be done about an attempt (the contract's "rules of sending")."""
+
+    SUCCEEDED = "succeeded"
+    LIMITED = "limited"  # over the lane's quota: wait at the gate
+    BLOCKED = "blocked"  # too many failures of this user: every lane waits
+    OVERLOADED = "overloaded"  # the model is at capacity: fewer at a time
+    TRANSIENT = "transient"  # worth another try after a backoff
+    REJECTED = "rejected"  # the same request would be refused again
+    LANE_REFUSED = "lane_refused"  # this key may not use this model
+    KEY_REFUSED = "key_refused"
+    NO_MONEY = "no_money"
+
+
+class Fault(StrEnum):
+    """What went wrong on the way when there is no status to go by, or a 200 without its image."""
+
+    CONNECT = "connect"  # nothing was sent
+    TIMEOUT = "timeout"  # no answer in time; the request had gone out
+    CUT = "cut"  # the connection broke after the request had gone out
+    NO_IMAGE = "no_image"  # the body is empty, invalid or no image
+
+
+POSSIBLY_BILLED = frozenset({Fault.TIMEOUT, Fault.CUT, Fault.NO_IMAGE})
+"""Faults after which the server may have charged for an image that never arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one attempt brought back, without its image.
+
+    Exactly one of `status` and `fault` may be None; a broken body on a 200 has both. `sent_s` and
+    `received_s` are moments of the run's clock.
+    """
+
+    status: int | None
+    headers: AnswerHeaders
+    message: str
+    sent_s: float
+    received_s: float
+    fault: Fault | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        return classify(self)
+
+    @property
+    def hint_s(self) -> float | None:
+        """Seconds that the server itself asks to wait, by `Retry-After`; None if it does not say."""
+        return self.headers.retry_after_s
+
+    @property
+    def is_hinted(self) -> bool:
+        """Whether the server says when to come again, so that waiting costs no attempt."""
+        return self.headers.retry_after_s is not None or (self.status == 429 and self.headers.rate.reset is not None)
+
+    @property
+    def possibly_billed(self) -> bool:
+        return self.fault in POSSIBLY_BILLED
+
+
+_BLOCKED = re.compile(r"too many failed attempts", re.IGNORECASE)
+_OVERLOADED = re.compile(r"overload|at capacity", re.IGNORECASE)
+_ONE_MODEL = re.compile(r"\bpro users?\b|\btier\b|\bmodel\b", re.IGNORECASE)
+
+
+def classify(answer: Answer) -> Verdict:
+    """The verdict on `answer`, by the contract's table.
+
+    Sources: the API's error-code page for the texts; curl's `--retry` for 408, 522 and 524.
+    """
+    status = answer.status
+    if status is None or answer.fault is not None:
+        return Verdict.TRANSIENT
+    if 200 <= status < 300:
+        return Verdict.SUCCEEDED
+    if status == 429:
+        if _BLOCKED.search(answer.message):
+            return Verdict.BLOCKED
+        # "Overloaded" beside quota that is left speaks of the model, not of this key's limit.
+        if _OVERLOADED.search(answer.message) and answer.headers.rate.remaining != 0:
+            return Verdict.OVERLOADED
+        return Verdict.LIMITED
+    if status == 503:
+        return Verdict.OVERLOADED
+    if status >= 500 or status == 408:
+        return Verdict.TRANSIENT
+    if status == 402:
+        return Verdict.NO_MONEY
+    if status in (401, 403):
+        return Verdict.LANE_REFUSED if _ONE_MODEL.search(answer.message) else Verdict.KEY_REFUSED
+    return Verdict.REJECTED
+
+
+_KINDS = {
+    400: "invalid_request",
+    401: "model_access",
+    403: "model_access",
+    404: "not_found",
+    408: "timeout",
+    413: "too_large",
+    415: "content_type",
+    422: "content_policy",
+    429: "rate_limited",
+    503: "overloaded",
+}
+
+
+def failure_kind(answer: Answer) -> str:
+    """The word that the manifest's `error.kind` has for `answer`."""
+    if answer.fault is not None:
+        return str(answer.fault)
+    if answer.status is None:
+        return "connect"
+    if answer.status in _KINDS:
+        return _KINDS[answer.status]
+    if 300 <= answer.status < 400:
+        return "redirect"
+    return "server" if answer.status >= 500 else "invalid_request"
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential backoff with full jitter: uniform in [0, min(cap, base * 2^(n-1))].
+
+    Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. The defaults wait
+    half a second at first on average, and never over half a minute.
+    """
+
+    base_s: float = 1.0
+    cap_s: float = 30.0
+
+    def wait_s(self, attempt: int, rng: random.Random) -> float:
+        """Seconds to wait after the `attempt`-th failure, counted from 1."""
+        # The exponent is bounded so that no number of attempts overflows a float.
+        ceiling = min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 60))
+        return rng.uniform(0.0, ceiling)
