@@ -1,0 +1,92 @@
+"""Bodies of the endpoints that only read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from venice_batch.sandbox.refusal import Issue, Refusal, invalid
+from venice_batch.sandbox.styles import STYLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from venice_batch.sandbox.catalogue import Catalogue
+    from venice_batch.sandbox.settings import SandboxSettings
+
+WELCOME = """venice-batch sandbox
+
+This is a sandbox, not the Venice API. It answers like the Venice image API under /api/v1, but no AI is
+involved: it draws pictures from hashes of the prompts. Nothing leaves this machine, and nothing costs money.
+
+GET  /sandbox/stats   what it has seen so far
+POST /sandbox/reset   start counting anew
+"""
+TYPES = ("asr", "embedding", "image", "music", "text", "tts", "upscale", "inpaint", "video")
+
+
+def models(catalogue: Catalogue, kind: str) -> dict[str, Any] | Refusal:
+    """Return GET /models for this type; the sandbox has image models only."""
+    if kind not in (*TYPES, "all", "code"):
+        return _bad_type(kind)
+    data = list(catalogue.entries) if kind in ("image", "all") else []
+    return {"object": "list", "type": kind, "data": data}
+
+
+def names(mapping: Mapping[str, str], kind: str) -> dict[str, Any] | Refusal:
+    """Return GET /models/traits or /models/compatibility_mapping for this type."""
+    if kind not in TYPES:
+        return _bad_type(kind)
+    return {"object": "list", "type": kind, "data": dict(mapping) if kind == "image" else {}}
+
+
+def styles(settings: SandboxSettings) -> dict[str, Any] | list[str]:
+    """Return GET /image/styles in the shape that the settings ask for."""
+    return list(STYLES) if settings.styles_shape == "array" else {"object": "list", "data": list(STYLES)}
+
+
+def rate_limits(
+    settings: SandboxSettings, catalogue: Catalogue, balance_usd: float, now: float
+) -> dict[str, Any] | Refusal:
+    """Return GET /api_keys/rate_limits; RPM is what the settings say, whatever `speed` makes of the
+    minute.
+    """
+    if settings.rate_limits_endpoint == "forbidden":
+        return Refusal(403, "This API key is not allowed to read rate limits")
+    factor = 2 if settings.rate_limits_endpoint == "wrong" else 1
+    limits = [
+        {
+            "apiModelId": model_id,
+            "rateLimits": [
+                {"amount": amount * factor, "type": kind}
+                for kind, amount in (("RPM", settings.rpm_of(model_id)), ("RPD", settings.rpd))
+                if amount
+            ],
+        }
+        for model_id in catalogue.models
+    ]
+    midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return {
+        "data": {
+            "accessPermitted": True,
+            "apiTier": {"id": "paid", "isCharged": True},
+            "balances": {"USD": balance_usd, "DIEM": 0},
+            "keyExpiration": None,
+            "nextEpochBegins": (midnight + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            "rateLimits": limits,
+        }
+    }
+
+
+def balance(balance_usd: float) -> dict[str, Any]:
+    """Return GET /billing/balance."""
+    return {
+        "canConsume": balance_usd > 0,
+        "consumptionCurrency": "USD",
+        "balances": {"diem": None, "usd": balance_usd},
+        "diemEpochAllocation": 0,
+    }
+
+
+def _bad_type(kind: str) -> Refusal:
+    return invalid(Issue("invalid_enum_value", ("type",), f"Invalid enum value. Received '{kind}'"))

@@ -1,0 +1,138 @@
+"""Settings of one sandbox server, with the documented Venice rules as defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WindowKind = Literal["fixed", "aligned", "sliding", "token-bucket"]
+RetryAfterForm = Literal["none", "seconds", "date"]
+ResetForm = Literal["seconds", "fractional", "ms", "iso", "duration", "none"]
+
+STATUS_FAULTS = ("408", "429", "500", "502", "503", "504", "522", "524")
+"""Faults that answer with this status instead of an image."""
+
+WIRE_FAULTS = (
+    "reset-before", "reset-mid", "short-body", "stall", "slow", "garbage", "html", "empty", "no-images",
+    "bad-base64", "truncated-json", "gzip-bomb", "endless", "redirect",
+)  # fmt: skip
+"""Faults of the connection or of the body of a 200."""
+
+FAULT_KINDS = STATUS_FAULTS + WIRE_FAULTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSettings:
+    """How one sandbox behaves.
+
+    Raises: ValueError for a number out of range, an unknown choice or an unknown fault name.
+    """
+
+    rpm: int = 20
+    """Requests a window (60 s) for each model; 0 lifts the limit. 20 is the documented default for images."""
+    rpm_by_model: Mapping[str, int] = field(default_factory=dict)
+    """Exceptions to `rpm` by model id; 0 lifts the limit of that model."""
+    rpd: int = 0
+    """Requests a UTC day for each model; 0 lifts the limit."""
+    speed: float = 1.0
+    """Divides every duration of the server's rules (windows, block, latency); the clock stays real."""
+    window: WindowKind = "fixed"
+    """fixed: opens with the first request after the last one ended; aligned: on multiples of its length of
+    Unix time; sliding: the last 60 s at any time; token-bucket: refills evenly, up to a full window's quota
+    at once."""
+    count_refused: bool = False
+    """Whether refused requests use quota too; shows with sliding and token-bucket windows."""
+    latency_s: float = 2.0
+    """Mean simulated time of inference before `speed`; 0 answers at once."""
+    latency_jitter: float = 0.3
+    """Share of `latency_s` by which it varies either way, evenly distributed (0.3: ±30 %)."""
+    capacity: int = 0
+    """Requests of one model served at the same time; one more is answered 503 at once. 0 lifts the limit."""
+    failure_limit: int = 20
+    """Failed generation requests of one key within the failure window that are still tolerated; 0 lifts the
+    rule.
+    """
+    failure_window_s: float = 30.0
+    """Length of the failure window before `speed`."""
+    block_s: float = 30.0
+    """How long a key is refused everything once over the failure limit, before `speed`."""
+    retry_after: RetryAfterForm = "seconds"
+    """Form of Retry-After on a 429 of a window or of the block.
+
+    Seconds are whole, or have 3 decimals if `speed` > 1.
+    """
+    retry_after_503_s: float = 0.0
+    """Seconds of Retry-After on a 503, undivided by `speed`; 0 sends none."""
+    rate_headers: ResetForm = "seconds"
+    """Form of x-ratelimit-reset-requests; none leaves out all x-ratelimit-* headers."""
+    rate_limits_endpoint: Literal["ok", "forbidden", "wrong"] = "ok"
+    """GET /api_keys/rate_limits: the truth, 403 as for a key without the right, or twice the enforced
+    amounts.
+    """
+    api_key: str | None = None
+    """The only key accepted; None accepts any key but the word "invalid"."""
+    pro_models: frozenset[str] = frozenset()
+    """Models that answer 401 "This model is only available to Pro users"."""
+    balance_usd: float = 100.0
+    """Balance that requests are charged to."""
+    fault_rate: float = 0.0
+    """Chance from 0 to 1 that an admitted generation request meets a fault of `fault_kinds`."""
+    fault_kinds: tuple[str, ...] = ("429", "500", "502", "503", "504")
+    """Faults that `fault_rate` draws from, each as likely as the next; names from FAULT_KINDS."""
+    fault_seed: int = 0
+    """Seed of that draw: the same seed gives the same faults to the same order of requests."""
+    fault_schedule: Mapping[int, str] = field(default_factory=dict)
+    """Fault for the nth admitted generation request, counted from 1; goes before `fault_rate`."""
+    stall_s: float = 30.0
+    """Longest time a "stall" holds the connection, and the time over which "slow" drips the body; not
+    divided.
+    """
+    redirect_to: str = ""
+    """Target of the fault "redirect"; empty sends clients to another port of localhost."""
+    deprecated: Mapping[str, str] = field(default_factory=dict)
+    """Model id → replacement: answers of that model carry the deprecation headers."""
+    styles_shape: Literal["object", "array"] = "object"
+    """GET /image/styles as in the API description (object), or as in the guide (array)."""
+    compress: bool = True
+    """Whether JSON answers are compressed for clients that ask by Accept-Encoding."""
+    draw: Literal["art", "plain"] = "art"
+    """plain answers with flat pictures of the same size and format, for high throughput: 64 different ones a size."""
+
+    def __post_init__(self) -> None:
+        for name in ("rpm", "rpd", "latency_s", "capacity", "failure_limit", "retry_after_503_s", "balance_usd",
+                     "stall_s"):  # fmt: skip
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+        for name in ("speed", "failure_window_s", "block_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be more than 0")
+        for name in ("latency_jitter", "fault_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}")
+        for fault in (*self.fault_kinds, *self.fault_schedule.values()):
+            if fault not in FAULT_KINDS:
+                raise ValueError(f"unknown fault {fault!r}; there are {', '.join(FAULT_KINDS)}")
+        if self.fault_rate and not self.fault_kinds:
+            raise ValueError("fault_rate needs fault_kinds")
+        if any(limit < 0 for limit in self.rpm_by_model.values()):
+            raise ValueError("rpm_by_model must not be negative")
+
+    def rpm_of(self, model_id: str) -> int:
+        """Return the requests a window allowed for this model; 0 means no limit."""
+        return self.rpm_by_model.get(model_id, self.rpm)
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "window": ("fixed", "aligned", "sliding", "token-bucket"),
+    "retry_after": ("none", "seconds", "date"),
+    "rate_headers": ("seconds", "fractional", "ms", "iso", "duration", "none"),
+    "rate_limits_endpoint": ("ok", "forbidden", "wrong"),
+    "styles_shape": ("object", "array"),
+    "draw": ("art", "plain"),
+}
