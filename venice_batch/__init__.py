@@ -27,12 +27,12 @@ if TYPE_CHECKING:
         VeniceBatchError,
     )
     from venice_batch.events import AttemptEnded, Event, JobEnded, Notice, RunEnded, RunStarted, Stopping
-    from venice_batch.library import iter_outcomes, run_jobs
+    from venice_batch.library import run_jobs, stream_outcomes
     from venice_batch.model import Attempt, Failure, Flags, ImageFile, Job, Outcome, Status, Timing
     from venice_batch.summary import Summary
 
 _HOMES = {
-    "library": ("iter_outcomes", "run_jobs"),
+    "library": ("run_jobs", "stream_outcomes"),
     "model": ("Attempt", "Failure", "Flags", "ImageFile", "Job", "Outcome", "Status", "Timing"),
     "summary": ("Summary",),
     "events": ("AttemptEnded", "Event", "JobEnded", "Notice", "RunEnded", "RunStarted", "Stopping"),
@@ -77,8 +77,8 @@ __all__ = [
     "UsageError",
     "VeniceBatchError",
     "__version__",
-    "iter_outcomes",
     "run_jobs",
+    "stream_outcomes",
 ]
 
 

@@ -25,6 +25,7 @@ from venice_batch.engine.turnstile import Turnstile
 from venice_batch.errors import ApiError, ExitCode, KeyRefusedError
 from venice_batch.events import Notice, RunEnded, RunStarted
 from venice_batch.model import SCHEMA
+from venice_batch.naming import Naming
 from venice_batch.output import folder, manifest
 from venice_batch.output.recall import Recall, recall
 from venice_batch.output.sink import DiskSink
@@ -48,12 +49,14 @@ SUMMARY = "summary.json"
 class RunSettings:
     """Everything that a run is told besides its jobs and its key.
 
+    `naming` is settled on the jobs of the index; without it images are named after their jobs' ids.
     `retry_rejected`: ask again for what the API has refused before. `verify`: hash the files of finished jobs.
     `durable`: fsync each image and record. `max_time_s`: stop sending after so long. `max_failures`: stop after
     so many jobs without an image. `grace_s`: how long what is under way may take after a stop.
     """
 
     output: Path
+    naming: Naming | None = None
     api: ApiSettings = field(default_factory=ApiSettings)
     sending: SendingRules = field(default_factory=SendingRules)
     attempts: AttemptRules = field(default_factory=AttemptRules)
@@ -84,7 +87,7 @@ async def run_batch(
     Raises:
         FolderError: the folder could not be used from the start (later, the summary says so).
     """
-    with folder.hold(settings.output):
+    with folder.hold(settings.output, settings.naming.folders if settings.naming else ()):
         batch = _Batch(index, key, settings, observers, clock or SystemClock(), rng or random.Random())
         return await batch.run()
 
@@ -179,6 +182,7 @@ class _Batch:
                     run_id=self.run_id,
                     durable=self.settings.durable,
                     replaceable=partial(_owned, known.owned),
+                    stem=(self.settings.naming or Naming()).stem,
                 ),
                 turnstile=turnstile,
                 switch=self.switch,

@@ -23,12 +23,14 @@ MAX_REST_BYTES = 4 * 1024 * 1024
 """Cap on all of a body that is no image; the API echoes the request, style references and all."""
 MAX_IMAGES = 64
 _MAX_PREFIX_BYTES = 256
+_MAX_DEPTH = 1024
+"""As deep as orjson goes; what is deeper would be refused in the end."""
 
 _STRUCTURE = re.compile(rb"[{}\[\],:]")
 _STRING_STOP = re.compile(rb'["\\]')
 _DATA_URL = re.compile(rb"data:[\w.+/-]*(?:;[\w.=+-]+)*;base64\Z", re.IGNORECASE)
-_SPACES = b" \t\r\n"
-_ESCAPED = {ord("/"): b"/", ord("n"): b"", ord("r"): b"", ord("t"): b""}
+_ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4}))?")
+_ESCAPED = ((b"\\/", b"/"), (b"\\n", b" "), (b"\\r", b" "), (b"\\t", b" "))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,13 @@ class BinaryDecoder:
 
 
 class Base64Stream:
-    """Base64 text in any portions, to bytes; white space is skipped, anything else is an error."""
+    """Base64 text in any portions, to bytes; spaces are skipped, anything else is an error."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max = max_bytes
         self._carry = b""
         self._ended = False
+        self._skipped = 0
         self.size = 0
 
     def feed(self, text: bytes) -> bytes:
@@ -94,8 +97,12 @@ class Base64Stream:
         Raises:
             BodyError: not base64, or more than the cap.
         """
-        if any(space in text for space in (b"\n", b"\r", b" ", b"\t")):
-            text = text.translate(None, _SPACES)
+        if b" " in text:
+            length = len(text)
+            text = text.replace(b" ", b"")
+            self._skipped += length - len(text)
+            if self._skipped > self._max:  # a body of nothing but spaces would never come to an end
+                raise BodyError("an image is mostly white space")
         if self._carry:
             text = self._carry + text
         whole = len(text) & ~3
@@ -198,6 +205,8 @@ class JsonDecoder:
 
     def _structure(self, char: int) -> None:
         if char in b"{[":
+            if len(self._stack) >= _MAX_DEPTH:
+                raise BodyError("the body is nested too deeply")
             self._stack.append(char)
             self._keys.append("")
             self._is_key = char == ord("{")
@@ -241,37 +250,19 @@ class JsonDecoder:
         return stop + 1
 
     def _scan_image(self, data: bytes, position: int) -> int:
+        # No escape that base64 can hold contains a quote, so the first one ends the text.
         quote = data.find(b'"', position)
         end = len(data) if quote < 0 else quote
-        escape = data.find(b"\\", position, end)
-        if escape >= 0:
-            self._image_text(data[position:escape])
-            return self._escape(data, escape)
-        self._image_text(data[position:end] if position or quote >= 0 else data)
+        text = data[position:end]
+        if b"\\" in text:
+            if quote < 0:
+                text, self._tail = _without_cut_escape(text)
+            text = _unescaped(text)
+        self._image_text(text)
         if quote < 0:
             return end
         self._end_image()
         return end + 1
-
-    def _escape(self, data: bytes, at: int) -> int:
-        """Read the escape sequence at `at`; returns where the text goes on."""
-        length = 6 if data[at + 1 : at + 2] == b"u" else 2
-        if at + length > len(data):
-            self._tail = data[at:]
-            if len(self._tail) > length:
-                raise BodyError("not base64")
-            return len(data)
-        if length == 2:
-            text = _ESCAPED.get(data[at + 1])
-            if text is None:
-                raise BodyError("not base64")
-        else:
-            try:
-                text = chr(int(data[at + 2 : at + 6], 16)).encode("ascii")
-            except ValueError as error:
-                raise BodyError("not base64") from error
-        self._image_text(text)
-        return at + length
 
     def _image_text(self, text: bytes) -> None:
         assert self._stream is not None  # noqa: S101  (set before this state is entered)
@@ -287,10 +278,10 @@ class JsonDecoder:
     def _without_prefix(self) -> bytes:
         text, self._prefix = bytes(self._prefix or b""), None
         if text[:5].lower() == b"data:":
-            prefix, comma, rest = text.partition(b",")
-            if not comma or not _DATA_URL.match(prefix):
+            comma = text.find(b",", 0, _MAX_PREFIX_BYTES)  # the same whatever the chunks are
+            if comma < 0 or not _DATA_URL.match(text[:comma]):
                 raise BodyError("an image's data URL is not base64")
-            return rest
+            return text[comma + 1 :]
         if self._in_url:
             raise BodyError("the answer links to an image elsewhere; ask for response_format b64_json")
         return text
@@ -322,14 +313,45 @@ def _text(raw: bytes) -> str:
     return str(text)
 
 
+def _without_cut_escape(text: bytes) -> tuple[bytes, bytes]:
+    """`text` up to the escape sequence that its end cuts, and that beginning of it (b"" where it cuts none)."""
+    at = text.rfind(b"\\")
+    length = 6 if text[at + 1 : at + 2] == b"u" else 2
+    return (text, b"") if at + length <= len(text) else (text[:at], text[at:])
+
+
+def _unescaped(text: bytes) -> bytes:
+    """An image's `text` without JSON's escapes; all white space becomes spaces."""
+    if b"\\\\" in text:
+        raise BodyError("not base64")
+    for escape, char in _ESCAPED:
+        text = text.replace(escape, char)
+    return _ESCAPE.sub(_escaped_char, text)
+
+
+def _escaped_char(escape: re.Match[bytes]) -> bytes:
+    char = chr(int(escape[1], 16)) if escape[1] else "\\"
+    if char in "\t\n\r":
+        return b" "
+    if not char.isascii() or not char.isprintable() or char == "\\":
+        raise BodyError("not base64")
+    return char.encode()
+
+
 def _placeholders(document: dict[str, Any]) -> list[Any]:
-    images = document.get("images")
-    if isinstance(images, list):
-        return images
-    data = document.get("data")
-    if isinstance(data, list) and all(isinstance(item, dict) for item in data):
-        return [item[key] for item in data for key in ("b64_json", "url") if item.get(key) is not None]
-    return []
+    """What stands where images are documented to be, in the document's order."""
+    found: list[Any] = []
+    for name, value in document.items():
+        if name == "images" and isinstance(value, list):
+            found += value
+        elif name == "data" and isinstance(value, list):
+            for item in value:
+                found += _of_item(item) if isinstance(item, dict) else [item]
+    return found
+
+
+def _of_item(item: dict[str, Any]) -> list[Any]:
+    return [value for name, value in item.items() if name in ("b64_json", "url") and value is not None]
 
 
 def _too_large(limit: int) -> str:

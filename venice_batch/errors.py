@@ -39,6 +39,11 @@ class UsageError(VeniceBatchError):
     """An option or setting that cannot be used."""
 
 
+def one_line(text: str) -> str:
+    """`text` without control characters: a terminal must not act on what a server or a file says."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake in a jobs file: where it is, what it is, what would do.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from io import BytesIO
 
 import imagesize
 
 EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp", "gif": "gif"}
-HEAD_BYTES = 64 * 1024
-"""Enough to find the size: an EXIF segment of a JPEG holds up to 64 KiB (JPEG, ITU-T T.81, B.2.4.6)."""
+HEAD_BYTES = 128 * 1024
+"""Enough to find the size: before it a JPEG may have EXIF and XMP of 64 KiB each (ITU-T T.81, B.1.1.4)."""
 TAIL_BYTES = 32
 
 
@@ -36,7 +37,10 @@ def recognise(head: bytes, tail: bytes, size_bytes: int) -> ImageKind | None:
     name = _format(head)
     if name is None or not _is_whole(name, head, tail, size_bytes):
         return None
-    width, height = imagesize.get(BytesIO(head))
+    try:
+        width, height = imagesize.get(BytesIO(head))
+    except (ValueError, TypeError, struct.error):  # what its parsers raise at headers that are cut or garbage
+        return None
     if width <= 0 or height <= 0:
         return None
     return ImageKind(name, int(width), int(height))
@@ -56,7 +60,7 @@ def _format(head: bytes) -> str | None:
 
 def _is_whole(name: str, head: bytes, tail: bytes, size_bytes: int) -> bool:
     if name == "png":
-        return b"IEND" in tail
+        return b"IEND\xaeB`\x82" in tail
     if name == "jpeg":
         return b"\xff\xd9" in tail
     if name == "webp":

@@ -21,8 +21,10 @@ LONGEST_WAIT_S = 86_400.0
 """A day: the longest quota the API has. A header that asks for more is taken for a mistake."""
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
-_MILLISECONDS_FROM = 1e11
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _SECONDS_FROM = 1e9
+_MILLISECONDS_FROM = 1e11
+_MILLISECONDS_TO = 1e14
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +71,19 @@ def read(headers: Mapping[str, str], *, wall_s: float) -> AnswerHeaders:
     `wall_s` is the local Unix time, used for a Retry-After date only where the server sent no Date.
     """
     date = _http_date(headers.get("Date", ""))
-    reset = headers.get("x-ratelimit-reset-requests")
+    reset = parse_reset(headers.get("x-ratelimit-reset-requests", ""))
+    if reset is not None and reset.unix_s is not None and date is not None and reset.unix_s - date > LONGEST_WAIT_S:
+        reset = None
     return AnswerHeaders(
         date_unix_s=date,
         retry_after_s=retry_after_s(headers, now_unix_s=wall_s if date is None else date),
         rate=RateLimit(
             limit=_whole(headers.get("x-ratelimit-limit-requests")),
             remaining=_whole(headers.get("x-ratelimit-remaining-requests")),
-            reset=None if reset is None else parse_reset(reset),
+            reset=reset,
         ),
-        ray=headers.get("CF-RAY"),
-        model_id=headers.get("x-venice-model-id"),
+        ray=_words(headers.get("CF-RAY")),
+        model_id=_words(headers.get("x-venice-model-id")),
         blurred=_true(headers.get("x-venice-is-blurred")),
         content_violation=_true(headers.get("x-venice-is-content-violation"))
         or _true(headers.get("x-venice-is-adult-model-content-violation")),
@@ -113,13 +117,14 @@ def parse_reset(text: str) -> Reset | None:
     """When the window ends, from any of the forms in use; None for garbage.
 
     Numbers from 10^9 are Unix seconds, from 10^11 Unix milliseconds, smaller ones seconds from now; also
-    ISO 8601 moments and durations (`1m23s`, `120ms`). A wait of over a day is garbage too.
+    ISO 8601 moments and durations (`1m23s`, `120ms`). A wait of over a day is garbage too, and so are
+    numbers beyond 10^14 (the year 5138).
     """
     text = text.strip()
     number = _number(text)
     if number is not None:
         if number >= _MILLISECONDS_FROM:
-            return Reset(unix_s=number / 1000)
+            return Reset(unix_s=number / 1000) if number < _MILLISECONDS_TO else None
         if number >= _SECONDS_FROM:
             return Reset(unix_s=number)
         return Reset(in_s=number) if 0 <= number <= LONGEST_WAIT_S else None
@@ -149,10 +154,9 @@ def _unix(moment: datetime) -> float:
 
 
 def _number(text: str | None) -> float | None:
-    try:
-        value = float(text) if text else math.nan
-    except ValueError:
-        return None
+    # float() alone would take "1_000", "nan" and other scripts' digits too.
+    match = _NUMBER.fullmatch(text.strip()) if text else None
+    value = float(match[0]) if match else math.nan
     return value if math.isfinite(value) else None
 
 
@@ -165,14 +169,20 @@ def _true(text: str | None) -> bool:
     return text is not None and text.strip().lower() == "true"
 
 
+def _words(text: str | None) -> str | None:
+    # Bytes that are no UTF-8 arrive as lone surrogates, which no record could hold.
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if text else None
+
+
 def _unquoted(text: str | None) -> str | None:
+    text = _words(text)
     return unquote(text) if text else None
 
 
 def _deprecation(headers: Mapping[str, str]) -> str | None:
-    warning = headers.get("x-venice-model-deprecation-warning")
-    date = headers.get("x-venice-model-deprecation-date")
-    replacement = headers.get("x-venice-deprecated-replacement")
+    warning = _words(headers.get("x-venice-model-deprecation-warning"))
+    date = _words(headers.get("x-venice-model-deprecation-date"))
+    replacement = _words(headers.get("x-venice-deprecated-replacement"))
     if not (warning or date or replacement or _true(headers.get("x-venice-deprecated"))):
         return None
     parts = [warning or "deprecated"]

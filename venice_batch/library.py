@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,10 @@ from venice_batch.api.client import VENICE, ApiSettings
 from venice_batch.api.secret import ApiKey, find_key
 from venice_batch.batch import RunSettings, run_batch
 from venice_batch.engine.attempts import AttemptRules
+from venice_batch.errors import VeniceBatchError
 from venice_batch.events import JobEnded
 from venice_batch.jobfile import Defaults, JobIndex, open_source
+from venice_batch.naming import Naming
 from venice_batch.pacing.budget import BlockRule
 from venice_batch.pacing.traffic import SendingRules
 
@@ -41,6 +45,7 @@ async def run_jobs(
     max_time_s: float = math.inf,
     max_failures: int | None = None,
     defaults: Mapping[str, Any] | None = None,
+    name: str = "{id}",
     prefer_json: bool = False,
     retry_rejected: bool = False,
     durable: bool = False,
@@ -50,7 +55,7 @@ async def run_jobs(
     """Run jobs into the folder `output`, but for those that it holds already.
 
     `jobs` is a file as the command takes it, or mappings like its lines. `api_key` defaults to `VENICE_API_KEY`.
-    `defaults` are fields for jobs that lack them. `failure_budget` is how many failed requests in 30 s the API
+    `defaults` are fields for jobs that lack them, `name` is the template of the images' names (`Naming`). `failure_budget` is how many failed requests in 30 s the API
     forgives (0: any number). `on_event` is told of everything, on the event loop. Jobs that fail or are rejected
     raise nothing: the returned summary counts them, the manifest has their records. Signals are left to the
     caller; cancelling stops at once and loses nothing that was recorded.
@@ -71,21 +76,32 @@ async def run_jobs(
         max_time_s=max_time_s,
         max_failures=max_failures,
     )
-    with _indexed(jobs, Defaults(dict(defaults or {}))) as index:
+    naming = Naming(name, date=f"{datetime.now(UTC):%Y-%m-%d}")
+    with _indexed(jobs, Defaults(dict(defaults or {})), naming) as index:
+        settings = replace(settings, naming=naming)
         return await run_batch(index, key, settings, observers=() if on_event is None else (on_event,))
 
 
-async def iter_outcomes(
+@asynccontextmanager
+async def stream_outcomes(
     jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]], output: str | os.PathLike[str], **options: Any
-) -> AsyncIterator[Outcome]:
-    """Yield each job's outcome as it ends, its images on disk and its record written.
+) -> AsyncIterator[AsyncIterator[Outcome]]:
+    """Run jobs while the block lasts, and iterate over their outcomes inside it as they end.
 
-    Takes what `run_jobs` takes and raises what it raises. A slow consumer does not slow the run down: outcomes
-    wait in memory for it. Leaving the loop early stops the run at once; close the iterator (`aclosing`) to
-    have that happen there and then.
+        async with stream_outcomes("jobs.jsonl", "output/jobs") as outcomes:
+            async for outcome in outcomes:
+                print(outcome.id, outcome.status, [file.path for file in outcome.files])
+
+    Takes what `run_jobs` takes. When an outcome comes, its images are on disk and its record is written. A slow
+    consumer does not slow the run down: outcomes wait in memory for it. Leaving the block early stops the run at
+    once; the next run goes on from there.
+
+    Raises:
+        VeniceBatchError: what `run_jobs` raises, when the block is left after the last outcome.
     """
     send, receive = anyio.create_memory_object_stream["Outcome"](math.inf)
     tell = options.pop("on_event", None)
+    failed: list[VeniceBatchError] = []
 
     def observe(event: Event) -> None:
         if isinstance(event, JobEnded):
@@ -93,36 +109,36 @@ async def iter_outcomes(
         if tell is not None:
             tell(event)
 
-    error: Exception | None = None
-
     async def run() -> None:
-        nonlocal error
         with send:
             try:
                 await run_jobs(jobs, output, on_event=observe, **options)
-            except Exception as raised:  # noqa: BLE001  (handed to the caller as it is, not wrapped in a group)
-                error = raised
+            except VeniceBatchError as error:
+                failed.append(error)  # raised below, not wrapped in a group
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
         with receive:
-            async for outcome in receive:
-                yield outcome
-    if error is not None:
-        raise error
+            yield receive
+        group.cancel_scope.cancel()
+    if failed:
+        raise failed[0]
 
 
 @contextmanager
-def _indexed(jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]], defaults: Defaults) -> Iterator[JobIndex]:
-    if isinstance(jobs, str | os.PathLike):
-        with open_source(jobs) as source:
-            yield JobIndex.build(source, defaults=defaults)
-        return
-    import tempfile
+def _indexed(
+    jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]], defaults: Defaults, naming: Naming
+) -> Iterator[JobIndex]:
+    with ExitStack() as stack:
+        if not isinstance(jobs, str | os.PathLike):
+            import tempfile
 
-    with tempfile.NamedTemporaryFile(prefix="venice-batch-", suffix=".jsonl") as file:
-        for job in jobs:
-            file.write(orjson.dumps(dict(job)) + b"\n")
-        file.flush()
-        with open_source(file.name) as source:
-            yield JobIndex.build(source, defaults=defaults)
+            file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="venice-batch-", suffix=".jsonl"))
+            for job in jobs:
+                file.write(orjson.dumps(dict(job)) + b"\n")
+            file.flush()
+            jobs = file.name
+        source = stack.enter_context(open_source(jobs))
+        index = JobIndex.build(source, defaults=defaults, examine=naming.examine)
+        naming.settle(index.jobs_in_order(), source.name)
+        yield index

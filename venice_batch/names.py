@@ -9,8 +9,10 @@ import unicodedata
 LONGEST_BYTES = 180
 """Leaves room within the usual 255 bytes for a variant's number, an extension and the temporary name."""
 
-_UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\ufeff\ud800-\udfff]')
-_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\.|$)")
+_UNSAFE = re.compile(
+    r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]'
+)
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\.|$)")
 
 
 def safe_name(job_id: str) -> str:
@@ -18,7 +20,8 @@ def safe_name(job_id: str) -> str:
 
     No path can be escaped by it: separators, control characters and leading dots are replaced, Windows'
     reserved names and trailing dots avoided (Microsoft, "Naming Files, Paths, and Namespaces"), and it is at most
-    `LONGEST_BYTES` long in UTF-8. Distinct ids give distinct names unless they differ only in case.
+    `LONGEST_BYTES` long in UTF-8. Distinct ids give distinct names: it takes an id made to look like another's
+    digest to meet it, and on some systems two that differ only in case.
     """
     name = unicodedata.normalize("NFC", job_id)
     name = _UNSAFE.sub("_", name)
@@ -32,9 +35,9 @@ def safe_name(job_id: str) -> str:
 
 
 def with_digest(name: str, job_id: str) -> str:
-    """`name`, cut to fit, with eight hex digits that tell `job_id` from every other id."""
-    digest = hashlib.blake2b(job_id.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-    room = name.encode("utf-8", "replace")[: LONGEST_BYTES - 9]
+    """`name`, cut to fit, with twelve hex digits that tell `job_id` from every other id."""
+    digest = hashlib.blake2b(job_id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    room = name.encode("utf-8", "replace")[: LONGEST_BYTES - 13]
     return f"{room.decode('utf-8', 'ignore').rstrip(' .')}-{digest}"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from venice_batch.errors import one_line
 from venice_batch.model import Outcome, Status
 from venice_batch.summary import Histogram, Percentiles
 
@@ -40,7 +41,7 @@ def report(outcomes: Iterable[Outcome]) -> Report:
     for outcome in latest.values():
         by_lane.setdefault(outcome.lane, []).append(outcome)
     without = [outcome for outcome in latest.values() if outcome.status is not Status.SUCCEEDED]
-    problems = [f"{one.id}: {one.status}: {one.error.message if one.error else ''}" for one in without]
+    problems = [one_line(f"{one.id}: {one.status}: {one.error.message if one.error else '?'}") for one in without]
     more = len(problems) - MOST_PROBLEMS
     if more > 0:
         problems = [*problems[:MOST_PROBLEMS], f"… and {more} more"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from venice_batch.pacing.lane import Quota
 class Limits:
     """What `GET /api_keys/rate_limits` tells of a key.
 
-    `balances_usd_diem` are amounts by currency; `day_ends_unix_s` is when daily quotas start anew.
+    `balances` are amounts by currency; `day_ends` is when daily quotas start anew, as the API writes it.
     """
 
     quotas: dict[str, Quota]
@@ -29,12 +29,14 @@ class Limits:
 
     @property
     def day_ends_unix_s(self) -> float | None:
+        """`day_ends` in Unix time; without a zone it is UTC. None where the API does not say."""
         if self.day_ends is None:
             return None
         try:
-            return datetime.fromisoformat(self.day_ends).timestamp()
+            ends = datetime.fromisoformat(self.day_ends)
         except ValueError:
             return None
+        return (ends if ends.tzinfo else ends.replace(tzinfo=UTC)).timestamp()
 
 
 class _Rate(msgspec.Struct):
@@ -68,11 +70,11 @@ def parse_limits(body: bytes) -> Limits:
     """The limits in a rate-limit listing. Raises ApiError where it does not have the documented shape."""
     try:
         data = msgspec.json.decode(body, type=_LimitsBody).data
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiError(f"the rate-limit listing makes no sense: {error}") from error
     quotas = {}
     for model in data.rate_limits:
-        amounts = {rate.type.upper(): int(rate.amount) for rate in model.rate_limits if rate.amount > 0}
+        amounts = {rate.type.upper(): int(rate.amount) for rate in model.rate_limits if rate.amount >= 1}
         if model.api_model_id and amounts:
             quotas[model.api_model_id] = Quota(rpm=amounts.get("RPM"), rpd=amounts.get("RPD"))
     return Limits(

@@ -6,18 +6,24 @@ import re
 
 import orjson
 
+from venice_batch.errors import one_line
+
 LONGEST = 500
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+# Bounded, so that a page of nothing but opening tags takes no time either.
+_TITLE = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title>", re.IGNORECASE | re.DOTALL)
 
 
 def message(status: int, content_type: str, body: bytes) -> str:
     """The reason that `body` gives, at most `LONGEST` characters on one line; never empty, never raises.
 
+    No control characters: a terminal must not act on what a server says.
+
+
     Reads the API's three shapes ({"error": text}, with `details` or `issues`; {"error": {"message": …}}) and
     the HTML that gateways in front of it send.
     """
     text = _from_json(body) or _from_html(content_type, body) or body.decode("utf-8", "replace")
-    line = " ".join(text.split())
+    line = one_line(" ".join(text.split()))
     if not line:
         return f"HTTP {status} without a reason"
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
@@ -30,10 +36,10 @@ def _from_json(body: bytes) -> str:
         return ""
     if not isinstance(document, dict):
         return ""
-    error = document.get("error", document.get("message", ""))
+    error = document.get("error") or document.get("message") or ""
     if isinstance(error, dict):
         field = error.get("param")
-        error = error.get("message", "")
+        error = error.get("message") or ""
         details = [f"{field}"] if isinstance(field, str) and field not in str(error) else []
     else:
         details = list(_issues(document.get("issues"))) or list(_details(document.get("details"), ()))
@@ -67,7 +73,7 @@ def _details(tree: object, path: tuple[str, ...]) -> list[str]:
 
 def _from_html(content_type: str, body: bytes) -> str:
     start = body[:200].lstrip().lower()
-    if "html" not in content_type and not start.startswith((b"<!doctype html", b"<html")):
+    if "html" not in content_type.lower() and not start.startswith((b"<!doctype html", b"<html")):
         return ""
     title = _TITLE.search(body.decode("utf-8", "replace"))
     return f"a web page: {title.group(1)}" if title else "a web page"

@@ -44,11 +44,11 @@ def find_key(file: Path | None, environment: Mapping[str, str] | None = None) ->
 
     Raises:
         KeyMissingError: there is none.
-        UsageError: the file cannot be read, or holds no key.
+        UsageError: the file cannot be read, or holds something else.
     """
     if file is not None:
         try:
-            return ApiKey(file.read_text(encoding="utf-8"))
+            return ApiKey(file.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a text file"
             raise UsageError(f"{file}: cannot read the API key: {reason}") from None

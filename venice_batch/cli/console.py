@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, TextIO
 
 import orjson
 
+from venice_batch.errors import one_line
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Stopping
 from venice_batch.model import Status
 
@@ -78,10 +80,7 @@ class TextLog:
             self._write(text)
 
     def _write(self, text: str) -> None:
-        # What a server says may hold anything; a terminal must not act on it.
-        clean = "".join(char if char.isprintable() else "�" for char in text)
-        self._stream.write(clean + "\n")
-        self._stream.flush()
+        _print(one_line(text), self._stream)
 
 
 class JsonLog:
@@ -128,9 +127,25 @@ class JsonLog:
 
     def _write(self, name: str, fails: bool, **values: object) -> None:
         if fails or not self._quiet:
-            line = orjson.dumps({"time": round(self._wall(), 3), "event": name, **values})
-            self._stream.write(line.decode() + "\n")
-            self._stream.flush()
+            record = {"time": round(self._wall(), 3), "event": name, **values}
+            try:
+                line = orjson.dumps(record).decode()
+            except TypeError:  # a lone surrogate, as in the name of a folder that is no UTF-8
+                line = orjson.dumps({name: _text_only(value) for name, value in record.items()}).decode()
+            _print(line, self._stream)
+
+
+def _print(line: str, stream: TextIO) -> None:
+    # A terminal that was closed, or a full disk behind a log, is no reason to end a run.
+    with contextlib.suppress(OSError):
+        stream.write(line + "\n")
+        stream.flush()
+
+
+def _text_only(value: object) -> object:
+    if isinstance(value, list):
+        return [_text_only(item) for item in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def closing(summary: Summary) -> str:
@@ -158,7 +173,7 @@ def closing(summary: Summary) -> str:
     if summary.reason:
         lines.append(f"stopped: {summary.reason}")
     lines.append(f"in {summary.output}: images, manifest.jsonl, summary.json")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def size(count: int) -> str:

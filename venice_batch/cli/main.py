@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import os
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -87,10 +87,9 @@ def run_cli(args: list[str] | None = None) -> int:
         return int(ExitCode.INVALID)
     except KeyboardInterrupt:
         return int(ExitCode.SIGINT)
-    except BrokenPipeError:
-        # The reader (`| head`) has what it wanted; the interpreter must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13
+    except SystemExit:
+        # Without its standalone mode click exits for one reason only: the reader (`| head`) has gone.
+        return 128 + signal.SIGPIPE
 
 
 def _mistyped(error: JobsFileError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -96,6 +97,9 @@ def sandbox_settings(given: Mapping[str, Any]) -> SandboxSettings:
             known = ", ".join(sorted(kinds))
             raise UsageError(f"{setting!r} is no setting of the sandbox, NAME=VALUE with one of: {known}")
         values[name] = _typed(kinds[name], name, text)
+    for name, value in values.items():
+        if value != value:  # NaN, which passes every check of a range
+            raise UsageError(f"the sandbox: {name} must be a number")
     try:
         return SandboxSettings(**values)
     except ValueError as error:
@@ -107,7 +111,7 @@ def _typed(kind: str, name: str, text: str) -> object:
         if kind.startswith(("int", "float")):
             return float(text) if kind.startswith("float") else int(text)
         if kind.startswith("bool"):
-            return text.lower() in ("1", "true", "yes", "on")
+            return _BOOLEANS[text.lower()]
         if kind.startswith(("tuple", "frozenset")):
             parts = text.split(",")
             return frozenset(parts) if kind.startswith("frozenset") else tuple(parts)
@@ -117,11 +121,12 @@ def _typed(kind: str, name: str, text: str) -> object:
                 int(key) if "Mapping[int" in kind else key: int(value) if kind.endswith("int]") else value
                 for key, value in pairs
             }
-    except ValueError as error:
+    except (KeyError, ValueError) as error:
         raise UsageError(f"{text!r} is no value for the sandbox's {name} ({kind})") from error
     return text
 
 
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -132,9 +137,9 @@ class Duration(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return float(value)
+        # Numbers come from defaults and from a config file.
         match = _DURATION.fullmatch(str(value).strip().lower())
-        if match is None or float(match.group(1)) <= 0:
+        seconds = float(match.group(1)) * _UNITS_S[match.group(2)] if match else 0.0
+        if not 0 < seconds < math.inf:
             self.fail(f"{value!r} is no duration; give seconds, or 90s, 15m, 2h", param, ctx)
-        return float(match.group(1)) * _UNITS_S[match.group(2)]
+        return seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from venice_batch.batch import RunSettings
     from venice_batch.jobfile import JobIndex
+    from venice_batch.naming import Naming
     from venice_batch.summary import Summary
 
 
@@ -39,6 +41,13 @@ if TYPE_CHECKING:
     help="Most requests under way at a time, over all models.",
 )
 @click.option("--rpm", type=click.IntRange(min=1), help="Most requests a minute for each model, whatever the API says.")
+@click.option(
+    "--name",
+    default="{id}",
+    show_default=True,
+    metavar="TEMPLATE",
+    help="Images' names: {id}, {index}, {model}, {seed}, {hash}, {date}, {metadata.KEY}; / makes folders.",
+)
 @options.base_url
 @options.api_key_file
 @options.use_sandbox
@@ -93,15 +102,18 @@ if TYPE_CHECKING:
 def run(**given: Any) -> int:
     """Make the images of JOBS (a path, or - for standard input) that the output folder does not hold yet."""
     from venice_batch.jobfile import Defaults, JobIndex, open_source
+    from venice_batch.naming import Naming
 
     output = given["output"] or default_output(given["jobs"])
+    naming = Naming(given["name"], date=f"{datetime.now(UTC):%Y-%m-%d}")
     with open_source(given["jobs"], sys.stdin.buffer) as source:
-        index = JobIndex.build(source, defaults=Defaults.of(given["settings"]))
+        index = JobIndex.build(source, defaults=Defaults.of(given["settings"]), examine=naming.examine)
+        naming.settle(index.jobs_in_order(), source.name)
         if given["dry_run"]:
             from venice_batch.cli.check import show_plan
 
             return show_plan(index, output, as_json=given["as_json"])
-        return _run(index, output, given)
+        return _run(index, output, naming, given)
 
 
 def default_output(jobs: str) -> Path:
@@ -112,7 +124,7 @@ def default_output(jobs: str) -> Path:
     return Path("output") / name
 
 
-def _run(index: JobIndex, output: Path, given: dict[str, Any]) -> int:
+def _run(index: JobIndex, output: Path, naming: Naming, given: dict[str, Any]) -> int:
     import anyio
 
     from venice_batch.api.secret import ApiKey, find_key
@@ -127,7 +139,7 @@ def _run(index: JobIndex, output: Path, given: dict[str, Any]) -> int:
         from venice_batch.batch import run_batch
 
         async with _server(given) as base_url:
-            return await run_batch(index, key, _settings(base_url, output, given), observers=(observer,))
+            return await run_batch(index, key, _settings(base_url, output, naming, given), observers=(observer,))
 
     summary = anyio.run(go)
     if given["as_json"]:
@@ -155,7 +167,7 @@ async def _server(given: dict[str, Any]) -> AsyncIterator[str]:
         raise UsageError(f"the sandbox needs {error.name}: pip install 'venice-batch[sandbox]'") from error
 
 
-def _settings(base_url: str, output: Path, given: dict[str, Any]) -> RunSettings:
+def _settings(base_url: str, output: Path, naming: Naming, given: dict[str, Any]) -> RunSettings:
     from venice_batch.api.client import ApiSettings
     from venice_batch.batch import RunSettings
     from venice_batch.engine.attempts import AttemptRules
@@ -166,6 +178,7 @@ def _settings(base_url: str, output: Path, given: dict[str, Any]) -> RunSettings
     minute_s = given["api_minute"] or 60.0 / speed
     return RunSettings(
         output=output,
+        naming=naming,
         api=ApiSettings(
             base_url=base_url,
             timeout_s=given["timeout"],

@@ -116,8 +116,8 @@ class JobRunner:
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(_TryAgainError),
             stop=lambda state: trail.counted >= self._rules.max_attempts or len(trail.attempts) >= _FREE_TRIES,
-            wait=lambda state: self._backoff_s(trail),
-            sleep=self._sleep,
+            wait=lambda state: self._wait_s(trail, state),
+            sleep=lambda delay_s: self._back_off(trail, delay_s),
             reraise=True,
         )
         try:
@@ -172,20 +172,20 @@ class JobRunner:
             self._switch.request(Stop(ExitCode.TEMPORARY, f"the API cannot be reached ({answer.message}); {lost}"))
             self._turnstile.wake()
 
-    def _backoff_s(self, trail: _Trail) -> float:
-        last = trail.attempts[-1]
-        if last.retry_after_s is not None:
-            return 0.0  # the gate holds the job for as long
-        wait_s = self._rules.backoff.wait_s(max(1, trail.counted), self._rng)
-        trail.attempts[-1] = msgspec.structs.replace(last, wait_s=_round(wait_s))
-        trail.backoff_s += wait_s
-        return wait_s
+    def _wait_s(self, trail: _Trail, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, _TryAgainError) and error.reply.answer.is_hinted:
+            return 0.0  # the gate holds the job for as long as the server asks
+        return self._rules.backoff.wait_s(max(1, trail.counted), self._rng)
 
-    async def _sleep(self, delay_s: float) -> None:
-        """Wait out a backoff; the slot was given back when the attempt ended."""
+    async def _back_off(self, trail: _Trail, delay_s: float) -> None:
+        """Wait out a backoff, or until the run stops; the slot was given back when the attempt ended."""
         self._switch.check()
+        trail.attempts[-1] = msgspec.structs.replace(trail.attempts[-1], wait_s=_round(delay_s))
         if delay_s > 0:
+            began_s = self._clock.now()
             await self._clock.wait(self._switch.event, delay_s)
+            trail.backoff_s += self._clock.now() - began_s
         self._switch.check()
 
     def _outcome(self, trail: _Trail, answer: Answer, reply: Reply | None) -> Outcome:

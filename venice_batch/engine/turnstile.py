@@ -29,12 +29,11 @@ class LaneRefusedError(Exception):
         super().__init__(answer.message)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Passage:
-    """One request under way: set `answer` before leaving, else it counts as given up."""
+    """One request under way, holder of a slot: set `answer` before leaving, else it counts as given up."""
 
     ticket: Ticket
-    waited_s: float
     answer: Answer | None = None
 
 
@@ -84,31 +83,28 @@ class Turnstile:
             StoppedError: the run stops, or the wait would outlast it.
             LaneRefusedError: see `refuse`.
         """
-        began_s = self._clock.now()
-        turn = self._turns.setdefault(name, anyio.Lock())
-        async with turn:
-            ticket = await self._wait(name)
-        passage = Passage(ticket, ticket.sent_s - began_s)
+        async with self._turns.setdefault(name, anyio.Lock()):
+            passage = await self._wait(name)
         try:
             yield passage
         finally:
-            self._slots.release_on_behalf_of(ticket)
+            self._slots.release_on_behalf_of(passage)
             if passage.answer is None:
-                self.traffic.given_up(ticket, self._clock.now())
+                self.traffic.given_up(passage.ticket, self._clock.now())
             else:
-                self.traffic.answered(ticket, passage.answer)
+                self.traffic.answered(passage.ticket, passage.answer)
             self.wake()
 
-    async def _wait(self, name: str) -> Ticket:
+    async def _wait(self, name: str) -> Passage:
         lane = self.traffic.lane(name)
         while True:
             self._check(name)
             now_s = self._clock.now()
             wait_s = self.traffic.wait_s(lane, now_s)
             if wait_s <= 0:
-                ticket = self.traffic.send(lane, now_s)
-                self._slots.acquire_on_behalf_of_nowait(ticket)
-                return ticket
+                passage = Passage(self.traffic.send(lane, now_s))
+                self._slots.acquire_on_behalf_of_nowait(passage)
+                return passage
             if wait_s != float("inf"):
                 self._park_if_too_long(name, wait_s, now_s)
             await self._clock.wait(self._changed, wait_s)

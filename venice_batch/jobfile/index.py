@@ -62,8 +62,18 @@ class JobIndex:
         self._lanes: dict[str, int] = {}
 
     @classmethod
-    def build(cls, source: Source, *, defaults: Defaults | None = None, max_problems: int = MAX_PROBLEMS) -> JobIndex:
+    def build(
+        cls,
+        source: Source,
+        *,
+        defaults: Defaults | None = None,
+        max_problems: int = MAX_PROBLEMS,
+        examine: Callable[[Job], Iterable[tuple[str, str]]] | None = None,
+    ) -> JobIndex:
         """Read and check all of the file, once.
+
+        `examine` is shown every valid job in the file's order; what it returns, as (field, complaint), is a
+        problem of the job's line like any other.
 
         Raises:
             JobsFileError: any line has a problem, an id is used twice, or there is no job at all. Holds the
@@ -87,6 +97,9 @@ class JobIndex:
                     index._append(job, offset, sub, last)
                     # Python's own hash is ready at hand; what it takes for equal is compared below.
                     ids.append(hash(job.id))
+                    if examine is not None:
+                        for field, what in examine(job):
+                            findings.add(number, field, what, source.name)
         if empty:
             raise refusal(source.name, "holds no jobs")
         index._find_duplicates(ids, findings)

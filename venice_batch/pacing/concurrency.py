@@ -38,12 +38,6 @@ class AdaptiveLimit:
         """Requests that may be under way now."""
         return int(self._limit)
 
-    def start_over(self, now_s: float) -> None:
-        """Begin again with one at a time, as after a surprise whose size is unknown."""
-        self._limit = 1.0
-        self._slow_start = True
-        self._decreased_s = now_s
-
     def open_to(self, limit: int) -> None:
         """Allow `limit` at once, since the server has told its quota, unless it was ever overloaded."""
         if self._slow_start:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from venice_batch.pacing.concurrency import AdaptiveLimit
+from venice_batch.pacing.day import DayQuota
 from venice_batch.pacing.gate import Gate
 from venice_batch.pacing.window import Source, Window
 from venice_batch.retry import Backoff, Verdict
@@ -14,6 +15,7 @@ from venice_batch.retry import Backoff, Verdict
 if TYPE_CHECKING:
     import random
 
+    from venice_batch.pacing.period import Ends
     from venice_batch.retry import Answer
 
 FIRST_BURST = 4
@@ -60,12 +62,12 @@ class Lane:
     ) -> None:
         self.name = name
         self.window = Window(minute_s, quota.rpm, rpm_cap)
-        self.day = Window(86_400.0, quota.rpd)
-        self.day.set_end(day_ends_s)
+        self.day = DayQuota(quota.rpd, day_ends_s)
         known = self.window.limit
         self.concurrency = AdaptiveLimit(ceiling, FIRST_BURST if known is None else known)
         self.gate = Gate(rng, spread_s=min(0.05, minute_s / 1200))
         self.in_flight = 0
+        self._sent = 0
         self.refused = 0
         self._rng = rng
         self._closed_s = -math.inf
@@ -80,36 +82,43 @@ class Lane:
             return wait
         return math.inf if self.in_flight >= self.concurrency.limit else 0.0
 
-    def sent(self, now_s: float) -> None:
-        """One request goes out."""
+    def sent(self, now_s: float) -> int:
+        """One request goes out; returns how many were settled before, to be handed back with its answer."""
         self.in_flight += 1
+        self._sent += 1
         self.window.sent(now_s)
         self.day.sent(now_s)
         self.gate.passed(now_s)
+        return self._sent - self.in_flight
 
-    def answered(self, answer: Answer, *, ends_s: float | None, now_s: float) -> None:
-        """Learn from one answer; `ends_s` is its reset header on the run's clock."""
+    def answered(self, answer: Answer, *, sent_s: float, settled: int, ends: Ends | None) -> None:
+        """Learn from the answer to the request sent at `sent_s`; `ends` is its reset on the run's clock."""
+        now_s = answer.received_s
         held, self.in_flight = self.in_flight, self.in_flight - 1
-        rate = answer.headers.rate
-        self.window.observed(rate.limit, rate.remaining, ends_s, answer.sent_s, now_s)
         verdict = answer.verdict
+        if verdict is Verdict.LIMITED and self._day_is_spent(answer, ends, sent_s):
+            return
+        rate = answer.headers.rate
+        unsure = self._sent - settled - 1
+        # An invalid request may not have opened the window whose end its answer names.
+        opened = None if verdict is Verdict.REJECTED else ends
+        self.window.observed(
+            rate.limit, rate.remaining, opened, sent_s, now_s, unsure=unsure, under_way=self.in_flight
+        )
         if verdict is Verdict.LIMITED:
-            self._limited(answer, ends_s, now_s)
+            self._limited(answer, ends, sent_s)
             return
+        if verdict is Verdict.BLOCKED:
+            return  # nobody has looked at this lane's quota
+        self.window.accepted(sent_s)
         if verdict is Verdict.OVERLOADED:
-            self._overloaded(answer, now_s)
+            self._overloaded(answer, sent_s)
             return
-        self.window.accepted(answer.sent_s)
         if verdict is Verdict.SUCCEEDED:
             self._setbacks = 0
             if self.window.source is Source.HEADER and self.window.limit is not None:
                 self.concurrency.open_to(self.window.limit)
-            self.concurrency.good(
-                in_flight=held,
-                latency_s=answer.received_s - answer.sent_s,
-                sent_s=answer.sent_s,
-                now_s=now_s,
-            )
+            self.concurrency.good(in_flight=held, latency_s=now_s - sent_s, sent_s=sent_s, now_s=now_s)
 
     def given_up(self) -> None:
         """A request under way was cancelled here; whether the server counted it is unknown."""
@@ -127,26 +136,38 @@ class Lane:
             refused=self.refused,
         )
 
-    def _limited(self, answer: Answer, ends_s: float | None, now_s: float) -> None:
+    def _limited(self, answer: Answer, ends: Ends | None, sent_s: float) -> None:
+        now_s = answer.received_s
         self.refused += 1
-        surprise = self.window.refused(answer.sent_s, now_s, answer.hint_s)
-        if surprise:
-            # How much may come together is unknown again, so one goes first.
-            self.concurrency.start_over(now_s)
+        self.day.refused()
+        self.window.refused(sent_s, now_s, retry_after_s=answer.hint_s, ends=ends)
         if answer.hint_s is not None:
             until_s = now_s + answer.hint_s
-        elif ends_s is not None:
-            until_s = ends_s
+        elif ends is not None:
+            until_s = ends.latest_s
         else:
             until_s = now_s + self.window.wait_s(now_s)
         # Refused again and again whatever was waited for: the server's hints are not to be relied on.
-        self._close(until_s, answer.sent_s, now_s, patient=self._setbacks > 0 or until_s <= now_s)
+        self._close(until_s, sent_s, now_s, patient=self._setbacks > 0 or until_s <= now_s)
 
-    def _overloaded(self, answer: Answer, now_s: float) -> None:
-        self.window.accepted(answer.sent_s)
-        self.concurrency.overloaded(sent_s=answer.sent_s, now_s=now_s, in_flight=self.in_flight)
+    def _day_is_spent(self, answer: Answer, ends: Ends | None, sent_s: float) -> bool:
+        """Whether a refusal asks for far more than a window's wait, and so says nothing about the window."""
+        now_s = answer.received_s
+        named_s = ends.latest_s if ends is not None else now_s
+        until_s = named_s if answer.hint_s is None else now_s + answer.hint_s
+        if until_s <= now_s + 2 * self.window.length_s:
+            return False
+        self.refused += 1
+        self.day.refused()
+        self.day.spent(until_s)
+        self.window.uncounted(sent_s)
+        return True
+
+    def _overloaded(self, answer: Answer, sent_s: float) -> None:
+        now_s = answer.received_s
+        self.concurrency.overloaded(sent_s=sent_s, now_s=now_s, in_flight=self.in_flight)
         until_s = now_s + (answer.hint_s or 0.0)
-        self._close(until_s, answer.sent_s, now_s, patient=answer.hint_s is None)
+        self._close(until_s, sent_s, now_s, patient=answer.hint_s is None)
 
     def _close(self, until_s: float, sent_s: float, now_s: float, *, patient: bool) -> None:
         if sent_s > self._closed_s:  # else it was under way when the gate closed: no news

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from venice_batch.pacing.budget import BlockRule, FailureBudget
 from venice_batch.pacing.lane import Lane, LaneState, Quota
+from venice_batch.pacing.period import Ends
 from venice_batch.pacing.skew import ClockSkew
 from venice_batch.retry import Fault, Verdict
 
@@ -38,6 +39,8 @@ class Ticket:
 
     lane: Lane
     sent_s: float
+    settled: int = 0
+    """How many of the lane's requests had their answers when this one was sent."""
 
 
 class Traffic:
@@ -93,8 +96,7 @@ class Traffic:
         """Count one request of `lane` as sent; only right after `wait_s` gave 0."""
         self._in_flight += 1
         self.budget.sent()
-        lane.sent(now_s)
-        return Ticket(lane, now_s)
+        return Ticket(lane, now_s, lane.sent(now_s))
 
     def answered(self, ticket: Ticket, answer: Answer) -> None:
         """Learn from the answer to `ticket`'s request."""
@@ -108,8 +110,8 @@ class Traffic:
         if headers.date_unix_s is not None:
             self._skew.observe(headers.date_unix_s, answer.sent_s, now_s)
         if verdict is Verdict.BLOCKED:
-            self._block(answer, now_s)
-        ticket.lane.answered(answer, ends_s=self._ends_s(answer), now_s=now_s)
+            self._block(answer, ticket.sent_s)
+        ticket.lane.answered(answer, sent_s=ticket.sent_s, settled=ticket.settled, ends=self._ends(answer))
 
     def given_up(self, ticket: Ticket, now_s: float) -> None:
         """The request was cancelled before its answer; the server may count it as failed."""
@@ -121,17 +123,18 @@ class Traffic:
         """Every lane's snapshot, in order of first use."""
         return tuple(lane.state(now_s) for lane in self._lanes.values())
 
-    def _block(self, answer: Answer, now_s: float) -> None:
-        if answer.sent_s >= self._blocked_until_s:
-            self.blocks += 1
-        wait_s = self.rules.block.block_s if answer.hint_s is None else answer.hint_s
-        if answer.sent_s >= self._blocked_until_s or answer.hint_s is not None:
-            self._blocked_until_s = max(self._blocked_until_s, now_s + wait_s)
+    def _block(self, answer: Answer, sent_s: float) -> None:
+        is_news = sent_s >= self._blocked_until_s
+        self.blocks += is_news
+        if is_news or answer.hint_s is not None:
+            wait_s = self.rules.block.block_s if answer.hint_s is None else answer.hint_s
+            self._blocked_until_s = max(self._blocked_until_s, answer.received_s + wait_s)
 
-    def _ends_s(self, answer: Answer) -> float | None:
+    def _ends(self, answer: Answer) -> Ends | None:
         reset = answer.headers.rate.reset
         if reset is None:
             return None
         if reset.in_s is not None:
-            return answer.received_s + reset.in_s
-        return None if reset.unix_s is None else self._skew.local_s(reset.unix_s)
+            # The server has written it at some time between.
+            return Ends(answer.sent_s + reset.in_s, answer.received_s + reset.in_s)
+        return None if reset.unix_s is None else self._skew.local(reset.unix_s)

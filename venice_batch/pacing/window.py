@@ -6,6 +6,8 @@ import math
 from collections import deque
 from enum import IntEnum
 
+from venice_batch.pacing.period import Ends, Kind, Period
+
 
 class Source(IntEnum):
     """Where a limit comes from; a later member overrules an earlier one."""
@@ -19,22 +21,21 @@ class Source(IntEnum):
 class Window:
     """Counts requests against "so many in `length_s` seconds", whichever way the server counts.
 
-    Two ways of counting, chosen by what the server lets see:
-
-    - *fixed*: once a window's end is known (a reset header, or `Retry-After` on a refusal), the quota is
-      whole again at that moment and used at once.
-    - *span*: before that, or when reset times move about as in a sliding window or a token bucket, no span
-      of `length_s` holds more than the quota. This is safe for all three kinds of server, since each
+    - While it is unknown how the server counts, or once it has shown to count gliding, no span of `length_s`
+      holds more than the quota. This is safe for fixed and sliding windows and for token buckets, since each
       of them lets so many through in any such span.
+    - Once resets have shown to give the whole quota back, it is used at once from each reset on. At the first
+      reset, of which that is not known yet, one request goes ahead.
+    - `remaining` headers correct the count both ways: what other programs took is subtracted; what the server
+      did not count (requests refused as invalid), or has given back early (a token bucket), is added.
 
     A limit that had to be learnt from a refusal may be too low (another program may have used the rest), so
     it is tried again: one request beyond it, alone, after ever more windows as long as it is refused.
 
-    Methods take the moment on the run's clock; they wait for nothing.
+    Methods take the moment on the run's clock; they wait for nothing. `sent_s` names a request by the moment
+    that `sent` was told. Memory is bounded by the requests of one window.
     """
 
-    EDGE_S = 0.25
-    """A request sent so short before a reset may be counted after it."""
     RAREST_TRIAL = 16
     """Windows between trials of one more than was learnt, at most."""
 
@@ -43,15 +44,16 @@ class Window:
         self._cap = cap
         self._limit = limit
         self._source = Source.NONE if limit is None else Source.ADVERTISED
-        self._fixed = False
-        self._moves = 0
-        self._ends_s: float | None = None
-        self._opened_s = -math.inf
-        self._first_s: float | None = None
+        self._period = Period(length_s)
         self._used = 0
-        self._others = 0
-        self._others_until_s = math.inf
         self._log: deque[float] = deque()
+        self._others = 0
+        self._others_s = -math.inf
+        self._sent = 0
+        self._credit = -math.inf
+        self._credit_s = -math.inf
+        self._least = math.inf
+        self._credit_helps = True
         self._trial_s: float | None = None
         self._trial_wait_s = length_s
         self._trial_from_s = math.inf
@@ -67,133 +69,172 @@ class Window:
     def source(self) -> Source:
         return self._source
 
-    def set_end(self, ends_s: float) -> None:
-        """The present window is known to end at `ends_s`."""
-        self._fixed, self._ends_s = True, ends_s
+    @property
+    def kind(self) -> Kind:
+        """How the server counts, as far as known."""
+        return self._period.kind
 
     def left(self, now_s: float) -> float:
         """Requests that may still be sent in this window; infinity when no limit is known."""
         self._advance(now_s)
-        limit = self.limit
-        return math.inf if limit is None else limit - self._taken - self._others
+        own = math.inf if self._cap is None else self._cap - self._count
+        if self._limit is None:
+            return own
+        return min(own, max(self._free(now_s), self._credit - self._sent if self._credit_helps else -math.inf))
 
     def wait_s(self, now_s: float) -> float:
-        """Seconds until one more request is within the quota; 0 when it is now."""
+        """Seconds until one more request may be within the quota; 0 when it is now."""
         if self.left(now_s) > 0 or self._may_try(now_s):
             return 0.0
-        slack = self.length_s / 60
-        if self._fixed:
-            if self._ends_s is not None:
-                return max(0.0, self._ends_s - now_s)
-            opened = now_s if self._first_s is None else self._first_s
-            return max(0.0, opened + self.length_s + slack - now_s)
-        if self._log:
-            return max(0.0, self._log[0] + self.length_s + slack - now_s)
-        return max(0.0, self._others_until_s - now_s) if self._others else self.length_s
+        moments = []
+        ends_s = self._period.ends_s
+        if ends_s is not None:
+            moments.append(ends_s)
+        if now_s < self._period.scouted_s:
+            moments.append(self._period.scouted_s)
+        if self._log and self.kind is not Kind.PERIODIC:
+            moments.append(self._log[0] + self.length_s + self._slack_s)
+        others = self._others_now(now_s)
+        if others and self.kind is not Kind.PERIODIC:
+            moments.append(self._others_s + self.length_s * (1 - (others - 1) / self._others))
+        # Never 0 here: 0 is leave to send.
+        return max(self.length_s / 60_000, min(moments, default=now_s + self.length_s) - now_s)
 
     def sent(self, now_s: float) -> None:
         """One request goes out."""
         if self.left(now_s) <= 0:
             self._trial_s = now_s
-        if self._first_s is None:
-            self._first_s = now_s
+        self._period.sent(now_s)
         self._used += 1
+        self._sent += 1
         self._log.append(now_s)
 
     def accepted(self, sent_s: float) -> None:
         """The request sent at `sent_s` was within the quota."""
         if sent_s == self._trial_s and self._limit is not None:
             self._trial_s = None
+            self._trial_from_s = sent_s + self.length_s
             self._limit += 1
 
-    def refused(self, sent_s: float, now_s: float, retry_after_s: float | None) -> bool:
-        """The request sent at `sent_s` was over the quota; call `observed` for its headers first.
-
-        Returns whether that came as a surprise: neither a trial nor explained by a limit in a header.
-        """
-        self._advance(now_s)
-        if sent_s in self._log:
-            self._log.remove(sent_s)
-        if sent_s >= self._opened_s:
-            self._used = max(0, self._used - 1)
-        if retry_after_s and (self._source is not Source.HEADER or self._ends_s is None):
-            self.set_end(now_s + retry_after_s)
-        if self._source is Source.HEADER:
-            # Others were quicker: the header's own count may be older than this refusal.
-            if sent_s >= self._opened_s and self._limit is not None:
-                self._note_others(self._limit - self._taken, now_s)
-            return False
-        trial, self._trial_s = sent_s == self._trial_s, None
-        if trial:
-            self._trial_wait_s = min(self.RAREST_TRIAL * self.length_s, 2 * self._trial_wait_s)
-        elif self._limit is None or self._taken < self._limit:
-            self._limit = max(1, self._taken)
-            self._source = Source.LEARNED
-        # Half a window early, so that the trial falls into the window meant and not after it.
-        self._trial_from_s = now_s + self._trial_wait_s - self.length_s / 2
-        return not trial
-
     def observed(
-        self, limit: int | None, remaining: int | None, ends_s: float | None, sent_s: float, now_s: float
+        self, limit: int | None, remaining: int | None, ends: Ends | None, sent_s: float, now_s: float,
+        *, unsure: int, under_way: int,
     ) -> None:
-        """Take an answer's headers into account; `ends_s` is the reset on the run's clock, if known."""
+        """Take the headers of the answer to the request sent at `sent_s` into account.
+
+        `unsure`: how many other requests of this lane the server may not have counted yet when it wrote
+        `remaining`, because they were under way when this one was sent or have been sent since. `under_way`:
+        how many have no answer yet.
+        """
         self._advance(now_s)
         if limit is not None and limit > 0:
             self._limit, self._source = limit, Source.HEADER
-        if sent_s < self._opened_s or (ends_s is not None and ends_s <= now_s):
+        if sent_s < self._period.opened_s or (ends is not None and ends.latest_s <= now_s):
             return  # it speaks of a window that is over
-        if ends_s is not None:
-            self._observe_end(ends_s)
-        if remaining is not None and self._limit is not None:
-            self._note_others(self._limit - remaining - self._taken, now_s)
+        if ends is not None and self._period.observe(ends, sent_s):
+            self._begin(self._period.opened_s)
+        if remaining is None or self._limit is None:
+            return
+        used = self._limit - remaining
+        if self.kind is Kind.GUESSED and used < sum(self._still_counts_if_gliding(sent, sent_s) for sent in self._log):
+            self._period.confirm()
+        if used - self._count > self._others_now(now_s):
+            self._others, self._others_s = used - self._count, now_s
+        # Either this answer is the latest that the server has counted, but for the `unsure`; or some other
+        # of this period is, but for those still under way.
+        self._least = min(self._least, remaining)
+        credit = self._least - under_way
+        if sent_s >= self._credit_s:
+            self._credit_s = sent_s
+            credit = max(credit, remaining - unsure)
+        self._credit = self._sent + credit
+
+    def refused(self, sent_s: float, now_s: float, *, retry_after_s: float | None, ends: Ends | None) -> None:
+        """The request sent at `sent_s` was over the quota; call `observed` for its headers first."""
+        self._advance(now_s)
+        over_count = self._free(now_s) < 0 and sent_s != self._trial_s
+        self.uncounted(sent_s)
+        is_current = sent_s >= self._period.opened_s
+        if self._source is Source.HEADER:
+            if ends is not None and is_current and self._period.came_early(ends, now_s):
+                return
+            # Others were quicker: the header's own count may be older than this refusal.
+            if is_current and self._limit is not None:
+                self._others, self._others_s = max(0, self._limit - self._count), now_s
+            self._credit = -math.inf
+            self._credit_helps = self._credit_helps and not over_count
+            return
+        trial, self._trial_s = sent_s == self._trial_s, None
+        if trial:
+            self._trial_wait_s = min(self.RAREST_TRIAL * self.length_s, 2 * self._trial_wait_s)
+        else:
+            # Fixed or sliding, the server's count goes back to one window before it has room again.
+            # Its hint is rounded up, and what it counted first was sent a little before.
+            since_s = -math.inf if retry_after_s is None else now_s + retry_after_s - self.length_s * 21 / 20
+            counted = sum(sent > since_s for sent in self._log)
+            if self._limit is None or counted < self._limit:
+                self._limit, self._source = max(1, counted), Source.LEARNED
+        # Half a window early, so that the trial falls into the window meant and not after it.
+        self._trial_from_s = now_s + self._trial_wait_s - self.length_s / 2
+
+    def uncounted(self, sent_s: float) -> None:
+        """The request sent at `sent_s` was refused for a reason that has nothing to do with this window."""
+        if sent_s in self._log:
+            self._log.remove(sent_s)
+        if sent_s >= self._period.opened_s:
+            self._used = max(0, self._used - 1)
 
     @property
-    def _taken(self) -> int:
-        return self._used if self._fixed else len(self._log)
+    def _slack_s(self) -> float:
+        """Requests may overtake each other on their way; only headers can correct a count that was too careful."""
+        return self.length_s / (60 if self.kind is Kind.UNSEEN else 120)
+
+    @property
+    def _count(self) -> int:
+        """Own requests that the server still counts."""
+        if self.kind is Kind.PERIODIC:
+            return self._used
+        return len(self._log) if self.kind is not Kind.GUESSED else max(self._used, len(self._log))
+
+    def _free(self, now_s: float) -> int:
+        if self._limit is None:
+            return 1
+        if now_s < self._period.scouted_s:
+            return 0
+        free = self._limit - self._count - self._others_now(now_s)
+        if free <= 0 and self.kind is Kind.GUESSED and self._period.is_untried:
+            return 1  # one goes ahead to see whether the reset has given all back
+        return free
+
+    def _others_now(self, now_s: float) -> int:
+        if not self._others or self.kind is Kind.PERIODIC:
+            return self._others
+        # They leave a gliding window at moments unknown, so evenly on average.
+        return max(0, math.ceil(self._others * (1 - (now_s - self._others_s) / self.length_s)))
+
+    def _still_counts_if_gliding(self, sent_s: float, at_s: float) -> bool:
+        # Not those of the last moment, which may have been overtaken.
+        return at_s - self.length_s + self._slack_s < sent_s < at_s - self._slack_s
 
     def _may_try(self, now_s: float) -> bool:
         return (
             self._source is Source.LEARNED
-            and (self._cap is None or self._taken < self._cap)
+            and (self._cap is None or self._count < self._cap)
             and self._trial_s is None
             and now_s >= self._trial_from_s
         )
 
-    def _note_others(self, used: int, now_s: float) -> None:
-        if used > self._others:
-            self._others = used
-            self._others_until_s = now_s + self.length_s
-
-    def _observe_end(self, ends_s: float) -> None:
-        # Dates have whole seconds and answers take their time, so one moment is seen as several.
-        tolerance_s = min(2.0, self.length_s / 4)
-        if self._ends_s is None:
-            self._ends_s = ends_s
-            self._fixed = self._moves < 2
-        elif abs(ends_s - self._ends_s) <= tolerance_s:
-            self._ends_s = min(self._ends_s, ends_s)
-        else:
-            self._moves += 1
-            self._ends_s = ends_s
-            # A window's end that moves before it is reached is no window's end.
-            self._fixed = self._moves < 2
-
     def _advance(self, now_s: float) -> None:
-        while self._log and self._log[0] + self.length_s + self.length_s / 60 <= now_s:
+        while self._log and self._log[0] + self.length_s + self._slack_s <= now_s:
             self._log.popleft()
-        if self._others and self._others_until_s <= now_s:
+        if self._others and now_s >= self._others_s + self.length_s:
             self._others = 0
-        if not self._fixed:
-            if self._ends_s is not None and self._ends_s <= now_s:
-                self._ends_s = None
-            return
-        ends_s = self._ends_s
-        if ends_s is None and self._first_s is not None:
-            ends_s = self._first_s + self.length_s + self.length_s / 60
-        if ends_s is not None and ends_s <= now_s:
-            recent = [sent for sent in self._log if sent > ends_s - min(self.EDGE_S, self.length_s / 60)]
-            self._used = len(recent)
-            self._first_s = recent[0] if recent else None
-            self._others = 0
-            self._opened_s = ends_s
-            self._ends_s = None
+        if self._period.turned(now_s):
+            # Reset times are rounded up to whole seconds: what was sent so short before may count after it.
+            self._begin(self._period.opened_s - self.length_s / 60)
+
+    def _begin(self, since_s: float) -> None:
+        """A new period: only what was sent at or after `since_s` counts in it."""
+        self._used = sum(sent >= since_s for sent in self._log)
+        self._others = 0
+        self._credit, self._least = -math.inf, math.inf

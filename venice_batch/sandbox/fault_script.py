@@ -100,10 +100,13 @@ def spoil(fault: str, body: bytes, headers: Mapping[str, str], *, is_json: bool)
         pieces = (body[at : at + step] for at in range(0, len(body), step))
         return Script(headers=headers, chunks=pieces, declared_bytes=len(body), spread=True)
     if fault == "bad-base64" and is_json:
-        return _whole(body[:half] + b"*?!" + body[half + 3 :], headers)
+        # Just behind the first image's opening: half-way may be the echo of a long prompt.
+        at = next(body.find(mark) + len(mark) for mark in _IMAGE_OPENINGS if mark in body)
+        return _whole(body[:at] + b"*?!" + body[at + 3 :], headers)
     return _whole(body[:half], headers)
 
 
+_IMAGE_OPENINGS = (b'"images":["', b'"b64_json":"', b";base64,")
 _NO_IMAGES = (
     b'{"id":"generate-image-0","images":[],"data":[],"created":0,"timing":{"inferenceDuration":0,'
     b'"inferencePreprocessingTime":0,"inferenceQueueTime":0,"total":0}}'

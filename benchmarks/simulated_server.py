@@ -1,0 +1,175 @@
+"""An image API of many kinds in simulated time, with the sandbox's own arithmetic of windows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Literal
+
+from venice_batch.sandbox.failure_block import FailureBlock
+from venice_batch.sandbox.rate_headers import rate_headers, retry_after
+from venice_batch.sandbox.windows import open_window
+
+if TYPE_CHECKING:
+    import random
+
+    from venice_batch.sandbox.settings import WindowKind
+    from venice_batch.sandbox.windows import Verdict, Window
+
+HeaderKind = Literal["all", "retry-after", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long an image takes: `low_s` to `high_s` evenly, or log-normally about `low_s` (its median)."""
+
+    low_s: float
+    high_s: float | None = None
+    sigma: float = 0.0
+
+    def draw(self, rng: random.Random) -> float:
+        if self.sigma:
+            return self.low_s * math.exp(rng.gauss(0.0, self.sigma))
+        return self.low_s if self.high_s is None else rng.uniform(self.low_s, self.high_s)
+
+    @property
+    def mean_s(self) -> float:
+        if self.sigma:
+            return self.low_s * math.exp(self.sigma**2 / 2)
+        return self.low_s if self.high_s is None else (self.low_s + self.high_s) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRules:
+    """What one simulated server does.
+
+    `edges_apart_s`: how far the clocks of its front ends (which write Date) stand from the one that counts, at
+    most. `resets_early_s`: how much too early the resets are that it names. `bad_uses_quota`: whether a request refused with 400 counts against the minute's quota.
+    """
+
+    rpm: int = 20
+    rpd: int = 0
+    minute_s: float = 60.0
+    window: WindowKind = "fixed"
+    headers: HeaderKind = "all"
+    latency: Latency = Latency(8.0)
+    capacity: int = 0
+    fault_rate: float = 0.0
+    bad_uses_quota: bool = False
+    edges_apart_s: float = 0.0
+    resets_early_s: float = 0.0
+    failure_limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What comes of one request: the answer leaves the server `takes_s` after the request's arrival."""
+
+    lane: str
+    status: int
+    message: str
+    headers: dict[str, str]
+    takes_s: float
+    holds_place: bool = False
+    counts_as_failure: bool = True
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the server has seen."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    refused_at_s: list[float] = field(default_factory=list)
+    admitted: Counter[str] = field(default_factory=Counter)
+    last_admitted_s: float = 0.0
+
+
+_REFUSED_IN_S = 0.01
+"""How long a server takes to say no."""
+
+
+class SimulatedServer:
+    """Answers requests by its rules; moments are seconds of the simulation, Unix time is `epoch_s` later."""
+
+    def __init__(self, rules: ServerRules, rng: random.Random) -> None:
+        self.rules = rules
+        self.tally = Tally()
+        self.epoch_s = 1_800_000_000 + rng.uniform(0.0, 3600.0)
+        self._rng = rng
+        self._windows: dict[str, list[Window]] = {}
+        self._serving: Counter[str] = Counter()
+        self._block = FailureBlock(rules.failure_limit, rules.minute_s / 2, rules.minute_s / 2)
+
+    def receive(self, now_s: float, lane: str, *, bad: bool = False) -> Served:
+        """One request arrives; `bad` ones are invalid."""
+        rules, unix_s, counts = self.rules, self.epoch_s + now_s, self.tally.counts
+        counts["requests"] += 1
+        blocked_s = self._block.remaining_s(unix_s)
+        if blocked_s:
+            counts["blocked"] += 1
+            text = "Too many failed attempts (> 20) resulting in a non-success status code."
+            return Served(lane, 429, text, self._retry_after(blocked_s, unix_s), _REFUSED_IN_S, counts_as_failure=False)
+        if bad and not rules.bad_uses_quota:
+            return Served(lane, 400, "invalid", self._peek(lane, unix_s), _REFUSED_IN_S)
+        for window in self._of(lane):
+            verdict = window.ask(unix_s)
+            if not verdict.granted:
+                self.tally.refused_at_s.append(now_s)
+                counts["refused"] += 1
+                headers = self._retry_after(verdict.reset_at - unix_s, unix_s)
+                if rules.headers == "all":
+                    headers |= self._rate_headers(verdict, unix_s)
+                return Served(lane, 429, "Rate limit exceeded", headers, _REFUSED_IN_S)
+        headers = self._peek(lane, unix_s)
+        if bad:
+            return Served(lane, 400, "invalid", headers, _REFUSED_IN_S)
+        if rules.capacity and self._serving[lane] >= rules.capacity:
+            counts["at_capacity"] += 1
+            return Served(lane, 503, "The model is at capacity", headers, _REFUSED_IN_S)
+        self._serving[lane] += 1
+        self.tally.admitted[lane] += 1
+        self.tally.last_admitted_s = now_s
+        if rules.fault_rate and self._rng.random() < rules.fault_rate:
+            counts["faults"] += 1
+            return Served(lane, 500, "Inference processing failed", headers, rules.latency.draw(self._rng) / 2, True)
+        return Served(lane, 200, "", headers, rules.latency.draw(self._rng), True)
+
+    def leave(self, now_s: float, served: Served) -> dict[str, str]:
+        """The answer goes out, dated; returns its headers."""
+        unix_s = self.epoch_s + now_s
+        if served.holds_place:
+            self._serving[served.lane] -= 1
+        if served.status >= 400 and served.counts_as_failure and self._block.record_failure(unix_s):
+            self.tally.counts["blocks"] += 1
+        dated_s = unix_s + self._rng.uniform(-1.0, 1.0) * self.rules.edges_apart_s
+        return {**served.headers, "Date": formatdate(int(dated_s), usegmt=True)}
+
+    def taken_by_others(self, now_s: float, lane: str) -> None:
+        """Another program of the same user sends one request."""
+        for window in self._of(lane):
+            self.tally.counts["others"] += window.ask(self.epoch_s + now_s).granted
+
+    def _of(self, lane: str) -> list[Window]:
+        if lane not in self._windows:
+            rules = self.rules
+            windows = self._windows[lane] = []
+            if rules.rpm:
+                windows.append(open_window(rules.window, rules.rpm, rules.minute_s, count_refused=False))
+            if rules.rpd:
+                windows.append(open_window("aligned", rules.rpd, 86_400.0, count_refused=False))
+        return self._windows[lane]
+
+    def _peek(self, lane: str, unix_s: float) -> dict[str, str]:
+        if self.rules.headers != "all" or not self.rules.rpm:
+            return {}
+        return self._rate_headers(self._of(lane)[0].peek(unix_s), unix_s)
+
+    def _rate_headers(self, verdict: Verdict, unix_s: float) -> dict[str, str]:
+        named = replace(verdict, reset_at=verdict.reset_at - self.rules.resets_early_s)
+        return rate_headers(named, unix_s, "seconds", fine=self.rules.minute_s < 60)
+
+    def _retry_after(self, wait_s: float, unix_s: float) -> dict[str, str]:
+        form: Literal["none", "seconds"] = "none" if self.rules.headers == "none" else "seconds"
+        return retry_after(max(0.0, wait_s), unix_s, form, fine=self.rules.minute_s < 60)

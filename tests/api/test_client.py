@@ -1,0 +1,382 @@
+import base64
+import io
+import json
+import socket
+import ssl
+
+import aiohttp
+import anyio
+import pytest
+import trustme
+from aiohttp import web
+from aioresponses import aioresponses
+from PIL import Image
+
+from venice_batch.api.client import ApiClient, ApiSettings
+from venice_batch.api.secret import ApiKey
+from venice_batch.clock import SystemClock
+from venice_batch.errors import ApiError, BodyError, KeyRefusedError, UsageError
+from venice_batch.model import Endpoint
+from venice_batch.retry import Fault, Verdict
+
+BASE = "http://api.test/api/v1"
+URL = BASE + "/image/generate"
+KEY = "sk-very-secret"
+
+
+def png(size=(8, 6)):
+    out = io.BytesIO()
+    Image.new("RGB", size, "red").save(out, "PNG")
+    return out.getvalue()
+
+
+class Memory:
+    """An image writer that keeps the images."""
+
+    def __init__(self):
+        self.images = []
+        self.committed = self.discarded = False
+
+    async def write(self, piece):
+        if piece.image == len(self.images):
+            self.images.append(b"")
+        self.images[piece.image] += piece.data
+
+    async def commit(self):
+        if not all(image.startswith(b"\x89PNG") for image in self.images):
+            raise BodyError("no image")
+        self.committed = True
+        return tuple(self.images)
+
+    async def discard(self):
+        self.discarded = True
+
+
+@pytest.fixture
+async def client():
+    async with ApiClient(ApiSettings(base_url=BASE), ApiKey(KEY), SystemClock()) as client:
+        yield client
+
+
+async def ask(client, endpoint=Endpoint.GENERATE, **body):
+    writer = Memory()
+    reply = await client.generate(endpoint, {"model": "m", "prompt": "p", **body}, writer)
+    return reply, writer
+
+
+async def test_a_binary_answer_is_the_image(client):
+    with aioresponses() as mock:
+        mock.post(URL, body=png(), content_type="image/png")
+        reply, writer = await ask(client, return_binary=True)
+        ((_, calls),) = mock.requests.items()
+    assert reply.answer.verdict is Verdict.SUCCEEDED
+    assert writer.images == [png()]
+    sent = calls[0].kwargs
+    assert json.loads(sent["data"]) == {"model": "m", "prompt": "p", "return_binary": True}
+    assert sent["headers"]["Authorization"] == f"Bearer {KEY}"
+    assert sent["headers"]["Content-Type"] == "application/json"
+
+
+async def test_a_json_answer_brings_its_images_and_the_servers_timing(client):
+    timing = {"inferenceDuration": 1840, "inferencePreprocessingTime": 22, "inferenceQueueTime": 31, "total": 1893}
+    images = [base64.b64encode(png((size, 6))).decode() for size in (3, 4, 5)]
+    with aioresponses() as mock:
+        mock.post(URL, payload={"id": "x", "images": images, "timing": timing})
+        reply, writer = await ask(client, variants=3)
+    assert writer.images == [png((size, 6)) for size in (3, 4, 5)]
+    assert reply.server.inference_duration == 1840
+    assert reply.server.total == 1893
+
+
+@pytest.mark.parametrize("form", ["b64_json", "url"])
+async def test_both_forms_of_the_openai_endpoint_are_read(client, form):
+    text = base64.b64encode(png()).decode()
+    item = {"b64_json": text} if form == "b64_json" else {"url": f"data:image/png;base64,{text}"}
+    with aioresponses() as mock:
+        mock.post(BASE + "/images/generations", payload={"created": 1, "data": [item]})
+        reply, writer = await ask(client, Endpoint.GENERATIONS)
+    assert reply.answer.status == 200
+    assert writer.images == [png()]
+
+
+async def test_odd_timing_loses_no_image(client):
+    with aioresponses() as mock:
+        mock.post(URL, payload={"images": [base64.b64encode(png()).decode()], "timing": {"total": "soon"}})
+        reply, _ = await ask(client)
+    assert reply.answer.verdict is Verdict.SUCCEEDED
+    assert reply.server is None
+
+
+async def test_the_headers_of_an_answer_are_read(client):
+    headers = {
+        "x-venice-is-blurred": "true",
+        "x-venice-enhanced-prompt": "a%20gondola",
+        "x-venice-deprecated": "true",
+        "x-venice-deprecated-replacement": "new-model",
+        "x-venice-balance-usd": "4.5",
+        "CF-RAY": "abc-FRA",
+    }
+    with aioresponses() as mock:
+        mock.post(URL, body=png(), content_type="image/png", headers=headers)
+        reply, _ = await ask(client)
+    head = reply.answer.headers
+    assert head.blurred
+    assert head.enhanced_prompt == "a gondola"
+    assert "new-model" in head.deprecated
+    assert head.balance_usd == 4.5
+    assert head.ray == "abc-FRA"
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (400, Verdict.REJECTED),
+        (401, Verdict.KEY_REFUSED),
+        (402, Verdict.NO_MONEY),
+        (403, Verdict.KEY_REFUSED),
+        (404, Verdict.REJECTED),
+        (415, Verdict.REJECTED),
+        (422, Verdict.REJECTED),
+        (429, Verdict.LIMITED),
+        (500, Verdict.TRANSIENT),
+        (503, Verdict.OVERLOADED),
+        (504, Verdict.TRANSIENT),
+        (524, Verdict.TRANSIENT),
+    ],
+)
+async def test_each_status_has_its_verdict_and_its_reason(client, status, verdict):
+    with aioresponses() as mock:
+        mock.post(URL, status=status, payload={"error": "the reason"}, headers={"Retry-After": "7"})
+        reply, writer = await ask(client)
+    assert reply.answer.verdict is verdict
+    assert reply.answer.message == "the reason"
+    assert reply.answer.headers.retry_after_s == 7
+    assert writer.discarded
+    assert not writer.committed
+
+
+async def test_a_gateways_web_page_is_told_by_its_title(client):
+    with aioresponses() as mock:
+        mock.post(URL, status=502, body="<html><title>502 Bad Gateway</title>", content_type="text/html")
+        reply, _ = await ask(client)
+    assert reply.answer.message == "a web page: 502 Bad Gateway"
+
+
+async def test_a_key_that_the_server_repeats_goes_no_further(client):
+    with aioresponses() as mock:
+        mock.post(URL, status=401, payload={"error": f"bad key {KEY}"})
+        reply, _ = await ask(client)
+    assert KEY not in reply.answer.message
+    assert "***" in reply.answer.message
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", "application/json"),
+        (b"", "image/png"),
+        (b'{"images": []}', "application/json"),
+        (b'{"images": ["@@@@"]}', "application/json"),
+        (b'{"images": ["AAAA"', "application/json"),
+        (b"<html>hello</html>", "text/html"),
+        (b"not a png", "image/png"),
+    ],
+)
+async def test_a_200_without_a_whole_image_is_a_failure_to_try_again(client, body, kind):
+    with aioresponses() as mock:
+        mock.post(URL, body=body, content_type=kind)
+        reply, writer = await ask(client)
+    assert reply.answer.fault is Fault.NO_IMAGE
+    assert reply.answer.verdict is Verdict.TRANSIENT
+    assert reply.answer.possibly_billed
+    assert writer.discarded
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (aiohttp.ServerDisconnectedError(), Fault.CUT),
+        (aiohttp.ClientPayloadError("cut"), Fault.CUT),
+        (ConnectionResetError(), Fault.CUT),
+        (aiohttp.SocketTimeoutError(), Fault.TIMEOUT),
+        (TimeoutError(), Fault.TIMEOUT),
+        (aiohttp.ConnectionTimeoutError(), Fault.CONNECT),
+        (aiohttp.InvalidURL("x"), Fault.CONNECT),
+    ],
+)
+async def test_what_breaks_on_the_way_is_told_apart_by_whether_the_request_was_out(client, error, fault):
+    with aioresponses() as mock:
+        mock.post(URL, exception=error)
+        reply, writer = await ask(client)
+    assert reply.answer.fault is fault
+    assert reply.answer.status is None
+    assert reply.answer.possibly_billed is (fault is not Fault.CONNECT)
+    assert writer.discarded
+
+
+async def test_styles_are_read_in_both_documented_shapes(client):
+    with aioresponses() as mock:
+        mock.get(BASE + "/image/styles", payload=["Anime"])
+        mock.get(BASE + "/image/styles", payload={"object": "list", "data": ["Anime", "Neon"]})
+        assert await client.styles() == ("Anime",)
+        assert await client.styles() == ("Anime", "Neon")
+
+
+async def test_a_listing_that_the_key_may_not_see_is_told_apart_from_one_that_fails(client):
+    with aioresponses() as mock:
+        mock.get(BASE + "/api_keys/rate_limits", status=401, payload={"error": "no"})
+        mock.get(BASE + "/models?type=image", status=500, payload={"error": "oops"})
+        mock.get(BASE + "/image/styles", exception=ConnectionResetError("gone"))
+        with pytest.raises(KeyRefusedError):
+            await client.limits()
+        with pytest.raises(ApiError, match="oops"):
+            await client.models()
+        with pytest.raises(ApiError, match="gone"):
+            await client.styles()
+
+
+def test_an_address_without_a_scheme_is_refused():
+    with pytest.raises(UsageError, match="http://"):
+        ApiSettings(base_url="api.venice.ai")
+
+
+class Server:
+    """A real server on loopback whose every answer one handler gives."""
+
+    def __init__(self, handler, ssl_context=None):
+        self.handler = handler
+        self.ssl_context = ssl_context
+
+    async def __aenter__(self):
+        app = web.Application()
+        app.router.add_route("*", "/{tail:.*}", self.handler)
+        self.runner = web.AppRunner(app)
+        await self.runner.setup()
+        site = web.TCPSite(self.runner, "127.0.0.1", 0, ssl_context=self.ssl_context)
+        await site.start()
+        self.port = site._server.sockets[0].getsockname()[1]
+        self.url = f"{'https' if self.ssl_context else 'http'}://127.0.0.1:{self.port}/api/v1"
+        return self
+
+    async def __aexit__(self, *exc_info):
+        await self.runner.cleanup()
+
+
+def connect(url, **settings):
+    return ApiClient(ApiSettings(base_url=url, **settings), ApiKey(KEY), SystemClock())
+
+
+async def test_a_redirect_to_another_host_is_not_followed_so_the_key_stays_here():
+    seen = []
+
+    async def elsewhere(request):
+        seen.append(request.headers.get("Authorization"))
+        return web.Response()
+
+    async with Server(elsewhere) as other:
+
+        async def redirect(request):
+            raise web.HTTPTemporaryRedirect(other.url)
+
+        async with Server(redirect) as server, connect(server.url) as client:
+            reply, _ = await ask(client)
+            with pytest.raises(ApiError, match="not followed"):
+                await client.styles()
+    assert seen == []
+    assert reply.answer.verdict is Verdict.REJECTED
+    assert "not followed" in reply.answer.message
+
+
+async def test_a_server_that_stalls_is_a_timeout_and_possibly_billed():
+    gone = anyio.Event()
+
+    async def stall(request):
+        await gone.wait()
+        return web.Response()
+
+    async with Server(stall) as server, connect(server.url, timeout_s=0.05) as client:
+        reply, _ = await ask(client)
+        gone.set()
+    assert reply.answer.fault is Fault.TIMEOUT
+    assert "0.05 s" in reply.answer.message
+
+
+async def test_a_body_shorter_than_announced_is_cut():
+    async def short(request):
+        answer = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "image/png"})
+        await answer.prepare(request)
+        await answer.write(png())
+        request.transport.close()
+        return answer
+
+    async with Server(short) as server, connect(server.url) as client:
+        reply, writer = await ask(client)
+    assert reply.answer.fault is Fault.CUT
+    assert reply.answer.status == 200
+    assert writer.discarded
+    assert not writer.committed
+
+
+async def test_an_image_over_the_cap_is_cut_off_while_it_arrives():
+    async def endless(request):
+        answer = web.StreamResponse(headers={"Content-Type": "image/png"})
+        await answer.prepare(request)
+        try:
+            while True:
+                await answer.write(b"\0" * 65536)
+        except ConnectionError:
+            return answer
+
+    async with Server(endless) as server, connect(server.url, max_image_bytes=1_000_000) as client:
+        reply, _ = await ask(client)
+    assert reply.answer.fault is Fault.NO_IMAGE
+    assert "--max-image-bytes" in reply.answer.message
+
+
+async def test_nobody_listening_is_a_failure_to_connect():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        async with connect(url) as client:
+            reply, _ = await ask(client)
+    assert reply.answer.fault is Fault.CONNECT
+    assert not reply.answer.possibly_billed
+
+
+async def test_a_certificate_of_an_unknown_authority_is_a_failure_to_connect(monkeypatch, tmp_path):
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    async def image(request):
+        return web.Response(body=png(), content_type="image/png")
+
+    async with Server(image, context) as server:
+        async with connect(server.url) as client:
+            reply, _ = await ask(client)
+        assert reply.answer.fault is Fault.CONNECT
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        async with connect(server.url) as client:
+            reply, writer = await ask(client)
+    assert reply.answer.status == 200
+    assert writer.images == [png()]
+
+
+async def test_a_proxy_from_the_environment_is_used_and_no_proxy_honoured(monkeypatch):
+    asked = []
+
+    async def proxy(request):
+        asked.append(request.host)
+        return web.Response(body=png(), content_type="image/png")
+
+    async with Server(proxy) as server:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
+        async with connect("http://venice.invalid/api/v1") as client:
+            reply, _ = await ask(client)
+        assert reply.answer.status == 200
+        assert asked == ["venice.invalid"]
+        monkeypatch.setenv("no_proxy", "venice.invalid")
+        async with connect("http://venice.invalid/api/v1") as client:
+            reply, _ = await ask(client)
+    assert reply.answer.fault is Fault.CONNECT

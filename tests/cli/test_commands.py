@@ -1,0 +1,92 @@
+"""check, models, styles, limits, report: each through the command line, in this process."""
+
+import json
+import os
+
+import pytest
+
+from venice_batch.cli.main import run_cli
+
+GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(*lines):
+    with open("jobs.jsonl", "w") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def test_check_counts_requests_and_images_by_model(capsys):
+    write(GOOD, {**GOOD, "id": "b", "variants": 4}, {**GOOD, "id": "c", "model": "qwen-image"})
+    assert run_cli(["check", "jobs.jsonl"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("3 jobs, all lines valid\n")
+    assert "venice-sd35         2       5" in out
+    assert not os.path.exists("output")
+
+
+def test_check_knows_what_is_done(capsys):
+    write(GOOD)
+    run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
+    write(GOOD, {**GOOD, "id": "b"})
+    assert run_cli(["check", "jobs.jsonl", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["jobs"], plan["already_done"], plan["pending"]) == (2, 1, 1)
+
+
+def test_check_tells_all_mistakes(capsys):
+    write({**GOOD, "width": 5000}, {**GOOD, "id": "b", "format": "gif"})
+    assert run_cli(["check", "jobs.jsonl"]) == 2
+    assert "2 problems; nothing was sent" in capsys.readouterr().err
+
+
+def test_models_are_a_table_or_json(capsys):
+    assert run_cli(["models", "--sandbox"]) == 0
+    table = capsys.readouterr().out
+    assert "gpt-image-2" in table
+    assert "pixels by 16" in table
+    assert run_cli(["models", "--sandbox", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 37
+
+
+def test_styles_are_a_line_each_or_json(capsys):
+    assert run_cli(["styles", "--sandbox"]) == 0
+    assert "Cinematic\n" in capsys.readouterr().out
+    assert run_cli(["styles", "--sandbox", "--json"]) == 0
+    assert "Anime" in json.loads(capsys.readouterr().out)
+
+
+def test_limits_show_balance_and_quotas(capsys):
+    assert run_cli(["limits", "--sandbox"]) == 0
+    out = capsys.readouterr().out
+    assert "balance: 100 USD" in out
+    assert "venice-sd35" in out
+    assert run_cli(["limits", "--sandbox", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["quotas"]["venice-sd35"]["rpm"] == 20
+
+
+def test_a_listing_without_a_server_is_one_line_and_75(capsys, monkeypatch):
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    assert run_cli(["styles", "--base-url", "http://127.0.0.1:9"]) == 75
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_report_sums_up_a_folder(capsys):
+    write(GOOD, {**GOOD, "id": "b", "prompt": "forbidden"})
+    run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
+    capsys.readouterr()
+    assert run_cli(["report", "output/jobs"]) == 0
+    out = capsys.readouterr().out
+    assert "venice-sd35          1       0         1       1" in out
+    assert "b: rejected: " in out
+    assert run_cli(["report", "output/jobs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["lanes"]["venice-sd35"]["images"] == 1
+
+
+def test_report_of_a_folder_without_manifest_is_told(capsys):
+    assert run_cli(["report", "nowhere"]) == 5
+    assert "holds no manifest.jsonl" in capsys.readouterr().err

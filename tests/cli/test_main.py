@@ -1,0 +1,94 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from venice_batch._version import __version__
+from venice_batch.cli.main import COMMANDS, run_cli
+
+
+def test_help_names_every_command(capsys):
+    assert run_cli(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(command in text for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    assert run_cli([command, "--help"]) == 0
+    assert "Usage: venice-batch " + command in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys):
+    assert run_cli(["--version"]) == 0
+    assert capsys.readouterr().out == f"venice-batch {__version__}\n"
+
+
+def test_an_unknown_option_is_one_line_with_the_way_to_help(capsys):
+    assert run_cli(["jobs.jsonl", "--concurency", "3"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--concurrency" in error
+    assert "venice-batch run --help" in error
+
+
+def test_a_mistyped_command_is_recognised(capsys):
+    assert run_cli(["modles"]) == 2
+    assert "was the command `models` meant?" in capsys.readouterr().err
+
+
+def test_an_option_may_come_before_the_jobs_file(capsys):
+    assert run_cli(["-c", "0", "jobs.jsonl"]) == 2
+    assert "0 is not in the range" in capsys.readouterr().err
+
+
+HEAVY = ("aiohttp", "PIL", "anyio", "tenacity", "msgspec", "rich", "venice_batch.sandbox")
+
+
+def test_help_imports_nothing_slow():
+    script = (
+        "import sys\n"
+        "from venice_batch.cli.main import run_cli\n"
+        "run_cli(['run', '--help'])\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
+def test_checking_a_file_imports_neither_the_client_nor_the_sandbox(tmp_path):
+    (tmp_path / "jobs.jsonl").write_text('{"model": "m", "prompt": "p"}\n')
+    script = (
+        "import sys\n"
+        "from venice_batch.cli.main import run_cli\n"
+        "run_cli(['check', 'jobs.jsonl'])\n"
+        "print([name for name in ('aiohttp', 'PIL', 'tenacity') if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stderr == "[]\n"
+
+
+def test_the_module_runs_as_the_command_does():
+    done = subprocess.run(
+        [sys.executable, "-m", "venice_batch", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"venice-batch {__version__}\n"
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
+    line = '{"id": "j%d", "model": "m%d", "prompt": "p"}\n'
+    (tmp_path / "jobs.jsonl").write_text("".join(line % (n, n) for n in range(5000)))
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "venice_batch", "check", "jobs.jsonl"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 141

@@ -1,0 +1,269 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from venice_batch.cli.main import run_cli
+from venice_batch.cli.run import default_output
+
+GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
+FAST = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(*lines, name="jobs.jsonl"):
+    with open(name, "w", encoding="utf-8") as file:
+        for line in lines:
+            file.write((line if isinstance(line, str) else json.dumps(line)) + "\n")
+
+
+def test_the_short_form_makes_the_images(capsys):
+    write(GOOD)
+    assert run_cli(["jobs.jsonl", *FAST]) == 0
+    out = capsys.readouterr()
+    assert os.listdir("output/jobs/images") == ["a.webp"]
+    assert "1 jobs: 1 succeeded" in out.out
+    assert "output/jobs" in out.err
+
+
+def test_json_prints_one_object_and_nothing_else(capsys):
+    write(GOOD, {**GOOD, "id": "b", "prompt": "forbidden"})
+    assert run_cli(["jobs.jsonl", *FAST, "--json"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    summary = json.loads(out)
+    assert (summary["succeeded"], summary["rejected"], summary["exit_code"]) == (1, 1, 1)
+
+
+def test_quiet_says_only_what_fails(capsys):
+    write(GOOD)
+    assert run_cli(["jobs.jsonl", *FAST, "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+    write(GOOD, {**GOOD, "id": "b", "prompt": "forbidden"})
+    assert run_cli(["jobs.jsonl", *FAST, "-q"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("b: rejected: content_policy")
+    assert err.count("\n") == 1
+
+
+def test_the_json_log_is_one_object_a_line(capsys):
+    write(GOOD)
+    run_cli(["jobs.jsonl", *FAST, "--log-format", "json"])
+    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert events == ["run_started", "job_ended", "run_ended"]
+
+
+def test_jobs_come_from_standard_input_too(capsys):
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "venice_batch", "-", *FAST],
+        input=json.dumps(GOOD) + "\n",
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert os.listdir("output/stdin/images") == ["a.webp"]
+
+
+def test_options_come_from_the_environment_too(monkeypatch):
+    write(GOOD)
+    monkeypatch.setenv("VENICE_BATCH_OUTPUT", "elsewhere")
+    monkeypatch.setenv("VENICE_BATCH_RESPONSE", "json")
+    assert run_cli(["jobs.jsonl", *FAST, "-q"]) == 0
+    with open("elsewhere/manifest.jsonl") as manifest:
+        record = json.loads(manifest.read())
+    assert record["timing"]["server"] is not None
+
+
+def test_set_gives_every_job_the_field_that_it_lacks():
+    write({"id": "a", "prompt": "p"}, {"id": "b", "prompt": "p", "format": "png"})
+    fields = ["--set", "model=venice-sd35", "--set", "width=64", "--set", "height=64", "--set", "format=jpeg"]
+    assert run_cli(["jobs.jsonl", *FAST, "-q", *fields]) == 0
+    assert sorted(os.listdir("output/jobs/images")) == ["a.jpg", "b.png"]
+
+
+def test_a_dry_run_sends_nothing_and_makes_nothing(capsys):
+    write(GOOD, {**GOOD, "id": "b", "variants": 3})
+    assert run_cli(["jobs.jsonl", "--dry-run"]) == 0
+    assert "2 requests would go out" in capsys.readouterr().out
+    assert not os.path.exists("output")
+
+
+def problem(capsys, *lines, name="jobs.jsonl", code=2, arguments=("--sandbox",)):
+    """The one line that a bad file is answered with, having made sure that nothing was made."""
+    if lines:
+        write(*lines, name=name)
+    assert run_cli([name, *arguments]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert not os.path.exists("output/jobs")
+    return err
+
+
+def test_no_such_file(capsys):
+    assert "nothere.jsonl: no such file" in problem(capsys, name="nothere.jsonl")
+
+
+def test_a_folder_as_the_jobs_file(capsys, tmp_path):
+    assert "is a folder" in problem(capsys, name=str(tmp_path))
+
+
+def test_an_empty_file(capsys):
+    open("jobs.jsonl", "w").close()
+    assert "jobs.jsonl: holds no jobs" in problem(capsys)
+
+
+def test_a_binary_file(capsys):
+    with open("jobs.jsonl", "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n\0\0\0")
+    assert "PNG" in problem(capsys)
+
+
+def test_broken_json_on_line_3(capsys):
+    assert "jobs.jsonl:3: " in problem(capsys, GOOD, {**GOOD, "id": "b"}, '{"id": ')
+
+
+def test_wrong_types_and_unknown_fields_are_all_told(capsys):
+    error = problem(capsys, {**GOOD, "width": "1024", "promt": "x"}, {**GOOD, "id": 5})
+    assert "jobs.jsonl:1: width: " in error
+    assert "did you mean 'prompt'?" in error
+    assert "jobs.jsonl:2: id: " in error
+    assert "3 problems; nothing was sent" in error
+
+
+def test_duplicate_ids_name_both_lines(capsys):
+    error = problem(capsys, GOOD, GOOD)
+    assert "jobs.jsonl:2: id: 'a' is used on line 1" in error
+
+
+def test_variants_with_return_binary(capsys):
+    assert "variants" in problem(capsys, {**GOOD, "variants": 2, "return_binary": True})
+
+
+def test_a_line_of_two_megabytes(capsys):
+    error = problem(capsys, {**GOOD, "prompt": "x" * 2_000_000})
+    assert "MB" in error
+    assert len(error) < 500
+
+
+def test_no_key(capsys):
+    write(GOOD)
+    assert run_cli(["jobs.jsonl"]) == 2
+    assert capsys.readouterr().err.startswith("venice-batch: no API key: set VENICE_API_KEY or give --api-key-file")
+
+
+def test_a_folder_that_cannot_be_made(capsys):
+    write(GOOD)
+    open("output", "w").close()
+    assert run_cli(["jobs.jsonl", *FAST]) == 5
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "is not a folder; choose another with --output" in error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(capsys):
+    write(GOOD)
+    os.mkdir("output", mode=0o500)
+    assert run_cli(["jobs.jsonl", *FAST]) == 5
+    assert "cannot write here" in capsys.readouterr().err
+
+
+def test_a_sandbox_and_an_address_contradict_each_other(capsys):
+    write(GOOD)
+    assert run_cli(["jobs.jsonl", "--sandbox", "--base-url", "http://x"]) == 2
+    assert "two servers" in capsys.readouterr().err
+
+
+def test_a_setting_that_the_sandbox_lacks(capsys):
+    write(GOOD)
+    assert run_cli(["jobs.jsonl", "--sandbox", "--sandbox-set", "nonsense=1"]) == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("jobs.jsonl", "jobs"),
+        ("a/b/x.jsonl.gz", "x"),
+        ("x.jsonl.zst", "x"),
+        ("x.csv", "x"),
+        ("-", "stdin"),
+        ("plain", "plain"),
+        (".jsonl", ".jsonl"),
+    ],
+)
+def test_the_output_folder_is_named_after_the_jobs(name, stem):
+    assert default_output(name).name == stem
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_lets_what_is_under_way_finish(number, code):
+    write(*({**GOOD, "id": f"j{n}"} for n in range(50)))
+    slow = ["--sandbox", "--sandbox-latency", "0.3", "--sandbox-draw", "plain", "-c", "4"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "venice_batch", "jobs.jsonl", *slow, "--json", "--log-format", "json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while json.loads(process.stderr.readline())["event"] != "job_ended":
+            pass
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == code, err
+    stopping = next(json.loads(line) for line in err.splitlines() if '"stopping"' in line)
+    summary = json.loads(out)
+    assert summary["exit_code"] == code
+    assert summary["succeeded"] >= 1 + stopping["in_flight"]
+    assert summary["pending"] >= 40
+    assert summary["succeeded"] + summary["pending"] == 50
+    with open("output/jobs/manifest.jsonl") as manifest:
+        assert len(manifest.readlines()) == summary["succeeded"]
+
+
+def test_a_second_signal_stops_at_once_and_loses_no_record():
+    write(*({**GOOD, "id": f"j{n}"} for n in range(20)))
+    endless = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain", "-c", "4"]
+    faults = ["--sandbox-set", "fault_schedule=6:stall", "--sandbox-set", "stall_s=600"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "venice_batch", "jobs.jsonl", *endless, *faults, "--json", "--log-format", "json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        ended = 0
+        while ended < 19:
+            ended += json.loads(process.stderr.readline())["event"] == "job_ended"
+        process.send_signal(signal.SIGINT)
+        assert json.loads(process.stderr.readline())["event"] == "stopping"
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert json.loads(out)["pending"] == 1
+    with open("output/jobs/manifest.jsonl") as manifest:
+        assert len(manifest.readlines()) == 19
+
+
+def test_a_name_template_makes_folders_and_resumes():
+    write({**GOOD, "metadata": {"set": "one"}}, {**GOOD, "id": "b", "metadata": {"set": "two"}})
+    arguments = ["jobs.jsonl", *FAST, "-q", "--name", "{metadata.set}/{index:03}-{id}"]
+    assert run_cli(arguments) == 0
+    assert os.path.exists("output/jobs/images/one/001-a.webp")
+    assert os.path.exists("output/jobs/images/two/002-b.webp")
+    assert run_cli([*arguments, "--json"]) == 0
+
+
+def test_a_name_that_two_jobs_would_share_is_an_error(capsys):
+    error = problem(capsys, GOOD, {**GOOD, "id": "b"}, arguments=("--sandbox", "--name", "{model}"))
+    assert "jobs.jsonl:2: --name: " in error

@@ -1,0 +1,198 @@
+import random
+
+import pytest
+from fakes import FakeApi, FakeClock, NoSink, Scripted, job, reset_in
+
+from venice_batch.engine.attempts import AttemptRules, JobRunner, as_sent
+from venice_batch.engine.reach import Patience, Reach
+from venice_batch.engine.stop import Stop, StopSwitch
+from venice_batch.engine.turnstile import Turnstile
+from venice_batch.errors import ExitCode
+from venice_batch.model import Endpoint, Job, Status
+from venice_batch.pacing.traffic import SendingRules, Traffic
+from venice_batch.retry import Fault
+
+
+class Bench:
+    """A runner with everything around it faked."""
+
+    def __init__(self, clock, scripts, *, max_attempts=3, concurrency=4):
+        self.clock = clock
+        self.switch = StopSwitch()
+        self.api = FakeApi(clock, scripts)
+        rng = random.Random(1)
+        traffic = Traffic(SendingRules(concurrency=concurrency), rng)
+        self.turnstile = Turnstile(traffic, clock, self.switch, deadline_s=float("inf"))
+        self.events = []
+        self.runner = JobRunner(
+            api=self.api,
+            sink=NoSink(),
+            turnstile=self.turnstile,
+            switch=self.switch,
+            reach=Reach(Patience(first_s=15, later_s=120)),
+            clock=clock,
+            rng=rng,
+            rules=AttemptRules(max_attempts=max_attempts),
+            run_id="run",
+            observe=self.events.append,
+        )
+
+    async def run(self, prompt="p", **fields):
+        return await self.runner.run(job(prompt, **fields), self.clock.now())
+
+
+@pytest.fixture
+async def clock():
+    async with FakeClock() as clock:
+        yield clock
+
+
+async def test_a_good_answer_becomes_a_succeeded_outcome_with_every_field_filled(clock):
+    outcome = await Bench(clock, {}).run()
+    assert outcome.status is Status.SUCCEEDED
+    assert outcome.error is None
+    assert [attempt.status for attempt in outcome.attempts] == [200]
+    assert outcome.attempts[0].duration_s == 1.0
+    assert outcome.attempts[0].ray == "ray-1"
+    assert outcome.timing.ttfb_s == 0.5
+    assert outcome.timing.total_s == 1.0
+    assert outcome.timing.enqueued_at.endswith("Z")
+    assert outcome.request["return_binary"] is True
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 415, 422])
+async def test_what_must_fail_again_is_rejected_after_one_request(clock, status):
+    bench = Bench(clock, {"p": [Scripted(status, message="no")]})
+    outcome = await bench.run()
+    assert outcome.status is Status.REJECTED
+    assert outcome.error.status == status
+    assert outcome.error.message == "no"
+    assert len(bench.api.asked) == 1
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 522, 524])
+async def test_what_may_pass_is_tried_again_after_a_backoff_without_a_slot(clock, status):
+    bench = Bench(clock, {"p": [Scripted(status)]})
+    outcome = await bench.run()
+    assert outcome.status is Status.SUCCEEDED
+    assert [attempt.status for attempt in outcome.attempts] == [status, 200]
+    assert outcome.attempts[0].wait_s > 0
+    assert outcome.timing.backoff_s == pytest.approx(outcome.attempts[0].wait_s, abs=1e-5)
+    assert outcome.attempts[1].wait_s == 0
+
+
+async def test_attempts_are_bounded(clock):
+    bench = Bench(clock, {"p": [Scripted(500, message="boom")] * 9}, max_attempts=3)
+    outcome = await bench.run()
+    assert outcome.status is Status.FAILED
+    assert len(outcome.attempts) == 3
+    assert outcome.error.kind == "server"
+    assert outcome.attempts[-1].wait_s == 0
+
+
+async def test_waiting_for_a_gate_uses_up_no_attempts(clock):
+    limited = Scripted(429, retry_after_s=30)
+    bench = Bench(clock, {"p": [limited] * 5}, max_attempts=1)
+    outcome = await bench.run()
+    assert outcome.status is Status.SUCCEEDED
+    assert [attempt.status for attempt in outcome.attempts] == [429] * 5 + [200]
+    assert outcome.timing.rate_wait_s >= 5 * 30
+    assert outcome.timing.backoff_s == 0
+
+
+async def test_a_reset_header_on_a_429_closes_the_gate_until_then(clock):
+    bench = Bench(clock, {"p": [Scripted(429, rate=reset_in(40))]})
+    outcome = await bench.run()
+    assert outcome.status is Status.SUCCEEDED
+    sent = [moment for moment, _ in bench.api.asked]
+    assert sent[1] - sent[0] >= 41
+
+
+@pytest.mark.parametrize("fault", [Fault.TIMEOUT, Fault.CUT, Fault.NO_IMAGE])
+async def test_an_image_that_may_be_paid_for_but_never_came_is_marked(clock, fault):
+    bench = Bench(clock, {"p": [Scripted(None, fault=fault, message="gone")]})
+    outcome = await bench.run()
+    assert outcome.status is Status.SUCCEEDED
+    assert outcome.flags.possibly_billed
+
+
+async def test_a_connection_that_never_came_about_is_not_possibly_billed_nor_counted(clock):
+    bench = Bench(clock, {"p": [Scripted(None, fault=Fault.CONNECT, latency_s=0)] * 4}, max_attempts=1)
+    outcome = await bench.run()
+    assert outcome.status is Status.SUCCEEDED
+    assert not outcome.flags.possibly_billed
+
+
+async def test_an_api_that_is_never_reached_stops_the_run(clock):
+    bench = Bench(clock, {"p": [Scripted(None, fault=Fault.CONNECT, message="refused", latency_s=1)] * 99})
+    assert await bench.run() is None
+    assert bench.switch.stop.code is ExitCode.TEMPORARY
+    assert "cannot be reached (refused)" in bench.switch.stop.reason
+
+
+async def test_a_refused_key_stops_the_run_and_leaves_the_job_pending(clock):
+    bench = Bench(clock, {"p": [Scripted(401, message="Authentication failed")]})
+    assert await bench.run() is None
+    assert bench.switch.stop.code is ExitCode.KEY_REFUSED
+
+
+async def test_an_empty_balance_stops_the_run_and_leaves_the_job_pending(clock):
+    bench = Bench(clock, {"p": [Scripted(402, message="Insufficient balance")]})
+    assert await bench.run() is None
+    assert bench.switch.stop.code is ExitCode.OUT_OF_MONEY
+
+
+async def test_a_model_above_the_keys_tier_rejects_its_lane_and_no_other(clock):
+    pro = Scripted(401, message="This model is only available to Pro users")
+    bench = Bench(clock, {"p": [pro]})
+    first = await bench.run("p", model="pro")
+    second = await bench.run("q", model="pro")
+    other = await bench.run("r", model="free")
+    assert (first.status, second.status, other.status) == (Status.REJECTED, Status.REJECTED, Status.SUCCEEDED)
+    assert second.attempts == ()
+    assert second.error.kind == "model_access"
+    assert [prompt for _, prompt in bench.api.asked] == ["p", "r"]
+    assert bench.switch.stop is None
+
+
+async def test_a_stop_ends_a_backoff_at_once(clock):
+    bench = Bench(clock, {"p": [Scripted(500)] * 9})
+
+    def stop_at_first(event):
+        bench.switch.request(Stop(ExitCode.SIGINT, "test"))
+
+    bench.runner._observe = stop_at_first
+    assert await bench.run() is None
+    assert clock.now() == clock.start_s + 1.0
+    assert len(bench.api.asked) == 1
+
+
+async def test_a_server_that_sends_a_job_back_for_ever_is_given_up(clock):
+    bench = Bench(clock, {"p": [Scripted(429, retry_after_s=0.0, latency_s=0)] * 200})
+    outcome = await bench.run()
+    assert outcome.status is Status.FAILED
+    assert len(outcome.attempts) == 100
+
+
+def native(**fields):
+    return Job("i", 1, 0, Endpoint.GENERATE, {"model": "m", "prompt": "p", **fields}, "h")
+
+
+def test_a_single_image_is_asked_for_as_binary():
+    assert as_sent(native(), prefer_json=False)["return_binary"] is True
+    assert as_sent(native(variants=1), prefer_json=False) == {"model": "m", "prompt": "p", "return_binary": True}
+
+
+def test_a_line_that_sets_return_binary_decides_itself():
+    assert as_sent(native(return_binary=False), prefer_json=False)["return_binary"] is False
+    assert as_sent(native(return_binary=True), prefer_json=True)["return_binary"] is True
+
+
+def test_variants_and_preferred_json_are_sent_as_they_are():
+    assert "return_binary" not in as_sent(native(variants=3), prefer_json=False)
+    assert "return_binary" not in as_sent(native(), prefer_json=True)
+
+
+def test_the_openai_endpoint_is_sent_as_it_is():
+    one = Job("i", 1, 0, Endpoint.GENERATIONS, {"prompt": "p"}, "h")
+    assert as_sent(one, prefer_json=False) is one.request

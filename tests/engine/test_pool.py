@@ -1,0 +1,198 @@
+import random
+
+import anyio
+import pytest
+from fakes import FakeApi, FakeClock, NoSink, Scripted, job, reset_in
+
+from venice_batch.engine.attempts import AttemptRules, JobRunner
+from venice_batch.engine.pool import Pool
+from venice_batch.engine.reach import Patience, Reach
+from venice_batch.engine.stop import Stop, StopSwitch
+from venice_batch.engine.turnstile import Turnstile
+from venice_batch.errors import ExitCode, FolderError, JobsFileError, Problem
+from venice_batch.events import JobEnded, Stopping
+from venice_batch.pacing.budget import BlockRule
+from venice_batch.pacing.lane import Quota
+from venice_batch.pacing.traffic import SendingRules, Traffic
+
+
+class Lane:
+    def __init__(self, jobs, then=None):
+        self._jobs = jobs
+        self.pending = len(jobs)
+        self.read = 0
+        self._then = then
+
+    def jobs(self):
+        for one in self._jobs:
+            self.read += 1
+            yield one
+        if self._then is not None:
+            raise self._then
+
+
+class Journal:
+    def __init__(self, error=None):
+        self.outcomes = []
+        self._error = error
+
+    async def append(self, outcome):
+        await anyio.lowlevel.checkpoint()
+        if self._error is not None:
+            raise self._error
+        self.outcomes.append(outcome)
+
+
+class Run:
+    def __init__(self, clock, scripts=None, *, default=None, concurrency=4, quotas=None, journal=None, deadline_s=None,
+                 workers=8, max_failures=None, grace_s=60.0):  # fmt: skip
+        self.clock = clock
+        self.switch = StopSwitch()
+        self.journal = journal or Journal()
+        self.api = FakeApi(clock, scripts, default or Scripted())
+        self.events = []
+        rng = random.Random(1)
+        rules = SendingRules(concurrency=concurrency, block=BlockRule(failures=0))
+        traffic = Traffic(rules, rng, quotas=quotas)
+        deadline_s = float("inf") if deadline_s is None else clock.now() + deadline_s
+        self.turnstile = Turnstile(traffic, clock, self.switch, deadline_s=deadline_s)
+        runner = JobRunner(
+            api=self.api, sink=NoSink(), turnstile=self.turnstile, switch=self.switch, reach=Reach(Patience()),
+            clock=clock, rng=rng, rules=AttemptRules(max_attempts=2), run_id="run", observe=self.events.append,
+        )  # fmt: skip
+        self.pool = Pool(
+            runner=runner, journal=self.journal, turnstile=self.turnstile, switch=self.switch, clock=clock,
+            observe=self.events.append, workers=workers, grace_s=grace_s, max_failures=max_failures,
+        )  # fmt: skip
+
+    async def __call__(self, *lanes):
+        await self.pool.run([lane if isinstance(lane, Lane) else Lane(lane) for lane in lanes])
+        return sorted(outcome.id for outcome in self.journal.outcomes)
+
+
+@pytest.fixture
+async def clock():
+    async with FakeClock() as clock:
+        yield clock
+
+
+def many(count, model="m", prefix="j"):
+    return [job(f"{prefix}{number}", model=model) for number in range(count)]
+
+
+async def test_every_job_gets_one_outcome_in_the_journal_and_one_event(clock):
+    run = Run(clock)
+    assert await run(many(30)) == sorted(f"j{number}" for number in range(30))
+    assert sum(isinstance(event, JobEnded) for event in run.events) == 30
+
+
+async def test_no_more_requests_are_under_way_than_the_ceiling_over_all_lanes(clock):
+    run = Run(clock, concurrency=3)
+    await run(many(20, "a", "a"), many(20, "b", "b"))
+    assert run.api.most_in_flight == 3
+
+
+async def test_the_file_is_read_no_further_than_the_queue_is_long(clock):
+    lane = Lane(many(1000))
+    run = Run(clock, concurrency=2, workers=4)
+
+    def stop(event):
+        if isinstance(event, JobEnded):
+            run.switch.request(Stop(ExitCode.SIGINT, "test"))
+
+    run.pool._observe = stop
+    await run(lane)
+    assert lane.read <= 2 * 4 + 4
+
+
+async def test_a_lane_that_waits_holds_back_no_other(clock):
+    run = Run(clock, {"a0": [Scripted(429, retry_after_s=1000)]}, concurrency=2)
+    await run(many(1, "a", "a"), many(10, "b", "b"))
+    ended = {event.outcome.id: clock for event in run.events if isinstance(event, JobEnded)}
+    assert len(ended) == 11
+    last_of_b = max(moment for moment, prompt in run.api.asked if prompt.startswith("b"))
+    assert last_of_b < clock.start_s + 100
+
+
+async def test_a_window_is_used_at_once_and_the_next_one_at_its_reset(clock):
+    quotas = {"m": Quota(rpm=5)}
+    run = Run(clock, concurrency=8, quotas=quotas, default=Scripted(rate=reset_in(30, limit=5, remaining=0)))
+    await run(many(10))
+    sent = sorted(moment - clock.start_s for moment, _ in run.api.asked)
+    assert sent[4] < 5
+    assert 30 <= sent[5] < 40
+
+
+async def test_a_stop_lets_what_is_under_way_finish_and_starts_nothing_else(clock):
+    run = Run(clock, default=Scripted(latency_s=10), concurrency=4)
+
+    async def interrupt():
+        await clock.wait(anyio.Event(), 5)
+        run.switch.request(Stop(ExitCode.SIGINT, "test"))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(interrupt)
+        done = await run(many(100))
+    assert len(done) == 4
+    assert len(run.api.asked) == 4
+    assert [event.in_flight for event in run.events if isinstance(event, Stopping)] == [4]
+
+
+async def test_what_takes_longer_than_the_grace_is_cancelled(clock):
+    run = Run(clock, default=Scripted(latency_s=1000), grace_s=60)
+
+    async def interrupt():
+        await clock.wait(anyio.Event(), 5)
+        run.switch.request(Stop(ExitCode.SIGTERM, "test"))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(interrupt)
+        assert await run(many(10)) == []
+    assert clock.now() == clock.start_s + 65
+    assert run.turnstile.in_flight == 0
+
+
+async def test_so_many_failures_stop_the_run(clock):
+    run = Run(clock, default=Scripted(400, message="no"), max_failures=3, concurrency=1)
+    await run(many(50))
+    assert len(run.journal.outcomes) == 3
+    assert run.switch.stop.code is ExitCode.TEMPORARY
+    assert "--max-failures" in run.switch.stop.reason
+
+
+async def test_a_folder_that_takes_no_more_stops_the_run(clock):
+    run = Run(clock, journal=Journal(FolderError("out", "the disk is full")))
+    assert await run(many(50)) == []
+    assert run.switch.stop.code is ExitCode.FOLDER_UNUSABLE
+    assert len(run.api.asked) <= 8
+
+
+async def test_an_image_that_cannot_be_stored_stops_the_run(clock):
+    run = Run(clock, default=Scripted(raises=FolderError("out", "the disk is full")))
+    assert await run(many(50)) == []
+    assert run.switch.stop.reason == "out: the disk is full"
+
+
+async def test_a_file_that_changes_during_the_run_stops_it(clock):
+    changed = JobsFileError([Problem("jobs.jsonl", 0, "", "line 3 has changed")])
+    run = Run(clock)
+    await run(Lane(many(2), then=changed))
+    assert run.switch.stop.code is ExitCode.INVALID
+
+
+async def test_a_wait_beyond_the_deadline_ends_the_lane_at_once(clock):
+    run = Run(clock, {"j0": [Scripted(429, retry_after_s=500)]}, deadline_s=100, concurrency=1)
+    assert await run(many(3)) == []
+    assert clock.now() < clock.start_s + 5
+    assert run.turnstile.parked.code is ExitCode.TEMPORARY
+    assert "--max-time" in run.turnstile.parked.reason
+
+
+async def test_a_spent_daily_quota_ends_the_lane_and_not_the_others(clock):
+    run = Run(clock, {"a0": [Scripted(429, retry_after_s=40_000)]})
+    assert await run(many(5, "a", "a")[:1], many(5, "b", "b")) == [f"b{number}" for number in range(5)]
+    assert "daily quota of a" in run.turnstile.parked.reason
+
+
+async def test_no_lanes_end_at_once(clock):
+    assert await Run(clock)([]) == []

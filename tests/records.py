@@ -1,0 +1,59 @@
+"""Jobs and outcomes for the tests of what keeps and shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from venice_batch.model import (
+    SCHEMA,
+    Attempt,
+    Endpoint,
+    Failure,
+    Flags,
+    ImageFile,
+    Job,
+    Outcome,
+    Status,
+    Timing,
+)
+
+IMAGE = ImageFile("images/a.webp", 5, "0" * 64, "webp", 64, 48)
+
+
+def job(job_id: str = "a", model: str = "venice-sd35") -> Job:
+    request = {"model": model, "prompt": "a gondola"}
+    return Job(job_id, line=1, index=0, endpoint=Endpoint.GENERATE, request=request, request_hash="f" * 32)
+
+
+def attempt(status: int | None = 200, duration_s: float = 1.0) -> Attempt:
+    return Attempt(status, None if status == 200 else "no", 0.0, None, "8f-FRA", duration_s)
+
+
+def outcome(job_id: str = "a", *, total_s: float = 2.0, **changes: Any) -> Outcome:
+    made = Outcome(
+        schema=SCHEMA,
+        run_id="20260101T000000Z-abc123",
+        id=job_id,
+        request_hash="f" * 32,
+        status=Status.SUCCEEDED,
+        lane="venice-sd35",
+        files=(IMAGE,),
+        endpoint=Endpoint.GENERATE,
+        request={"model": "venice-sd35", "prompt": "a gondola"},
+        metadata=None,
+        attempts=(attempt(),),
+        error=None,
+        flags=Flags(),
+        cost_usd=None,
+        timing=Timing("2026-01-01T00:00:00.000Z", 0.1, 0.2, 0.0, 0.9, 0.1, 0.01, total_s),
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def failed(
+    job_id: str = "a", *, message: str = "out of order", status: Status = Status.FAILED, **changes: Any
+) -> Outcome:
+    error = Failure("server", 500, message)
+    return outcome(job_id, status=status, files=(), error=error, **changes)

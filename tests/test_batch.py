@@ -1,0 +1,274 @@
+import json
+import random
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from PIL import Image
+
+from venice_batch.api.client import ApiSettings
+from venice_batch.api.secret import ApiKey
+from venice_batch.batch import RunSettings, run_batch
+from venice_batch.engine.attempts import AttemptRules
+from venice_batch.engine.reach import Patience
+from venice_batch.errors import FolderError
+from venice_batch.events import JobEnded, Notice, RunEnded, RunStarted
+from venice_batch.jobfile import JobIndex, open_source
+from venice_batch.output import folder
+from venice_batch.pacing.budget import BlockRule
+from venice_batch.pacing.traffic import SendingRules
+from venice_batch.retry import Backoff
+from venice_batch.sandbox import SandboxSettings, serve
+
+RECORD_FIELDS = {
+    "schema", "run_id", "id", "request_hash", "status", "lane", "files", "endpoint", "request", "metadata", "attempts",
+    "error", "flags", "cost_usd", "timing",
+}  # fmt: skip
+
+
+def line(number, **fields):
+    return {
+        "id": f"j{number}",
+        "model": "venice-sd35",
+        "prompt": f"prompt {number}",
+        "width": 64,
+        "height": 64,
+        **fields,
+    }
+
+
+class Desk:
+    """A jobs file, an output folder and a sandbox."""
+
+    def __init__(self, path, base_url, stats):
+        self.jobs = path / "jobs.jsonl"
+        self.output = path / "out"
+        self.base_url = base_url
+        self.stats = stats
+        self.events = []
+
+    def write(self, *lines):
+        self.jobs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def records(self):
+        return [json.loads(record) for record in (self.output / "manifest.jsonl").read_text().splitlines()]
+
+    def images(self):
+        return sorted(path.name for path in (self.output / "images").iterdir())
+
+    async def run(self, *, key="key", url=None, observe=None, **settings):
+        self.events = []
+        options = {
+            "output": self.output,
+            "api": ApiSettings(base_url=url or self.base_url, timeout_s=20),
+            "attempts": AttemptRules(backoff=Backoff(base_s=0.01, cap_s=0.02)),
+            "sending": SendingRules(concurrency=8, block=BlockRule(failures=0)),
+            **settings,
+        }
+        observers = [self.events.append, *([observe] if observe else [])]
+        with open_source(self.jobs) as source:
+            index = JobIndex.build(source)
+            return await run_batch(
+                index, ApiKey(key), RunSettings(**options), observers=observers, rng=random.Random(1)
+            )
+
+
+@asynccontextmanager
+async def desk(path, **sandbox):
+    settings = SandboxSettings(**{"rpm": 0, "latency_s": 0, "draw": "plain", "failure_limit": 0, **sandbox})
+    async with serve(settings) as server:
+        yield Desk(path, server.base_url, server.stats)
+
+
+async def test_every_job_has_whole_images_and_one_full_record(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(
+            line(1, metadata={"tag": 7}),
+            line(2, variants=3, format="png"),
+            line(3, format="jpeg", return_binary=False),
+            {
+                "id": "o",
+                "endpoint": "/images/generations",
+                "model": "qwen-image-2",
+                "prompt": "x",
+                "response_format": "url",
+            },
+        )
+        summary = await at.run()
+    assert (summary.exit_code, summary.succeeded, summary.images, summary.pending) == (0, 4, 6, 0)
+    assert at.images() == ["j1.webp", "j2-1.png", "j2-2.png", "j2-3.png", "j3.jpg", "o.png"]
+    records = {record["id"]: record for record in at.records()}
+    assert len(at.records()) == 4
+    for record in records.values():
+        assert set(record) == RECORD_FIELDS
+        for file in record["files"]:
+            with Image.open(at.output / file["path"]) as image:
+                image.load()
+                assert image.size == (file["width"], file["height"])
+                assert image.format.lower() == file["format"]
+    assert records["j1"]["metadata"] == {"tag": 7}
+    assert records["j1"]["request"]["return_binary"] is True
+    assert records["j3"]["timing"]["server"]["total"] >= 0
+    assert records["j1"]["timing"]["server"] is None
+    assert [type(event) for event in at.events if isinstance(event, RunStarted | RunEnded)] == [RunStarted, RunEnded]
+    assert json.loads((at.output / "summary.json").read_text())["succeeded"] == 4
+
+
+async def test_a_second_run_sends_nothing(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1), line(2))
+        await at.run()
+        before = at.stats()
+        summary = await at.run()
+        after = at.stats()
+    assert (summary.exit_code, summary.already_done, summary.succeeded, summary.attempts) == (0, 2, 0, 0)
+    assert after == before
+
+
+async def test_a_moved_line_does_not_run_again_and_a_changed_one_does(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1), line(2), line(3))
+        await at.run()
+        at.write(line(3), line(1), line(2, prompt="changed"))
+        summary = await at.run()
+    assert (summary.already_done, summary.succeeded) == (2, 1)
+    assert at.images() == ["j1.webp", "j2.webp", "j3.webp"]
+    assert at.records()[-1]["request"]["prompt"] == "changed"
+
+
+async def test_a_lost_image_is_made_again(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1), line(2))
+        await at.run()
+        (at.output / "images" / "j1.webp").unlink()
+        summary = await at.run()
+    assert (summary.already_done, summary.succeeded) == (1, 1)
+    assert any(isinstance(event, Notice) and "lost a file" in event.text for event in at.events)
+
+
+async def test_what_was_rejected_is_asked_again_only_on_demand(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1), line(2, prompt="forbidden"))
+        first = await at.run()
+        second = await at.run()
+        third = await at.run(retry_rejected=True)
+    assert (first.exit_code, first.rejected) == (1, 1)
+    assert first.errors == {"content_policy": 1}
+    assert (second.exit_code, second.attempts, second.already_rejected) == (1, 0, 1)
+    assert (third.attempts, third.rejected) == (1, 1)
+
+
+async def test_what_failed_is_tried_in_the_next_run(tmp_path):
+    async with desk(tmp_path, fault_schedule={1: "500", 2: "500"}) as at:
+        at.write(line(1))
+        first = await at.run(attempts=AttemptRules(max_attempts=2, backoff=Backoff(0.01, 0.01)))
+        second = await at.run()
+    assert (first.exit_code, first.failed) == (1, 1)
+    assert (second.exit_code, second.succeeded) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["500", "503", "522", "reset-before", "reset-mid", "short-body", "garbage", "html", "empty", "no-images",
+     "bad-base64", "truncated-json"],
+)  # fmt: skip
+async def test_each_passing_fault_ends_in_a_whole_image_and_no_litter(tmp_path, fault):
+    async with desk(tmp_path, fault_schedule={1: fault}) as at:
+        at.write(line(1, return_binary=False))
+        summary = await at.run()
+    assert (summary.exit_code, summary.succeeded, summary.attempts) == (0, 1, 2)
+    assert at.images() == ["j1.webp"]
+    assert len(at.records()) == 1
+
+
+@pytest.mark.parametrize(
+    ("sandbox", "key", "code", "words"),
+    [
+        ({}, "invalid", 3, "refused the key"),
+        ({"balance_usd": 0.015}, "key", 4, "out of money"),
+    ],
+)
+async def test_what_ends_a_run_leaves_the_rest_pending(tmp_path, sandbox, key, code, words):
+    async with desk(tmp_path, **sandbox) as at:
+        at.write(*(line(number) for number in range(5)))
+        summary = await at.run(key=key, sending=SendingRules(concurrency=1))
+    assert summary.exit_code == code
+    assert words in summary.reason
+    assert summary.pending >= 4
+    assert summary.pending + summary.succeeded == 5
+
+
+async def test_an_api_that_nobody_serves_ends_with_75_and_everything_pending(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1))
+    summary = await at.run(patience=Patience(first_s=0.0))
+    assert summary.exit_code == 75
+    assert "cannot be reached" in summary.reason
+    assert summary.pending == 1
+
+
+async def test_a_deadline_ends_with_75(tmp_path):
+    async with desk(tmp_path, rpm=1) as at:
+        at.write(line(1), line(2))
+        summary = await at.run(max_time_s=30)
+    assert summary.exit_code == 75
+    assert (summary.succeeded, summary.pending) == (1, 1)
+    assert "--max-time" in summary.reason
+    assert summary.elapsed_s < 10
+
+
+async def test_the_listed_quota_is_kept_without_a_refusal(tmp_path):
+    async with desk(tmp_path, rpm=5, speed=100) as at:
+        at.write(*(line(number) for number in range(12)))
+        rules = SendingRules(concurrency=8, minute_s=0.6, block=BlockRule(failures=0))
+        summary = await at.run(sending=rules)
+        stats = at.stats()
+    assert summary.succeeded == 12
+    assert stats["refused"] == 0
+
+
+async def test_a_folder_in_use_is_refused(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1))
+        with folder.hold(at.output), pytest.raises(FolderError, match="another run"):
+            await at.run()
+
+
+async def test_cancelling_loses_no_record_and_leaves_no_litter(tmp_path):
+    async with desk(tmp_path, latency_s=0.02) as at:
+        at.write(*(line(number) for number in range(200)))
+        ended = []
+        with anyio.CancelScope() as scope:
+
+            def cancel_after_ten(event):
+                ended.append(event)
+                if sum(isinstance(one, JobEnded) for one in ended) == 10:
+                    scope.cancel()
+
+            await at.run(observe=cancel_after_ten)
+        recorded = {record["id"] for record in at.records()}
+        assert len(recorded) >= 10
+        assert not [name for name in at.images() if name.endswith(".part")]
+        summary = await at.run()
+    assert summary.already_done == len(recorded)
+    assert summary.succeeded == 200 - len(recorded)
+
+
+async def test_the_key_is_in_no_file(tmp_path):
+    async with desk(tmp_path, fault_schedule={2: "500"}) as at:
+        at.write(line(1), line(2), line(3, prompt="forbidden"))
+        await at.run(key="sk-very-secret")
+    for path in at.output.rglob("*"):
+        if path.is_file():
+            assert b"sk-very-secret" not in path.read_bytes()
+
+
+async def test_moderation_and_deprecation_are_flagged(tmp_path):
+    async with desk(tmp_path, deprecated={"venice-sd35": "qwen-image-2"}) as at:
+        at.write(line(1, prompt="nsfw"), line(2, prompt="violation"))
+        summary = await at.run()
+    flags = {record["id"]: record["flags"] for record in at.records()}
+    assert flags["j1"]["blurred"]
+    assert flags["j2"]["content_violation"]
+    assert "qwen-image-2" in flags["j1"]["deprecated"]
+    assert (summary.blurred, summary.content_violations) == (1, 1)

@@ -1,0 +1,134 @@
+"""What README and docs show is run here."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from venice_batch.cli.main import run_cli
+from venice_batch.cli.run import run
+from venice_batch.jobfile import JobIndex, open_source
+from venice_batch.sandbox import SandboxSettings, serve
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FAST = ["--sandbox", "--sandbox-latency", "0"]
+
+
+def blocks(language, pages=PAGES):
+    return [
+        (page, match.group(1))
+        for page in pages
+        for match in re.finditer(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    ]
+
+
+def shell_lines():
+    for page, block in blocks("sh"):
+        for line in block.splitlines():
+            yield pytest.param(line.split("  #")[0].strip(), id=f"{page.name}: {line[:60]}")
+
+
+@pytest.mark.parametrize("line", list(shell_lines()))
+def test_every_command_shown_is_one_that_works(line, tmp_path, monkeypatch):
+    """Commands for a fresh machine are run by the checks themselves; the others here, on the sandbox."""
+    if line.startswith(("python3 -m venv", "export ", "bash .ci/run")):
+        assert (
+            "venice-batch jobs/quickstart.jsonl --sandbox" in line or "pytest" in line or "KEY" in line or ".ci" in line
+        )
+        return
+    monkeypatch.chdir(tmp_path)
+    job = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
+    Path("jobs.jsonl").write_text(json.dumps(job) + "\n")
+    Path("prompts.txt").write_text("a lagoon\na bridge\n")
+    words = shlex.split(line.split(">")[0])
+    assert words.pop(0) == "venice-batch"
+    if words[0] == "sandbox":
+        assert run_cli([*words, "--help"]) == 0
+        return
+    if words[0] != "check":
+        words += [word for word in FAST if word != "--sandbox" or "--sandbox" not in words]
+    assert run_cli(words) == 0
+
+
+@pytest.mark.parametrize(("page", "block"), blocks("json"), ids=str)
+def test_every_job_shown_is_valid(page, block, tmp_path):
+    (tmp_path / "jobs.jsonl").write_text(block)
+    with open_source(tmp_path / "jobs.jsonl") as source:
+        assert len(JobIndex.build(source)) >= len(block.splitlines())
+
+
+async def test_the_program_shown_runs(tmp_path, monkeypatch):
+    ((_, program),) = blocks("python", [ROOT / "README.md"])
+    (tmp_path / "jobs.jsonl").write_text(
+        '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
+    )
+    async with serve(SandboxSettings(latency_s=0)) as sandbox:
+        program = program.replace('"output/from-python")', f'"output/from-python", base_url="{sandbox.base_url}")')
+        program = program.replace('"output/jobs")', f'"output/jobs", base_url="{sandbox.base_url}")')
+        (tmp_path / "program.py").write_text(program)
+        import anyio
+
+        done = await anyio.run_process(
+            [sys.executable, "program.py"], cwd=tmp_path, env={**os.environ, "VENICE_API_KEY": "k"}
+        )
+    assert done.stdout.decode() == "1 succeeded\na succeeded ['images/a.webp']\n"
+
+
+def test_every_link_leads_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_exit_code_of_the_readme_is_one_of_the_programs():
+    from venice_batch import ExitCode
+
+    rows = re.findall(r"^\| ([\d, ]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {int(code) for row in rows for code in row.split(",")} == {int(code) for code in ExitCode}
+
+
+def test_options_named_in_the_docs_exist():
+    options = {name for parameter in run.params for name in parameter.opts}
+    from venice_batch.cli.sandbox import sandbox
+
+    options |= {name for parameter in sandbox.params for name in parameter.opts} | {"--version", "--help"}
+    for page in (ROOT / "docs").glob("*.md"):
+        for name in re.findall(r"`(--[a-z-]+)", page.read_text()):
+            assert name in options or name == "--sandbox-", f"{page.name}: {name}"
+
+
+def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path):
+    from PIL import Image
+
+    from venice_batch.sandbox.sizes import pixels
+
+    done = subprocess.run(
+        [sys.executable, "-m", "venice_batch", str(ROOT / "jobs" / "quickstart.jsonl"), *FAST, "-q"],
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0
+    records = [json.loads(line) for line in (tmp_path / "output/quickstart/manifest.jsonl").read_text().splitlines()]
+    assert len(records) == 19
+    for record in records:
+        request = record["request"]
+        for file in record["files"]:
+            with Image.open(tmp_path / "output/quickstart" / file["path"]) as image:
+                image.load()
+                asked = request.get("format") or request.get("output_format")
+                default = "webp" if record["endpoint"] == "/image/generate" else "png"
+                assert image.format.lower() == (asked or default) == file["format"]
+                assert file["path"].endswith({"jpeg": ".jpg"}.get(file["format"], "." + file["format"]))
+                if "aspect_ratio" in request:
+                    expected = pixels(request["aspect_ratio"], request.get("resolution", ""))
+                elif "size" in request:
+                    expected = tuple(map(int, request["size"].split("x")))
+                else:
+                    expected = (request.get("width", 1024), request.get("height", 1024))
+                assert image.size == expected

@@ -1,0 +1,106 @@
+"""Every module imports only from layers below its own."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import venice_batch
+
+ROOT = Path(venice_batch.__file__).parent
+
+LAYERS = [
+    # plain values, no I/O
+    ("_version", "errors", "clock", "model"),
+    # decisions and arithmetic, no I/O
+    ("headers", "formats", "names", "decode", "summary"),
+    ("retry",),
+    ("pacing",),
+    ("events",),
+    ("tally",),
+    # one outside resource each
+    ("jobfile", "naming"),
+    ("output",),
+    ("api",),
+    # the worker pool, told everything through its constructor
+    ("engine",),
+    # a whole run; a manifest in numbers
+    ("batch", "plan", "report"),
+    ("library",),
+    # wires objects together
+    ("cli",),
+    ("__main__", "__init__"),
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+PURE = ("headers", "formats", "names", "decode", "retry", "summary", "tally", "pacing", "model", "errors", "events")
+IO_MODULES = {"os", "socket", "asyncio", "anyio", "aiohttp", "pathlib", "subprocess", "tempfile", "shutil", "time"}
+TYPING_ONLY = {"collections.abc", "typing"}
+
+
+def modules():
+    return sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+
+
+def imports(path):
+    """Names of modules that a file imports, with whether each is for type checkers only."""
+    tree = ast.parse((ROOT / path).read_text())
+    typing_blocks = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    typing_nodes = {id(inner) for block in typing_blocks for inner in ast.walk(block)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) in typing_nodes) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module, id(node) in typing_nodes
+            yield from ((f"{node.module}.{alias.name}", id(node) in typing_nodes) for alias in node.names)
+
+
+def part(path):
+    return path.parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_imports_point_downwards(path):
+    if part(path) == "sandbox":
+        return
+    for name, _ in imports(path):
+        if not name.startswith("venice_batch."):
+            continue
+        other = name.split(".")[1]
+        if other in LEVEL and other != part(path):
+            assert LEVEL[other] < LEVEL[part(path)], f"{path} imports {name} from its own or a higher layer"
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_every_module_has_a_layer(path):
+    assert part(path) in LEVEL or part(path) == "sandbox"
+
+
+def test_the_sandbox_shares_no_code_with_the_client():
+    for path in modules():
+        for name, _ in imports(path):
+            if part(path) == "sandbox":
+                assert not name.startswith("venice_batch.") or name.startswith("venice_batch.sandbox"), path
+            elif name.startswith("venice_batch.sandbox"):
+                assert part(path) == "cli", path
+
+
+def test_only_the_client_imports_aiohttp():
+    users = {str(path) for path in modules() for name, _ in imports(path) if name.split(".")[0] == "aiohttp"}
+    assert {user for user in users if not user.startswith("sandbox/")} == {"api/client.py"}
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if part(path) in PURE], ids=str)
+def test_decisions_do_no_io(path):
+    used = {name.split(".")[0] for name, typing_only in imports(path) if not typing_only}
+    assert not used & IO_MODULES
+
+
+@pytest.mark.parametrize("path", modules(), ids=str)
+def test_every_module_says_in_a_sentence_what_it_is_for(path):
+    text = ast.get_docstring(ast.parse((ROOT / path).read_text()))
+    assert text, path
+    first = text.split("\n\n")[0].split(". ")[0]
+    assert len(first) < 200
+    assert path.stem not in ("utils", "helpers", "common", "core", "misc")

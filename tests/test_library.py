@@ -1,0 +1,74 @@
+import json
+import pytest
+
+import venice_batch
+from venice_batch import JobsFileError, KeyMissingError, Status, run_jobs, stream_outcomes
+from venice_batch.sandbox import SandboxSettings, serve
+
+FAST = SandboxSettings(rpm=0, latency_s=0, draw="plain", failure_limit=0)
+
+
+def jobs(count):
+    return [{"id": f"j{n}", "model": "venice-sd35", "prompt": f"p{n}", "width": 64, "height": 64} for n in range(count)]
+
+
+async def test_one_call_runs_mappings_into_a_folder(tmp_path):
+    async with serve(FAST) as sandbox:
+        summary = await run_jobs(jobs(3), tmp_path / "out", api_key="k", base_url=sandbox.base_url, failure_budget=0)
+    assert summary.succeeded == 3
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 3
+
+
+async def test_one_call_runs_a_file_with_defaults(tmp_path, monkeypatch):
+    path = tmp_path / "jobs.jsonl"
+    path.write_text(json.dumps({"id": "a", "prompt": "p"}) + "\n")
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    defaults = {"model": "venice-sd35", "width": 64, "height": 64}
+    async with serve(FAST) as sandbox:
+        summary = await run_jobs(path, tmp_path / "out", base_url=sandbox.base_url, defaults=defaults)
+    assert summary.images == 1
+
+
+async def test_outcomes_come_as_they_end(tmp_path):
+    events = []
+    async with (
+        serve(FAST) as sandbox,
+        stream_outcomes(
+            jobs(5), tmp_path / "out", api_key="k", base_url=sandbox.base_url, on_event=events.append
+        ) as outcomes,
+    ):
+        found = [outcome async for outcome in outcomes]
+    assert sorted(outcome.id for outcome in found) == [f"j{n}" for n in range(5)]
+    assert all(outcome.status is Status.SUCCEEDED for outcome in found)
+    assert events
+
+
+async def test_leaving_the_block_stops_the_run_and_the_next_one_goes_on(tmp_path):
+    async with serve(FAST) as sandbox:
+        options = {"api_key": "k", "base_url": sandbox.base_url, "concurrency": 1}
+        async with stream_outcomes(jobs(50), tmp_path / "out", **options) as outcomes:
+            async for _ in outcomes:
+                break
+        summary = await run_jobs(jobs(50), tmp_path / "out", **options)
+    assert 1 <= summary.already_done < 50
+    assert summary.succeeded + summary.already_done == 50
+
+
+async def test_invalid_jobs_raise_what_they_are_before_anything_is_sent(tmp_path):
+    with pytest.raises(JobsFileError, match="promt"):
+        await run_jobs([{"model": "m", "promt": "x"}], tmp_path, api_key="k")
+    with pytest.raises(JobsFileError, match="promt"):
+        async with stream_outcomes([{"model": "m", "promt": "x"}], tmp_path, api_key="k") as outcomes:
+            assert [outcome async for outcome in outcomes] == []
+
+
+async def test_a_missing_key_is_told(tmp_path):
+    with pytest.raises(KeyMissingError, match="VENICE_API_KEY"):
+        await run_jobs(jobs(1), tmp_path)
+
+
+def test_every_public_name_can_be_had():
+    for name in venice_batch.__all__:
+        assert getattr(venice_batch, name) is not None
+    with pytest.raises(AttributeError):
+        venice_batch.nothing  # noqa: B018

@@ -1,0 +1,141 @@
+"""Where each job's images go, by the template that `--name` gives."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from itertools import pairwise
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+from venice_batch.errors import JobsFileError, Problem, UsageError
+from venice_batch.names import case_key, safe_name, with_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from venice_batch.model import Job
+
+FIELDS = ("id", "index", "model", "seed", "hash", "date")
+DEFAULT = "{id}"
+
+_PLAIN = re.compile(r"[a-z0-9_][a-z0-9_-]{0,99}")
+"""Names that need no cleaning and equal no other when case is ignored."""
+
+
+class Naming:
+    """Names without extension, relative to the images' folder, `/` between folders.
+
+    The template's fields are `{id}`, `{index}` (from 1), `{model}`, `{seed}`, `{hash}` (eight digits of the request's),
+    `{date}` (of the run, UTC) and `{metadata.KEY}`; formats as in Python (`{index:05}`). Each part between slashes becomes
+    a safe file name, so that a value can leave no folder. Call `examine` for every job, then `settle`, then `stem`.
+
+    Raises:
+        UsageError: the template has an unknown field, or no field that could tell two jobs apart.
+    """
+
+    def __init__(self, template: str = DEFAULT, *, date: str = "") -> None:
+        self._date = date
+        self._parts = [_parse(part, template) for part in template.split("/")]
+        names = {name for part in self._parts for _, name, _ in part if name}
+        if not names - {"date"}:
+            raise UsageError(f"--name {template!r} gives all images one name; add {{id}} or {{index}}")
+        self._is_default = template == DEFAULT
+        self._has_id = "id" in names
+        self._hashes = array("q")
+        self._clashes: frozenset[int] = frozenset()
+        self.folders: set[str] = set()
+
+    def examine(self, job: Job) -> list[tuple[str, str]]:
+        """Take note of `job`'s name; returns what is wrong with it as (field, complaint)."""
+        if self._is_default and _PLAIN.fullmatch(job.id):
+            self._hashes.append(hash(job.id))
+            return []
+        try:
+            stem = self._stem(job)
+        except LookupError as error:
+            return [(str(error.args[0]), "is missing, and --name needs it")]
+        except (ValueError, TypeError) as error:
+            return [("--name", f"cannot be made for this job: {error}")]
+        self._hashes.append(hash(case_key(stem)))
+        folder, slash, _ = stem.rpartition("/")
+        if slash:
+            self.folders.add(folder)
+        return []
+
+    def settle(self, jobs: Iterable[Job], source: str) -> None:
+        """Find names that are equal, if only on a system that ignores case.
+
+        Where the id is part of the name, a digest of it tells them apart from then on.
+
+        Raises:
+            JobsFileError: two jobs share a name that has no id in it; names both lines.
+        """
+        self._clashes = frozenset(one for one, other in pairwise(sorted(self._hashes)) if one == other)
+        self._hashes = array("q")
+        if not self._clashes or self._has_id:
+            return
+        users: dict[str, int] = {}
+        problems = []
+        for job in jobs:
+            stem = case_key(self._stem(job))
+            line = users.setdefault(stem, job.line)
+            if hash(stem) in self._clashes and line != job.line:
+                what = f"{self._stem(job)!r} is the name of line {line}'s image too; add {{id}} or {{index}}"
+                problems.append(Problem(source, job.line, "--name", what))
+        if problems:
+            raise JobsFileError(problems[:100], len(problems))
+
+    def stem(self, job: Job) -> str:
+        """The path of `job`'s image below the images' folder, without extension."""
+        if self._is_default and _PLAIN.fullmatch(job.id):
+            return job.id
+        stem = self._stem(job)
+        if self._clashes and hash(case_key(stem)) in self._clashes:
+            folder, slash, name = stem.rpartition("/")
+            return folder + slash + with_digest(name, job.id)
+        return stem
+
+    def _stem(self, job: Job) -> str:
+        return "/".join(
+            safe_name("".join(text + self._value(job, name, form) for text, name, form in part)) for part in self._parts
+        )
+
+    def _value(self, job: Job, name: str, form: str) -> str:
+        if not name:
+            return ""
+        value: Any
+        if name.startswith("metadata."):
+            value = job.metadata or {}
+            for key in name.split(".")[1:]:
+                if not isinstance(value, dict) or value.get(key) is None:
+                    raise LookupError(name)
+                value = value[key]
+        elif name == "seed":
+            if "seed" not in job.request:
+                raise LookupError(name)
+            value = job.request["seed"]
+        else:
+            value = {
+                "id": job.id,
+                "index": job.index + 1,
+                "model": job.model,
+                "hash": job.request_hash[:8],
+                "date": self._date,
+            }[name]
+        return format(value, form)
+
+
+def _parse(part: str, template: str) -> list[tuple[str, str, str]]:
+    """Pairs of literal text and field (with its format) of one part of the path."""
+    try:
+        parsed = [(text, name or "", form or "") for text, name, form, _ in Formatter().parse(part)]
+    except ValueError as error:
+        raise UsageError(f"--name {template!r}: {error}") from error
+    if not parsed:
+        raise UsageError(f"--name {template!r} has an empty part")
+    for _, name, _ in parsed:
+        if name and name not in FIELDS and not re.fullmatch(r"metadata(\.[^.]+)+", name):
+            known = ", ".join(f"{{{field}}}" for field in FIELDS)
+            raise UsageError(f"--name {template!r}: {{{name}}} is none of {known}, {{metadata.KEY}}")
+    return parsed
