@@ -34,9 +34,7 @@ def answer(image: bytes, form: str) -> bytes:
         kind, body = b"image/png", image
     else:
         text = base64.b64encode(image).decode()
-        timing = dict.fromkeys(
-            ("inferenceDuration", "inferencePreprocessingTime", "inferenceQueueTime", "total"), 1
-        )
+        timing = dict.fromkeys(("inferenceDuration", "inferencePreprocessingTime", "inferenceQueueTime", "total"), 1)
         native = {"id": "generate-image-1", "images": [text], "timing": timing}
         document = native if form == "json" else {"created": 1, "data": [{"b64_json": text}]}
         kind, body = b"application/json", json.dumps(document).encode()

@@ -46,7 +46,8 @@ class ServerRules:
     """What one simulated server does.
 
     `edges_apart_s`: how far the clocks of its front ends (which write Date) stand from the one that counts, at
-    most. `resets_early_s`: how much too early the resets are that it names. `bad_uses_quota`: whether a request refused with 400 counts against the minute's quota.
+    most. `resets_early_s`: how much too early the resets are that it names. `bad_uses_quota`: whether a request
+    refused with 400 counts against the minute's quota.
     """
 
     rpm: int = 20

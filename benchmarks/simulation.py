@@ -1,6 +1,6 @@
 """How near the pacing comes to the optimum, on simulated servers of many kinds (no network, no real waiting).
 
-    python benchmarks/simulation.py [--quick]
+python benchmarks/simulation.py [--quick]
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Scenario:
     concurrency: int = 32
     listed: int | None = 20
     others: int = 0
-    network: Network = Network()
+    network: Network = field(default_factory=Network)
     seed: int = 1
     budget: int = 20
 
@@ -104,9 +104,7 @@ def simulate(scenario: Scenario) -> Result:
         )
         for name in names
     }
-    client = SimulatedClient(
-        traffic, server, jobs, rng, network=scenario.network, others=(scenario.others, minute_s)
-    )
+    client = SimulatedClient(traffic, server, jobs, rng, network=scenario.network, others=(scenario.others, minute_s))
     observed = client.run(10 * last_admission_s(scenario, server.epoch_s, 0) + 3600)
     best_s = last_admission_s(scenario, server.epoch_s, server.tally.counts["others"])
     return Result(
@@ -181,8 +179,12 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             for label, listed in (("listing", 20), ("no listing", None), ("listing twice", 40))
         ),
         *(
-            s(name=f"{window}, {headers}, no listing", jobs=n, listed=None,
-              server=r(window=window, headers=headers, latency=USUAL))
+            s(
+                name=f"{window}, {headers}, no listing",
+                jobs=n,
+                listed=None,
+                server=r(window=window, headers=headers, latency=USUAL),
+            )
             for headers in ("retry-after", "none")
             for window in ("fixed", "aligned", "sliding", "token-bucket")
         ),
@@ -190,8 +192,11 @@ def scenarios(*, quick: bool) -> list[Scenario]:
         *(
             s(name=f"fixed, headers, {label}", jobs=n, server=r(latency=latency))
             for label, latency in (
-                ("0.2 s", Latency(0.2)), ("10 s", Latency(10.0)), ("30 s", Latency(30.0)),
-                ("log-normal 8 s", Latency(8.0, sigma=0.6)), ("log-normal 30 s", SLOW),
+                ("0.2 s", Latency(0.2)),
+                ("10 s", Latency(10.0)),
+                ("30 s", Latency(30.0)),
+                ("log-normal 8 s", Latency(8.0, sigma=0.6)),
+                ("log-normal 30 s", SLOW),
             )
         ),
         s(name="fixed, headers, front ends' clocks ±0.3 s", jobs=n, server=r(latency=USUAL, edges_apart_s=0.3)),
@@ -203,11 +208,21 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             s(name=f"{window}, headers, others take 5", jobs=n, others=5, server=r(window=window, latency=USUAL))
             for window in ("fixed", "aligned", "sliding", "token-bucket")
         ),
-        s(name="fixed, retry-after, others take 5", jobs=n, others=5, listed=None,
-          server=r(headers="retry-after", latency=USUAL)),
+        s(
+            name="fixed, retry-after, others take 5",
+            jobs=n,
+            others=5,
+            listed=None,
+            server=r(headers="retry-after", latency=USUAL),
+        ),
         s(name="capacity 4, ceiling 32", jobs=n, server=r(rpm=0, capacity=4, latency=USUAL), listed=None),
-        s(name="capacity 4, ceiling 4 (to compare)", jobs=n, concurrency=4,
-          server=r(rpm=0, capacity=4, latency=USUAL), listed=None),
+        s(
+            name="capacity 4, ceiling 4 (to compare)",
+            jobs=n,
+            concurrency=4,
+            server=r(rpm=0, capacity=4, latency=USUAL),
+            listed=None,
+        ),
         s(name="capacity 4, ceiling 32, 60 a minute", jobs=n, server=r(rpm=60, capacity=4, latency=USUAL), listed=60),
         s(name="no limit at all, ceiling 16", jobs=n, concurrency=16, server=r(rpm=0, latency=USUAL), listed=None),
         s(name="300 of 500 are bad", jobs=500, bad=300, server=r(latency=USUAL)),
@@ -215,9 +230,22 @@ def scenarios(*, quick: bool) -> list[Scenario]:
         s(name="4 lanes", jobs=4 * n, lanes=4, server=r(latency=USUAL)),
         s(name="4 lanes, 30 s", jobs=4 * n, lanes=4, server=r(latency=SLOW)),
         s(name="60 a minute, 30 s", jobs=3 * n, listed=60, server=r(rpm=60, latency=SLOW)),
-        s(name="4 lanes, 30 s, no failure budget", jobs=4 * n, lanes=4, server=r(latency=SLOW), concurrency=64, budget=0),
-        s(name="60 a minute, 30 s, no failure budget", jobs=3 * n, listed=60, server=r(rpm=60, latency=SLOW),
-          concurrency=64, budget=0),
+        s(
+            name="4 lanes, 30 s, no failure budget",
+            jobs=4 * n,
+            lanes=4,
+            server=r(latency=SLOW),
+            concurrency=64,
+            budget=0,
+        ),
+        s(
+            name="60 a minute, 30 s, no failure budget",
+            jobs=3 * n,
+            listed=60,
+            server=r(rpm=60, latency=SLOW),
+            concurrency=64,
+            budget=0,
+        ),
         s(name="60 a minute, 10 s", jobs=3 * n, listed=60, server=r(rpm=60, latency=Latency(10.0))),
     ]
     if not quick:

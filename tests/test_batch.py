@@ -272,3 +272,40 @@ async def test_moderation_and_deprecation_are_flagged(tmp_path):
     assert flags["j2"]["content_violation"]
     assert "qwen-image-2" in flags["j1"]["deprecated"]
     assert (summary.blurred, summary.content_violations) == (1, 1)
+
+
+@pytest.mark.parametrize(("fault", "status"), [("gzip-bomb", 200), ("endless", 200), ("stall", 200), ("522", 522)])
+async def test_a_hostile_body_is_cut_off_and_the_job_tried_again(tmp_path, fault, status):
+    async with desk(tmp_path, fault_schedule={1: fault}) as at:
+        at.write(line(1, return_binary=False))
+        url = ApiSettings(base_url=at.base_url, timeout_s=1.0, max_image_bytes=2_000_000)
+        summary = await at.run(api=url)
+    (record,) = at.records()
+    assert (summary.exit_code, summary.attempts) == (0, 2)
+    assert record["attempts"][0]["status"] == status
+    assert at.images() == ["j1.webp"]
+
+
+async def test_a_slow_body_is_waited_for(tmp_path):
+    async with desk(tmp_path, fault_schedule={1: "slow"}, stall_s=0.3) as at:
+        at.write(line(1, return_binary=False))
+        summary = await at.run()
+    assert (summary.exit_code, summary.attempts) == (0, 1)
+
+
+async def test_a_redirect_rejects_the_job_and_is_not_followed(tmp_path):
+    async with desk(tmp_path, fault_schedule={1: "redirect"}) as at:
+        at.write(line(1))
+        summary = await at.run()
+    assert (summary.exit_code, summary.rejected, summary.errors) == (1, 1, {"redirect": 1})
+
+
+async def test_a_storm_of_faults_ends_with_every_image_whole_and_every_slot_given_back(tmp_path):
+    kinds = ("500", "503", "reset-before", "reset-mid", "short-body", "garbage", "html", "empty", "bad-base64")
+    async with desk(tmp_path, fault_rate=0.3, fault_kinds=kinds) as at:
+        at.write(*(line(number, return_binary=number % 2 == 0) for number in range(120)))
+        summary = await at.run(attempts=AttemptRules(max_attempts=12, backoff=Backoff(0.001, 0.002)))
+        assert at.stats()["in_flight"] == 0
+    assert (summary.exit_code, summary.succeeded) == (0, 120)
+    assert summary.attempts > 130
+    assert len(at.images()) == 120

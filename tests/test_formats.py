@@ -1,6 +1,7 @@
 """Images told by their bytes."""
 
 import io
+import struct
 import zlib
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from venice_batch import formats
 from venice_batch.formats import EXTENSIONS, HEAD_BYTES, TAIL_BYTES, ImageKind, recognise
 
 SIZE = (48, 33)
@@ -72,6 +74,17 @@ def test_a_jpeg_with_the_longest_exif_segment_shows_its_size():
 )
 def test_what_is_no_image_is_none(data):
     assert tell(data) is None
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("Invalid PNG file"), struct.error("unpack requires 4 bytes"), TypeError()]
+)
+def test_a_header_that_the_parser_gives_up_on_is_none(monkeypatch, error):
+    def give_up(file):
+        raise error
+
+    monkeypatch.setattr(formats.imagesize, "get", give_up)
+    assert tell(MADE["png"]) is None
 
 
 def test_a_png_without_pixels_is_none():

@@ -14,7 +14,7 @@ LAYERS = [
     ("_version", "errors", "clock", "model"),
     # decisions and arithmetic, no I/O
     ("headers", "formats", "names", "decode", "summary"),
-    ("retry",),
+    ("retry", "histogram"),
     ("pacing",),
     ("events",),
     ("tally",),
@@ -32,7 +32,20 @@ LAYERS = [
     ("__main__", "__init__"),
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-PURE = ("headers", "formats", "names", "decode", "retry", "summary", "tally", "pacing", "model", "errors", "events")
+PURE = (
+    "headers",
+    "formats",
+    "names",
+    "decode",
+    "retry",
+    "summary",
+    "histogram",
+    "tally",
+    "pacing",
+    "model",
+    "errors",
+    "events",
+)
 IO_MODULES = {"os", "socket", "asyncio", "anyio", "aiohttp", "pathlib", "subprocess", "tempfile", "shutil", "time"}
 TYPING_ONLY = {"collections.abc", "typing"}
 

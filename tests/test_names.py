@@ -12,9 +12,9 @@ from venice_batch.names import LONGEST_BYTES, case_key, safe_name, with_digest
 ids = st.text(max_size=60) | st.text("a./\\~- :\0\n", max_size=12) | st.text("äé", min_size=60, max_size=300)
 RESERVED = ["CON", "con", "PRN", "aux", "NUL", "nul.txt", "COM1", "com9.webp", "LPT¹", "CONIN$", "nul .txt"]
 HOSTILE = [
-    "", ".", "..", "../../etc/passwd", "/etc/passwd", "C:\\Windows", "\\\\host\\share", "a/b", "a\\b", "a\0b", "a\nb", "\x1b[31m",
-    "~root", "-rf", ".hidden", "name.", "name ", " name", "a:stream", "a\u202egpj.exe", "\ud800", "a\u2066b", "x" * 400, "é" * 200,
-    "😀" * 100, *RESERVED,
+    "", ".", "..", "../../etc/passwd", "/etc/passwd", "C:\\Windows", "\\\\host\\share", "a/b", "a\\b", "a\0b", "a\nb",
+    "\x1b[31m", "~root", "-rf", ".hidden", "name.", "name ", " name", "a:stream", "a\u202egpj.exe", "\ud800",
+    "a\u2066b", "x" * 400, "é" * 200, "😀" * 100, *RESERVED,
 ]  # fmt: skip
 
 

@@ -30,7 +30,8 @@ from venice_batch.output import folder, manifest
 from venice_batch.output.recall import Recall, recall
 from venice_batch.output.sink import DiskSink
 from venice_batch.pacing.traffic import SendingRules, Traffic
-from venice_batch.summary import Summary, Tally
+from venice_batch.summary import Summary
+from venice_batch.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

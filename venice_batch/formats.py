@@ -39,7 +39,7 @@ def recognise(head: bytes, tail: bytes, size_bytes: int) -> ImageKind | None:
         return None
     try:
         width, height = imagesize.get(BytesIO(head))
-    except (ValueError, TypeError, struct.error):  # what its parsers raise at headers that are cut or garbage
+    except (ValueError, TypeError, struct.error):  # imagesize before 2.0, at headers that are cut
         return None
     if width <= 0 or height <= 0:
         return None

@@ -27,8 +27,8 @@ class Naming:
     """Names without extension, relative to the images' folder, `/` between folders.
 
     The template's fields are `{id}`, `{index}` (from 1), `{model}`, `{seed}`, `{hash}` (eight digits of the request's),
-    `{date}` (of the run, UTC) and `{metadata.KEY}`; formats as in Python (`{index:05}`). Each part between slashes becomes
-    a safe file name, so that a value can leave no folder. Call `examine` for every job, then `settle`, then `stem`.
+    `{date}` (of the run, UTC) and `{metadata.KEY}`; formats as in Python (`{index:05}`). Each part between slashes
+    becomes a safe file name, so that a value can leave no folder. Call `examine` for every job, then `settle`, then `stem`.
 
     Raises:
         UsageError: the template has an unknown field, or no field that could tell two jobs apart.

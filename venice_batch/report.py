@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from venice_batch.errors import one_line
+from venice_batch.histogram import Histogram
 from venice_batch.model import Outcome, Status
-from venice_batch.summary import Histogram, Percentiles
+from venice_batch.summary import Percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,16 +6,18 @@ import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
 import orjson
+from yarl import URL
 
 from venice_batch import headers as answer_headers
 from venice_batch._version import __version__
 from venice_batch.api import listings, refusals
 from venice_batch.decode import MAX_IMAGE_BYTES, BinaryDecoder, BodyDecoder, JsonDecoder
-from venice_batch.errors import ApiError, BodyError, KeyRefusedError, UsageError
+from venice_batch.errors import ApiError, BodyError, KeyRefusedError, UsageError, one_line
 from venice_batch.model import ImageFile, ServerTiming
 from venice_batch.retry import Answer, Fault
 
@@ -80,10 +82,13 @@ class ApiClient:
     async def __aenter__(self) -> Self:
         # OpenSSL reads SSL_CERT_FILE when a context is made: one made here sees today's environment.
         connector = aiohttp.TCPConnector(limit=self.settings.concurrency + 2, ssl=ssl.create_default_context())
+        proxy, proxy_auth = _proxy_for(self._base)
         self._session = await self._stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=connector,
-                trust_env=True,
+                # Not trust_env: that would look for a .netrc file, in a thread, at every request.
+                proxy=proxy,
+                proxy_auth=proxy_auth,
                 read_bufsize=_READ_BUFFER_BYTES,
                 headers={"User-Agent": f"venice-batch/{__version__}"},
                 timeout=aiohttp.ClientTimeout(
@@ -170,7 +175,7 @@ class ApiClient:
         elif kind.endswith("json"):
             decoder = JsonDecoder(self.settings.max_image_bytes)
         else:
-            start = await response.content.read(_MAX_REFUSAL_BYTES)
+            start = self._key.redact_bytes(await response.content.read(_MAX_REFUSAL_BYTES))
             raise BodyError(f"{kind} instead of an image: {refusals.message(200, kind, start)[:100]}")
         async for chunk in response.content.iter_any():
             for piece in decoder.feed(chunk):
@@ -183,13 +188,15 @@ class ApiClient:
     async def _refusal(self, response: aiohttp.ClientResponse) -> str:
         """Why `response` is no success, without the key."""
         try:
-            body = await response.content.read(_MAX_REFUSAL_BYTES)
+            # Redacted before anything is cut: half a key is one too many.
+            body = self._key.redact_bytes(await response.content.read(_MAX_REFUSAL_BYTES))
         except (aiohttp.ClientError, TimeoutError, ConnectionError):
             body = b""  # the status is news enough
         text = refusals.message(response.status, response.content_type, body)
         if 300 <= response.status < 400:
-            text = f"redirected to {response.headers.get('Location', 'nowhere')}, not followed; is --base-url right?"
-        return self._key.redact(text)
+            target = self._key.redact(response.headers.get("Location", "nowhere"))
+            text = one_line(f"redirected to {target[:200]}, not followed; is --base-url right?")
+        return text
 
     async def _get(self, path: str) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_LISTING_TIMEOUT_S, sock_connect=self.settings.connect_timeout_s)
@@ -212,6 +219,18 @@ class ApiClient:
             raise ApiError(f"{self._base}: no answer in time") from error
         except (aiohttp.ClientError, ConnectionError) as error:
             raise ApiError(self._key.redact(f"{self._base}: {str(error) or type(error).__name__}")) from error
+
+
+def _proxy_for(base_url: str) -> tuple[URL | None, aiohttp.BasicAuth | None]:
+    """The proxy that the environment names for `base_url` (HTTPS_PROXY and so on, NO_PROXY), and its credentials."""
+    url = URL(base_url)
+    proxy = getproxies().get(url.scheme)
+    if proxy is None or url.host is None or proxy_bypass(url.host):
+        return None, None
+    address = URL(proxy if "://" in proxy else f"http://{proxy}")
+    if address.user is None:
+        return address, None
+    return address.with_user(None), aiohttp.BasicAuth(address.user, address.password or "")
 
 
 def _server_timing(document: dict[str, Any]) -> ServerTiming | None:

@@ -35,6 +35,10 @@ class ApiKey:
         """`text` without the key, should a server send it back."""
         return text.replace(self._value, "***")
 
+    def redact_bytes(self, body: bytes) -> bytes:
+        """`body` without the key."""
+        return body.replace(self._value.encode(), b"***")
+
     def __repr__(self) -> str:
         return "ApiKey(***)"
 

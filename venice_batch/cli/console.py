@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from typing import TYPE_CHECKING, TextIO
 
@@ -132,6 +133,8 @@ class JsonLog:
                 line = orjson.dumps(record).decode()
             except TypeError:  # a lone surrogate, as in the name of a folder that is no UTF-8
                 line = orjson.dumps({name: _text_only(value) for name, value in record.items()}).decode()
+            if not line.isprintable():  # JSON lets pass some that terminals act on, and line ends beyond ASCII
+                line = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
             _print(line, self._stream)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from venice_batch.cli import options
+from venice_batch.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,7 +41,7 @@ def styles(base_url: str, api_key_file: Path | None, sandbox: bool, as_json: boo
     listed = _ask(lambda api: api.styles(), base_url, api_key_file, sandbox=sandbox)
     if as_json:
         return _json(listed)
-    click.echo("\n".join(listed))
+    click.echo("\n".join(map(one_line, listed)))
     return 0
 
 
@@ -55,7 +56,7 @@ def limits(base_url: str, api_key_file: Path | None, sandbox: bool, as_json: boo
     if as_json:
         return _json(found)
     balances = ", ".join(f"{amount:g} {name}" for name, amount in found.balances.items()) or "none"
-    click.echo(f"balance: {balances}; tier: {found.tier}; key expires: {found.key_expires or 'never'}")
+    click.echo(one_line(f"balance: {balances}; tier: {found.tier}; key expires: {found.key_expires or 'never'}"))
     rows = [(name, quota.rpm, quota.rpd) for name, quota in sorted(found.quotas.items())]
     return _table(("model", "a minute", "a day"), rows)
 

@@ -8,14 +8,14 @@ DAY_S = 86_400.0
 
 
 class DayQuota:
-    """Counts requests until the day ends; without a limit it counts, and holds, nothing.
+    """Counts requests until the day ends; without a limit (None or 0) it counts, and holds, nothing.
 
     `ends_s` is the present day's end on the run's clock; infinity where the API does not say, then a day
     counts from the first request. A server's own word (`spent`) goes before any count.
     """
 
     def __init__(self, limit: int | None, ends_s: float) -> None:
-        self._limit = limit
+        self._limit = limit or None
         self._ends_s = ends_s
         self._used = 0
         self._spent_until_s = -math.inf

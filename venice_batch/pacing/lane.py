@@ -102,14 +102,13 @@ class Lane:
         unsure = self._sent - settled - 1
         # An invalid request may not have opened the window whose end its answer names.
         opened = None if verdict is Verdict.REJECTED else ends
-        self.window.observed(
-            rate.limit, rate.remaining, opened, sent_s, now_s, unsure=unsure, under_way=self.in_flight
-        )
+        self.window.observed(rate.limit, rate.remaining, opened, sent_s, now_s, unsure=unsure, under_way=self.in_flight)
         if verdict is Verdict.LIMITED:
             self._limited(answer, ends, sent_s)
             return
         if verdict is Verdict.BLOCKED:
-            return  # nobody has looked at this lane's quota
+            self.window.uncounted(sent_s)
+            return
         self.window.accepted(sent_s)
         if verdict is Verdict.OVERLOADED:
             self._overloaded(answer, sent_s)

@@ -21,9 +21,7 @@ class Ends:
 
     def is_apart_from(self, other: Ends, tolerance_s: float) -> bool:
         """Whether both cannot be the same moment, even if each is off by half of `tolerance_s`."""
-        return (
-            self.earliest_s > other.latest_s + tolerance_s or other.earliest_s > self.latest_s + tolerance_s
-        )
+        return self.earliest_s > other.latest_s + tolerance_s or other.earliest_s > self.latest_s + tolerance_s
 
 
 class Kind(Enum):
@@ -44,10 +42,11 @@ class Period:
     """
 
     TOLERANCE_S = 0.5
-    LONGEST_MARGIN_S = 2.0
 
     def __init__(self, length_s: float) -> None:
         self.length_s = length_s
+        self._tolerance_s = min(self.TOLERANCE_S, length_s / 16)
+        self._longest_margin_s = length_s / 30
         self.kind = Kind.UNSEEN
         self.opened_s = -math.inf
         self._ends: Ends | None = None
@@ -98,19 +97,20 @@ class Period:
 
         Returns whether the server is a window further than was thought.
         """
-        tolerance_s = min(self.TOLERANCE_S, self.length_s / 16)
         if self.kind is Kind.GLIDING:
             return False
-        if self._former is not None and not ends.is_apart_from(self._former, tolerance_s):
+        if self._former is not None and not ends.is_apart_from(self._former, self._tolerance_s):
             return False  # it was written before the server's window turned
         if self.kind is Kind.UNSEEN:
             self.kind = Kind.GUESSED
-        if self._ends is not None and not ends.is_apart_from(self._ends, tolerance_s):
+        if self._ends is not None and not ends.is_apart_from(self._ends, self._tolerance_s):
             latest_s = min(ends.latest_s, self._ends.latest_s)
             self._ends = Ends(min(latest_s, max(ends.earliest_s, self._ends.earliest_s)), latest_s)
             return False
         before = self._ends or self._former
-        if before is not None and ends.earliest_s < before.earliest_s + self.length_s - 2 * tolerance_s - 1.0:
+        # Each of both may be rounded up by another part of a second.
+        least_s = self.length_s - 2 * self._tolerance_s - min(1.0, self.length_s / 10)
+        if before is not None and ends.earliest_s < before.earliest_s + least_s:
             self.kind = Kind.GLIDING
             self.opened_s = -math.inf
             return False
@@ -122,20 +122,19 @@ class Period:
         self._ends = ends
         return turned
 
-    def came_early(self, ends: Ends, now_s: float) -> bool:
-        """A request sent after the last end was refused with the reset `ends`: whether that is the same end.
+    def came_early(self, ends: Ends, now_s: float) -> None:
+        """A request sent after the last end was refused with the reset `ends`.
 
-        It then was named too early, since clocks of front ends differ; from now on ends are taken to be later.
+        If that is the same end, it was named too early, since it was rounded down or clocks of front ends
+        differ: the window is still open for a moment, and from now on ends are taken to be later.
         """
-        if self._former is None or self.kind in (Kind.UNSEEN, Kind.GLIDING):
-            return False
-        if ends.is_apart_from(self._former, self.TOLERANCE_S) or self.opened_s + self.LONGEST_MARGIN_S < now_s - 1.0:
-            return False
-        if self._early_s != self.opened_s:  # else it is one more of the same burst
-            self._early_s = self.opened_s
-            self._margin_s = min(self.LONGEST_MARGIN_S, max(self.length_s / 120, 2 * self._margin_s))
-            self._ends = Ends.at(max(now_s, ends.latest_s))
-        return True
+        if self._former is None or self.kind in (Kind.UNSEEN, Kind.GLIDING) or self._early_s == self.opened_s:
+            return
+        if ends.is_apart_from(self._former, self._tolerance_s) or self.opened_s + self.length_s / 20 < now_s:
+            return
+        self._early_s = self.opened_s
+        self._margin_s = min(self._longest_margin_s, max(self.length_s / 120, 2 * self._margin_s))
+        self._ends = Ends.at(max(now_s, ends.latest_s))
 
     def confirm(self) -> None:
         """The server has forgotten at an end what a sliding window would still count."""

@@ -11,9 +11,9 @@ class ClockSkew:
     """Bounds on (server's Unix time - local monotonic time), drawn from answers' Date headers.
 
     A Date has whole seconds: an answer dated D, sent for at s and received at r, tells that the server's
-    clock read at least D at r and at most D + 1 at s. The bounds of many answers narrow each other, as in Marzullo's algorithm, so that after a few answers a
-    reset time is known to some tens of milliseconds, whatever either clock is set to. They widen again by
-    `DRIFT` a second, since no two clocks run alike.
+    clock read at least D at r and at most D + 1 at s. The bounds of many answers narrow each other, as in
+    Marzullo's algorithm, so that after a few answers a reset time is known to some tens of milliseconds,
+    whatever either clock is set to. They widen again by `DRIFT` a second, since no two clocks run alike.
     """
 
     DRIFT = 1e-4

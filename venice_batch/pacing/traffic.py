@@ -131,10 +131,17 @@ class Traffic:
             self._blocked_until_s = max(self._blocked_until_s, answer.received_s + wait_s)
 
     def _ends(self, answer: Answer) -> Ends | None:
+        """The answer's reset on the run's clock, as well as it can be known."""
         reset = answer.headers.rate.reset
         if reset is None:
             return None
         if reset.in_s is not None:
             # The server has written it at some time between.
-            return Ends(answer.sent_s + reset.in_s, answer.received_s + reset.in_s)
-        return None if reset.unix_s is None else self._skew.local(reset.unix_s)
+            ends = Ends(answer.sent_s + reset.in_s, answer.received_s + reset.in_s)
+        elif reset.unix_s is not None and (known := self._skew.local(reset.unix_s)):
+            ends = known
+        else:
+            return None
+        # A window that was open before the answer came is over a window's length after it, whatever the clocks.
+        bound_s = answer.received_s + self.rules.minute_s
+        return Ends(ends.earliest_s, bound_s) if ends.earliest_s < bound_s < ends.latest_s else ends

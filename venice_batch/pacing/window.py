@@ -117,8 +117,15 @@ class Window:
             self._limit += 1
 
     def observed(
-        self, limit: int | None, remaining: int | None, ends: Ends | None, sent_s: float, now_s: float,
-        *, unsure: int, under_way: int,
+        self,
+        limit: int | None,
+        remaining: int | None,
+        ends: Ends | None,
+        sent_s: float,
+        now_s: float,
+        *,
+        unsure: int,
+        under_way: int,
     ) -> None:
         """Take the headers of the answer to the request sent at `sent_s` into account.
 
@@ -152,19 +159,19 @@ class Window:
     def refused(self, sent_s: float, now_s: float, *, retry_after_s: float | None, ends: Ends | None) -> None:
         """The request sent at `sent_s` was over the quota; call `observed` for its headers first."""
         self._advance(now_s)
-        over_count = self._free(now_s) < 0 and sent_s != self._trial_s
+        trial = sent_s == self._trial_s
+        over_count = self._free(now_s) < 0 and not trial
         self.uncounted(sent_s)
         is_current = sent_s >= self._period.opened_s
         if self._source is Source.HEADER:
-            if ends is not None and is_current and self._period.came_early(ends, now_s):
-                return
-            # Others were quicker: the header's own count may be older than this refusal.
+            if ends is not None and is_current:
+                self._period.came_early(ends, now_s)
+            # Nothing is left until the window ends. If others were quicker, headers may not have said so yet.
             if is_current and self._limit is not None:
                 self._others, self._others_s = max(0, self._limit - self._count), now_s
             self._credit = -math.inf
             self._credit_helps = self._credit_helps and not over_count
             return
-        trial, self._trial_s = sent_s == self._trial_s, None
         if trial:
             self._trial_wait_s = min(self.RAREST_TRIAL * self.length_s, 2 * self._trial_wait_s)
         else:
@@ -179,6 +186,8 @@ class Window:
 
     def uncounted(self, sent_s: float) -> None:
         """The request sent at `sent_s` was refused for a reason that has nothing to do with this window."""
+        if sent_s == self._trial_s:
+            self._trial_s = None
         if sent_s in self._log:
             self._log.remove(sent_s)
         if sent_s >= self._period.opened_s:
@@ -222,6 +231,7 @@ class Window:
             and (self._cap is None or self._count < self._cap)
             and self._trial_s is None
             and now_s >= self._trial_from_s
+            and not (self._log and self._log[-1] == now_s)  # it is known by its moment, so that must be its own
         )
 
     def _advance(self, now_s: float) -> None:

@@ -1,0 +1,121 @@
+"""The API's listings in their documented shapes, and in others."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from venice_batch.api.listings import Limits, parse_limits, parse_models, parse_styles
+from venice_batch.errors import ApiError, ExitCode
+from venice_batch.pacing.lane import Quota
+
+
+def limits_body(**changes):
+    data = {
+        "accessPermitted": True,
+        "apiTier": {"id": "paid", "isCharged": True},
+        "balances": {"USD": 50.25, "DIEM": None},
+        "keyExpiration": "2027-06-01T00:00:00.000Z",
+        "nextEpochBegins": "2026-08-23T00:00:00.000Z",
+        "rateLimits": [
+            {"apiModelId": "flux", "rateLimits": [{"amount": 20, "type": "RPM"}, {"amount": 1000, "type": "RPD"}]},
+            {"apiModelId": "sd", "rateLimits": [{"amount": 60.0, "type": "rpm"}, {"amount": 9, "type": "TPM"}]},
+        ],
+    }
+    return orjson.dumps({"data": data | changes, "object": "rate_limits"})
+
+
+def test_limits_are_read_as_documented():
+    assert parse_limits(limits_body()) == Limits(
+        quotas={"flux": Quota(20, 1000), "sd": Quota(60, None)},
+        balances={"USD": 50.25},
+        tier="paid",
+        key_expires="2027-06-01T00:00:00.000Z",
+        day_ends="2026-08-23T00:00:00.000Z",
+        access=True,
+    )
+
+
+def test_a_key_that_never_expires_and_an_unknown_day_are_none():
+    found = parse_limits(limits_body(keyExpiration=None, nextEpochBegins=None))
+    assert (found.key_expires, found.day_ends, found.day_ends_unix_s) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2023-11-14T22:13:20.000Z", 1_700_000_000),
+        ("2023-11-14T23:13:20+01:00", 1_700_000_000),
+        ("2023-11-14T22:13:20", 1_700_000_000),
+        ("0001-01-01", -62_135_596_800),
+        ("tomorrow", None),
+        ("", None),
+    ],
+)
+def test_the_day_ends_in_utc_unless_the_api_says_otherwise(text, expected):
+    assert parse_limits(limits_body(nextEpochBegins=text)).day_ends_unix_s == expected
+
+
+@pytest.mark.parametrize("amount", [0, -1, 0.5])
+def test_a_limit_of_no_request_at_all_is_no_limit_that_is_known(amount):
+    limits = [{"apiModelId": "flux", "rateLimits": [{"amount": amount, "type": "RPM"}]}]
+    assert parse_limits(limits_body(rateLimits=limits)).quotas == {}
+
+
+def test_limits_of_no_model_are_passed_over():
+    assert parse_limits(limits_body(rateLimits=[{"rateLimits": [{"amount": 20, "type": "RPM"}]}])).quotas == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"[]", b"{}", b'{"data": []}', b"<html>", b"\xff", limits_body(rateLimits=None), limits_body(balances=7),
+        limits_body(rateLimits=[{"apiModelId": "x", "rateLimits": [{"amount": "20", "type": "RPM"}]}]),
+        limits_body().replace(b"1000", b"1e999"), b'{"x":' + b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_limits_of_another_shape_are_an_error_of_the_api(body):
+    with pytest.raises(ApiError, match="makes no sense") as caught:
+        parse_limits(body)
+    assert caught.value.exit_code is ExitCode.TEMPORARY
+
+
+@pytest.mark.parametrize("body", [b'["Anime", "Cinematic"]', b'{"object": "list", "data": ["Anime", "Cinematic"]}'])
+def test_styles_are_read_from_either_documented_shape(body):
+    assert parse_styles(body) == ("Anime", "Cinematic")
+
+
+def test_models_are_kept_as_received():
+    models = [{"id": "sd", "model_spec": {"pricing": {}}}, {"id": "flux"}]
+    assert parse_models(orjson.dumps({"object": "list", "data": models})) == tuple(models)
+
+
+@pytest.mark.parametrize("parse", [parse_styles, parse_models])
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"7", b'"x"', b"{}", b'{"data": {}}', b"[1]", b"[null]", b"<html>", b"["]
+)
+def test_a_listing_of_another_shape_is_an_error_of_the_api(parse, body):
+    with pytest.raises(ApiError, match="listing"):
+        parse(body)
+
+
+@pytest.mark.parametrize("body", [b'[{"id": 1}]', b'[{"name": "x"}]', b'["sd"]'])
+def test_models_without_id_are_an_error_of_the_api(body):
+    with pytest.raises(ApiError, match="no id"):
+        parse_models(body)
+
+
+shapes = st.recursive(
+    st.none() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["data", "id", "rateLimits"]), inner),
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("parse", [parse_limits, parse_styles, parse_models])
+@given(body=st.binary(max_size=60) | shapes.map(orjson.dumps))
+def test_any_body_is_a_listing_or_an_error_of_the_api(parse, body):
+    try:
+        parse(body)
+    except ApiError as error:
+        assert "listing" in str(error)  # noqa: PT017

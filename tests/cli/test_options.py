@@ -1,0 +1,150 @@
+"""Options that several subcommands share."""
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from venice_batch.cli import options
+from venice_batch.cli.options import Duration, sandbox_options, sandbox_settings
+from venice_batch.errors import UsageError
+from venice_batch.sandbox import SandboxSettings
+
+
+def duration(value):
+    return Duration().convert(value, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90), ("1.5", 1.5), ("90s", 90), ("15m", 900), ("1.5m", 90), ("2h", 7200), ("1d", 86_400),
+        ("250ms", 0.25), (" 2 H ", 7200), (10, 10), (0.5, 0.5),
+    ],
+)  # fmt: skip
+def test_a_duration_is_seconds_or_a_number_with_a_unit(text, seconds):
+    assert duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "0", "0s", "0.0m", "-1", "soon", "1w", "1m30s", "1,5", "inf", "nan", "1e3", "9" * 400, 0, -1,
+              float("nan"), float("inf"), True, None]
+)  # fmt: skip
+def test_what_is_no_duration_is_refused_wherever_it_comes_from(value):
+    with pytest.raises(click.BadParameter, match="is no duration"):
+        duration(value)
+
+
+@given(st.text(max_size=12) | st.from_regex(r"[0-9.]{0,6} ?(ms|s|m|h|d)?", fullmatch=True))
+def test_any_text_is_a_positive_duration_or_refused(text):
+    try:
+        assert duration(text) > 0
+    except click.BadParameter as error:
+        assert "is no duration" in error.message  # noqa: PT017
+
+
+@click.command(context_settings=options.CONTEXT)
+@click.option("--wait", type=Duration(), default=5.0)
+@options.base_url
+@options.api_key_file
+@options.use_sandbox
+@options.as_json
+@sandbox_options("sandbox-")
+@click.pass_context
+def command(context, **given):
+    context.obj.update(given)
+
+
+def given_options(*args, env=None):
+    given = {}
+    result = CliRunner().invoke(command, args, obj=given, env=env, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return given
+
+
+def settings(*args):
+    return sandbox_settings(given_options(*args))
+
+
+def test_without_options_the_sandbox_has_its_own_defaults():
+    assert settings() == SandboxSettings()
+
+
+def test_each_option_of_the_sandbox_is_its_setting():
+    made = settings(
+        "--sandbox-rpm", "0", "--sandbox-latency", "0.5", "--sandbox-speed", "30", "--sandbox-capacity", "2",
+        "--sandbox-fault-rate", "0.25", "--sandbox-faults", "500,reset-mid", "--sandbox-balance", "1.5",
+        "--sandbox-draw", "plain",
+    )  # fmt: skip
+    assert made == SandboxSettings(
+        rpm=0, latency_s=0.5, speed=30.0, capacity=2, fault_rate=0.25, fault_kinds=("500", "reset-mid"),
+        balance_usd=1.5, draw="plain",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "value"),
+    [
+        ("rpd=100", "rpd", 100),
+        ("block_s=2.5", "block_s", 2.5),
+        ("window=sliding", "window", "sliding"),
+        ("api_key=a=b", "api_key", "a=b"),
+        ("compress=False", "compress", False),
+        ("count_refused=yes", "count_refused", True),
+        ("pro_models=a,b", "pro_models", frozenset({"a", "b"})),
+        ("fault_kinds=500,503", "fault_kinds", ("500", "503")),
+        ("rpm_by_model=sd:5,flux:10", "rpm_by_model", {"sd": 5, "flux": 10}),
+        ("fault_schedule=1:500,7:empty", "fault_schedule", {1: "500", 7: "empty"}),
+        ("deprecated=old:new", "deprecated", {"old": "new"}),
+    ],
+)
+def test_any_other_setting_has_its_type(setting, name, value):
+    found = getattr(settings("--sandbox-set", setting), name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_settings_given_by_name_go_before_options_and_may_be_several():
+    made = settings("--sandbox-rpm", "5", "--sandbox-set", "rpm=7", "--sandbox-set", "rpd=9")
+    assert (made.rpm, made.rpd) == (7, 9)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["rpm", "unknown=1", "=1", "", "rpm=many", "rpm=1.5", "rpm=", "speed=fast", "compress=maybe", "rpm_by_model=sd",
+     "rpm_by_model=sd:x", "fault_schedule=first:500", "rpm=-1", "speed=0", "speed=nan", "window=round"],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_is_refused_with_its_name(setting):
+    with pytest.raises(UsageError, match="sandbox") as caught:
+        settings("--sandbox-set", setting)
+    assert setting.partition("=")[0] in str(caught.value)
+
+
+def test_an_unknown_fault_is_refused():
+    with pytest.raises(UsageError, match="unknown fault 'boom'"):
+        settings("--sandbox-faults", "500,boom")
+
+
+def test_an_option_that_is_no_number_is_refused():
+    with pytest.raises(UsageError, match="speed"):
+        settings("--sandbox-speed", "nan")
+
+
+def test_an_unknown_setting_is_answered_with_the_known_ones():
+    with pytest.raises(UsageError, match="rpm_by_model, speed"):
+        settings("--sandbox-set", "sped=3")
+
+
+def test_every_option_reads_its_variable_too():
+    found = given_options(
+        env={"VENICE_BATCH_WAIT": "2m", "VENICE_BATCH_BASE_URL": "http://localhost:1/", "VENICE_BATCH_SANDBOX_RPM": "3"}
+    )
+    assert (found["wait"], found["base_url"], found["sandbox_rpm"]) == (120.0, "http://localhost:1/", 3)
+
+
+def test_shared_options_have_the_documented_defaults():
+    found = given_options()
+    assert (found["base_url"], found["api_key_file"], found["sandbox"], found["as_json"], found["wait"]) == (
+        options.VENICE, None, False, False, 5.0,
+    )  # fmt: skip

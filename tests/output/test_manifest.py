@@ -1,0 +1,341 @@
+"""The journal: whole lines or none, whatever stops the writing."""
+
+import errno
+import os
+import threading
+
+import anyio
+import msgspec
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from records import failed, outcome
+
+from venice_batch.errors import ExitCode, FolderError
+from venice_batch.model import Outcome
+from venice_batch.output import manifest
+from venice_batch.output.manifest import Manifest, RecordView, read, read_outcomes
+
+WHOLE = msgspec.json.encode(outcome("whole")) + b"\n"
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / manifest.NAME
+
+
+@pytest.fixture
+def journal(path):
+    opened = Manifest(path)
+    assert opened.open() is None
+    yield opened
+    opened.close()
+
+
+class FakeDisk:
+    """Stands in for `os.write` in the module under test."""
+
+    def __init__(self, monkeypatch, room, error=errno.ENOSPC):
+        self.room = room
+        self.error = error
+        self.calls = 0
+        self.really = os.write
+        monkeypatch.setattr(manifest.os, "write", self)
+
+    def __call__(self, file, data):
+        self.calls += 1
+        if not self.room:
+            raise OSError(self.error, os.strerror(self.error))
+        written = self.really(file, data[: self.room])
+        self.room -= written
+        return written
+
+
+async def append_all(journal, outcomes):
+    """The errors of appending all of them at once, in their order."""
+    errors = [None] * len(outcomes)
+
+    async def one(number, record):
+        try:
+            await journal.append(record)
+        except FolderError as error:
+            errors[number] = error
+
+    async with anyio.create_task_group() as tasks:
+        for number, record in enumerate(outcomes):
+            tasks.start_soon(one, number, record)
+    return errors
+
+
+async def test_a_record_is_one_line_that_reads_as_it_was(journal, path):
+    record = outcome("ä\n\x1b", metadata={"k": [1, None]})
+    await journal.append(record)
+    assert path.read_bytes().count(b"\n") == 1
+    assert list(read_outcomes(path)) == [record]
+    (line,) = read(path)
+    assert (line[0], line[1].id, line[1].files[0].path) == (1, record.id, "images/a.webp")
+
+
+async def test_an_appended_record_is_in_the_file_when_append_returns(journal, path):
+    for number in range(3):
+        await journal.append(outcome(str(number)))
+        assert len(path.read_bytes().splitlines()) == number + 1
+
+
+async def test_many_tasks_at_once_give_whole_lines_in_one_file(journal, path):
+    outcomes = [outcome(f"job-{number}", metadata={"x": "y" * (number % 50)}) for number in range(300)]
+    assert await append_all(journal, outcomes) == [None] * 300
+    assert list(read_outcomes(path)) == outcomes
+
+
+async def test_jobs_that_end_together_share_a_trip_to_the_thread(journal, monkeypatch):
+    trips = []
+    really = Manifest._write
+    monkeypatch.setattr(Manifest, "_write", lambda self, lines: (trips.append(len(lines)), really(self, lines)))
+    await append_all(journal, [outcome(str(number)) for number in range(50)])
+    assert sum(trips) == 50
+    assert len(trips) <= 3
+
+
+async def test_a_record_is_one_write(journal, monkeypatch):
+    disk = FakeDisk(monkeypatch, room=10**9)
+    await append_all(journal, [outcome(str(number)) for number in range(7)])
+    assert disk.calls == 7
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_only_a_durable_journal_is_synced_and_once_for_all_who_wait(path, monkeypatch, durable):
+    journal = Manifest(path, durable=durable)
+    journal.open()
+    synced = []
+    monkeypatch.setattr(manifest.os, "fsync", synced.append)
+    await append_all(journal, [outcome(str(number)) for number in range(50)])
+    journal.close()
+    assert (1 <= len(synced) <= 3) if durable else not synced
+
+
+async def test_a_full_disk_fails_all_who_wait_and_leaves_what_was_there(journal, path, monkeypatch):
+    await journal.append(outcome("before"))
+    before = path.read_bytes()
+    FakeDisk(monkeypatch, room=0)
+    errors = await append_all(journal, [outcome(str(number)) for number in range(20)])
+    assert all(error is not None and "disk is full" in error.reason for error in errors)
+    assert errors[0].exit_code is ExitCode.FOLDER_UNUSABLE
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("room", [1, 100, len(msgspec.json.encode(outcome("0")))])
+async def test_a_disk_that_takes_part_of_a_record_is_left_without_that_part(journal, path, monkeypatch, room):
+    await journal.append(outcome("before"))
+    before = path.read_bytes()
+    FakeDisk(monkeypatch, room)
+    with pytest.raises(FolderError, match="disk is full"):
+        await journal.append(outcome("0"))
+    assert path.read_bytes() == before
+
+
+async def test_records_before_the_one_that_does_not_fit_stay_whole(journal, path, monkeypatch):
+    line = len(msgspec.json.encode(outcome("0"))) + 1
+    FakeDisk(monkeypatch, room=line * 3 + line // 2)
+    errors = await append_all(journal, [outcome(str(number)) for number in range(8)])
+    assert all(errors[3:])
+    assert path.read_bytes().endswith(b"\n")
+    assert [record.id for record in read_outcomes(path)] == ["0", "1", "2"]
+
+
+async def test_a_write_that_takes_less_at_a_time_is_carried_on(journal, path, monkeypatch):
+    really = os.write
+    monkeypatch.setattr(manifest.os, "write", lambda file, data: really(file, data[:100]))
+    await journal.append(outcome("a"))
+    assert list(read_outcomes(path)) == [outcome("a")]
+
+
+async def test_nothing_is_written_after_a_failure(journal, path, monkeypatch):
+    disk = FakeDisk(monkeypatch, room=0, error=errno.EIO)
+    with pytest.raises(FolderError):
+        await journal.append(outcome("a"))
+    disk.room = 10**9
+    with pytest.raises(FolderError):
+        await journal.append(outcome("b"))
+    assert path.read_bytes() == b""
+
+
+async def test_a_journal_that_vanished_is_noticed(journal, path):
+    path.unlink()
+    with pytest.raises(FolderError, match="vanished"):
+        await journal.append(outcome("a"))
+
+
+async def test_a_failing_sync_fails_the_append(path, monkeypatch):
+    journal = Manifest(path, durable=True)
+    journal.open()
+
+    def fail(file):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(manifest.os, "fsync", fail)
+    with pytest.raises(FolderError, match="Input/output"):
+        await journal.append(outcome("a"))
+    journal.close()
+
+
+async def test_a_cancelled_waiter_leaves_its_record_whole_and_the_others_theirs(journal, path, monkeypatch):
+    holding, going = threading.Event(), threading.Event()
+    really = Manifest._write
+
+    def slowly(self, lines):
+        holding.set()
+        assert going.wait(10)
+        really(self, lines)
+
+    monkeypatch.setattr(Manifest, "_write", slowly)
+    ended = []
+
+    async def one(name, scope):
+        with scope:
+            await journal.append(outcome(name))
+            ended.append(name)
+
+    scopes = [anyio.CancelScope() for _ in range(4)]
+    async with anyio.create_task_group() as tasks:
+        for number, scope in enumerate(scopes):
+            tasks.start_soon(one, str(number), scope)
+        while not holding.is_set():
+            await anyio.lowlevel.checkpoint()
+        scopes[0].cancel()  # its record is being written
+        scopes[2].cancel()  # its record waits
+        going.set()
+    assert [record.id for record in read_outcomes(path)] == ["0", "1", "2", "3"]
+    assert {"1", "3"} <= set(ended)
+
+
+async def test_text_that_is_no_unicode_does_not_stop_a_record(journal, path):
+    await journal.append(failed("a", message="moved to \udcff"))
+    (record,) = read_outcomes(path)
+    assert record.error.message == "moved to ?"
+    assert msgspec.structs.replace(record, error=None) == msgspec.structs.replace(failed("a"), error=None)
+
+
+@pytest.mark.parametrize(
+    "torn", [WHOLE[:-2], WHOLE[:1], WHOLE[: len(WHOLE) // 2], b"\0" * 5000, b"x" * 200_000, b'{"x":' + b"[" * 99_999]
+)
+@pytest.mark.parametrize("before", [b"", WHOLE])
+def test_a_torn_last_line_is_cut_off_and_said(path, before, torn):
+    path.write_bytes(before + torn)
+    journal = Manifest(path)
+    said = journal.open()
+    journal.close()
+    assert path.read_bytes() == before
+    assert f"torn last line of {len(torn)} bytes" in said
+
+
+def test_a_last_line_that_lacks_only_its_line_feed_is_completed_and_said(path):
+    path.write_bytes(WHOLE + WHOLE[:-1])
+    journal = Manifest(path)
+    said = journal.open()
+    journal.close()
+    assert path.read_bytes() == WHOLE * 2
+    assert "completed" in said
+
+
+@given(st.integers(0, len(WHOLE) * 2))
+def test_a_journal_cut_at_any_byte_is_whole_again_and_loses_no_whole_record(tmp_path_factory, end):
+    path = tmp_path_factory.mktemp("cut") / manifest.NAME
+    path.write_bytes((WHOLE * 2)[:end])
+    journal = Manifest(path)
+    journal.open()
+    journal.close()
+    assert path.read_bytes() == WHOLE * ((end + 1) // len(WHOLE))
+    assert Manifest(path).open() is None
+
+
+async def test_appending_goes_on_after_a_repair(path):
+    path.write_bytes(WHOLE + b'{"id": "torn')
+    journal = Manifest(path)
+    journal.open()
+    await journal.append(outcome("next"))
+    journal.close()
+    assert [record.id for record in read_outcomes(path)] == ["whole", "next"]
+
+
+def test_a_journal_that_cannot_be_opened_says_why(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FolderError, match="directory"):
+        Manifest(tmp_path / "folder").open()
+
+
+def test_a_repair_that_fails_leaves_no_file_open(path, monkeypatch):
+    path.write_bytes(WHOLE[:-9])
+
+    def fail(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(manifest.os, "ftruncate", fail)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(FolderError, match="cannot write here"):
+        Manifest(path).open()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_closing_twice_does_no_harm(path):
+    journal = Manifest(path)
+    journal.open()
+    journal.close()
+    journal.close()
+
+
+CORRUPT = [
+    b"no json",
+    b"[]",
+    b"null",
+    b'{"id": 1}',
+    b'{"id": "x"}',
+    b"\xff\xfe",
+    b"\0\0",
+    WHOLE[:-5],
+    b'{"x":' + b"[" * 100_000,
+]
+
+
+def test_corrupt_lines_are_reported_by_number_and_passed_over(path):
+    path.write_bytes(WHOLE + b"\n  \n" + b"\n".join(CORRUPT) + b"\n" + WHOLE)
+    records = list(read(path))
+    assert [number for number, record in records if record is None] == list(range(4, 4 + len(CORRUPT)))
+    assert [number for number, record in records if record is not None] == [1, 4 + len(CORRUPT)]
+    assert [record.id for record in read_outcomes(path)] == ["whole", "whole"]
+
+
+def test_fields_of_the_future_do_no_harm(path):
+    path.write_bytes(orjson.dumps({**orjson.loads(WHOLE), "schema": 9, "new": {"x": [1]}}) + b"\n")
+    ((_, record),) = read(path)
+    assert record.id == "whole"
+    assert [found.id for found in read_outcomes(path)] == ["whole"]
+
+
+def test_a_record_needs_no_more_than_a_resume_does(path):
+    path.write_bytes(b'{"id":"a","request_hash":"b","status":"succeeded"}\n')
+    assert list(read(path)) == [(1, RecordView("a", "b", "succeeded"))]
+
+
+@given(st.lists(st.binary(max_size=60), max_size=6))
+def test_any_bytes_read_as_records_or_as_corrupt_lines(tmp_path_factory, lines):
+    path = tmp_path_factory.mktemp("any") / manifest.NAME
+    path.write_bytes(b"\n".join(lines))
+    assert all(record is None or isinstance(record, RecordView) for _, record in read(path))
+    assert all(isinstance(record, Outcome) for record in read_outcomes(path))
+
+
+def test_without_a_manifest_there_is_nothing_to_resume(path):
+    assert list(read(path)) == []
+
+
+@pytest.mark.parametrize("reader", [read, read_outcomes])
+def test_a_manifest_that_cannot_be_read_is_an_error(tmp_path, reader):
+    with pytest.raises(FolderError, match="directory"):
+        list(reader(tmp_path))
+
+
+def test_outcomes_need_a_manifest(path):
+    with pytest.raises(FolderError):
+        list(read_outcomes(path))

@@ -1,0 +1,176 @@
+import math
+import random
+
+import pytest
+
+from venice_batch.pacing.lane import FIRST_BURST, QUOTA_SPENT_S, Lane, Quota
+from venice_batch.pacing.period import Ends
+from venice_batch.pacing.window import Source
+
+
+@pytest.fixture
+def make():
+    def lane(rpm=None, rpd=None, *, ceiling=32, day_ends_s=math.inf):
+        return Lane(
+            "model", quota=Quota(rpm, rpd), ceiling=ceiling, minute_s=60.0, rpm_cap=None, day_ends_s=day_ends_s,
+            rng=random.Random(1),
+        )  # fmt: skip
+
+    return lane
+
+
+def send(lane, now_s, times=1):
+    for _ in range(times):
+        assert lane.wait_s(now_s) == 0
+        settled = lane.sent(now_s)
+    return settled
+
+
+def give(lane, answer, *, settled=0, ends=None):
+    lane.answered(answer, sent_s=answer.sent_s, settled=settled, ends=ends)
+
+
+def test_starts_with_few_when_nothing_is_known(make):
+    lane = make()
+    send(lane, 0.0, FIRST_BURST)
+    assert lane.wait_s(0.0) == math.inf
+
+
+def test_sends_a_listed_quota_at_once(make):
+    lane = make(20)
+    send(lane, 0.0, 20)
+    assert 0 < lane.wait_s(0.0) < math.inf
+
+
+def test_opens_up_to_the_quota_that_a_header_names(make, answer):
+    lane = make()
+    send(lane, 0.0, FIRST_BURST)
+    give(lane, answer(limit=20, remaining=16))
+    assert lane.concurrency.limit == 20
+    assert lane.window.source is Source.HEADER
+
+
+def test_a_refusal_closes_the_gate_for_as_long_as_the_server_asks(make, answer):
+    lane = make(20)
+    send(lane, 0.0)
+    give(lane, answer(429, hint_s=7.0))
+    assert lane.wait_s(1.0) >= 7.0
+    assert lane.refused == 1
+
+
+def test_without_retry_after_the_gate_opens_at_the_named_reset(make, answer):
+    lane = make(20)
+    send(lane, 0.0)
+    give(lane, answer(429, limit=20, remaining=0), ends=Ends.at(31.0))
+    assert lane.wait_s(1.0) >= 30.0
+    assert lane.wait_s(31.2) == 0.0
+
+
+def test_without_any_hint_the_window_is_waited_for(make, answer):
+    lane = make()
+    send(lane, 0.0, 3)
+    give(lane, answer(429))
+    assert lane.wait_s(1.0) > 55
+
+
+def test_repeated_refusals_are_waited_out_longer_than_the_server_asks(make, answer):
+    lane, waits = make(20), []
+    now_s = 0.0
+    for _ in range(40):
+        now_s += lane.wait_s(now_s)
+        settled = lane.sent(now_s)
+        lane.answered(
+            answer(429, sent_s=now_s, now_s=now_s + 0.1, hint_s=0.0), sent_s=now_s, settled=settled, ends=None
+        )
+        waits.append(lane.gate.wait_s(now_s + 0.1))
+    assert max(waits) > 5
+
+
+def test_refusals_of_a_burst_close_the_gate_once(make, answer):
+    lane = make(20)
+    send(lane, 0.0, 3)
+    for now_s in (1.0, 1.1, 1.2):
+        give(lane, answer(429, now_s=now_s, hint_s=5.0))
+    assert 5.0 <= lane.wait_s(1.2) < 5.1
+
+
+def test_a_wait_of_hours_is_about_the_day_and_teaches_nothing_about_the_minute(make, answer):
+    lane = make(20)
+    send(lane, 0.0)
+    give(lane, answer(429, hint_s=7200.0, limit=1000, remaining=0), ends=Ends.at(7201.0))
+    assert lane.wait_s(1.0) > QUOTA_SPENT_S
+    assert lane.window.limit == 20
+    assert lane.wait_s(7201.5) == 0
+
+
+def test_a_listed_daily_quota_is_kept(make):
+    lane = make(20, 5, day_ends_s=30_000.0)
+    send(lane, 0.0, 5)
+    assert lane.wait_s(0.0) == 30_000.0
+
+
+def test_a_block_is_not_held_against_the_window(make, answer):
+    lane = make(1)
+    send(lane, 0.0)
+    give(lane, answer(429, message="Too many failed attempts"))
+    assert lane.window.left(1.0) == 1
+
+
+def test_an_overload_lowers_the_concurrency_and_holds_the_lane_a_moment(make, answer):
+    lane = make(20)
+    send(lane, 0.0, 10)
+    give(lane, answer(503))
+    assert lane.concurrency.limit <= 9
+    assert lane.gate.opens_s > 1.0
+
+
+def test_an_overload_with_a_hint_closes_the_gate_until_then(make, answer):
+    lane = make(20)
+    send(lane, 0.0, 10)
+    give(lane, answer(503, hint_s=9.0))
+    assert lane.gate.opens_s == 10.0
+
+
+def test_a_success_forgets_setbacks(make, answer):
+    lane = make(20)
+    send(lane, 0.0)
+    give(lane, answer(503))
+    now_s = 1.0 + lane.wait_s(1.0)
+    settled = send(lane, now_s)
+    give(lane, answer(200, sent_s=now_s, now_s=now_s + 1), settled=settled)
+    assert lane.wait_s(now_s + 1) == 0
+
+
+def test_invalid_requests_that_used_no_quota_are_given_back(make, answer):
+    lane = make(4)
+    send(lane, 0.0, 4)
+    for _ in range(3):
+        give(lane, answer(400, limit=4, remaining=4))
+    give(lane, answer(200, limit=4, remaining=3))
+    send(lane, 1.0, 3)
+    assert lane.wait_s(1.0) > 0
+
+
+def test_a_request_given_up_frees_its_place(make):
+    lane = make()
+    send(lane, 0.0, FIRST_BURST)
+    lane.given_up()
+    assert lane.wait_s(0.0) == 0
+
+
+def test_shows_its_state(make, answer):
+    lane = make(20)
+    send(lane, 0.0, 2)
+    give(lane, answer(429, hint_s=5.0))
+    state = lane.state(1.0)
+    assert (state.name, state.in_flight, state.refused) == ("model", 1, 1)
+    assert state.opens_in_s >= 5.0
+
+
+def test_a_long_run_without_a_limit_stays_small(make, answer):
+    lane, now_s = make(), 0.0
+    for _ in range(5000):
+        now_s += 0.1
+        settled = lane.sent(now_s)
+        give(lane, answer(200, sent_s=now_s, now_s=now_s), settled=settled)
+    assert len(lane.window._log) < 700

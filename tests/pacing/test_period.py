@@ -1,0 +1,108 @@
+import pytest
+
+from venice_batch.pacing.period import Ends, Kind, Period
+
+
+@pytest.fixture
+def period():
+    return Period(60.0)
+
+
+def test_knows_no_end_before_any_was_named(period):
+    period.sent(0.0)
+    assert period.kind is Kind.UNSEEN
+    assert period.ends_s is None
+    assert not period.turned(1000.0)
+
+
+def test_ends_at_the_last_moment_that_was_named_for_it(period):
+    period.observe(Ends(59.0, 60.5), 0.0)
+    period.observe(Ends(58.5, 60.2), 0.0)
+    assert period.kind is Kind.GUESSED
+    assert period.ends_s == 60.2
+    assert not period.turned(60.0)
+    assert period.turned(60.2)
+    assert period.opened_s == 60.2
+    assert not period.turned(60.3)
+
+
+def test_a_window_that_no_answer_has_told_of_lasts_as_long_as_any_from_its_first_request(period):
+    period.observe(Ends.at(10.0), 0.0)
+    assert period.turned(10.0)
+    assert period.ends_s is None
+    assert period.is_untried
+    period.sent(12.0)
+    assert not period.is_untried
+    assert period.ends_s == 73.0
+
+
+def test_a_reset_that_moves_before_it_is_reached_is_of_no_fixed_window(period):
+    period.observe(Ends.at(60.0), 0.0)
+    period.observe(Ends.at(63.0), 1.0)
+    assert period.kind is Kind.GLIDING
+    assert period.ends_s is None
+    period.observe(Ends.at(90.0), 2.0)
+    assert period.ends_s is None
+
+
+def test_the_next_reset_less_than_a_window_later_is_of_no_fixed_window(period):
+    period.observe(Ends.at(60.0), 0.0)
+    period.turned(60.0)
+    period.observe(Ends.at(65.0), 60.0)
+    assert period.kind is Kind.GLIDING
+
+
+def test_a_late_answer_from_the_window_before_changes_nothing(period):
+    period.observe(Ends.at(60.0), 0.0)
+    period.turned(60.0)
+    assert not period.observe(Ends.at(60.1), 0.0)
+    assert period.kind is Kind.GUESSED
+    assert period.ends_s is None
+
+
+def test_notices_that_the_server_is_a_window_further(period):
+    period.observe(Ends.at(60.0), 0.0)
+    assert period.observe(Ends.at(119.8), 59.8)
+    assert period.ends_s == 119.8
+    assert period.opened_s == 59.8
+
+
+def test_is_confirmed_only_after_a_reset_was_lived_through(period):
+    period.observe(Ends.at(60.0), 0.0)
+    period.confirm()
+    assert period.kind is Kind.GUESSED
+    period.turned(60.0)
+    period.confirm()
+    assert period.kind is Kind.PERIODIC
+
+
+def test_a_reset_named_too_early_moves_all_later_ones(period):
+    period.observe(Ends.at(60.0), 0.0)
+    period.turned(60.0)
+    period.sent(60.0)
+    period.came_early(Ends.at(60.0), 60.1)
+    first_s = period.ends_s
+    assert first_s > 60.1
+    period.came_early(Ends.at(60.0), 60.2)
+    assert period.ends_s == first_s
+    period.turned(first_s)
+    period.observe(Ends.at(121.0), first_s)
+    assert period.ends_s == 121.5
+
+
+def test_a_refusal_with_another_reset_did_not_come_early(period):
+    period.came_early(Ends.at(60.0), 0.0)
+    period.observe(Ends.at(60.0), 0.0)
+    period.turned(60.0)
+    period.came_early(Ends.at(120.0), 60.1)
+    period.came_early(Ends.at(60.0), 70.0)
+    assert period.ends_s is None
+
+
+def test_one_request_goes_ahead_of_the_others_after_a_reset(period):
+    period.observe(Ends.at(60.0), 0.0)
+    period.turned(60.0)
+    period.sent(60.0)
+    assert 60.0 < period.scouted_s < 60.5
+    period.observe(Ends.at(120.0), 60.0)
+    assert period.scouted_s < 0

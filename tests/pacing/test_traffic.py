@@ -1,0 +1,162 @@
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from venice_batch.pacing.budget import BlockRule
+from venice_batch.pacing.lane import Quota
+from venice_batch.pacing.traffic import SendingRules, Traffic
+from venice_batch.retry import Fault
+
+BLOCKED = "Too many failed attempts (> 20) resulting in a non-success status code."
+EPOCH_S = 1_800_000_000.0
+
+
+@pytest.fixture
+def traffic():
+    return Traffic(SendingRules(concurrency=8), random.Random(1), quotas={"a": Quota(rpm=20), "b": Quota(rpm=20)})
+
+
+def send(traffic, name, now_s, times=1):
+    lane = traffic.lane(name)
+    tickets = []
+    for _ in range(times):
+        assert traffic.wait_s(lane, now_s) == 0
+        tickets.append(traffic.send(lane, now_s))
+    return tickets
+
+
+def test_lanes_are_made_once():
+    traffic = Traffic(SendingRules(), random.Random(1))
+    assert traffic.lane("a") is traffic.lane("a")
+    assert [state.name for state in traffic.states(0.0)] == ["a"]
+
+
+def test_the_ceiling_holds_over_all_lanes(traffic):
+    send(traffic, "a", 0.0, 5)
+    send(traffic, "b", 0.0, 3)
+    assert traffic.wait_s(traffic.lane("b"), 0.0) == math.inf
+
+
+def test_a_closed_lane_does_not_hold_another(traffic, answer):
+    (ticket,) = send(traffic, "a", 0.0)
+    traffic.answered(ticket, answer(429, hint_s=30.0))
+    assert traffic.wait_s(traffic.lane("a"), 1.0) >= 30
+    assert traffic.wait_s(traffic.lane("b"), 1.0) == 0
+
+
+def test_a_block_holds_every_lane_and_counts_once(traffic, answer):
+    tickets = send(traffic, "a", 0.0, 3)
+    for ticket in tickets:
+        traffic.answered(ticket, answer(429, message=BLOCKED))
+    assert traffic.blocks == 1
+    assert traffic.wait_s(traffic.lane("b"), 1.0) == 30.0
+    assert traffic.wait_s(traffic.lane("b"), 31.5) == 0
+
+
+def test_a_block_lasts_as_long_as_the_server_says(traffic, answer):
+    (ticket,) = send(traffic, "a", 0.0)
+    traffic.answered(ticket, answer(429, message=BLOCKED, hint_s=12.0))
+    assert traffic.wait_s(traffic.lane("b"), 1.0) == 12.0
+
+
+@pytest.mark.parametrize(("fault", "failures"), [(Fault.CONNECT, 0), (Fault.NO_IMAGE, 0), (Fault.TIMEOUT, 1)])
+def test_only_what_the_server_may_have_counted_as_failed_is_counted(traffic, answer, fault, failures):
+    (ticket,) = send(traffic, "a", 0.0)
+    traffic.answered(ticket, answer(None, fault=fault))
+    assert traffic.budget.recent_failures(1.0) == failures
+
+
+def test_a_request_given_up_counts_as_failed(traffic):
+    (ticket,) = send(traffic, "a", 0.0)
+    traffic.given_up(ticket, 1.0)
+    assert traffic.budget.recent_failures(1.0) == 1
+    assert traffic.states(1.0)[0].in_flight == 0
+
+
+def test_resets_in_unix_time_are_read_by_the_servers_own_clock(traffic, answer):
+    (ticket,) = send(traffic, "a", 0.0)
+    traffic.answered(
+        ticket, answer(429, limit=20, remaining=0, reset_s=EPOCH_S + 30, date_s=EPOCH_S, now_s=1.0)
+    )  # fmt: skip
+    assert traffic.wait_s(traffic.lane("a"), 1.0) == pytest.approx(30.0, abs=0.1)
+
+
+def test_resets_in_seconds_count_from_the_answer(traffic, answer):
+    (ticket,) = send(traffic, "a", 0.0)
+    traffic.answered(ticket, answer(429, limit=20, remaining=0, reset_in_s=30.0))
+    assert traffic.wait_s(traffic.lane("a"), 1.0) == pytest.approx(30.0, abs=0.1)
+
+
+def test_a_unix_reset_without_any_date_is_not_guessed_at(traffic, answer):
+    (ticket,) = send(traffic, "a", 0.0)
+    traffic.answered(ticket, answer(200, limit=20, remaining=19, reset_s=EPOCH_S))
+    assert traffic.wait_s(traffic.lane("a"), 1.0) == 0
+
+
+answers = st.fixed_dictionaries(
+    {
+        "status": st.sampled_from([200, 200, 200, 400, 401, 422, 429, 429, 500, 503, None]),
+        "message": st.sampled_from(["", BLOCKED, "overloaded"]),
+        "hint_s": st.one_of(st.none(), st.floats(0, 90)),
+        "limit": st.one_of(st.none(), st.integers(0, 40)),
+        "remaining": st.one_of(st.none(), st.integers(0, 40)),
+        "reset_s": st.one_of(st.none(), st.floats(EPOCH_S - 10, EPOCH_S + 600)),
+        "date_s": st.one_of(st.none(), st.integers(0, 400).map(lambda second: EPOCH_S + second)),
+    }
+)
+steps = st.tuples(st.sampled_from(["send", "send", "answer", "give up"]), st.integers(0, 2), st.floats(0, 20), answers)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    script=st.lists(steps, max_size=150), ceiling=st.integers(1, 12), failures=st.integers(1, 20), listed=st.booleans()
+)
+def test_guarantees_hold_for_any_sequence_of_answers(answer, script, ceiling, failures, listed):
+    rule = BlockRule(failures=failures, margin=0)
+    traffic = Traffic(
+        SendingRules(concurrency=ceiling, block=rule),
+        random.Random(1),
+        quotas={name: Quota(rpm=5, rpd=50) for name in "012"} if listed else None,
+    )
+    now_s, under_way, failed, closed_until_s = 0.0, [], [], {}
+    for what, number, pause_s, given_answer in script:
+        now_s += pause_s
+        lane = traffic.lane(str(number))
+        wait_s = traffic.wait_s(lane, now_s)
+        assert wait_s >= 0
+        assert not math.isnan(wait_s)
+        if what == "send" and wait_s == 0:
+            assert now_s >= closed_until_s.get(lane.name, 0.0) - 1e-6
+            under_way.append(traffic.send(lane, now_s))
+            assert len(under_way) <= ceiling
+            assert lane.in_flight <= lane.concurrency.limit
+        elif what == "answer" and under_way:
+            ticket = under_way.pop(number % len(under_way))
+            fault = Fault.CUT if given_answer["status"] is None else None
+            came = answer(**given_answer, sent_s=ticket.sent_s, now_s=now_s, fault=fault)
+            traffic.answered(ticket, came)
+            failed += [now_s] if came.status != 200 else []
+            if came.status in (429, 503) and came.hint_s is not None and came.message != BLOCKED:
+                name = ticket.lane.name
+                closed_until_s[name] = max(closed_until_s.get(name, 0.0), now_s + came.hint_s)
+        elif what == "give up" and under_way:
+            traffic.given_up(under_way.pop(), now_s)
+            failed.append(now_s)
+    for moment_s in failed:
+        assert sum(moment_s <= other_s <= moment_s + rule.window_s for other_s in failed) <= failures
+    # Progress: if everything is answered well from now on, every lane soon sends.
+    while under_way:
+        ticket = under_way.pop()
+        traffic.answered(ticket, answer(200, sent_s=ticket.sent_s, now_s=now_s))
+    for number in range(3):
+        lane = traffic.lane(str(number))
+        for _ in range(60):
+            wait_s = traffic.wait_s(lane, now_s)
+            assert wait_s < math.inf
+            if wait_s == 0:
+                break
+            now_s += max(0.01, wait_s)
+        assert traffic.wait_s(lane, now_s) == 0

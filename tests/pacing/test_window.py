@@ -1,0 +1,284 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from venice_batch.pacing.period import Ends, Kind
+from venice_batch.pacing.window import Source, Window
+
+
+def send(window, now_s, times=1):
+    for _ in range(times):
+        assert window.wait_s(now_s) == 0
+        window.sent(now_s)
+
+
+def tell(window, now_s, *, remaining=None, ends_s=None, limit=20, sent_s=None, unsure=0, under_way=0):
+    ends = None if ends_s is None else Ends.at(ends_s)
+    sent_s = now_s if sent_s is None else sent_s
+    window.observed(limit, remaining, ends, sent_s, now_s, unsure=unsure, under_way=under_way)
+
+
+def refuse(window, sent_s, now_s, *, retry_after_s=None, ends_s=None):
+    ends = None if ends_s is None else Ends.at(ends_s)
+    window.refused(sent_s, now_s, retry_after_s=retry_after_s, ends=ends)
+
+
+def periodic():
+    """A window of 20 that has shown, at its reset at 60 s, to give all back; one request was sent at 60 s."""
+    window = Window(60.0, 20)
+    send(window, 0.0)
+    send(window, 10.0, 19)
+    tell(window, 10.0, remaining=0, ends_s=60.0)
+    send(window, 60.0)
+    tell(window, 61.0, remaining=19, ends_s=120.0, sent_s=60.0)
+    assert window.kind is Kind.PERIODIC
+    return window
+
+
+def test_without_a_limit_it_never_waits():
+    window = Window()
+    send(window, 0.0, 1000)
+    assert window.left(0.0) == math.inf
+    assert window.limit is None
+    assert window.source is Source.NONE
+
+
+def test_a_listed_limit_is_used_at_once():
+    window = Window(60.0, 20)
+    send(window, 0.0, 20)
+    assert window.wait_s(0.0) > 0
+
+
+def test_while_nothing_is_known_no_span_of_a_window_holds_more_than_the_limit():
+    window = Window(60.0, 2)
+    send(window, 0.0)
+    send(window, 30.0)
+    assert window.wait_s(59.0) > 1.0
+    send(window, 61.0)
+    assert window.wait_s(61.0) > 29.0
+
+
+def test_the_users_cap_goes_before_every_other_limit():
+    window = Window(60.0, 20, cap=3)
+    assert window.limit == 3
+    send(window, 0.0, 3)
+    tell(window, 1.0, remaining=17)
+    assert window.wait_s(1.0) > 0
+    assert Window(60.0, None, cap=3).limit == 3
+
+
+def test_headers_overrule_the_listing():
+    window = Window(60.0, 40)
+    send(window, 0.0, 18)
+    tell(window, 1.0, remaining=2)
+    assert window.source is Source.HEADER
+    send(window, 1.0, 2)
+    assert window.wait_s(1.0) > 0
+
+
+def test_at_the_first_reset_one_request_goes_ahead():
+    window = Window(60.0, 20)
+    send(window, 30.0, 20)
+    tell(window, 31.0, remaining=0, ends_s=60.0)
+    assert window.wait_s(59.0) == pytest.approx(1.0)
+    send(window, 60.0)
+    assert window.wait_s(60.5) > 0
+
+
+def test_the_whole_quota_is_used_once_a_reset_has_shown_to_give_all_back():
+    window = periodic()
+    send(window, 61.0, 19)
+    assert window.wait_s(61.0) == pytest.approx(59.0)
+
+
+def test_after_each_reset_one_request_goes_a_tenth_of_a_second_ahead():
+    window = periodic()
+    send(window, 120.0)
+    assert 0 < window.wait_s(120.0) <= 0.1
+    send(window, 120.1, 19)
+    assert window.wait_s(120.1) > 0
+
+
+def test_what_was_sent_just_before_a_reset_counts_after_it():
+    window = periodic()
+    send(window, 119.5, 5)
+    send(window, 120.0)
+    send(window, 120.2, 14)
+    assert window.wait_s(120.2) > 0
+
+
+def test_a_late_answer_of_the_window_before_is_ignored():
+    window = periodic()
+    send(window, 120.0)
+    tell(window, 121.0, remaining=0, ends_s=120.0, sent_s=100.0)
+    send(window, 121.0, 19)
+
+
+def test_what_other_programs_take_is_left_to_them():
+    window = Window(60.0, 20)
+    send(window, 0.0, 5)
+    tell(window, 1.0, remaining=5, ends_s=60.0)
+    send(window, 1.0, 5)
+    assert window.wait_s(1.0) > 0
+
+
+def test_others_requests_are_thought_to_leave_a_gliding_window_evenly():
+    window = Window(60.0, 20)
+    send(window, 0.0)
+    tell(window, 0.0, remaining=0)
+    assert window.left(0.0) <= 0
+    assert window.left(30.0) == pytest.approx(10, abs=1)
+    assert window.left(90.0) == 20
+
+
+def test_requests_that_the_server_did_not_count_are_given_back():
+    window = Window(60.0, 20)
+    send(window, 0.0, 20)
+    tell(window, 1.0, remaining=12, under_way=0)
+    send(window, 1.0, 12)
+    assert window.wait_s(1.0) > 0
+
+
+def test_requests_under_way_are_not_given_back():
+    window = Window(60.0, 20)
+    send(window, 0.0, 20)
+    tell(window, 1.0, remaining=12, under_way=10, unsure=19)
+    send(window, 1.0, 2)
+    assert window.wait_s(1.0) > 0
+
+
+def test_a_refusal_without_a_limit_teaches_how_many_were_let_in():
+    window = Window(60.0)
+    send(window, 0.0, 15)
+    send(window, 5.0)
+    refuse(window, 5.0, 5.1)
+    assert window.limit == 15
+    assert window.source is Source.LEARNED
+    assert window.wait_s(5.1) > 50
+    send(window, 61.0, 15)
+
+
+def test_a_hint_tells_since_when_the_server_has_counted():
+    window = Window(60.0)
+    send(window, 0.0, 10)
+    send(window, 30.0, 7)
+    send(window, 31.0)
+    refuse(window, 31.0, 31.1, retry_after_s=50.0)
+    assert window.limit == 7
+
+
+def test_learns_at_least_one():
+    window = Window(60.0)
+    send(window, 0.0)
+    refuse(window, 0.0, 0.1)
+    assert window.limit == 1
+
+
+def test_a_learnt_limit_is_tried_again_by_one_request_alone():
+    window = Window(60.0)
+    send(window, 0.0, 3)
+    send(window, 1.0)
+    refuse(window, 1.0, 1.1)
+    send(window, 61.0, 3)
+    assert window.wait_s(61.0) > 0
+    send(window, 61.5)
+    assert window.wait_s(62.0) > 0
+    window.accepted(61.5)
+    assert window.limit == 4
+
+
+def test_a_refused_trial_lowers_nothing_but_makes_the_next_rarer():
+    window = Window(60.0)
+    send(window, 0.0, 3)
+    send(window, 1.0)
+    refuse(window, 1.0, 1.1)
+    send(window, 61.0, 3)
+    send(window, 61.5)
+    refuse(window, 61.5, 61.6)
+    assert window.limit == 3
+    send(window, 122.5, 3)
+    assert window.wait_s(123.0) > 0
+    send(window, 183.9, 3)
+    assert window.wait_s(184.0) == 0
+
+
+def test_a_refusal_despite_headers_means_that_others_were_quicker():
+    window = periodic()
+    send(window, 70.0)
+    tell(window, 70.5, remaining=0, ends_s=120.0, sent_s=70.0)
+    refuse(window, 70.0, 70.5, ends_s=120.0)
+    assert window.limit == 20
+    assert window.wait_s(71.0) == pytest.approx(49.0)
+
+
+def test_a_reset_named_too_early_is_waited_for_a_little_longer():
+    window = periodic()
+    send(window, 120.0)
+    tell(window, 120.05, remaining=0, ends_s=120.0, sent_s=120.0)
+    refuse(window, 120.0, 120.05, ends_s=120.0)
+    assert 0 < window.wait_s(120.06) < 1.0
+    send(window, 121.0)
+
+
+def test_a_count_that_proved_too_generous_is_not_used_again():
+    window = Window(60.0, 20)
+    send(window, 0.0, 20)
+    tell(window, 1.0, remaining=1)
+    send(window, 1.0)
+    refuse(window, 1.0, 1.1)
+    tell(window, 2.0, remaining=1)
+    assert window.wait_s(2.0) > 0
+
+
+def test_a_request_refused_for_another_reason_uses_no_quota():
+    window = Window(60.0, 1)
+    send(window, 0.0)
+    window.uncounted(0.0)
+    assert window.wait_s(0.1) == 0
+
+
+events = st.tuples(
+    st.sampled_from(["send", "ok", "refused", "told"]),
+    st.floats(0, 40),
+    st.integers(0, 30),
+    st.one_of(st.none(), st.floats(-5, 130)),
+)
+
+
+@given(st.lists(events, max_size=120), st.one_of(st.none(), st.integers(1, 10)), st.booleans())
+def test_waits_are_numbers_and_end_whatever_the_answers_say(script, limit, with_headers):
+    window, now_s, sent = Window(60.0, limit), 0.0, [0.0]
+    for what, pause_s, number, in_s in script:
+        now_s += pause_s
+        wait_s = window.wait_s(now_s)
+        assert wait_s >= 0
+        assert not math.isnan(wait_s)
+        ends_s = None if in_s is None else now_s + in_s
+        if what == "send" and wait_s == 0:
+            window.sent(now_s)
+            sent.append(now_s)
+        elif what == "ok":
+            window.accepted(sent[-1])
+        elif what == "told":
+            tell(window, now_s, remaining=number, ends_s=ends_s, limit=10 if with_headers else None, sent_s=sent[-1])
+        elif what == "refused":
+            refuse(window, sent[-1], now_s, retry_after_s=in_s, ends_s=ends_s)
+    for _ in range(50):
+        now_s += max(0.05, window.wait_s(now_s))
+        if window.wait_s(now_s) == 0:
+            break
+    assert window.wait_s(now_s) == 0
+
+
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=100), st.integers(1, 10))
+def test_no_span_of_a_window_holds_more_than_a_listed_limit(pauses, limit):
+    window, now_s, sent = Window(60.0, limit), 0.0, []
+    for pause_s in pauses:
+        now_s += pause_s
+        if window.wait_s(now_s) == 0:
+            window.sent(now_s)
+            sent.append(now_s)
+    for moment_s in sent:
+        assert sum(moment_s <= other_s < moment_s + 60.0 for other_s in sent) <= limit

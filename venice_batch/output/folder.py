@@ -1,0 +1,99 @@
+"""One run's hold on its output folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+from venice_batch.errors import FolderError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+IMAGES = "images"
+PART_SUFFIX = ".part"
+
+
+@contextlib.contextmanager
+def hold(root: Path, folders: Collection[str] = ()) -> Iterator[None]:
+    """Make `root` ready and keep every other run out of it until left.
+
+    Makes the folder, its `images` and the `folders` below that, proves that files can be written, takes an advisory
+    lock that dies with this process (flock on `.lock`, where the holder's process id stands) and removes what a killed run
+    left half-written.
+
+    Raises:
+        FolderError: not a folder, not writable, or held by another run.
+    """
+    try:
+        (root / IMAGES).mkdir(parents=True, exist_ok=True)
+        lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise unusable(root, error) from error
+    try:
+        _lock(lock, root)
+        _prove_writable(root / IMAGES)
+        _remove_parts(root / IMAGES)
+        _make(root / IMAGES, folders)
+        yield
+    finally:
+        os.close(lock)
+
+
+def unusable(path: Path, error: OSError) -> FolderError:
+    """The FolderError that tells the user of `error` at `path`."""
+    if error.errno == errno.ENOSPC:
+        return FolderError(path, "the disk is full; free some space, then run the same command again")
+    if error.errno == errno.EDQUOT:
+        return FolderError(path, "the disk quota is used up; free some space, then run the same command again")
+    if error.errno == errno.EMFILE:
+        return FolderError(path, "too many open files; raise `ulimit -n` or lower --concurrency")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return FolderError(path, "cannot write here; choose another folder with --output")
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return FolderError(path, "is not a folder; choose another with --output")
+    if error.errno == errno.ENOENT:
+        return FolderError(path, "has vanished during the run")
+    return FolderError(path, error.strerror or str(error))
+
+
+def _lock(lock: int, root: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+        named = f"process {holder}" if holder else "another process"
+        raise FolderError(root, f"another run ({named}) is using this folder; wait for it or stop it") from error
+    except OSError as error:
+        raise unusable(root, error) from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+
+
+def _prove_writable(images: Path) -> None:
+    probe = images / f".probe{PART_SUFFIX}"
+    try:
+        probe.write_bytes(b"probe")
+        probe.unlink()
+    except OSError as error:
+        raise unusable(images, error) from error
+
+
+def _remove_parts(images: Path) -> None:
+    # The lock is held, so no living run can be writing these.
+    for folder, _, names in os.walk(images):
+        for name in names:
+            if name.startswith(".") and name.endswith(PART_SUFFIX):
+                os.unlink(os.path.join(folder, name))
+
+
+def _make(images: Path, folders: Collection[str]) -> None:
+    for folder in sorted(folders):
+        try:
+            (images / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unusable(images / folder, error) from error

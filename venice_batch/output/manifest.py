@@ -1,0 +1,193 @@
+"""The journal of finished jobs, `manifest.jsonl`."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+from anyio import to_thread
+
+from venice_batch.model import Outcome
+from venice_batch.output.folder import unusable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from venice_batch.errors import FolderError
+
+NAME = "manifest.jsonl"
+
+_encoder = msgspec.json.Encoder()
+
+_NO_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises at a line that is no record, the last at brackets without end."""
+
+
+class FileView(msgspec.Struct, frozen=True, gc=False):
+    """What a resume needs to know of an image."""
+
+    path: str
+    bytes: int
+    sha256: str = ""
+
+
+class RecordView(msgspec.Struct, frozen=True, gc=False):
+    """What a resume needs to know of a record; all other fields are passed over unread."""
+
+    id: str
+    request_hash: str
+    status: str
+    files: tuple[FileView, ...] = ()
+
+
+class Manifest:
+    """Appends records, several with one trip to a thread when many jobs end at once.
+
+    Each record is one `write` of one whole line. When `append` returns, its record has been written, and with
+    `durable` has reached the disk; then it survives the process, or with `durable` the machine.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = False) -> None:
+        self._path = path
+        self._durable = durable
+        self._file = -1
+        self._waiting: list[bytes] = []
+        self._turn = anyio.Lock()
+        self._written = 0
+        self._given = 0
+        self._error: FolderError | None = None
+
+    def open(self) -> str | None:
+        """Open for appending; returns what was repaired, in a sentence, or None.
+
+        A last line without its line feed was torn by a crash: completed if it is a whole record, else cut off.
+
+        Raises:
+            FolderError: the file cannot be opened or written.
+        """
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            return self._repair()
+        except OSError as error:
+            self.close()
+            raise unusable(self._path, error) from error
+
+    def close(self) -> None:
+        """Close the file; records given to `append` have been written by then."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    async def append(self, outcome: Outcome) -> None:
+        """Write `outcome`'s record; not interrupted by cancellation once begun.
+
+        Raises:
+            FolderError: the record was not written, and no part of it was left.
+        """
+        self._waiting.append(_line(outcome))
+        self._given += 1
+        mine = self._given
+        with anyio.CancelScope(shield=True):
+            async with self._turn:  # whoever comes first writes for all who wait
+                if self._error is None and self._written < mine:
+                    lines, self._waiting = self._waiting, []
+                    try:
+                        await to_thread.run_sync(self._write, lines)
+                    except OSError as error:
+                        self._error = unusable(self._path, error)
+                    self._written += len(lines)
+        if self._error is not None:
+            raise self._error
+
+    def _write(self, lines: list[bytes]) -> None:
+        for line in lines:
+            state = os.fstat(self._file)
+            if not state.st_nlink:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            try:
+                # A full disk takes what fits and says so only when asked for the rest.
+                written = os.write(self._file, line)
+                while written < len(line):
+                    written += os.write(self._file, line[written:])
+            except OSError:
+                os.ftruncate(self._file, state.st_size)
+                raise
+        if self._durable:
+            os.fsync(self._file)
+
+    def _repair(self) -> str | None:
+        size = os.fstat(self._file).st_size
+        if not size or os.pread(self._file, 1, size - 1) == b"\n":
+            return None
+        start = _line_start(self._file, size)
+        line = os.pread(self._file, size - start, start)
+        try:
+            msgspec.json.decode(line, type=RecordView)
+        except _NO_RECORD:
+            os.ftruncate(self._file, start)
+            return f"{self._path}: cut off a torn last line of {len(line)} bytes"
+        os.write(self._file, b"\n")
+        return f"{self._path}: completed a last line without its line feed"
+
+
+def _line(outcome: Outcome) -> bytes:
+    try:
+        return _encoder.encode(outcome) + b"\n"
+    except UnicodeEncodeError:
+        # A lone surrogate, of bytes from outside that are no text. The record counts more than they do.
+        plain = json.dumps(msgspec.to_builtins(outcome), ensure_ascii=False)
+        return plain.encode("utf-8", "replace") + b"\n"
+
+
+def _line_start(file: int, end: int) -> int:
+    position = end
+    while position > 0:
+        step = min(64 * 1024, position)
+        found = os.pread(file, step, position - step).rfind(b"\n")
+        if found >= 0:
+            return position - step + found + 1
+        position -= step
+    return 0
+
+
+def read(path: Path) -> Iterator[tuple[int, RecordView | None]]:
+    """Every line's number with its record, or None where the line is no record; nothing if there is no file.
+
+    Memory does not grow with the file. Raises FolderError where the file cannot be read.
+    """
+    decoder = msgspec.json.Decoder(RecordView)
+    try:
+        with path.open("rb", buffering=1024 * 1024) as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.isspace():
+                    continue
+                try:
+                    yield number, decoder.decode(line)
+                except _NO_RECORD:
+                    yield number, None
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unusable(path, error) from error
+
+
+def read_outcomes(path: Path) -> Iterator[Outcome]:
+    """Every whole record, in full; lines that are none are passed over.
+
+    Raises:
+        FolderError: the file cannot be read.
+    """
+    decoder = msgspec.json.Decoder(Outcome)
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                with contextlib.suppress(*_NO_RECORD):
+                    yield decoder.decode(line)
+    except OSError as error:
+        raise unusable(path, error) from error
