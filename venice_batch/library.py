@@ -56,9 +56,10 @@ async def run_jobs(
 
     `jobs` is a file as the command takes it, or mappings like its lines. `api_key` defaults to `VENICE_API_KEY`.
     `defaults` are fields for jobs that lack them, `name` is the template of the images' names (`Naming`).
-    `failure_budget` is how many failed requests in 30 s the API forgives (0: any number). `on_event` is told of everything, on the event loop. Jobs that fail or are rejected
-    raise nothing: the returned summary counts them, the manifest has their records. Signals are left to the
-    caller; cancelling stops at once and loses nothing that was recorded.
+    `failure_budget` is how many failed requests in 30 s the API forgives (0: any number). `on_event` is told of
+    everything, on the event loop. Jobs that fail or are rejected raise nothing: the returned summary counts them,
+    the manifest has their records. Signals are left to the caller; cancelling stops at once and loses nothing that
+    was recorded.
 
     Raises:
         JobsFileError: a job is invalid; nothing was sent.

@@ -28,7 +28,8 @@ class Naming:
 
     The template's fields are `{id}`, `{index}` (from 1), `{model}`, `{seed}`, `{hash}` (eight digits of the request's),
     `{date}` (of the run, UTC) and `{metadata.KEY}`; formats as in Python (`{index:05}`). Each part between slashes
-    becomes a safe file name, so that a value can leave no folder. Call `examine` for every job, then `settle`, then `stem`.
+    becomes a safe file name, so that a value can leave no folder. Call `examine` for every job, then `settle`, then
+    `stem`.
 
     Raises:
         UsageError: the template has an unknown field, or no field that could tell two jobs apart.

@@ -23,8 +23,8 @@ def hold(root: Path, folders: Collection[str] = ()) -> Iterator[None]:
     """Make `root` ready and keep every other run out of it until left.
 
     Makes the folder, its `images` and the `folders` below that, proves that files can be written, takes an advisory
-    lock that dies with this process (flock on `.lock`, where the holder's process id stands) and removes what a killed run
-    left half-written.
+    lock that dies with this process (flock on `.lock`, where the holder's process id stands) and removes what
+    a killed run left half-written.
 
     Raises:
         FolderError: not a folder, not writable, or held by another run.
