@@ -58,12 +58,12 @@ class Row:
     def __str__(self) -> str:
         stats = self.stats
         makespan_s = stats["last_response_s"] - stats["first_request_s"]
-        # A client that gives jobs up is early, but has not used the quota that it had time for.
-        share = 100 * self.optimum_s / makespan_s * self.images / self.jobs if self.optimum_s else math.nan
+        # A client that gives jobs up may be early, but has used only a part of the quota.
+        share = self.images / self.jobs * min(1.0, self.optimum_s / makespan_s) if self.optimum_s else math.nan
         return (
             f"{self.name:44} {self.jobs:5} {self.images:6} {stats['requests']:8} {stats['refused']:7} "
             f"{stats['blocked']:7} {stats['blocks']:6} {stats['at_capacity']:5} {makespan_s:9.2f} "
-            f"{self.optimum_s or math.nan:8.2f} {share:7.1f} {self.took_s:6.1f}"
+            f"{self.optimum_s or math.nan:8.2f} {100 * share:7.1f} {self.took_s:6.1f}"
         )
 
 
@@ -132,7 +132,7 @@ def measure_tool(case: Case, speed: float) -> Row:
             command, env={**os.environ, "VENICE_API_KEY": "sandbox"}, capture_output=True, text=True, timeout=300
         )
         took_s = time.perf_counter() - began_s
-        if done.returncode not in (0, 1):
+        if done.returncode not in (0, 1) or not done.stdout:
             raise RuntimeError(f"{case.name}: exit {done.returncode}: {done.stderr[-500:]}")
         summary = json.loads(done.stdout)
         good = len(case.jobs) if case.good is None else case.good

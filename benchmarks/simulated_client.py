@@ -1,4 +1,4 @@
-"""The engine's part in simulated time: jobs, attempts and waits around the package's own pacing."""
+"""The engine's part, played in simulated time around the package's own pacing."""
 
 from __future__ import annotations
 

@@ -48,13 +48,16 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a scenario. `quota_used` is the share of what the windows offered until the last request was let in;
-    `optimum_s` no client could beat, knowing the server's rules and nothing but the reset times it sends."""
+    """What came of a scenario.
+
+    `quota_used` is the share of what the windows offered until the last request was let in. `optimum_s` is when a
+    client could be done that knows all of the server's rules, and takes the resets it sends at their word: they
+    are rounded up to whole seconds, so a client that knows better may be done a little sooner.
+    """
 
     scenario: Scenario
     observed: Observed
     tally: Tally
-    budget_failures: int
     blocks: int
     optimum_s: float
     quota_used: float
@@ -111,7 +114,6 @@ def simulate(scenario: Scenario) -> Result:
         scenario=scenario,
         observed=observed,
         tally=server.tally,
-        budget_failures=traffic.budget.recent_failures(observed.makespan_s),
         blocks=server.tally.counts["blocks"],
         optimum_s=best_s + least_latency_s(scenario),
         quota_used=min(1.0, best_s / server.tally.last_admitted_s) if server.tally.last_admitted_s else 1.0,

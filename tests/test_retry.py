@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from venice_batch.headers import AnswerHeaders, RateLimit, Reset
@@ -107,6 +107,7 @@ def test_names_a_fault_rather_than_its_status():
     assert failure_kind(answer(200, fault=Fault.NO_IMAGE)) == "no_image"
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10_000), st.floats(0.01, 10), st.floats(0.01, 100), st.integers())
 def test_backs_off_between_zero_and_the_doubled_base_up_to_the_cap(attempt, base_s, cap_s, seed):
     wait_s = Backoff(base_s, cap_s).wait_s(attempt, random.Random(seed))

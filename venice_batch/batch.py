@@ -8,7 +8,6 @@ import random
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,7 +26,7 @@ from venice_batch.events import Notice, RunEnded, RunStarted
 from venice_batch.model import SCHEMA
 from venice_batch.naming import Naming
 from venice_batch.output import folder, manifest
-from venice_batch.output.recall import Recall, recall
+from venice_batch.output.resume import Ownership, Resume
 from venice_batch.output.sink import DiskSink
 from venice_batch.pacing.traffic import SendingRules, Traffic
 from venice_batch.summary import Summary
@@ -99,11 +98,11 @@ class _Lane:
 
     index: JobIndex
     number: int
-    skip: Callable[[bytes], bool]
+    is_settled: Callable[[int], bool]
     pending: int
 
     def jobs(self) -> Iterator[Job]:
-        return self.index.jobs(self.number, self.skip)
+        return self.index.pending(self.number, self.is_settled)
 
 
 class _Batch:
@@ -139,9 +138,9 @@ class _Batch:
         journal = manifest.Manifest(path, durable=self.settings.durable)
         repaired = journal.open()
         try:
-            known = recall(manifest.read(path), self.settings.output, name=str(path), verify=self.settings.verify)
+            known = Resume(self.index, self.settings.output, verify=self.settings.verify)
             lanes = self._lanes(known)
-            done = sum(map(known.done.__contains__, self.index.keys()))
+            done = known.done
             rejected = len(self.index) - done - sum(lane.pending for lane in lanes)
             self.observe(RunStarted(self.run_id, str(self.settings.output), len(self.index), done, self.index.lanes))
             for text in (*([repaired] if repaired else []), *known.notices):
@@ -155,19 +154,15 @@ class _Batch:
         self.observe(RunEnded(summary))
         return summary
 
-    def _lanes(self, known: Recall) -> list[_Lane]:
-        skipped = known.done if self.settings.retry_rejected else known.done | known.rejected
-        return [
-            _Lane(
-                self.index,
-                number,
-                skipped.__contains__,
-                sum(key not in skipped for key in self.index.keys_of(number)),
-            )
-            for number in range(len(self.index.lanes))
-        ]
+    def _lanes(self, known: Resume) -> list[_Lane]:
+        is_settled = known.is_done if self.settings.retry_rejected else known.is_settled
+        lanes = []
+        for number in range(len(self.index.lanes)):
+            settled = sum(map(is_settled, self.index.places_of(number)))
+            lanes.append(_Lane(self.index, number, is_settled, self.index.count(number) - settled))
+        return lanes
 
-    async def _send(self, lanes: list[_Lane], known: Recall, journal: manifest.Manifest, began_s: float) -> None:
+    async def _send(self, lanes: list[_Lane], known: Resume, journal: manifest.Manifest, began_s: float) -> None:
         deadline_s = began_s + self.settings.max_time_s
         async with ApiClient(self.settings.api, self.key, self.clock) as api, anyio.create_task_group() as side:
             if self.settings.handle_signals:
@@ -182,7 +177,7 @@ class _Batch:
                     self.settings.output,
                     run_id=self.run_id,
                     durable=self.settings.durable,
-                    replaceable=partial(_owned, known.owned),
+                    replaceable=Ownership(self.settings.output / manifest.NAME, self.index, known),
                     stem=(self.settings.naming or Naming()).stem,
                 ),
                 turnstile=turnstile,
@@ -271,10 +266,6 @@ class _Batch:
             lanes=self.tally.lanes(),
             total_s=self.tally.total_s(),
         )
-
-
-def _owned(owned: dict[str, tuple[str, ...]], job_id: str) -> tuple[str, ...]:
-    return owned.get(job_id, ())
 
 
 def _write_summary(path: Path, summary: Summary) -> None:

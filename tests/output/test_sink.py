@@ -134,6 +134,20 @@ async def test_an_id_cannot_leave_the_folder(root):
     assert (root / file.path).resolve().parent == (root / "images").resolve()
 
 
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+async def test_a_file_system_without_links_takes_images_and_still_overwrites_nothing(root, monkeypatch, number):
+    def refuse(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(sink_module.os, "link", refuse)
+    (root / "images" / "a.png").write_text("mine")
+    (file,) = await store(DiskSink(root, run_id="r"), job("a"), picture())
+    assert file.path == "images/a~1.png"
+    assert (root / file.path).read_bytes() == picture()
+    assert (root / "images" / "a.png").read_text() == "mine"
+    assert names(root) == ["a.png", "a~1.png"]
+
+
 async def test_discarding_after_a_commit_keeps_the_images(root):
     sink = DiskSink(root, run_id="r")
     writer = sink.writer(job("a"))

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from venice_batch.pacing.budget import BlockRule, FailureBudget
@@ -49,6 +49,7 @@ def test_waits_for_nothing_where_the_server_has_no_such_rule():
     assert budget.recent_failures(0.0) == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 20), st.booleans(), st.booleans()), max_size=200), st.integers(1, 25))
 def test_no_window_ever_holds_more_failures_than_are_affordable(script, failures):
     rule = BlockRule(failures=failures, margin=0)

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from venice_batch.pacing.concurrency import AdaptiveLimit
@@ -88,6 +88,7 @@ def test_a_known_quota_opens_it_at_once_unless_it_was_overloaded():
     assert limit.limit < 5
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 40), st.floats(0, 100), st.floats(0, 300))),
     st.integers(1, 40),

@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from venice_batch.pacing.gate import Gate
@@ -50,6 +50,7 @@ def test_long_after_an_opening_nobody_is_held(gate):
     assert gate.wait_s(12.0) == 0.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1), st.floats(0, 200))
 def test_never_opens_before_any_moment_it_was_closed_until(closings, now_s):
     gate = Gate(random.Random(1))

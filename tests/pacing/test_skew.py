@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from venice_batch.pacing.skew import ClockSkew
@@ -44,6 +44,7 @@ def test_what_is_known_wears_off_since_clocks_drift():
     assert skew.local(EPOCH_S).latest_s > 0.8
 
 
+@settings(deadline=None)
 @given(
     st.floats(0, 3600),
     st.lists(st.tuples(st.floats(0, 30), st.floats(0, 10), st.floats(0, 1)), min_size=1, max_size=50),

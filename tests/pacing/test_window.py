@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from venice_batch.pacing.period import Ends, Kind
@@ -247,6 +247,7 @@ events = st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(events, max_size=120), st.one_of(st.none(), st.integers(1, 10)), st.booleans())
 def test_waits_are_numbers_and_end_whatever_the_answers_say(script, limit, with_headers):
     window, now_s, sent = Window(60.0, limit), 0.0, [0.0]
@@ -272,6 +273,7 @@ def test_waits_are_numbers_and_end_whatever_the_answers_say(script, limit, with_
     assert window.wait_s(now_s) == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 30), min_size=1, max_size=100), st.integers(1, 10))
 def test_no_span_of_a_window_holds_more_than_a_listed_limit(pauses, limit):
     window, now_s, sent = Window(60.0, limit), 0.0, []

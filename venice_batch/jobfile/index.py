@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from venice_batch.jobfile.defaults import Defaults
+from venice_batch.jobfile.directory import Directory
 from venice_batch.jobfile.findings import Findings
 from venice_batch.jobfile.identity import KEY_BYTES, implicit_id, job_key
 from venice_batch.jobfile.line import Parsed, parse
@@ -38,6 +39,8 @@ class JobIndex:
         "_counts",
         "_defaults",
         "_first",
+        "_hashes",
+        "_ids",
         "_keys",
         "_lanes",
         "_lines",
@@ -55,6 +58,9 @@ class JobIndex:
         self._lines = array("I")
         self._subs = array("H")  # place within a line of several jobs; a matrix makes 10,000 at most
         self._keys = bytearray()
+        # Python's own hash of the id is ready at hand, 64 bits of the request's are enough beside it.
+        self._ids = array("q")
+        self._hashes = array("Q")
         # A lane is a chain: its first job, and from each job the next of the same lane.
         self._next = array("I")
         self._first: list[int] = []
@@ -81,7 +87,6 @@ class JobIndex:
         """
         index = cls(source, defaults or Defaults())
         findings = Findings(max_problems)
-        ids = array("q")
         last: list[int] = []
         empty = True
         for number, offset, line in lines(source.file):
@@ -95,14 +100,12 @@ class JobIndex:
             else:
                 for sub, job in enumerate(parsed.jobs):
                     index._append(job, offset, sub, last)
-                    # Python's own hash is ready at hand; what it takes for equal is compared below.
-                    ids.append(hash(job.id))
                     if examine is not None:
                         for field, what in examine(job):
                             findings.add(number, field, what, source.name)
         if empty:
             raise refusal(source.name, "holds no jobs")
-        index._find_duplicates(ids, findings)
+        index._find_duplicates(findings)
         findings.raise_any()
         return index
 
@@ -127,6 +130,13 @@ class JobIndex:
         """Yield the `job_key` of every job of a lane, in the file's order."""
         return map(self._key, self._chain(lane))
 
+    def pending(self, lane: int, is_settled: Callable[[int], bool]) -> Iterator[Job]:
+        """Yield the jobs of a lane in the file's order, without those at places that are settled.
+
+        A settled job is not read. Raises JobsFileError when the file has changed since `build`.
+        """
+        return self._read((place for place in self._chain(lane) if not is_settled(place)), None)
+
     def jobs(self, lane: int, skip: Callable[[bytes], bool] | None = None) -> Iterator[Job]:
         """Yield the jobs of a lane in the file's order, without those whose `job_key` `skip` says yes to.
 
@@ -138,6 +148,21 @@ class JobIndex:
         """Yield every job in the file's order; raises as `jobs`."""
         return self._read(range(len(self)), None)
 
+    def places_of(self, lane: int) -> Iterator[int]:
+        """Yield the place (`Job.index`) of every job of a lane, in the file's order."""
+        return self._chain(lane)
+
+    def has_request(self, place: int, request_hash: str) -> bool:
+        """Tell whether the job at `place` makes the request of this hash; False for what is no hash."""
+        try:
+            return int(request_hash[:16], 16) == self._hashes[place]
+        except ValueError:
+            return False
+
+    def directory(self) -> Directory:
+        """Return a new directory of the jobs by id."""
+        return Directory(self._ids)
+
     def _parse(self, line: bytes, number: int, first_index: int) -> Parsed:
         name = self._source.name
         return parse(line, number=number, first_index=first_index, defaults=self._defaults, source=name)
@@ -148,6 +173,8 @@ class JobIndex:
         self._lines.append(job.line)
         self._subs.append(sub)
         self._keys += job_key(job.id, job.request_hash)
+        self._ids.append(hash(job.id))
+        self._hashes.append(int(job.request_hash[:16], 16))
         self._next.append(_LAST)
         lane = self._lanes.setdefault(job.model, len(self._lanes))
         if lane == len(self._counts):
@@ -159,14 +186,14 @@ class JobIndex:
             self._next[last[lane]] = place
             last[lane] = place
 
-    def _find_duplicates(self, ids: array[int], findings: Findings) -> None:
+    def _find_duplicates(self, findings: Findings) -> None:
         # Sorting needs far less memory than a set of a million; equal hashes are rare enough to read
         # their lines again, which makes the answer exact.
-        suspects = {one for one, other in pairwise(sorted(ids)) if one == other}
+        suspects = {one for one, other in pairwise(sorted(self._ids)) if one == other}
         if not suspects:
             return
         users: dict[str, int] = {}
-        places = (place for place, hashed in enumerate(ids) if hashed in suspects)
+        places = (place for place, hashed in enumerate(self._ids) if hashed in suspects)
         for job in self._read(places, None):
             line = users.setdefault(job.id, job.line)
             if line == job.line:

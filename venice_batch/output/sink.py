@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from dataclasses import dataclass, field
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 BUFFER_BYTES = 512 * 1024
 """What is gathered before a thread is asked to write: a hop costs about 0.1 ms, as much as writing 200 KB."""
+
+
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""What file systems without hard links (FAT, some network shares) answer to a link."""
 
 
 class ImageWriter(Protocol):
@@ -187,22 +192,18 @@ class DiskWriter:
         return kind
 
     def _place(self, part: _Part, kind: ImageKind, stem: str) -> ImageFile:
-        owned = self._sink.replaceable(self._job.id)
         copy = 0
         while True:
             path = f"{IMAGES}/{stem}{f'~{copy}' if copy else ''}.{kind.extension}"
             target = self._sink.root / path
-            if path in owned and not target.is_symlink():
-                os.replace(part.path, target)
-                break
             try:
-                # A link fails where anything stands already, even a dangling symlink; a rename would overwrite.
-                os.link(part.path, target, follow_symlinks=False)
+                _put(part.path, target)
+                break
             except FileExistsError:
+                if path in self._sink.replaceable(self._job.id) and not target.is_symlink():
+                    os.replace(part.path, target)
+                    break
                 copy += 1
-                continue
-            os.unlink(part.path)
-            break
         return ImageFile(path, part.size, part.sha256.hexdigest(), kind.format, kind.width, kind.height)
 
     def _discard(self) -> None:
@@ -210,6 +211,20 @@ class DiskWriter:
         for part in parts:
             part.close()
             part.path.unlink(missing_ok=True)
+
+
+def _put(part: Path, target: Path) -> None:
+    """Give `part` the name `target`; raises FileExistsError where anything stands, even a dangling symlink."""
+    try:
+        # Not a rename, which would overwrite.
+        os.link(part, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        os.replace(part, target)
+    else:
+        os.unlink(part)
 
 
 def _sync_folder(path: Path) -> None:

@@ -57,6 +57,7 @@ class Window:
         self._trial_s: float | None = None
         self._trial_wait_s = length_s
         self._trial_from_s = math.inf
+        self._lesson_s = -math.inf
 
     @property
     def limit(self) -> int | None:
@@ -113,7 +114,7 @@ class Window:
         """The request sent at `sent_s` was within the quota."""
         if sent_s == self._trial_s and self._limit is not None:
             self._trial_s = None
-            self._trial_from_s = sent_s + self.length_s
+            self._trial_from_s = sent_s + max(self.length_s, self._trial_wait_s / 2)
             self._limit += 1
 
     def observed(
@@ -172,9 +173,11 @@ class Window:
             self._credit = -math.inf
             self._credit_helps = self._credit_helps and not over_count
             return
-        if trial:
+        if self._source is Source.LEARNED and now_s >= self._lesson_s + self.length_s / 2:
+            # A trial has failed, or one was accepted by chance, which this refusal puts right.
             self._trial_wait_s = min(self.RAREST_TRIAL * self.length_s, 2 * self._trial_wait_s)
-        else:
+        self._lesson_s = now_s
+        if not trial:
             # Fixed or sliding, the server's count goes back to one window before it has room again.
             # Its hint is rounded up, and what it counted first was sent a little before.
             since_s = -math.inf if retry_after_s is None else now_s + retry_after_s - self.length_s * 21 / 20

@@ -1,0 +1,126 @@
+"""What an output folder already holds of the jobs to run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from venice_batch.model import Status
+from venice_batch.output import manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from venice_batch.jobfile import JobIndex
+    from venice_batch.output.manifest import FileView
+
+_PENDING, _DONE, _REJECTED, _LOST = range(4)
+
+
+class Resume:
+    """A byte a job: done and whole, rejected for good, or pending.
+
+    Of an id's records the last one counts. A job is done only while each of its files is there with its size
+    (with `verify`: its hash); otherwise it is pending again. `notices` tell what was found broken, in a sentence each.
+    A million records take a few seconds and a few bytes each.
+    """
+
+    def __init__(self, index: JobIndex, root: Path, *, verify: bool = False) -> None:
+        """Read the manifest in `root`, if there is one. Raises FolderError where it cannot be read."""
+        self._root = root
+        self._states = bytearray(len(index))
+        self.notices: tuple[str, ...] = ()
+        path = root / manifest.NAME
+        if path.exists() and path.stat().st_size:
+            self._read(index, path, verify=verify)
+
+    @property
+    def done(self) -> int:
+        """Jobs that need nothing more."""
+        return self._states.count(_DONE)
+
+    @property
+    def rejected(self) -> int:
+        """Jobs that the API has refused for good."""
+        return self._states.count(_REJECTED)
+
+    def is_done(self, place: int) -> bool:
+        """Whether the job at `place` of the index needs nothing more."""
+        return self._states[place] == _DONE
+
+    def is_settled(self, place: int) -> bool:
+        """Whether it is done, or was refused for good."""
+        return self._states[place] in (_DONE, _REJECTED)
+
+    def _read(self, index: JobIndex, path: Path, *, verify: bool) -> None:
+        directory = index.directory()
+        prefix = f"{self._root}/"
+        corrupt: list[int] = []
+        broken = 0
+        for number, record in manifest.read(path):
+            if record is None:
+                broken += 1
+                if len(corrupt) < 10:
+                    corrupt.append(number)
+                continue
+            for place in directory.places(hash(record.id)):
+                self._states[place] = _PENDING
+                if not index.has_request(place, record.request_hash):
+                    continue  # the line has changed since
+                if record.status == Status.REJECTED:
+                    self._states[place] = _REJECTED
+                elif record.status == Status.SUCCEEDED:
+                    whole = record.files and all(_is_whole(prefix, file, verify=verify) for file in record.files)
+                    self._states[place] = _DONE if whole else _LOST
+        notices = []
+        if broken:
+            lines = ", ".join(map(str, corrupt)) + ("…" if broken > len(corrupt) else "")
+            notices.append(f"{path}: passed over {broken} lines that are no records (line {lines})")
+        lost = self._states.count(_LOST)
+        if lost:
+            notices.append(f"{lost} jobs recorded as done have lost a file or had it changed; they are pending again")
+        self.notices = tuple(notices)
+
+
+class Ownership:
+    """Which files an earlier record of an id owns, looked up only when a file stands in the way.
+
+    That is rare, so the manifest is read once more then, and only what concerns pending jobs is kept.
+    """
+
+    def __init__(self, path: Path, index: JobIndex, resume: Resume) -> None:
+        self._path = path
+        self._index = index
+        self._resume = resume
+        self._owned: dict[str, tuple[str, ...]] | None = None
+
+    def __call__(self, job_id: str) -> tuple[str, ...]:
+        """The paths that the latest record with files has for `job_id`, relative to the output folder."""
+        if self._owned is None:
+            self._owned = self._read()
+        return self._owned.get(job_id, ())
+
+    def _read(self) -> dict[str, tuple[str, ...]]:
+        directory = self._index.directory()
+        owned = {}
+        for _, record in manifest.read(self._path):
+            # A later failure brings no files and takes none away.
+            if record is None or not record.files:
+                continue
+            places = directory.places(hash(record.id))
+            if any(not self._resume.is_done(place) for place in places):
+                owned[record.id] = tuple(file.path for file in record.files)
+        return owned
+
+
+def _is_whole(prefix: str, file: FileView, *, verify: bool) -> bool:
+    try:
+        if os.stat(prefix + file.path).st_size != file.bytes:
+            return False
+        if not verify:
+            return True
+        with open(prefix + file.path, "rb") as image:
+            return hashlib.file_digest(image, "sha256").hexdigest() == file.sha256
+    except (OSError, ValueError):
+        return False
