@@ -172,10 +172,10 @@ class SimulatedClient:
         self.traffic.answered(ticket, answer)
         verdict = answer.verdict
         job.tries += 1
-        if not (answer.is_hinted and verdict in _AGAIN):
+        if not answer.waits_at_gate:
             job.counted += 1
         if verdict in _AGAIN and job.counted < self._max_attempts and job.tries < _FREE_TRIES:
-            wait_s = 0.0 if answer.hint_s is not None else self._backoff.wait_s(max(1, job.counted), self._rng)
+            wait_s = 0.0 if answer.waits_at_gate else self._backoff.wait_s(max(1, job.counted), self._rng)
             self._at(self._now_s + wait_s, lambda: self._again(job))
         else:
             self.observed.ended["failed" if verdict in _AGAIN else verdict.value] += 1

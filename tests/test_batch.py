@@ -11,10 +11,11 @@ from venice_batch.api.secret import ApiKey
 from venice_batch.batch import RunSettings, run_batch
 from venice_batch.engine.attempts import AttemptRules
 from venice_batch.engine.reach import Patience
-from venice_batch.errors import FolderError
+from venice_batch.errors import FolderError, UsageError
 from venice_batch.events import JobEnded, Notice, RunEnded, RunStarted
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.output import folder
+from venice_batch.output.resume import Resume
 from venice_batch.pacing.budget import BlockRule
 from venice_batch.pacing.traffic import SendingRules
 from venice_batch.retry import Backoff
@@ -100,7 +101,7 @@ async def test_every_job_has_whole_images_and_one_full_record(tmp_path):
     records = {record["id"]: record for record in at.records()}
     assert len(at.records()) == 4
     for record in records.values():
-        assert set(record) == RECORD_FIELDS
+        assert set(record) == RECORD_FIELDS | {"sandbox"}
         for file in record["files"]:
             with Image.open(at.output / file["path"]) as image:
                 image.load()
@@ -293,11 +294,78 @@ async def test_a_slow_body_is_waited_for(tmp_path):
     assert (summary.exit_code, summary.attempts) == (0, 1)
 
 
-async def test_a_redirect_rejects_the_job_and_is_not_followed(tmp_path):
+async def test_a_redirect_stops_the_run_and_is_not_followed(tmp_path):
     async with desk(tmp_path, fault_schedule={1: "redirect"}) as at:
         at.write(line(1))
         summary = await at.run()
-    assert (summary.exit_code, summary.rejected, summary.errors) == (1, 1, {"redirect": 1})
+    assert (summary.exit_code, summary.pending) == (75, 1)
+    assert "is --base-url right?" in summary.reason
+
+
+async def test_what_the_sandbox_made_is_not_taken_for_the_real_thing(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1), line(2, prompt="forbidden"))
+        await at.run()
+    with open_source(at.jobs) as source:
+        index = JobIndex.build(source)
+        again, real = Resume(index, at.output), Resume(index, at.output, sandbox=False)
+    assert (again.done, again.rejected) == (1, 1)
+    assert (real.done, real.rejected) == (0, 0)
+    assert real.notices == ("2 jobs were done by the sandbox only; they are pending again",)
+    assert not RunSettings(output=at.output).may_be_sandbox
+
+
+async def test_a_record_is_the_same_job_as_its_line(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1), line(2, variants=1))
+        await at.run()
+        at.jobs.write_bytes((at.output / "manifest.jsonl").read_bytes())
+        summary = await at.run()
+    assert (summary.already_done, summary.attempts) == (2, 0)
+
+
+async def test_a_listing_that_never_comes_does_not_keep_a_run_from_stopping(tmp_path):
+    async def silent(stream):
+        async with stream:
+            await anyio.sleep_forever()
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with desk(tmp_path) as at, listener, anyio.create_task_group() as group:
+        at.write(line(1))
+        group.start_soon(listener.serve, silent)
+        summary = await at.run(url=f"http://127.0.0.1:{port}", max_time_s=0.2, grace_s=0.1)
+        group.cancel_scope.cancel()
+    assert (summary.exit_code, summary.pending) == (75, 1)
+    assert summary.elapsed_s < 5
+
+
+async def test_a_deadline_that_keeps_nothing_from_being_done_is_none(tmp_path):
+    async with desk(tmp_path, latency_s=0.3, latency_jitter=0) as at:
+        at.write(line(1))
+        summary = await at.run(max_time_s=0.1)
+    assert (summary.exit_code, summary.succeeded, summary.reason) == (0, 1, None)
+
+
+async def test_what_was_under_way_when_all_stopped_is_counted_as_possibly_billed(tmp_path):
+    async with desk(tmp_path, fault_schedule={1: "stall"}, stall_s=60) as at:
+        at.write(line(1))
+        summary = await at.run(max_time_s=0.3, grace_s=0.1)
+    assert (summary.exit_code, summary.pending, summary.possibly_billed) == (75, 1, 1)
+
+
+async def test_a_summary_that_cannot_be_written_does_not_hide_the_run(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1))
+        (at.output / "summary.json").mkdir(parents=True)
+        summary = await at.run()
+    assert (summary.exit_code, summary.succeeded) == (5, 1)
+
+
+@pytest.mark.parametrize("settings", [{"max_time_s": 0}, {"max_time_s": float("nan")}, {"max_failures": 0}])
+def test_settings_that_make_no_sense_are_refused(tmp_path, settings):
+    with pytest.raises(UsageError):
+        RunSettings(output=tmp_path, **settings)
 
 
 async def test_a_storm_of_faults_ends_with_every_image_whole_and_every_slot_given_back(tmp_path):

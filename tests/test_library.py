@@ -3,7 +3,7 @@ import json
 import pytest
 
 import venice_batch
-from venice_batch import JobsFileError, KeyMissingError, Status, run_jobs, stream_outcomes
+from venice_batch import JobsFileError, KeyMissingError, Status, UsageError, run_jobs, stream_outcomes
 from venice_batch.sandbox import SandboxSettings, serve
 
 FAST = SandboxSettings(rpm=0, latency_s=0, draw="plain", failure_limit=0)
@@ -73,3 +73,30 @@ def test_every_public_name_can_be_had():
         assert getattr(venice_batch, name) is not None
     with pytest.raises(AttributeError):
         venice_batch.nothing  # noqa: B018
+
+
+async def test_an_error_in_the_block_comes_out_as_it_is(tmp_path):
+    async with serve(FAST) as sandbox:
+        options = {"api_key": "k", "base_url": sandbox.base_url}
+        with pytest.raises(ZeroDivisionError):
+            async with stream_outcomes(jobs(3), tmp_path / "out", **options) as outcomes:
+                async for _ in outcomes:
+                    raise ZeroDivisionError
+
+
+async def test_a_mistyped_option_comes_out_as_it_is(tmp_path):
+    with pytest.raises(TypeError, match="concurency"):
+        async with stream_outcomes(jobs(1), tmp_path / "out", api_key="k", concurency=3) as outcomes:
+            assert [outcome async for outcome in outcomes] == []
+
+
+@pytest.mark.parametrize("bad", [{"rpm": 0}, {"concurrency": 0}, {"max_attempts": 0}, {"timeout_s": -1}])
+async def test_options_that_make_no_sense_are_refused(tmp_path, bad):
+    with pytest.raises(UsageError):
+        await run_jobs(jobs(1), tmp_path, api_key="k", **bad)
+
+
+@pytest.mark.parametrize("value", [{1, 2}, 2**70, "\ud800"])
+async def test_a_mapping_that_is_no_json_is_told_by_its_number(tmp_path, value):
+    with pytest.raises(JobsFileError, match="<jobs>:1: cannot be written as JSON"):
+        await run_jobs([{"model": "m", "prompt": "p", "metadata": {"x": value}}], tmp_path, api_key="k")

@@ -16,7 +16,6 @@ def answer(status, message="", *, fault=None, **head):
     ("status", "message", "verdict"),
     [
         (200, "", Verdict.SUCCEEDED),
-        (204, "", Verdict.SUCCEEDED),
         (400, "Invalid request parameters", Verdict.REJECTED),
         (404, "Model not found", Verdict.REJECTED),
         (413, "Request body too large", Verdict.REJECTED),
@@ -49,8 +48,9 @@ def test_every_answer_has_the_verdict_of_the_contract(status, message, verdict):
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("status", [None, 200])
-def test_every_fault_is_worth_another_try(fault, status):
-    assert answer(status, fault=fault).verdict is Verdict.TRANSIENT
+def test_every_fault_is_worth_another_try_unless_it_is_not_the_api(fault, status):
+    wrong = fault is Fault.NOT_THE_API
+    assert answer(status, fault=fault).verdict is (Verdict.WRONG_ADDRESS if wrong else Verdict.TRANSIENT)
 
 
 def test_overloaded_beside_a_spent_quota_means_the_quota():
@@ -67,16 +67,19 @@ def test_overloaded_beside_a_spent_quota_means_the_quota():
         (503, {"rate": RateLimit(reset=Reset(in_s=1.0))}, False),
         (429, {}, False),
         (500, {}, False),
+        (500, {"retry_after_s": 3.0}, False),
+        (502, {"retry_after_s": 3.0}, False),
     ],
 )
-def test_knows_whether_the_server_says_when_to_come_again(status, head, hinted):
-    assert answer(status, **head).is_hinted is hinted
+def test_a_gate_holds_only_what_is_limited_or_overloaded_and_told_until_when(status, head, hinted):
+    assert answer(status, **head).waits_at_gate is hinted
     assert answer(status, **head).hint_s == head.get("retry_after_s")
 
 
 @pytest.mark.parametrize("fault", Fault)
 def test_only_what_was_sent_may_have_been_billed(fault):
-    assert answer(None, fault=fault).possibly_billed is (fault is not Fault.CONNECT)
+    unsent = (Fault.CONNECT, Fault.NOT_THE_API)
+    assert answer(None, fault=fault).possibly_billed is (fault not in unsent)
     assert not answer(500).possibly_billed
 
 

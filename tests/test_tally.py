@@ -1,5 +1,7 @@
 """A run counted as it happens."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 from records import IMAGE, attempt, failed, job, outcome
@@ -29,12 +31,18 @@ def test_outcomes_are_counted_by_how_they_ended():
     found = tally(
         JobEnded(outcome("a", files=(IMAGE, IMAGE))),
         JobEnded(outcome("b", flags=Flags(blurred=True, content_violation=True))),
-        JobEnded(failed("c", flags=Flags(possibly_billed=True))),
+        JobEnded(failed("c")),
         JobEnded(failed("d", status=Status.REJECTED)),
     )
     counts = {"succeeded": 2, "failed": 1, "rejected": 1, "images": 3, "bytes": 15}
-    assert counts | {"blurred": 1, "content_violations": 1, "possibly_billed": 1} == dict(found.counts)
+    assert counts | {"blurred": 1, "content_violations": 1} == dict(found.counts)
     assert found.errors == {"server": 2}
+
+
+def test_requests_that_may_have_been_charged_are_counted_whatever_becomes_of_their_job():
+    lost = tried(Verdict.TRANSIENT, None)
+    found = tally(lost, replace(lost, possibly_billed=True), replace(lost, possibly_billed=True))
+    assert found.counts["possibly_billed"] == 2
 
 
 def test_only_jobs_that_succeeded_count_in_the_total_time():

@@ -21,7 +21,7 @@ from venice_batch.engine.reach import Patience, Reach
 from venice_batch.engine.signals import stop_on_signals
 from venice_batch.engine.stop import Stop, StopSwitch
 from venice_batch.engine.turnstile import Turnstile
-from venice_batch.errors import ApiError, ExitCode, KeyRefusedError
+from venice_batch.errors import ApiError, ExitCode, FolderError, KeyRefusedError, UsageError
 from venice_batch.events import Notice, RunEnded, RunStarted
 from venice_batch.model import SCHEMA
 from venice_batch.naming import Naming
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from venice_batch.api.listings import Limits
     from venice_batch.api.secret import ApiKey
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
@@ -68,6 +69,17 @@ class RunSettings:
     max_failures: int | None = None
     grace_s: float = 300.0
     handle_signals: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.max_time_s > 0:
+            raise UsageError("--max-time has to be a positive number of seconds")
+        if self.max_failures is not None and self.max_failures < 1:
+            raise UsageError("--max-failures has to be at least 1")
+
+    @property
+    def may_be_sandbox(self) -> bool:
+        """Whether the API is on this machine, so that what a sandbox made before counts as done."""
+        return self.api.is_local
 
 
 async def run_batch(
@@ -138,7 +150,9 @@ class _Batch:
         journal = manifest.Manifest(path, durable=self.settings.durable)
         repaired = journal.open()
         try:
-            known = Resume(self.index, self.settings.output, verify=self.settings.verify)
+            known = Resume(
+                self.index, self.settings.output, verify=self.settings.verify, sandbox=self.settings.may_be_sandbox
+            )
             lanes = self._lanes(known)
             done = known.done
             rejected = len(self.index) - done - sum(lane.pending for lane in lanes)
@@ -150,7 +164,12 @@ class _Batch:
         finally:
             journal.close()
         summary = self._summary(started, self.clock.now() - began_s, done, rejected)
-        _write_summary(self.settings.output / SUMMARY, summary)
+        try:
+            _write_summary(self.settings.output / SUMMARY, summary)
+        except FolderError as error:
+            # The run's own news is not lost with the file.
+            reason = summary.reason or str(error)
+            summary = msgspec.structs.replace(summary, exit_code=int(error.exit_code), reason=reason)
         self.observe(RunEnded(summary))
         return summary
 
@@ -209,17 +228,32 @@ class _Batch:
 
     async def _traffic(self, api: ApiClient) -> Traffic:
         """Traffic with the quotas that the key may read; without any where it may not."""
-        try:
-            limits = await api.limits()
-        except KeyRefusedError:
-            return Traffic(self.settings.sending, self.rng)  # a key for inference only, as far as is known
-        except ApiError as error:
-            if error.status not in (None, 404, 405, 501):
-                self.observe(Notice(f"the key's rate limits are unknown: {error}"))
+        limits = await self._limits(api)
+        if limits is None:
             return Traffic(self.settings.sending, self.rng)
         ends_unix_s = limits.day_ends_unix_s
         day_ends_s = math.inf if ends_unix_s is None else self.clock.now() + ends_unix_s - self.clock.wall()
         return Traffic(self.settings.sending, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s)
+
+    async def _limits(self, api: ApiClient) -> Limits | None:
+        """What the API lists for the key; None where it does not, or when the run is stopped while it is asked."""
+        limits = None
+        async with anyio.create_task_group() as asking:
+
+            async def give_up() -> None:
+                await self.switch.event.wait()
+                asking.cancel_scope.cancel()
+
+            asking.start_soon(give_up)
+            try:
+                limits = await api.limits()
+            except KeyRefusedError:
+                pass  # a key for inference only, as far as is known
+            except ApiError as error:
+                if error.status not in (None, 404, 405, 501):
+                    self.observe(Notice(f"the key's rate limits are unknown: {error}"))
+            asking.cancel_scope.cancel()
+        return limits
 
     async def _stop_at(self, deadline_s: float) -> None:
         await self.clock.wait(anyio.Event(), deadline_s - self.clock.now())
@@ -232,6 +266,8 @@ class _Batch:
         ended = counts["succeeded"] + counts["failed"] + counts["rejected"]
         pending = len(self.index) - done - already_rejected - ended
         stop = self.switch.stop or self.parked
+        if stop is not None and stop.code is ExitCode.TEMPORARY and not pending:
+            stop = None  # it came too late to keep anything from being done
         if stop is None and pending:
             # Only a second signal gets here without a reason of its own.
             stop = Stop(ExitCode.SIGINT, "stopped at once")

@@ -25,12 +25,16 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnded:
-    """One request has its answer; `lane` is the lane's state after it."""
+    """One request is over; `lane` is the lane's state after it.
+
+    `possibly_billed`: the server may have charged for an image that never arrived.
+    """
 
     job: Job
     attempt: Attempt
     verdict: Verdict
     lane: LaneState
+    possibly_billed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

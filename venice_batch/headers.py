@@ -63,6 +63,7 @@ class AnswerHeaders:
     enhanced_prompt: str | None = None
     balance_usd: float | None = None
     balance_diem: float | None = None
+    sandbox: bool = False
 
 
 def read(headers: Mapping[str, str], *, wall_s: float) -> AnswerHeaders:
@@ -91,6 +92,7 @@ def read(headers: Mapping[str, str], *, wall_s: float) -> AnswerHeaders:
         enhanced_prompt=_unquoted(headers.get("x-venice-enhanced-prompt")),
         balance_usd=_number(headers.get("x-venice-balance-usd")),
         balance_diem=_number(headers.get("x-venice-balance-diem")),
+        sandbox=_true(headers.get("x-venice-sandbox")),
     )
 
 

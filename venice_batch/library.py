@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from venice_batch.api.client import VENICE, ApiSettings
 from venice_batch.api.secret import ApiKey, find_key
 from venice_batch.batch import RunSettings, run_batch
 from venice_batch.engine.attempts import AttemptRules
-from venice_batch.errors import VeniceBatchError
+from venice_batch.errors import JobsFileError, Problem, VeniceBatchError
 from venice_batch.events import JobEnded
 from venice_batch.jobfile import Defaults, JobIndex, open_source
 from venice_batch.naming import Naming
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from venice_batch.events import Event
     from venice_batch.model import Outcome
     from venice_batch.summary import Summary
+
+
+GIVEN = "<jobs>"
+"""What messages call jobs that are given as mappings."""
 
 
 async def run_jobs(
@@ -106,7 +110,9 @@ async def stream_outcomes(
 
     def observe(event: Event) -> None:
         if isinstance(event, JobEnded):
-            send.send_nowait(event.outcome)
+            # Whoever left the block early wants no more of them.
+            with suppress(anyio.BrokenResourceError):
+                send.send_nowait(event.outcome)
         if tell is not None:
             tell(event)
 
@@ -117,11 +123,17 @@ async def stream_outcomes(
             except VeniceBatchError as error:
                 failed.append(error)  # raised below, not wrapped in a group
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(run)
-        with receive:
-            yield receive
-        group.cancel_scope.cancel()
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            with receive:
+                yield receive
+            group.cancel_scope.cancel()
+    except BaseExceptionGroup as raised:
+        # The group is this function's own affair: what the block or the run raised goes out as it is.
+        if len(raised.exceptions) == 1:
+            raise raised.exceptions[0] from None
+        raise
     if failed:
         raise failed[0]
 
@@ -135,11 +147,19 @@ def _indexed(
             import tempfile
 
             file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="venice-batch-", suffix=".jsonl"))
-            for job in jobs:
-                file.write(orjson.dumps(dict(job)) + b"\n")
+            for number, job in enumerate(jobs, start=1):
+                file.write(_line(job, number))
             file.flush()
-            jobs = file.name
-        source = stack.enter_context(open_source(jobs))
+            source = replace(stack.enter_context(open_source(file.name)), name=GIVEN)
+        else:
+            source = stack.enter_context(open_source(jobs))
         index = JobIndex.build(source, defaults=defaults, examine=naming.examine)
         naming.settle(index.jobs_in_order(), source.name)
         yield index
+
+
+def _line(job: Mapping[str, Any], number: int) -> bytes:
+    try:
+        return orjson.dumps(dict(job)) + b"\n"
+    except (TypeError, ValueError) as error:
+        raise JobsFileError([Problem(GIVEN, number, "", f"cannot be written as JSON: {error}")]) from error

@@ -121,8 +121,12 @@ class Timing(msgspec.Struct, frozen=True):
     server: ServerTiming | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """How a job ended; encoded as JSON it is the manifest's record."""
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a job ended; encoded as JSON it is the manifest's record.
+
+    `sandbox` marks what the sandbox made, so that no later run takes it for the real thing; it stands in no other
+    record.
+    """
 
     schema: int
     run_id: str
@@ -139,3 +143,4 @@ class Outcome(msgspec.Struct, frozen=True):
     flags: Flags
     cost_usd: float | None
     timing: Timing
+    sandbox: bool = False

@@ -25,6 +25,7 @@ class Verdict(StrEnum):
     LANE_REFUSED = "lane_refused"  # this key may not use this model
     KEY_REFUSED = "key_refused"
     NO_MONEY = "no_money"
+    WRONG_ADDRESS = "wrong_address"  # whoever answers there is not the API
 
 
 class Fault(StrEnum):
@@ -34,6 +35,7 @@ class Fault(StrEnum):
     TIMEOUT = "timeout"  # no answer in time; the request had gone out
     CUT = "cut"  # the connection broke after the request had gone out
     NO_IMAGE = "no_image"  # the body is empty, invalid or no image
+    NOT_THE_API = "not_the_api"  # a redirect, or a "not found" that is none of the API's
 
 
 POSSIBLY_BILLED = frozenset({Fault.TIMEOUT, Fault.CUT, Fault.NO_IMAGE})
@@ -65,9 +67,11 @@ class Answer:
         return self.headers.retry_after_s
 
     @property
-    def is_hinted(self) -> bool:
-        """Whether the server says when to come again, so that waiting costs no attempt."""
-        return self.headers.retry_after_s is not None or (self.status == 429 and self.headers.rate.reset is not None)
+    def waits_at_gate(self) -> bool:
+        """Whether the lane's gate holds the job until the moment that the server named: no attempt is used up."""
+        if self.verdict not in (Verdict.LIMITED, Verdict.BLOCKED, Verdict.OVERLOADED):
+            return False
+        return self.hint_s is not None or (self.status == 429 and self.headers.rate.reset is not None)
 
     @property
     def possibly_billed(self) -> bool:
@@ -85,9 +89,11 @@ def classify(answer: Answer) -> Verdict:
     Sources: the API's error-code page for the texts; curl's `--retry` for 408, 522 and 524.
     """
     status = answer.status
+    if answer.fault is Fault.NOT_THE_API:
+        return Verdict.WRONG_ADDRESS
     if status is None or answer.fault is not None:
         return Verdict.TRANSIENT
-    if 200 <= status < 300:
+    if status == 200:
         return Verdict.SUCCEEDED
     if status == 429:
         if _BLOCKED.search(answer.message):

@@ -30,8 +30,8 @@ class Summary(msgspec.Struct, frozen=True):
     """What a run did; written as `summary.json` and, with `--json`, to standard output.
 
     `jobs` counts the file's; `already_done` had succeeded before, `already_rejected` were not asked for again,
-    `pending` have no outcome yet. `refused` counts 429 answers to this run, `possibly_billed` the jobs that may have
-    been charged for an image that never arrived. `reason` says why a run ended early, else null.
+    `pending` have no outcome yet. `refused` counts 429 answers to this run, `possibly_billed` the requests that
+    may have been charged for an image that never arrived. `reason` says why a run ended early, else null.
     """
 
     schema: int

@@ -38,6 +38,7 @@ class Tally:
     def __call__(self, event: Event) -> None:
         if isinstance(event, AttemptEnded):
             self._count(event.job.model, "attempts")
+            self.counts["possibly_billed"] += event.possibly_billed
             if event.attempt.status == 429:
                 self._count(event.job.model, "refused")
             if event.verdict is Verdict.SUCCEEDED:
@@ -49,7 +50,6 @@ class Tally:
             self._count(outcome.lane, "bytes", sum(file.bytes for file in outcome.files))
             self.counts["blurred"] += outcome.flags.blurred
             self.counts["content_violations"] += outcome.flags.content_violation
-            self.counts["possibly_billed"] += outcome.flags.possibly_billed
             if outcome.error is not None:
                 self.errors[outcome.error.kind] += 1
             if outcome.status is Status.SUCCEEDED:

@@ -235,9 +235,56 @@ async def test_a_listing_that_the_key_may_not_see_is_told_apart_from_one_that_fa
             await client.styles()
 
 
-def test_an_address_without_a_scheme_is_refused():
+@pytest.mark.parametrize(
+    "address",
+    ["api.venice.ai", "http://[::1", "http://localhost:99999", "http://a:b", "http://user@:80", "http://", "http://a b",
+     "http://a..b", f"http://{'x' * 64}.com", "ftp://a"],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(address):
     with pytest.raises(UsageError, match="http://"):
-        ApiSettings(base_url="api.venice.ai")
+        ApiSettings(base_url=address)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf")])
+def test_a_timeout_that_is_none_is_refused(timeout_s):
+    with pytest.raises(UsageError, match="positive"):
+        ApiSettings(timeout_s=timeout_s)
+
+
+async def test_a_proxy_of_another_kind_is_refused(monkeypatch):
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
+    with pytest.raises(UsageError, match="proxy"):
+        async with connect("http://venice.invalid/api/v1"):
+            pass
+
+
+@pytest.mark.parametrize("status", [201, 202, 204])
+async def test_no_other_success_than_200_brings_an_image(client, status):
+    with aioresponses() as mock:
+        mock.post(URL, status=status)
+        reply, _ = await ask(client)
+    assert reply.answer.verdict is Verdict.TRANSIENT
+    assert reply.answer.fault is Fault.NO_IMAGE
+
+
+async def test_a_not_found_that_is_none_of_the_apis_means_a_wrong_address(client):
+    with aioresponses() as mock:
+        mock.post(URL, status=404, body="<html><title>nginx</title>", content_type="text/html")
+        mock.post(URL, status=404, payload={"error": "Specified model not found"})
+        wrong, _ = await ask(client)
+        missing, _ = await ask(client)
+    assert wrong.answer.verdict is Verdict.WRONG_ADDRESS
+    assert "--base-url" in wrong.answer.message
+    assert missing.answer.verdict is Verdict.REJECTED
+
+
+async def test_a_key_in_a_header_or_across_a_cut_goes_no_further(client):
+    with aioresponses() as mock:
+        mock.post(URL, body=png(), content_type="image/png", headers={"CF-RAY": KEY, "x-venice-model-id": KEY})
+        mock.post(URL, status=400, payload={"error": "x" * 495 + KEY})
+        echoed, _ = await ask(client)
+        cut, _ = await ask(client)
+    assert KEY[:5] not in f"{echoed.answer.headers}{cut.answer.message}"
 
 
 class Server:
@@ -283,7 +330,7 @@ async def test_a_redirect_to_another_host_is_not_followed_so_the_key_stays_here(
             with pytest.raises(ApiError, match="not followed"):
                 await client.styles()
     assert seen == []
-    assert reply.answer.verdict is Verdict.REJECTED
+    assert reply.answer.verdict is Verdict.WRONG_ADDRESS
     assert "not followed" in reply.answer.message
 
 

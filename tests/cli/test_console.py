@@ -254,7 +254,8 @@ def test_a_run_with_trouble_closes_with_all_of_it():
     assert lines[0] == "15 jobs: 0 succeeded, 1 done before, 2 failed, 7 rejected, 5 pending"
     assert lines[2:] == [
         "errors: 4 server, 1 timeout",
-        "2 jobs may have been charged for an image that never arrived",
+        "2 requests may have been charged for an image that never arrived",
+        "4 were refused before; --retry-rejected asks again",
         "stopped: out of money",
         "in out: images, manifest.jsonl, summary.json",
     ]

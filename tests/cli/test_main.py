@@ -76,6 +76,37 @@ def test_the_module_runs_as_the_command_does():
     assert done.stdout == f"venice-batch {__version__}\n"
 
 
+@pytest.mark.parametrize(("standard", "code"), [("<&-", 0), ("2>&-", 0), (">&-", 0), ("2>/dev/full", 0)])
+def test_closed_standard_streams_stop_nothing(tmp_path, standard, code):
+    job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
+    (tmp_path / "jobs.jsonl").write_text(job)
+    command = f"{sys.executable} -m venice_batch jobs.jsonl --sandbox --sandbox-latency 0 {standard}"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False, capture_output=True)
+    assert done.returncode == code
+    assert (tmp_path / "output/jobs/images/a.webp").exists()
+
+
+@pytest.mark.parametrize("target", [">/dev/full", "| true"])
+def test_a_summary_that_nobody_takes_leaves_the_runs_own_exit_code(tmp_path, target):
+    job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
+    (tmp_path / "jobs.jsonl").write_text(job)
+    command = f"{sys.executable} -m venice_batch jobs.jsonl --sandbox --sandbox-latency 0 --json {target}"
+    script = f"set -o pipefail; {command}"
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_a_mistyped_command_with_a_file_is_recognised(capsys):
+    assert run_cli(["chekc", "jobs.jsonl"]) == 2
+    assert "was 'check' meant?" in capsys.readouterr().err
+
+
+def test_the_bare_command_shows_its_help(capsys):
+    assert run_cli([]) == 2
+    assert "Usage: venice-batch" in capsys.readouterr().err
+
+
 def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
     line = '{"id": "j%d", "model": "m%d", "prompt": "p"}\n'
     (tmp_path / "jobs.jsonl").write_text("".join(line % (n, n) for n in range(5000)))

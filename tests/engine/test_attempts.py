@@ -7,7 +7,7 @@ from venice_batch.engine.attempts import AttemptRules, JobRunner, as_sent
 from venice_batch.engine.reach import Patience, Reach
 from venice_batch.engine.stop import Stop, StopSwitch
 from venice_batch.engine.turnstile import Turnstile
-from venice_batch.errors import ExitCode
+from venice_batch.errors import ExitCode, UsageError
 from venice_batch.model import Endpoint, Job, Status
 from venice_batch.pacing.traffic import SendingRules, Traffic
 from venice_batch.retry import Fault
@@ -153,6 +153,34 @@ async def test_a_model_above_the_keys_tier_rejects_its_lane_and_no_other(clock):
     assert second.error.kind == "model_access"
     assert [prompt for _, prompt in bench.api.asked] == ["p", "r"]
     assert bench.switch.stop is None
+
+
+async def test_a_500_that_names_a_wait_counts_and_is_waited_for(clock):
+    bench = Bench(clock, {"p": [Scripted(500, retry_after_s=30)] * 9}, max_attempts=3)
+    outcome = await bench.run()
+    assert outcome.status is Status.FAILED
+    assert len(outcome.attempts) == 3
+    assert [attempt.wait_s for attempt in outcome.attempts] == [30.0, 30.0, 0.0]
+
+
+async def test_an_outage_is_sat_out_with_ever_longer_waits(clock):
+    bench = Bench(clock, {"p": [Scripted(None, fault=Fault.CONNECT, latency_s=0)] * 20})
+    bench.runner._reach.note(clock.now(), reached=True)
+    assert await bench.run() is None
+    assert len(bench.api.asked) < 20
+    assert clock.now() >= clock.start_s + 120
+
+
+async def test_what_is_not_the_api_stops_the_run_and_rejects_nothing(clock):
+    bench = Bench(clock, {"p": [Scripted(404, fault=Fault.NOT_THE_API, message="a web page")]})
+    assert await bench.run() is None
+    assert bench.switch.stop.code is ExitCode.TEMPORARY
+
+
+@pytest.mark.parametrize("attempts", [0, -1])
+def test_at_least_one_attempt_is_needed(attempts):
+    with pytest.raises(UsageError):
+        AttemptRules(max_attempts=attempts)
 
 
 async def test_a_stop_ends_a_backoff_at_once(clock):

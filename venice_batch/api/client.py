@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.request import getproxies, proxy_bypass
 
@@ -49,8 +50,14 @@ class ApiSettings:
     concurrency: int = 16
 
     def __post_init__(self) -> None:
-        if not self.base_url.startswith(("http://", "https://")):
-            raise UsageError(f"--base-url: {self.base_url!r} is no http:// or https:// address")
+        _parse_address(self.base_url, "--base-url")
+        if not (0 < self.timeout_s < math.inf and 0 < self.connect_timeout_s < math.inf):
+            raise UsageError("timeouts have to be positive numbers of seconds")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the API is on this machine, as a sandbox is."""
+        return URL(self.base_url).host in ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,7 @@ class ApiClient:
         """
         sent_s = self._clock.now()
         status: int | None = None
+        fault: Fault | None
         head = answer_headers.AnswerHeaders()
         ttfb_s = None
         try:
@@ -125,10 +133,10 @@ class ApiClient:
                 first_s = self._clock.now()
                 ttfb_s = first_s - sent_s
                 status = response.status
-                head = answer_headers.read(response.headers, wall_s=self._clock.wall())
+                head = self._head(response)
                 if status != 200:
-                    text = await self._refusal(response)
-                    return Reply(Answer(status, head, text, sent_s, self._clock.now()), ttfb_s=ttfb_s)
+                    text, fault = await self._refusal(response)
+                    return Reply(Answer(status, head, text, sent_s, self._clock.now(), fault), ttfb_s=ttfb_s)
                 document = await self._stream(response, writer)
             last_s = self._clock.now()
             files = await writer.commit()
@@ -147,7 +155,7 @@ class ApiClient:
             fault = Fault.CONNECT if unsent else Fault.TIMEOUT
             limit_s = self.settings.connect_timeout_s if unsent else self.settings.timeout_s
             text = f"no {'connection' if unsent else 'answer'} within {limit_s:g} s"
-        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.ClientProxyConnectionError) as error:
+        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.ClientHttpProxyError) as error:
             fault, text = Fault.CONNECT, str(error) or type(error).__name__
         except (aiohttp.ClientError, ConnectionError) as error:
             fault, text = Fault.CUT, f"the connection broke: {str(error) or type(error).__name__}"
@@ -185,8 +193,21 @@ class ApiClient:
             await writer.write(piece)
         return document
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> str:
-        """Why `response` is no success, without the key."""
+    def _head(self, response: aiohttp.ClientResponse) -> answer_headers.AnswerHeaders:
+        head = answer_headers.read(response.headers, wall_s=self._clock.wall())
+        return replace(
+            head,
+            ray=self._clean(head.ray),
+            model_id=self._clean(head.model_id),
+            deprecated=self._clean(head.deprecated),
+            enhanced_prompt=self._clean(head.enhanced_prompt),
+        )
+
+    def _clean(self, text: str | None) -> str | None:
+        return text and self._key.redact(text)
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> tuple[str, Fault | None]:
+        """Why `response` is no success, without the key; the fault says what no status does."""
         try:
             # Redacted before anything is cut: half a key is one too many.
             body = self._key.redact_bytes(await response.content.read(_MAX_REFUSAL_BYTES))
@@ -195,8 +216,11 @@ class ApiClient:
         text = refusals.message(response.status, response.content_type, body)
         if 300 <= response.status < 400:
             target = self._key.redact(response.headers.get("Location", "nowhere"))
-            text = one_line(f"redirected to {target[:200]}, not followed; is --base-url right?")
-        return text
+            return one_line(f"redirected to {target[:200]}, not followed; is --base-url right?"), Fault.NOT_THE_API
+        if response.status in (404, 405) and not refusals.is_from_api(body):
+            return f"{text}; is --base-url right?", Fault.NOT_THE_API
+        # No other success brings an image; the server may have made one all the same.
+        return text, Fault.NO_IMAGE if 200 <= response.status < 300 else None
 
     async def _get(self, path: str) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_LISTING_TIMEOUT_S, sock_connect=self.settings.connect_timeout_s)
@@ -208,9 +232,9 @@ class ApiClient:
                 timeout=timeout,
             ) as response:
                 if response.status in (401, 403):
-                    raise KeyRefusedError(await self._refusal(response), response.status)
+                    raise KeyRefusedError((await self._refusal(response))[0], response.status)
                 if response.status != 200:
-                    raise ApiError(f"{path}: {await self._refusal(response)}", response.status)
+                    raise ApiError(f"{path}: {(await self._refusal(response))[0]}", response.status)
                 body = await response.content.read(_MAX_LISTING_BYTES)
                 while not response.content.at_eof() and len(body) < _MAX_LISTING_BYTES:
                     body += await response.content.read(_MAX_LISTING_BYTES - len(body))
@@ -221,13 +245,25 @@ class ApiClient:
             raise ApiError(self._key.redact(f"{self._base}: {str(error) or type(error).__name__}")) from error
 
 
+def _parse_address(text: str, what: str) -> URL:
+    """The address in `text`. Raises UsageError where it is none, with `what` it was for."""
+    try:
+        url = URL(text)
+        if url.scheme not in ("http", "https") or not url.host or url.port is None or " " in text:
+            raise ValueError(text)
+        url.host.encode("idna")
+    except ValueError as error:  # UnicodeError is one
+        raise UsageError(f"{what}: {text!r} is no http:// or https:// address") from error
+    return url
+
+
 def _proxy_for(base_url: str) -> tuple[URL | None, aiohttp.BasicAuth | None]:
     """The proxy that the environment names for `base_url` (HTTPS_PROXY and so on, NO_PROXY), and its credentials."""
     url = URL(base_url)
     proxy = getproxies().get(url.scheme)
     if proxy is None or url.host is None or proxy_bypass(url.host):
         return None, None
-    address = URL(proxy if "://" in proxy else f"http://{proxy}")
+    address = _parse_address(proxy if "://" in proxy else f"http://{proxy}", f"the proxy for {url.scheme}")
     if address.user is None:
         return address, None
     return address.with_user(None), aiohttp.BasicAuth(address.user, address.password or "")

@@ -29,6 +29,15 @@ def message(status: int, content_type: str, body: bytes) -> str:
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
+def is_from_api(body: bytes) -> bool:
+    """Whether `body` is an error in one of the API's shapes, not that of some other web server."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(document, dict) and bool(document.get("error"))
+
+
 def _from_json(body: bytes) -> str:
     try:
         document = orjson.loads(body)

@@ -23,8 +23,10 @@ EVERY_S = 5.0
 """Time between two lines of progress, at least."""
 
 
-def observer(log_format: str, stream: TextIO, *, quiet: bool) -> Observer:
-    """An observer that writes to `stream`: lines for people, or one JSON object an event."""
+def observer(log_format: str, stream: TextIO | None, *, quiet: bool) -> Observer:
+    """An observer that writes to `stream` (None: closed): lines for people, or one JSON object an event."""
+    if stream is None:
+        return lambda event: None
     return JsonLog(stream, quiet=quiet) if log_format == "json" else TextLog(stream, quiet=quiet)
 
 
@@ -172,7 +174,9 @@ def closing(summary: Summary) -> str:
     if summary.errors:
         lines.append("errors: " + ", ".join(f"{count} {kind}" for kind, count in sorted(summary.errors.items())))
     if summary.possibly_billed:
-        lines.append(f"{summary.possibly_billed} jobs may have been charged for an image that never arrived")
+        lines.append(f"{summary.possibly_billed} requests may have been charged for an image that never arrived")
+    if summary.already_rejected:
+        lines.append(f"{summary.already_rejected} were refused before; --retry-rejected asks again")
     if summary.reason:
         lines.append(f"stopped: {summary.reason}")
     lines.append(f"in {summary.output}: images, manifest.jsonl, summary.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import signal
 import sys
@@ -41,6 +42,9 @@ class DefaultToRun(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS:
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            if close and len(args) > 1 and not args[1].startswith("-") and not Path(args[0]).exists():
+                raise click.UsageError(f"no such command {args[0]!r}; was {close[0]!r} meant?", ctx)
             args = ["run", *args]
         return super().resolve_command(ctx, args)
 
@@ -65,6 +69,16 @@ def cli() -> None:
 def run_cli(args: list[str] | None = None) -> int:
     """Run the command line `args` (default: the process's own); returns the exit code, prints errors."""
     try:
+        return _run(args)
+    except OSError as error:
+        # Most likely standard output or standard error, closed or full: there may be nobody to be told.
+        with contextlib.suppress(OSError):
+            click.echo(f"venice-batch: {error}", err=True)
+        return int(ExitCode.FOLDER_UNUSABLE)
+
+
+def _run(args: list[str] | None) -> int:
+    try:
         code = cli.main(args, prog_name="venice-batch", standalone_mode=False)
         return int(code or 0)
     except JobsFileError as error:
@@ -81,6 +95,9 @@ def run_cli(args: list[str] | None = None) -> int:
         return error.exit_code
     except click.Abort:
         return int(ExitCode.SIGINT)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return int(ExitCode.INVALID)
     except click.ClickException as error:
         command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "venice-batch"
         click.echo(f"venice-batch: {error.format_message()} (see: {command} --help)", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +106,7 @@ def run(**given: Any) -> int:
 
     output = given["output"] or default_output(given["jobs"])
     naming = Naming(given["name"], date=f"{datetime.now(UTC):%Y-%m-%d}")
-    with open_source(given["jobs"], sys.stdin.buffer) as source:
+    with open_source(given["jobs"], getattr(sys.stdin, "buffer", None)) as source:
         index = JobIndex.build(source, defaults=Defaults.of(given["settings"]), examine=naming.examine)
         naming.settle(index.jobs_in_order(), source.name)
         if given["dry_run"]:
@@ -142,12 +142,14 @@ def _run(index: JobIndex, output: Path, naming: Naming, given: dict[str, Any]) -
             return await run_batch(index, key, _settings(base_url, output, naming, given), observers=(observer,))
 
     summary = anyio.run(go)
-    if given["as_json"]:
-        import msgspec
+    # Whoever reads this may be gone, or the disk behind it full: what the run did still counts.
+    with suppress(OSError):
+        if given["as_json"]:
+            import msgspec
 
-        click.echo(msgspec.json.encode(summary))
-    elif not given["quiet"]:
-        click.echo(console.closing(summary))
+            click.echo(msgspec.json.encode(summary))
+        elif not given["quiet"]:
+            click.echo(console.closing(summary))
     return summary.exit_code
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+import anyio
 import msgspec
 import tenacity
 
 from venice_batch.engine.stop import Stop, StoppedError
 from venice_batch.engine.turnstile import LaneRefusedError
-from venice_batch.errors import ExitCode
+from venice_batch.errors import ExitCode, UsageError
 from venice_batch.events import AttemptEnded
 from venice_batch.model import SCHEMA, Attempt, Endpoint, Failure, Flags, Outcome, Status, Timing
 from venice_batch.retry import Backoff, Fault, Verdict, failure_kind
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 _AGAIN = frozenset({Verdict.LIMITED, Verdict.BLOCKED, Verdict.OVERLOADED, Verdict.TRANSIENT})
 _FREE_TRIES = 100
-"""A server may send a job back so often without that counting; past it something is wrong with the server."""
+"""A server may have a job wait so often without that counting; past it something is wrong with the server."""
+_LONGEST_HINT_S = 600.0
+"""Of a server that asks one job alone to wait, as some do with a 500."""
 
 
 class Api(Protocol):
@@ -49,6 +52,10 @@ class AttemptRules:
     max_attempts: int = 6
     backoff: Backoff = field(default_factory=Backoff)
     prefer_json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise UsageError("--max-attempts has to be at least 1")
 
 
 class _TryAgainError(Exception):
@@ -68,6 +75,8 @@ class _Trail:
     started_s: float
     attempts: list[Attempt] = field(default_factory=list)
     counted: int = 0
+    sent_back: int = 0
+    unreached: int = 0
     rate_wait_s: float = 0.0
     backoff_s: float = 0.0
     possibly_billed: bool = False
@@ -138,7 +147,7 @@ class JobRunner:
 
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(_TryAgainError),
-            stop=lambda state: trail.counted >= self._rules.max_attempts or len(trail.attempts) >= _FREE_TRIES,
+            stop=lambda state: trail.counted >= self._rules.max_attempts or trail.sent_back >= _FREE_TRIES,
             wait=lambda state: self._wait_s(trail, state),
             sleep=lambda delay_s: self._back_off(trail, delay_s),
             reraise=True,
@@ -150,7 +159,12 @@ class JobRunner:
         began_s = self._clock.now()
         async with self._turnstile.passing(job.model) as passage:
             trail.rate_wait_s += self._clock.now() - began_s
-            reply = await self._api.generate(job.endpoint, trail.body, self._sink.writer(job))
+            sent_s = self._clock.now()
+            try:
+                reply = await self._api.generate(job.endpoint, trail.body, self._sink.writer(job))
+            except anyio.get_cancelled_exc_class():
+                self._note_cancelled(trail, sent_s)
+                raise
             passage.answer = answer = reply.answer
         verdict = answer.verdict
         self._note(trail, answer, verdict)
@@ -159,6 +173,9 @@ class JobRunner:
             raise StoppedError
         if verdict is Verdict.NO_MONEY:
             self._switch.request(Stop(ExitCode.OUT_OF_MONEY, f"out of money: {answer.message}"))
+            raise StoppedError
+        if verdict is Verdict.WRONG_ADDRESS:
+            self._switch.request(Stop(ExitCode.TEMPORARY, f"this is not the API: {answer.message}"))
             raise StoppedError
         if verdict is Verdict.LANE_REFUSED:
             self._turnstile.refuse(job.model, answer)
@@ -178,20 +195,36 @@ class JobRunner:
         trail.attempts.append(attempt)
         trail.possibly_billed = trail.possibly_billed or answer.possibly_billed
         # Neither being told when to come again nor not reaching the API at all is the job's failure.
-        if not (answer.is_hinted and verdict in _AGAIN) and answer.fault is not Fault.CONNECT:
+        if answer.waits_at_gate:
+            trail.sent_back += 1
+        elif answer.fault is Fault.CONNECT:
+            trail.unreached += 1
+        else:
             trail.counted += 1
+            trail.unreached = 0
         lane = self._turnstile.traffic.lane(trail.job.model)
-        self._observe(AttemptEnded(trail.job, attempt, verdict, lane.state(answer.received_s)))
+        state = lane.state(answer.received_s)
+        self._observe(AttemptEnded(trail.job, attempt, verdict, state, answer.possibly_billed))
         lost = self._reach.note(answer.received_s, reached=answer.fault is not Fault.CONNECT)
         if lost is not None:
             self._switch.request(Stop(ExitCode.TEMPORARY, f"the API cannot be reached ({answer.message}); {lost}"))
             self._turnstile.wake()
 
+    def _note_cancelled(self, trail: _Trail, sent_s: float) -> None:
+        """Tell of a request that was under way when everything stopped: the server may well have served it."""
+        now_s = self._clock.now()
+        attempt = Attempt(None, "cancelled", 0.0, None, None, _round(now_s - sent_s))
+        lane = self._turnstile.traffic.lane(trail.job.model)
+        self._observe(AttemptEnded(trail.job, attempt, Verdict.TRANSIENT, lane.state(now_s), possibly_billed=True))
+
     def _wait_s(self, trail: _Trail, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, _TryAgainError) and error.reply.answer.is_hinted:
-            return 0.0  # the gate holds the job for as long as the server asks
-        return self._rules.backoff.wait_s(max(1, trail.counted), self._rng)
+        answer = error.reply.answer if isinstance(error, _TryAgainError) else None
+        if answer is not None and answer.waits_at_gate:
+            return 0.0
+        backoff_s = self._rules.backoff.wait_s(max(1, trail.counted + trail.unreached), self._rng)
+        hint_s = answer.hint_s if answer is not None else None
+        return max(backoff_s, min(hint_s or 0.0, _LONGEST_HINT_S))
 
     async def _back_off(self, trail: _Trail, delay_s: float) -> None:
         """Wait out a backoff, or until the run stops; the slot was given back when the attempt ended."""
@@ -229,6 +262,7 @@ class JobRunner:
             ),
             cost_usd=None,
             timing=self._timing(trail, reply),
+            sandbox=head.sandbox,
         )
 
     def _timing(self, trail: _Trail, reply: Reply | None) -> Timing:

@@ -23,11 +23,15 @@ _CODES = {
 async def stop_on_signals(switch: StopSwitch, scope: anyio.CancelScope) -> None:
     """Turn the first signal into a stop that lets what is under way finish, cancel `scope` at the second.
 
-    Runs until cancelled. A closed terminal (SIGHUP) ends a run as SIGTERM does.
+    Runs until cancelled. A closed terminal (SIGHUP) ends a run as SIGTERM does, unless the process was started
+    to ignore it (nohup).
     """
-    with anyio.open_signal_receiver(*_CODES) as signals:
+    watched = [number for number in _CODES if signal.getsignal(number) is not signal.SIG_IGN]
+    with anyio.open_signal_receiver(*watched) as signals:
+        before = False
         async for number in signals:
-            if switch.stop is not None:
+            if before:
                 scope.cancel()
                 return
+            before = True
             switch.request(Stop(_CODES[number], f"stopped by {signal.Signals(number).name}"))

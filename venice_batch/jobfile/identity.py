@@ -14,14 +14,18 @@ KEY_BYTES = 16
 """Length of a `job_key`."""
 
 _SORTED = orjson.OPT_SORT_KEYS
+_TRAVEL = (("return_binary", True), ("return_binary", False), ("variants", 1))
 
 
 def request_hash(endpoint: Endpoint, request: dict[str, Any]) -> str:
     """Return the name of an endpoint with a body: 32 hex digits.
 
     Neither the order of keys nor the white space of the line plays a part; `7` and `7.0` differ, as they
-    do on the wire.
+    do on the wire. `return_binary` and a single variant change how an image travels, not the image: a record,
+    which has them as sent, is the same job as its line.
     """
+    if "return_binary" in request or request.get("variants") == 1:
+        request = {name: value for name, value in request.items() if (name, value) not in _TRAVEL}
     canonical = orjson.dumps([endpoint, request], option=_SORTED)
     return hashlib.blake2b(canonical, digest_size=16).hexdigest()
 

@@ -35,10 +35,14 @@ def hold(root: Path, folders: Collection[str] = ()) -> Iterator[None]:
     except OSError as error:
         raise unusable(root, error) from error
     try:
-        _lock(lock, root)
-        _prove_writable(root / IMAGES)
-        _remove_parts(root / IMAGES)
-        _make(root / IMAGES, folders)
+        try:
+            _lock(lock, root)
+            _remove_parts(root)
+            _prove_writable(root / IMAGES)
+            for folder in sorted(folders):
+                (root / IMAGES / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unusable(root, error) from error
         yield
     finally:
         os.close(lock)
@@ -68,32 +72,19 @@ def _lock(lock: int, root: Path) -> None:
         holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
         named = f"process {holder}" if holder else "another process"
         raise FolderError(root, f"another run ({named}) is using this folder; wait for it or stop it") from error
-    except OSError as error:
-        raise unusable(root, error) from error
     os.ftruncate(lock, 0)
     os.pwrite(lock, b"%d\n" % os.getpid(), 0)
 
 
 def _prove_writable(images: Path) -> None:
     probe = images / f".probe{PART_SUFFIX}"
-    try:
-        probe.write_bytes(b"probe")
-        probe.unlink()
-    except OSError as error:
-        raise unusable(images, error) from error
+    probe.write_bytes(b"probe")
+    probe.unlink()
 
 
-def _remove_parts(images: Path) -> None:
+def _remove_parts(root: Path) -> None:
     # The lock is held, so no living run can be writing these.
-    for folder, _, names in os.walk(images):
+    for folder, _, names in os.walk(root):
         for name in names:
             if name.startswith(".") and name.endswith(PART_SUFFIX):
                 os.unlink(os.path.join(folder, name))
-
-
-def _make(images: Path, folders: Collection[str]) -> None:
-    for folder in sorted(folders):
-        try:
-            (images / folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unusable(images / folder, error) from error

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,8 +19,6 @@ from venice_batch.output.folder import unusable
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from venice_batch.errors import FolderError
 
 NAME = "manifest.jsonl"
 
@@ -44,6 +43,16 @@ class RecordView(msgspec.Struct, frozen=True, gc=False):
     request_hash: str
     status: str
     files: tuple[FileView, ...] = ()
+    sandbox: bool = False
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A record on its way; its own failure is no other's."""
+
+    line: bytes
+    done: bool = False
+    error: OSError | None = None
 
 
 class Manifest:
@@ -57,11 +66,8 @@ class Manifest:
         self._path = path
         self._durable = durable
         self._file = -1
-        self._waiting: list[bytes] = []
+        self._waiting: list[_Entry] = []
         self._turn = anyio.Lock()
-        self._written = 0
-        self._given = 0
-        self._error: FolderError | None = None
 
     def open(self) -> str | None:
         """Open for appending; returns what was repaired, in a sentence, or None.
@@ -90,36 +96,43 @@ class Manifest:
         Raises:
             FolderError: the record was not written, and no part of it was left.
         """
-        self._waiting.append(_line(outcome))
-        self._given += 1
-        mine = self._given
+        entry = _Entry(_line(outcome))
+        self._waiting.append(entry)
         with anyio.CancelScope(shield=True):
             async with self._turn:  # whoever comes first writes for all who wait
-                if self._error is None and self._written < mine:
-                    lines, self._waiting = self._waiting, []
-                    try:
-                        await to_thread.run_sync(self._write, lines)
-                    except OSError as error:
-                        self._error = unusable(self._path, error)
-                    self._written += len(lines)
-        if self._error is not None:
-            raise self._error
+                if not entry.done:
+                    entries, self._waiting = self._waiting, []
+                    await to_thread.run_sync(self._write, entries)
+        if entry.error is not None:
+            raise unusable(self._path, entry.error) from entry.error
 
-    def _write(self, lines: list[bytes]) -> None:
-        for line in lines:
-            state = os.fstat(self._file)
-            if not state.st_nlink:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    def _write(self, entries: list[_Entry]) -> None:
+        for entry in entries:
             try:
-                # A full disk takes what fits and says so only when asked for the rest.
-                written = os.write(self._file, line)
-                while written < len(line):
-                    written += os.write(self._file, line[written:])
-            except OSError:
-                os.ftruncate(self._file, state.st_size)
-                raise
+                self._write_line(entry.line)
+            except OSError as error:
+                entry.error = error
         if self._durable:
-            os.fsync(self._file)
+            try:
+                os.fsync(self._file)
+            except OSError as error:
+                for entry in entries:
+                    entry.error = entry.error or error
+        for entry in entries:
+            entry.done = True
+
+    def _write_line(self, line: bytes) -> None:
+        state = os.fstat(self._file)
+        if not state.st_nlink:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        try:
+            # A full disk takes what fits and says so only when asked for the rest.
+            written = os.write(self._file, line)
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+        except OSError:
+            os.ftruncate(self._file, state.st_size)
+            raise
 
     def _repair(self) -> str | None:
         size = os.fstat(self._file).st_size

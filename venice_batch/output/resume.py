@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from venice_batch.jobfile import JobIndex
     from venice_batch.output.manifest import FileView
 
-_PENDING, _DONE, _REJECTED, _LOST = range(4)
+_PENDING, _DONE, _REJECTED, _LOST, _PLAYED = range(5)
 
 
 class Resume:
     """A byte a job: done and whole, rejected for good, or pending.
 
     Of an id's records the last one counts. A job is done only while each of its files is there with its size
-    (with `verify`: its hash); otherwise it is pending again. `notices` tell what was found broken, in a sentence each.
+    (with `verify`: its hash); otherwise it is pending again, as is what the sandbox made unless `sandbox` says that it
+    is asked again. `notices` tell what was found amiss, in a sentence each.
     A million records take a few seconds and a few bytes each.
     """
 
-    def __init__(self, index: JobIndex, root: Path, *, verify: bool = False) -> None:
+    def __init__(self, index: JobIndex, root: Path, *, verify: bool = False, sandbox: bool = True) -> None:
         """Read the manifest in `root`, if there is one. Raises FolderError where it cannot be read."""
         self._root = root
+        self._sandbox = sandbox
         self._states = bytearray(len(index))
         self.notices: tuple[str, ...] = ()
         path = root / manifest.NAME
@@ -68,7 +70,9 @@ class Resume:
                 self._states[place] = _PENDING
                 if not index.has_request(place, record.request_hash):
                     continue  # the line has changed since
-                if record.status == Status.REJECTED:
+                if record.sandbox and not self._sandbox:
+                    self._states[place] = _PLAYED
+                elif record.status == Status.REJECTED:
                     self._states[place] = _REJECTED
                 elif record.status == Status.SUCCEEDED:
                     whole = record.files and all(_is_whole(prefix, file, verify=verify) for file in record.files)
@@ -80,6 +84,9 @@ class Resume:
         lost = self._states.count(_LOST)
         if lost:
             notices.append(f"{lost} jobs recorded as done have lost a file or had it changed; they are pending again")
+        played = self._states.count(_PLAYED)
+        if played:
+            notices.append(f"{played} jobs were done by the sandbox only; they are pending again")
         self.notices = tuple(notices)
 
 

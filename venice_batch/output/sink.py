@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -209,8 +210,11 @@ class DiskWriter:
     def _discard(self) -> None:
         parts, self._parts = self._parts, []
         for part in parts:
-            part.close()
-            part.path.unlink(missing_ok=True)
+            # A disk that is in trouble has told so already; what stays here, the next run removes.
+            with contextlib.suppress(OSError):
+                part.close()
+            with contextlib.suppress(OSError):
+                part.path.unlink(missing_ok=True)
 
 
 def _put(part: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from venice_batch.errors import UsageError
 from venice_batch.pacing.budget import BlockRule, FailureBudget
 from venice_batch.pacing.lane import Lane, LaneState, Quota
 from venice_batch.pacing.period import Ends
@@ -31,6 +32,12 @@ class SendingRules:
     rpm: int | None = None
     minute_s: float = 60.0
     block: BlockRule = field(default_factory=BlockRule)
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise UsageError("--concurrency has to be at least 1")
+        if self.rpm is not None and self.rpm < 1:
+            raise UsageError("--rpm has to be at least 1")
 
 
 @dataclass(frozen=True, slots=True)
