@@ -97,9 +97,15 @@ def crash(folder: Path, *, jobs: int, kills: int, concurrency: int, seed: int) -
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(rng.uniform(0.0, 0.4))
                 if process.poll() is None:
-                    killed += 1
-                    in_flight += concurrency
                     process.kill()
+                    process.wait()
+                    killed += 1
+                    # Asked for and not recorded, beyond what earlier kills left: this is what may be bought again.
+                    seen = stats(base_url)
+                    recorded = len((folder / "out" / "manifest.jsonl").read_bytes().splitlines())
+                    under_way = seen["images"] + seen["in_flight"] - recorded - in_flight
+                    assert under_way <= 2 * concurrency, under_way
+                    in_flight += under_way
         subprocess.run(run, env=environment, check=True)
         bought = stats(base_url)["images"]
     return _look(folder / "out", jobs=jobs, kills=killed, bought=bought, in_flight=in_flight)

@@ -159,7 +159,7 @@ def _write_manifest(jobs: Path, out: Path) -> None:
                 "schema": 1, "run_id": "r", "id": job.id, "request_hash": job.request_hash, "status": "succeeded",
                 "lane": job.model, "files": [file], "endpoint": job.endpoint, "request": job.request, "metadata": None,
                 "attempts": [attempt], "error": None, "flags": {"blurred": False}, "cost_usd": None,
-                "timing": {"enqueued_at": "2026-11-22T12:00:00.000Z", "queued_s": 0.1, "rate_wait_s": 0.2, "total_s": 2},
+                "timing": {"enqueued_at": "2026-11-22T12:00:00.000Z", "queued_s": 0.1, "rate_wait_s": 0, "total_s": 2},
             }  # fmt: skip
             manifest.write(json.dumps(record) + "\n")
 

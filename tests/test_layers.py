@@ -20,6 +20,7 @@ LAYERS = [
     ("tally",),
     # one outside resource each
     ("jobfile", "naming"),
+    ("catalogue",),
     ("output",),
     ("api",),
     # the worker pool, told everything through its constructor

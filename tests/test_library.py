@@ -78,7 +78,7 @@ def test_every_public_name_can_be_had():
 async def test_an_error_in_the_block_comes_out_as_it_is(tmp_path):
     async with serve(FAST) as sandbox:
         options = {"api_key": "k", "base_url": sandbox.base_url}
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012  (the error of the block is the point)
             async with stream_outcomes(jobs(3), tmp_path / "out", **options) as outcomes:
                 async for _ in outcomes:
                     raise ZeroDivisionError
@@ -100,3 +100,22 @@ async def test_options_that_make_no_sense_are_refused(tmp_path, bad):
 async def test_a_mapping_that_is_no_json_is_told_by_its_number(tmp_path, value):
     with pytest.raises(JobsFileError, match="<jobs>:1: cannot be written as JSON"):
         await run_jobs([{"model": "m", "prompt": "p", "metadata": {"x": value}}], tmp_path, api_key="k")
+
+
+async def test_jobs_are_checked_against_the_apis_own_models_unless_told_not_to(tmp_path):
+    bad = [{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 1000, "height": 64}]
+    async with serve(FAST) as sandbox:
+        options = {"api_key": "k", "base_url": sandbox.base_url}
+        with pytest.raises(JobsFileError, match="nearest: 992, 1008"):
+            await run_jobs(bad, tmp_path / "out", **options)
+        summary = await run_jobs(bad, tmp_path / "out", **options, check_models=False)
+    assert (summary.rejected, summary.cost_usd) == (1, None)
+
+
+async def test_no_more_than_the_cap_is_spent_with_any_concurrency(tmp_path):
+    async with serve(FAST) as sandbox:
+        options = {"api_key": "k", "base_url": sandbox.base_url, "failure_budget": 0, "concurrency": 32}
+        summary = await run_jobs(jobs(40), tmp_path / "out", **options, max_cost_usd=0.17)
+        charged = sandbox.stats()["charged_usd"]
+    assert (summary.exit_code, summary.succeeded, summary.cost_usd) == (4, 17, 0.17)
+    assert charged == pytest.approx(0.17)

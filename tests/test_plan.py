@@ -1,31 +1,65 @@
-"""What a run would do."""
+"""What a run would do, cost and take."""
 
 import io
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import msgspec
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from records import IMAGE, failed, outcome
 
+from venice_batch.api.client import ApiClient, ApiSettings
+from venice_batch.api.secret import ApiKey
+from venice_batch.catalogue import Preflight, price_usd, snapshot
+from venice_batch.clock import SystemClock
 from venice_batch.errors import FolderError
 from venice_batch.jobfile import JobIndex, open_source
+from venice_batch.library import run_jobs
 from venice_batch.model import Status
 from venice_batch.output import manifest
-from venice_batch.plan import LanePlan, Plan, plan
+from venice_batch.pacing.lane import Quota
+from venice_batch.plan import LATENCY_S, LanePlan, Plan, duration_s, plan
+from venice_batch.sandbox import SandboxSettings, serve
 
 LINES = [
     {"id": "a", "model": "venice-sd35", "prompt": "one"},
     {"id": "b", "model": "venice-sd35", "prompt": "two", "variants": 3},
-    {"id": "c", "model": "flux-dev", "prompt": "three"},
+    {"id": "c", "model": "nano-banana-2", "prompt": "three", "enhance_prompt": True},
+]
+MIXED = [
+    {"model": "venice-sd35", "width": 64, "height": 64},
+    {"model": "fastest", "width": 64, "height": 64, "variants": 3},
+    {"model": "wan-2-7-pro-text-to-image", "variants": 3},
+    {"model": "nano-banana-2", "resolution": "1k"},
+    {"model": "gpt-image-2"},
+    {"model": "gpt-image-2", "quality": "low", "variants": 2},
+    {"model": "grok-imagine-image-2-0", "quality": "low"},
+    {"endpoint": "/images/generations", "model": "dall-e-3", "size": "256x256"},
+    {"endpoint": "/images/generations", "size": "256x256"},
 ]
 
 
+def catalogue():
+    return snapshot().catalogue(datetime(2026, 9, 1, tzinfo=UTC).timestamp())
+
+
+def write(path, lines):
+    path.write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    return path
+
+
 @pytest.fixture
-def index(tmp_path):
-    path = tmp_path / "jobs.jsonl"
-    path.write_bytes(b"\n".join(map(orjson.dumps, LINES)))
-    with open_source(str(path), io.BytesIO()) as source:
-        yield JobIndex.build(source)
+def preflight():
+    return Preflight(catalogue())
+
+
+@pytest.fixture
+def index(tmp_path, preflight):
+    with open_source(str(write(tmp_path / "jobs.jsonl", LINES)), io.BytesIO()) as source:
+        yield JobIndex.build(source, examine=preflight.examine)
 
 
 @pytest.fixture
@@ -42,35 +76,157 @@ def record(output, index, *made):
     (output / manifest.NAME).write_bytes(b"".join(lines))
 
 
-def test_a_new_folder_has_everything_to_do(index, tmp_path):
-    lanes = {"venice-sd35": LanePlan(2, 4), "flux-dev": LanePlan(1, 1)}
-    assert plan(index, tmp_path / "new") == Plan(3, 0, 0, 3, lanes)
+def counts(found):
+    return found.jobs, found.already_done, found.already_rejected, found.pending
+
+
+def test_a_new_folder_has_everything_to_do(index, preflight, tmp_path):
+    assert plan(index, tmp_path / "new", preflight=preflight) == Plan(
+        jobs=3,
+        already_done=0,
+        already_rejected=0,
+        pending=3,
+        lanes={"venice-sd35": LanePlan(2, 4, 0.04), "nano-banana-2": LanePlan(1, 1, 0.1, extras=1)},
+        images=5,
+        usd=0.14,
+        extras=1,
+        expected_s=LATENCY_S,
+    )
     assert not (tmp_path / "new").exists()
 
 
-def test_what_is_done_or_rejected_is_not_to_do(index, output):
+def test_without_preflight_the_jobs_are_counted_and_no_price_is_known(index, output):
+    record(output, index, outcome("a"))
+    found = plan(index, output)
+    assert found.lanes == {"venice-sd35": LanePlan(1, 3, unpriced=1), "nano-banana-2": LanePlan(1, 1, 0.0, 1, 1)}
+    assert (found.usd, found.unpriced) == (0.0, 2)
+
+
+def test_what_is_done_or_rejected_is_not_to_do(index, preflight, output):
     record(output, index, outcome("a"), failed("c", status=Status.REJECTED))
-    assert plan(index, output) == Plan(3, 1, 1, 1, {"venice-sd35": LanePlan(1, 3)})
+    found = plan(index, output, preflight=preflight)
+    assert counts(found) == (3, 1, 1, 1)
+    assert found.lanes == {"venice-sd35": LanePlan(1, 3, 0.03)}
+    assert found.usd == 0.03
 
 
-def test_what_was_rejected_is_to_do_where_it_is_to_be_retried(index, output):
+def test_what_was_rejected_is_to_do_where_it_is_to_be_retried(index, preflight, output):
     record(output, index, outcome("a"), failed("c", status=Status.REJECTED))
-    lanes = {"venice-sd35": LanePlan(1, 3), "flux-dev": LanePlan(1, 1)}
-    assert plan(index, output, retry_rejected=True) == Plan(3, 1, 0, 2, lanes)
+    found = plan(index, output, preflight=preflight, retry_rejected=True)
+    assert counts(found) == (3, 1, 0, 2)
+    assert found.usd == 0.13
 
 
-def test_what_failed_or_lost_its_file_is_to_do(index, output):
+def test_what_failed_or_lost_its_file_is_to_do(index, preflight, output):
     record(output, index, outcome("a"), failed("b"))
     (output / IMAGE.path).unlink()
-    assert plan(index, output).pending == 3
+    assert plan(index, output, preflight=preflight).pending == 3
 
 
-def test_a_finished_file_has_nothing_to_do(index, output):
+def test_a_finished_file_has_nothing_to_do(index, preflight, output):
     record(output, index, outcome("a"), outcome("b"), outcome("c"))
-    assert plan(index, output) == Plan(3, 3, 0, 0, {})
+    found = plan(index, output, preflight=preflight, balances={"USD": 0.0})
+    assert found == Plan(3, 3, 0, 0, {}, balance_usd=0.0, suffices=True)
 
 
 def test_a_manifest_that_cannot_be_read_is_an_error(index, output):
     (output / manifest.NAME).mkdir()
     with pytest.raises(FolderError):
         plan(index, output)
+
+
+@pytest.mark.parametrize(
+    ("balances", "total", "suffices"),
+    [
+        (None, None, None),
+        ({"USD": 0.14}, 0.14, True),
+        ({"USD": 0.1399}, 0.1399, False),
+        ({"USD": 0.1, "DIEM": 0.05, "VCU": 9.0}, 0.15, True),
+        ({}, 0.0, False),
+    ],
+)
+def test_whether_the_balance_suffices(index, preflight, tmp_path, balances, total, suffices):
+    found = plan(index, tmp_path, preflight=preflight, balances=balances)
+    assert found.balance_usd == pytest.approx(total) if total is not None else found.balance_usd is None
+    assert found.suffices is suffices
+
+
+def test_it_is_not_known_to_suffice_while_a_price_is_not(index, tmp_path):
+    assert plan(index, tmp_path, balances={"USD": 100.0}).suffices is None
+
+
+def test_a_limit_is_exceeded_by_the_smallest_part(index, preflight, tmp_path):
+    found = plan(index, tmp_path, preflight=preflight)
+    assert not found.exceeds(0.14)
+    assert not found.exceeds(Decimal("0.14"))
+    assert found.exceeds(0.139999)
+
+
+@pytest.mark.parametrize(
+    ("requests", "rpm", "rpd", "expected_s"),
+    [
+        (0, 20, None, 0.0),
+        (1, 20, None, 10.0),
+        (20, 20, None, 10.0),
+        (21, 20, None, 70.0),
+        (1632, 20, None, 81 * 60.0 + 10.0),
+        (100, 20, 100, 4 * 60.0 + 10.0),
+        (101, 20, 100, 86_400.0 + 10.0),
+    ],
+)
+def test_time_goes_by_windows(requests, rpm, rpd, expected_s):
+    assert duration_s(requests, rpm, rpd) == expected_s
+
+
+def test_the_longest_lane_decides_and_names_of_one_model_share_its_limit(tmp_path):
+    lines = [{"id": f"a{n}", "model": "fastest", "prompt": "p"} for n in range(15)]
+    lines += [{"id": f"b{n}", "model": "z-image-turbo", "prompt": "p"} for n in range(15)]
+    lines += [{"id": f"c{n}", "model": "venice-sd35", "prompt": "p"} for n in range(20)]
+    preflight = Preflight(catalogue())
+    with open_source(str(write(tmp_path / "jobs.jsonl", lines))) as source:
+        index = JobIndex.build(source, examine=preflight.examine)
+        assert plan(index, tmp_path, preflight=preflight).expected_s == 70.0
+        assert plan(index, tmp_path, preflight=preflight, rpm=1).expected_s == 29 * 60 + 10
+        quotas = {"venice-sd35": Quota(rpm=2), "z-image-turbo": Quota(rpm=60, rpd=1000)}
+        found = plan(index, tmp_path, preflight=preflight, quotas=quotas, rpm=50)
+        assert found.expected_s == 9 * 60 + 10
+        assert {name: lane.rpm for name, lane in found.lanes.items()} == {
+            "fastest": 50, "z-image-turbo": 50, "venice-sd35": 2,
+        }  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(MIXED), st.booleans()), min_size=1, max_size=30))
+def test_the_sum_is_that_of_the_jobs_left(tmp_path_factory, drawn):
+    folder = tmp_path_factory.mktemp("plan")
+    (folder / "images").mkdir()
+    (folder / IMAGE.path).write_bytes(b"x" * IMAGE.bytes)
+    lines = [{"id": f"j{n}", "prompt": "p", **line} for n, (line, _) in enumerate(drawn)]
+    preflight = Preflight(catalogue())
+    with open_source(str(write(folder / "jobs.jsonl", lines))) as source:
+        index = JobIndex.build(source, examine=preflight.examine)
+        record(folder, index, *(outcome(f"j{n}") for n, (_, is_done) in enumerate(drawn) if is_done))
+        found = plan(index, folder, preflight=preflight)
+        left = [job for job, (_, is_done) in zip(index.jobs_in_order(), drawn, strict=True) if not is_done]
+    assert found.pending == len(left)
+    assert found.images == sum(job.request.get("variants", 1) for job in left)
+    assert Decimal(str(found.usd)) == sum((price_usd(job, catalogue()) for job in left), Decimal(0))
+    assert Decimal(str(found.usd)) == sum(Decimal(str(lane.usd)) for lane in found.lanes.values())
+
+
+async def test_a_plan_costs_what_the_sandbox_then_charges(tmp_path):
+    lines = [{"id": f"j{n}", "prompt": "p", **line} for n, line in enumerate(MIXED)]
+    path = write(tmp_path / "jobs.jsonl", lines)
+    async with (
+        serve(SandboxSettings(latency_s=0, draw="plain")) as sandbox,
+        ApiClient(ApiSettings(base_url=sandbox.base_url), ApiKey("k"), SystemClock()) as api,
+    ):
+        preflight = Preflight(snapshot().catalogue(0.0), await api.styles())
+        with open_source(str(path)) as source:
+            index = JobIndex.build(source, examine=preflight.examine)
+            before = await api.limits()
+            found = plan(index, tmp_path / "out", preflight=preflight, quotas=before.quotas)
+        summary = await run_jobs(path, tmp_path / "out", api_key="k", base_url=sandbox.base_url)
+        after = await api.limits()
+    assert summary.succeeded == len(MIXED)
+    charged = Decimal(str(before.balances["USD"])) - Decimal(str(after.balances["USD"]))
+    assert round(charged, 6) == Decimal(str(found.usd))

@@ -14,9 +14,11 @@ import anyio
 import msgspec
 
 from venice_batch.api.client import ApiClient, ApiSettings
+from venice_batch.catalogue import micro_usd
 from venice_batch.clock import SystemClock
 from venice_batch.engine.attempts import AttemptRules, JobRunner
 from venice_batch.engine.pool import Pool
+from venice_batch.engine.purse import Purse
 from venice_batch.engine.reach import Patience, Reach
 from venice_batch.engine.signals import stop_on_signals
 from venice_batch.engine.stop import Stop, StopSwitch
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from venice_batch.api.listings import Limits
     from venice_batch.api.secret import ApiKey
+    from venice_batch.catalogue import Catalogue
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
@@ -50,7 +53,9 @@ SUMMARY = "summary.json"
 class RunSettings:
     """Everything that a run is told besides its jobs and its key.
 
-    `naming` is settled on the jobs of the index; without it images are named after their jobs' ids.
+    `naming` is settled on the jobs of the index; without it images are named after their jobs' ids. `catalogue`
+    has the models' prices and spellings; without it neither is known. `max_cost_usd` is never spent beyond, by those
+    prices.
     `retry_rejected`: ask again for what the API has refused before. `verify`: hash the files of finished jobs.
     `durable`: fsync each image and record. `max_time_s`: stop sending after so long. `max_failures`: stop after
     so many jobs without an image. `grace_s`: how long what is under way may take after a stop.
@@ -58,6 +63,8 @@ class RunSettings:
 
     output: Path
     naming: Naming | None = None
+    catalogue: Catalogue | None = None
+    max_cost_usd: float | None = None
     api: ApiSettings = field(default_factory=ApiSettings)
     sending: SendingRules = field(default_factory=SendingRules)
     attempts: AttemptRules = field(default_factory=AttemptRules)
@@ -75,6 +82,8 @@ class RunSettings:
             raise UsageError("--max-time has to be a positive number of seconds")
         if self.max_failures is not None and self.max_failures < 1:
             raise UsageError("--max-failures has to be at least 1")
+        if self.max_cost_usd is not None and not self.max_cost_usd >= 0:
+            raise UsageError("--max-cost has to be an amount of USD")
 
     @property
     def may_be_sandbox(self) -> bool:
@@ -136,6 +145,8 @@ class _Batch:
         self.observers: tuple[Observer, ...] = (self.tally, *observers)
         self.switch = StopSwitch()
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        limit = settings.max_cost_usd
+        self.purse = Purse(None if limit is None else micro_usd(limit))
         self.blocks = 0
         self.parked: Stop | None = None
 
@@ -205,6 +216,8 @@ class _Batch:
                 clock=self.clock,
                 rng=self.rng,
                 rules=self.settings.attempts,
+                purse=self.purse,
+                catalogue=self.settings.catalogue,
                 run_id=self.run_id,
                 observe=self.observe,
             )
@@ -297,7 +310,7 @@ class _Batch:
             blurred=counts["blurred"],
             content_violations=counts["content_violations"],
             possibly_billed=counts["possibly_billed"],
-            cost_usd=None,
+            cost_usd=None if self.settings.catalogue is None else self.purse.spent / 1e6,
             errors=dict(self.tally.errors),
             lanes=self.tally.lanes(),
             total_s=self.tally.total_s(),

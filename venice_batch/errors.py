@@ -77,6 +77,12 @@ class KeyMissingError(VeniceBatchError):
     """No API key was given; nothing was sent."""
 
 
+class OutOfMoneyError(VeniceBatchError):
+    """What is asked for costs more than may be spent; nothing was sent."""
+
+    exit_code = ExitCode.OUT_OF_MONEY
+
+
 class FolderError(VeniceBatchError):
     """The output folder cannot be used: not writable, locked, full or vanished."""
 

@@ -12,6 +12,7 @@ EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp", "gif": "gif"}
 HEAD_BYTES = 128 * 1024
 """Enough to find the size: before it a JPEG may have EXIF and XMP of 64 KiB each (ITU-T T.81, B.1.1.4)."""
 TAIL_BYTES = 32
+_SHORT_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +32,27 @@ class ImageKind:
 def recognise(head: bytes, tail: bytes, size_bytes: int) -> ImageKind | None:
     """The kind of the image that starts with `head` and ends with `tail`; None for no image, or half of one.
 
-    `head` holds the first `HEAD_BYTES` (or all), `tail` the last `TAIL_BYTES`. That the image is whole is told
+    `head` holds at least the first `HEAD_BYTES` (or all), `tail` the last `TAIL_BYTES`. That the image is whole is told
     by each format's own end mark or length (PNG's IEND, JPEG's EOI, RIFF's length), not by decoding it.
     """
     name = _format(head)
     if name is None or not _is_whole(name, head, tail, size_bytes):
         return None
+    # Nearly every image has its size at the very beginning: the long head is copied only for the others.
+    width, height = _pixels(head[:_SHORT_BYTES])
+    if width <= 0 or height <= 0:
+        width, height = _pixels(head[:HEAD_BYTES])
+    if width <= 0 or height <= 0:
+        return None
+    return ImageKind(name, width, height)
+
+
+def _pixels(head: bytes) -> tuple[int, int]:
     try:
         width, height = imagesize.get(BytesIO(head))
     except (ValueError, TypeError, struct.error):  # imagesize before 2.0, at headers that are cut
-        return None
-    if width <= 0 or height <= 0:
-        return None
-    return ImageKind(name, int(width), int(height))
+        return -1, -1
+    return int(width), int(height)
 
 
 def _format(head: bytes) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import orjson
 
-from venice_batch.api.client import VENICE, ApiSettings
+from venice_batch.api.client import VENICE, ApiClient, ApiSettings
 from venice_batch.api.secret import ApiKey, find_key
 from venice_batch.batch import RunSettings, run_batch
+from venice_batch.catalogue import Cache, Preflight, ask, fresh
+from venice_batch.clock import SystemClock
 from venice_batch.engine.attempts import AttemptRules
 from venice_batch.errors import JobsFileError, Problem, VeniceBatchError
 from venice_batch.events import JobEnded
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 
     from venice_batch.events import Event
-    from venice_batch.model import Outcome
+    from venice_batch.model import Job, Outcome
     from venice_batch.summary import Summary
 
 
@@ -48,12 +51,14 @@ async def run_jobs(
     timeout_s: float = 300.0,
     max_time_s: float = math.inf,
     max_failures: int | None = None,
+    max_cost_usd: float | None = None,
     defaults: Mapping[str, Any] | None = None,
     name: str = "{id}",
     prefer_json: bool = False,
     retry_rejected: bool = False,
     durable: bool = False,
     failure_budget: int = 20,
+    check_models: bool = True,
     on_event: Callable[[Event], None] | None = None,
 ) -> Summary:
     """Run jobs into the folder `output`, but for those that it holds already.
@@ -61,9 +66,10 @@ async def run_jobs(
     `jobs` is a file as the command takes it, or mappings like its lines. `api_key` defaults to `VENICE_API_KEY`.
     `defaults` are fields for jobs that lack them, `name` is the template of the images' names (`Naming`).
     `failure_budget` is how many failed requests in 30 s the API forgives (0: any number). `on_event` is told of
-    everything, on the event loop. Jobs that fail or are rejected raise nothing: the returned summary counts them,
-    the manifest has their records. Signals are left to the caller; cancelling stops at once and loses nothing that
-    was recorded.
+    everything, on the event loop. `check_models`: check jobs against the API's list of models first, which also
+    gives the prices that `max_cost_usd` (never spent beyond) needs. Jobs that fail or are rejected raise nothing:
+    the returned summary counts them, the manifest has their records. Signals are left to the caller; cancelling
+    stops at once and loses nothing that was recorded.
 
     Raises:
         JobsFileError: a job is invalid; nothing was sent.
@@ -82,9 +88,20 @@ async def run_jobs(
         max_failures=max_failures,
     )
     naming = Naming(name, date=f"{datetime.now(UTC):%Y-%m-%d}")
-    with _indexed(jobs, Defaults(dict(defaults or {})), naming) as index:
-        settings = replace(settings, naming=naming)
+    preflight = await _preflight(settings.api, key) if check_models else Preflight(None)
+    with _indexed(jobs, Defaults(dict(defaults or {})), naming, preflight) as index:
+        settings = replace(settings, naming=naming, catalogue=preflight.catalogue, max_cost_usd=max_cost_usd)
         return await run_batch(index, key, settings, observers=() if on_event is None else (on_event,))
+
+
+async def _preflight(api: ApiSettings, key: ApiKey) -> Preflight:
+    """The checks by the API's own list, the last one kept, or none for an API without one."""
+    cache, now = Cache.of_user(), time.time()
+    listing = fresh(api.base_url, cache, now_unix_s=now)
+    if listing is None:
+        async with ApiClient(api, key, SystemClock()) as client:
+            listing = (await ask(client, api.base_url, cache, now_unix_s=now)).listing
+    return Preflight(None) if listing is None else Preflight(listing.catalogue(now), listing.styles)
 
 
 @asynccontextmanager
@@ -140,8 +157,11 @@ async def stream_outcomes(
 
 @contextmanager
 def _indexed(
-    jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]], defaults: Defaults, naming: Naming
+    jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]], defaults: Defaults, naming: Naming, preflight: Preflight
 ) -> Iterator[JobIndex]:
+    def examine(job: Job) -> list[tuple[str, str]]:
+        return [*naming.examine(job), *preflight.examine(job)]
+
     with ExitStack() as stack:
         if not isinstance(jobs, str | os.PathLike):
             import tempfile
@@ -153,7 +173,7 @@ def _indexed(
             source = replace(stack.enter_context(open_source(file.name)), name=GIVEN)
         else:
             source = stack.enter_context(open_source(jobs))
-        index = JobIndex.build(source, defaults=defaults, examine=naming.examine)
+        index = JobIndex.build(source, defaults=defaults, examine=examine)
         naming.settle(index.jobs_in_order(), source.name)
         yield index
 

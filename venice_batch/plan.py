@@ -1,53 +1,178 @@
-"""What a run would do."""
+"""What a run would do, cost and take."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from venice_batch.output import manifest
-from venice_batch.output.recall import recall
+from venice_batch.catalogue import Bill, micro_usd, usd
+from venice_batch.catalogue.prices import has_extras, images
+from venice_batch.output.resume import Resume
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from decimal import Decimal
     from pathlib import Path
 
+    from venice_batch.catalogue import Preflight
     from venice_batch.jobfile import JobIndex
+    from venice_batch.pacing.lane import Quota
+
+DEFAULT_RPM = 20
+"""Requests a minute for an image model where the key's own figure is not known (the API's documentation)."""
+
+LATENCY_S = 10.0
+"""How long the last requests of a run are taken to need: an assumption, as no listing tells."""
+
+SPENDABLE = ("USD", "DIEM")
+"""Balances that pay for images, each at a dollar."""
+
+_DAY_S = 86_400.0
 
 
 class LanePlan(msgspec.Struct):
-    """One model's pending requests and the images that they ask for."""
+    """One model's pending requests, the images that they ask for, and what these cost.
+
+    `usd` leaves out `unpriced` requests, whose price is not known; `extras` are requests with web search or prompt
+    enhancement, which cost more than the listed price. `rpm` is the number of requests a minute gone by.
+    """
 
     requests: int = 0
     images: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+    extras: int = 0
+    rpm: int = DEFAULT_RPM
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Jobs in the file, those done, those refused before, and what is left to do, by model."""
+    """Jobs in the file, those done, those refused before, and what is left to do, by model and in all.
+
+    Sums of money are exact to the last digit shown. `expected_s` is how long the longest lane takes. `balance_usd`
+    and `suffices` are None where they are not known.
+    """
 
     jobs: int
     already_done: int
     already_rejected: int
     pending: int
     lanes: dict[str, LanePlan]
+    images: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+    extras: int = 0
+    expected_s: float = 0.0
+    balance_usd: float | None = None
+    suffices: bool | None = None
+
+    def exceeds(self, max_usd: Decimal | float) -> bool:
+        """Whether the known prices come to more than `max_usd`."""
+        return micro_usd(self.usd) > micro_usd(max_usd)
 
 
-def plan(index: JobIndex, output: Path, *, retry_rejected: bool = False) -> Plan:
+def plan(
+    index: JobIndex,
+    output: Path,
+    *,
+    preflight: Preflight | None = None,
+    retry_rejected: bool = False,
+    sandbox: bool = True,
+    quotas: Mapping[str, Quota] | None = None,
+    rpm: int | None = None,
+    balances: Mapping[str, float] | None = None,
+) -> Plan:
     """Compare `index` with what `output` holds; touches nothing.
+
+    `preflight` has examined every job of the index (else they are read again, and no price is known). `quotas` and
+    `balances` are the key's own; `rpm` caps the requests a minute of each model. `sandbox`: what a sandbox made counts
+    as done, as the run would ask one again.
 
     Raises:
         FolderError: there is a manifest that cannot be read.
     """
-    path = output / manifest.NAME
-    known = recall(manifest.read(path), output, name=str(path))
-    skipped = known.done if retry_rejected else known.done | known.rejected
-    done = sum(map(known.done.__contains__, index.keys()))
+    known = Resume(index, output, sandbox=sandbox)
+    done = known.done
+    is_settled = known.is_done if retry_rejected else known.is_settled
+    untouched = not (done or known.rejected)
+    if preflight is None:
+        bills = _unpriced(index, is_settled)
+    else:
+        bills = preflight.bills(None if untouched else (not is_settled(place) for place in range(len(index))))
     lanes: dict[str, LanePlan] = {}
-    pending = 0
+    micro: defaultdict[str, int] = defaultdict(int)
+    models: defaultdict[str, int] = defaultdict(int)
+    for bill, count in bills:
+        lane = lanes.setdefault(bill.lane, LanePlan(rpm=requests_a_minute(bill, quotas, rpm)))
+        lane.requests += count
+        lane.images += count * bill.images
+        lane.extras += count * bill.extras
+        if bill.micro_usd is None:
+            lane.unpriced += count
+        else:
+            micro[bill.lane] += count * bill.micro_usd
+        models[bill.model] += count
+    for name, lane in lanes.items():
+        lane.usd = float(usd(micro[name]))
+    pending = sum(lane.requests for lane in lanes.values())
+    cost = sum(micro.values())
+    unpriced = sum(lane.unpriced for lane in lanes.values())
+    balance = None if balances is None else sum(balances.get(name, 0.0) for name in SPENDABLE)
+    return Plan(
+        jobs=len(index),
+        already_done=done,
+        already_rejected=len(index) - done - pending,
+        pending=pending,
+        lanes=lanes,
+        images=sum(lane.images for lane in lanes.values()),
+        usd=float(usd(cost)),
+        unpriced=unpriced,
+        extras=sum(lane.extras for lane in lanes.values()),
+        expected_s=max((_expected_s(bill, models[bill.model], quotas, rpm) for bill, _ in bills), default=0.0),
+        balance_usd=balance,
+        suffices=_suffices(cost, unpriced, balance),
+    )
+
+
+def requests_a_minute(bill: Bill, quotas: Mapping[str, Quota] | None, rpm: int | None) -> int:
+    """The requests a minute to reckon with: the key's own, else the documented ones, at most `rpm`."""
+    quota = _quota(bill, quotas)
+    own = (quota.rpm if quota else None) or DEFAULT_RPM
+    return own if rpm is None else min(own, rpm)
+
+
+def duration_s(requests: int, rpm: int, rpd: int | None = None, *, latency_s: float = LATENCY_S) -> float:
+    """How long `requests` take: a window's at once, the next window a minute later; `rpd` of them a day."""
+    if not requests:
+        return 0.0
+    days = 0 if rpd is None else (requests - 1) // rpd
+    today = requests - days * (rpd or 0)
+    return days * _DAY_S + (today - 1) // rpm * 60.0 + latency_s
+
+
+def _expected_s(bill: Bill, requests: int, quotas: Mapping[str, Quota] | None, rpm: int | None) -> float:
+    """The time of a model's requests, under whatever names the jobs have it: they share its limit."""
+    quota = _quota(bill, quotas)
+    return duration_s(requests, requests_a_minute(bill, quotas, rpm), quota.rpd if quota else None)
+
+
+def _quota(bill: Bill, quotas: Mapping[str, Quota] | None) -> Quota | None:
+    return (quotas or {}).get(bill.model)
+
+
+def _suffices(cost_micro_usd: int, unpriced: int, balance_usd: float | None) -> bool | None:
+    if balance_usd is None:
+        return None
+    if cost_micro_usd > micro_usd(balance_usd):
+        return False
+    return None if unpriced else True
+
+
+def _unpriced(index: JobIndex, is_settled: Callable[[int], bool]) -> list[tuple[Bill, int]]:
+    counts: dict[Bill, int] = {}
     for number, name in enumerate(index.lanes):
-        for job in index.jobs(number, skipped.__contains__):
-            lane = lanes.setdefault(name, LanePlan())
-            lane.requests += 1
-            lane.images += job.request.get("variants") or 1
-            pending += 1
-    return Plan(len(index), done, len(index) - done - pending, pending, lanes)
+        for job in index.pending(number, is_settled):
+            bill = Bill(name, name, images(job.request), None, has_extras(job.request))
+            counts[bill] = counts.get(bill, 0) + 1
+    return list(counts.items())

@@ -31,7 +31,9 @@ class Summary(msgspec.Struct, frozen=True):
 
     `jobs` counts the file's; `already_done` had succeeded before, `already_rejected` were not asked for again,
     `pending` have no outcome yet. `refused` counts 429 answers to this run, `possibly_billed` the requests that
-    may have been charged for an image that never arrived. `reason` says why a run ended early, else null.
+    may have been charged for an image that never arrived. `cost_usd` is what this run has spent by the
+    published prices, what may have been charged without an image included; null where they are not known. `reason`
+    says why a run ended early, else null.
     """
 
     schema: int

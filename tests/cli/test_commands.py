@@ -1,7 +1,6 @@
-"""check, models, styles, limits, report: each through the command line, in this process."""
+"""styles, limits, report: each through the command line, in this process."""
 
 import json
-import os
 
 import pytest
 
@@ -18,39 +17,6 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 def write(*lines):
     with open("jobs.jsonl", "w") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
-
-
-def test_check_counts_requests_and_images_by_model(capsys):
-    write(GOOD, {**GOOD, "id": "b", "variants": 4}, {**GOOD, "id": "c", "model": "qwen-image"})
-    assert run_cli(["check", "jobs.jsonl"]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("3 jobs, all lines valid\n")
-    assert "venice-sd35         2       5" in out
-    assert not os.path.exists("output")
-
-
-def test_check_knows_what_is_done(capsys):
-    write(GOOD)
-    run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
-    write(GOOD, {**GOOD, "id": "b"})
-    assert run_cli(["check", "jobs.jsonl", "--json"]) == 0
-    plan = json.loads(capsys.readouterr().out)
-    assert (plan["jobs"], plan["already_done"], plan["pending"]) == (2, 1, 1)
-
-
-def test_check_tells_all_mistakes(capsys):
-    write({**GOOD, "width": 5000}, {**GOOD, "id": "b", "format": "gif"})
-    assert run_cli(["check", "jobs.jsonl"]) == 2
-    assert "2 problems; nothing was sent" in capsys.readouterr().err
-
-
-def test_models_are_a_table_or_json(capsys):
-    assert run_cli(["models", "--sandbox"]) == 0
-    table = capsys.readouterr().out
-    assert "gpt-image-2" in table
-    assert "pixels by 16" in table
-    assert run_cli(["models", "--sandbox", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 37
 
 
 def test_styles_are_a_line_each_or_json(capsys):

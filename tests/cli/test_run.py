@@ -267,3 +267,30 @@ def test_a_name_template_makes_folders_and_resumes():
 def test_a_name_that_two_jobs_would_share_is_an_error(capsys):
     error = problem(capsys, GOOD, {**GOOD, "id": "b"}, arguments=("--sandbox", "--name", "{model}"))
     assert "jobs.jsonl:2: --name: " in error
+
+
+def test_a_price_above_the_cap_is_refused_before_anything_is_sent(capsys):
+    write(*({**GOOD, "id": f"j{n}"} for n in range(5)))
+    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", "0.04"]) == 4
+    assert "would cost 0.05 USD, above --max-cost; nothing was sent" in capsys.readouterr().err
+    assert not os.path.exists("output")
+
+
+def test_what_a_run_has_cost_is_in_its_summary_and_its_records(capsys):
+    write({**GOOD, "variants": 3}, {**GOOD, "id": "b", "prompt": "forbidden"})
+    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", "1", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["cost_usd"] == 0.03
+    with open("output/jobs/manifest.jsonl") as manifest:
+        assert {record["id"]: record["cost_usd"] for record in map(json.loads, manifest)} == {"a": 0.03, "b": 0.0}
+
+
+def test_a_job_that_its_model_would_refuse_is_an_error_with_the_nearest_valid_value(capsys):
+    error = problem(capsys, {**GOOD, "width": 1000})
+    assert "jobs.jsonl:1: width: 1000 is not a multiple of 16 for venice-sd35 (nearest: 992, 1008)" in error
+
+
+def test_a_tier_is_sent_in_the_models_own_spelling():
+    write({"id": "a", "model": "grok-imagine-image", "prompt": "p", "aspect_ratio": "1:1", "resolution": "1K"})
+    assert run_cli(["jobs.jsonl", *FAST, "-q"]) == 0
+    with open("output/jobs/manifest.jsonl") as manifest:
+        assert json.loads(manifest.read())["request"]["resolution"] == "1k"

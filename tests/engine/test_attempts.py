@@ -1,14 +1,18 @@
 import random
+from datetime import UTC, datetime
 
+import anyio
 import pytest
 from fakes import FakeApi, FakeClock, NoSink, Scripted, job, reset_in
 
+from venice_batch.catalogue import Catalogue, parse
 from venice_batch.engine.attempts import AttemptRules, JobRunner, as_sent
+from venice_batch.engine.purse import Purse
 from venice_batch.engine.reach import Patience, Reach
 from venice_batch.engine.stop import Stop, StopSwitch
 from venice_batch.engine.turnstile import Turnstile
 from venice_batch.errors import ExitCode, UsageError
-from venice_batch.model import Endpoint, Job, Status
+from venice_batch.model import Endpoint, Status
 from venice_batch.pacing.traffic import SendingRules, Traffic
 from venice_batch.retry import Fault
 
@@ -16,9 +20,10 @@ from venice_batch.retry import Fault
 class Bench:
     """A runner with everything around it faked."""
 
-    def __init__(self, clock, scripts, *, max_attempts=3, concurrency=4):
+    def __init__(self, clock, scripts, *, max_attempts=3, concurrency=4, catalogue=None, purse=None):
         self.clock = clock
         self.switch = StopSwitch()
+        self.purse = purse or Purse()
         self.api = FakeApi(clock, scripts)
         rng = random.Random(1)
         traffic = Traffic(SendingRules(concurrency=concurrency), rng)
@@ -33,6 +38,8 @@ class Bench:
             clock=clock,
             rng=rng,
             rules=AttemptRules(max_attempts=max_attempts),
+            purse=self.purse,
+            catalogue=catalogue,
             run_id="run",
             observe=self.events.append,
         )
@@ -202,25 +209,76 @@ async def test_a_server_that_sends_a_job_back_for_ever_is_given_up(clock):
     assert len(outcome.attempts) == 100
 
 
-def native(**fields):
-    return Job("i", 1, 0, Endpoint.GENERATE, {"model": "m", "prompt": "p", **fields}, "h")
+def sent(prefer_json=False, **fields):
+    return as_sent(Endpoint.GENERATE, {"model": "m", "prompt": "p", **fields}, prefer_json=prefer_json)
 
 
 def test_a_single_image_is_asked_for_as_binary():
-    assert as_sent(native(), prefer_json=False)["return_binary"] is True
-    assert as_sent(native(variants=1), prefer_json=False) == {"model": "m", "prompt": "p", "return_binary": True}
+    assert sent()["return_binary"] is True
+    assert sent(variants=1) == {"model": "m", "prompt": "p", "return_binary": True}
 
 
 def test_a_line_that_sets_return_binary_decides_itself():
-    assert as_sent(native(return_binary=False), prefer_json=False)["return_binary"] is False
-    assert as_sent(native(return_binary=True), prefer_json=True)["return_binary"] is True
+    assert sent(return_binary=False)["return_binary"] is False
+    assert sent(prefer_json=True, return_binary=True)["return_binary"] is True
 
 
 def test_variants_and_preferred_json_are_sent_as_they_are():
-    assert "return_binary" not in as_sent(native(variants=3), prefer_json=False)
-    assert "return_binary" not in as_sent(native(), prefer_json=True)
+    assert "return_binary" not in sent(variants=3)
+    assert "return_binary" not in sent(prefer_json=True)
 
 
 def test_the_openai_endpoint_is_sent_as_it_is():
-    one = Job("i", 1, 0, Endpoint.GENERATIONS, {"prompt": "p"}, "h")
-    assert as_sent(one, prefer_json=False) is one.request
+    request = {"prompt": "p"}
+    assert as_sent(Endpoint.GENERATIONS, request, prefer_json=False) is request
+
+
+MODEL = {"id": "m", "model_spec": {"pricing": {"generation": {"usd": 0.4}}}}
+PRICED = Catalogue([model for model in [parse(MODEL)] if model], listed=datetime.now(UTC), now=datetime.now(UTC))
+
+
+async def test_a_price_is_set_aside_before_sending_and_spent_on_success(clock):
+    bench = Bench(clock, {}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    outcome = await bench.run()
+    assert outcome.cost_usd == 0.4
+    assert (bench.purse.spent, bench.purse.reserved) == (400_000, 0)
+
+
+async def test_what_was_refused_costs_nothing(clock):
+    bench = Bench(clock, {"p": [Scripted(400)]}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    outcome = await bench.run()
+    assert outcome.cost_usd == 0.0
+    assert (bench.purse.spent, bench.purse.reserved) == (0, 0)
+
+
+async def test_what_may_have_been_charged_counts_as_spent(clock):
+    lost = [Scripted(None, fault=Fault.TIMEOUT)]
+    bench = Bench(clock, {"p": lost}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    outcome = await bench.run()
+    assert outcome.status is Status.SUCCEEDED
+    assert outcome.cost_usd is None
+    assert (bench.purse.spent, bench.purse.reserved) == (800_000, 0)
+
+
+async def test_a_job_that_does_not_fit_stops_the_run_unsent(clock):
+    bench = Bench(clock, {}, catalogue=PRICED, purse=Purse(limit=700_000))
+    assert (await bench.run("p")).status is Status.SUCCEEDED
+    assert await bench.run("q") is None
+    assert bench.switch.stop.code is ExitCode.OUT_OF_MONEY
+    assert "0.40 USD are spent" in bench.switch.stop.reason
+    assert [prompt for _, prompt in bench.api.asked] == ["p"]
+
+
+async def test_a_job_waits_for_money_that_another_may_give_back(clock):
+    bench = Bench(clock, {"p": [Scripted(400, latency_s=5)]}, catalogue=PRICED, purse=Purse(limit=500_000))
+    outcomes = {}
+
+    async def run(prompt):
+        outcomes[prompt] = await bench.run(prompt)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, "p")
+        group.start_soon(run, "q")
+    assert outcomes["p"].status is Status.REJECTED
+    assert outcomes["q"].status is Status.SUCCEEDED
+    assert bench.api.most_in_flight == 1

@@ -6,6 +6,7 @@ from fakes import FakeApi, FakeClock, NoSink, Scripted, job, reset_in
 
 from venice_batch.engine.attempts import AttemptRules, JobRunner
 from venice_batch.engine.pool import Pool
+from venice_batch.engine.purse import Purse
 from venice_batch.engine.reach import Patience, Reach
 from venice_batch.engine.stop import Stop, StopSwitch
 from venice_batch.engine.turnstile import Turnstile
@@ -58,7 +59,8 @@ class Run:
         self.turnstile = Turnstile(traffic, clock, self.switch, deadline_s=deadline_s)
         runner = JobRunner(
             api=self.api, sink=NoSink(), turnstile=self.turnstile, switch=self.switch, reach=Reach(Patience()),
-            clock=clock, rng=rng, rules=AttemptRules(max_attempts=2), run_id="run", observe=self.events.append,
+            clock=clock, rng=rng, rules=AttemptRules(max_attempts=2), purse=Purse(), catalogue=None,
+            run_id="run", observe=self.events.append,
         )  # fmt: skip
         self.pool = Pool(
             runner=runner, journal=self.journal, turnstile=self.turnstile, switch=self.switch, clock=clock,

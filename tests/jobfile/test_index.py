@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.errors import JobsFileError
-from venice_batch.jobfile import Defaults, JobIndex, index, job_key, lines, open_source, parse
+from venice_batch.jobfile import Defaults, JobIndex, index, lines, open_source, parse
 
 LINES = [
     {"id": "a", "model": "one", "prompt": "p"},
@@ -41,6 +41,10 @@ def build(tmp_path, monkeypatch):
         source.__exit__(None, None, None)
 
 
+def nothing(place):
+    return False
+
+
 def ids(jobs):
     return [job.id for job in jobs]
 
@@ -56,35 +60,40 @@ def test_lanes_come_in_the_order_of_first_use(build):
     assert found.lanes == ("one", "two", "three")
     assert len(found) == 7
     assert [found.count(lane) for lane in range(3)] == [4, 2, 1]
-    assert ids(found.jobs(0)) == ["a", "c__seed-1", "c__seed-2", "d__model-one"]
-    assert ids(found.jobs(1)) == ["b", "d__model-two"]
+    assert ids(found.pending(0, nothing)) == ["a", "c__seed-1", "c__seed-2", "d__model-one"]
+    assert ids(found.pending(1, nothing)) == ["b", "d__model-two"]
     assert [job.index for job in found.jobs_in_order()] == list(range(7))
     assert [job.line for job in found.jobs_in_order()] == [1, 2, 3, 3, 4, 4, 4]
 
 
-def test_keys_are_those_of_the_jobs(build):
+def test_settled_jobs_are_left_out(build):
     found = build(LINES)
-    keys = [job_key(job.id, job.request_hash) for job in found.jobs_in_order()]
-    assert list(found.keys()) == keys
-    assert list(found.keys_of(1)) == [job_key(job.id, job.request_hash) for job in found.jobs(1)]
+    first, *others = found.places_of(0)
+    assert ids(found.pending(0, others.__contains__)) == ["a"]
+    assert ids(found.pending(0, lambda place: True)) == []
+    assert next(found.jobs_in_order()).index == first
 
 
-def test_skipped_jobs_are_left_out(build):
+def test_a_job_is_found_by_its_id_and_told_by_its_request(build):
     found = build(LINES)
-    done = set(found.keys_of(0)) - {next(found.keys_of(0))}
-    assert ids(found.jobs(0, done.__contains__)) == ["a"]
-    assert ids(found.jobs(0, lambda _key: True)) == []
+    directory = found.directory()
+    for job in found.jobs_in_order():
+        assert directory.places(hash(job.id)) == [job.index]
+        assert found.has_request(job.index, job.request_hash)
+        assert not found.has_request(job.index, "0" * 32)
+        assert not found.has_request(job.index, "no hash")
+    assert directory.places(hash("nobody")) == []
 
 
 def test_lanes_may_be_read_in_turns(build):
     found = build([{"id": f"{number}", "model": f"m{number % 3}", "prompt": "x" * 3000} for number in range(300)])
-    turns = zip(found.jobs(0), found.jobs(1), found.jobs(2), strict=True)
+    turns = zip(found.pending(0, nothing), found.pending(1, nothing), found.pending(2, nothing), strict=True)
     assert [job.id for turn in turns for job in turn] == [f"{number}" for number in range(300)]
 
 
 def test_defaults_reach_the_jobs_that_are_read_again(build):
     found = build([{"id": "a", "prompt": "p"}], defaults=Defaults.of(["model=m", "seed=3"]))
-    assert next(found.jobs(0)).request == {"model": "m", "seed": 3, "prompt": "p"}
+    assert next(found.pending(0, nothing)).request == {"model": "m", "seed": 3, "prompt": "p"}
 
 
 def test_all_problems_come_in_the_order_of_the_file(build):
@@ -156,12 +165,12 @@ def test_a_change_that_hides_from_size_and_time_is_seen_in_the_job(build):
         file.write(jsonl([{**line, "prompt": "q"} for line in LINES]))
     os.utime("jobs.jsonl", ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(JobsFileError, match="line 1 has changed"):
-        next(found.jobs(0))
+        next(found.pending(0, nothing))
     with open("jobs.jsonl", "r+b") as file:
         file.write(b" " * before.st_size)
     os.utime("jobs.jsonl", ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(JobsFileError, match="line 1 has changed"):
-        next(found.jobs(0))
+        next(found.pending(0, nothing))
 
 
 records = st.fixed_dictionaries(
@@ -188,7 +197,7 @@ def test_the_index_gives_exactly_what_the_lines_give(found):
             return
         built = JobIndex.build(source)
         assert list(built.jobs_in_order()) == jobs
-        by_lane = [list(built.jobs(lane)) for lane in range(len(built.lanes))]
+        by_lane = [list(built.pending(lane, nothing)) for lane in range(len(built.lanes))]
         assert [{job.model for job in lane} for lane in by_lane] == [{name} for name in built.lanes]
         assert sorted((job for lane in by_lane for job in lane), key=lambda job: job.index) == jobs
 

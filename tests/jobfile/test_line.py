@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.jobfile import Defaults, Parsed, job_key, request_hash
+from venice_batch.jobfile import Defaults, Parsed, request_hash
 from venice_batch.jobfile.line import parse
 from venice_batch.model import Endpoint
 
@@ -284,7 +284,8 @@ def test_white_space_of_the_line_plays_no_part():
     assert job(spaced) == job(NATIVE)
 
 
-def test_a_key_changes_with_the_id_and_with_the_request():
-    keys = {job_key("a", "0" * 32), job_key("a", "1" * 32), job_key("b", "0" * 32), job_key("\ud800", "0" * 32)}
-    assert {len(key) for key in keys} == {16}
-    assert len(keys) == 4
+def test_how_an_image_travels_is_no_part_of_the_job():
+    plain = {"model": "m", "prompt": "p"}
+    for travelling in ({"return_binary": True}, {"return_binary": False}, {"variants": 1}):
+        assert request_hash(Endpoint.GENERATE, {**plain, **travelling}) == request_hash(Endpoint.GENERATE, plain)
+    assert request_hash(Endpoint.GENERATE, {**plain, "variants": 2}) != request_hash(Endpoint.GENERATE, plain)

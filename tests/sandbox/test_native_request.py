@@ -72,7 +72,8 @@ def test_unknown_fields_are_refused_by_name():
 
 
 def test_an_unknown_model_is_not_found():
-    assert read({"model": "nope", "prompt": "p"}, shipped()) == Refusal(404, "Specified model not found")
+    assert read({"model": "nope", "prompt": "p"}, shipped()) == Refusal(400, "Specified model not found")
+    assert read({"model": "nope", "prompt": "p"}, shipped(), 404) == Refusal(404, "Specified model not found")
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 3])

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import io
 import struct
+from collections import Counter
 from urllib.parse import unquote
 
 import aiohttp
@@ -82,7 +83,7 @@ async def test_the_openai_endpoint_answers_in_both_forms(start, form):
 
 
 async def test_the_official_openai_client_works_unchanged(start):
-    api = await start()
+    api = await start(openai_errors="openai")
 
     def generate(prompt, **fields):
         with openai.OpenAI(base_url=api.url, api_key="k", max_retries=0) as client:
@@ -118,12 +119,12 @@ async def test_compression_can_be_switched_off(start):
         (b"[1]", "application/json; charset=utf-8", 400),
     ],
 )
-@pytest.mark.parametrize("path", ["/image/generate", OPENAI])
+@pytest.mark.parametrize("path", ["/image/generate", OPENAI, "/image/upscale", "/image/edit"])
 async def test_unusable_bodies(start, raw, content_type, status, path):
     api = await start()
     answer = await api.post(raw=raw, headers={"Content-Type": content_type}, path=path)
     assert answer.status == status
-    assert isinstance(answer.json["error"], dict if path == OPENAI else str)
+    assert isinstance(answer.json["error"], str)
 
 
 async def test_bodies_above_the_limit_are_too_large(start):
@@ -220,7 +221,9 @@ async def test_the_model_list_needs_no_key(start):
     api = await start()
     listed = (await api.get("/models?type=image", key=None)).json
     assert (listed["object"], listed["type"], len(listed["data"])) == ("list", "image", 37)
-    assert len((await api.get("/models?type=all")).json["data"]) == 37
+    everything = (await api.get("/models?type=all")).json["data"]
+    assert Counter(entry["type"] for entry in everything) == {"image": 37, "inpaint": 21, "upscale": 1}
+    assert len((await api.get("/models?type=inpaint")).json["data"]) == 21
     assert (await api.get("/models?type=video")).json["data"] == []
     assert (await api.get("/models?type=images")).status == 400
     traits = (await api.get("/models/traits?type=image")).json["data"]
@@ -229,6 +232,8 @@ async def test_the_model_list_needs_no_key(start):
     assert (await api.get("/models/traits?type=all")).status == 400
     mapping = (await api.get("/models/compatibility_mapping?type=image")).json["data"]
     assert mapping["dall-e-3"] == "z-image-turbo"
+    editors = (await api.get("/models/traits?type=inpaint")).json["data"]
+    assert editors == {"default": "firered-image-edit"}
 
 
 @pytest.mark.parametrize("shape", ["object", "array"])

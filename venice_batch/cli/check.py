@@ -1,51 +1,293 @@
-"""`venice-batch check`: every line's mistakes, then what a run would do."""
+"""`venice-batch check`: every line's mistakes, then what a run would do, cost and take."""
 
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from venice_batch.cli import options
+from venice_batch.errors import JobsFileError, KeyMissingError, UsageError, one_line
 
 if TYPE_CHECKING:
+    from venice_batch.api.listings import Limits
+    from venice_batch.api.secret import ApiKey
+    from venice_batch.catalogue import Cache, Found, Listing, Preflight
     from venice_batch.jobfile import JobIndex
+    from venice_batch.plan import LanePlan, Plan
+
+
+class Known(NamedTuple):
+    """What is known before the jobs file is read; `notice` is for standard error ("": nothing)."""
+
+    listing: Listing | None
+    limits: Limits | None
+    notice: str
+
+    def preflight(self, *, allow_unknown: bool = False, strict: bool = False) -> Preflight:
+        """The checks of a file's jobs by what is known."""
+        from venice_batch.catalogue import Preflight
+
+        if self.listing is None:
+            return Preflight(None, None)
+        catalogue = self.listing.catalogue(time.time())
+        return Preflight(catalogue, self.listing.styles, allow_unknown=allow_unknown, strict=strict)
 
 
 @click.command(context_settings=options.CONTEXT)
 @click.argument("jobs")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The run's output folder.")
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="A field for every job that lacks it.")
+@click.option("--allow-unknown", is_flag=True, help="Warn of models that the list lacks, instead of refusing them.")
+@click.option("--strict", is_flag=True, help="Take warnings for errors.")
+@click.option("--offline", is_flag=True, help="Ask nobody: use the last list of models, or the packaged one.")
+@click.option("--rpm", type=click.IntRange(min=1), help="Most requests a minute for each model, as for the run.")
+@options.base_url
+@options.api_key_file
+@options.use_sandbox
 @options.as_json
-def check(jobs: str, output: Path | None, settings: tuple[str, ...], as_json: bool) -> int:
-    """Check every line of JOBS and say what a run would do; sends nothing."""
+def check(jobs: str, **given: Any) -> int:
+    """Check every line of JOBS and say what a run would do, cost and take; sends nothing that costs.
+
+    The API is asked for its models, and with a key for balance and limits; after 5 s it is done without.
+    """
+    from venice_batch.catalogue.listing import is_local
     from venice_batch.cli.run import default_output
     from venice_batch.jobfile import Defaults, JobIndex, open_source
 
-    with open_source(jobs, sys.stdin.buffer) as source:
-        index = JobIndex.build(source, defaults=Defaults.of(settings))
-        return show_plan(index, output or default_output(jobs), as_json=as_json)
+    if given["sandbox"] and given["base_url"] != options.VENICE:
+        raise UsageError("--sandbox and --base-url name two servers; give one of them")
+    as_json = given["as_json"]
+    defaults = Defaults.of(given["settings"])
+    with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
+        known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
+        say(known.notice)
+        preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
+        try:
+            index = JobIndex.build(source, defaults=defaults, examine=preflight.examine)
+        except JobsFileError as error:
+            if as_json:
+                _print_problems(error)
+            raise
+        finally:
+            show_warnings(preflight, source.name)
+        return show_plan(
+            index,
+            given["output"] or default_output(jobs),
+            as_json=as_json,
+            preflight=preflight,
+            known=known,
+            rpm=given["rpm"],
+            sandbox=given["sandbox"] or is_local(given["base_url"]),
+        )
 
 
-def show_plan(index: JobIndex, output: Path, *, as_json: bool) -> int:
-    """Print the plan for people or scripts; returns the exit code."""
+def know(
+    base_url: str,
+    key_file: Path | None,
+    *,
+    sandbox: bool = False,
+    offline: bool = False,
+    limits: bool = True,
+    cache: Cache | None = None,
+) -> Known:
+    """The models and, with a key, its balance and `limits` if asked for; from the network only what has to be.
+
+    Raises:
+        UsageError: the key's file cannot be read, or the address is none.
+    """
+    from venice_batch.catalogue import Cache, at_hand, fresh, snapshot
+
+    now = time.time()
+    if sandbox:
+        return Known(snapshot(), None, "")  # the very models that the sandbox has
+    cache = cache or Cache.of_user()
+    if offline:
+        listing, notice = at_hand(base_url, cache, now_unix_s=now)
+        return Known(listing, None, notice)
+    from venice_batch.api.secret import find_key
+
+    kept = fresh(base_url, cache, now_unix_s=now)
+    try:
+        key = find_key(key_file)
+    except KeyMissingError:
+        key = None
+    limits = limits and key is not None
+    if kept is not None and not limits:
+        return Known(kept, None, "")
+    return _ask(base_url, key, kept, cache, now, want_limits=limits)
+
+
+def _ask(
+    base_url: str, key: ApiKey | None, kept: Listing | None, cache: Cache, now: float, *, want_limits: bool
+) -> Known:
+    import anyio
+
+    from venice_batch.catalogue import Found, ask
+    from venice_batch.catalogue.finding import PATIENCE_S
+    from venice_batch.cli.listings import connect
+    from venice_batch.errors import ApiError
+
+    found: Found | None = None if kept is None else Found(kept)
+    limits: Limits | None = None
+    unknown = f"no answer from {base_url} within {PATIENCE_S:g} s"
+
+    async def go() -> None:
+        nonlocal found, limits, unknown
+        async with connect(base_url, key) as api:
+
+            async def ask_models() -> None:
+                nonlocal found
+                found = await ask(api, base_url, cache, now_unix_s=now)
+
+            async def ask_limits() -> None:
+                nonlocal limits, unknown
+                try:
+                    with anyio.move_on_after(PATIENCE_S):
+                        limits = await api.limits()
+                except ApiError as error:
+                    unknown = str(error)
+
+            async with anyio.create_task_group() as group:
+                if kept is None:
+                    group.start_soon(ask_models)
+                if want_limits:
+                    group.start_soon(ask_limits)
+
+    anyio.run(go)
+    assert found is not None  # noqa: S101 - told to the type checker
+    notice = found.notice
+    if want_limits and limits is None and not notice:
+        notice = f"balance and limits are unknown: {unknown}"
+    return Known(found.listing, limits, notice)
+
+
+def say(notice: str) -> None:
+    """Print a notice, if there is one, on standard error."""
+    if notice:
+        click.echo(one_line(f"venice-batch: {notice}"), err=True)
+
+
+def show_warnings(preflight: Preflight, source: str) -> None:
+    """Print the warnings of all lines on standard error, one line for each that differs."""
+    shown = 0
+    for warned in preflight.warnings:
+        more = warned.count - 1
+        others = ", ".join(map(str, warned.lines[1:])) + (", …" if warned.count > len(warned.lines) else "")
+        also = f" ({more} more: line {others})" if len(warned.lines) > 1 else ""
+        click.echo(one_line(f"{source}:{warned.lines[0]}: {warned.field}: warning: {warned.what}{also}"), err=True)
+        shown += warned.count
+    if preflight.warning_count > shown:
+        click.echo(f"venice-batch: {preflight.warning_count - shown} warnings more are not shown", err=True)
+
+
+def show_plan(
+    index: JobIndex,
+    output: Path,
+    *,
+    as_json: bool,
+    preflight: Preflight | None = None,
+    known: Known | None = None,
+    rpm: int | None = None,
+    retry_rejected: bool = False,
+    sandbox: bool = True,
+) -> int:
+    """Print the plan for people or scripts; returns the exit code. The arguments are those of `plan`."""
     from venice_batch.plan import plan
 
-    found = plan(index, output)
+    limits = known.limits if known else None
+    found = plan(
+        index,
+        output,
+        preflight=preflight,
+        retry_rejected=retry_rejected,
+        sandbox=sandbox,
+        quotas=limits.quotas if limits else None,
+        rpm=rpm,
+        balances=limits.balances if limits else None,
+    )
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.encode(found))
+        _print_json(found, preflight, known)
         return 0
-    before = [f"{found.already_done} done before"] if found.already_done else []
-    before += [f"{found.already_rejected} refused before"] if found.already_rejected else []
-    click.echo(f"{found.jobs} jobs, all lines valid" + "".join(f", {part}" for part in before))
-    rows: list[tuple[Any, ...]] = [(name, lane.requests, lane.images) for name, lane in found.lanes.items()]
-    if rows:
+    head = [f"{found.already_done} done before"] if found.already_done else []
+    head += [f"{found.already_rejected} refused before"] if found.already_rejected else []
+    if preflight is not None and preflight.warning_count:
+        head.append(f"{preflight.warning_count} warnings" if preflight.warning_count > 1 else "1 warning")
+    click.echo(f"{found.jobs} jobs, all lines valid" + "".join(f", {part}" for part in head))
+    if found.lanes:
         from venice_batch.cli.table import table
 
-        click.echo(table(("model", "requests", "images"), rows))
+        click.echo(table(("model", "requests", "images", "usd", "a minute"), _rows(found)))
     click.echo(f"{found.pending} requests would go out, into {output}")
+    for line in _closing(found):
+        click.echo(line)
     return 0
+
+
+def _rows(found: Plan) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = [
+        (name, lane.requests, lane.images, _cost(lane, lane.requests), lane.rpm) for name, lane in found.lanes.items()
+    ]
+    if len(rows) > 1:
+        rows.append(("in all", found.pending, found.images, _cost(found, found.pending), None))
+    return rows
+
+
+def _cost(sums: LanePlan | Plan, requests: int) -> str:
+    """What is known of the cost of so many requests; "+" where that is not all."""
+    from venice_batch.catalogue import micro_usd, usd_text
+
+    if sums.unpriced == requests:
+        return "?"
+    return usd_text(micro_usd(sums.usd)) + ("+" if sums.unpriced or sums.extras else "")
+
+
+def _closing(found: Plan) -> list[str]:
+    lines = []
+    if found.pending:
+        cost = f"cost {_cost(found, found.pending)} USD"
+        known = found.unpriced < found.pending
+        lines.append(f"they take about {span(found.expected_s)}" + (f" and {cost}" if known else ""))
+    if found.unpriced:
+        lines.append(f"{found.unpriced} requests go to models whose price is not known")
+    if found.extras:
+        lines.append(f"{found.extras} requests ask for web search or prompt enhancement, which cost extra")
+    if found.balance_usd is not None:
+        verdict = {True: "it suffices", False: "it does not suffice", None: "whether it suffices is not known"}
+        lines.append(f"the balance is {found.balance_usd:g} USD: {verdict[found.suffices]}")
+    return lines
+
+
+def span(seconds: float) -> str:
+    """A time span for people, in its two largest units."""
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
+    first = next((place for place, (count, _) in enumerate(parts) if count), 3)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"
+
+
+def _print_json(found: Plan, preflight: Preflight | None, known: Known | None) -> None:
+    import msgspec
+
+    report = msgspec.to_builtins(found)
+    if preflight is not None:
+        report["warnings"] = {"total": preflight.warning_count, "shown": preflight.warnings}
+    if known is not None and known.listing is not None:
+        listed = known.listing.catalogue(time.time()).listed
+        report["models"] = {"origin": known.listing.origin, "listed_at": listed}
+    click.echo(msgspec.json.encode(report))
+
+
+def _print_problems(error: JobsFileError) -> None:
+    import msgspec
+
+    problems = [
+        {"line": problem.line, "field": problem.field, "what": problem.what, "source": problem.source}
+        for problem in error.problems
+    ]
+    click.echo(msgspec.json.encode({"problems": {"total": error.total, "shown": problems}}))

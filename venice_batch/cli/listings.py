@@ -2,43 +2,63 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from venice_batch.api.secret import ApiKey, find_key
 from venice_batch.cli import options
-from venice_batch.errors import one_line
+from venice_batch.errors import ApiError, KeyMissingError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from venice_batch.api.client import ApiClient
+    from venice_batch.catalogue import Catalogue, Listing, Model
 
 T = TypeVar("T")
 
+use_list_at_hand = click.option(
+    "--offline", is_flag=True, help="Ask nobody: show the last list that was had, or the packaged one."
+)
+
 
 @click.command(context_settings=options.CONTEXT)
 @options.base_url
 @options.api_key_file
 @options.use_sandbox
+@use_list_at_hand
 @options.as_json
-def models(base_url: str, api_key_file: Path | None, sandbox: bool, as_json: bool) -> int:
-    """List the image models: price, sizes, limits."""
-    listed = _ask(lambda api: api.models(), base_url, api_key_file, sandbox=sandbox)
+def models(base_url: str, api_key_file: Path | None, sandbox: bool, offline: bool, as_json: bool) -> int:
+    """List the image models: price, sizes, limits, traits. Needs no key."""
+    from venice_batch.catalogue.listing import renewed
+
+    if offline:
+        listing = _at_hand(base_url)
+    else:
+        entries = _ask(lambda api: api.models(), base_url, api_key_file, sandbox=sandbox, public=True)
+        listing = renewed(entries, None, now_unix_s=time.time(), earlier=())
     if as_json:
-        return _json(listed)
-    return _table(("model", "usd", "sizes", "prompt", "steps", "traits"), [_model_row(entry) for entry in listed])
+        return _json(listing.entries)
+    catalogue = listing.catalogue(time.time())
+    header = ("model", "usd", "sizes", "prompt", "steps", "traits", "marks")
+    return _table(header, [_model_row(model, catalogue) for model in catalogue.models.values()])
 
 
 @click.command(context_settings=options.CONTEXT)
 @options.base_url
 @options.api_key_file
 @options.use_sandbox
+@use_list_at_hand
 @options.as_json
-def styles(base_url: str, api_key_file: Path | None, sandbox: bool, as_json: bool) -> int:
-    """List the names that `style_preset` takes."""
-    listed = _ask(lambda api: api.styles(), base_url, api_key_file, sandbox=sandbox)
+def styles(base_url: str, api_key_file: Path | None, sandbox: bool, offline: bool, as_json: bool) -> int:
+    """List the names that `style_preset` takes. Needs no key."""
+    if offline:
+        listed = _at_hand(base_url).styles or ()
+    else:
+        listed = _ask(lambda api: api.styles(), base_url, api_key_file, sandbox=sandbox, public=True)
     if as_json:
         return _json(listed)
     click.echo("\n".join(map(one_line, listed)))
@@ -61,15 +81,42 @@ def limits(base_url: str, api_key_file: Path | None, sandbox: bool, as_json: boo
     return _table(("model", "a minute", "a day"), rows)
 
 
-def _ask(ask: Callable[[ApiClient], Awaitable[T]], base_url: str, key_file: Path | None, *, sandbox: bool) -> T:
-    import anyio
-
+def connect(base_url: str, key: ApiKey | None) -> ApiClient:
+    """A session with the API; without a key for what is open to all."""
     from venice_batch.api.client import ApiClient, ApiSettings
-    from venice_batch.api.secret import ApiKey, find_key
     from venice_batch.clock import SystemClock
 
-    async def go(url: str, key: ApiKey) -> T:
-        async with ApiClient(ApiSettings(base_url=url), key, SystemClock()) as api:
+    return ApiClient(ApiSettings(base_url=base_url), key or _NoKey(), SystemClock())
+
+
+class _NoKey(ApiKey):
+    """What is sent in a key's place where none is needed: nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("none")
+
+    def header(self) -> str:
+        return ""
+
+    def redact(self, text: str) -> str:
+        return text
+
+    def redact_bytes(self, body: bytes) -> bytes:
+        return body
+
+
+def _ask(
+    ask: Callable[[ApiClient], Awaitable[T]],
+    base_url: str,
+    key_file: Path | None,
+    *,
+    sandbox: bool,
+    public: bool = False,
+) -> T:
+    import anyio
+
+    async def go(url: str, key: ApiKey | None) -> T:
+        async with connect(url, key) as api:
             return await ask(api)
 
     async def go_sandbox() -> T:
@@ -78,7 +125,26 @@ def _ask(ask: Callable[[ApiClient], Awaitable[T]], base_url: str, key_file: Path
         async with serve() as server:
             return await go(server.base_url, ApiKey("sandbox"))
 
-    return anyio.run(go_sandbox) if sandbox else anyio.run(go, base_url, find_key(key_file))
+    if sandbox:
+        return anyio.run(go_sandbox)
+    try:
+        key: ApiKey | None = find_key(key_file)
+    except KeyMissingError:
+        if not public:
+            raise
+        key = None
+    return anyio.run(go, base_url, key)
+
+
+def _at_hand(base_url: str) -> Listing:
+    """The list that is had without asking. Raises ApiError if there is none."""
+    from venice_batch.catalogue import Cache, at_hand
+
+    found = at_hand(base_url, Cache.of_user(), now_unix_s=time.time())
+    click.echo(one_line(f"venice-batch: {found.notice}"), err=True)
+    if found.listing is None:
+        raise ApiError("there is nothing to show offline; ask once without --offline")
+    return found.listing
 
 
 def _json(value: object) -> int:
@@ -95,30 +161,48 @@ def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> int:
     return 0
 
 
-def _model_row(entry: dict[str, Any]) -> tuple[Any, ...]:
-    spec = entry.get("model_spec") or {}
-    constraints = spec.get("constraints") or {}
-    if constraints.get("resolutions"):
-        sizes = f"ratio at {'/'.join(constraints['resolutions'])}"
-    elif constraints.get("aspectRatios"):
-        sizes = "ratio"
-    else:
-        sizes = f"pixels by {constraints.get('widthHeightDivisor', 1)}"
+def _model_row(model: Model, catalogue: Catalogue) -> tuple[Any, ...]:
     return (
-        entry["id"],
-        _prices(spec.get("pricing") or {}),
-        sizes,
-        constraints.get("promptCharacterLimit"),
-        (constraints.get("steps") or {}).get("max"),
-        ", ".join(spec.get("traits") or ()) or None,
+        model.id,
+        _prices(model),
+        _sizes(model),
+        model.prompt_limit,
+        model.steps_max,
+        # Of models that share a trait the first is the one that the trait names.
+        ", ".join(trait for trait in model.traits if catalogue.traits[trait] == model.id) or None,
+        ", ".join(_marks(model)) or None,
     )
 
 
-def _prices(pricing: dict[str, Any]) -> str:
-    found = [pricing["generation"]["usd"]] if "generation" in pricing else []
-    found += [price["usd"] for price in pricing.get("resolutions", {}).values()]
-    found += [price["usd"] for tier in pricing.get("quality", {}).values() for price in tier.values()]
+def _sizes(model: Model) -> str:
+    if not model.by_ratio:
+        return f"pixels by {model.divisor}" if model.divisor else "pixels"
+    return f"ratio at {'/'.join(model.resolutions)}" if model.resolutions else "ratio"
+
+
+def _prices(model: Model) -> str:
+    from venice_batch.catalogue import usd_text
+
+    pricing = model.pricing
+    found = list(pricing.qualities.values()) or list(pricing.tiers.values())
+    if not found and pricing.image is not None:
+        found = [pricing.image]
     if not found:
         return "?"
     low, high = min(found), max(found)
-    return f"{low:g}" if low == high else f"{low:g}-{high:g}"
+    return usd_text(low) if low == high else f"{usd_text(low)}-{usd_text(high)}"
+
+
+def _marks(model: Model) -> list[str]:
+    marks = ["offline"] if model.offline else []
+    if model.beta_users_only:
+        marks.append("beta users only")
+    elif model.beta:
+        marks.append("beta")
+    if model.regions:
+        marks.append(f"for {'/'.join(model.regions)}")
+    gone = model.deprecation
+    if gone is not None:
+        when = f" {gone.ends:%Y-%m-%d}" if gone.ends else ""
+        marks.append(f"deprecated{when}" + (f" -> {gone.replacement}" if gone.replacement else ""))
+    return marks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch.cli import options
-from venice_batch.errors import UsageError
+from venice_batch.errors import OutOfMoneyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from venice_batch.api.secret import ApiKey
     from venice_batch.batch import RunSettings
-    from venice_batch.jobfile import JobIndex
+    from venice_batch.catalogue import Catalogue, Preflight
+    from venice_batch.jobfile import Defaults, JobIndex, Source
+    from venice_batch.model import Job
     from venice_batch.naming import Naming
+    from venice_batch.plan import Plan
     from venice_batch.summary import Summary
 
 
@@ -67,6 +72,12 @@ if TYPE_CHECKING:
 )
 @click.option("--connect-timeout", type=options.Duration(), default=10.0, show_default="10s", help="For connecting.")
 @click.option("--max-time", type=options.Duration(), help="Stop sending after so long (90, 15m, 2h); exit 75.")
+@click.option(
+    "--max-cost",
+    type=click.FloatRange(min=0),
+    metavar="USD",
+    help="Do not start above this price, and never spend more; exit 4.",
+)
 @click.option("--max-failures", type=click.IntRange(min=1), help="Stop after so many jobs without image; exit 75.")
 @click.option(
     "--failure-budget",
@@ -88,6 +99,9 @@ if TYPE_CHECKING:
 @click.option("--retry-rejected", is_flag=True, help="Ask again for what the API has refused before.")
 @click.option("--verify", is_flag=True, help="Check finished images by their hash, not their size only.")
 @click.option("--durable", is_flag=True, help="Have each image and record on the disk (fsync) before going on.")
+@click.option("--allow-unknown", is_flag=True, help="Warn of models that the list lacks, instead of refusing them.")
+@click.option("--strict", is_flag=True, help="Take warnings for errors.")
+@click.option("--offline", is_flag=True, help="Check by the last list of models, or the packaged one, without asking.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; send nothing.")
 @options.as_json
 @click.option("-q", "--quiet", is_flag=True, help="Say only what fails.")
@@ -101,19 +115,72 @@ if TYPE_CHECKING:
 @options.sandbox_options("sandbox-")
 def run(**given: Any) -> int:
     """Make the images of JOBS (a path, or - for standard input) that the output folder does not hold yet."""
-    from venice_batch.jobfile import Defaults, JobIndex, open_source
+    from venice_batch.api.secret import ApiKey, find_key
+    from venice_batch.catalogue.listing import is_local
+    from venice_batch.cli.check import know, say, show_plan
+    from venice_batch.jobfile import Defaults, open_source
     from venice_batch.naming import Naming
+    from venice_batch.plan import plan
 
+    if given["sandbox"] and given["base_url"] != options.VENICE:
+        raise UsageError("--sandbox and --base-url name two servers; give one of them")
+    defaults = Defaults.of(given["settings"])
     output = given["output"] or default_output(given["jobs"])
     naming = Naming(given["name"], date=f"{datetime.now(UTC):%Y-%m-%d}")
     with open_source(given["jobs"], getattr(sys.stdin, "buffer", None)) as source:
-        index = JobIndex.build(source, defaults=Defaults.of(given["settings"]), examine=naming.examine)
-        naming.settle(index.jobs_in_order(), source.name)
+        key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
+        asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": given["dry_run"]}
+        known = know(given["base_url"], given["api_key_file"], **asked)
+        if not given["quiet"]:
+            say(known.notice)
+        preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
+        index = _index(source, defaults, naming, preflight, quiet=given["quiet"])
+        left = {
+            "preflight": preflight,
+            "retry_rejected": given["retry_rejected"],
+            "sandbox": given["sandbox"] or is_local(given["base_url"]),
+        }
         if given["dry_run"]:
-            from venice_batch.cli.check import show_plan
+            return show_plan(index, output, as_json=given["as_json"], known=known, rpm=given["rpm"], **left)
+        if given["max_cost"] is not None:
+            _refuse_above(given["max_cost"], plan(index, output, **left))
+        return _run(_Ready(index, output, naming, preflight.catalogue, key), given)
 
-            return show_plan(index, output, as_json=given["as_json"])
-        return _run(index, output, naming, given)
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A checked run: all but its options."""
+
+    index: JobIndex
+    output: Path
+    naming: Naming
+    catalogue: Catalogue | None
+    key: ApiKey
+
+
+def _index(source: Source, defaults: Defaults, naming: Naming, preflight: Preflight, *, quiet: bool) -> JobIndex:
+    """The file's jobs, each checked by itself, for its name and against its model. Raises JobsFileError."""
+    from venice_batch.cli.check import show_warnings
+    from venice_batch.jobfile import JobIndex
+
+    def examine(job: Job) -> list[tuple[str, str]]:
+        return [*naming.examine(job), *preflight.examine(job)]
+
+    try:
+        index = JobIndex.build(source, defaults=defaults, examine=examine)
+    finally:
+        if not quiet:
+            show_warnings(preflight, source.name)
+    naming.settle(index.jobs_in_order(), source.name)
+    return index
+
+
+def _refuse_above(max_cost_usd: float, found: Plan) -> None:
+    if found.unpriced:
+        raise UsageError(f"--max-cost: {found.unpriced} jobs are for models whose price is not known")
+    if found.exceeds(max_cost_usd):
+        price = f"{found.usd:.2f} USD, above --max-cost"
+        raise OutOfMoneyError(f"the {found.pending} jobs left would cost {price}; nothing was sent")
 
 
 def default_output(jobs: str) -> Path:
@@ -124,22 +191,18 @@ def default_output(jobs: str) -> Path:
     return Path("output") / name
 
 
-def _run(index: JobIndex, output: Path, naming: Naming, given: dict[str, Any]) -> int:
+def _run(ready: _Ready, given: dict[str, Any]) -> int:
     import anyio
 
-    from venice_batch.api.secret import ApiKey, find_key
     from venice_batch.cli import console
 
-    if given["sandbox"] and given["base_url"] != options.VENICE:
-        raise UsageError("--sandbox and --base-url name two servers; give one of them")
-    key = ApiKey("sandbox") if given["sandbox"] else find_key(given["api_key_file"])
     observer = console.observer(given["log_format"], sys.stderr, quiet=given["quiet"])
 
     async def go() -> Summary:
         from venice_batch.batch import run_batch
 
         async with _server(given) as base_url:
-            return await run_batch(index, key, _settings(base_url, output, naming, given), observers=(observer,))
+            return await run_batch(ready.index, ready.key, _settings(base_url, ready, given), observers=(observer,))
 
     summary = anyio.run(go)
     # Whoever reads this may be gone, or the disk behind it full: what the run did still counts.
@@ -169,7 +232,7 @@ async def _server(given: dict[str, Any]) -> AsyncIterator[str]:
         raise UsageError(f"the sandbox needs {error.name}: pip install 'venice-batch[sandbox]'") from error
 
 
-def _settings(base_url: str, output: Path, naming: Naming, given: dict[str, Any]) -> RunSettings:
+def _settings(base_url: str, ready: _Ready, given: dict[str, Any]) -> RunSettings:
     from venice_batch.api.client import ApiSettings
     from venice_batch.batch import RunSettings
     from venice_batch.engine.attempts import AttemptRules
@@ -179,8 +242,10 @@ def _settings(base_url: str, output: Path, naming: Naming, given: dict[str, Any]
     speed = (given["sandbox_speed"] or 1.0) if given["sandbox"] else 1.0
     minute_s = given["api_minute"] or 60.0 / speed
     return RunSettings(
-        output=output,
-        naming=naming,
+        output=ready.output,
+        naming=ready.naming,
+        catalogue=ready.catalogue,
+        max_cost_usd=given["max_cost"],
         api=ApiSettings(
             base_url=base_url,
             timeout_s=given["timeout"],

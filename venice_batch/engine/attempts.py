@@ -10,6 +10,7 @@ import anyio
 import msgspec
 import tenacity
 
+from venice_batch.catalogue import corrected, price_micro_usd
 from venice_batch.engine.stop import Stop, StoppedError
 from venice_batch.engine.turnstile import LaneRefusedError
 from venice_batch.errors import ExitCode, UsageError
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     import random
 
     from venice_batch.api.client import Reply
+    from venice_batch.catalogue import Catalogue
     from venice_batch.clock import Clock
+    from venice_batch.engine.purse import Purse
     from venice_batch.engine.reach import Reach
     from venice_batch.engine.stop import StopSwitch
     from venice_batch.engine.turnstile import Turnstile
@@ -70,6 +73,7 @@ class _Trail:
 
     job: Job
     body: dict[str, Any]
+    price: int | None  # in millionths of a USD
     enqueued_s: float
     enqueued_unix_s: float
     started_s: float
@@ -80,6 +84,7 @@ class _Trail:
     rate_wait_s: float = 0.0
     backoff_s: float = 0.0
     possibly_billed: bool = False
+    attempts_billed: int = 0  # of the attempt under way: 1 once it may have been charged without an image
 
 
 class JobRunner:
@@ -99,6 +104,8 @@ class JobRunner:
         clock: Clock,
         rng: random.Random,
         rules: AttemptRules,
+        purse: Purse,
+        catalogue: Catalogue | None,
         run_id: str,
         observe: Observer,
     ) -> None:
@@ -110,6 +117,8 @@ class JobRunner:
         self._clock = clock
         self._rng = rng
         self._rules = rules
+        self._purse = purse
+        self._catalogue = catalogue
         self._run_id = run_id
         self._observe = observe
 
@@ -121,7 +130,10 @@ class JobRunner:
         """
         now_s = self._clock.now()
         unix_s = self._clock.wall() - (now_s - enqueued_s)
-        trail = _Trail(job, as_sent(job, prefer_json=self._rules.prefer_json), enqueued_s, unix_s, now_s)
+        request = job.request if self._catalogue is None else corrected(job, self._catalogue)
+        body = as_sent(job.endpoint, request, prefer_json=self._rules.prefer_json)
+        price = None if self._catalogue is None else price_micro_usd(job, self._catalogue)
+        trail = _Trail(job, body, price, enqueued_s, unix_s, now_s)
         try:
             reply = await self._tries(trail)
         except StoppedError:
@@ -155,6 +167,33 @@ class JobRunner:
         return await retrying(attempt)
 
     async def _attempt(self, trail: _Trail) -> Reply:
+        """One attempt with its price set aside; what may have been charged counts as spent."""
+        price = trail.price or 0
+        await self._reserve(price)
+        billed = False
+        try:
+            reply = await self._ask(trail)
+            billed = reply.answer.verdict is Verdict.SUCCEEDED
+        except (_TryAgainError, anyio.get_cancelled_exc_class()):
+            billed = trail.attempts_billed > 0
+            raise
+        finally:
+            trail.attempts_billed = 0
+            self._purse.settle(price, billed=billed)
+            self._turnstile.wake()
+        return reply
+
+    async def _reserve(self, price: int) -> None:
+        while not self._purse.reserve(price):
+            self._switch.check()
+            if not self._purse.may_fit(price):
+                spent = f"{self._purse.spent / 1e6:.2f} USD are spent"
+                reason = f"--max-cost is reached: {spent}, the next job does not fit"
+                self._switch.request(Stop(ExitCode.OUT_OF_MONEY, reason))
+                raise StoppedError
+            await self._turnstile.change()
+
+    async def _ask(self, trail: _Trail) -> Reply:
         job = trail.job
         began_s = self._clock.now()
         async with self._turnstile.passing(job.model) as passage:
@@ -194,6 +233,7 @@ class JobRunner:
         )
         trail.attempts.append(attempt)
         trail.possibly_billed = trail.possibly_billed or answer.possibly_billed
+        trail.attempts_billed = int(answer.possibly_billed)
         # Neither being told when to come again nor not reaching the API at all is the job's failure.
         if answer.waits_at_gate:
             trail.sent_back += 1
@@ -213,6 +253,7 @@ class JobRunner:
     def _note_cancelled(self, trail: _Trail, sent_s: float) -> None:
         """Tell of a request that was under way when everything stopped: the server may well have served it."""
         now_s = self._clock.now()
+        trail.attempts_billed = 1
         attempt = Attempt(None, "cancelled", 0.0, None, None, _round(now_s - sent_s))
         lane = self._turnstile.traffic.lane(trail.job.model)
         self._observe(AttemptEnded(trail.job, attempt, Verdict.TRANSIENT, lane.state(now_s), possibly_billed=True))
@@ -260,7 +301,7 @@ class JobRunner:
                 deprecated=head.deprecated,
                 enhanced_prompt=head.enhanced_prompt,
             ),
-            cost_usd=None,
+            cost_usd=_cost_usd(trail, succeeded=succeeded),
             timing=self._timing(trail, reply),
             sandbox=head.sandbox,
         )
@@ -280,21 +321,28 @@ class JobRunner:
         )
 
 
-def as_sent(job: Job, *, prefer_json: bool) -> dict[str, Any]:
-    """The body that is sent for `job`.
+def _cost_usd(trail: _Trail, *, succeeded: bool) -> float | None:
+    """What the job has cost by the list; None where no price is known, or none can be relied on."""
+    if trail.price is None or trail.possibly_billed:
+        return None
+    return trail.price / 1e6 if succeeded else 0.0
+
+
+def as_sent(endpoint: Endpoint, request: dict[str, Any], *, prefer_json: bool) -> dict[str, Any]:
+    """The body that is sent for `request`.
 
     A single image is asked for as binary, a quarter less to move and nothing to decode, unless the line says
     otherwise or JSON (which brings the server's own timing) is preferred.
     """
     if (
-        job.endpoint is not Endpoint.GENERATE
+        endpoint is not Endpoint.GENERATE
         or prefer_json
-        or "return_binary" in job.request
-        or job.request.get("variants", 1) != 1
+        or "return_binary" in request
+        or request.get("variants", 1) != 1
     ):
-        return job.request
+        return request
     # The API refuses `variants`, even 1, beside `return_binary`.
-    body = {name: value for name, value in job.request.items() if name != "variants"}
+    body = {name: value for name, value in request.items() if name != "variants"}
     body["return_binary"] = True
     return body
 

@@ -70,6 +70,10 @@ class Turnstile:
         self._refused.setdefault(lane, answer)
         self.wake()
 
+    async def change(self) -> None:
+        """Return when a request has come back, or whoever waits is to look again."""
+        await self._clock.wait(self._changed, float("inf"))
+
     def wake(self) -> None:
         """Have all who wait look again."""
         self._changed.set()

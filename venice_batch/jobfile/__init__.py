@@ -2,7 +2,7 @@
 
 from venice_batch.jobfile.defaults import Defaults, parse_setting
 from venice_batch.jobfile.fields import FIELDS, problems
-from venice_batch.jobfile.identity import KEY_BYTES, job_key, request_hash
+from venice_batch.jobfile.identity import request_hash
 from venice_batch.jobfile.index import JobIndex
 from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines
@@ -10,14 +10,12 @@ from venice_batch.jobfile.source import Source, open_source
 
 __all__ = [
     "FIELDS",
-    "KEY_BYTES",
     "MAX_LINE_BYTES",
     "Defaults",
     "JobIndex",
     "Parsed",
     "Source",
     "TooLong",
-    "job_key",
     "lines",
     "open_source",
     "parse",

@@ -10,9 +10,6 @@ import orjson
 if TYPE_CHECKING:
     from venice_batch.model import Endpoint
 
-KEY_BYTES = 16
-"""Length of a `job_key`."""
-
 _SORTED = orjson.OPT_SORT_KEYS
 _TRAVEL = (("return_binary", True), ("return_binary", False), ("variants", 1))
 
@@ -33,14 +30,3 @@ def request_hash(endpoint: Endpoint, request: dict[str, Any]) -> str:
 def implicit_id(request_hash: str) -> str:
     """Return the id of a job whose line gives none: 16 hex digits."""
     return request_hash[:16]
-
-
-def job_key(id: str, request_hash: str) -> bytes:  # noqa: A002 - the record's own name
-    """Return the 16 bytes that stand for a job's identity, in the index as in the manifest.
-
-    The same id with another request gives another key.
-    """
-    # No id of the jobs file holds a NUL, so the two parts cannot run into each other. Records come
-    # from a file that anybody may have edited, hence "surrogatepass": a key, whatever the text.
-    joined = f"{id}\0{request_hash}".encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(joined, digest_size=KEY_BYTES).digest()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from venice_batch.jobfile.defaults import Defaults
 from venice_batch.jobfile.directory import Directory
 from venice_batch.jobfile.findings import Findings
-from venice_batch.jobfile.identity import KEY_BYTES, implicit_id, job_key
+from venice_batch.jobfile.identity import implicit_id
 from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
 from venice_batch.jobfile.source import Source, refusal
@@ -41,7 +41,6 @@ class JobIndex:
         "_first",
         "_hashes",
         "_ids",
-        "_keys",
         "_lanes",
         "_lines",
         "_next",
@@ -57,7 +56,6 @@ class JobIndex:
         self._offsets = array("Q")
         self._lines = array("I")
         self._subs = array("H")  # place within a line of several jobs; a matrix makes 10,000 at most
-        self._keys = bytearray()
         # Python's own hash of the id is ready at hand, 64 bits of the request's are enough beside it.
         self._ids = array("q")
         self._hashes = array("Q")
@@ -122,31 +120,16 @@ class JobIndex:
         """Return the number of jobs in a lane."""
         return self._counts[lane]
 
-    def keys(self) -> Iterator[bytes]:
-        """Yield the `job_key` of every job, in the file's order."""
-        return map(self._key, range(len(self)))
-
-    def keys_of(self, lane: int) -> Iterator[bytes]:
-        """Yield the `job_key` of every job of a lane, in the file's order."""
-        return map(self._key, self._chain(lane))
-
     def pending(self, lane: int, is_settled: Callable[[int], bool]) -> Iterator[Job]:
         """Yield the jobs of a lane in the file's order, without those at places that are settled.
 
         A settled job is not read. Raises JobsFileError when the file has changed since `build`.
         """
-        return self._read((place for place in self._chain(lane) if not is_settled(place)), None)
-
-    def jobs(self, lane: int, skip: Callable[[bytes], bool] | None = None) -> Iterator[Job]:
-        """Yield the jobs of a lane in the file's order, without those whose `job_key` `skip` says yes to.
-
-        A skipped job is not read. Raises JobsFileError when the file has changed since `build`.
-        """
-        return self._read(self._chain(lane), skip)
+        return self._read(place for place in self._chain(lane) if not is_settled(place))
 
     def jobs_in_order(self) -> Iterator[Job]:
         """Yield every job in the file's order; raises as `jobs`."""
-        return self._read(range(len(self)), None)
+        return self._read(range(len(self)))
 
     def places_of(self, lane: int) -> Iterator[int]:
         """Yield the place (`Job.index`) of every job of a lane, in the file's order."""
@@ -172,7 +155,6 @@ class JobIndex:
         self._offsets.append(offset)
         self._lines.append(job.line)
         self._subs.append(sub)
-        self._keys += job_key(job.id, job.request_hash)
         self._ids.append(hash(job.id))
         self._hashes.append(int(job.request_hash[:16], 16))
         self._next.append(_LAST)
@@ -194,7 +176,7 @@ class JobIndex:
             return
         users: dict[str, int] = {}
         places = (place for place, hashed in enumerate(self._ids) if hashed in suspects)
-        for job in self._read(places, None):
+        for job in self._read(places):
             line = users.setdefault(job.id, job.line)
             if line == job.line:
                 continue
@@ -203,22 +185,16 @@ class JobIndex:
                 what = f"the request is that of line {line}, where no id tells them apart; give each an id"
             findings.add(job.line, "id", what, self._source.name)
 
-    def _key(self, place: int) -> bytes:
-        return bytes(self._keys[place * KEY_BYTES : (place + 1) * KEY_BYTES])
-
     def _chain(self, lane: int) -> Iterator[int]:
         place = self._first[lane]
         while place != _LAST:
             yield place
             place = self._next[place]
 
-    def _read(self, places: Iterable[int], skip: Callable[[bytes], bool] | None) -> Iterator[Job]:
+    def _read(self, places: Iterable[int]) -> Iterator[Job]:
         reader = LineReader(self._source.file)
         parsed, number = Parsed(), 0
         for place in places:
-            key = self._key(place)
-            if skip is not None and skip(key):
-                continue
             sub = self._subs[place]
             if self._lines[place] != number:
                 number = self._lines[place]
@@ -230,7 +206,7 @@ class JobIndex:
             if sub >= len(parsed.jobs):
                 raise self._changed(number)
             job = parsed.jobs[sub]
-            if job_key(job.id, job.request_hash) != key:
+            if hash(job.id) != self._ids[place] or not self.has_request(place, job.request_hash):
                 raise self._changed(number)
             yield job
 

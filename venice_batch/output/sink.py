@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from anyio import CancelScope, to_thread
 
 from venice_batch.errors import BodyError
-from venice_batch.formats import HEAD_BYTES, TAIL_BYTES, recognise
+from venice_batch.formats import TAIL_BYTES, recognise
 from venice_batch.model import ImageFile
 from venice_batch.names import safe_name
 from venice_batch.output.folder import IMAGES, PART_SUFFIX, unusable
@@ -84,6 +84,7 @@ class DiskSink:
         self.root = root
         self.run_id = run_id
         self.durable = durable
+        self.images = f"{root / IMAGES}/"
         self.replaceable = replaceable
         self.stem = stem
         self._writers = 0
@@ -97,7 +98,7 @@ class DiskSink:
 class _Part:
     """One image on its way; all but `waiting` is touched by writer threads only, one at a time."""
 
-    path: Path
+    path: str
     waiting: list[bytes] = field(default_factory=list)
     waiting_bytes: int = 0
     file: int = -1
@@ -123,8 +124,8 @@ class _Part:
             view = view[os.write(self.file, view) :]
         self.sha256.update(data)
         self.size += len(data)
-        if len(self.head) < HEAD_BYTES:
-            self.head += data[: HEAD_BYTES - len(self.head)]
+        # The first flush holds all of a small image, or BUFFER_BYTES: no need to copy it.
+        self.head = self.head or data
         self.tail = (self.tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
 
     def close(self) -> None:
@@ -140,13 +141,14 @@ class DiskWriter:
         self._sink = sink
         self._job = job
         self._stem = sink.stem(job)
+        self._folder = self._stem.rpartition("/")[0]
         self._number = number
         self._parts: list[_Part] = []
 
     async def write(self, piece: Piece) -> None:
         if piece.image == len(self._parts):
             name = f".{self._sink.run_id}-{self._number}-{piece.image}{PART_SUFFIX}"
-            self._parts.append(_Part((self._sink.root / IMAGES / self._stem).with_name(name)))
+            self._parts.append(_Part(f"{self._sink.images}{self._folder}/{name}"))
         part = self._parts[piece.image]
         part.take(piece.data)
         part.ended = piece.last
@@ -173,14 +175,18 @@ class DiskWriter:
         kinds = [self._finish(part) for part in self._parts]
         wanted = self._job.request.get("variants") or 1
         many = len(self._parts) > 1 or wanted > 1
-        files = tuple(
-            self._place(part, kind, f"{self._stem}-{number}" if many else self._stem)
-            for number, (part, kind) in enumerate(zip(self._parts, kinds, strict=True), start=1)
-        )
+        files: list[ImageFile] = []
+        try:
+            for number, (part, kind) in enumerate(zip(self._parts, kinds, strict=True), start=1):
+                files.append(self._place(part, kind, f"{self._stem}-{number}" if many else self._stem))
+        except OSError:
+            for file in files:  # all of a job's images, or none
+                os.unlink(self._sink.root / file.path)
+            raise
         if self._sink.durable:
-            _sync_folder((self._sink.root / files[0].path).parent)
+            _sync_folder(f"{self._sink.images}{self._folder}")
         self._parts = []
-        return files
+        return tuple(files)
 
     def _finish(self, part: _Part) -> ImageKind:
         part.flush()
@@ -195,13 +201,13 @@ class DiskWriter:
     def _place(self, part: _Part, kind: ImageKind, stem: str) -> ImageFile:
         copy = 0
         while True:
-            path = f"{IMAGES}/{stem}{f'~{copy}' if copy else ''}.{kind.extension}"
-            target = self._sink.root / path
+            name = f"{stem}{f'~{copy}' if copy else ''}.{kind.extension}"
+            target, path = f"{self._sink.images}{name}", f"{IMAGES}/{name}"
             try:
                 _put(part.path, target)
                 break
             except FileExistsError:
-                if path in self._sink.replaceable(self._job.id) and not target.is_symlink():
+                if path in self._sink.replaceable(self._job.id) and not os.path.islink(target):
                     os.replace(part.path, target)
                     break
                 copy += 1
@@ -214,10 +220,10 @@ class DiskWriter:
             with contextlib.suppress(OSError):
                 part.close()
             with contextlib.suppress(OSError):
-                part.path.unlink(missing_ok=True)
+                os.unlink(part.path)
 
 
-def _put(part: Path, target: Path) -> None:
+def _put(part: str, target: str) -> None:
     """Give `part` the name `target`; raises FileExistsError where anything stands, even a dangling symlink."""
     try:
         # Not a rename, which would overwrite.
@@ -231,7 +237,7 @@ def _put(part: Path, target: Path) -> None:
         os.unlink(part)
 
 
-def _sync_folder(path: Path) -> None:
+def _sync_folder(path: str) -> None:
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

@@ -34,7 +34,8 @@ def serve(
 
     Raises: ValueError when `host` is not a loopback address; OSError on entering when the port is taken.
     """
-    from venice_batch.sandbox.server import open_sandbox, require_loopback
+    from venice_batch.sandbox.loopback import require_loopback
+    from venice_batch.sandbox.server import open_sandbox
 
     require_loopback(host)
     return open_sandbox(settings or SandboxSettings(), port=port, host=host, clock=clock)

@@ -1,4 +1,4 @@
-"""Good answers: bodies and headers of a 200."""
+"""Good answers, as a 200 carries them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import quote
 import orjson
 
 from venice_batch.sandbox import moderation
+from venice_batch.sandbox.retouch import Retouch
 
 if TYPE_CHECKING:
     import random
@@ -56,12 +57,14 @@ def headers(ticket: Ticket, deprecated: Mapping[str, str]) -> dict[str, str]:
         "x-venice-is-content-violation": _flag(ticket.violation),
         "x-venice-is-adult-model-content-violation": "false",
     }
+    if isinstance(order, Retouch):
+        fields["x-venice-model-name"] = order.model_name
     if order.enhance:
         fields["x-venice-enhanced-prompt"] = quote(moderation.enhance(order.prompt), safe="")
-    if replacement := deprecated.get(order.model.id):
+    if replacement := deprecated.get(order.model_id):
         fields["x-venice-deprecated"] = "true"
         fields["x-venice-deprecated-replacement"] = replacement
-        fields["x-venice-model-deprecation-warning"] = f"{order.model.id} is deprecated; use {replacement} instead"
+        fields["x-venice-model-deprecation-warning"] = f"{order.model_id} is deprecated; use {replacement} instead"
         fields["x-venice-model-deprecation-date"] = DEPRECATION_DATE
     return fields
 

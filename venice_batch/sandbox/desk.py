@@ -10,16 +10,18 @@ from venice_batch.sandbox import moderation, refusal
 from venice_batch.sandbox.failure_block import FailureBlock
 from venice_batch.sandbox.faults import FaultPicker
 from venice_batch.sandbox.ledger import Ledger
+from venice_batch.sandbox.order import Order
 from venice_batch.sandbox.prices import price_micro_usd
 from venice_batch.sandbox.rate_headers import rate_headers, retry_after
 from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.retouch import Retouch
 from venice_batch.sandbox.windows import FixedWindow, Verdict, Window, open_window
 
 if TYPE_CHECKING:
-    from venice_batch.sandbox.order import Order
     from venice_batch.sandbox.settings import SandboxSettings
     from venice_batch.sandbox.stats import Stats
 
+Work = Order | Retouch
 MINUTE_S = 60.0
 DAY_S = 86_400.0
 UNAUTHORIZED = Refusal(401, "Authentication failed")
@@ -30,7 +32,7 @@ INSUFFICIENT = Refusal(402, "Insufficient USD or Diem balance to complete reques
 class Ticket:
     """One admitted order: it holds a place of its model and its price until `Desk.settle`."""
 
-    order: Order
+    order: Work
     price_micro_usd: int
     balance_before_usd: float
     fault: str
@@ -39,7 +41,7 @@ class Ticket:
 
 
 class Desk:
-    """All rules that a generation request passes, in the API's order; times are Unix time in seconds.
+    """All rules that a paid request passes, in the API's order; times are Unix time in seconds.
 
     One sandbox is one account: windows and balance are shared by all keys, as the API shares them among the
     keys of one user. The block for failures goes by key.
@@ -70,27 +72,28 @@ class Desk:
         text = refusal.BLOCKED.format(limit=self._settings.failure_limit, wait=f"{self._settings.block_s:g}")
         return Refusal(429, text, headers=self._retry_after(wait_s, now))
 
-    def admit(self, order: Order, now: float) -> Ticket | Refusal:
+    def admit(self, order: Work, now: float) -> Ticket | Refusal:
         """Use quota, a place and money for an order, or return why not.
 
         A ticket must be given to `settle` once.
         """
-        model = order.model
-        self._stats.seen(model.id)
-        refused = self._tier(model.id) or self._rate(model.id, now)
+        model_id = order.model_id
+        self._stats.seen(model_id)
+        refused = self._tier(model_id) or self._rate(model_id, now)
         if refused:
             return refused
         opinion = moderation.judge(order.prompt)
         if opinion.refusal:
             return opinion.refusal
-        if self._settings.capacity and self._serving[model.id] >= self._settings.capacity:
+        if self._settings.capacity and self._serving[model_id] >= self._settings.capacity:
             self._stats.count("at_capacity")
             hint = self._settings.retry_after_503_s
             return Refusal(503, refusal.AT_CAPACITY, headers={"Retry-After": f"{hint:g}"} if hint else {})
-        balance, price = self.ledger.balance_usd, price_micro_usd(order)
+        balance = self.ledger.balance_usd
+        price = order.price_micro_usd if isinstance(order, Retouch) else price_micro_usd(order)
         if not self.ledger.reserve(price):
             return INSUFFICIENT
-        self._serving[model.id] += 1
+        self._serving[model_id] += 1
         return Ticket(
             order=order,
             price_micro_usd=price,
@@ -102,7 +105,7 @@ class Desk:
 
     def settle(self, ticket: Ticket, *, charged: bool) -> None:
         """Free the place of an order; make its price final or give it back."""
-        self._serving[ticket.order.model.id] -= 1
+        self._serving[ticket.order.model_id] -= 1
         (self.ledger.charge if charged else self.ledger.give_back)(ticket.price_micro_usd)
 
     def record_failure(self, key: str | None, now: float) -> None:

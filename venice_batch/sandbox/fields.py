@@ -28,8 +28,10 @@ class Field:
     choices: tuple[str, ...] = ()
 
 
-def check(body: Mapping[str, object], table: Mapping[str, Field], at: tuple[str | int, ...] = ()) -> list[Issue]:
-    """Return every breach of the table: of fields in its order, then fields that it does not know."""
+def check(
+    body: Mapping[str, object], table: Mapping[str, Field], at: tuple[str | int, ...] = (), *, closed: bool = True
+) -> list[Issue]:
+    """Return every breach of the table: of fields in its order, then, if `closed`, fields that it does not know."""
     issues: list[Issue] = []
     for name, rule in table.items():
         path = (*at, name)
@@ -42,7 +44,7 @@ def check(body: Mapping[str, object], table: Mapping[str, Field], at: tuple[str 
             continue
         issues.extend(Issue(code, path, message) for code, message in _breaches(value, rule))
     unknown = [name for name in body if name not in table]
-    if unknown:
+    if unknown and closed:
         names = ", ".join(f"'{name}'" for name in unknown)
         issues.append(Issue("unrecognized_keys", at, f"Unrecognized key(s) in object: {names}"))
     return issues

@@ -49,7 +49,7 @@ _REFERENCE: Mapping[str, Field] = {
 }
 
 
-def read(body: object, catalogue: Catalogue) -> Order | Refusal:
+def read(body: object, catalogue: Catalogue, unknown_model_status: int = 400) -> Order | Refusal:
     """Return the order that a parsed body asks for, or the 400 or 404 that it is answered with.
 
     Never raises.
@@ -61,7 +61,7 @@ def read(body: object, catalogue: Catalogue) -> Order | Refusal:
         return invalid(*issues)
     model = catalogue.find(body["model"])
     if model is None:
-        return Refusal(404, "Specified model not found")
+        return Refusal(unknown_model_status, "Specified model not found")
     issues = list(_model_issues(body, model))
     return invalid(*issues) if issues else _order(body, model)
 

@@ -37,3 +37,8 @@ class Order:
     embed_exif: bool = False
     resolution: str = ""
     quality: str = ""
+
+    @property
+    def model_id(self) -> str:
+        """The id of the model that limits and counters go by."""
+        return self.model.id

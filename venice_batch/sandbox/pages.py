@@ -9,9 +9,8 @@ from venice_batch.sandbox.refusal import Issue, Refusal, invalid
 from venice_batch.sandbox.styles import STYLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from venice_batch.sandbox.catalogue import Catalogue
     from venice_batch.sandbox.settings import SandboxSettings
 
 WELCOME = """venice-batch sandbox
@@ -25,19 +24,19 @@ POST /sandbox/reset   start counting anew
 TYPES = ("asr", "embedding", "image", "music", "text", "tts", "upscale", "inpaint", "video")
 
 
-def models(catalogue: Catalogue, kind: str) -> dict[str, Any] | Refusal:
-    """Return GET /models for this type; the sandbox has image models only."""
+def models(entries: Iterable[Mapping[str, Any]], kind: str) -> dict[str, Any] | Refusal:
+    """Return GET /models for this type; the sandbox has models for images only."""
     if kind not in (*TYPES, "all", "code"):
         return _bad_type(kind)
-    data = list(catalogue.entries) if kind in ("image", "all") else []
+    data = [entry for entry in entries if kind in (entry["type"], "all")]
     return {"object": "list", "type": kind, "data": data}
 
 
-def names(mapping: Mapping[str, str], kind: str) -> dict[str, Any] | Refusal:
-    """Return GET /models/traits or /models/compatibility_mapping for this type."""
+def names(mappings: Mapping[str, Mapping[str, str]], kind: str) -> dict[str, Any] | Refusal:
+    """Return GET /models/traits or /models/compatibility_mapping for this type, from the mappings by type."""
     if kind not in TYPES:
         return _bad_type(kind)
-    return {"object": "list", "type": kind, "data": dict(mapping) if kind == "image" else {}}
+    return {"object": "list", "type": kind, "data": dict(mappings.get(kind, {}))}
 
 
 def styles(settings: SandboxSettings) -> dict[str, Any] | list[str]:
@@ -46,7 +45,7 @@ def styles(settings: SandboxSettings) -> dict[str, Any] | list[str]:
 
 
 def rate_limits(
-    settings: SandboxSettings, catalogue: Catalogue, balance_usd: float, now: float
+    settings: SandboxSettings, model_ids: Iterable[str], balance_usd: float, now: float
 ) -> dict[str, Any] | Refusal:
     """Return GET /api_keys/rate_limits; RPM is what the settings say, whatever `speed` makes of the
     minute.
@@ -63,7 +62,7 @@ def rate_limits(
                 if amount
             ],
         }
-        for model_id in catalogue.models
+        for model_id in model_ids
     ]
     midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return {

@@ -26,6 +26,8 @@ CANVAS_SIDE_PX = 3072
 """Longest side of the canvas of large pictures."""
 SHADES = 64
 """Number of different plain pictures of one size."""
+PLAIN_PICTURES = 512
+"""Number of plain pictures kept."""
 _TAGS = {"description": 0x010E, "software": 0x0131, "model": 0x0110}
 
 _SCENES: Mapping[str, Scene] = {
@@ -49,22 +51,26 @@ def draw(sketch: Sketch) -> bytes:
 
     Plain pictures carry no metadata, so that requests can share them.
     """
-    size = (sketch.width, sketch.height)
     if sketch.draw == "plain":
-        return _plain(*size, sketch.format, sketch.digest() % SHADES)
+        return _plain(*plain_key(sketch))
     image = _art(sketch)
     if sketch.blurred:
-        image = _blurred(image)
+        image = blurred(image)
     else:
         caption.write(image, sketch.prompt, sketch.style)
-    return _encoded(image, sketch.format, _exif(sketch) if sketch.metadata else None)
+    return encoded(image, sketch.format, _exif(sketch) if sketch.metadata else None)
 
 
-@lru_cache(512)
+def plain_key(sketch: Sketch) -> tuple[int, int, Format, int]:
+    """Return what the plain picture of a sketch depends on."""
+    return sketch.width, sketch.height, sketch.format, sketch.digest() % SHADES
+
+
+@lru_cache(PLAIN_PICTURES)
 def _plain(width: int, height: int, kind: Format, shade: int) -> bytes:
     """Return a flat picture that many requests share: encoding one for each would be what limits throughput."""
     colour = (40 + shade % 4 * 60, 40 + shade // 4 % 4 * 60, 40 + shade // 16 * 60)
-    return _encoded(Image.new("RGB", (width, height), colour), kind)
+    return encoded(Image.new("RGB", (width, height), colour), kind)
 
 
 def _art(sketch: Sketch) -> Image.Image:
@@ -88,7 +94,8 @@ def _scene(sketch: Sketch, width: int, height: int) -> Image.Image:
     return canvas.finish(width, height)
 
 
-def _blurred(image: Image.Image) -> Image.Image:
+def blurred(image: Image.Image) -> Image.Image:
+    """Return an image in which nothing can be made out any more."""
     small = image.resize((max(1, image.width // 40), max(1, image.height // 40)), Image.Resampling.BOX)
     return small.resize(image.size, Image.Resampling.BICUBIC).filter(ImageFilter.BoxBlur(4))
 
@@ -119,7 +126,8 @@ def _exif(sketch: Sketch) -> Image.Exif:
     return exif
 
 
-def _encoded(image: Image.Image, kind: Format, exif: Image.Exif | None = None) -> bytes:
+def encoded(image: Image.Image, kind: Format, exif: Image.Exif | None = None) -> bytes:
+    """Return an image as a file of this format, with metadata if there is any."""
     out = io.BytesIO()
     options: dict[str, Any] = {**_OPTIONS[kind], **({"exif": exif} if exif else {})}
     image.save(out, kind, **options)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from venice_batch.sandbox.order import Order
 
 MICRO_PER_USD = 1_000_000
@@ -13,19 +15,28 @@ MICRO_PER_USD = 1_000_000
 def price_micro_usd(order: Order) -> int:
     """Return the price in millionths of a dollar, so that sums stay exact.
 
-    Of `quality[tier][quality]`, `resolutions[tier]` and `generation`, the first that the model has applies to
-    every image (source: GET /models, model_spec.pricing).
+    Raises: KeyError when the model has no price for what is ordered.
+    """
+    return picture_micro_usd(order.model.pricing, "generation", order.resolution, order.quality) * order.variants
+
+
+def picture_micro_usd(pricing: Mapping[str, Any], base: str, resolution: str, quality: str) -> int:
+    """Return what one picture costs; `base` names the price that is left when no other applies.
+
+    Of `quality[tier][quality]`, `resolutions[tier]` and the base, the first that the model has applies
+    (source: GET /models, model_spec.pricing).
 
     Raises: KeyError when the model has no price for what is ordered.
     """
-    pricing = order.model.pricing
-    by_quality = pricing.get("quality", {}).get(order.resolution, {})
+    by_quality = pricing.get("quality", {}).get(resolution, {})
     by_tier = pricing.get("resolutions", {})
-    usd: float
-    if order.quality in by_quality:
-        usd = by_quality[order.quality]["usd"]
-    elif order.resolution in by_tier:
-        usd = by_tier[order.resolution]["usd"]
-    else:
-        usd = pricing["generation"]["usd"]
-    return round(usd * MICRO_PER_USD) * order.variants
+    if quality in by_quality:
+        return micro_usd(by_quality[quality]["usd"])
+    if resolution in by_tier:
+        return micro_usd(by_tier[resolution]["usd"])
+    return micro_usd(pricing[base]["usd"])
+
+
+def micro_usd(usd: float) -> int:
+    """Return dollars in millionths."""
+    return round(usd * MICRO_PER_USD)

@@ -1,4 +1,4 @@
-"""Motifs made by people: towns and things on a table."""
+"""Motifs made by people: towns, things on a table."""
 
 from __future__ import annotations
 

@@ -96,6 +96,12 @@ class SandboxSettings:
     """Model id → replacement: answers of that model carry the deprecation headers."""
     styles_shape: Literal["object", "array"] = "object"
     """GET /image/styles as in the API description (object), or as in the guide (array)."""
+    openai_errors: Literal["native", "openai"] = "native"
+    """Errors of POST /images/generations: a text under "error", as in the API description, or an object as OpenAI's."""
+    unknown_model_status: Literal["400", "404"] = "400"
+    """Status for a model that does not exist: 400 is in the API description, 404 only in the list of error codes."""
+    background_remove_usd: float = 0.03
+    """Price of POST /image/background-remove; no list of models has it."""
     compress: bool = True
     """Whether JSON answers are compressed for clients that ask by Accept-Encoding."""
     draw: Literal["art", "plain"] = "art"
@@ -103,7 +109,7 @@ class SandboxSettings:
 
     def __post_init__(self) -> None:
         for name in ("rpm", "rpd", "latency_s", "capacity", "failure_limit", "retry_after_503_s", "balance_usd",
-                     "stall_s"):  # fmt: skip
+                     "stall_s", "background_remove_usd"):  # fmt: skip
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         for name in ("speed", "failure_window_s", "block_s"):
@@ -134,5 +140,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "rate_headers": ("seconds", "fractional", "ms", "iso", "duration", "none"),
     "rate_limits_endpoint": ("ok", "forbidden", "wrong"),
     "styles_shape": ("object", "array"),
+    "openai_errors": ("native", "openai"),
+    "unknown_model_status": ("400", "404"),
     "draw": ("art", "plain"),
 }

@@ -1,0 +1,175 @@
+"""How fast the whole product moves images from a fast server to files, beside other clients.
+
+Every pair runs the product and one peer after the other against the same `fixed_server.py` on loopback, several
+times in alternation; what is reported is the median of the ratios. All files are compared byte for byte before a number
+is printed. Memory is sampled while they run.
+
+    python benchmarks/throughput.py --pairs 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fixed_server import png
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+CONCURRENCY = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A body of `size_bytes` in a `form`, asked for `jobs` times, by the product and by `peer`; `target` is the ratio
+    that the product is meant to reach."""
+
+    name: str
+    size_bytes: int
+    form: str
+    jobs: int
+    peer: str
+    target: float
+
+
+CONTESTS = (
+    Contest("300 KB binary", 300_000, "binary", 3000, "bare-aiohttp", 0.8),
+    Contest("300 KB binary", 300_000, "binary", 3000, "curl", 0.4),
+    Contest("300 KB as JSON", 300_000, "json", 2000, "requests-threads", 3.0),
+    Contest("300 KB as JSON", 300_000, "json", 2000, "openai-sdk", 3.0),
+    Contest("8 MB as JSON (10.7 MB body)", 8_000_000, "json", 300, "whole-body", 2.5),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Images a second over a whole process, start-up included, and its peak resident memory."""
+
+    per_s: float
+    peak_mb: float
+
+
+@contextlib.contextmanager
+def server(contest: Contest) -> Iterator[str]:
+    """The base URL of a server for `contest`."""
+    command = [sys.executable, str(HERE / "fixed_server.py"), "--bytes", str(contest.size_bytes)]
+    with subprocess.Popen([*command, "--form", contest.form], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}/api/v1"
+        finally:
+            process.terminate()
+
+
+def measure(command: list[str], jobs: int, cwd: Path) -> Result:
+    """Run `command` to its end; raises CalledProcessError if it fails."""
+    began_s = time.monotonic()
+    with subprocess.Popen(command, env={**os.environ, "VENICE_API_KEY": "k"}, cwd=cwd) as process:
+        peak_kb = 0
+        while process.poll() is None:
+            with contextlib.suppress(OSError, StopIteration):
+                status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+                peak_kb = max(peak_kb, next(int(line.split()[1]) for line in status if line.startswith("VmHWM")))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+    return Result(jobs / (time.monotonic() - began_s), peak_kb / 1024)
+
+
+def product(contest: Contest, url: str, folder: Path) -> Result:
+    """The command as a user runs it."""
+    jobs = folder / "jobs.jsonl"
+    with jobs.open("w") as file:
+        for number in range(contest.jobs):
+            job = {"id": str(number), "model": "m", "prompt": f"p{number}", "return_binary": contest.form == "binary"}
+            file.write(json.dumps(job) + "\n")
+    command = [sys.executable, "-m", "venice_batch", str(jobs), "--base-url", url, "-o", str(folder / "out"), "-q"]
+    command += ["-c", str(CONCURRENCY), "--failure-budget", "0"]
+    return measure(command, contest.jobs, folder)
+
+
+def peer(contest: Contest, url: str, folder: Path) -> Result:
+    """The client that `contest` names, writing `<number>.png` into the same place."""
+    (folder / "out" / "images").mkdir(parents=True)
+    if contest.peer == "curl":
+        config = folder / "curl.conf"
+        with config.open("w") as file:
+            for number in range(contest.jobs):
+                body = json.dumps({"model": "m", "prompt": f"p{number}"}).replace('"', '\\"')
+                file.write(f'{"next" if number else ""}\nurl = "{url}/image/generate"\ndata = "{body}"\n')
+                file.write(f'output = "{folder}/out/images/{number}.png"\n')
+        command = ["curl", "-Z", "-sS", "--no-progress-meter", "--parallel-max", str(CONCURRENCY), "-K", str(config)]
+    else:
+        command = [sys.executable, str(HERE / "bare_clients.py"), contest.peer, url, str(folder / "out" / "images")]
+        command += [str(contest.jobs), str(CONCURRENCY)]
+    return measure(command, contest.jobs, folder)
+
+
+def checked(folder: Path, contest: Contest, image: bytes) -> None:
+    """Assert that every image is there, byte for byte, then make room."""
+    images = folder / "out" / "images"
+    names = [name for name in os.listdir(images) if not name.startswith(".")]
+    assert len(names) == contest.jobs, (folder, len(names))
+    for name in names:
+        assert (images / name).read_bytes() == image, name
+    shutil.rmtree(folder)
+
+
+def contend(contest: Contest, pairs: int, root: Path) -> None:
+    """Run one contest and print its line."""
+    if contest.peer == "curl" and shutil.which("curl") is None:
+        print(f"{contest.name} beside curl: not run, curl is not installed")
+        return
+    image = png(contest.size_bytes)
+    ratios, ours, theirs = [], [], []
+    with server(contest) as url:
+        for number in range(pairs):
+            for run, results in ((product, ours), (peer, theirs)):
+                folder = root / f"{number}-{run.__name__}"
+                folder.mkdir()
+                results.append(run(contest, url, folder))
+                checked(folder, contest, image)
+            ratios.append(ours[-1].per_s / theirs[-1].per_s)
+    ratio = statistics.median(ratios)
+    print(
+        f"{contest.name:28} {statistics.median(one.per_s for one in ours):7.0f} images/s"
+        f" {max(one.peak_mb for one in ours):6.0f} MB | {contest.peer:17}"
+        f" {statistics.median(one.per_s for one in theirs):7.0f} images/s {max(one.peak_mb for one in theirs):6.0f} MB"
+        f" | ratio {ratio:5.2f} of {contest.target:g} ({min(ratios):.2f}-{max(ratios):.2f})",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Run the contests."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--only", default="", help="peers to run, separated by commas")
+    given = parser.parse_args()
+    versions = ", ".join(f"{name} {version(name)}" for name in ("aiohttp", "requests", "openai", "orjson", "pybase64"))
+    print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores; {versions}")
+    print(" ".join(sys.argv))
+    with tempfile.TemporaryDirectory() as root:
+        for contest in CONTESTS:
+            if not given.only or contest.peer in given.only.split(","):
+                contend(contest, given.pairs, Path(root))
+
+
+if __name__ == "__main__":
+    main()

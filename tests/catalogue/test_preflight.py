@@ -1,0 +1,127 @@
+"""One pass over a file: mistakes, warnings and sums."""
+
+import tracemalloc
+
+import pytest
+from catalogue.made import SHIPPED, STYLES, catalogue, entry, job
+
+from venice_batch.catalogue import Bill, Preflight
+from venice_batch.catalogue import preflight as module
+from venice_batch.model import Endpoint
+
+
+def examined(*jobs, known=SHIPPED, **options):
+    preflight = Preflight(known, STYLES, **options)
+    return preflight, [preflight.examine(one) for one in jobs]
+
+
+def test_a_valid_job_has_no_problem_and_a_price():
+    preflight, (problems,) = examined(job(variants=2))
+    assert problems == []
+    assert preflight.bills() == [(Bill("venice-sd35", "venice-sd35", 2, 20_000, False), 1)]
+
+
+def test_problems_are_told_of_every_job_of_a_shape():
+    _, found = examined(job(width=1000), job(width=1000, line=2))
+    assert [[field for field, _ in problems] for problems in found] == [["width"], ["width"]]
+
+
+def test_prompts_and_references_are_looked_at_in_every_job():
+    reference = [{"image": "https://example.com/a.png"}]
+    preflight, found = examined(
+        job(), job(prompt="x" * 1501), job(negative_prompt="x" * 1501), job(negative_prompt="x"),
+        job(style_references=reference, line=5),
+    )  # fmt: skip
+    assert [[field for field, _ in problems] for problems in found] == [[], ["prompt"], ["negative_prompt"], [], []]
+    assert preflight.warnings[0].field == "style_references"
+
+
+def test_warnings_are_counted_and_kept_once_each_with_their_first_lines():
+    preflight, found = examined(*(job(enable_web_search=True, line=line) for line in range(1, 9)))
+    assert not any(found)
+    (warned,) = preflight.warnings
+    assert (warned.field, warned.count, warned.lines) == ("enable_web_search", 8, [1, 2, 3, 4, 5])
+    assert preflight.warning_count == 8
+
+
+def test_different_warnings_are_kept_up_to_a_hundred():
+    preflight, _ = examined(*(job(model=f"new-{line}", line=line) for line in range(1, 151)), allow_unknown=True)
+    assert len(preflight.warnings) == 100
+    assert preflight.warning_count == 150
+
+
+def test_strict_makes_errors_of_warnings():
+    preflight, (problems,) = examined(job(enable_web_search=True), strict=True)
+    assert [field for field, _ in problems] == ["enable_web_search"]
+    assert preflight.warning_count == 0
+
+
+def test_an_unknown_model_that_is_allowed_has_no_price():
+    preflight, (problems,) = examined(job(model="brand-new"), allow_unknown=True)
+    assert problems == []
+    assert preflight.bills() == [(Bill("brand-new", "brand-new", 1, None, False), 1)]
+
+
+def test_without_a_catalogue_nothing_is_checked_and_images_are_counted():
+    preflight, found = examined(job(model="x", width=999, variants=3), job(Endpoint.GENERATIONS), known=None)
+    assert found == [[], []]
+    assert [(bill.images, bill.micro_usd, count) for bill, count in preflight.bills()] == [(3, None, 1), (1, None, 1)]
+
+
+def test_bills_name_the_model_behind_a_trait():
+    preflight, _ = examined(job(model="fastest"), job(Endpoint.GENERATIONS, model=None))
+    assert [(bill.lane, bill.model) for bill, _ in preflight.bills()] == [
+        ("fastest", "z-image-turbo"),
+        ("default", "z-image-turbo"),
+    ]
+
+
+def test_bills_of_some_jobs_only():
+    preflight, _ = examined(job(), job(variants=2), job(), job())
+    assert [(bill.images, count) for bill, count in preflight.bills([True, True, False, True])] == [(1, 2), (2, 1)]
+
+
+def test_extras_are_marked():
+    preflight, _ = examined(job(enhance_prompt=True))
+    assert preflight.bills()[0][0].extras
+
+
+def test_more_shapes_than_are_remembered(monkeypatch):
+    monkeypatch.setattr(module, "_MAX_SHAPES", 3)
+    preflight, found = examined(*(job(width=8 * side) for side in range(1, 161)))
+    assert sum(map(bool, found)) == 80
+    assert preflight.bills()[0][1] == 160
+
+
+def test_a_million_wrong_names_are_not_each_searched_for(monkeypatch):
+    monkeypatch.setattr(module, "_MAX_SEARCHES", 2)
+    _, found = examined(*(job(model=f"venice-sd3{line}", line=line) for line in range(10, 14)))
+    assert ["nearest" in problems[0][1] for problems in found] == [True, True, False, False]
+
+
+def test_memory_stays_a_few_bytes_a_job():
+    preflight = Preflight(SHIPPED, STYLES)
+    jobs = [job(width=8 * side) for side in range(2, 100)]
+    for one in jobs * 50:  # the interpreter keeps 2,000 tuples of a length for the next use
+        preflight.examine(one)
+    tracemalloc.start()
+    for _ in range(200):
+        for one in jobs:
+            preflight.examine(one)
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 200 * len(jobs) * 8 + 50_000
+
+
+def test_a_model_without_limits_takes_any_prompt():
+    _, (problems,) = examined(job(model="bare", prompt="x" * 30_000), known=catalogue({"id": "bare"}))
+    assert problems == []
+
+
+@pytest.mark.parametrize("endpoint", list(Endpoint))
+def test_shapes_of_the_two_endpoints_are_apart(endpoint):
+    other = next(one for one in Endpoint if one is not endpoint)
+    preflight, _ = examined(job(other, model="fastest"), job(endpoint, model="fastest"), known=catalogue(entry()))
+    assert len(preflight.bills()) >= 1
+    _, (first, second) = examined(job(other, model="nobody"), job(endpoint, model="nobody"))
+    assert bool(first) != bool(second)

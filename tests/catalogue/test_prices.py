@@ -1,0 +1,82 @@
+"""Prices, to the last digit those of the sandbox."""
+
+from decimal import Decimal
+
+import pytest
+from catalogue.made import SHIPPED, catalogue, entry, job
+from hypothesis import given
+from hypothesis import strategies as st
+
+from venice_batch.catalogue import corrected, micro_usd, price_micro_usd, price_usd, usd, usd_text
+from venice_batch.model import Endpoint
+from venice_batch.sandbox import native_request, openai_request
+from venice_batch.sandbox.catalogue import shipped
+from venice_batch.sandbox.prices import price_micro_usd as charged_micro_usd
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "0.01"),
+        ({"variants": 4}, "0.04"),
+        ({"model": "fastest"}, "0.01"),
+        ({"model": "wan-2-7-pro-text-to-image", "variants": 3}, "0.28125"),
+        ({"model": "nano-banana-2"}, "0.1"),
+        ({"model": "nano-banana-2", "resolution": "4k"}, "0.19"),
+        ({"model": "gpt-image-2"}, "0.26"),
+        ({"model": "gpt-image-2", "quality": "low", "variants": 2}, "0.04"),
+    ],
+)
+def test_prices(fields, expected):
+    assert price_usd(job(**fields), SHIPPED) == Decimal(expected)
+
+
+def test_an_unknown_model_or_price_is_none():
+    assert price_usd(job(model="nobody"), SHIPPED) is None
+    assert price_usd(job(model="made"), catalogue(entry())) is None
+
+
+def test_an_openai_request_costs_what_the_default_model_does():
+    assert price_usd(job(Endpoint.GENERATIONS, model="dall-e-3", quality="hd"), SHIPPED) == Decimal("0.01")
+    assert price_usd(job(Endpoint.GENERATIONS, model="dall-e-3"), catalogue(entry())) is None
+
+
+def test_without_a_default_tier_the_first_counts():
+    tiers = {"resolutions": {"1K": {"usd": 0.5}, "2K": {"usd": 0.7}}}
+    assert price_usd(job(model="made"), catalogue(entry(pricing=tiers))) == Decimal("0.5")
+
+
+@st.composite
+def orders(draw):
+    model = SHIPPED.models[draw(st.sampled_from(sorted(SHIPPED.models)))]
+    if draw(st.integers(0, 4)) == 0:
+        named = draw(st.sampled_from([model.id, "dall-e-3", "default", None]))
+        return job(Endpoint.GENERATIONS, model=named, quality=draw(st.sampled_from([None, "low", "hd"])))
+    fields = {"model": model.id}
+    if draw(st.booleans()):
+        fields["variants"] = draw(st.integers(1, 4))
+    if model.resolutions and draw(st.booleans()):
+        tier = draw(st.sampled_from(model.resolutions))
+        fields["resolution"] = draw(st.sampled_from([tier, tier.upper(), tier.lower()]))
+    if model.qualities and draw(st.booleans()):
+        fields["quality"] = draw(st.sampled_from(model.qualities))
+    return job(**fields)
+
+
+@given(orders())
+def test_a_price_is_what_the_sandbox_charges(order):
+    reader = native_request if order.endpoint is Endpoint.GENERATE else openai_request
+    accepted = reader.read(corrected(order, SHIPPED), shipped())
+    assert price_micro_usd(order, SHIPPED) == charged_micro_usd(accepted)
+    assert price_usd(order, SHIPPED) == usd(charged_micro_usd(accepted))
+
+
+def test_dollars_for_people():
+    assert [usd_text(micro) for micro in (0, 10_000, 93_750, 16_320_000, 1_234_500_000_000)] == [
+        "0.00", "0.01", "0.09375", "16.32", "1,234,500.00",
+    ]  # fmt: skip
+
+
+@given(st.integers(0, 10**12))
+def test_dollars_and_millionths_are_each_others_inverse(micro):
+    assert micro_usd(usd(micro)) == micro_usd(float(usd(micro))) == micro

@@ -1,0 +1,305 @@
+"""check through the command line, in this process."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from venice_batch.catalogue import Cache, Listing, snapshot
+from venice_batch.cli.check import know, span
+from venice_batch.cli.main import run_cli
+from venice_batch.cli.options import VENICE
+
+GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    """The address of `venice-batch sandbox` as a user starts it."""
+    arguments = ["sandbox", "--port", "0", "--latency", "0", "--rpm", "7", "--balance", "0.05"]
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "venice_batch", *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
+        line = process.stdout.readline()
+        yield next(word for word in line.split() if word.startswith("http://"))
+        process.terminate()
+
+
+def write(*lines):
+    with open("jobs.jsonl", "w") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def check(*arguments):
+    return run_cli(["check", "jobs.jsonl", *arguments])
+
+
+def keep(*entries, age_s=0.0, styles=("Anime",), base_url=VENICE):
+    Cache.of_user().store(base_url, Listing(entries, styles, time.time() - age_s, "live"))
+
+
+def requests_seen(base_url):
+    with urllib.request.urlopen(base_url.split("/api/")[0] + "/sandbox/stats") as answer:
+        return json.load(answer)["requests"]
+
+
+def test_check_counts_and_prices_requests_and_images_by_model(capsys):
+    write(GOOD, {**GOOD, "id": "b", "variants": 4}, {**GOOD, "id": "c", "model": "qwen-image"})
+    assert check("--offline") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("3 jobs, all lines valid\n")
+    assert "venice-sd35         2       5  0.05        20\n" in out
+    assert "in all              3       6  0.08         -\n" in out
+    assert "3 requests would go out, into output/jobs\nthey take about 10 s and cost 0.08 USD\n" in out
+    assert not os.path.exists("output")
+
+
+def test_check_knows_what_is_done(capsys):
+    write(GOOD)
+    run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
+    write(GOOD, {**GOOD, "id": "b"})
+    assert check("--json", "--sandbox") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["jobs"], plan["already_done"], plan["pending"], plan["usd"]) == (2, 1, 1, 0.01)
+    assert check("--sandbox") == 0
+    assert "2 jobs, all lines valid, 1 done before\n" in capsys.readouterr().out
+
+
+def test_check_says_what_was_refused_before_and_needs_no_network_for_a_sandbox(capsys):
+    write({**GOOD, "prompt": "forbidden"})
+    run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
+    capsys.readouterr()
+    assert check("--sandbox") == 0
+    out, err = capsys.readouterr()
+    assert out == "1 jobs, all lines valid, 1 refused before\n0 requests would go out, into output/jobs\n"
+    assert err == ""
+
+
+ONE_OF_EACH = [
+    ({"model": "venice-sd53"}, "model", "venice-sd35"),
+    ({"model": "retired", "width": None, "height": None}, "model", "use venice-sd35"),
+    ({"model": "asleep", "width": None, "height": None}, "model", "offline"),
+    ({"prompt": "x" * 1501}, "prompt", "1,500"),
+    ({"width": 1000}, "width", "992, 1008"),
+    ({"height": 1300}, "height", "1280"),
+    ({"model": "nano-banana-2", "width": 1280, "height": None}, "width", "3:2"),
+    ({"width": None, "height": None, "aspect_ratio": "16:9"}, "aspect_ratio", "width 1280, height 720"),
+    ({"model": "gpt-image-1-5", "aspect_ratio": "16:10", "width": None, "height": None}, "aspect_ratio", "3:2"),
+    ({"model": "krea-2-turbo", "resolution": "4K", "width": None, "height": None}, "resolution", "2K"),
+    ({"model": "grok-imagine-image-2-0", "quality": "high", "width": None, "height": None}, "quality", "medium"),
+    ({"steps": 31}, "steps", "30"),
+    ({"variants": 2, "return_binary": True}, "variants", "remove return_binary"),
+    ({"style_preset": "Cinematc"}, "style_preset", "Cinematic"),
+    ({"endpoint": "/images/generations", "prompt": "x" * 1501, "width": None, "height": None}, "prompt", "1,500"),
+    ({"endpoint": "/images/generations", "size": "1000x1000", "width": None, "height": None}, "size", "1024x1024"),
+    ({"endpoint": "/images/generations", "n": 2, "width": None, "height": None}, "n", "1 only"),
+    ({"endpoint": "/images/generations", "moderation": "off", "width": None, "height": None}, "moderation", "auto"),
+]
+
+
+def test_a_file_with_one_of_each_mistake(capsys):
+    entries = [
+        *snapshot().entries,
+        {
+            "id": "retired",
+            "model_spec": {"deprecation": {"date": "2026-01-01T00:00:00Z", "replacementModelId": "venice-sd35"}},
+        },
+        {"id": "asleep", "model_spec": {"offline": True}},
+    ]
+    keep(*entries, styles=snapshot().styles)
+    lines = []
+    for number, (changes, _, _) in enumerate(ONE_OF_EACH):
+        line = {**GOOD, "id": f"j{number}", **changes}
+        lines.append({name: value for name, value in line.items() if value is not None})
+    write(GOOD, *lines)
+    assert check("--offline") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    told = [line for line in err.splitlines() if line.startswith("jobs.jsonl:")]
+    assert len(told) == len(ONE_OF_EACH)
+    for number, ((_, field, hint), line) in enumerate(zip(ONE_OF_EACH, told, strict=True), start=2):
+        assert line.startswith(f"jobs.jsonl:{number}: {field}: ")
+        assert hint in line
+    assert f"{len(told)} problems; nothing was sent" in err
+
+
+def test_mistakes_as_json(capsys):
+    write({**GOOD, "width": 1000}, {**GOOD, "id": "b", "format": "gif"})
+    assert check("--offline", "--json") == 2
+    out, err = capsys.readouterr()
+    problems = json.loads(out)["problems"]
+    assert problems["total"] == 2
+    assert [(one["line"], one["field"]) for one in problems["shown"]] == [(1, "width"), (2, "format")]
+    assert "2 problems; nothing was sent" in err
+
+
+def test_warnings_go_to_standard_error_once_each_with_their_lines(capsys):
+    write(*({**GOOD, "id": f"j{n}", "enable_web_search": True} for n in range(7)))
+    assert check("--offline") == 0
+    out, err = capsys.readouterr()
+    assert "7 jobs, all lines valid, 7 warnings\n" in out
+    assert "7 requests ask for web search or prompt enhancement, which cost extra\n" in out
+    assert "cost 0.07+ USD" in out
+    assert (
+        "jobs.jsonl:1: enable_web_search: warning: venice-sd35 does not search the web (6 more: line 2, 3, 4, 5, …)\n"
+        in err
+    )
+    assert check("--offline", "--json") == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert (warnings["total"], warnings["shown"][0]["count"]) == (7, 7)
+
+
+def test_more_warnings_than_are_shown(capsys):
+    write(*({**GOOD, "id": f"j{n}", "model": f"new{n}"} for n in range(103)))
+    assert check("--offline", "--allow-unknown") == 0
+    out, err = capsys.readouterr()
+    assert "3 warnings more are not shown\n" in err
+    assert "103 requests go to models whose price is not known\n" in out
+    assert " cost " not in out
+    write({**GOOD, "model": "new"})
+    assert check("--offline", "--allow-unknown") == 0
+    assert "1 jobs, all lines valid, 1 warning\n" in capsys.readouterr().out
+
+
+def test_strict_refuses_what_is_warned_of(capsys):
+    write({**GOOD, "enable_web_search": True})
+    assert check("--offline", "--strict") == 2
+    assert "jobs.jsonl:1: enable_web_search: venice-sd35 does not search the web\n" in capsys.readouterr().err
+
+
+def test_settings_are_checked_like_fields(capsys):
+    write({"id": "a", "model": "venice-sd35", "prompt": "p"})
+    assert check("--offline", "--set", "width=1000") == 2
+    assert "nearest: 992, 1008" in capsys.readouterr().err
+
+
+def test_offline_says_how_old_its_list_is(capsys):
+    write(GOOD)
+    assert check("--offline", "--json") == 0
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1
+    assert "the list of 2026-08-22 that comes with the package (" in err
+    assert json.loads(out)["models"] == {"origin": "snapshot", "listed_at": "2026-08-22T00:00:00Z"}
+    keep(*snapshot().entries, age_s=3 * 86_400)
+    assert check("--offline") == 0
+    assert "(3 days old)" in capsys.readouterr().err
+
+
+def test_a_fresh_list_needs_no_network_and_no_notice(capsys):
+    keep(*snapshot().entries)
+    write(GOOD)
+    code = (
+        "import sys; from venice_batch.cli.main import run_cli; print(run_cli(sys.argv[1:]), 'aiohttp' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "check", "jobs.jsonl"], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.endswith("0 False\n")
+
+
+def test_a_server_without_a_list_is_told_once_and_not_checked_against(capsys, monkeypatch):
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    write({**GOOD, "width": 1001})
+    assert check("--base-url", "http://127.0.0.1:9") == 0
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1
+    assert err.rstrip().endswith("models, limits and prices are unchecked")
+    assert "1 requests go to models whose price is not known\n" in out
+    assert check("--base-url", "http://127.0.0.1:9", "--offline", "--json") == 0
+    out, err = capsys.readouterr()
+    assert "no list of models is known" in err
+    assert "models" not in json.loads(out)
+
+
+def test_venice_out_of_reach_is_replaced_by_the_list_at_hand(capsys, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # a proxy that is not there: no request leaves this machine
+    write({**GOOD, "width": 1001})
+    assert check() == 2
+    err = capsys.readouterr().err
+    assert "models and prices are checked by the list of 2026-08-22" in err
+    assert "nearest: 992, 1008" in err
+    keep(*snapshot().entries)
+    write(GOOD)
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    assert check() == 0
+    assert "balance and limits are unknown: " in capsys.readouterr().err
+
+
+def test_a_live_list_needs_no_key(sandbox, capsys):
+    before = requests_seen(sandbox)
+    write(GOOD, {**GOOD, "id": "b", "width": 1000})
+    assert check("--base-url", sandbox) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("jobs.jsonl:2: width: 1000 is not a multiple of 16 for venice-sd35 (nearest: 992, 1008)\n")
+    write(GOOD)
+    assert check("--base-url", sandbox, "--json") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    plan = json.loads(out)
+    assert (plan["models"]["origin"], plan["balance_usd"]) == ("live", None)
+    assert requests_seen(sandbox) == before
+
+
+def test_with_a_key_balance_and_limits_are_reckoned_with(sandbox, capsys, monkeypatch):
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    write(*({**GOOD, "id": f"j{n}"} for n in range(8)))
+    assert check("--base-url", sandbox) == 0
+    out = capsys.readouterr().out
+    assert "venice-sd35         8       8  0.08         7\n" in out
+    assert "they take about 1 min 10 s and cost 0.08 USD\n" in out
+    assert "the balance is 0.05 USD: it does not suffice\n" in out
+    assert check("--base-url", sandbox, "--rpm", "4", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["expected_s"], plan["suffices"], plan["lanes"]["venice-sd35"]["rpm"]) == (70.0, False, 4)
+
+
+def test_limits_are_asked_for_only_where_they_are_wanted(sandbox, monkeypatch):
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    assert know(sandbox, None).limits.balances["USD"] == 0.05
+    assert know(sandbox, None, limits=False).limits is None
+    keep(*snapshot().entries)
+    assert know(VENICE, None, limits=False) == (Cache.of_user().load(VENICE), None, "")
+
+
+def test_the_program_that_the_page_shows_runs():
+    page = Path(__file__).parents[2] / "docs" / "checking.md"
+    (program,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    write(GOOD)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0.01\n", "")
+
+
+def test_two_servers_are_one_too_many(capsys):
+    write(GOOD)
+    assert check("--sandbox", "--base-url", "http://127.0.0.1:9") == 2
+    assert "name two servers" in capsys.readouterr().err
+
+
+def test_standard_input_is_checked_too(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "venice_batch", "check", "-", "--offline"],
+        input=json.dumps({**GOOD, "width": 1000}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "1: width: 1000 is not a multiple of 16" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (10, "10 s"), (70, "1 min 10 s"), (3600, "1 h"), (4870, "1 h 21 min"), (1e6, "11 d 13 h")],
+)
+def test_spans_of_time(seconds, text):
+    assert span(seconds) == text

@@ -1,0 +1,228 @@
+"""Image models as `GET /models?type=image` lists them, and how their names are looked up.
+
+What the API leaves out, renames or gives another type is None or empty here: a listing changes more often than
+this package, and a job is never refused for what the listing does not say.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from venice_batch.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+DEFAULT = "default"
+"""The trait of the model that the OpenAI-compatible endpoint falls back to."""
+
+MICRO_PER_USD = 1_000_000
+"""Money is counted in millionths of a dollar, so that sums are exact."""
+
+
+class Pricing(msgspec.Struct, frozen=True):
+    """An image's price in millionths of a dollar: any image's, by tier, by tier and quality.
+
+    Tiers are in capitals (`1K`); the listing writes them in either case.
+    """
+
+    image: int | None = None
+    tiers: dict[str, int] = {}
+    qualities: dict[tuple[str, str], int] = {}
+
+
+class Deprecation(msgspec.Struct, frozen=True):
+    """When a model's retirement is announced and when it takes effect; `remapped`: its jobs go to `replacement`."""
+
+    starts: datetime | None = None
+    ends: datetime | None = None
+    replacement: str | None = None
+    remapped: bool = False
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """One image model. `constrained`: the listing says what its requests may hold.
+
+    Of the three-valued marks None means that the listing does not say.
+    """
+
+    id: str
+    name: str = ""
+    constrained: bool = False
+    prompt_limit: int | None = None
+    steps_default: int | None = None
+    steps_max: int | None = None
+    divisor: int | None = None
+    ratios: tuple[str, ...] = ()
+    default_ratio: str | None = None
+    resolutions: tuple[str, ...] = ()
+    default_resolution: str | None = None
+    qualities: tuple[str, ...] = ()
+    default_quality: str | None = None
+    traits: tuple[str, ...] = ()
+    pricing: Pricing = Pricing()
+    web_search: bool | None = None
+    style_references: bool | None = None
+    max_style_references: int | None = None
+    style_reference_strength: bool | None = None
+    prompt_thinking: bool | None = None
+    offline: bool = False
+    beta: bool = False
+    beta_users_only: bool = False
+    regions: tuple[str, ...] = ()
+    deprecation: Deprecation | None = None
+
+    @property
+    def by_ratio(self) -> bool:
+        """Whether the model is sized by `aspect_ratio`, not by `width` and `height`."""
+        return bool(self.ratios)
+
+
+class Catalogue:
+    """All models of one listing. `now` is the moment for which dates in it are judged.
+
+    `listed` is when the API gave the listing; `current`: recently enough to believe that a model is offline.
+    `former` are names that an earlier listing had, with the replacement that it gave (None: none).
+    """
+
+    def __init__(
+        self,
+        models: Iterable[Model],
+        *,
+        listed: datetime,
+        now: datetime,
+        current: bool = True,
+        former: Mapping[str, str | None] | None = None,
+    ) -> None:
+        self.models: dict[str, Model] = {}
+        self.traits: dict[str, str] = {}
+        for model in models:
+            self.models.setdefault(model.id, model)
+            for trait in model.traits:
+                self.traits.setdefault(trait, model.id)
+        self.listed = listed
+        self.now = now
+        self.current = current
+        self.former = dict(former or {})
+
+    def resolve(self, name: str) -> Model | None:
+        """The model of this id or trait (`default`, `fastest`, …); None if there is none."""
+        return self.models.get(name) or self.models.get(self.traits.get(name, ""))
+
+    @property
+    def default(self) -> Model | None:
+        """The model that the OpenAI-compatible endpoint uses for a name that it does not know."""
+        return self.resolve(DEFAULT)
+
+    @property
+    def names(self) -> list[str]:
+        """Every name that a job may give: ids and traits."""
+        return [*self.models, *self.traits]
+
+
+def parse(entry: Mapping[str, Any]) -> Model | None:
+    """The model of one entry of a listing; None for what is no image model. Never raises."""
+    if not isinstance(entry.get("id"), str) or entry.get("type", "image") != "image":
+        return None
+    spec = _object(entry.get("model_spec"))
+    limits = _object(spec.get("constraints"))
+    steps = _object(limits.get("steps"))
+    pricing = parse_pricing(_object(spec.get("pricing")))
+    return Model(
+        id=one_line(entry["id"]),
+        name=_text(spec.get("name")) or "",
+        constrained=bool(limits),
+        prompt_limit=_positive(limits.get("promptCharacterLimit")),
+        steps_default=_positive(steps.get("default")),
+        steps_max=_positive(steps.get("max")),
+        divisor=_positive(limits.get("widthHeightDivisor")),
+        ratios=_texts(limits.get("aspectRatios")),
+        default_ratio=_text(limits.get("defaultAspectRatio")),
+        # A price list names tiers and qualities, too.
+        resolutions=_texts(limits.get("resolutions")) or tuple(pricing.tiers),
+        default_resolution=_text(limits.get("defaultResolution")),
+        qualities=_texts(limits.get("qualities")) or tuple(dict.fromkeys(name for _, name in pricing.qualities)),
+        default_quality=_text(limits.get("defaultQuality")),
+        traits=_texts(spec.get("traits")),
+        pricing=pricing,
+        web_search=_mark(spec.get("supportsWebSearch")),
+        style_references=_mark(spec.get("supportsStyleReferences")),
+        max_style_references=_positive(limits.get("maxStyleReferences")),
+        style_reference_strength=_mark(limits.get("supportsStyleReferenceStrength")),
+        prompt_thinking=_mark(spec.get("supportsOptimizePromptThinking")),
+        offline=spec.get("offline") is True,
+        beta=spec.get("betaModel") is True,
+        beta_users_only=spec.get("beta") is True,
+        regions=_texts(spec.get("regionRestrictions")),
+        deprecation=_deprecation(spec.get("deprecation")),
+    )
+
+
+def parse_pricing(pricing: Mapping[str, Any]) -> Pricing:
+    """The prices of `model_spec.pricing`; what is no amount is left out."""
+    tiers = {
+        one_line(tier).upper(): micro
+        for tier, price in _object(pricing.get("resolutions")).items()
+        if (micro := _micro_usd(price)) is not None
+    }
+    qualities = {
+        (one_line(tier).upper(), one_line(quality)): micro
+        for tier, prices in _object(pricing.get("quality")).items()
+        for quality, price in _object(prices).items()
+        if (micro := _micro_usd(price)) is not None
+    }
+    return Pricing(_micro_usd(pricing.get("generation")), tiers, qualities)
+
+
+def moment(value: object) -> datetime | None:
+    """An ISO 8601 instant, UTC where it names no zone; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _deprecation(value: object) -> Deprecation | None:
+    if not isinstance(value, dict):
+        return None
+    return Deprecation(
+        starts=moment(value.get("startsAt")),
+        ends=moment(value.get("removesAt")) or moment(value.get("date")),
+        replacement=_text(value.get("replacementModelId")),
+        remapped=value.get("autoRemap") is True,
+    )
+
+
+def _micro_usd(price: object) -> int | None:
+    usd = _object(price).get("usd")
+    if isinstance(usd, bool) or not isinstance(usd, int | float) or not 0 <= usd < 1e6:
+        return None
+    return round(usd * MICRO_PER_USD)
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return one_line(value) if isinstance(value, str) and value else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(one_line(item) for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def _positive(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < 2**53:
+        return None
+    return int(value)
+
+
+def _mark(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None

@@ -1,0 +1,268 @@
+"""What is wrong with a job for the model that it names; the jobs file's own rules are checked before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from venice_batch.catalogue.prices import model_of
+from venice_batch.catalogue.sizes import DEFAULT_SIDE_PX, nearest_ratio, nearest_sides, pixels_of
+from venice_batch.jobfile.explain import printable, shown
+from venice_batch.model import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from venice_batch.catalogue.models import Catalogue, Deprecation, Model
+    from venice_batch.model import Job
+
+    Nearest = Callable[[str, Collection[str]], list[str]]
+
+LISTED = 12
+"""How many names a message lists."""
+
+QUALITIES = ("low", "medium", "high")
+
+UNUSED_BY_OPENAI_ENDPOINT = {"quality": "auto", "style": "natural", "background": "auto", "output_compression": 100}
+"""Fields that the OpenAI-compatible endpoint takes and does not use, with their defaults."""
+
+
+class Complaint(msgspec.Struct, frozen=True):
+    """One mistake of a job: the field, what is wrong and what would do, in one line. A warning is no error."""
+
+    field: str
+    what: str
+    is_error: bool = True
+
+
+def complaints(
+    job: Job, catalogue: Catalogue, *, styles: Collection[str] | None = None, allow_unknown: bool = False
+) -> list[Complaint]:
+    """Everything that is wrong with a job, errors and warnings.
+
+    `styles` are the names that `style_preset` takes, None if they are unknown. `allow_unknown` makes a model that
+    the catalogue lacks a warning.
+    """
+    found = list(shape_complaints(job, catalogue, styles=styles, allow_unknown=allow_unknown))
+    model = model_of(job, catalogue)
+    if model is not None:
+        found += prompt_complaints(job.request, model)
+        found += reference_complaints(job.request, model)
+    return found
+
+
+def corrected(job: Job, catalogue: Catalogue) -> dict[str, Any]:
+    """The request with tiers and ratios in the model's own spelling (`1k` or `1K`); the job's own if that is right."""
+    request = job.request
+    if job.endpoint is not Endpoint.GENERATE or ("resolution" not in request and "aspect_ratio" not in request):
+        return request
+    model = catalogue.resolve(job.model)
+    if model is None:
+        return request
+    right = {}
+    for name, offered in (("resolution", model.resolutions), ("aspect_ratio", model.ratios)):
+        value = request.get(name)
+        if value is not None and value not in offered and (own := _own_spelling(value, offered)) is not None:
+            right[name] = own
+    return {**request, **right} if right else request
+
+
+def nearest(name: str, names: Collection[str]) -> list[str]:
+    """Up to three of `names` that are most like `name`, upper and lower case being alike."""
+    import difflib
+
+    by_fold = {known.casefold(): known for known in names}
+    close = difflib.get_close_matches(name[:80].casefold(), by_fold, n=3, cutoff=0.7)
+    return [by_fold[fold] for fold in close]
+
+
+def shape_complaints(
+    job: Job,
+    catalogue: Catalogue,
+    *,
+    styles: Collection[str] | None,
+    allow_unknown: bool = False,
+    nearest: Nearest = nearest,
+) -> Iterator[Complaint]:
+    """Complaints about all but the prompts' lengths and the style references: the same for jobs of one shape."""
+    request = job.request
+    model = catalogue.resolve(job.model)
+    if model is None:
+        yield _unknown(job, catalogue, allow_unknown=allow_unknown, nearest=nearest)
+    else:
+        yield from _standing(model, catalogue)
+    if job.endpoint is Endpoint.GENERATIONS:
+        for field, default in UNUSED_BY_OPENAI_ENDPOINT.items():
+            if request.get(field) not in (None, default):
+                yield Complaint(field, f"is not used on {job.endpoint}", is_error=False)
+        return
+    style = request.get("style_preset")
+    if style is not None and styles is not None and style not in styles:
+        yield Complaint("style_preset", f"no style {shown(style)}{_nearest_or(nearest(style, styles), 'styles')}")
+    if model is not None and model.constrained:
+        yield from _sizes(request, model)
+        yield from _choices(request, model)
+        yield from _steps(request, model)
+        yield from _ignored(request, model)
+
+
+def prompt_complaints(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+    """Complaints about prompts that are too long for the model."""
+    limit = model.prompt_limit
+    if limit is None:
+        return
+    for field in ("prompt", "negative_prompt"):
+        length = len(request.get(field, ""))
+        if length > limit:
+            what = f"has {length:,} characters; {model.id} takes at most {limit:,} (cut {length - limit:,})"
+            yield Complaint(field, what)
+
+
+def reference_complaints(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+    """Complaints about `style_references`."""
+    references = request.get("style_references")
+    if not references or not model.constrained:
+        return
+    most = model.max_style_references
+    if model.style_references is False or (model.style_references is None and most is None):
+        yield Complaint("style_references", f"{model.id} is not listed as using them", is_error=False)
+    elif most is not None and len(references) > most:
+        yield Complaint("style_references", f"has {len(references)} images; {model.id} takes at most {most}")
+    elif model.style_reference_strength is False and any("strength" in reference for reference in references):
+        yield Complaint("style_references", f"{model.id} ignores their strength", is_error=False)
+
+
+def _unknown(job: Job, catalogue: Catalogue, *, allow_unknown: bool, nearest: Nearest) -> Complaint:
+    name = job.model
+    if job.endpoint is Endpoint.GENERATIONS:
+        default = f", {catalogue.default.id}" if catalogue.default else ""
+        what = f"no model {shown(name)} is listed; {job.endpoint} falls back to the default one{default}"
+        return Complaint("model", what, is_error=False)
+    what = f"no model {shown(name)} is listed"
+    if name in catalogue.former:
+        what = f"{printable(name)} is no longer listed"
+        replacement = catalogue.former[name]
+        instead = [replacement] if replacement in catalogue.models else nearest(name, catalogue.models)
+    else:
+        instead = nearest(name, catalogue.names)
+    what += _nearest_or([found for found in instead if found], "models")
+    if not catalogue.current and not allow_unknown:
+        what += f"; for one newer than the list of {catalogue.listed:%Y-%m-%d} give --allow-unknown"
+    return Complaint("model", what, is_error=not allow_unknown)
+
+
+def _standing(model: Model, catalogue: Catalogue) -> Iterator[Complaint]:
+    """Whether the model can be used at all, and for how long."""
+    if model.offline:
+        # A listing of yesterday says little about now.
+        when = "is offline at present" if catalogue.current else f"was offline on {catalogue.listed:%Y-%m-%d}"
+        yield Complaint("model", f"{model.id} {when}; run later, or use another", is_error=catalogue.current)
+    gone = model.deprecation
+    if gone is None:
+        return
+    instead = f"; use {gone.replacement}" if gone.replacement else "; `venice-batch models` lists others"
+    if gone.ends is not None and gone.ends <= catalogue.now:
+        yield _retired(model, gone, instead)
+    elif gone.starts is None or gone.starts <= catalogue.now:
+        when = f" on {gone.ends:%Y-%m-%d}" if gone.ends else ""
+        yield Complaint("model", f"{model.id} is deprecated and will be retired{when}{instead}", is_error=False)
+
+
+def _retired(model: Model, gone: Deprecation, instead: str) -> Complaint:
+    if gone.remapped and gone.replacement:
+        what = f"{model.id} was retired on {gone.ends:%Y-%m-%d}; the API may use {gone.replacement} in its place"
+        return Complaint("model", what, is_error=False)
+    return Complaint("model", f"{model.id} was retired on {gone.ends:%Y-%m-%d}{instead}")
+
+
+def _sizes(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+    sides = [side for side in ("width", "height") if request.get(side) is not None]
+    if model.by_ratio:
+        if sides:
+            width, height = (int(request.get(side) or DEFAULT_SIDE_PX) for side in ("width", "height"))
+            near = nearest_ratio(width, height, model.ratios) or model.default_ratio or model.ratios[0]
+            what = f"{model.id} takes aspect_ratio instead of pixels (nearest to {width}x{height}: {near})"
+            for side in sides:
+                yield Complaint(side, what)
+        return
+    ratio = request.get("aspect_ratio")
+    if ratio is not None:
+        close = pixels_of(ratio, model.divisor or 1)
+        hint = f" (nearest to {printable(ratio)}: width {close[0]}, height {close[1]})" if close else ""
+        yield Complaint("aspect_ratio", f"{model.id} takes width and height instead{hint}")
+    for side in sides:
+        pixels, divisor = int(request[side]), model.divisor or 1
+        if pixels % divisor:
+            sizes = ", ".join(map(str, nearest_sides(pixels, divisor))) or "none"
+            yield Complaint(side, f"{pixels} is not a multiple of {divisor} for {model.id} (nearest: {sizes})")
+
+
+def _choices(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+    for field, offered in (
+        ("aspect_ratio", model.ratios),
+        ("resolution", model.resolutions),
+        ("quality", model.qualities),
+    ):
+        value = request.get(field)
+        if value is None or (field == "aspect_ratio" and not offered):
+            continue  # the latter is told with the sizes
+        if not offered:
+            yield Complaint(field, f"{model.id} has no choice of {field}; leave it out")
+        elif value not in offered and _own_spelling(value, offered) is None:
+            yield Complaint(field, f"{model.id} has no {shown(value)}{_near_choice(field, value, offered)}")
+
+
+def _near_choice(field: str, value: str, offered: tuple[str, ...]) -> str:
+    listed = ", ".join(offered[:LISTED]) + ("…" if len(offered) > LISTED else "")
+    near = _nearest_ratio(value, offered) if field == "aspect_ratio" else _nearest_rank(value, offered)
+    return f" (nearest: {near}; it has {listed})" if near else f" (it has {listed})"
+
+
+def _nearest_ratio(value: str, offered: tuple[str, ...]) -> str | None:
+    across, _, down = value.partition(":")
+    if not (across.isdecimal() and down.isdecimal() and int(across[:9]) and int(down[:9])):
+        return None
+    return nearest_ratio(int(across[:9]), int(down[:9]), offered)
+
+
+def _nearest_rank(value: str, offered: tuple[str, ...]) -> str | None:
+    """The tier or quality that is least far from `value`, the lower of two."""
+    ranks = [(_rank(own), own) for own in offered]
+    asked = _rank(value)
+    distances = [(abs(rank - asked), rank, own) for rank, own in ranks if rank is not None and asked is not None]
+    return min(distances)[2] if distances else None
+
+
+def _rank(choice: str) -> int | None:
+    digits = choice[:-1]
+    if choice[-1:] in "kK" and digits.isdecimal() and len(digits) < 5:
+        return int(digits)
+    return QUALITIES.index(choice) if choice in QUALITIES else None
+
+
+def _steps(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+    steps = request.get("steps")
+    if steps is None:
+        return
+    if model.steps_max is None:
+        yield Complaint("steps", f"{model.id} takes none and ignores the field", is_error=False)
+    elif steps > model.steps_max:
+        yield Complaint("steps", f"{shown(steps)} is above the {model.steps_max} of {model.id}")
+
+
+def _ignored(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+    if request.get("enable_web_search") and model.web_search is False:
+        yield Complaint("enable_web_search", f"{model.id} does not search the web", is_error=False)
+    field = "disable_prompt_optimization_thinking"
+    if request.get(field) and model.prompt_thinking is False:
+        yield Complaint(field, f"{model.id} ignores the field", is_error=False)
+
+
+def _own_spelling(value: str, offered: tuple[str, ...]) -> str | None:
+    fold = value.casefold()
+    return next((own for own in offered if own.casefold() == fold), None)
+
+
+def _nearest_or(names: list[str], listed_by: str) -> str:
+    return f" (nearest: {', '.join(names)})" if names else f"; `venice-batch {listed_by}` lists them"

@@ -1,0 +1,111 @@
+"""Changed pictures as files."""
+
+from __future__ import annotations
+
+import colorsys
+import io
+import struct
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import Literal
+
+from PIL import Image, ImageDraw, ImageOps
+
+from venice_batch.sandbox import caption, effects, moderation, picture
+from venice_batch.sandbox.retouch import Kind, Retouch
+from venice_batch.sandbox.styles import STYLES
+
+MOST_PIXELS = 33_177_600
+"""Largest image that is opened (source: API description, /image/edit)."""
+MASK_SIDE_PX = 192
+"""Side at which the background is looked for: filling pixel by pixel is slow."""
+TOLERANCE = 48
+"""Difference of colours, summed over the channels, up to which neighbours belong to the same background."""
+_BROKEN = "Invalid image: it cannot be decoded"
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+    # Raised only where warnings are errors.
+    Image.DecompressionBombWarning,
+)
+
+
+def open_image(data: bytes, *, whole: bool) -> Image.Image | str:
+    """Return the decoded image, its header alone unless `whole`; a text says what is wrong with it."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
+        if image.width * image.height > MOST_PIXELS:
+            return f"Image dimensions must not exceed {MOST_PIXELS} pixels"
+        if whole:
+            image.load()
+    except _UNREADABLE:
+        return _BROKEN
+    return image
+
+
+def draw(work: Retouch, style: Literal["art", "plain"], *, blurred: bool) -> bytes:
+    """Return the image file: exactly the size and format of the work, the same bytes each time."""
+    if style == "plain":
+        mode = "RGBA" if work.kind == "background-remove" else "RGB"
+        return picture.encoded(Image.new(mode, (work.width, work.height)), work.format)
+    image = _KINDS[work.kind](work)
+    if blurred:
+        image = picture.blurred(image)
+    return picture.encoded(image, work.format)
+
+
+def _upscale(work: Retouch) -> Image.Image:
+    return _opaque(work.images[0]).resize((work.width, work.height), Image.Resampling.BICUBIC)
+
+
+def _edit(work: Retouch) -> Image.Image:
+    """Return the input in a style and a tint that follow from the prompt's hash, with the prompt beneath."""
+    prompt = moderation.enhance(work.prompt) if work.enhance else work.prompt
+    digest = blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=4).digest()
+    image = ImageOps.fit(_opaque(work.images[0]), (work.width, work.height))
+    for index, layer in enumerate(work.images[1:]):
+        side = min(image.size) // 4
+        inset = ImageOps.contain(_opaque(layer), (side, side))
+        image.paste(inset, (index * side % image.width, index * side // image.width * side))
+    changed = _styled(image, STYLES[digest[0] % len(STYLES)])
+    red, green, blue = colorsys.hsv_to_rgb(digest[1] / 256, 0.6, 0.9)
+    colour = (round(red * 255), round(green * 255), round(blue * 255))
+    result = Image.blend(changed, Image.new("RGB", changed.size, colour), 0.25)
+    caption.write(result, prompt, "edit")
+    return result
+
+
+def _styled(image: Image.Image, style: str) -> Image.Image:
+    shrink = min(1.0, picture.STYLED_SIDE_PX / max(image.size))
+    small = image.resize((max(1, round(image.width * shrink)), max(1, round(image.height * shrink))))
+    return effects.apply(small, style).resize(image.size, Image.Resampling.BICUBIC)
+
+
+def _cutout(work: Retouch) -> Image.Image:
+    """Return the input with what joins its corners in a like colour made transparent."""
+    image = _opaque(work.images[0])
+    small = image.resize((min(image.width, MASK_SIDE_PX), min(image.height, MASK_SIDE_PX)), Image.Resampling.BOX)
+    marked, mark = small.copy(), (255, 0, 255)
+    right, bottom = small.width - 1, small.height - 1
+    for corner in ((0, 0), (right, 0), (0, bottom), (right, bottom)):
+        ImageDraw.floodfill(marked, corner, mark, thresh=TOLERANCE)
+    pixels = zip(*(channel.tobytes() for channel in marked.split()), strict=True)
+    alpha = Image.frombytes("L", small.size, bytes(0 if pixel == mark else 255 for pixel in pixels))
+    image.putalpha(alpha.resize(image.size, Image.Resampling.BILINEAR))
+    return image
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    return image.convert("RGB")
+
+
+_KINDS: Mapping[Kind, Callable[[Retouch], Image.Image]] = {
+    "upscale": _upscale,
+    "edit": _edit,
+    "multi-edit": _edit,
+    "background-remove": _cutout,
+}

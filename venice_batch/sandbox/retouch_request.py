@@ -1,0 +1,216 @@
+"""Validation of the endpoints that change pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from venice_batch.sandbox.fields import Field, check, type_name
+from venice_batch.sandbox.prices import micro_usd, picture_micro_usd
+from venice_batch.sandbox.refusal import Issue, Refusal, invalid
+from venice_batch.sandbox.retouch import Retouch
+from venice_batch.sandbox.retouch_sizes import closest_ratio, upscaled
+from venice_batch.sandbox.sizes import pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+
+    from PIL.Image import Image
+
+    from venice_batch.sandbox.intake import Body
+    from venice_batch.sandbox.order import Format
+    from venice_batch.sandbox.retouch import Kind
+    from venice_batch.sandbox.retouch_catalogue import Editor, RetouchCatalogue
+
+    Open = Callable[[object, bool], Awaitable[Image | str]]
+    """Opens what a request names as an image, URLs only if told so; a text says what is wrong with it."""
+
+FEWEST_PIXELS = 65_536
+MOST_PIXELS = 33_177_600
+REMOVER_ID = "bria-bg-remover"
+_RATIOS = ("auto", "1:1", "3:2", "16:9", "21:9", "9:16", "2:3", "3:4", "4:5")
+_EDIT: Mapping[str, Field] = {
+    "prompt": Field(kind="string", required=True, min_length=1, max_length=32_768),
+    "modelId": Field(kind="string", min_length=1),
+    "aspect_ratio": Field(kind="string", choices=_RATIOS),
+    "resolution": Field(kind="string", min_length=1, max_length=10),
+    # The description's text accepts jpg, which its list of values lacks.
+    "output_format": Field(kind="string", choices=("jpeg", "jpg", "png", "webp")),
+    "safe_mode": Field(kind="boolean"),
+    "enhance_prompt": Field(kind="boolean"),
+    "disable_prompt_optimization_thinking": Field(kind="boolean"),
+}
+# Source: OpenAPI description, UpscaleImageRequest (which allows other fields), EditImageRequest,
+# MultiEditImageRequest, BackgroundRemoveImageRequest.
+TABLES: Mapping[Kind, Mapping[str, Field]] = {
+    "upscale": {
+        "image": Field(kind="any", required=True),
+        "scale": Field(kind="number", minimum=2, maximum=4),
+        "creativity": Field(kind="number", nullable=True),
+    },
+    "edit": {"image": Field(kind="any", required=True), "model": Field(kind="string", min_length=1), **_EDIT},
+    "multi-edit": {
+        "images": Field(kind="any", required=True),
+        "quality": Field(kind="string", choices=("low", "medium", "high")),
+        **_EDIT,
+    },
+    "background-remove": {"image": Field(kind="any"), "image_url": Field(kind="string")},
+}
+
+
+class RetouchReader:
+    """Turns bodies into retouches: a price list, a price of its own for cutouts, a way to open images."""
+
+    def __init__(self, catalogue: RetouchCatalogue, background_remove_usd: float, open_image: Open) -> None:
+        self._catalogue, self._remove_usd, self._open = catalogue, background_remove_usd, open_image
+
+    async def read(self, kind: Kind, body: Body) -> Retouch | Refusal:
+        """Return what a body asks for, or the 400 that it is answered with. Never raises."""
+        if not isinstance(body.value, dict):
+            return invalid(Issue("invalid_type", (), f"Expected object, received {type_name(body.value)}"))
+        table = TABLES[kind]
+        fields: dict[str, Any] = _typed(body.value, table) if body.is_form else body.value
+        issues = check(fields, table, closed=kind != "upscale")
+        if issues:
+            return invalid(*issues)
+        if kind == "upscale":
+            return await self._upscale(fields)
+        if kind == "background-remove":
+            return await self._remove(fields)
+        return await self._edit(kind, fields, is_form=body.is_form)
+
+    async def _upscale(self, fields: Mapping[str, Any]) -> Retouch | Refusal:
+        scale, listed = fields.get("scale", 2), self._catalogue
+        if scale not in listed.upscale_usd:
+            return invalid(Issue("custom", ("scale",), "Scale must be either 2 or 4"))
+        image = await self._opened(fields["image"], ("image",), smallest=FEWEST_PIXELS)
+        if isinstance(image, Issue):
+            return invalid(image)
+        size = upscaled(image.width, image.height, int(scale))
+        if size is None:
+            return invalid(Issue("custom", ("image",), "Final dimensions must not exceed 16777216 pixels"))
+        return Retouch(
+            kind="upscale",
+            model_id=listed.upscaler_id,
+            model_name=listed.upscaler_name,
+            images=(image,),
+            width=size[0],
+            height=size[1],
+            price_micro_usd=micro_usd(listed.upscale_usd[int(scale)]),
+        )
+
+    async def _remove(self, fields: Mapping[str, Any]) -> Retouch | Refusal:
+        name = "image" if "image" in fields else "image_url"
+        if name not in fields:
+            return invalid(Issue("custom", ("image",), "Provide either image or image_url"))
+        image = await self._opened(fields[name], (name,), urls=name == "image_url")
+        if isinstance(image, Issue):
+            return invalid(image)
+        return Retouch(
+            kind="background-remove",
+            model_id=REMOVER_ID,
+            model_name="Background Remover",
+            images=(image,),
+            width=image.width,
+            height=image.height,
+            price_micro_usd=micro_usd(self._remove_usd),
+        )
+
+    async def _edit(self, kind: Kind, fields: Mapping[str, Any], *, is_form: bool) -> Retouch | Refusal:
+        editor = self._catalogue.find(fields.get("model") or fields.get("modelId") or "default")
+        if editor is None:
+            return Refusal(400, "Invalid model id")
+        named = [fields["image"]] if kind == "edit" else fields["images"]
+        # A form with one file has no list to show for it.
+        sources = named if isinstance(named, list) else [named] if is_form else []
+        issues = [*_editor_issues(fields, editor), *_source_issues(sources, editor, uploads_only=is_form, kind=kind)]
+        if issues:
+            return invalid(*issues)
+        images: list[Image] = []
+        for index, source in enumerate(sources):
+            at = ("image",) if kind == "edit" else ("images", index)
+            image = await self._opened(source, at, urls=not is_form or kind == "edit", smallest=FEWEST_PIXELS)
+            if isinstance(image, Issue):
+                return invalid(image)
+            images.append(image)
+        return _retouch(kind, fields, editor, tuple(images))
+
+    async def _opened(
+        self, source: object, at: tuple[str | int, ...], *, urls: bool = False, smallest: int = 1
+    ) -> Image | Issue:
+        image = await self._open(source, urls)
+        if isinstance(image, str):
+            return Issue("custom", at, image)
+        if image.width * image.height < smallest:
+            return Issue("custom", at, f"Image dimensions must be at least {smallest} pixels")
+        return image
+
+
+def _retouch(kind: Kind, fields: Mapping[str, Any], editor: Editor, images: tuple[Image, ...]) -> Retouch:
+    first = images[0]
+    resolution = fields.get("resolution", editor.default_resolution).upper()
+    if editor.keeps_size and len(images) == 1:
+        width, height = first.size
+    else:
+        ratio = fields.get("aspect_ratio", "auto")
+        if ratio == "auto":
+            ratio = closest_ratio(first.width, first.height, editor.ratios)
+        width, height = pixels(ratio, resolution)
+    format_ = fields.get("output_format", "png" if resolution in ("", "1K") else "jpeg")
+    return Retouch(
+        kind=kind,
+        model_id=editor.id,
+        model_name=editor.name,
+        images=images,
+        width=width,
+        height=height,
+        price_micro_usd=picture_micro_usd(
+            editor.pricing, "inpaint", resolution, fields.get("quality", editor.default_quality)
+        ),
+        format=cast("Format", "jpeg" if format_ == "jpg" else format_),
+        prompt=fields["prompt"],
+        safe_mode=fields.get("safe_mode", True),
+        enhance=fields.get("enhance_prompt", False),
+    )
+
+
+def _editor_issues(fields: Mapping[str, Any], editor: Editor) -> Iterator[Issue]:
+    if len(fields["prompt"]) > editor.prompt_limit:
+        yield Issue("too_big", ("prompt",), f"String must contain at most {editor.prompt_limit} character(s)")
+    offered = {
+        "aspect_ratio": (*editor.ratios, "auto"),
+        # 1K is the description's own default, so it goes where there are no tiers at all.
+        "resolution": editor.resolutions or ("1K",),
+        "quality": editor.qualities,
+    }
+    for name, choices in offered.items():
+        given = fields.get(name)
+        if given is not None and (given.upper() if name == "resolution" else given) not in choices:
+            yield Issue("custom", (name,), f"{editor.id} offers {', '.join(choices) or f'no {name}'}, not '{given}'")
+
+
+def _source_issues(sources: list[object], editor: Editor, *, uploads_only: bool, kind: Kind) -> Iterator[Issue]:
+    if kind == "edit":
+        return
+    if not sources:
+        yield Issue("too_small", ("images",), "Array must contain at least 1 element(s)")
+    if len(sources) > editor.max_images:
+        yield Issue("too_big", ("images",), f"Array must contain at most {editor.max_images} element(s)")
+    if uploads_only and any(isinstance(source, str) for source in sources):
+        yield Issue("custom", ("images",), "Only file uploads are supported with multipart/form-data")
+
+
+def _typed(form: Mapping[str, Any], table: Mapping[str, Field]) -> dict[str, Any]:
+    return {name: _typed_value(value, table[name].kind) if name in table else value for name, value in form.items()}
+
+
+def _typed_value(value: object, kind: str) -> object:
+    if not isinstance(value, str):
+        return value
+    if kind == "boolean" and value in ("true", "false"):
+        return value == "true"
+    if kind == "number":
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,152 @@
+"""The way of one paid request, from its key to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import orjson
+from aiohttp import web
+
+from venice_batch.sandbox import answer, compression, fault_script
+from venice_batch.sandbox.fault_player import play
+from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.retouch import Retouch
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from venice_batch.sandbox.desk import Desk, Ticket, Work
+    from venice_batch.sandbox.settings import SandboxSettings
+    from venice_batch.sandbox.stats import Stats
+    from venice_batch.sandbox.studio import Studio
+
+    Reader = Callable[[web.Request], Awaitable[Work | Refusal]]
+
+
+class Till:
+    """Serves every endpoint that costs money: admission, faults, pretended inference, charge."""
+
+    def __init__(
+        self,
+        settings: SandboxSettings,
+        desk: Desk,
+        stats: Stats,
+        studio: Studio,
+        clock: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._settings, self._desk, self._stats, self._studio = settings, desk, stats, studio
+        self._clock, self._random = clock, rng
+
+    async def serve(self, request: web.Request, read: Reader, *, openai: bool = False) -> web.StreamResponse:
+        """Answer a request whose order `read` finds in it; `openai` gives errors OpenAI's shape."""
+        key = key_of(request)
+        self._stats.arrived(self._clock())
+        try:
+            response = await self._answer(request, key, read, openai=openai)
+            if not 200 <= response.status < 300:
+                self._stats.count("failed")
+            return response
+        finally:
+            self._stats.left(self._clock())
+
+    async def compressed(self, request: web.Request, body: bytes, headers: dict[str, str]) -> web.Response:
+        """Return a JSON answer in the encoding that the client asks for."""
+        accepted = request.headers.get("Accept-Encoding", "") if self._settings.compress else ""
+        encoding = compression.choose(accepted) if len(body) >= compression.WORTHWHILE_BYTES else ""
+        if encoding:
+            body = await self._studio.compress(body, encoding)
+            headers = {**headers, "Content-Encoding": encoding, "Vary": "Accept-Encoding"}
+        return web.Response(body=body, content_type="application/json", headers=headers)
+
+    async def _answer(self, request: web.Request, key: str | None, read: Reader, *, openai: bool) -> web.StreamResponse:
+        refused = self._desk.knock(key, self._clock())
+        if refused:
+            return _refuse(refused, openai=openai)
+        order = await read(request)
+        headers: dict[str, str] = {}
+        if isinstance(order, Refusal):
+            entry: Ticket | Refusal = order
+        else:
+            now = self._clock()
+            entry = self._desk.admit(order, now)
+            headers = {"x-venice-model-id": order.model_id, **self._desk.headers(order.model_id, now)}
+        if isinstance(entry, Refusal):
+            self._desk.record_failure(key, self._clock())
+            return _refuse(entry, headers, openai=openai)
+        headers["x-venice-balance-usd"] = f"{entry.balance_before_usd:.6f}".rstrip("0").rstrip(".")
+        headers["x-venice-balance-diem"] = "0"
+        charged = False
+        try:
+            response = await self._work(request, entry, headers, openai=openai)
+            charged = response.status == fault_script.CHARGED_STATUS and entry.fault != "reset-before"
+        finally:
+            self._desk.settle(entry, charged=charged)
+        if response.status >= 300:
+            self._desk.record_failure(key, self._clock())
+        return response
+
+    async def _work(
+        self, request: web.Request, ticket: Ticket, headers: dict[str, str], *, openai: bool
+    ) -> web.StreamResponse:
+        fault, order = ticket.fault, ticket.order
+        self._stats.count("faults", by=bool(fault))
+        if fault.isdigit() and not fault_script.from_gateway(int(fault)):
+            refusal = fault_script.status_refusal(int(fault), self._settings.retry_after_503_s)
+            return _refuse(refusal, headers, openai=openai)
+        if fault and fault not in fault_script.NEEDS_ANSWER:
+            elsewhere = self._settings.redirect_to or f"http://localhost:9{request.path}"
+            script = fault_script.bare(fault, elsewhere, self._random)
+            return await play(request, script, headers, self._settings.stall_s)
+        body = await self._body(ticket)
+        headers |= answer.headers(ticket, self._settings.deprecated)
+        is_json = order.delivery != "binary"
+        if fault:
+            if fault == "slow":
+                self._succeeded(ticket)
+            headers["Content-Type"] = "application/json" if is_json else f"image/{order.format}"
+            script = fault_script.spoil(fault, body, headers, is_json=is_json)
+            return await play(request, script, headers, self._settings.stall_s)
+        self._succeeded(ticket)
+        if not is_json:
+            return web.Response(body=body, content_type=f"image/{order.format}", headers=headers)
+        return await self.compressed(request, body, headers)
+
+    def _succeeded(self, ticket: Ticket) -> None:
+        self._stats.count("succeeded", ticket.order.model_id)
+        self._stats.count("images", by=ticket.order.variants)
+
+    async def _body(self, ticket: Ticket) -> bytes:
+        settings, order = self._settings, ticket.order
+        started = time.monotonic()
+        spread = self._random.uniform(-settings.latency_jitter, settings.latency_jitter)
+        images = await self._studio.pictures(ticket)
+        # Drawing is part of the pretended inference, not added to it.
+        rest_s = settings.latency_s * (1 + spread) / settings.speed - (time.monotonic() - started)
+        if rest_s > 0:
+            await asyncio.sleep(rest_s)
+        if isinstance(order, Retouch) or order.delivery == "binary":
+            return images[0]
+        if order.delivery == "json":
+            timing = answer.timing_ms(0.002, 0.001, time.monotonic() - started)
+            return answer.native_json(order, images, timing, self._random)
+        return answer.openai_json(order, images, int(self._clock()))
+
+
+def key_of(request: web.Request) -> str | None:
+    """Return the bearer key of a request, None if it has none."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return key.strip() or None if scheme.lower() == "bearer" else None
+
+
+def json_response(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return a JSON answer that is never compressed."""
+    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
+
+
+def _refuse(refusal: Refusal, headers: Mapping[str, str] | None = None, *, openai: bool) -> web.Response:
+    body = refusal.openai() if openai else refusal.native()
+    return json_response(body, status=refusal.status, headers={**(headers or {}), **refusal.headers})
