@@ -137,7 +137,9 @@ def contend(contest: Contest, pairs: int, root: Path) -> None:
         print(f"{contest.name} beside curl: not run, curl is not installed")
         return
     image = png(contest.size_bytes)
-    ratios, ours, theirs = [], [], []
+    ratios: list[float] = []
+    ours: list[Result] = []
+    theirs: list[Result] = []
     with server(contest) as url:
         for number in range(pairs):
             for run, results in ((product, ours), (peer, theirs)):
