@@ -163,11 +163,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--only", default="", help="peers to run, separated by commas")
+    parser.add_argument("--folder", help="where the images go; one in memory leaves the disk out of it")
     given = parser.parse_args()
     versions = ", ".join(f"{name} {version(name)}" for name in ("aiohttp", "requests", "openai", "orjson", "pybase64"))
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores; {versions}")
     print(" ".join(sys.argv))
-    with tempfile.TemporaryDirectory() as root:
+    with tempfile.TemporaryDirectory(dir=given.folder) as root:
         for contest in CONTESTS:
             if not given.only or contest.peer in given.only.split(","):
                 contend(contest, given.pairs, Path(root))

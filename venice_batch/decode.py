@@ -103,19 +103,37 @@ class Base64Stream:
             self._skipped += length - len(text)
             if self._skipped > self._max:  # a body of nothing but spaces would never come to an end
                 raise BodyError("an image is mostly white space")
+        return b"".join(self.feed_dense(memoryview(text)))
+
+    def feed_dense(self, text: memoryview) -> list[bytes]:
+        """The bytes, in parts, that `text` without spaces completes; nothing of it is copied but to be decoded.
+
+        Raises:
+            BodyError: not base64, or more than the cap.
+        """
+        parts: list[bytes] = []
         if self._carry:
-            text = self._carry + text
+            missing = 4 - len(self._carry)
+            self._carry += text[:missing]
+            text = text[missing:]
+            if len(self._carry) < 4:
+                return parts
+            carry, self._carry = self._carry, b""
+            parts.append(self._decoded(carry))
         whole = len(text) & ~3
-        self._carry = text[whole:]
-        if not whole:
-            return b""
+        if whole:
+            parts.append(self._decoded(text[:whole]))
+        self._carry = bytes(text[whole:])
+        return parts
+
+    def _decoded(self, text: bytes | memoryview) -> bytes:
         if self._ended:
             raise BodyError("base64 goes on after its padding")
         try:
-            data = pybase64.b64decode(text[:whole] if self._carry else text, validate=True)
+            data: bytes = pybase64.b64decode(text, validate=True)
         except ValueError as error:
             raise BodyError("not base64") from error
-        self._ended = text[whole - 1] == ord("=")
+        self._ended = text[-1] == ord("=")
         self.size += len(data)
         if self.size > self._max:
             raise BodyError(_too_large(self._max))
@@ -253,12 +271,17 @@ class JsonDecoder:
         # No escape that base64 can hold contains a quote, so the first one ends the text.
         quote = data.find(b'"', position)
         end = len(data) if quote < 0 else quote
-        text = data[position:end]
-        if b"\\" in text:
-            if quote < 0:
-                text, self._tail = _without_cut_escape(text)
-            text = _unescaped(text)
-        self._image_text(text)
+        dense = data.find(b"\\", position, end) < 0 and data.find(b" ", position, end) < 0
+        if dense and self._prefix is None and self._stream is not None:
+            parts = self._stream.feed_dense(memoryview(data)[position:end])
+            self._pieces += (Piece(self._images, part) for part in parts)
+        else:
+            text = data[position:end]
+            if b"\\" in text:
+                if quote < 0:
+                    text, self._tail = _without_cut_escape(text)
+                text = _unescaped(text)
+            self._image_text(text)
         if quote < 0:
             return end
         self._end_image()

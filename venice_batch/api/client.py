@@ -185,7 +185,8 @@ class ApiClient:
         else:
             start = self._key.redact_bytes(await response.content.read(_MAX_REFUSAL_BYTES))
             raise BodyError(f"{kind} instead of an image: {refusals.message(200, kind, start)[:100]}")
-        async for chunk in response.content.iter_any():
+        # Chunks as they came: whatever has gathered meanwhile is not worth a copy to join it.
+        async for chunk, _ in response.content.iter_chunks():
             for piece in decoder.feed(chunk):
                 await writer.write(piece)
         pieces, document = decoder.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from anyio import CancelScope, to_thread
 
 from venice_batch.errors import BodyError
-from venice_batch.formats import TAIL_BYTES, recognise
+from venice_batch.formats import HEAD_BYTES, TAIL_BYTES, recognise
 from venice_batch.model import ImageFile
 from venice_batch.names import safe_name
 from venice_batch.output.folder import IMAGES, PART_SUFFIX, unusable
@@ -124,8 +124,8 @@ class _Part:
             view = view[os.write(self.file, view) :]
         self.sha256.update(data)
         self.size += len(data)
-        # The first flush holds all of a small image, or BUFFER_BYTES: no need to copy it.
-        self.head = self.head or data
+        # A small image's head is the image itself, so that nothing is copied; a large one's must not be kept whole.
+        self.head = self.head or (data if self.ended else data[:HEAD_BYTES])
         self.tail = (self.tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
 
     def close(self) -> None:
