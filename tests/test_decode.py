@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from venice_batch.decode import MAX_IMAGES, Base64Stream, BinaryDecoder, JsonDecoder
+from venice_batch.base64_stream import Base64Stream
+from venice_batch.decode import MAX_IMAGES, BinaryDecoder, JsonDecoder
 from venice_batch.errors import BodyError
 
 ONE = base64.b64encode(b"first image, /+ and all \xff\xfe\xfb\xef\xbe").decode()

@@ -13,7 +13,8 @@ LAYERS = [
     # plain values, no I/O
     ("_version", "errors", "clock", "model"),
     # decisions and arithmetic, no I/O
-    ("headers", "formats", "names", "decode", "summary"),
+    ("headers", "formats", "names", "base64_stream", "summary"),
+    ("decode",),
     ("retry", "histogram"),
     ("pacing",),
     ("events",),
@@ -38,6 +39,7 @@ PURE = (
     "formats",
     "names",
     "decode",
+    "base64_stream",
     "retry",
     "summary",
     "histogram",

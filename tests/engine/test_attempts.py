@@ -6,10 +6,11 @@ import pytest
 from fakes import FakeApi, FakeClock, NoSink, Scripted, job, reset_in
 
 from venice_batch.catalogue import Catalogue, parse
-from venice_batch.engine.attempts import AttemptRules, JobRunner, as_sent
+from venice_batch.engine.attempts import AttemptRules, JobRunner
 from venice_batch.engine.purse import Purse
 from venice_batch.engine.reach import Patience, Reach
 from venice_batch.engine.stop import Stop, StopSwitch
+from venice_batch.engine.trail import as_sent
 from venice_batch.engine.turnstile import Turnstile
 from venice_batch.errors import ExitCode, UsageError
 from venice_batch.model import Endpoint, Status

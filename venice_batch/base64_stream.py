@@ -1,0 +1,82 @@
+"""Base64 text that arrives in portions."""
+
+from __future__ import annotations
+
+import pybase64
+
+from venice_batch.errors import BodyError
+
+
+class Base64Stream:
+    """Base64 text in any portions, to bytes; spaces are skipped, anything else is an error."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max = max_bytes
+        self._carry = b""
+        self._ended = False
+        self._skipped = 0
+        self.size = 0
+
+    def feed(self, text: bytes) -> bytes:
+        """The bytes that `text` completes.
+
+        Raises:
+            BodyError: not base64, or more than the cap.
+        """
+        if b" " in text:
+            length = len(text)
+            text = text.replace(b" ", b"")
+            self._skipped += length - len(text)
+            if self._skipped > self._max:  # a body of nothing but spaces would never come to an end
+                raise BodyError("an image is mostly white space")
+        return b"".join(self.feed_dense(memoryview(text)))
+
+    def feed_dense(self, text: memoryview) -> list[bytes]:
+        """The bytes, in parts, that `text` without spaces completes; nothing of it is copied but to be decoded.
+
+        Raises:
+            BodyError: not base64, or more than the cap.
+        """
+        parts: list[bytes] = []
+        if self._carry:
+            missing = 4 - len(self._carry)
+            self._carry += text[:missing]
+            text = text[missing:]
+            if len(self._carry) < 4:
+                return parts
+            carry, self._carry = self._carry, b""
+            parts.append(self._decoded(carry))
+        whole = len(text) & ~3
+        if whole:
+            parts.append(self._decoded(text[:whole]))
+        self._carry = bytes(text[whole:])
+        return parts
+
+    def _decoded(self, text: bytes | memoryview) -> bytes:
+        if self._ended:
+            raise BodyError("base64 goes on after its padding")
+        try:
+            data: bytes = pybase64.b64decode(text, validate=True)
+        except ValueError as error:
+            raise BodyError("not base64") from error
+        self._ended = text[-1] == ord("=")
+        self.size += len(data)
+        if self.size > self._max:
+            raise BodyError(too_large(self._max))
+        return data
+
+    def close(self) -> None:
+        """Check that the text was complete.
+
+        Raises:
+            BodyError: it was cut, or empty.
+        """
+        if self._carry:
+            raise BodyError("base64 is cut short")
+        if not self.size:
+            raise BodyError("an image is empty")
+
+
+def too_large(limit: int) -> str:
+    """What to tell of an image over `limit` bytes."""
+    return f"an image is over {limit} bytes; raise --max-image-bytes if it is meant to be"
