@@ -1,8 +1,9 @@
 """How fast the whole product moves images from a fast server to files, beside other clients.
 
-Every pair runs the product and one peer after the other against the same `fixed_server.py` on loopback, several
-times in alternation; what is reported is the median of the ratios. All files are compared byte for byte before a number
-is printed. Memory is sampled while they run.
+Every pair runs the product and one peer after the other against the same server on loopback (nginx where it is
+installed, since it leaves the clients more of the machine, else `fixed_server.py`), several times in alternation; what
+is reported is the median of the ratios. All files are compared byte for byte before a number is printed. Memory is
+sampled while they run.
 
     python benchmarks/throughput.py --pairs 5
 """
@@ -15,6 +16,7 @@ import json
 import os
 import platform
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -25,7 +27,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fixed_server import png
+from fixed_server import answer, png
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,9 +66,58 @@ class Result:
     peak_mb: float
 
 
+NGINX = """
+daemon off; pid {folder}/nginx.pid; error_log stderr crit; worker_processes 1;
+events {{ worker_connections 256; }}
+http {{
+  access_log off; keepalive_requests 1000000; client_body_temp_path {folder}; default_type application/json;
+  types {{ image/png png; application/json json; }}
+  server {{
+    listen 127.0.0.1:{port}; root {folder};
+    location = /api/v1/image/generate {{ error_page 405 =200 /{file}; }}
+    location = /api/v1/images/generations {{ error_page 405 =200 /openai.json; }}
+  }}
+}}
+"""
+
+
 @contextlib.contextmanager
 def server(contest: Contest) -> Iterator[str]:
     """The base URL of a server for `contest`."""
+    with nginx(contest) if shutil.which("nginx") else fixed_server(contest) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def nginx(contest: Contest) -> Iterator[str]:
+    """nginx with the contest's bodies as files; a POST to a file is refused with 405, which is answered by the file."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        image = png(contest.size_bytes)
+        file = "image.png" if contest.form == "binary" else "native.json"
+        for answered, form in ((file, contest.form), ("openai.json", "openai")):
+            (folder / answered).write_bytes(answer(image, form).partition(b"\r\n\r\n")[2])
+        for path in ("image", "images"):
+            (folder / "api/v1" / path).mkdir(parents=True)
+        (folder / "api/v1/image/generate").touch()
+        (folder / "api/v1/images/generations").touch()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, file=file))
+        with subprocess.Popen(["nginx", "-p", name, "-c", str(folder / "nginx.conf")]) as process:
+            try:
+                while not (folder / "nginx.pid").exists() and process.poll() is None:
+                    time.sleep(0.05)
+                yield f"http://127.0.0.1:{port}/api/v1"
+            finally:
+                process.terminate()
+
+
+@contextlib.contextmanager
+def fixed_server(contest: Contest) -> Iterator[str]:
+    """The server that the benchmark brings."""
     command = [sys.executable, str(HERE / "fixed_server.py"), "--bytes", str(contest.size_bytes)]
     with subprocess.Popen([*command, "--form", contest.form], stdout=subprocess.PIPE, text=True) as process:
         try:

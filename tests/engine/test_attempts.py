@@ -12,7 +12,7 @@ from venice_batch.engine.reach import Patience, Reach
 from venice_batch.engine.stop import Stop, StopSwitch
 from venice_batch.engine.trail import as_sent
 from venice_batch.engine.turnstile import Turnstile
-from venice_batch.errors import ExitCode, UsageError
+from venice_batch.errors import ExitCode, FolderError, UsageError
 from venice_batch.model import Endpoint, Status
 from venice_batch.pacing.traffic import SendingRules, Traffic
 from venice_batch.retry import Fault
@@ -259,6 +259,14 @@ async def test_what_may_have_been_charged_counts_as_spent(clock):
     assert outcome.status is Status.SUCCEEDED
     assert outcome.cost_usd is None
     assert (bench.purse.spent, bench.purse.reserved) == (800_000, 0)
+
+
+async def test_an_image_that_could_not_be_stored_is_paid_for_all_the_same(clock):
+    lost = [Scripted(raises=FolderError("out", "the disk is full"))]
+    bench = Bench(clock, {"p": lost}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    with pytest.raises(FolderError):
+        await bench.run()
+    assert (bench.purse.spent, bench.purse.reserved) == (400_000, 0)
 
 
 async def test_a_job_that_does_not_fit_stops_the_run_unsent(clock):

@@ -13,7 +13,7 @@ from venice_batch.catalogue import corrected, price_micro_usd
 from venice_batch.engine.stop import Stop, StoppedError
 from venice_batch.engine.trail import AGAIN, Trail, as_sent, rounded
 from venice_batch.engine.turnstile import LaneRefusedError
-from venice_batch.errors import ExitCode, UsageError
+from venice_batch.errors import ExitCode, FolderError, UsageError
 from venice_batch.events import AttemptEnded
 from venice_batch.model import Attempt
 from venice_batch.retry import Backoff, Fault, Verdict
@@ -155,6 +155,9 @@ class JobRunner:
             billed = reply.answer.verdict is Verdict.SUCCEEDED
         except (_TryAgainError, anyio.get_cancelled_exc_class()):
             billed = trail.billed
+            raise
+        except FolderError:
+            billed = True  # the image came, and had no place to go
             raise
         finally:
             trail.billed = False
