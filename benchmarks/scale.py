@@ -128,7 +128,12 @@ def resume(folder: Path, count: int) -> None:
     elapsed_s = time.monotonic() - began_s
     assert code == 0
     began_s = time.monotonic()
-    subprocess.run([*BATCH, "check", str(jobs), "-o", str(folder / "none")], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [*BATCH, "check", str(jobs), "-o", str(folder / "none"), "--offline", "--allow-unknown"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     checked_s = time.monotonic() - began_s
     peak = max(sample.rss_mb for sample in samples)
     print(
