@@ -50,7 +50,6 @@ PURE = (
     "events",
 )
 IO_MODULES = {"os", "socket", "asyncio", "anyio", "aiohttp", "pathlib", "subprocess", "tempfile", "shutil", "time"}
-TYPING_ONLY = {"collections.abc", "typing"}
 
 
 def modules():

@@ -15,6 +15,7 @@ import msgspec
 
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.catalogue import micro_usd
+from venice_batch.catalogue.listing import is_local
 from venice_batch.clock import SystemClock
 from venice_batch.engine.attempts import AttemptRules, JobRunner
 from venice_batch.engine.pool import Pool
@@ -88,7 +89,7 @@ class RunSettings:
     @property
     def may_be_sandbox(self) -> bool:
         """Whether the API is on this machine, so that what a sandbox made before counts as done."""
-        return self.api.is_local
+        return is_local(self.api.base_url)
 
 
 async def run_batch(

@@ -54,11 +54,6 @@ class ApiSettings:
         if not (0 < self.timeout_s < math.inf and 0 < self.connect_timeout_s < math.inf):
             raise UsageError("timeouts have to be positive numbers of seconds")
 
-    @property
-    def is_local(self) -> bool:
-        """Whether the API is on this machine, as a sandbox is."""
-        return URL(self.base_url).host in ("localhost", "127.0.0.1", "::1")
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:

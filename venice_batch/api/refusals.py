@@ -18,7 +18,6 @@ def message(status: int, content_type: str, body: bytes) -> str:
 
     No control characters: a terminal must not act on what a server says.
 
-
     Reads the API's three shapes ({"error": text}, with `details` or `issues`; {"error": {"message": …}}) and
     the HTML that gateways in front of it send.
     """
