@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from venice_batch.cli import options
-from venice_batch.errors import JobsFileError, KeyMissingError, UsageError, one_line
+from venice_batch.errors import JobsFileError, KeyMissingError, one_line
 
 if TYPE_CHECKING:
     from venice_batch.api.listings import Limits
@@ -39,27 +39,21 @@ class Known(NamedTuple):
 
 @click.command(context_settings=options.CONTEXT)
 @click.argument("jobs")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The run's output folder.")
-@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="A field for every job that lacks it.")
-@click.option("--allow-unknown", is_flag=True, help="Warn of models that the list lacks, instead of refusing them.")
-@click.option("--strict", is_flag=True, help="Take warnings for errors.")
-@click.option("--offline", is_flag=True, help="Ask nobody: use the last list of models, or the packaged one.")
-@click.option("--rpm", type=click.IntRange(min=1), help="Most requests a minute for each model, as for the run.")
-@options.base_url
-@options.api_key_file
-@options.use_sandbox
+@options.output
+@options.which_jobs
+@options.checks
+@options.rpm
+@options.server
 @options.as_json
 def check(jobs: str, **given: Any) -> int:
     """Check every line of JOBS and say what a run would do, cost and take; sends nothing that costs.
 
     The API is asked for its models, and with a key for balance and limits; after 5 s it is done without.
     """
-    from venice_batch.catalogue.listing import is_local
     from venice_batch.cli.run import default_output
     from venice_batch.jobfile import Defaults, JobIndex, open_source
 
-    if given["sandbox"] and given["base_url"] != options.VENICE:
-        raise UsageError("--sandbox and --base-url name two servers; give one of them")
+    is_sandbox = options.is_sandbox(given)
     as_json = given["as_json"]
     defaults = Defaults.of(given["settings"])
     with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
@@ -81,7 +75,7 @@ def check(jobs: str, **given: Any) -> int:
             preflight=preflight,
             known=known,
             rpm=given["rpm"],
-            sandbox=given["sandbox"] or is_local(given["base_url"]),
+            sandbox=is_sandbox,
         )
 
 

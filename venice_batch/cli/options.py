@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -24,6 +24,31 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "VENICE_
 
 VENICE = "https://api.venice.ai/api/v1"
 
+
+class Decorator(Protocol):
+    """What adds an option, or several, to a command."""
+
+    def __call__(self, command: Command, /) -> Command: ...
+
+
+def group(*members: Decorator) -> Decorator:
+    """Several options (or groups) as one decorator, in the order in which `--help` shows them."""
+
+    def add(command: Command) -> Command:
+        for member in reversed(members):
+            command = member(command)
+        return command
+
+    return add
+
+
+output = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for images and manifest.  [default: output/<name of JOBS>]",
+)
 base_url = click.option("--base-url", default=VENICE, show_default=True, metavar="URL", help="Where the API is.")
 api_key_file = click.option(
     "--api-key-file",
@@ -34,7 +59,42 @@ api_key_file = click.option(
 use_sandbox = click.option(
     "--sandbox", is_flag=True, help="Use a sandbox in this process instead of the API: free, local, no AI."
 )
+server = group(base_url, api_key_file, use_sandbox)
+rpm = click.option(
+    "--rpm", type=click.IntRange(min=1), help="Most requests a minute for each model, whatever the API says."
+)
+which_jobs = group(
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="A field for every job that lacks it.",
+    ),
+)
+checks = group(
+    click.option("--allow-unknown", is_flag=True, help="Warn of models that the list lacks, instead of refusing them."),
+    click.option("--strict", is_flag=True, help="Take warnings for errors."),
+    click.option(
+        "--offline", is_flag=True, help="Check by the last list of models, or the packaged one, without asking."
+    ),
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+
+
+def is_sandbox(given: Mapping[str, Any]) -> bool:
+    """Whether the options of `server` name a sandbox, or a server on this machine that may be one.
+
+    What a sandbox made before then counts as done.
+
+    Raises:
+        UsageError: --sandbox is given beside an address.
+    """
+    from venice_batch.catalogue.listing import is_local
+
+    if given["sandbox"] and given["base_url"] != VENICE:
+        raise UsageError("--sandbox and --base-url name two servers; give one of them")
+    return given["sandbox"] or is_local(given["base_url"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +117,7 @@ _KNOBS = (
 )
 
 
-def sandbox_options(prefix: str = "") -> Callable[[Command], Command]:
+def sandbox_options(prefix: str = "") -> Decorator:
     """The sandbox's settings as options `--<prefix>rpm` and so on; read them with `sandbox_settings`."""
 
     def add(command: Command) -> Command:

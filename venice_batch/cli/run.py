@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import options
+from venice_batch.cli import after_run, options, run_options
 from venice_batch.errors import OutOfMoneyError, UsageError
 
 if TYPE_CHECKING:
@@ -30,100 +30,22 @@ if TYPE_CHECKING:
 
 @click.command(context_settings=options.CONTEXT)
 @click.argument("jobs")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder for images and manifest.  [default: output/<name of JOBS>]",
-)
-@click.option(
-    "-c",
-    "--concurrency",
-    type=click.IntRange(1, 1000),
-    default=16,
-    show_default=True,
-    help="Most requests under way at a time, over all models.",
-)
-@click.option("--rpm", type=click.IntRange(min=1), help="Most requests a minute for each model, whatever the API says.")
-@click.option(
-    "--name",
-    default="{id}",
-    show_default=True,
-    metavar="TEMPLATE",
-    help="Images' names: {id}, {index}, {model}, {seed}, {hash}, {date}, {metadata.KEY}; / makes folders.",
-)
-@options.base_url
-@options.api_key_file
-@options.use_sandbox
-@click.option(
-    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="A field for every job that lacks it; repeatable."
-)
-@click.option(
-    "--response",
-    type=click.Choice(["binary", "json"]),
-    default="binary",
-    show_default=True,
-    help="How to ask for single images; JSON brings the server's own timing.",
-)
-@click.option("--max-attempts", type=click.IntRange(min=1), default=6, show_default=True, help="Tries for each job.")
-@click.option(
-    "--timeout", type=options.Duration(), default=300.0, show_default="5m", help="For one attempt, in seconds (or 5m)."
-)
-@click.option("--connect-timeout", type=options.Duration(), default=10.0, show_default="10s", help="For connecting.")
-@click.option("--max-time", type=options.Duration(), help="Stop sending after so long (90, 15m, 2h); exit 75.")
-@click.option(
-    "--max-cost",
-    type=click.FloatRange(min=0),
-    metavar="USD",
-    help="Do not start above this price, and never spend more; exit 4.",
-)
-@click.option("--max-failures", type=click.IntRange(min=1), help="Stop after so many jobs without image; exit 75.")
-@click.option(
-    "--failure-budget",
-    type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
-    help="Failed requests in 30 s that the API forgives before it blocks; 0 if it never does.",
-)
-@click.option(
-    "--grace",
-    type=options.Duration(),
-    default=300.0,
-    show_default="5m",
-    help="After a stop, time for what is under way (it is paid for).",
-)
-@click.option(
-    "--max-image-bytes", type=click.IntRange(min=1), default=64 * 1024 * 1024, help="Largest image accepted.  [64 MiB]"
-)
-@click.option("--retry-rejected", is_flag=True, help="Ask again for what the API has refused before.")
-@click.option("--verify", is_flag=True, help="Check finished images by their hash, not their size only.")
-@click.option("--durable", is_flag=True, help="Have each image and record on the disk (fsync) before going on.")
-@click.option("--allow-unknown", is_flag=True, help="Warn of models that the list lacks, instead of refusing them.")
-@click.option("--strict", is_flag=True, help="Take warnings for errors.")
-@click.option("--offline", is_flag=True, help="Check by the last list of models, or the packaged one, without asking.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done; send nothing.")
-@options.as_json
-@click.option("-q", "--quiet", is_flag=True, help="Say only what fails.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option(
-    "--api-minute",
-    type=options.Duration(),
-    hidden=True,
-    help="How long the API's minute is; only a time-compressed sandbox has another than 60 s.",
-)
+@run_options.where_it_goes
+@run_options.sending
+@run_options.limits_of_the_run
+@run_options.what_is_done
+@run_options.what_is_said
+@run_options.after_the_run
 @options.sandbox_options("sandbox-")
 def run(**given: Any) -> int:
     """Make the images of JOBS (a path, or - for standard input) that the output folder does not hold yet."""
     from venice_batch.api.secret import ApiKey, find_key
-    from venice_batch.catalogue.listing import is_local
     from venice_batch.cli.check import know, say, show_plan
     from venice_batch.jobfile import Defaults, open_source
     from venice_batch.naming import Naming
     from venice_batch.plan import plan
 
-    if given["sandbox"] and given["base_url"] != options.VENICE:
-        raise UsageError("--sandbox and --base-url name two servers; give one of them")
+    is_sandbox = options.is_sandbox(given)
     defaults = Defaults.of(given["settings"])
     output = given["output"] or default_output(given["jobs"])
     naming = Naming(given["name"], date=f"{datetime.now(UTC):%Y-%m-%d}")
@@ -138,7 +60,7 @@ def run(**given: Any) -> int:
         left = {
             "preflight": preflight,
             "retry_rejected": given["retry_rejected"],
-            "sandbox": given["sandbox"] or is_local(given["base_url"]),
+            "sandbox": is_sandbox,
         }
         if given["dry_run"]:
             return show_plan(index, output, as_json=given["as_json"], known=known, rpm=given["rpm"], **left)
@@ -205,6 +127,7 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
             return await run_batch(ready.index, ready.key, _settings(base_url, ready, given), observers=(observer,))
 
     summary = anyio.run(go)
+    after_run.take(after_run.steps(given, ready.index), summary, ready.output)
     # Whoever reads this may be gone, or the disk behind it full: what the run did still counts.
     with suppress(OSError):
         if given["as_json"]:
