@@ -37,3 +37,16 @@ def test_a_histogram_does_not_grow_with_what_it_counts():
     for number in range(20_000):
         counted.add(1 + number / 20_000)
     assert len(counted._buckets) <= math.ceil(math.log(2) / math.log(1.05)) + 1
+
+
+@given(st.lists(st.floats(1e-4, 1e5), max_size=50))
+def test_every_duration_lies_within_its_bucket(values):
+    counted = Histogram()
+    for value in values:
+        counted.add(value)
+    buckets = counted.counts()
+    assert list(buckets) == sorted(buckets)
+    assert sum(buckets.values()) == len(values)
+    bounds = [(Histogram.starts_at_s(bucket), Histogram.starts_at_s(bucket + 1)) for bucket in buckets]
+    for value in values:
+        assert any(low <= value * (1 + 1e-9) and value <= high * (1 + 1e-9) for low, high in bounds)

@@ -20,6 +20,15 @@ class Histogram:
         """Count one duration; less than a microsecond counts as that."""
         self._buckets[math.floor(math.log(max(value_s, 1e-6)) / self._STEP)] += 1
 
+    def counts(self) -> dict[int, int]:
+        """How many durations each bucket holds, by its number, in order; empty buckets are left out."""
+        return dict(sorted(self._buckets.items()))
+
+    @classmethod
+    def starts_at_s(cls, bucket: int) -> float:
+        """The shortest duration that the bucket of this number holds; the next one's is the first that it does not."""
+        return math.exp(bucket * cls._STEP)
+
     def percentiles(self) -> Percentiles:
         """The nearest-rank percentiles, each as the middle of its bucket."""
         return Percentiles(*(self._rank(share) for share in (0.50, 0.95, 0.99)))

@@ -16,11 +16,12 @@ from venice_batch.errors import FolderError
 def report(output: Path, as_json: bool) -> int:
     """Sum up the manifest in the folder OUTPUT; needs no network."""
     from venice_batch.output import manifest
+    from venice_batch.output.latest import LatestRecords
     from venice_batch.report import report as sum_up
 
     if not (output / manifest.NAME).is_file():
         raise FolderError(output, "holds no manifest.jsonl; is it a run's output folder?")
-    found = sum_up(manifest.read_outcomes(output / manifest.NAME))
+    found = sum_up(LatestRecords(output / manifest.NAME))
     if as_json:
         import msgspec
 

@@ -196,11 +196,16 @@ def read_outcomes(path: Path) -> Iterator[Outcome]:
     Raises:
         FolderError: the file cannot be read.
     """
+    return (outcome for _, outcome in numbered_outcomes(path))
+
+
+def numbered_outcomes(path: Path) -> Iterator[tuple[int, Outcome]]:
+    """As `read_outcomes`, with the number of each record's line, from 1."""
     decoder = msgspec.json.Decoder(Outcome)
     try:
         with path.open("rb") as lines:
-            for line in lines:
+            for number, line in enumerate(lines, start=1):
                 with contextlib.suppress(*_NO_RECORD):
-                    yield decoder.decode(line)
+                    yield number, decoder.decode(line)
     except OSError as error:
         raise unusable(path, error) from error
