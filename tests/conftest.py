@@ -8,6 +8,11 @@ from unittest.mock import Mock
 import aioresponses.core
 import pytest
 from aiohttp import ClientResponse, StreamReader
+from hypothesis import HealthCheck, settings
+
+# How fast an example is made or judged says something of the machine's other work, nothing of the code.
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
 
 
 class _MockedResponse(ClientResponse):

@@ -20,7 +20,7 @@ LAYERS = [
     ("events",),
     ("tally",),
     # one outside resource each
-    ("jobfile", "naming"),
+    ("jobfile", "naming", "whole_file"),
     ("catalogue",),
     ("output",),
     ("api",),

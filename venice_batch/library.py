@@ -9,7 +9,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import orjson
@@ -22,7 +22,7 @@ from venice_batch.clock import SystemClock
 from venice_batch.engine.attempts import AttemptRules
 from venice_batch.errors import JobsFileError, Problem, VeniceBatchError
 from venice_batch.events import JobEnded
-from venice_batch.jobfile import Defaults, JobIndex, open_source
+from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source
 from venice_batch.naming import Naming
 from venice_batch.pacing.budget import BlockRule
 from venice_batch.pacing.traffic import SendingRules
@@ -53,6 +53,7 @@ async def run_jobs(
     max_failures: int | None = None,
     max_cost_usd: float | None = None,
     defaults: Mapping[str, Any] | None = None,
+    seed_policy: Literal["keep", "pin"] = "keep",
     name: str = "{id}",
     prefer_json: bool = False,
     retry_rejected: bool = False,
@@ -64,7 +65,8 @@ async def run_jobs(
     """Run jobs into the folder `output`, but for those that it holds already.
 
     `jobs` is a file as the command takes it, or mappings like its lines. `api_key` defaults to `VENICE_API_KEY`.
-    `defaults` are fields for jobs that lack them, `name` is the template of the images' names (`Naming`).
+    `defaults` are fields for jobs that lack them, `seed_policy` "pin" gives jobs without a seed one
+    that is recorded, `name` is the template of the images' names (`Naming`).
     `failure_budget` is how many failed requests in 30 s the API forgives (0: any number). `on_event` is told of
     everything, on the event loop. `check_models`: check jobs against the API's list of models first, which also
     gives the prices that `max_cost_usd` (never spent beyond) needs. Jobs that fail or are rejected raise nothing:
@@ -89,7 +91,7 @@ async def run_jobs(
     )
     naming = Naming(name, date=f"{datetime.now(UTC):%Y-%m-%d}")
     preflight = await _preflight(settings.api, key) if check_models else Preflight(None)
-    with _indexed(jobs, Defaults(dict(defaults or {})), naming, preflight) as index:
+    with _indexed(jobs, Defaults(dict(defaults or {}), SeedPolicy(seed_policy)), naming, preflight) as index:
         settings = replace(settings, naming=naming, catalogue=preflight.catalogue, max_cost_usd=max_cost_usd)
         return await run_batch(index, key, settings, observers=() if on_event is None else (on_event,))
 

@@ -55,7 +55,7 @@ def check(jobs: str, **given: Any) -> int:
 
     is_sandbox = options.is_sandbox(given)
     as_json = given["as_json"]
-    defaults = Defaults.of(given["settings"])
+    defaults = Defaults.of(given["settings"], given["seed_policy"])
     with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         say(known.notice)

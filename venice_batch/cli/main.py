@@ -17,6 +17,7 @@ from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
 COMMANDS = {
     "run": "run",
     "check": "check",
+    "expand": "expand",
     "models": "listings",
     "styles": "listings",
     "limits": "listings",

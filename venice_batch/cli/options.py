@@ -71,6 +71,13 @@ which_jobs = group(
         metavar="FIELD=VALUE",
         help="A field for every job that lacks it.",
     ),
+    click.option(
+        "--seed-policy",
+        type=click.Choice(["keep", "pin"]),
+        default="keep",
+        show_default=True,
+        help="pin: give each job without a seed one of its own, the same at every run, so that it can be made again.",
+    ),
 )
 checks = group(
     click.option("--allow-unknown", is_flag=True, help="Warn of models that the list lacks, instead of refusing them."),

@@ -46,7 +46,7 @@ def run(**given: Any) -> int:
     from venice_batch.plan import plan
 
     is_sandbox = options.is_sandbox(given)
-    defaults = Defaults.of(given["settings"])
+    defaults = Defaults.of(given["settings"], given["seed_policy"])
     output = given["output"] or default_output(given["jobs"])
     naming = Naming(given["name"], date=f"{datetime.now(UTC):%Y-%m-%d}")
     with open_source(given["jobs"], getattr(sys.stdin, "buffer", None)) as source:

@@ -5,7 +5,9 @@ from venice_batch.jobfile.fields import FIELDS, problems
 from venice_batch.jobfile.identity import request_hash
 from venice_batch.jobfile.index import JobIndex
 from venice_batch.jobfile.line import Parsed, parse
+from venice_batch.jobfile.native import native_line, oversize
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines
+from venice_batch.jobfile.seeds import SeedPolicy
 from venice_batch.jobfile.source import Source, open_source
 
 __all__ = [
@@ -14,10 +16,13 @@ __all__ = [
     "Defaults",
     "JobIndex",
     "Parsed",
+    "SeedPolicy",
     "Source",
     "TooLong",
     "lines",
+    "native_line",
     "open_source",
+    "oversize",
     "parse",
     "parse_setting",
     "problems",

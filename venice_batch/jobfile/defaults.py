@@ -10,6 +10,7 @@ import orjson
 
 from venice_batch.errors import UsageError
 from venice_batch.jobfile.fields import FIELDS
+from venice_batch.jobfile.seeds import SeedPolicy
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
@@ -24,9 +25,13 @@ _NOT_TEXT: tuple[object, ...] = (1, True, None, [])
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """Field values for the lines that lack them; a line gets those only that its endpoint takes."""
+    """Field values for the lines that lack them; a line gets those only that its endpoint takes.
+
+    `seeds` says what becomes of a job that has no seed, in its line or here.
+    """
 
     values: Mapping[str, Any] = field(default_factory=dict)
+    seeds: SeedPolicy = SeedPolicy.KEEP
     _generate: dict[str, Any] = field(init=False, repr=False, compare=False)
     _generations: dict[str, Any] = field(init=False, repr=False, compare=False)
 
@@ -36,13 +41,13 @@ class Defaults:
             object.__setattr__(self, name, known)
 
     @classmethod
-    def of(cls, settings: Iterable[str]) -> Defaults:
+    def of(cls, settings: Iterable[str], seed_policy: str = SeedPolicy.KEEP) -> Defaults:
         """Return the defaults of several `FIELD=VALUE`; the last of a field wins.
 
         Raises:
             UsageError: as `parse_setting`.
         """
-        return cls(dict(parse_setting(setting) for setting in settings))
+        return cls(dict(parse_setting(setting) for setting in settings), SeedPolicy(seed_policy))
 
     def apply(self, endpoint: Endpoint, request: dict[str, Any]) -> dict[str, Any]:
         """Return the effective request: the defaults of `endpoint` under the line's own fields."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # The description says 7,500, some models of the published list accept 32,768 (`promptCharacterLimit`).
 # The limit of a line's own model is the catalogue's to check; here stands what no model accepts.
 MAX_PROMPT = 32_768
+MAX_SEED = 999_999_999
 
 Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT)]
 # An empty name is no lane. The description sets no minimum, yet no model is called "".
@@ -50,7 +51,7 @@ class GenerateRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, 
     quality: Literal["low", "medium", "high"] | UnsetType = UNSET
     variants: Annotated[int, Meta(ge=1, le=4)] | UnsetType = UNSET
     return_binary: bool | UnsetType = UNSET
-    seed: Annotated[int, Meta(ge=-999_999_999, le=999_999_999)] | UnsetType = UNSET
+    seed: Annotated[int, Meta(ge=-MAX_SEED, le=MAX_SEED)] | UnsetType = UNSET
     steps: int | UnsetType = UNSET
     cfg_scale: Annotated[float, Meta(gt=0, le=20)] | UnsetType = UNSET
     lora_strength: Annotated[int, Meta(ge=0, le=100)] | UnsetType = UNSET

@@ -8,21 +8,26 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
-    from venice_batch.model import Endpoint
+    from venice_batch.model import Endpoint, Job
 
 _SORTED = orjson.OPT_SORT_KEYS
 _TRAVEL = (("return_binary", True), ("return_binary", False), ("variants", 1))
+_SPELLED = (("resolution", str.upper), ("aspect_ratio", str.lower))
 
 
 def request_hash(endpoint: Endpoint, request: dict[str, Any]) -> str:
     """Return the name of an endpoint with a body: 32 hex digits.
 
     Neither the order of keys nor the white space of the line plays a part; `7` and `7.0` differ, as they
-    do on the wire. `return_binary` and a single variant change how an image travels, not the image: a record,
-    which has them as sent, is the same job as its line.
+    do on the wire. `return_binary` and a single variant change how an image travels, not the image, and `1k` is
+    `1K` in the model's own spelling: a record, which has all that as sent, is the same job as its line.
     """
     if "return_binary" in request or request.get("variants") == 1:
         request = {name: value for name, value in request.items() if (name, value) not in _TRAVEL}
+    for name, spelled in _SPELLED:
+        value = request.get(name)
+        if isinstance(value, str) and spelled(value) != value:
+            request = {**request, name: spelled(value)}
     canonical = orjson.dumps([endpoint, request], option=_SORTED)
     return hashlib.blake2b(canonical, digest_size=16).hexdigest()
 
@@ -30,3 +35,11 @@ def request_hash(endpoint: Endpoint, request: dict[str, Any]) -> str:
 def implicit_id(request_hash: str) -> str:
     """Return the id of a job whose line gives none: 16 hex digits."""
     return request_hash[:16]
+
+
+def has_implicit_id(job: Job) -> bool:
+    """Tell whether a job is called by its request's hash, before it was given a seed or after."""
+    if job.id == implicit_id(job.request_hash):
+        return True
+    unseeded = {name: value for name, value in job.request.items() if name != "seed"}
+    return job.id == implicit_id(request_hash(job.endpoint, unseeded))

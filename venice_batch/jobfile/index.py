@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from venice_batch.jobfile.defaults import Defaults
 from venice_batch.jobfile.directory import Directory
 from venice_batch.jobfile.findings import Findings
-from venice_batch.jobfile.identity import implicit_id
+from venice_batch.jobfile.identity import has_implicit_id
 from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
 from venice_batch.jobfile.source import Source, refusal
@@ -181,7 +181,7 @@ class JobIndex:
             if line == job.line:
                 continue
             what = f"{job.id!r} is used on line {line} already"
-            if job.id == implicit_id(job.request_hash):
+            if has_implicit_id(job):
                 what = f"the request is that of line {line}, where no id tells them apart; give each an id"
             findings.add(job.line, "id", what, self._source.name)
 

@@ -10,6 +10,7 @@ import orjson
 from venice_batch.errors import Problem
 from venice_batch.jobfile.fields import problems as request_problems
 from venice_batch.jobfile.identity import implicit_id, request_hash
+from venice_batch.jobfile.seeds import SeedPolicy, lacks_seed, seed_of
 from venice_batch.jobfile.shapes import MAX_ID, RESERVED, Draft, draft
 from venice_batch.model import Job
 
@@ -48,7 +49,7 @@ def parse(line: bytes, *, number: int, first_index: int, defaults: Defaults, sou
     complaints = request_problems(job.endpoint, request, beside=RESERVED)
     if complaints or job.complaints:
         return _failed(job.complaints + _blame(complaints, job.request, defaults), number, source)
-    return Parsed((_job(job, job.id, request, number, first_index),))
+    return Parsed((_job(job, job.id, request, number, first_index, defaults.seeds),))
 
 
 def _parse_matrix(draft: Draft, number: int, first_index: int, defaults: Defaults, source: str) -> Parsed:
@@ -76,13 +77,17 @@ def _parse_matrix(draft: Draft, number: int, first_index: int, defaults: Default
             if len(distinct) >= MAX_COMPLAINTS:
                 break
         elif not distinct:
-            jobs.append(_job(draft, id_, request, number, first_index + len(jobs)))
+            jobs.append(_job(draft, id_, request, number, first_index + len(jobs), defaults.seeds))
     return _failed(list(distinct), number, source) if distinct else Parsed(tuple(jobs))
 
 
-def _job(draft: Draft, id_: str | None, request: dict[str, Any], number: int, index: int) -> Job:
+def _job(draft: Draft, id_: str | None, request: dict[str, Any], number: int, index: int, seeds: SeedPolicy) -> Job:
     digest = request_hash(draft.endpoint, request)
+    # Before a seed is pinned: no policy changes what a job is called.
     name = implicit_id(digest) if id_ is None else id_
+    if seeds is SeedPolicy.PIN and lacks_seed(draft.endpoint, request):
+        request = {**request, "seed": seed_of(name, digest)}
+        digest = request_hash(draft.endpoint, request)
     return Job(name, number, index, draft.endpoint, request, digest, draft.metadata)
 
 

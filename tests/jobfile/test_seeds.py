@@ -1,0 +1,83 @@
+"""Seeds for jobs that name none: for whom, which, and always the same."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from venice_batch.errors import JobsFileError
+from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source, problems
+from venice_batch.jobfile.line import parse
+from venice_batch.jobfile.seeds import seed_of
+from venice_batch.model import Endpoint
+
+LINE = {"id": "a", "model": "m", "prompt": "p"}
+
+
+def jobs(record, seeds=SeedPolicy.PIN, **values):
+    parsed = parse(orjson.dumps(record), number=1, first_index=0, defaults=Defaults(values, seeds), source="jobs.jsonl")
+    assert not parsed.problems
+    return parsed.jobs
+
+
+def job(record, seeds=SeedPolicy.PIN, **values):
+    (one,) = jobs(record, seeds, **values)
+    return one
+
+
+def test_a_job_without_a_seed_gets_one_that_the_request_holds():
+    kept, pinned = job(LINE, SeedPolicy.KEEP), job(LINE)
+    assert "seed" not in kept.request
+    assert pinned.request == {**kept.request, "seed": pinned.request["seed"]}
+    assert pinned.request_hash != kept.request_hash
+    assert pinned.request_hash == job({**LINE, "seed": pinned.request["seed"]}).request_hash
+
+
+def test_the_seed_is_the_same_at_every_run_and_on_every_machine():
+    assert job(LINE).request["seed"] == 236867097
+
+
+@given(st.text(), st.text())
+def test_every_seed_is_one_that_the_api_takes(job_id, digest):
+    seed = seed_of(job_id.encode("utf-8", "replace").decode(), digest.encode("utf-8", "replace").decode())
+    assert 1 <= seed <= 999_999_999
+    assert not problems(Endpoint.GENERATE, {"model": "m", "prompt": "p", "seed": seed})
+
+
+@pytest.mark.parametrize("seed", [0, 7, -7])
+def test_a_seed_that_is_given_stays(seed):
+    assert job({**LINE, "seed": seed}).request["seed"] == seed
+    assert job(LINE, seed=seed).request["seed"] == seed, "by --set too"
+    assert [one.request["seed"] for one in jobs({**LINE, "matrix": {"seed": [seed, 1]}})] == [seed, 1]
+
+
+def test_jobs_of_an_endpoint_that_takes_no_seed_are_left_alone():
+    assert "seed" not in job({"endpoint": "/images/generations", "prompt": "p"}).request
+
+
+def test_jobs_that_differ_get_seeds_that_differ():
+    one, other = jobs({**LINE, "matrix": {"width": [256, 512]}})
+    seeds = {one.request["seed"], other.request["seed"]}
+    seeds |= {job({**LINE, "id": "b"}).request["seed"], job(LINE).request["seed"]}
+    assert len(seeds) == 4
+
+
+def test_variants_share_the_seed_of_their_request():
+    assert isinstance(job({**LINE, "variants": 4}).request["seed"], int)
+
+
+def test_how_the_image_travels_changes_no_seed():
+    seed = job(LINE).request["seed"]
+    assert job({**LINE, "return_binary": True}).request["seed"] == seed
+    assert job({**LINE, "variants": 1}).request["seed"] == seed
+
+
+def test_no_policy_changes_what_a_job_is_called():
+    nameless = {"model": "m", "prompt": "p"}
+    assert job(nameless).id == job(nameless, SeedPolicy.KEEP).id
+
+
+def test_two_nameless_jobs_with_one_request_are_told_apart_by_nobody(tmp_path):
+    (tmp_path / "jobs.jsonl").write_text('{"model":"m","prompt":"p"}\n' * 2)
+    with open_source(tmp_path / "jobs.jsonl") as source, pytest.raises(JobsFileError, match="give each an id"):
+        JobIndex.build(source, defaults=Defaults(seeds=SeedPolicy.PIN))

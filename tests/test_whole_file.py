@@ -1,0 +1,110 @@
+"""Files that are there in full or not at all."""
+
+import gzip
+import io
+import os
+import stat
+import sys
+import threading
+
+import pytest
+
+from venice_batch.errors import FolderError
+from venice_batch.whole_file import whole_file, whole_stream
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "jobs.jsonl"
+    with whole_file(path) as file:
+        file.write(b"text")
+        assert not path.exists()
+    assert path.read_bytes() == b"text"
+    assert os.listdir(tmp_path) == ["jobs.jsonl"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_an_exception_leaves_all_as_it_was(tmp_path):
+    path = tmp_path / "jobs.jsonl"
+    path.write_text("before")
+    with pytest.raises(TypeError), whole_file(path) as file:
+        file.writelines([b"after", None])
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["jobs.jsonl"]
+
+
+def test_an_earlier_file_is_replaced_and_keeps_its_mode(tmp_path):
+    path = tmp_path / "jobs.jsonl"
+    path.write_text("before")
+    path.chmod(0o600)
+    with whole_file(path) as file:
+        file.write(b"after")
+    assert path.read_text() == "after"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with whole_file(tmp_path / "link") as file:
+        file.write(b"text")
+    assert (tmp_path / "real").read_bytes() == b"text"
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize(("ending", "unpack"), [(".gz", gzip.decompress), (".zst", zstd.decompress)])
+def test_a_file_is_packed_as_its_ending_says(tmp_path, ending, unpack):
+    paths = [tmp_path / f"one.jsonl{ending}", tmp_path / f"other.jsonl{ending}"]
+    for path in paths:
+        with whole_file(path) as file:
+            file.write(b"text" * 100)
+    assert unpack(paths[0].read_bytes()) == b"text" * 100
+    assert paths[0].read_bytes() == paths[1].read_bytes(), "the same bytes whatever the name and the time"
+
+
+def test_what_is_no_plain_file_is_written_to(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    with whole_file(pipe) as file:
+        file.write(b"text")
+    reader.join(10)
+    assert read == [b"text"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.parametrize(("name", "what"), [("none/jobs", "cannot be written: No such file"), (".", "is a folder")])
+def test_a_place_that_cannot_be_written_is_told(tmp_path, name, what):
+    with pytest.raises(FolderError, match=what), whole_file(tmp_path / name):
+        pass
+
+
+def test_a_disk_that_is_full_is_told(tmp_path, monkeypatch):
+    def replace(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(FolderError, match="cannot be written: No space left"), whole_file(tmp_path / "jobs") as file:
+        file.write(b"text")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_stream_gets_all_or_nothing():
+    stream = io.BytesIO()
+    with pytest.raises(TypeError), whole_stream(stream) as file:
+        file.writelines([b"some", None])
+    assert stream.getvalue() == b""
+    with whole_stream(stream) as file:
+        file.write(b"all")
+    assert stream.getvalue() == b"all"

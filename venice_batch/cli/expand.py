@@ -1,0 +1,33 @@
+"""`venice-batch expand`: every job of a file as a line of its own."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from venice_batch.cli import options, outfile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command(context_settings=options.CONTEXT)
+@click.argument("jobs")
+@outfile.outfile
+@options.which_jobs
+def expand(jobs: str, output: Path | None, **given: Any) -> int:
+    """Write the jobs of JOBS as native JSON lines, one for each, that need no option to be the same jobs.
+
+    Combinations of a `matrix`, rows of a table and prompts of a text become lines, fields of --set stand in them,
+    and each has its id. Nothing is written if any line is invalid. Asks no server: `check` compares with the models.
+    """
+    from venice_batch.jobfile import Defaults, JobIndex, native_line, open_source, oversize
+
+    defaults = Defaults.of(given["settings"], given["seed_policy"])
+    with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
+        index = JobIndex.build(source, defaults=defaults, examine=oversize)
+        with outfile.opened(output) as file:
+            file.writelines(map(native_line, index.jobs_in_order()))
+    return 0

@@ -1,0 +1,40 @@
+"""Where a command's lines go: standard output, or the file that `-o` names."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from venice_batch.errors import UsageError
+from venice_batch.whole_file import whole_file, whole_stream
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+# VENICE_BATCH_OUTPUT is the folder of a run; no file is ever to be written there.
+outfile = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    allow_from_autoenv=False,
+    help="Write to FILE, packed if it ends in .gz or .zst.  [default: standard output]",
+)
+
+
+def opened(path: Path | None) -> AbstractContextManager[BinaryIO]:
+    """Open `path` (None or `-`: standard output); nothing is written unless the block ends without an exception.
+
+    Raises:
+        UsageError: nothing is connected to standard output.
+        FolderError: the file cannot be written.
+    """
+    if path is not None and str(path) != "-":
+        return whole_file(path)
+    stream: BinaryIO | None = getattr(sys.stdout, "buffer", None)
+    if stream is None:
+        raise UsageError("nothing is connected to standard output; give -o FILE")
+    return whole_stream(stream)

@@ -1,0 +1,96 @@
+"""Files that a command writes: there in full under their name, or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from venice_batch.errors import FolderError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open `path` for writing; what is written appears there when the block ends without an exception.
+
+    Until then, and for good if it ends with one, whatever was there stays as it was. `.gz` and `.zst` are packed as
+    their ending says. A link is followed, the mode of an earlier file kept; what is no plain file (a pipe, a
+    device) is written to at the end.
+
+    Raises:
+        FolderError: the file cannot be written.
+    """
+    with _translated(path):
+        if _is_special(path):
+            with path.open("wb") as device, whole_stream(device) as file:
+                yield file
+            return
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            raise FolderError(path, "is a folder; give the name of a file")
+        part = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.part")
+        try:
+            with ExitStack() as stack:
+                plain = stack.enter_context(part.open("xb"))
+                if target.exists():
+                    shutil.copymode(target, part)
+                yield stack.enter_context(_packed(plain, target.suffix))
+            os.replace(part, target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def whole_stream(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """Open a temporary file that is copied to `stream` when the block ends without an exception."""
+    with tempfile.TemporaryFile(prefix="venice-batch-") as file:
+        yield file
+        file.seek(0)
+        shutil.copyfileobj(file, stream, 1 << 18)
+        stream.flush()
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether `path` is there, yet neither a plain file nor a folder: to replace it would break it."""
+    with suppress(OSError):
+        mode = path.stat().st_mode
+        return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    return False
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FolderError(path, f"cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _packed(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
+    if suffix == ".gz":
+        import gzip
+
+        # Without name and time in its header the same jobs make the same bytes.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+            yield packed  # type: ignore[misc]  # has all of BinaryIO that writing needs
+    elif suffix == ".zst":
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+
+        with zstd.ZstdFile(file, "wb") as packed_zst:
+            yield packed_zst  # type: ignore[misc]
+    else:
+        yield file
