@@ -9,10 +9,11 @@ from PIL import Image
 from venice_batch.api.client import ApiSettings
 from venice_batch.api.secret import ApiKey
 from venice_batch.batch import RunSettings, run_batch
+from venice_batch.catalogue import Preflight, snapshot
 from venice_batch.engine.attempts import AttemptRules
 from venice_batch.engine.reach import Patience
 from venice_batch.errors import FolderError, UsageError
-from venice_batch.events import JobEnded, Notice, RunEnded, RunStarted
+from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Sending
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.output import folder
 from venice_batch.output.resume import Resume
@@ -20,6 +21,8 @@ from venice_batch.pacing.budget import BlockRule
 from venice_batch.pacing.traffic import SendingRules
 from venice_batch.retry import Backoff
 from venice_batch.sandbox import SandboxSettings, serve
+
+PRICES = snapshot().catalogue(0.0)
 
 RECORD_FIELDS = {
     "schema", "run_id", "id", "request_hash", "status", "lane", "files", "endpoint", "request", "metadata", "attempts",
@@ -68,7 +71,7 @@ class Desk:
         }
         observers = [self.events.append, *([observe] if observe else [])]
         with open_source(self.jobs) as source:
-            index = JobIndex.build(source)
+            index = JobIndex.build(source, examine=settings["preflight"].examine if "preflight" in settings else None)
             return await run_batch(
                 index, ApiKey(key), RunSettings(**options), observers=observers, rng=random.Random(1)
             )
@@ -377,3 +380,36 @@ async def test_a_storm_of_faults_ends_with_every_image_whole_and_every_slot_give
     assert (summary.exit_code, summary.succeeded) == (0, 120)
     assert summary.attempts > 130
     assert len(at.images()) == 120
+
+
+async def test_a_display_is_told_what_is_left_and_may_look_at_any_time(tmp_path):
+    states = []
+
+    def look(event):
+        if isinstance(event, Sending):
+            look.state = event.state
+        if isinstance(event, AttemptEnded | JobEnded):
+            states.append(look.state())
+
+    async with desk(tmp_path, rpm=20, rate_limits_endpoint="ok") as at:
+        at.write(line(1), line(2), line(3, model="qwen-image-2"))
+        await at.run(observe=look, catalogue=PRICES)
+    started = at.events[0]
+    assert (started.pending, started.expected_usd) == ({"venice-sd35": 2, "qwen-image-2": 1}, None)
+    assert {lane.name for lane in states[-1].lanes} == {"venice-sd35", "qwen-image-2"}
+    assert all(lane.window_limit == 20 and lane.in_flight == 0 for lane in states[-1].lanes)
+    assert max(lane.in_flight for state in states for lane in state.lanes) >= 1
+    assert (states[-1].concurrency, states[-1].held_s) == (8, 0.0)
+    assert states[-1].spent_usd > states[0].spent_usd
+
+
+async def test_what_is_left_is_priced_before_it_is_sent(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1))
+        await at.run()
+        at.write(line(1), line(2), line(3, variants=2), line(4, model="nobody-knows"))
+        preflight = Preflight(PRICES, allow_unknown=True)
+        await at.run(preflight=preflight, catalogue=PRICES)
+    one_usd = preflight.bills()[0][0].micro_usd / 1e6
+    assert at.events[0].expected_usd == pytest.approx(3 * one_usd)
+    assert at.events[0].pending == {"venice-sd35": 2, "nobody-knows": 1}

@@ -15,10 +15,10 @@ LAYERS = [
     # decisions and arithmetic, no I/O
     ("headers", "formats", "names", "base64_stream", "summary"),
     ("decode",),
-    ("retry", "histogram"),
+    ("retry", "histogram", "forecast", "rate"),
     ("pacing",),
     ("events",),
-    ("tally",),
+    ("tally", "progress"),
     # one outside resource each
     ("jobfile", "naming", "whole_file"),
     ("catalogue",),
@@ -43,7 +43,10 @@ PURE = (
     "retry",
     "summary",
     "histogram",
+    "forecast",
+    "rate",
     "tally",
+    "progress",
     "pacing",
     "model",
     "errors",

@@ -16,12 +16,13 @@ from venice_batch.api.secret import ApiKey
 from venice_batch.catalogue import Preflight, price_usd, snapshot
 from venice_batch.clock import SystemClock
 from venice_batch.errors import FolderError
+from venice_batch.forecast import LATENCY_S
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.library import run_jobs
 from venice_batch.model import Status
 from venice_batch.output import manifest
 from venice_batch.pacing.lane import Quota
-from venice_batch.plan import LATENCY_S, LanePlan, Plan, duration_s, plan
+from venice_batch.plan import LanePlan, Plan, duration_s, plan
 from venice_batch.sandbox import SandboxSettings, serve
 
 LINES = [

@@ -25,7 +25,7 @@ from venice_batch.engine.signals import stop_on_signals
 from venice_batch.engine.stop import Stop, StopSwitch
 from venice_batch.engine.turnstile import Turnstile
 from venice_batch.errors import ApiError, ExitCode, FolderError, KeyRefusedError, UsageError
-from venice_batch.events import Notice, RunEnded, RunStarted
+from venice_batch.events import Notice, RunEnded, RunStarted, RunState, Sending
 from venice_batch.model import SCHEMA
 from venice_batch.naming import Naming
 from venice_batch.output import folder, manifest
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from venice_batch.api.listings import Limits
     from venice_batch.api.secret import ApiKey
-    from venice_batch.catalogue import Catalogue
+    from venice_batch.catalogue import Catalogue, Preflight
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
@@ -56,7 +56,7 @@ class RunSettings:
 
     `naming` is settled on the jobs of the index; without it images are named after their jobs' ids. `catalogue`
     has the models' prices and spellings; without it neither is known. `max_cost_usd` is never spent beyond, by those
-    prices.
+    prices. `preflight` has examined every job of the index; without it what they will cost is not foretold.
     `retry_rejected`: ask again for what the API has refused before. `verify`: hash the files of finished jobs.
     `durable`: fsync each image and record. `max_time_s`: stop sending after so long. `max_failures`: stop after
     so many jobs without an image. `grace_s`: how long what is under way may take after a stop.
@@ -65,6 +65,7 @@ class RunSettings:
     output: Path
     naming: Naming | None = None
     catalogue: Catalogue | None = None
+    preflight: Preflight | None = None
     max_cost_usd: float | None = None
     api: ApiSettings = field(default_factory=ApiSettings)
     sending: SendingRules = field(default_factory=SendingRules)
@@ -168,7 +169,17 @@ class _Batch:
             lanes = self._lanes(known)
             done = known.done
             rejected = len(self.index) - done - sum(lane.pending for lane in lanes)
-            self.observe(RunStarted(self.run_id, str(self.settings.output), len(self.index), done, self.index.lanes))
+            self.observe(
+                RunStarted(
+                    self.run_id,
+                    str(self.settings.output),
+                    len(self.index),
+                    done,
+                    self.index.lanes,
+                    pending={self.index.lanes[lane.number]: lane.pending for lane in lanes if lane.pending},
+                    expected_usd=self._expected_usd(known),
+                )
+            )
             for text in (*([repaired] if repaired else []), *known.notices):
                 self.observe(Notice(text))
             if any(lane.pending for lane in lanes):
@@ -186,12 +197,25 @@ class _Batch:
         return summary
 
     def _lanes(self, known: Resume) -> list[_Lane]:
-        is_settled = known.is_done if self.settings.retry_rejected else known.is_settled
+        is_settled = self._is_settled(known)
         lanes = []
         for number in range(len(self.index.lanes)):
             settled = sum(map(is_settled, self.index.places_of(number)))
             lanes.append(_Lane(self.index, number, is_settled, self.index.count(number) - settled))
         return lanes
+
+    def _is_settled(self, known: Resume) -> Callable[[int], bool]:
+        return known.is_done if self.settings.retry_rejected else known.is_settled
+
+    def _expected_usd(self, known: Resume) -> float | None:
+        """The known prices of what is left to do; None where none is known."""
+        preflight = self.settings.preflight
+        if preflight is None:
+            return None
+        is_settled = self._is_settled(known)
+        bills = preflight.bills(not is_settled(place) for place in range(len(self.index)))
+        prices = [bill.micro_usd * count for bill, count in bills if bill.micro_usd is not None]
+        return sum(prices) / 1e6 if prices else None
 
     async def _send(self, lanes: list[_Lane], known: Resume, journal: manifest.Manifest, began_s: float) -> None:
         deadline_s = began_s + self.settings.max_time_s
@@ -201,6 +225,7 @@ class _Batch:
             if self.settings.max_time_s != math.inf:
                 side.start_soon(self._stop_at, deadline_s)
             traffic = await self._traffic(api)
+            self.observe(Sending(lambda: self._state(traffic)))
             turnstile = Turnstile(traffic, self.clock, self.switch, deadline_s=deadline_s)
             runner = JobRunner(
                 api=api,
@@ -239,6 +264,15 @@ class _Batch:
                 self.blocks = traffic.blocks
                 self.parked = turnstile.parked
             side.cancel_scope.cancel()
+
+    def _state(self, traffic: Traffic) -> RunState:
+        now_s = self.clock.now()
+        return RunState(
+            lanes=traffic.states(now_s),
+            concurrency=self.settings.sending.concurrency,
+            held_s=traffic.held_s(now_s),
+            spent_usd=None if self.settings.catalogue is None else self.purse.spent / 1e6,
+        )
 
     async def _traffic(self, api: ApiClient) -> Traffic:
         """Traffic with the quotas that the key may read; without any where it may not."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from venice_batch.model import Attempt, Job, Outcome
     from venice_batch.pacing.lane import LaneState
     from venice_batch.retry import Verdict
@@ -14,13 +16,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The run begins: `jobs` in the file, of which `done` need nothing more."""
+    """The run begins: `jobs` in the file, of which `done` need nothing more.
+
+    `pending` are those left to do of each lane that has any; by the published prices, where they are known, they
+    cost `expected_usd`.
+    """
 
     run_id: str
     output: str
     jobs: int
     done: int
     lanes: tuple[str, ...]
+    pending: Mapping[str, int] = field(default_factory=dict)
+    expected_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run at one moment, for progress displays.
+
+    `lanes` are those that have been used, with at most `concurrency` requests under way together. All of them wait
+    `held_s` seconds for the API to forgive failures (0: none do; infinity: for an answer). `spent_usd` is None where
+    no price is known.
+    """
+
+    lanes: tuple[LaneState, ...]
+    concurrency: int
+    held_s: float
+    spent_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """Requests go out from now on; `state` tells how things stand whenever it is called on the event loop."""
+
+    state: Callable[[], RunState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +96,7 @@ class RunEnded:
     summary: Summary
 
 
-Event = RunStarted | AttemptEnded | JobEnded | Notice | Stopping | RunEnded
+Event = RunStarted | Sending | AttemptEnded | JobEnded | Notice | Stopping | RunEnded
 
 
 class Observer(Protocol):

@@ -9,6 +9,7 @@ import msgspec
 
 from venice_batch.catalogue import Bill, micro_usd, usd
 from venice_batch.catalogue.prices import has_extras, images
+from venice_batch.forecast import LATENCY_S, Load, lane_s
 from venice_batch.output.resume import Resume
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 DEFAULT_RPM = 20
 """Requests a minute for an image model where the key's own figure is not known (the API's documentation)."""
-
-LATENCY_S = 10.0
-"""How long the last requests of a run are taken to need: an assumption, as no listing tells."""
 
 SPENDABLE = ("USD", "DIEM")
 """Balances that pay for images, each at a dollar."""
@@ -148,7 +146,7 @@ def duration_s(requests: int, rpm: int, rpd: int | None = None, *, latency_s: fl
         return 0.0
     days = 0 if rpd is None else (requests - 1) // rpd
     today = requests - days * (rpd or 0)
-    return days * _DAY_S + (today - 1) // rpm * 60.0 + latency_s
+    return days * _DAY_S + lane_s(Load(requests=today, quota=rpm, left=rpm, latency_s=latency_s))
 
 
 def _expected_s(bill: Bill, requests: int, quotas: Mapping[str, Quota] | None, rpm: int | None) -> float:

@@ -165,6 +165,22 @@ def test_shows_its_state(make, answer):
     state = lane.state(1.0)
     assert (state.name, state.in_flight, state.refused) == ("model", 1, 1)
     assert state.opens_in_s >= 5.0
+    assert 5.0 <= state.gate_s <= state.opens_in_s
+
+
+def test_shows_when_its_window_gives_more(make):
+    lane = make(20)
+    assert lane.state(0.0).renews_in_s == math.inf
+    send(lane, 0.0, 20)
+    state = lane.state(15.0)
+    assert (state.window_limit, state.window_left, state.window_s, state.gate_s) == (20, 0, 60.0, 0.0)
+    assert state.renews_in_s == state.opens_in_s == pytest.approx(45.0, abs=1.1)
+
+
+def test_shows_that_the_day_is_spent(make):
+    lane = make(20, 2, day_ends_s=5000.0)
+    send(lane, 0.0, 2)
+    assert lane.state(0.0).opens_in_s == 5000.0
 
 
 def test_a_long_run_without_a_limit_stays_small(make, answer):

@@ -35,7 +35,12 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """A lane at one moment, for progress displays. `opens_in_s` is 0 while its gate is open."""
+    """A lane at one moment, for progress displays.
+
+    `limit` requests may be under way at a time. Of the `window_limit` that the API allows in `window_s` seconds
+    `window_left` may still go out (infinity: no limit is known) before some come back in `renews_in_s` (infinity:
+    none are used). `opens_in_s` is 0 while gate, window and day let requests through; `gate_s` is the gate's part.
+    """
 
     name: str
     in_flight: int
@@ -44,6 +49,9 @@ class LaneState:
     window_left: float
     opens_in_s: float
     refused: int
+    gate_s: float = 0.0
+    window_s: float = 60.0
+    renews_in_s: float = math.inf
 
 
 class Lane:
@@ -125,14 +133,18 @@ class Lane:
 
     def state(self, now_s: float) -> LaneState:
         """A snapshot for display."""
+        gate_s = self.gate.wait_s(now_s)
         return LaneState(
             name=self.name,
             in_flight=self.in_flight,
             limit=self.concurrency.limit,
             window_limit=self.window.limit,
             window_left=self.window.left(now_s),
-            opens_in_s=max(self.gate.wait_s(now_s), self.window.wait_s(now_s)),
+            opens_in_s=max(gate_s, self.window.wait_s(now_s), self.day.wait_s(now_s)),
             refused=self.refused,
+            gate_s=gate_s,
+            window_s=self.window.length_s,
+            renews_in_s=self.window.renews_in_s(now_s),
         )
 
     def _limited(self, answer: Answer, ends: Ends | None, sent_s: float) -> None:

@@ -94,10 +94,14 @@ class Traffic:
 
     def wait_s(self, lane: Lane, now_s: float) -> float:
         """Seconds until `lane` may send one more; 0 now, infinity while only an answer can help."""
-        wait = max(lane.wait_s(now_s), self.budget.wait_s(now_s), self._blocked_until_s - now_s)
+        wait = max(lane.wait_s(now_s), self.held_s(now_s))
         if wait > 0:
             return wait
         return math.inf if self._in_flight >= self.rules.concurrency else 0.0
+
+    def held_s(self, now_s: float) -> float:
+        """Seconds that every lane waits, for the API's block to end or the failure budget to recover; else 0."""
+        return max(0.0, self.budget.wait_s(now_s), self._blocked_until_s - now_s)
 
     def send(self, lane: Lane, now_s: float) -> Ticket:
         """Count one request of `lane` as sent; only right after `wait_s` gave 0."""

@@ -87,19 +87,16 @@ class Window:
         """Seconds until one more request may be within the quota; 0 when it is now."""
         if self.left(now_s) > 0 or self._may_try(now_s):
             return 0.0
-        moments = []
-        ends_s = self._period.ends_s
-        if ends_s is not None:
-            moments.append(ends_s)
+        until_s = self._renews_s(now_s)
         if now_s < self._period.scouted_s:
-            moments.append(self._period.scouted_s)
-        if self._log and self.kind is not Kind.PERIODIC:
-            moments.append(self._log[0] + self.length_s + self._slack_s)
-        others = self._others_now(now_s)
-        if others and self.kind is not Kind.PERIODIC:
-            moments.append(self._others_s + self.length_s * (1 - (others - 1) / self._others))
+            until_s = min(until_s, self._period.scouted_s)
         # Never 0 here: 0 is leave to send.
-        return max(self.length_s / 60_000, min(moments, default=now_s + self.length_s) - now_s)
+        return max(self.length_s / 60_000, (now_s + self.length_s if math.isinf(until_s) else until_s) - now_s)
+
+    def renews_in_s(self, now_s: float) -> float:
+        """Seconds until some or all of the quota comes back; infinity while nothing of it is used, as far as known."""
+        self._advance(now_s)
+        return self._renews_s(now_s) - now_s
 
     def sent(self, now_s: float) -> None:
         """One request goes out."""
@@ -195,6 +192,18 @@ class Window:
             self._log.remove(sent_s)
         if sent_s >= self._period.opened_s:
             self._used = max(0, self._used - 1)
+
+    def _renews_s(self, now_s: float) -> float:
+        moments = []
+        ends_s = self._period.ends_s
+        if ends_s is not None:
+            moments.append(ends_s)
+        if self._log and self.kind is not Kind.PERIODIC:
+            moments.append(self._log[0] + self.length_s + self._slack_s)
+        others = self._others_now(now_s)
+        if others and self.kind is not Kind.PERIODIC:
+            moments.append(self._others_s + self.length_s * (1 - (others - 1) / self._others))
+        return min(moments, default=math.inf)
 
     @property
     def _slack_s(self) -> float:
