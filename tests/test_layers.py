@@ -17,7 +17,7 @@ LAYERS = [
     ("decode",),
     ("retry", "histogram", "forecast", "rate"),
     ("pacing",),
-    ("events",),
+    ("events", "times"),
     ("tally", "progress"),
     # one outside resource each
     ("jobfile", "naming", "whole_file"),
@@ -45,6 +45,7 @@ PURE = (
     "histogram",
     "forecast",
     "rate",
+    "times",
     "tally",
     "progress",
     "pacing",

@@ -10,8 +10,8 @@ from venice_batch.events import AttemptEnded, JobEnded, Notice
 from venice_batch.model import Flags, Status
 from venice_batch.pacing.lane import LaneState
 from venice_batch.retry import Verdict
-from venice_batch.summary import LaneSummary, Percentiles
-from venice_batch.tally import Tally
+from venice_batch.summary import LaneSummary, Percentiles, Reason, SlowJob
+from venice_batch.tally import MOST_REASONS, Tally
 
 LANE = LaneState("venice-sd35", 1, 4, 20, 19.0, 0.0, 0)
 
@@ -34,7 +34,7 @@ def test_outcomes_are_counted_by_how_they_ended():
         JobEnded(failed("c")),
         JobEnded(failed("d", status=Status.REJECTED)),
     )
-    counts = {"succeeded": 2, "failed": 1, "rejected": 1, "images": 3, "bytes": 15}
+    counts = {"succeeded": 2, "failed": 1, "rejected": 1, "images": 3, "bytes": 15, "retries": 0}
     assert counts | {"blurred": 1, "content_violations": 1} == dict(found.counts)
     assert found.errors == {"server": 2}
 
@@ -47,8 +47,8 @@ def test_requests_that_may_have_been_charged_are_counted_whatever_becomes_of_the
 
 def test_only_jobs_that_succeeded_count_in_the_total_time():
     found = tally(JobEnded(outcome(total_s=2.0)), JobEnded(failed()))
-    assert found.total_s().p99 == pytest.approx(2.0, rel=0.03)
-    assert tally(JobEnded(failed())).total_s() == Percentiles()
+    assert found.times.total_s.p99 == pytest.approx(2.0, rel=0.03)
+    assert tally(JobEnded(failed())).times.total_s == Percentiles()
 
 
 def test_each_lane_has_its_own_share():
@@ -57,13 +57,45 @@ def test_each_lane_has_its_own_share():
         tried(Verdict.LIMITED, 429, duration_s=0.1),
         tried(Verdict.BLOCKED, 429),
         tried(Verdict.TRANSIENT, None, model="flux"),
-        JobEnded(outcome("a")),
-        JobEnded(failed("b", lane="flux")),
-    ).lanes()
-    third = found["venice-sd35"].latency_s.p50
-    assert third == pytest.approx(3.0, rel=0.03)
-    assert found["venice-sd35"] == LaneSummary(1, 0, 0, 1, 5, 3, 2, Percentiles(third, third, third))
-    assert found["flux"] == LaneSummary(0, 1, 0, 0, 0, 1, 0, Percentiles())
+        JobEnded(outcome("a", attempts=(attempt(429), attempt(duration_s=3.0)), cost_usd=0.1)),
+        JobEnded(outcome("b", attempts=(attempt(500), attempt(duration_s=3.0)), cost_usd=0.2)),
+        JobEnded(failed("c", lane="flux")),
+    )
+    lanes = found.lanes()
+    sd = lanes["venice-sd35"]
+    assert (sd.succeeded, sd.images, sd.bytes, sd.attempts, sd.refused, sd.retries) == (2, 2, 10, 3, 2, 2)
+    assert sd.cost_usd == 0.3
+    seconds = [times.p50 for times in (sd.queue_s, sd.server_s, sd.latency_s, sd.total_s)]
+    assert seconds == pytest.approx([0.3, 0.9, 3.0, 2.0], rel=0.03)
+    assert lanes["flux"] == LaneSummary(0, 1, 0, 0, 0, 1, 0)
+    assert found.counts["retries"] == 2
+
+
+def test_the_slowest_jobs_are_kept_and_no_more():
+    jobs = [JobEnded(outcome(str(number), total_s=float(number % 50))) for number in range(200)]
+    slowest = tally(*jobs).slowest()
+    assert [(slow.id, slow.total_s) for slow in slowest] == [
+        ("49", 49.0), ("99", 49.0), ("149", 49.0), ("199", 49.0), ("48", 48.0),
+    ]  # fmt: skip
+    assert slowest[0] == SlowJob("49", "venice-sd35", 1, pytest.approx(0.3), 0.9, 49.0)
+
+
+def test_reasons_of_failures_are_counted_with_the_first_ids():
+    found = tally(
+        JobEnded(failed("odd", message="no such style", status=Status.REJECTED)),
+        *(JobEnded(failed(str(number))) for number in range(10)),
+    ).failures()
+    assert found == (
+        Reason("failed", "server", "out of order", 10, ("0", "1", "2")),
+        Reason("rejected", "server", "no such style", 1, ("odd",)),
+    )
+
+
+def test_of_very_many_reasons_the_first_are_kept_and_all_are_counted():
+    found = tally(*(JobEnded(failed(str(number), message=f"no {number % 30}")) for number in range(300)))
+    assert len(found.failures()) == MOST_REASONS
+    assert found.failures()[0].count == 10
+    assert found.errors == {"server": 300}
 
 
 def test_other_events_count_nothing():

@@ -310,7 +310,7 @@ class _Batch:
         )
 
     def _summary(self, started: datetime, elapsed_s: float, done: int, already_rejected: int) -> Summary:
-        counts = self.tally.counts
+        counts, times = self.tally.counts, self.tally.times
         ended = counts["succeeded"] + counts["failed"] + counts["rejected"]
         pending = len(self.index) - done - already_rejected - ended
         stop = self.switch.stop or self.parked
@@ -348,7 +348,12 @@ class _Batch:
             cost_usd=None if self.settings.catalogue is None else self.purse.spent / 1e6,
             errors=dict(self.tally.errors),
             lanes=self.tally.lanes(),
-            total_s=self.tally.total_s(),
+            total_s=times.total_s,
+            retries=counts["retries"],
+            queue_s=times.queue_s,
+            server_s=times.server_s,
+            slowest=self.tally.slowest(),
+            failures=self.tally.failures(),
         )
 
 

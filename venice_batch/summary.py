@@ -14,7 +14,13 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class LaneSummary(msgspec.Struct, frozen=True):
-    """One model's share of the run; the percentiles are of successful attempts."""
+    """One model's share of the run.
+
+    `retries` are the attempts after each job's first. `cost_usd` adds up what the records of this run say; null where
+    no price is known. The percentiles are of jobs that succeeded: `queue_s` all that a job waited for its turns,
+    `server_s` until the first byte of the answer that counted, `latency_s` that attempt as a whole, `total_s` from
+    enqueued to finished.
+    """
 
     succeeded: int
     failed: int
@@ -23,7 +29,33 @@ class LaneSummary(msgspec.Struct, frozen=True):
     bytes: int
     attempts: int
     refused: int
-    latency_s: Percentiles
+    retries: int = 0
+    cost_usd: float | None = None
+    queue_s: Percentiles = Percentiles()
+    server_s: Percentiles = Percentiles()
+    latency_s: Percentiles = Percentiles()
+    total_s: Percentiles = Percentiles()
+
+
+class SlowJob(msgspec.Struct, frozen=True):
+    """One of the jobs that took longest; `server_s` is of the attempt that counted, null where it has none."""
+
+    id: str
+    lane: str
+    attempts: int
+    queue_s: float
+    server_s: float | None
+    total_s: float
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why `count` jobs have no image, and the ids of the first few of them."""
+
+    status: str
+    kind: str
+    message: str
+    count: int
+    ids: tuple[str, ...]
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -31,9 +63,10 @@ class Summary(msgspec.Struct, frozen=True):
 
     `jobs` counts the file's; `already_done` had succeeded before, `already_rejected` were not asked for again,
     `pending` have no outcome yet. `refused` counts 429 answers to this run, `possibly_billed` the requests that
-    may have been charged for an image that never arrived. `cost_usd` is what this run has spent by the
-    published prices, what may have been charged without an image included; null where they are not known. `reason`
-    says why a run ended early, else null.
+    may have been charged for an image that never arrived, `retries` the attempts after each job's first. `cost_usd`
+    is what this run has spent by the published prices, what may have been charged without an image included; null
+    where they are not known. `reason` says why a run ended early, else null. `slowest` are the few jobs that took
+    longest, `failures` the commonest reasons of those without image; the worst comes first.
     """
 
     schema: int
@@ -62,3 +95,8 @@ class Summary(msgspec.Struct, frozen=True):
     errors: dict[str, int]
     lanes: dict[str, LaneSummary]
     total_s: Percentiles
+    retries: int = 0
+    queue_s: Percentiles = Percentiles()
+    server_s: Percentiles = Percentiles()
+    slowest: tuple[SlowJob, ...] = ()
+    failures: tuple[Reason, ...] = ()

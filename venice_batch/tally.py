@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from venice_batch.events import AttemptEnded, JobEnded
-from venice_batch.histogram import Histogram
 from venice_batch.model import Status
-from venice_batch.retry import Verdict
-from venice_batch.summary import LaneSummary
+from venice_batch.summary import LaneSummary, Reason, SlowJob
+from venice_batch.times import Times, queue_s
 
 if TYPE_CHECKING:
     from venice_batch.events import Event
-    from venice_batch.summary import Percentiles
+    from venice_batch.model import Outcome
+
+MOST_SLOWEST = 5
+MOST_REASONS = 20
+"""Different reasons of failures that are kept; all failures are counted by their kinds."""
+
+_MOST_IDS = 3
 
 
 class _LaneTally:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.latency = Histogram()
+        self.times = Times()
+        self.cost_usd: float | None = None
 
     def summary(self) -> LaneSummary:
-        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "refused")
-        return LaneSummary(**{name: self.counts[name] for name in names}, latency_s=self.latency.percentiles())
+        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused")
+        return LaneSummary(
+            **{name: self.counts[name] for name in names},
+            cost_usd=None if self.cost_usd is None else round(self.cost_usd, 6),
+            queue_s=self.times.queue_s,
+            server_s=self.times.server_s,
+            latency_s=self.times.latency_s,
+            total_s=self.times.total_s,
+        )
 
 
 class Tally:
@@ -33,7 +47,9 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self._lanes: dict[str, _LaneTally] = {}
-        self._total = Histogram()
+        self.times = Times()
+        self._slowest: list[tuple[float, int, SlowJob]] = []
+        self._reasons: dict[tuple[str, str, str], Reason] = {}
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, AttemptEnded):
@@ -41,27 +57,35 @@ class Tally:
             self.counts["possibly_billed"] += event.possibly_billed
             if event.attempt.status == 429:
                 self._count(event.job.model, "refused")
-            if event.verdict is Verdict.SUCCEEDED:
-                self._lane(event.job.model).latency.add(event.attempt.duration_s)
         elif isinstance(event, JobEnded):
             outcome = event.outcome
             self._count(outcome.lane, outcome.status)
             self._count(outcome.lane, "images", len(outcome.files))
             self._count(outcome.lane, "bytes", sum(file.bytes for file in outcome.files))
+            self._count(outcome.lane, "retries", max(0, len(outcome.attempts) - 1))
             self.counts["blurred"] += outcome.flags.blurred
             self.counts["content_violations"] += outcome.flags.content_violation
-            if outcome.error is not None:
-                self.errors[outcome.error.kind] += 1
+            lane = self._lane(outcome.lane)
+            if outcome.cost_usd is not None:
+                lane.cost_usd = (lane.cost_usd or 0.0) + outcome.cost_usd
             if outcome.status is Status.SUCCEEDED:
-                self._total.add(outcome.timing.total_s)
+                lane.times.add(outcome)
+                self.times.add(outcome)
+                self._time(outcome)
+            else:
+                self._blame(outcome)
 
     def lanes(self) -> dict[str, LaneSummary]:
         """Every lane's share, by name."""
         return {name: lane.summary() for name, lane in self._lanes.items()}
 
-    def total_s(self) -> Percentiles:
-        """From enqueued to done, of the jobs that succeeded."""
-        return self._total.percentiles()
+    def slowest(self) -> tuple[SlowJob, ...]:
+        """The jobs that succeeded last after they were enqueued, the slowest first."""
+        return tuple(job for _, _, job in sorted(self._slowest, reverse=True))
+
+    def failures(self) -> tuple[Reason, ...]:
+        """Why jobs have no image, the commonest reason first; of very many different ones the first to come."""
+        return tuple(sorted(self._reasons.values(), key=lambda reason: -reason.count))
 
     def _lane(self, name: str) -> _LaneTally:
         lane = self._lanes.get(name)
@@ -72,3 +96,28 @@ class Tally:
     def _count(self, lane: str, what: str, by: int = 1) -> None:
         self.counts[what] += by
         self._lane(lane).counts[what] += by
+
+    def _time(self, outcome: Outcome) -> None:
+        timing = outcome.timing
+        if len(self._slowest) == MOST_SLOWEST and timing.total_s <= self._slowest[0][0]:
+            return
+        slow = SlowJob(outcome.id, outcome.lane, len(outcome.attempts), queue_s(timing), timing.ttfb_s, timing.total_s)
+        # The count keeps jobs themselves from being compared, and the earlier one first among equals.
+        entry = (timing.total_s, -self.counts["succeeded"], slow)
+        if len(self._slowest) < MOST_SLOWEST:
+            heapq.heappush(self._slowest, entry)
+        else:
+            heapq.heapreplace(self._slowest, entry)
+
+    def _blame(self, outcome: Outcome) -> None:
+        if outcome.error is None:
+            return
+        self.errors[outcome.error.kind] += 1
+        key = (str(outcome.status), outcome.error.kind, outcome.error.message)
+        known = self._reasons.get(key)
+        if known is None:
+            if len(self._reasons) == MOST_REASONS:
+                return
+            known = Reason(*key, count=0, ids=())
+        ids = known.ids if len(known.ids) == _MOST_IDS else (*known.ids, outcome.id)
+        self._reasons[key] = Reason(*key, count=known.count + 1, ids=ids)
