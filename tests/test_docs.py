@@ -8,17 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+from click import Context
+from records import outcome
 
-from venice_batch.cli.main import run_cli
-from venice_batch.cli.run import run
+from venice_batch.cli.main import COMMANDS, cli, run_cli
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.sandbox import SandboxSettings, serve
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FAST = ["--sandbox", "--sandbox-latency", "0"]
-NO_REQUESTS = ("expand",)
+NO_REQUESTS = ("expand", "jobs-from")
 
 
 def blocks(language, pages=PAGES):
@@ -47,6 +49,8 @@ def test_every_command_shown_is_one_that_works(line, tmp_path, monkeypatch):
     job = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
     Path("jobs.jsonl").write_text(json.dumps(job) + "\n")
     Path("prompts.txt").write_text("a lagoon\na bridge\n")
+    Path("output/jobs").mkdir(parents=True)
+    Path("output/jobs/manifest.jsonl").write_bytes(msgspec.json.encode(outcome("a")) + b"\n")
     words = shlex.split(line.split(">")[0].split(" | ")[0])
     assert words.pop(0) == "venice-batch"
     if words[0] == "sandbox":
@@ -97,12 +101,8 @@ def test_every_exit_code_of_the_readme_is_one_of_the_programs():
 
 
 def test_options_named_in_the_docs_exist():
-    options = {name for parameter in run.params for name in parameter.opts}
-    from venice_batch.cli.check import check
-    from venice_batch.cli.expand import expand
-    from venice_batch.cli.sandbox import sandbox
-
-    options |= {name for command in (sandbox, check, expand) for parameter in command.params for name in parameter.opts}
+    commands = [cli.get_command(Context(cli), name) for name in COMMANDS]
+    options = {name for command in commands for parameter in command.params for name in parameter.opts}
     options |= {"--version", "--help"}
     for page in (ROOT / "docs").glob("*.md"):
         for name in re.findall(r"`(--[a-z-]+)", page.read_text()):

@@ -39,6 +39,11 @@ def test_it_reads_again_each_time_and_leaves_out_what_has_come_since(tmp_path):
     assert list(latest) == list(latest) == [outcome("a")]
 
 
+def test_each_record_comes_with_its_line(tmp_path):
+    latest = LatestRecords(write(tmp_path / "m", outcome("a"), b"\n", outcome("b"), failed("a")))
+    assert list(latest.numbered()) == [(3, outcome("b")), (4, failed("a"))]
+
+
 def test_a_manifest_that_cannot_be_read_is_told(tmp_path):
     with pytest.raises(FolderError):
         LatestRecords(tmp_path)

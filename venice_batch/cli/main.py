@@ -22,6 +22,7 @@ COMMANDS = {
     "styles": "listings",
     "limits": "listings",
     "report": "report",
+    "jobs-from": "jobs_from",
     "sandbox": "sandbox",
 }
 """Each subcommand's module in this package."""
@@ -36,7 +37,7 @@ class DefaultToRun(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"venice_batch.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        command = getattr(import_module(f"venice_batch.cli.{COMMANDS[cmd_name]}"), cmd_name.replace("-", "_"))
         return command if isinstance(command, click.Command) else None
 
     def resolve_command(

@@ -210,3 +210,22 @@ class Duration(click.ParamType[float]):
         if not 0 < seconds < math.inf:
             self.fail(f"{value!r} is no duration; give seconds, or 90s, 15m, 2h", param, ctx)
         return seconds
+
+
+class AnyOf(click.ParamType[tuple[str, ...]]):
+    """One or more of a few words, separated by commas."""
+
+    name = "words"
+
+    def __init__(self, *words: str) -> None:
+        self._words = [str(word) for word in words]
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return "|".join(self._words)
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        given = tuple(word.strip() for word in str(value).split(","))
+        for word in given:
+            if word not in self._words:
+                self.fail(f"{word!r} is not one of {', '.join(self._words)}", param, ctx)
+        return given

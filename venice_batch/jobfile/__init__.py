@@ -1,6 +1,6 @@
 """The jobs file: read, checked, indexed."""
 
-from venice_batch.jobfile.defaults import Defaults, parse_setting
+from venice_batch.jobfile.defaults import Defaults, parse_field, parse_setting
 from venice_batch.jobfile.fields import FIELDS, problems
 from venice_batch.jobfile.identity import request_hash
 from venice_batch.jobfile.index import JobIndex
@@ -24,6 +24,7 @@ __all__ = [
     "open_source",
     "oversize",
     "parse",
+    "parse_field",
     "parse_setting",
     "problems",
     "request_hash",

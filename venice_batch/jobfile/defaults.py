@@ -63,15 +63,12 @@ def parse_setting(setting: str) -> tuple[str, Any]:
     Raises:
         UsageError: no "=", no such field, or a value that the field takes on no endpoint.
     """
-    from venice_batch.jobfile.explain import explain_field, nearest, printable
+    from venice_batch.jobfile.explain import explain_field, printable
 
     name, equals, text = setting.partition("=")
-    name = name.strip()
     if not equals:
         raise UsageError(f"--set {printable(setting)}: expected FIELD=VALUE, as in --set width=512")
-    if name not in ALL_FIELDS:
-        hint = nearest(name, ALL_FIELDS)
-        raise UsageError(f"--set {printable(name)}: no endpoint has this field{hint}")
+    name = parse_field(name)
     # Bytes of the command line that are not UTF-8 arrive as lone surrogates; no request can carry them.
     if not _is_unicode(text):
         raise UsageError(f"--set {name}: the value is not valid UTF-8")
@@ -82,6 +79,20 @@ def parse_setting(setting: str) -> tuple[str, Any]:
         path, what = complaints[0][0]
         raise UsageError(f"--set {path}: {what}")
     return name, value
+
+
+def parse_field(name: str, option: str = "--set") -> str:
+    """Return the name of a field that some endpoint takes, as `option` was given it.
+
+    Raises:
+        UsageError: there is no such field.
+    """
+    from venice_batch.jobfile.explain import nearest, printable
+
+    name = name.strip()
+    if name not in ALL_FIELDS:
+        raise UsageError(f"{option} {printable(name)}: no endpoint has this field{nearest(name, ALL_FIELDS)}")
+    return name
 
 
 def field_value(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value

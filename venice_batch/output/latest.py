@@ -29,6 +29,10 @@ class LatestRecords:
         return len(self._lines)
 
     def __iter__(self) -> Iterator[Outcome]:
+        return (outcome for _, outcome in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[int, Outcome]]:
+        """As iterating, with the number of each record's line, from 1."""
         for number, outcome in numbered_outcomes(self._path):
             if number in self._lines:
-                yield outcome
+                yield number, outcome

@@ -1,0 +1,132 @@
+"""jobs-from through the command line, in this process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from records import failed, outcome
+
+from venice_batch.cli.main import run_cli
+from venice_batch.model import Flags
+
+FAST = ["--sandbox", "--sandbox-latency", "0", "--offline"]
+JOBS = [
+    {"id": "s", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64, "matrix": {"seed": [1, 2]}},
+    {"id": "t", "model": "nano-banana-pro", "prompt": "p", "aspect_ratio": "1:1", "resolution": "1k"},
+    {"endpoint": "/images/generations", "prompt": "p", "metadata": {"set": 7}, "size": "256x256"},
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def _records():
+    Path("out").mkdir()
+    records = [
+        outcome("sea", flags=Flags(blurred=True)),
+        failed("lake"),
+        outcome("pond"),
+        outcome("lake", request={"model": "m", "prompt": "p", "seed": 3}, metadata={"k": 1}),
+    ]
+    Path("out/manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+
+
+def written(path="redo.jsonl"):
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def test_a_run_of_the_jobs_written_finds_them_done(capfd):
+    Path("jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in JOBS))
+    assert run_cli(["jobs.jsonl", *FAST, "-o", "out", "--seed-policy", "pin"]) == 0
+    assert run_cli(["jobs-from", "out", "-o", "redo.jsonl"]) == 0
+    capfd.readouterr()
+    assert run_cli(["redo.jsonl", *FAST, "-o", "out", "--json"]) == 0
+    summary = json.loads(capfd.readouterr().out)
+    assert (summary["already_done"], summary["attempts"]) == (4, 0)
+
+
+def test_the_chosen_ones_are_made_again_beside_the_first(capfd):
+    Path("jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in JOBS))
+    assert run_cli(["jobs.jsonl", *FAST, "-o", "out"]) == 0
+    assert (
+        run_cli(["jobs-from", "out", "--id", "t", "--set", "resolution=4K", "--suffix", "-4k", "-o", "redo.jsonl"]) == 0
+    )
+    assert run_cli(["redo.jsonl", *FAST, "-o", "out"]) == 0
+    assert {path.stem for path in Path("out/images").iterdir()} >= {"t", "t-4k"}
+
+
+@pytest.mark.usefixtures("_records")
+def test_the_last_record_of_an_id_counts(capfdbinary):
+    assert run_cli(["jobs-from", "out"]) == 0
+    lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert [line["id"] for line in lines] == ["sea", "pond", "lake"]
+    assert lines[2] == {"id": "lake", "model": "m", "prompt": "p", "seed": 3, "metadata": {"k": 1}}
+
+
+@pytest.mark.usefixtures("_records")
+@pytest.mark.parametrize(
+    ("conditions", "chosen"),
+    [
+        (["--flag", "blurred,deprecated"], ["sea"]),
+        (["--flag", "deprecated", "--flag", "blurred"], ["sea"]),
+        (["--status", "succeeded", "--id", "*e*"], ["sea", "lake"]),
+        (["--model", "venice-sd35", "--ids-from", "ids.txt"], ["sea", "pond"]),
+        (["--set", "model=m", "--unset", "seed", "--id", "lake"], ["lake"]),
+    ],
+)
+def test_conditions_narrow_the_choice(conditions, chosen):
+    Path("ids.txt").write_bytes(b"\xef\xbb\xbfsea\r\n\r\npond\r\n")
+    assert run_cli(["jobs-from", "out", *conditions, "-o", "redo.jsonl"]) == 0
+    assert [line["id"] for line in written()] == chosen
+
+
+@pytest.mark.usefixtures("_records")
+def test_ids_can_come_from_standard_input():
+    command = [sys.executable, "-m", "venice_batch", "jobs-from", "out", "--ids-from", "-"]
+    done = subprocess.run(command, input=b"pond\n", capture_output=True, check=True)
+    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["pond"]
+
+
+@pytest.mark.usefixtures("_records")
+def test_nothing_to_do_again_is_no_mistake(capfd):
+    assert run_cli(["jobs-from", "out", "--status", "failed", "-o", "redo.jsonl.gz"]) == 0
+    told = "venice-batch: no record in out/manifest.jsonl fits; no jobs were written\n"
+    assert capfd.readouterr().err == told
+    assert Path("redo.jsonl.gz").exists()
+
+
+@pytest.mark.usefixtures("_records")
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--id", "se?s", "--id", "sea"], "no record in out/manifest.jsonl has the id 'se?s'; nothing was written"),
+        (["--ids-from", "ids.txt"], "has the id 'a', 'b', 'c', 'd', 'e' and 2 more; nothing was written"),
+        (["--ids-from", "none.txt"], "--ids-from: none.txt cannot be read: No such file or directory"),
+        (["--ids-from", "empty.txt"], "--ids-from: empty.txt holds no ids"),
+        (["--status", "failed,broken"], "'broken' is not one of succeeded, failed, rejected"),
+        (["--unset", "promt"], "--unset promt: no endpoint has this field; did you mean 'prompt'?"),
+        (["--set", "seed=1", "--unset", "seed"], "--set and --unset both name seed"),
+        (["--set", "width=0"], "--set width: 0 is out of range; expected an integer from 1 to 1280"),
+        (["--unset", "model"], "out/manifest.jsonl:1: model: missing (from --unset)"),
+        (["--suffix", "\n"], "out/manifest.jsonl:1: id: 'sea\\n' holds a control character"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line_and_nothing_is_written(arguments, what, capfd):
+    Path("ids.txt").write_text("\n".join("gfedcba"))
+    Path("empty.txt").write_text("\n")
+    assert run_cli(["jobs-from", "out", *arguments, "-o", "redo.jsonl"]) == 2
+    told = capfd.readouterr().err
+    assert what in told
+    assert "Traceback" not in told
+    assert not Path("redo.jsonl").exists()
+
+
+def test_a_folder_without_a_manifest_is_told(capfd):
+    assert run_cli(["jobs-from", "nowhere"]) == 5
+    assert "nowhere: holds no manifest.jsonl; is it a run's output folder?" in capfd.readouterr().err

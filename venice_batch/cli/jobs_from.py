@@ -1,0 +1,89 @@
+"""`venice-batch jobs-from`: jobs of an earlier run as a jobs file, to run again as they were or changed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from venice_batch.cli import options, outfile
+from venice_batch.errors import FolderError, UsageError, one_line
+from venice_batch.model import Flags, Status
+
+if TYPE_CHECKING:
+    from venice_batch.redo import Choice
+
+
+@click.command(context_settings=options.CONTEXT)
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@outfile.outfile
+@click.option("--status", multiple=True, type=options.AnyOf(*Status), help="Only jobs that ended so.")
+@click.option(
+    "--flag", multiple=True, type=options.AnyOf(*Flags.__struct_fields__), help="Only jobs with one of these flags."
+)
+@click.option("--model", "models", multiple=True, metavar="MODEL", help="Only jobs of this model; repeatable.")
+@click.option("--id", "ids", multiple=True, metavar="PATTERN", help="Only jobs whose id fits: sea-*; repeatable.")
+@click.option(
+    "--ids-from", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="Only these ids, one a line."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="FIELD=VALUE", allow_from_autoenv=False, help="Replace a field."
+)
+@click.option("--unset", multiple=True, metavar="FIELD", allow_from_autoenv=False, help="Leave a field out.")
+@click.option("--suffix", default="", metavar="TEXT", allow_from_autoenv=False, help="Add TEXT to each id.")
+def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
+    """Write the jobs that the folder OUT has records of as a jobs file: all, or those that fit every condition.
+
+    Unchanged they are the same jobs: a run into OUT finds them done. Several values of a condition, also written with
+    commas where they are words of a list, mean any of them.
+    """
+    from venice_batch.jobfile import native_line, parse_field, parse_setting
+    from venice_batch.output import manifest
+    from venice_batch.output.latest import LatestRecords
+    from venice_batch.redo import Changes, Choice, jobs_of
+
+    path = folder / manifest.NAME
+    if not path.is_file():
+        raise FolderError(folder, f"holds no {manifest.NAME}; is it a run's output folder?")
+    values = dict(parse_setting(setting) for setting in given["settings"])
+    without = frozenset(parse_field(name, "--unset") for name in given["unset"])
+    if both := sorted(without & values.keys()):
+        raise UsageError(f"--set and --unset both name {', '.join(both)}")
+    choice = Choice(
+        statuses=frozenset(status for word in given["status"] for status in word),
+        flags=frozenset(flag for word in given["flag"] for flag in word),
+        models=frozenset(given["models"]),
+        ids=given["ids"],
+        listed=frozenset() if given["ids_from"] is None else _listed(given["ids_from"]),
+    )
+    changes = Changes(values, without, given["suffix"])
+    with outfile.opened(output) as file:
+        jobs = jobs_of(LatestRecords(path).numbered(), choice=choice, changes=changes, source=str(path))
+        file.writelines(map(native_line, jobs))
+        _refuse_unmet(choice, path)
+        if not file.tell():
+            click.echo(one_line(f"venice-batch: no record in {path} fits; no jobs were written"), err=True)
+    return 0
+
+
+def _listed(path: Path) -> frozenset[str]:
+    """The ids in a file, one a line; blank lines are none."""
+    name = "standard input" if str(path) == "-" else str(path)
+    try:
+        text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        ids = frozenset(line for line in text.decode("utf-8-sig").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--ids-from: {name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not ids:
+        raise UsageError(f"--ids-from: {name} holds no ids")
+    return ids
+
+
+def _refuse_unmet(choice: Choice, path: Path) -> None:
+    # Whoever names a job means to have it: a slip of the pen is not to pass as a job less.
+    unmet = choice.unmet
+    if unmet:
+        shown = ", ".join(map(repr, unmet[:5])) + (f" and {len(unmet) - 5} more" if len(unmet) > 5 else "")
+        raise UsageError(one_line(f"no record in {path} has the id {shown}; nothing was written"))
