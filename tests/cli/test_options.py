@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.cli import options
+from venice_batch.cli.command import command as make_command
 from venice_batch.cli.options import Duration, sandbox_options, sandbox_settings
 from venice_batch.errors import UsageError
 from venice_batch.sandbox import SandboxSettings
@@ -44,8 +45,8 @@ def test_any_text_is_a_positive_duration_or_refused(text):
         assert "is no duration" in error.message  # noqa: PT017
 
 
-@click.command(context_settings=options.CONTEXT)
-@click.option("--wait", type=Duration(), default=5.0)
+@make_command(name="command")
+@options.option("--wait", type=Duration(), default=5.0)
 @options.base_url
 @options.api_key_file
 @options.use_sandbox

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from venice_batch.cli import options
+from venice_batch.cli.command import command
 from venice_batch.errors import JobsFileError, KeyMissingError, one_line
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Known(NamedTuple):
         return Preflight(catalogue, self.listing.styles, allow_unknown=allow_unknown, strict=strict)
 
 
-@click.command(context_settings=options.CONTEXT)
+@command(like="run")
 @click.argument("jobs")
 @options.output
 @options.which_jobs

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch.cli import options, outfile
+from venice_batch.cli.command import command
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command(context_settings=options.CONTEXT)
+@command(like="run")
 @click.argument("jobs")
 @outfile.outfile
 @options.which_jobs

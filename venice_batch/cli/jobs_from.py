@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch.cli import options, outfile
+from venice_batch.cli.command import command
 from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.model import Flags, Status
 
@@ -16,23 +17,23 @@ if TYPE_CHECKING:
     from venice_batch.redo import Choice
 
 
-@click.command(context_settings=options.CONTEXT)
+@command()
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
 @outfile.outfile
-@click.option("--status", multiple=True, type=options.AnyOf(*Status), help="Only jobs that ended so.")
-@click.option(
+@options.option("--status", multiple=True, type=options.AnyOf(*Status), help="Only jobs that ended so.")
+@options.option(
     "--flag", multiple=True, type=options.AnyOf(*Flags.__struct_fields__), help="Only jobs with one of these flags."
 )
-@click.option("--model", "models", multiple=True, metavar="MODEL", help="Only jobs of this model; repeatable.")
-@click.option("--id", "ids", multiple=True, metavar="PATTERN", help="Only jobs whose id fits: sea-*; repeatable.")
-@click.option(
+@options.option("--model", "models", multiple=True, metavar="MODEL", help="Only jobs of this model; repeatable.")
+@options.option("--id", "ids", multiple=True, metavar="PATTERN", help="Only jobs whose id fits: sea-*; repeatable.")
+@options.option(
     "--ids-from", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="Only these ids, one a line."
 )
-@click.option(
+@options.option(
     "--set", "settings", multiple=True, metavar="FIELD=VALUE", allow_from_autoenv=False, help="Replace a field."
 )
-@click.option("--unset", multiple=True, metavar="FIELD", allow_from_autoenv=False, help="Leave a field out.")
-@click.option("--suffix", default="", metavar="TEXT", allow_from_autoenv=False, help="Add TEXT to each id.")
+@options.option("--unset", multiple=True, metavar="FIELD", allow_from_autoenv=False, help="Leave a field out.")
+@options.option("--suffix", default="", metavar="TEXT", allow_from_autoenv=False, help="Add TEXT to each id.")
 def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
     """Write the jobs that the folder OUT has records of as a jobs file: all, or those that fit every condition.
 

@@ -9,6 +9,7 @@ import click
 
 from venice_batch.api.secret import ApiKey, find_key
 from venice_batch.cli import options
+from venice_batch.cli.command import command
 from venice_batch.errors import ApiError, KeyMissingError, one_line
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-use_list_at_hand = click.option(
+use_list_at_hand = options.option(
     "--offline", is_flag=True, help="Ask nobody: show the last list that was had, or the packaged one."
 )
 
 
-@click.command(context_settings=options.CONTEXT)
+@command(like="run")
 @options.base_url
 @options.api_key_file
 @options.use_sandbox
@@ -47,7 +48,7 @@ def models(base_url: str, api_key_file: Path | None, sandbox: bool, offline: boo
     return _table(header, [_model_row(model, catalogue) for model in catalogue.models.values()])
 
 
-@click.command(context_settings=options.CONTEXT)
+@command(like="run")
 @options.base_url
 @options.api_key_file
 @options.use_sandbox
@@ -65,7 +66,7 @@ def styles(base_url: str, api_key_file: Path | None, sandbox: bool, offline: boo
     return 0
 
 
-@click.command(context_settings=options.CONTEXT)
+@command(like="run")
 @options.base_url
 @options.api_key_file
 @options.use_sandbox

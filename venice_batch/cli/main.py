@@ -24,6 +24,7 @@ COMMANDS = {
     "report": "report",
     "jobs-from": "jobs_from",
     "sandbox": "sandbox",
+    "config": "config",
 }
 """Each subcommand's module in this package."""
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from venice_batch.cli import settings
+from venice_batch.cli.option import Option, weightier
 from venice_batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,10 +20,9 @@ if TYPE_CHECKING:
 
     from venice_batch.sandbox import SandboxSettings
 
-Command = TypeVar("Command", bound="Callable[..., Any]")
+Function = TypeVar("Function", bound="Callable[..., Any]")
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "VENICE_BATCH", "max_content_width": 100}
-"""Every option `--some-option` of every subcommand also reads VENICE_BATCH_SOME_OPTION."""
+option = partial(click.option, cls=Option)
 
 VENICE = "https://api.venice.ai/api/v1"
 
@@ -28,50 +30,59 @@ VENICE = "https://api.venice.ai/api/v1"
 class Decorator(Protocol):
     """What adds an option, or several, to a command."""
 
-    def __call__(self, command: Command, /) -> Command: ...
+    def __call__(self, function: Function, /) -> Function: ...
 
 
-def group(*members: Decorator) -> Decorator:
-    """Several options (or groups) as one decorator, in the order in which `--help` shows them."""
+def group(*members: Decorator, heading: str = "") -> Decorator:
+    """Several options (or groups) as one decorator, in the order in which `--help` shows them under `heading`."""
 
-    def add(command: Command) -> Command:
+    def add(function: Function) -> Function:
+        before = len(_collected(function))
         for member in reversed(members):
-            command = member(command)
-        return command
+            function = member(function)
+        for parameter in _collected(function)[before:]:
+            if heading and isinstance(parameter, Option):
+                parameter.heading = heading
+        return function
 
     return add
 
 
-output = click.option(
+def _collected(function: Callable[..., Any]) -> list[click.Parameter]:
+    """The parameters that click has hung on a function so far."""
+    found: list[click.Parameter] = getattr(function, "__click_params__", [])
+    return found
+
+
+output = option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Folder for images and manifest.  [default: output/<name of JOBS>]",
 )
-base_url = click.option("--base-url", default=VENICE, show_default=True, metavar="URL", help="Where the API is.")
-api_key_file = click.option(
+base_url = option("--base-url", default=VENICE, show_default=True, metavar="URL", help="Where the API is.")
+api_key_file = option(
     "--api-key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Read the API key from FILE instead of VENICE_API_KEY.",
 )
-use_sandbox = click.option(
+use_sandbox = option(
     "--sandbox", is_flag=True, help="Use a sandbox in this process instead of the API: free, local, no AI."
 )
 server = group(base_url, api_key_file, use_sandbox)
-rpm = click.option(
-    "--rpm", type=click.IntRange(min=1), help="Most requests a minute for each model, whatever the API says."
-)
+rpm = option("--rpm", type=click.IntRange(min=1), help="Most requests a minute for each model, whatever the API says.")
 which_jobs = group(
-    click.option(
+    option(
         "--set",
         "settings",
         multiple=True,
         metavar="FIELD=VALUE",
         help="A field for every job that lacks it.",
+        callback=settings.job_settings,
     ),
-    click.option(
+    option(
         "--seed-policy",
         type=click.Choice(["keep", "pin"]),
         default="keep",
@@ -80,13 +91,11 @@ which_jobs = group(
     ),
 )
 checks = group(
-    click.option("--allow-unknown", is_flag=True, help="Warn of models that the list lacks, instead of refusing them."),
-    click.option("--strict", is_flag=True, help="Take warnings for errors."),
-    click.option(
-        "--offline", is_flag=True, help="Check by the last list of models, or the packaged one, without asking."
-    ),
+    option("--allow-unknown", is_flag=True, help="Warn of models that the list lacks, instead of refusing them."),
+    option("--strict", is_flag=True, help="Take warnings for errors."),
+    option("--offline", is_flag=True, help="Check by the last list of models, or the packaged one, without asking."),
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
+as_json = option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
 
 
 def is_sandbox(given: Mapping[str, Any]) -> bool:
@@ -102,6 +111,20 @@ def is_sandbox(given: Mapping[str, Any]) -> bool:
     if given["sandbox"] and given["base_url"] != VENICE:
         raise UsageError("--sandbox and --base-url name two servers; give one of them")
     return given["sandbox"] or is_local(given["base_url"])
+
+
+def weigh_servers(ctx: click.Context) -> None:
+    """Where both are given, have `--sandbox` or `--base-url` put the other aside if it was given with more weight.
+
+    So the command line's `--sandbox` does not quarrel with an address in a file of settings.
+    """
+    if not (ctx.params.get("sandbox") and "base_url" in ctx.params):
+        return
+    stronger = weightier(ctx, "sandbox", "base_url")
+    if stronger == "sandbox":
+        ctx.params["base_url"] = VENICE
+    elif stronger == "base_url":
+        ctx.params["sandbox"] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +150,19 @@ _KNOBS = (
 def sandbox_options(prefix: str = "") -> Decorator:
     """The sandbox's settings as options `--<prefix>rpm` and so on; read them with `sandbox_settings`."""
 
-    def add(command: Command) -> Command:
-        command = click.option(
+    def add(function: Function) -> Function:
+        function = option(
             f"--{prefix}set",
             "sandbox_set",
             multiple=True,
             metavar="NAME=VALUE",
             help="Any other setting of the sandbox, by its name in SandboxSettings.",
-        )(command)
+        )(function)
         for knob in reversed(_KNOBS):
-            command = click.option(
+            function = option(
                 f"--{prefix}{knob.name}", f"sandbox_{knob.setting}", type=knob.kind, default=None, help=knob.help
-            )(command)
-        return command
+            )(function)
+        return function
 
     return add
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from venice_batch.cli import options
 from venice_batch.errors import UsageError
 from venice_batch.whole_file import whole_file, whole_stream
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 # VENICE_BATCH_OUTPUT is the folder of a run; no file is ever to be written there.
-outfile = click.option(
+outfile = options.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from venice_batch.cli import options
+from venice_batch.cli.command import command
 from venice_batch.errors import FolderError
 
 
-@click.command(context_settings=options.CONTEXT)
+@command()
 @click.argument("output", type=click.Path(path_type=Path))
 @options.as_json
 def report(output: Path, as_json: bool) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch.cli import after_run, options, run_options
+from venice_batch.cli.command import command
 from venice_batch.errors import OutOfMoneyError, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from venice_batch.summary import Summary
 
 
-@click.command(context_settings=options.CONTEXT)
+@command()
 @click.argument("jobs")
 @run_options.where_it_goes
 @run_options.sending

@@ -11,19 +11,19 @@ from venice_batch.cli import options
 
 where_it_goes = options.group(
     options.output,
-    click.option(
+    options.option(
         "--name",
         default="{id}",
         show_default=True,
         metavar="TEMPLATE",
         help="Images' names: {id}, {index}, {model}, {seed}, {hash}, {date}, {metadata.KEY}; / makes folders.",
     ),
-    click.option("--durable", is_flag=True, help="Have each image and record on the disk (fsync) before going on."),
+    options.option("--durable", is_flag=True, help="Have each image and record on the disk (fsync) before going on."),
 )
 
 sending = options.group(
     options.server,
-    click.option(
+    options.option(
         "-c",
         "--concurrency",
         type=click.IntRange(1, 1000),
@@ -32,38 +32,38 @@ sending = options.group(
         help="Most requests under way at a time, over all models.",
     ),
     options.rpm,
-    click.option(
+    options.option(
         "--response",
         type=click.Choice(["binary", "json"]),
         default="binary",
         show_default=True,
         help="How to ask for single images; JSON brings the server's own timing.",
     ),
-    click.option("--max-attempts", type=click.IntRange(min=1), default=6, show_default=True, help="Tries a job."),
-    click.option(
+    options.option("--max-attempts", type=click.IntRange(min=1), default=6, show_default=True, help="Tries a job."),
+    options.option(
         "--timeout",
         type=options.Duration(),
         default=300.0,
         show_default="5m",
         help="For one attempt, in seconds (or 5m).",
     ),
-    click.option(
+    options.option(
         "--connect-timeout", type=options.Duration(), default=10.0, show_default="10s", help="For connecting."
     ),
-    click.option(
+    options.option(
         "--failure-budget",
         type=click.IntRange(min=0),
         default=20,
         show_default=True,
         help="Failed requests in 30 s that the API forgives before it blocks; 0 if it never does.",
     ),
-    click.option(
+    options.option(
         "--max-image-bytes",
         type=click.IntRange(min=1),
         default=64 * 1024 * 1024,
         help="Largest image accepted.  [64 MiB]",
     ),
-    click.option(
+    options.option(
         "--api-minute",
         type=options.Duration(),
         hidden=True,
@@ -72,15 +72,17 @@ sending = options.group(
 )
 
 limits_of_the_run = options.group(
-    click.option("--max-time", type=options.Duration(), help="Stop sending after so long (90, 15m, 2h); exit 75."),
-    click.option(
+    options.option("--max-time", type=options.Duration(), help="Stop sending after so long (90, 15m, 2h); exit 75."),
+    options.option(
         "--max-cost",
         type=click.FloatRange(min=0),
         metavar="USD",
         help="Do not start above this price, and never spend more; exit 4.",
     ),
-    click.option("--max-failures", type=click.IntRange(min=1), help="Stop after so many jobs without image; exit 75."),
-    click.option(
+    options.option(
+        "--max-failures", type=click.IntRange(min=1), help="Stop after so many jobs without image; exit 75."
+    ),
+    options.option(
         "--grace",
         type=options.Duration(),
         default=300.0,
@@ -91,16 +93,16 @@ limits_of_the_run = options.group(
 
 what_is_done = options.group(
     options.which_jobs,
-    click.option("--retry-rejected", is_flag=True, help="Ask again for what the API has refused before."),
-    click.option("--verify", is_flag=True, help="Check finished images by their hash, not their size only."),
+    options.option("--retry-rejected", is_flag=True, help="Ask again for what the API has refused before."),
+    options.option("--verify", is_flag=True, help="Check finished images by their hash, not their size only."),
     options.checks,
-    click.option("--dry-run", is_flag=True, help="Say what would be done; send nothing."),
+    options.option("--dry-run", is_flag=True, help="Say what would be done; send nothing."),
 )
 
 what_is_said = options.group(
     options.as_json,
-    click.option("-q", "--quiet", is_flag=True, help="Say only what fails."),
-    click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
+    options.option("-q", "--quiet", is_flag=True, help="Say only what fails."),
+    options.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
 )
 
 after_the_run = options.group()

@@ -7,12 +7,13 @@ from typing import Any
 import click
 
 from venice_batch.cli import options
+from venice_batch.cli.command import command
 from venice_batch.errors import UsageError
 
 
-@click.command(context_settings=options.CONTEXT)
-@click.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="0 takes a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Only loopback addresses are taken.")
+@command()
+@options.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="0 takes a free one.")
+@options.option("--host", default="127.0.0.1", show_default=True, help="Only loopback addresses are taken.")
 @options.sandbox_options()
 def sandbox(port: int, host: str, **given: Any) -> int:
     """Serve a local stand-in for the Venice image API.

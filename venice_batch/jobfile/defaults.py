@@ -63,7 +63,7 @@ def parse_setting(setting: str) -> tuple[str, Any]:
     Raises:
         UsageError: no "=", no such field, or a value that the field takes on no endpoint.
     """
-    from venice_batch.jobfile.explain import explain_field, printable
+    from venice_batch.jobfile.explain import printable
 
     name, equals, text = setting.partition("=")
     if not equals:
@@ -73,10 +73,8 @@ def parse_setting(setting: str) -> tuple[str, Any]:
     if not _is_unicode(text):
         raise UsageError(f"--set {name}: the value is not valid UTF-8")
     value = field_value(name, text)
-    endpoints = [endpoint for endpoint in Endpoint if name in FIELDS[endpoint]]
-    complaints = [explain_field(endpoint, name, value) for endpoint in endpoints]
-    if all(complaints):
-        path, what = complaints[0][0]
+    if found := complaint(name, value):
+        path, what = found
         raise UsageError(f"--set {path}: {what}")
     return name, value
 
@@ -87,12 +85,26 @@ def parse_field(name: str, option: str = "--set") -> str:
     Raises:
         UsageError: there is no such field.
     """
-    from venice_batch.jobfile.explain import nearest, printable
-
     name = name.strip()
     if name not in ALL_FIELDS:
-        raise UsageError(f"{option} {printable(name)}: no endpoint has this field{nearest(name, ALL_FIELDS)}")
+        raise UsageError(f"{option} {': '.join(_unknown(name))}")
     return name
+
+
+def complaint(name: str, value: object) -> tuple[str, str] | None:
+    """Return what is wrong with `value` as the default of the field `name`, as (path, what); None if nothing."""
+    from venice_batch.jobfile.explain import explain_field
+
+    if name not in ALL_FIELDS:
+        return _unknown(name)
+    found = [explain_field(endpoint, name, value) for endpoint in Endpoint if name in FIELDS[endpoint]]
+    return found[0][0] if all(found) else None
+
+
+def _unknown(name: str) -> tuple[str, str]:
+    from venice_batch.jobfile.explain import nearest, printable
+
+    return printable(name), f"no endpoint has this field{nearest(name, ALL_FIELDS)}"
 
 
 def field_value(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value

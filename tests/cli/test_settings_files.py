@@ -1,0 +1,159 @@
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from venice_batch.cli.settings_files import NAME, SettingsFile, files, of_project, of_user, read
+from venice_batch.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def _in_a_project(tmp_path, monkeypatch):
+    (tmp_path / "project/sub").mkdir(parents=True)
+    (tmp_path / "project").chmod(0o755)
+    monkeypatch.chdir(tmp_path / "project/sub")
+
+
+def settings_file(text):
+    return SettingsFile("f.toml", text, tomllib.loads(text))
+
+
+def test_the_nearest_file_upwards_counts(tmp_path):
+    project = tmp_path / "project"
+    assert of_project(project / "sub", None) is None
+    (project / NAME).write_text("")
+    assert of_project(project / "sub", None) == project / NAME
+    (project / "sub" / NAME).write_text("")
+    assert str(of_project(project / "sub", None)) == NAME  # as people would write it
+
+
+@pytest.mark.parametrize("end", ["repository", "home", "open to all"])
+def test_the_search_ends_at_the_repository_at_home_and_before_a_folder_open_to_all(tmp_path, end):
+    project = tmp_path / "project"
+    (tmp_path / NAME).write_text("")
+    assert of_project(project / "sub", None) == tmp_path / NAME
+    if end == "repository":
+        (project / ".git").mkdir()
+    elif end == "open to all":
+        tmp_path.chmod(0o1777)
+    assert of_project(project / "sub", project if end == "home" else None) is None
+
+
+def test_the_current_folder_may_be_open_to_all(tmp_path):
+    folder = tmp_path / "project"
+    folder.chmod(0o777)
+    (folder / NAME).write_text("")
+    assert of_project(folder, None) is not None
+
+
+def test_the_users_own_file_is_where_the_specification_has_it(tmp_path, monkeypatch):
+    own = tmp_path / "config/venice-batch/config.toml"
+    assert of_user({"XDG_CONFIG_HOME": str(tmp_path / "config")}) is None
+    own.parent.mkdir(parents=True)
+    own.write_text("")
+    assert of_user({"XDG_CONFIG_HOME": str(tmp_path / "config")}) == own
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert of_user({"XDG_CONFIG_HOME": "relative"}) is None
+    own.parent.parent.rename(tmp_path / ".config")
+    assert of_user({}) == tmp_path / ".config/venice-batch/config.toml"
+
+
+def test_a_user_without_a_home_has_no_file_of_his_own(monkeypatch):
+    def homeless():
+        raise RuntimeError
+
+    monkeypatch.setattr("pathlib.Path.home", homeless)
+    assert of_user({}) is None
+
+
+def test_the_users_file_is_the_weaker_and_a_named_file_counts_alone(tmp_path):
+    own = tmp_path / "config/venice-batch/config.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("")
+    (tmp_path / "other.toml").write_text("")
+    open(NAME, "w").close()
+    environment = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    assert [str(file.path) for file in files(environment=environment)] == [str(own), NAME]
+    assert [file.path for file in files(str(tmp_path / "other.toml"), environment=environment)] == [
+        tmp_path / "other.toml"
+    ]
+    assert files(None, True, environment=environment) == ()
+    with pytest.raises(UsageError, match="exclude each other"):
+        files("x", True)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"a = \xff", "is not UTF-8 text"), (b"a = ", "is not valid TOML: Invalid value"), (None, "cannot be read: ")],
+)
+def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path, content, told):
+    path = tmp_path / "x.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=told) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_and_crlf_do_no_harm(tmp_path):
+    (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbf[run]\r\nrpm = 3\r\n")
+    file = read(tmp_path / "x.toml")
+    assert file.tables == {"run": {"rpm": 3}}
+    assert file.where(("run", "rpm")).endswith(":2")
+
+
+TEXT = '''\
+# a comment
+top.dotted = 1
+
+[run]
+name = """
+[not a table]
+rpm = 1
+"""
+rpm = 3 # [run]
+faults = [
+  "500",
+  # with a comment
+]
+inline = { a = 1, b = { c = 2 } }
+[profile.nightly.run]
+"quoted key" = "]"
+[empty]
+'''
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        (("top", "dotted"), 2), (("run",), 4), (("run", "name"), 5), (("run", "rpm"), 9), (("run", "faults"), 10),
+        (("run", "inline", "a"), 14), (("run", "inline", "b", "c"), 14), (("profile", "nightly"), 15),
+        (("profile", "nightly", "run", "quoted key"), 16), (("empty",), 17),
+    ],
+)  # fmt: skip
+def test_every_value_has_the_line_on_which_it_begins(keys, line):
+    assert settings_file(TEXT).where(keys) == f"f.toml:{line}"
+
+
+def test_what_stands_nowhere_has_no_line():
+    assert settings_file(TEXT).where(("run", "absent")) == "f.toml"
+
+
+@given(
+    st.lists(st.sampled_from(["", "# x = 1", "[t{}]", "k{} = [\n1,\n\n2]", "k{} = '''\nk = 1\n'''", "k{}.a = {{}}"]))
+)
+def test_lines_are_those_of_any_file(parts):
+    text, expected, table, line = "", [], (), 1
+    for number, part in enumerate(parts):
+        statement = part.format(number)
+        if statement.startswith("["):
+            table = (f"t{number}",)
+            expected.append((table, line))
+        elif statement.startswith("k"):
+            expected.append(((*table, f"k{number}"), line))
+        text += statement + "\n"
+        line += statement.count("\n") + 1
+    file = settings_file(text)
+    assert [file.where(keys) for keys, _ in expected] == [f"f.toml:{line}" for _, line in expected]

@@ -1,0 +1,70 @@
+"""A subcommand, with settings from files beside what click gives it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from venice_batch.cli import options, settings
+from venice_batch.cli.settings_options import settings_options
+from venice_batch.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.shell_completion import CompletionItem
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Command(click.Command):
+    """A subcommand whose options have defaults from `venice-batch.toml`.
+
+    `like` names another command: what this one has in common with it is read from that one's table too.
+    """
+
+    def __init__(self, name: str | None, *, like: str = "", **attrs: Any) -> None:
+        super().__init__(name, **attrs)
+        self.like = like
+        self.params += settings_options()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does, then settle which server is meant."""
+        left = super().parse_args(ctx, args)
+        options.weigh_servers(ctx)
+        return left
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
+        """Run the command; where a file decides where the key is sent, say so first."""
+        address = ctx.meta[settings.SETTLED].options.get("base_url")
+        is_used = address and ctx.params["base_url"] == address.value and not ctx.params["sandbox"]
+        if address and is_used and not ctx.params.get("quiet"):
+            click.echo(f"venice-batch: the API is at {one_line(address.value)}, by {address.where}", err=True)
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, in the order in which the headings first appear."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None and isinstance(param, click.Option):
+                sections.setdefault(getattr(param, "heading", ""), []).append(record)
+        rest = sections.pop("", [])
+        for heading, records in [*sections.items(), ("Other options" if sections else "Options", rest)]:
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """What may stand here; the `--no-` forms only for who begins to write one."""
+        found = super().shell_complete(ctx, incomplete)
+        return [item for item in found if incomplete.startswith("--no") or not _negative(str(item.value), self)]
+
+
+def command(**attrs: Any) -> Callable[[Callable[..., int]], Command]:
+    """A decorator that makes a function a subcommand."""
+    return click.command(cls=Command, context_settings=CONTEXT, **attrs)
+
+
+def _negative(name: str, command: click.Command) -> bool:
+    return any(name in param.secondary_opts for param in command.params)

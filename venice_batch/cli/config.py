@@ -1,0 +1,127 @@
+"""`venice-batch config`: every setting as it holds here, with where it comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+from click.core import ParameterSource
+
+from venice_batch.cli import options, settings
+from venice_batch.cli.command import Command, command
+from venice_batch.cli.option import Option
+from venice_batch.errors import KeyMissingError, UsageError, one_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class CommandName(click.ParamType[str]):
+    """The name of a subcommand."""
+
+    name = "command"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from venice_batch.cli.main import COMMANDS
+
+        return click.Choice(list(COMMANDS)).convert(value, param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from venice_batch.cli.main import COMMANDS
+
+        return click.Choice(list(COMMANDS)).shell_complete(ctx, param, incomplete)
+
+
+class Row(NamedTuple):
+    """One setting: its value, and what gave it that."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+@command()
+@click.argument("of", metavar="[COMMAND]", type=CommandName(), default="run")
+@options.as_json
+@click.pass_context
+def config(ctx: click.Context, of: str, as_json: bool) -> int:
+    """Show the settings that COMMAND (run unless given) has here, and where each comes from.
+
+    All tables of the settings files are checked. Of the API key no more is told than whether there is one.
+    """
+    read: settings.Settled = ctx.meta[settings.SETTLED]
+    settings.check_all(read.files)
+    shown = settings.command_named(of)
+    settled = settings.settle(shown, read.files, read.profile)
+    rows, values = _rows(shown, settled, ctx.parent)
+    fields = [Row(name, setting.value, setting.where) for name, setting in settled.defaults.items()]
+    takes_jobs = settings.takes_job_fields(shown)
+    key = _key(values["api_key_file"], rows) if "api_key_file" in values else None
+    if as_json:
+        import msgspec
+
+        report = {
+            "command": of,
+            "files": [str(file.path) for file in read.files],
+            "profile": read.profile,
+            "options": {row.name: {"value": row.value, "from": row.origin} for row in rows},
+            "defaults": {row.name: {"value": row.value, "from": row.origin} for row in fields} if takes_jobs else None,
+            "api_key": {"present": key.value == "present", "from": key.origin} if key else None,
+        }
+        click.echo(msgspec.json.encode(report, enc_hook=str))
+        return 0
+    from venice_batch.cli.table import table
+
+    files = ", ".join(str(file.path) for file in read.files) or "none"
+    profile = f"; profile: {read.profile}" if read.profile is not None else ""
+    click.echo(one_line(f"files: {files}{profile}"))
+    rows += [Row(f"defaults.{row.name}", row.value, row.origin) for row in fields if takes_jobs]
+    rows += [key] if key else []
+    click.echo(table((of, "value", "from"), [(row.name, _text(row.value), row.origin) for row in rows]))
+    return 0
+
+
+def _rows(shown: Command, settled: settings.Settled, parent: click.Context | None) -> tuple[list[Row], dict[str, Any]]:
+    """The options that a file may give, with their values as the command would get them.
+
+    Raises click.BadParameter for a variable of the environment that its option does not take.
+    """
+    listed = settings.settable(shown)
+    # The same options without the arguments, which the settings have no part in.
+    alone = click.Command(shown.name, params=[*listed.values()])
+    context = alone.make_context(shown.name, [], parent=parent, default_map=settled.default_map)
+    options.weigh_servers(context)
+    return [
+        Row(name, context.params[str(option.name)], _origin(option, context, settled))
+        for name, option in listed.items()
+        if not option.hidden
+    ], context.params
+
+
+def _origin(option: Option, context: click.Context, settled: settings.Settled) -> str:
+    name = str(option.name)
+    source = context.get_parameter_source(name)
+    if source is ParameterSource.ENVIRONMENT:
+        return str(option.envvar)
+    return settled.options[name].where if source is ParameterSource.DEFAULT_MAP else "default"
+
+
+def _key(file: Path | None, rows: list[Row]) -> Row:
+    from venice_batch.api.secret import VARIABLE, find_key
+
+    origin = next(f"{row.value} ({row.origin})" for row in rows if row.name == "api-key-file") if file else VARIABLE
+    try:
+        find_key(file)
+    except KeyMissingError:
+        return Row("API key", "absent", f"set {VARIABLE}, or give --api-key-file")
+    except UsageError as error:
+        return Row("API key", f"unusable: {error}", origin)
+    return Row("API key", "present", origin)
+
+
+def _text(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value)) or None
+    return value
