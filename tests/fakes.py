@@ -15,6 +15,14 @@ from venice_batch.model import Endpoint, ImageFile, Job
 from venice_batch.retry import Answer, Fault
 
 
+class _Timer:
+    """Ends one wait; `over` once that has ended anyhow."""
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self.scope = scope
+        self.over = False
+
+
 class FakeClock:
     """Time that moves only when every task waits for it; use as an async context manager."""
 
@@ -24,7 +32,7 @@ class FakeClock:
     def __init__(self, start_s: float = 1000.0) -> None:
         self.start_s = start_s
         self._now_s = start_s
-        self._timers: list[tuple[float, int, anyio.Event]] = []
+        self._timers: list[tuple[float, int, _Timer]] = []
         self._order = itertools.count()
         self._driver: asyncio.Task[None] | None = None
         self.waits: list[float] = []
@@ -37,18 +45,12 @@ class FakeClock:
 
     async def wait(self, event: anyio.Event, timeout_s: float) -> None:
         self.waits.append(timeout_s)
-        timer = anyio.Event()
-        if timeout_s != float("inf"):
-            heapq.heappush(self._timers, (self._now_s + max(0.0, timeout_s), next(self._order), timer))
-        async with anyio.create_task_group() as group:
-
-            async def until(what: anyio.Event) -> None:
-                await what.wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(until, event)
-            group.start_soon(until, timer)
-        timer.set()
+        with anyio.CancelScope() as scope:
+            timer = _Timer(scope)
+            if timeout_s != float("inf"):
+                heapq.heappush(self._timers, (self._now_s + max(0.0, timeout_s), next(self._order), timer))
+            await event.wait()
+        timer.over = True
 
     async def __aenter__(self) -> FakeClock:
         self._driver = asyncio.create_task(self._drive())
@@ -65,9 +67,9 @@ class FakeClock:
                 await asyncio.sleep(0)
             while self._timers:
                 due_s, _, timer = heapq.heappop(self._timers)
-                if not timer.is_set():
+                if not timer.over:
                     self._now_s = max(self._now_s, due_s)
-                    timer.set()
+                    timer.scope.cancel()
                     break
 
 

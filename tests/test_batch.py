@@ -13,7 +13,7 @@ from venice_batch.catalogue import Preflight, snapshot
 from venice_batch.engine.attempts import AttemptRules
 from venice_batch.engine.reach import Patience
 from venice_batch.errors import FolderError, UsageError
-from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Sending
+from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Sending, Stopping
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.output import folder
 from venice_batch.output.resume import Resume
@@ -24,6 +24,7 @@ from venice_batch.sandbox import SandboxSettings, serve
 
 PRICES = snapshot().catalogue(0.0)
 
+CATALOGUE = snapshot().catalogue(1_800_000_000.0)
 RECORD_FIELDS = {
     "schema", "run_id", "id", "request_hash", "status", "lane", "files", "endpoint", "request", "metadata", "attempts",
     "error", "flags", "cost_usd", "timing",
@@ -200,6 +201,26 @@ async def test_what_ends_a_run_leaves_the_rest_pending(tmp_path, sandbox, key, c
     assert words in summary.reason
     assert summary.pending >= 4
     assert summary.pending + summary.succeeded == 5
+
+
+@pytest.mark.parametrize("concurrency", [1, 32])
+async def test_a_balance_that_runs_out_stops_the_run_before_any_refusal_and_a_top_up_finishes_it(tmp_path, concurrency):
+    sending = SendingRules(concurrency=concurrency, block=BlockRule(failures=0))
+    async with desk(tmp_path, balance_usd=0.404, latency_s=0.01) as at:
+        at.write(*(line(number) for number in range(70)))
+        first = await at.run(sending=sending, catalogue=CATALOGUE)
+        stats = at.stats()
+    assert (first.exit_code, first.succeeded, first.failed, first.pending) == (4, 40, 0, 30)
+    assert first.reason == (
+        "the balance of 0.004 USD is below the 0.01 USD of the next job; top up, then run the same command again"
+    )
+    assert (stats["requests"], stats["failed"], stats["charged_usd"]) == (40, 0, first.cost_usd)
+    assert [event.in_flight for event in at.events if isinstance(event, Stopping)] == [0]
+    async with desk(tmp_path) as at:
+        second = await at.run(sending=sending, catalogue=CATALOGUE)
+        assert at.stats()["requests"] == 30
+    assert (second.exit_code, second.already_done, second.succeeded) == (0, 40, 30)
+    assert len(at.images()) == 70
 
 
 async def test_an_api_that_nobody_serves_ends_with_75_and_everything_pending(tmp_path):

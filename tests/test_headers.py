@@ -256,3 +256,18 @@ def test_any_headers_are_read_into_text_that_a_record_can_hold(given):
     found = read(given, wall_s=NOW)
     for text in (found.ray, found.model_id, found.deprecated, found.enhanced_prompt):
         assert text is None or text.encode("utf-8")  # lone surrogates would raise
+
+
+@pytest.mark.parametrize(
+    ("headers", "usd"),
+    [
+        ({}, None),
+        ({"x-venice-balance-usd": "1.25"}, 1.25),
+        ({"x-venice-balance-usd": "1.25", "x-venice-balance-diem": "3"}, 4.25),
+        ({"x-venice-balance-usd": "0", "x-venice-balance-diem": "0"}, 0.0),
+        ({"x-venice-balance-diem": "-0.5"}, -0.5),
+        ({"x-venice-balance-usd": "much"}, None),
+    ],
+)
+def test_a_diem_is_worth_a_dollar(headers, usd):
+    assert read(CIMultiDict(headers), wall_s=0.0).spendable_usd == usd

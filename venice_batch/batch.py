@@ -18,6 +18,7 @@ from venice_batch.catalogue import micro_usd
 from venice_batch.catalogue.listing import is_local
 from venice_batch.clock import SystemClock
 from venice_batch.engine.attempts import AttemptRules, JobRunner
+from venice_batch.engine.cashier import Cashier
 from venice_batch.engine.pool import Pool
 from venice_batch.engine.purse import Purse
 from venice_batch.engine.reach import Patience, Reach
@@ -224,7 +225,8 @@ class _Batch:
                 side.start_soon(stop_on_signals, self.switch, side.cancel_scope)
             if self.settings.max_time_s != math.inf:
                 side.start_soon(self._stop_at, deadline_s)
-            traffic = await self._traffic(api)
+            limits = await self._limits(api)
+            traffic = self._traffic(limits)
             self.observe(Sending(lambda: self._state(traffic)))
             turnstile = Turnstile(traffic, self.clock, self.switch, deadline_s=deadline_s)
             runner = JobRunner(
@@ -242,7 +244,7 @@ class _Batch:
                 clock=self.clock,
                 rng=self.rng,
                 rules=self.settings.attempts,
-                purse=self.purse,
+                cashier=self._cashier(api, limits, turnstile),
                 catalogue=self.settings.catalogue,
                 run_id=self.run_id,
                 observe=self.observe,
@@ -274,14 +276,25 @@ class _Batch:
             spent_usd=None if self.settings.catalogue is None else self.purse.spent / 1e6,
         )
 
-    async def _traffic(self, api: ApiClient) -> Traffic:
+    def _traffic(self, limits: Limits | None) -> Traffic:
         """Traffic with the quotas that the key may read; without any where it may not."""
-        limits = await self._limits(api)
         if limits is None:
             return Traffic(self.settings.sending, self.rng)
         ends_unix_s = limits.day_ends_unix_s
         day_ends_s = math.inf if ends_unix_s is None else self.clock.now() + ends_unix_s - self.clock.wall()
         return Traffic(self.settings.sending, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s)
+
+    def _cashier(self, api: ApiClient, limits: Limits | None, turnstile: Turnstile) -> Cashier:
+        """A cashier that knows the balance, where the key may read it."""
+        if limits is None:
+            return Cashier(self.purse, turnstile, self.switch)
+
+        async def ask() -> int | None:
+            return _balance(await self._limits(api))
+
+        if (balance := _balance(limits)) is not None:
+            self.purse.balance_told(balance, spent_before=0)
+        return Cashier(self.purse, turnstile, self.switch, ask_balance=ask)
 
     async def _limits(self, api: ApiClient) -> Limits | None:
         """What the API lists for the key; None where it does not, or when the run is stopped while it is asked."""
@@ -355,6 +368,11 @@ class _Batch:
             slowest=self.tally.slowest(),
             failures=self.tally.failures(),
         )
+
+
+def _balance(limits: Limits | None) -> int | None:
+    usd = None if limits is None else limits.spendable_usd
+    return None if usd is None else micro_usd(usd)
 
 
 def _write_summary(path: Path, summary: Summary) -> None:

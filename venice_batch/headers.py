@@ -65,6 +65,13 @@ class AnswerHeaders:
     balance_diem: float | None = None
     sandbox: bool = False
 
+    @property
+    def spendable_usd(self) -> float | None:
+        """What both balances come to, a Diem being worth a dollar; None where the answer tells of neither."""
+        if self.balance_usd is None and self.balance_diem is None:
+            return None
+        return (self.balance_usd or 0.0) + (self.balance_diem or 0.0)
+
 
 def read(headers: Mapping[str, str], *, wall_s: float) -> AnswerHeaders:
     """The values in `headers` (a case-insensitive mapping); garbage reads as absent, never raises.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from venice_batch.api.listings import SPENDABLE
 from venice_batch.catalogue import Bill, micro_usd, usd
 from venice_batch.catalogue.prices import has_extras, images
 from venice_batch.forecast import LATENCY_S, Load, lane_s
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 DEFAULT_RPM = 20
 """Requests a minute for an image model where the key's own figure is not known (the API's documentation)."""
-
-SPENDABLE = ("USD", "DIEM")
-"""Balances that pay for images, each at a dollar."""
 
 _DAY_S = 86_400.0
 

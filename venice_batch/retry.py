@@ -41,6 +41,9 @@ class Fault(StrEnum):
 POSSIBLY_BILLED = frozenset({Fault.TIMEOUT, Fault.CUT, Fault.NO_IMAGE})
 """Faults after which the server may have charged for an image that never arrived."""
 
+GAVE_UP = frozenset({502, 504, 520, 524})
+"""What a gateway answers that lost the API's answer or waited too long for it: the API may have made the image."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -75,7 +78,7 @@ class Answer:
 
     @property
     def possibly_billed(self) -> bool:
-        return self.fault in POSSIBLY_BILLED
+        return self.fault in POSSIBLY_BILLED or self.status in GAVE_UP
 
 
 _BLOCKED = re.compile(r"too many failed attempts", re.IGNORECASE)

@@ -119,3 +119,17 @@ def test_any_body_is_a_listing_or_an_error_of_the_api(parse, body):
         parse(body)
     except ApiError as error:
         assert "listing" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("balances", "usd"),
+    [
+        ({"USD": 1.5, "DIEM": 2}, 3.5),
+        ({"USD": 1.5, "DIEM": None}, 1.5),
+        ({"USD": 0}, 0.0),
+        ({}, None),
+        ({"VCU": 9}, None),
+    ],
+)
+def test_what_pays_for_images_is_usd_and_diem(balances, usd):
+    assert parse_limits(limits_body(balances=balances)).spendable_usd == usd

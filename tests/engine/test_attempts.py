@@ -7,6 +7,7 @@ from fakes import FakeApi, FakeClock, NoSink, Scripted, job, reset_in
 
 from venice_batch.catalogue import Catalogue, parse
 from venice_batch.engine.attempts import AttemptRules, JobRunner
+from venice_batch.engine.cashier import Cashier
 from venice_batch.engine.purse import Purse
 from venice_batch.engine.reach import Patience, Reach
 from venice_batch.engine.stop import Stop, StopSwitch
@@ -39,7 +40,7 @@ class Bench:
             clock=clock,
             rng=rng,
             rules=AttemptRules(max_attempts=max_attempts),
-            purse=self.purse,
+            cashier=Cashier(self.purse, self.turnstile, self.switch),
             catalogue=catalogue,
             run_id="run",
             observe=self.events.append,

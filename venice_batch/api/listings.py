@@ -12,6 +12,9 @@ import orjson
 from venice_batch.errors import ApiError
 from venice_batch.pacing.lane import Quota
 
+SPENDABLE = ("USD", "DIEM")
+"""Balances that pay for images, each at a dollar."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -26,6 +29,12 @@ class Limits:
     key_expires: str | None
     day_ends: str | None
     access: bool = True
+
+    @property
+    def spendable_usd(self) -> float | None:
+        """What the balances that pay for images come to; None where none of them is listed."""
+        known = [self.balances[name] for name in SPENDABLE if name in self.balances]
+        return sum(known) if known else None
 
     @property
     def day_ends_unix_s(self) -> float | None:

@@ -10,6 +10,7 @@ import msgspec
 import tenacity
 
 from venice_batch.catalogue import corrected, price_micro_usd
+from venice_batch.engine.cashier import TOP_UP
 from venice_batch.engine.stop import Stop, StoppedError
 from venice_batch.engine.trail import AGAIN, Trail, as_sent, rounded
 from venice_batch.engine.turnstile import LaneRefusedError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from venice_batch.api.client import Reply
     from venice_batch.catalogue import Catalogue
     from venice_batch.clock import Clock
-    from venice_batch.engine.purse import Purse
+    from venice_batch.engine.cashier import Cashier
     from venice_batch.engine.reach import Reach
     from venice_batch.engine.stop import StopSwitch
     from venice_batch.engine.turnstile import Turnstile
@@ -83,7 +84,7 @@ class JobRunner:
         clock: Clock,
         rng: random.Random,
         rules: AttemptRules,
-        purse: Purse,
+        cashier: Cashier,
         catalogue: Catalogue | None,
         run_id: str,
         observe: Observer,
@@ -96,7 +97,7 @@ class JobRunner:
         self._clock = clock
         self._rng = rng
         self._rules = rules
-        self._purse = purse
+        self._cashier = cashier
         self._catalogue = catalogue
         self._run_id = run_id
         self._observe = observe
@@ -148,7 +149,7 @@ class JobRunner:
     async def _attempt(self, trail: Trail) -> Reply:
         """One attempt with its price set aside; what may have been charged counts as spent."""
         price = trail.price or 0
-        await self._reserve(price)
+        await self._cashier.reserve(price)
         billed = False
         try:
             reply = await self._ask(trail)
@@ -161,19 +162,8 @@ class JobRunner:
             raise
         finally:
             trail.billed = False
-            self._purse.settle(price, billed=billed)
-            self._turnstile.wake()
+            self._cashier.settle(price, billed=billed)
         return reply
-
-    async def _reserve(self, price: int) -> None:
-        while not self._purse.reserve(price):
-            self._switch.check()
-            if not self._purse.may_fit(price):
-                spent = f"{self._purse.spent / 1e6:.2f} USD are spent"
-                reason = f"--max-cost is reached: {spent}, the next job does not fit"
-                self._switch.request(Stop(ExitCode.OUT_OF_MONEY, reason))
-                raise StoppedError
-            await self._turnstile.change()
 
     async def _ask(self, trail: Trail) -> Reply:
         job = trail.job
@@ -181,19 +171,21 @@ class JobRunner:
         async with self._turnstile.passing(job.model) as passage:
             trail.rate_wait_s += self._clock.now() - began_s
             sent_s = self._clock.now()
+            spent_before = self._cashier.purse.spent
             try:
                 reply = await self._api.generate(job.endpoint, trail.body, self._sink.writer(job))
             except anyio.get_cancelled_exc_class():
                 self._note_cancelled(trail, sent_s)
                 raise
             passage.answer = answer = reply.answer
+        self._cashier.note(answer, price=trail.price or 0, spent_before=spent_before)
         verdict = answer.verdict
         self._note(trail, answer, verdict)
         if verdict is Verdict.KEY_REFUSED:
             self._switch.request(Stop(ExitCode.KEY_REFUSED, f"the API refused the key: {answer.message}"))
             raise StoppedError
         if verdict is Verdict.NO_MONEY:
-            self._switch.request(Stop(ExitCode.OUT_OF_MONEY, f"out of money: {answer.message}"))
+            self._switch.request(Stop(ExitCode.OUT_OF_MONEY, f"out of money: {answer.message}; {TOP_UP}"))
             raise StoppedError
         if verdict is Verdict.WRONG_ADDRESS:
             self._switch.request(Stop(ExitCode.TEMPORARY, f"this is not the API: {answer.message}"))

@@ -1,0 +1,247 @@
+"""Whole runs against an API that charges, on a simulated clock: what is spent, and how they end."""
+
+import random
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+from charging_api import ChargingApi
+from fakes import FakeClock, NoSink, job
+
+from venice_batch.catalogue import snapshot
+from venice_batch.engine.attempts import AttemptRules, JobRunner
+from venice_batch.engine.cashier import Cashier
+from venice_batch.engine.pool import Pool
+from venice_batch.engine.purse import Purse
+from venice_batch.engine.reach import Patience, Reach
+from venice_batch.engine.stop import Stop, StopSwitch
+from venice_batch.engine.turnstile import Turnstile
+from venice_batch.errors import ExitCode
+from venice_batch.model import Status
+from venice_batch.pacing.budget import BlockRule
+from venice_batch.pacing.traffic import SendingRules, Traffic
+
+CATALOGUE = snapshot().catalogue(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
+CONCURRENCY = 32
+
+
+def shapes():
+    """Requests of every way to be priced: by image, by tier, by tier and quality; one and several images."""
+    yield {"model": "venice-sd35"}
+    yield {"model": "z-image-turbo", "variants": 3}
+    yield {"model": "qwen-image", "width": 1024, "height": 768}
+    yield from ({"model": "nano-banana-pro", "resolution": tier} for tier in ("1K", "2K", "4K"))
+    yield {"model": "grok-imagine-image", "resolution": "2k", "variants": 4}
+    for tier in ("1K", "2k", "4K"):
+        for quality in ("low", "medium", "high"):
+            yield {"model": "gpt-image-2", "resolution": tier, "quality": quality, "aspect_ratio": "16:9"}
+    yield {"model": "gpt-image-2"}
+
+
+SHAPES = list(shapes())
+
+
+class Lane:
+    def __init__(self, jobs):
+        self._jobs = jobs
+        self.pending = len(jobs)
+
+    def jobs(self):
+        return iter(self._jobs)
+
+
+class Journal:
+    def __init__(self):
+        self.outcomes = []
+
+    async def append(self, outcome):
+        self.outcomes.append(outcome)
+
+
+class MoneyRun:
+    """Jobs, an account and a cap (USD), and what came of them."""
+
+    def __init__(self, clock, rng, jobs, *, cap_usd=None, lists=True, grace_s=60.0, **api):
+        self.clock, self.jobs, self.lists = clock, jobs, lists
+        self.api = ChargingApi(clock, rng, **api)
+        self.purse = Purse(None if cap_usd is None else round(cap_usd * 1e6))
+        self.switch = StopSwitch()
+        self.journal = Journal()
+        traffic = Traffic(SendingRules(concurrency=CONCURRENCY, block=BlockRule(failures=0)), rng)
+        turnstile = Turnstile(traffic, clock, self.switch, deadline_s=float("inf"))
+        cashier = Cashier(self.purse, turnstile, self.switch, ask_balance=self.api.balance if lists else None)
+        runner = JobRunner(
+            api=self.api, sink=NoSink(), turnstile=turnstile, switch=self.switch, reach=Reach(Patience()),
+            clock=clock, rng=rng, rules=AttemptRules(max_attempts=3), cashier=cashier, catalogue=CATALOGUE,
+            run_id="run", observe=lambda event: None,
+        )  # fmt: skip
+        self.pool = Pool(
+            runner=runner, journal=self.journal, turnstile=turnstile, switch=self.switch, clock=clock,
+            observe=lambda event: None, workers=2 * CONCURRENCY, grace_s=grace_s, max_failures=None,
+        )  # fmt: skip
+
+    async def __call__(self, *, stop_after_s=None):
+        if self.lists:
+            self.purse.balance_told(await self.api.balance(), spent_before=0)
+        lanes = {}
+        for one in self.jobs:
+            lanes.setdefault(one.model, []).append(one)
+        async with anyio.create_task_group() as group:
+            if stop_after_s is not None:
+                group.start_soon(self._stop, stop_after_s)
+            await self.pool.run([Lane(jobs) for jobs in lanes.values()])
+            group.cancel_scope.cancel()
+        return self
+
+    async def _stop(self, after_s):
+        await self.clock.wait(anyio.Event(), after_s)
+        self.switch.request(Stop(ExitCode.SIGINT, "test"))
+
+    @property
+    def charged(self):
+        return round(self.api.ledger.charged_usd * 1e6)
+
+    @property
+    def succeeded(self):
+        return sum(outcome.status is Status.SUCCEEDED for outcome in self.journal.outcomes)
+
+
+@pytest.fixture
+async def clock():
+    async with FakeClock() as clock:
+        clock.IDLE_TURNS = 12
+        yield clock
+
+
+def jobs_of(rng, count):
+    return [job(f"j{number}", **rng.choice(SHAPES)) for number in range(count)]
+
+
+async def test_no_run_of_two_hundred_spends_more_than_its_cap(clock):
+    """Random jobs, prices, faults, stops and caps; the API itself counts what it has charged."""
+    rng = random.Random(7)
+    reached = cut_short = 0
+    nearest = 0.0
+    for _ in range(200):
+        jobs = jobs_of(rng, rng.randint(1, 50))
+        cap_usd = round(rng.uniform(0.01, 4.0), rng.randint(2, 6))
+        run = MoneyRun(
+            clock, rng, jobs, cap_usd=cap_usd, fault_rate=rng.choice((0.0, 0.2, 0.6)), lists=False, grace_s=5.0
+        )
+        await run(stop_after_s=rng.choice((None, None, rng.uniform(1, 30))))
+        assert run.charged <= run.purse.spent <= round(cap_usd * 1e6)
+        assert run.purse.reserved == 0
+        nearest = max(nearest, run.charged / (cap_usd * 1e6))
+        reached += run.switch.stop is not None and run.switch.stop.code is ExitCode.OUT_OF_MONEY
+        cut_short += run.switch.stop is not None and run.switch.stop.code is ExitCode.SIGINT
+    assert nearest > 0.99
+    assert reached > 50
+    assert cut_short > 20
+
+
+def same(count):
+    return [job(f"j{number}", model="venice-sd35") for number in range(count)]
+
+
+@pytest.mark.parametrize("affordable", [1, 2, 31, 32, 33, 64, 90])
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_with_a_balance_for_so_many_jobs_so_many_images_are_made_and_nothing_else_is_sent(
+    clock, affordable, seed
+):
+    run = await MoneyRun(clock, random.Random(seed), same(100), balance_usd=affordable * 0.01 + 0.004)()
+    assert run.api.counts == {"200": affordable}
+    assert run.switch.stop == Stop(
+        ExitCode.OUT_OF_MONEY,
+        "the balance of 0.004 USD is below the 0.01 USD of the next job; top up, then run the same command again",
+    )
+
+
+async def test_whatever_the_prices_nothing_is_sent_that_the_balance_does_not_cover(clock):
+    rng = random.Random(3)
+    for _ in range(40):
+        run = MoneyRun(clock, rng, jobs_of(rng, 60), balance_usd=round(rng.uniform(0.5, 4), 3), fault_rate=0.0)
+        await run()
+        assert "402" not in run.api.counts
+        assert (run.switch.stop is None) == (run.succeeded == 60)
+        assert run.charged == run.purse.spent
+
+
+async def test_answers_alone_tell_of_the_balance_where_the_key_may_not_read_it(clock):
+    for seed in range(6):
+        run = await MoneyRun(clock, random.Random(seed), same(300), balance_usd=2.004, lists=False)()
+        # Of an API that charges only with the answer the last word is not known before one has asked.
+        assert run.api.counts == ({"200": 200} if run.api.charges_at_once else {"200": 200, "402": 1})
+        assert run.switch.stop.code is ExitCode.OUT_OF_MONEY
+
+
+async def test_a_listing_alone_suffices_where_answers_tell_of_no_balance(clock):
+    run = await MoneyRun(clock, random.Random(1), same(100), balance_usd=0.404, tells=False)()
+    assert run.api.counts == {"200": 40}
+
+
+async def test_without_any_balance_a_refusal_for_want_of_money_stops_the_run(clock):
+    run = await MoneyRun(clock, random.Random(1), same(100), balance_usd=0.404, tells=False, lists=False)()
+    assert run.api.counts["200"] == 40
+    assert run.switch.stop.reason == "out of money: 402; top up, then run the same command again"
+
+
+async def test_an_empty_account_gets_one_request_to_say_so(clock):
+    run = await MoneyRun(clock, random.Random(1), same(100), balance_usd=0.004)()
+    assert run.api.counts == {"402": 1}
+    assert run.switch.stop.code is ExitCode.OUT_OF_MONEY
+
+
+@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize("balance_usd", [0.0, 0.015, 0.32])
+async def test_credits_that_no_balance_shows_are_used_all_the_same(clock, balance_usd, lists):
+    api = {"balance_usd": balance_usd, "credits_usd": 1.0}
+    run = await MoneyRun(clock, random.Random(1), same(100), lists=lists, **api)()
+    assert run.switch.stop is None
+    assert run.succeeded == 100
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_what_another_client_spends_meanwhile_is_noticed(clock, lists):
+    run = MoneyRun(clock, random.Random(4), same(400), balance_usd=4.0, lists=lists)
+
+    async def spend():
+        while run.api.ledger.reserve(20_000):
+            await clock.wait(anyio.Event(), 1)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(spend)
+        await run()
+        group.cancel_scope.cancel()
+    assert run.switch.stop.code is ExitCode.OUT_OF_MONEY
+    assert run.api.counts.get("402", 0) <= 1
+    assert run.api.ledger.balance_usd < 0.01
+
+
+async def test_a_top_up_during_the_run_is_noticed(clock):
+    run = MoneyRun(clock, random.Random(4), same(200), balance_usd=1.0)
+
+    async def top_up():
+        await clock.wait(anyio.Event(), 15)
+        run.api.ledger.give_back(1_000_000)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(top_up)
+        await run()
+    assert run.switch.stop is None
+    assert run.succeeded == 200
+
+
+async def test_a_job_too_dear_stops_the_run_though_cheaper_ones_are_left(clock):
+    dear = [job(f"d{number}", model="gpt-image-2", resolution="4K", quality="high") for number in range(3)]
+    run = await MoneyRun(clock, random.Random(1), [*dear, *same(100)], balance_usd=1.0)()
+    assert run.switch.stop.code is ExitCode.OUT_OF_MONEY
+    assert "402" not in run.api.counts
+
+
+async def test_the_balance_is_not_held_back_by_what_failed(clock):
+    rng = random.Random(5)
+    for _ in range(10):
+        run = await MoneyRun(clock, rng, same(60), balance_usd=0.304, fault_rate=0.4)()
+        assert run.switch.stop is not None
+        assert run.api.ledger.balance_usd < 0.01 or run.switch.stop.code is not ExitCode.OUT_OF_MONEY
+        assert run.api.counts.get("402", 0) <= 1

@@ -1,0 +1,102 @@
+"""Sets each request's price aside, until the money is up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+from venice_batch.catalogue import usd_text
+from venice_batch.engine.purse import Leave
+from venice_batch.engine.stop import Stop, StoppedError
+from venice_batch.errors import ExitCode
+from venice_batch.retry import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from venice_batch.engine.purse import Purse
+    from venice_batch.engine.stop import StopSwitch
+    from venice_batch.engine.turnstile import Turnstile
+    from venice_batch.retry import Answer
+
+TOP_UP = "top up, then run the same command again"
+
+
+class Cashier:
+    """Keeps the purse for all jobs, and stops the run at the first that cannot be paid.
+
+    `ask_balance` reads the account's balance in millionths of a USD (None: it cannot be had now); it is None itself
+    where the key may not. The run has read it before its first request.
+    """
+
+    def __init__(
+        self,
+        purse: Purse,
+        turnstile: Turnstile,
+        switch: StopSwitch,
+        *,
+        ask_balance: Callable[[], Awaitable[int | None]] | None = None,
+    ) -> None:
+        self.purse = purse
+        self._turnstile = turnstile
+        self._switch = switch
+        self._ask_balance = ask_balance
+        self._asking = anyio.Lock()
+        self._asked_at = 0
+        """What was spent when the balance was last asked for."""
+
+    async def reserve(self, price: int) -> None:
+        """Return once `price` is set aside; to be settled once.
+
+        Raises:
+            StoppedError: the run stops, perhaps because it does not fit into the limit or the balance.
+        """
+        leave = self.purse.reserve(price)
+        while leave is not Leave.GRANTED:
+            self._switch.check()
+            if leave is Leave.OVER_LIMIT:
+                spent = usd_text(self.purse.spent)
+                self._stop(f"--max-cost is reached: {spent} USD are spent, the next job's {usd_text(price)} do not fit")
+            if leave is Leave.LATER:
+                await self._turnstile.change()
+                leave = self.purse.reserve(price)
+            else:
+                leave = await self._last_resort(price)
+
+    def settle(self, price: int, *, billed: bool) -> None:
+        """Turn a reservation into an expense or give it back, and have those look again who wait for money."""
+        self.purse.settle(price, billed=billed)
+        self._turnstile.wake()
+
+    def note(self, answer: Answer, *, price: int, spent_before: int) -> None:
+        """Learn the balance from an answer, before its price is settled."""
+        balance = answer.headers.spendable_usd
+        if balance is None:
+            return
+        micro = round(balance * 1_000_000)
+        self.purse.balance_told(micro, spent_before=spent_before, own=price)
+        if micro < price and answer.verdict is Verdict.SUCCEEDED:
+            self.purse.account.disprove()
+
+    async def _last_resort(self, price: int) -> Leave:
+        """The balance falls short: ask for it once more, and stop unless it is not to be believed."""
+        async with self._asking:  # one asks for all
+            leave = self.purse.reserve(price)
+            if leave is not Leave.SHORT or self._switch.stop is not None:
+                return leave
+            if self._ask_balance is not None and self._asked_at != self.purse.spent:
+                self._asked_at = before = self.purse.spent
+                balance = await self._ask_balance()
+                if balance is not None:
+                    self.purse.balance_told(balance, spent_before=before)
+                return self.purse.reserve(price)
+            if self.purse.account.believed:
+                left = usd_text(max(0, (self.purse.account.high or 0) - self.purse.spent))
+                self._stop(f"the balance of {left} USD is below the {usd_text(price)} USD of the next job; {TOP_UP}")
+            self.purse.dare(price)
+            return Leave.GRANTED
+
+    def _stop(self, reason: str) -> None:
+        self._switch.request(Stop(ExitCode.OUT_OF_MONEY, reason))
+        raise StoppedError
