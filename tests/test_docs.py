@@ -52,7 +52,8 @@ def test_every_command_shown_is_one_that_works(page, line, tmp_path, monkeypatch
     job = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
     Path("jobs.jsonl").write_text(json.dumps(job) + "\n")
     Path("prompts.txt").write_text("a lagoon\na bridge\n")
-    Path("output/jobs").mkdir(parents=True)
+    Path("output/jobs/images").mkdir(parents=True)
+    Path("output/jobs/images/a.webp").write_bytes(b"image")
     Path("output/jobs/manifest.jsonl").write_bytes(msgspec.json.encode(outcome("a")) + b"\n")
     Path("venice-batch.toml").write_text("".join(block for _, block in blocks("toml", [page])))
     for name, value in ON_THE_SANDBOX.items():

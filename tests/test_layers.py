@@ -27,7 +27,7 @@ LAYERS = [
     # the worker pool, told everything through its constructor
     ("engine",),
     # a whole run; a manifest in numbers
-    ("batch", "plan", "report", "redo"),
+    ("batch", "plan", "report", "redo", "export"),
     ("library",),
     # wires objects together
     ("cli",),

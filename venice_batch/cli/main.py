@@ -23,6 +23,7 @@ COMMANDS = {
     "limits": "listings",
     "report": "report",
     "jobs-from": "jobs_from",
+    "export": "export",
     "sandbox": "sandbox",
     "config": "config",
 }

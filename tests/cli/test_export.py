@@ -1,0 +1,79 @@
+"""export through the command line, in this process."""
+
+import csv
+import gzip
+import io
+import json
+import sys
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet
+import pytest
+from records import failed, outcome
+
+from venice_batch.cli.export import errors_beside
+from venice_batch.cli.main import run_cli
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_with_records(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("out/images").mkdir(parents=True)
+    Path("out/images/a.webp").write_bytes(b"image")
+    records = [failed("a"), failed("b"), outcome("a", metadata={"set": 7})]
+    Path("out/manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+
+
+def test_all_formats_at_once(capfd):
+    arguments = ["--csv", "t.csv.gz", "--parquet", "t.parquet", "--openai", "b.jsonl", "--images", "base64"]
+    assert run_cli(["export", "out", *arguments]) == 0
+    found = list(csv.DictReader(io.StringIO(gzip.decompress(Path("t.csv.gz").read_bytes()).decode())))
+    assert [(row["id"], row["metadata.set"]) for row in found] == [("b", ""), ("a", "7")]
+    assert pyarrow.parquet.read_table("t.parquet").column("id").to_pylist() == ["b", "a"]
+    assert json.loads(Path("b.jsonl").read_text())["response"]["body"]["data"] == [{"b64_json": "aW1hZ2U="}]
+    assert json.loads(Path("b-errors.jsonl").read_text())["custom_id"] == "b"
+    told = capfd.readouterr()
+    assert told.out == ""
+    columns = len(found[0])
+    assert told.err.splitlines() == [
+        f"t.csv.gz: 2 rows, {columns} columns",
+        f"t.parquet: 2 rows, {columns} columns",
+        "b.jsonl: 1 line",
+        "b-errors.jsonl: 1 line",
+    ]
+
+
+def test_csv_can_go_to_standard_output(capfdbinary):
+    assert run_cli(["export", "out", "--csv", "-"]) == 0
+    assert capfdbinary.readouterr().out.startswith(b"id,image,status,")
+
+
+def test_the_error_file_stands_beside_the_output_file():
+    assert errors_beside(Path("x/batch.jsonl")) == Path("x/batch-errors.jsonl")
+    assert errors_beside(Path("my.batch.jsonl.gz")) == Path("my.batch-errors.jsonl.gz")
+    assert errors_beside(Path("batch")) == Path("batch-errors")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "what"),
+    [
+        (["out"], 2, "give --csv FILE, --parquet FILE or --openai FILE, or several of them"),
+        (["out", "--openai", "-"], 2, "--openai needs the name of a file; only --csv goes to standard output"),
+        (["out", "--parquet", "-"], 2, "--parquet needs the name of a file"),
+        (["nowhere", "--csv", "-"], 5, "nowhere: holds no manifest.jsonl; is it a run's output folder?"),
+        (["out", "--csv", "none/t.csv"], 5, "none/t.csv: cannot be written: No such file or directory"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line(arguments, code, what, capfd):
+    assert run_cli(["export", *arguments]) == code
+    assert capfd.readouterr().err.splitlines()[0].startswith(f"venice-batch: {what}")
+
+
+def test_a_missing_pyarrow_is_told_before_anything_is_written(monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
+    assert run_cli(["export", "out", "--csv", "t.csv", "--parquet", "t.parquet"]) == 2
+    told = capfd.readouterr().err
+    assert told == "venice-batch: --parquet needs pyarrow: pip install 'venice-batch[parquet]'\n"
+    assert not Path("t.csv").exists()
