@@ -18,6 +18,7 @@ from venice_batch.model import (
     Status,
     Timing,
 )
+from venice_batch.summary import LaneSummary, Percentiles, Summary
 
 IMAGE = ImageFile("images/a.webp", 5, "0" * 64, "webp", 64, 48)
 
@@ -57,3 +58,36 @@ def failed(
 ) -> Outcome:
     error = Failure("server", 500, message)
     return outcome(job_id, status=status, files=(), error=error, **changes)
+
+
+def summary(**changes: Any) -> Summary:
+    """The summary of a run of one model in which all went well."""
+    made = Summary(
+        schema=SCHEMA,
+        run_id="run-1",
+        output="output/jobs",
+        exit_code=0,
+        reason=None,
+        started_at="2026-01-01T02:00:00Z",
+        elapsed_s=12.5,
+        jobs=3,
+        already_done=1,
+        already_rejected=0,
+        succeeded=2,
+        failed=0,
+        rejected=0,
+        pending=0,
+        images=2,
+        bytes=2048,
+        attempts=3,
+        refused=1,
+        blocks=0,
+        blurred=0,
+        content_violations=0,
+        possibly_billed=0,
+        cost_usd=0.02,
+        errors={},
+        lanes={"venice-sd35": LaneSummary(2, 0, 0, 2, 2048, 3, 1, latency_s=Percentiles(1.0, 2.0, 2.5))},
+        total_s=Percentiles(1.5, 2.5, 3.0),
+    )
+    return msgspec.structs.replace(made, **changes)

@@ -28,6 +28,8 @@ LAYERS = [
     ("engine",),
     # a whole run; a manifest in numbers
     ("batch", "plan", "report", "redo", "export"),
+    # a run in numbers for others to watch
+    ("metrics",),
     ("library",),
     # wires objects together
     ("cli",),
@@ -52,6 +54,7 @@ PURE = (
     "model",
     "errors",
     "events",
+    "metrics",
 )
 IO_MODULES = {"os", "socket", "asyncio", "anyio", "aiohttp", "pathlib", "subprocess", "tempfile", "shutil", "time"}
 

@@ -6,6 +6,7 @@ import math
 import os
 import random
 import secrets
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from venice_batch.engine.purse import Purse
 from venice_batch.engine.reach import Patience, Reach
 from venice_batch.engine.signals import stop_on_signals
 from venice_batch.engine.stop import Stop, StopSwitch
+from venice_batch.engine.turn import take_turn
 from venice_batch.engine.turnstile import Turnstile
 from venice_batch.errors import ApiError, ExitCode, FolderError, KeyRefusedError, UsageError
 from venice_batch.events import Notice, RunEnded, RunStarted, RunState, Sending
@@ -59,7 +61,8 @@ class RunSettings:
     has the models' prices and spellings; without it neither is known. `max_cost_usd` is never spent beyond, by those
     prices. `preflight` has examined every job of the index; without it what they will cost is not foretold.
     `retry_rejected`: ask again for what the API has refused before. `verify`: hash the files of finished jobs.
-    `durable`: fsync each image and record. `max_time_s`: stop sending after so long. `max_failures`: stop after
+    `durable`: fsync each image and record. `lock_wait_s`: how long to wait for another run in the folder, which counts
+    for no other limit. `max_time_s`: stop sending after so long. `max_failures`: stop after
     so many jobs without an image. `grace_s`: how long what is under way may take after a stop.
     """
 
@@ -75,6 +78,7 @@ class RunSettings:
     retry_rejected: bool = False
     verify: bool = False
     durable: bool = False
+    lock_wait_s: float = 0.0
     max_time_s: float = math.inf
     max_failures: int | None = None
     grace_s: float = 300.0
@@ -110,9 +114,19 @@ async def run_batch(
 
     Raises:
         FolderError: the folder could not be used from the start (later, the summary says so).
+        StoppedWaitingError: a signal came while another run had the folder.
     """
-    with folder.hold(settings.output, settings.naming.folders if settings.naming else ()):
-        batch = _Batch(index, key, settings, observers, clock or SystemClock(), rng or random.Random())
+    batch = _Batch(index, key, settings, observers, clock or SystemClock(), rng or random.Random())
+    with ExitStack() as held:
+        await take_turn(
+            held,
+            lambda: folder.hold(settings.output, settings.naming.folders if settings.naming else ()),
+            wait_s=settings.lock_wait_s,
+            clock=batch.clock,
+            switch=batch.switch,
+            observe=batch.observe,
+            handle_signals=settings.handle_signals,
+        )
         return await batch.run()
 
 

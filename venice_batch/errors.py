@@ -94,6 +94,26 @@ class FolderError(VeniceBatchError):
         super().__init__(f"{path}: {reason}")
 
 
+class FolderHeldError(FolderError):
+    """Another run, `holder`, is using the output folder."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        self.holder = holder
+        super().__init__(path, f"another run ({holder}) is using this folder; wait for it or stop it")
+
+
+class StoppedWaitingError(VeniceBatchError):
+    """The run was stopped while it waited for its folder; nothing was sent."""
+
+    def __init__(self, reason: str, exit_code: ExitCode) -> None:
+        self.exit_code = exit_code
+        super().__init__(f"{reason} while waiting for the output folder; nothing was sent")
+
+
+class HookError(VeniceBatchError):
+    """The command that is told of a run's end has failed; the run's own result stands."""
+
+
 class ApiError(VeniceBatchError):
     """The API cannot be asked, or gave an answer to a listing that makes no sense."""
 

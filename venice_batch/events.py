@@ -54,6 +54,15 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Another run, `holder`, is using the output folder; this one gives up after `timeout_s` seconds."""
+
+    output: str
+    holder: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptEnded:
     """One request is over; `lane` is the lane's state after it.
 
@@ -96,7 +105,7 @@ class RunEnded:
     summary: Summary
 
 
-Event = RunStarted | Sending | AttemptEnded | JobEnded | Notice | Stopping | RunEnded
+Event = Waiting | RunStarted | Sending | AttemptEnded | JobEnded | Notice | Stopping | RunEnded
 
 
 class Observer(Protocol):

@@ -155,6 +155,7 @@ def test_options_that_may_be_given_several_times_take_a_list(capsys):
         ("[run]\nmax-time = 2020-01-01", ":2: run.max-time: expected a number, or a text in quotes"),
         ("[run]\nmax-time = 'soon'", ":2: run.max-time: 'soon' is no duration"),
         ("[run]\nquiet = 1", ":2: run.quiet: expected true or false"),
+        ("[run]\non-finish = 'rm -r x'", ":2: run.on-finish: no command is run because a file says so"),
         ("[run]\noutput = 1", ":2: run.output: expected a text in quotes"),
         ("[run]\nresponse = 'png'", ":2: run.response: 'png' is not one of"),
         ("[run]\nsandbox-set = 'a=b'", ":2: run.sandbox-set: expected a list"),

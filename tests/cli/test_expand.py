@@ -111,3 +111,15 @@ def test_pinned_seeds_are_recorded_and_a_second_run_pays_for_nothing(capfd):
     ]
     assert digests[0] == digests[1]
     assert len(digests[0]) == 3
+
+
+def test_a_share_of_the_jobs_can_be_written(capsys):
+    Path("jobs.jsonl").write_text(
+        "".join(json.dumps({"id": f"j{number}", "model": "venice-sd35", "prompt": "p"}) + "\n" for number in range(9))
+    )
+    shares = []
+    for number in (1, 2):
+        assert run_cli(["expand", "jobs.jsonl", "--shard", f"{number}/2"]) == 0
+        shares.append({json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()})
+    assert all(shares)
+    assert sorted([*shares[0], *shares[1]]) == [f"j{number}" for number in range(9)]

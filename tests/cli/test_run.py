@@ -294,3 +294,26 @@ def test_a_tier_is_sent_in_the_models_own_spelling():
     assert run_cli(["jobs.jsonl", *FAST, "-q"]) == 0
     with open("output/jobs/manifest.jsonl") as manifest:
         assert json.loads(manifest.read())["request"]["resolution"] == "1k"
+
+
+def test_shares_of_a_file_have_every_job_once(capsys):
+    write(*({**GOOD, "id": f"j{number}"} for number in range(12)))
+    counts = []
+    for number in (1, 2, 3):
+        share = ["--shard", f"{number}/3"]
+        assert run_cli(["check", "jobs.jsonl", "--sandbox", "--json", *share]) == 0
+        planned = json.loads(capsys.readouterr().out)["jobs"]
+        assert run_cli(["jobs.jsonl", *FAST, "-o", "all", "--json", "-q", *share]) == 0
+        summary = json.loads(capsys.readouterr().out)
+        assert planned == summary["jobs"] == summary["succeeded"]
+        counts.append(planned)
+    assert sum(counts) == 12
+    assert len(os.listdir("all/images")) == 12
+
+
+def test_an_impossible_share_is_one_line(capsys):
+    write(GOOD)
+    assert run_cli(["jobs.jsonl", *FAST, "--shard", "3/2"]) == 2
+    assert capsys.readouterr().err == (
+        "venice-batch: --shard '3/2' is no share; give I/N with I from 1 to N, as in 1/3\n"
+    )

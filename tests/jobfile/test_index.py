@@ -144,8 +144,8 @@ def test_a_file_without_jobs_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [jsonl(LINES) + b"\n", jsonl(LINES[:1]), jsonl([{**line, "prompt": "q"} for line in LINES])],
-    ids=["longer", "shorter", "same size"],
+    [jsonl(LINES[:1]), jsonl([{**line, "prompt": "q"} for line in LINES])],
+    ids=["shorter", "same size"],
 )
 def test_a_file_that_changed_since_is_told_not_run(build, content):
     found = build(LINES)
@@ -156,6 +156,23 @@ def test_a_file_that_changed_since_is_told_not_run(build, content):
         file.truncate()
     with pytest.raises(JobsFileError, match=r"^jobs\.jsonl: line 2 has changed since the check; run again$"):
         list(jobs)
+
+
+def test_lines_added_meanwhile_belong_to_no_job_of_this_index(build):
+    found = build(LINES)
+    jobs = found.jobs_in_order()
+    before = [next(jobs)]
+    with open("jobs.jsonl", "ab") as file:
+        file.write(jsonl([{"id": "new", "model": "m", "prompt": "p"}]))
+    assert len([*before, *jobs]) == len(found)
+
+
+def test_lines_put_before_the_others_are_a_change(build):
+    found = build(LINES)
+    with open("jobs.jsonl", "wb") as file:
+        file.write(jsonl([{"id": "new", "model": "m", "prompt": "p"}, *LINES]))
+    with pytest.raises(JobsFileError, match="line 1 has changed"):
+        next(found.jobs_in_order())
 
 
 def test_a_change_that_hides_from_size_and_time_is_seen_in_the_job(build):

@@ -64,6 +64,8 @@ def test_a_plain_file_is_read_in_place(write):
         assert source.name == "jobs.jsonl"
         assert source.unchanged()
         write("jobs.jsonl", TEXT + b"\n")
+        assert source.unchanged()  # it has only grown
+        write("jobs.jsonl", TEXT[1:])
         assert not source.unchanged()
 
 

@@ -29,8 +29,15 @@ class Step:
 
 
 def steps(given: Mapping[str, Any], index: JobIndex) -> tuple[Step, ...]:
-    """The steps that the options in `given` ask for, in the order in which they are taken."""
-    return ()
+    """The steps that the options in `given` ask for, in the order in which they are taken.
+
+    The command of `--on-finish` comes last, so that it finds what the others have made.
+    """
+    asked = (
+        ("--metrics-file", given["metrics_file"], _metrics),
+        ("--on-finish", given["on_finish"], _on_finish),
+    )
+    return tuple(Step(option, make(value)) for option, value, make in asked if value is not None)
 
 
 def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
@@ -45,3 +52,26 @@ def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
             click.echo(
                 one_line(f"venice-batch: warning: {step.option}: {str(error) or type(error).__name__}"), err=True
             )
+
+
+def _metrics(path: Path) -> Callable[[Summary, Path], None]:
+    def write(summary: Summary, output: Path) -> None:
+        from venice_batch.metrics import exposition
+        from venice_batch.whole_file import whole_file
+
+        # A pipe would have the reader wait for itself.
+        previous = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        text = exposition(summary, previous=previous)
+        with whole_file(path) as file:
+            file.write(text.encode())
+
+    return write
+
+
+def _on_finish(command: str) -> Callable[[Summary, Path], None]:
+    def run(summary: Summary, output: Path) -> None:
+        from venice_batch.cli.on_finish import on_finish
+
+        on_finish(command, summary, output)
+
+    return run

@@ -62,7 +62,7 @@ def check(jobs: str, **given: Any) -> int:
         say(known.notice)
         preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
         try:
-            index = JobIndex.build(source, defaults=defaults, examine=preflight.examine)
+            index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
         except JobsFileError as error:
             if as_json:
                 _print_problems(error)

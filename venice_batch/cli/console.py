@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 import orjson
 
 from venice_batch.errors import one_line
-from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Stopping
+from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Stopping, Waiting
 from venice_batch.model import Status
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class TextLog:
         elif isinstance(event, AttemptEnded):
             if self._due() and event.lane.opens_in_s > EVERY_S:
                 self._progress(f", {event.lane.name} waits {event.lane.opens_in_s:.0f} s for its next window")
+        elif isinstance(event, Waiting):
+            self._say(f"{event.holder} is using {event.output}; waiting up to {event.timeout_s:g} s for it")
         elif isinstance(event, Notice):
             self._write(event.text)
         elif isinstance(event, Stopping):
@@ -111,6 +113,8 @@ class JsonLog:
                 error=outcome.error.message if outcome.error else None,
                 total_s=outcome.timing.total_s,
             )
+        elif isinstance(event, Waiting):
+            self._write("waiting", False, output=event.output, holder=event.holder, timeout_s=event.timeout_s)
         elif isinstance(event, Notice):
             self._write("notice", True, text=event.text)
         elif isinstance(event, Stopping):

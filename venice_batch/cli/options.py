@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -18,6 +19,7 @@ from venice_batch.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from venice_batch.jobfile import Shard
     from venice_batch.sandbox import SandboxSettings
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
@@ -54,12 +56,28 @@ def _collected(function: Callable[..., Any]) -> list[click.Parameter]:
     return found
 
 
+def today() -> str:
+    """The day as `{date}` gives it in names: ISO 8601, UTC."""
+    return f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+class Folder(click.Path):
+    """A path in which `{date}` is the day."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
+        text = str(value)
+        unknown = [field for field in re.findall(r"\{\w*\}", text) if field != "{date}"]
+        if unknown:
+            self.fail(f"{unknown[0]} stands for nothing in {text!r}; only {{date}} does", param, ctx)
+        return super().convert(text.replace("{date}", today()), param, ctx)
+
+
 output = option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=Folder(path_type=Path),
     metavar="DIR",
-    help="Folder for images and manifest.  [default: output/<name of JOBS>]",
+    help="Folder for images and manifest; {date} is the day (UTC).  [default: output/<name of JOBS>]",
 )
 base_url = option("--base-url", default=VENICE, show_default=True, metavar="URL", help="Where the API is.")
 api_key_file = option(
@@ -73,7 +91,21 @@ use_sandbox = option(
 )
 server = group(base_url, api_key_file, use_sandbox)
 rpm = option("--rpm", type=click.IntRange(min=1), help="Most requests a minute for each model, whatever the API says.")
+
+
+class Share(click.ParamType["Shard"]):
+    """I/N: one of N shares of the jobs."""
+
+    name = "I/N"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
+        from venice_batch.jobfile import Shard
+
+        return Shard.of(str(value))
+
+
 which_jobs = group(
+    option("--shard", type=Share(), help="Only the I-th of N shares of the jobs, told apart by their ids."),
     option(
         "--set",
         "settings",

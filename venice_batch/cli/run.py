@@ -6,7 +6,6 @@ import math
 import sys
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from venice_batch.api.secret import ApiKey
     from venice_batch.batch import RunSettings
     from venice_batch.catalogue import Catalogue, Preflight
-    from venice_batch.jobfile import Defaults, JobIndex, Source
+    from venice_batch.jobfile import Defaults, JobIndex, Shard, Source
     from venice_batch.model import Job
     from venice_batch.naming import Naming
     from venice_batch.plan import Plan
@@ -49,7 +48,7 @@ def run(**given: Any) -> int:
     is_sandbox = options.is_sandbox(given)
     defaults = Defaults.of(given["settings"], given["seed_policy"])
     output = given["output"] or default_output(given["jobs"])
-    naming = Naming(given["name"], date=f"{datetime.now(UTC):%Y-%m-%d}")
+    naming = Naming(given["name"], date=options.today())
     with open_source(given["jobs"], getattr(sys.stdin, "buffer", None)) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
         asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": given["dry_run"]}
@@ -57,7 +56,7 @@ def run(**given: Any) -> int:
         if not given["quiet"]:
             say(known.notice)
         preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
-        index = _index(source, defaults, naming, preflight, quiet=given["quiet"])
+        index = _index(source, defaults, naming, preflight, shard=given["shard"], quiet=given["quiet"])
         left = {
             "preflight": preflight,
             "retry_rejected": given["retry_rejected"],
@@ -81,7 +80,9 @@ class _Ready:
     key: ApiKey
 
 
-def _index(source: Source, defaults: Defaults, naming: Naming, preflight: Preflight, *, quiet: bool) -> JobIndex:
+def _index(
+    source: Source, defaults: Defaults, naming: Naming, preflight: Preflight, *, shard: Shard | None, quiet: bool
+) -> JobIndex:
     """The file's jobs, each checked by itself, for its name and against its model. Raises JobsFileError."""
     from venice_batch.cli.check import show_warnings
     from venice_batch.jobfile import JobIndex
@@ -90,7 +91,7 @@ def _index(source: Source, defaults: Defaults, naming: Naming, preflight: Prefli
         return [*naming.examine(job), *preflight.examine(job)]
 
     try:
-        index = JobIndex.build(source, defaults=defaults, examine=examine)
+        index = JobIndex.build(source, defaults=defaults, examine=examine, shard=shard)
     finally:
         if not quiet:
             show_warnings(preflight, source.name)
@@ -188,6 +189,7 @@ def _settings(base_url: str, ready: _Ready, given: dict[str, Any]) -> RunSetting
         retry_rejected=given["retry_rejected"],
         verify=given["verify"],
         durable=given["durable"],
+        lock_wait_s=given["lock_wait"] or 0.0,
         max_time_s=given["max_time"] or math.inf,
         max_failures=given["max_failures"],
         grace_s=given["grace"],

@@ -5,6 +5,8 @@ Each group is one decorator; an option is added to the group that it belongs to,
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from venice_batch.cli import options
@@ -72,6 +74,11 @@ sending = options.group(
 )
 
 limits_of_the_run = options.group(
+    options.option(
+        "--lock-wait",
+        type=options.Duration(),
+        help="Wait so long for another run that uses the folder; then exit 5.  [default: do not wait]",
+    ),
     options.option("--max-time", type=options.Duration(), help="Stop sending after so long (90, 15m, 2h); exit 75."),
     options.option(
         "--max-cost",
@@ -105,5 +112,17 @@ what_is_said = options.group(
     options.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
 )
 
-after_the_run = options.group()
+after_the_run = options.group(
+    options.option(
+        "--metrics-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write the run's numbers for the textfile collector of Prometheus.",
+    ),
+    options.option(
+        "--on-finish",
+        metavar="COMMAND",
+        help="Have the shell run COMMAND after the run, however it ended, with the summary's JSON as its input.",
+    ),
+)
 """What is done when the run is over; each has its step in `after_run`."""

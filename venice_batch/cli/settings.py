@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SETTLED = "venice_batch.settings"
 """Under which a command's click context keeps its `Settled` (`Context.meta`)."""
 
-_OF_THE_FILES = ("config", "no-config", "profile")
+_NOT_IN_FILES = ("config", "no-config", "profile", "on-finish")
 _KEY_LIKE = re.compile(r"(^|[-_])(key|token|secret|password|authorization|bearer)$", re.IGNORECASE)
 
 
@@ -202,7 +202,7 @@ def settable(command: Command) -> dict[str, Option]:
     return {
         name: option
         for name, option in options.items()
-        if name not in _OF_THE_FILES and option.callback is not job_settings
+        if name not in _NOT_IN_FILES and option.callback is not job_settings
     }
 
 
@@ -249,6 +249,9 @@ def _takes(kind: click.ParamType[Any]) -> tuple[tuple[type, ...], str]:
 
 def _refused(key: str) -> str:
     """Why no file may have `key`; "" if that is not the reason."""
+    if key == "on-finish":
+        # Who runs the jobs of a folder that is not his own does not expect its programs to run too.
+        return "no command is run because a file says so; give --on-finish, or set VENICE_BATCH_ON_FINISH"
     if not _KEY_LIKE.search(key):
         return ""
     return "the API key does not go into a file of settings; set VENICE_API_KEY, or name its own file by api-key-file"

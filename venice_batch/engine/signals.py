@@ -11,6 +11,8 @@ from venice_batch.engine.stop import Stop
 from venice_batch.errors import ExitCode
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
     from venice_batch.engine.stop import StopSwitch
 
 _CODES = {
@@ -20,14 +22,17 @@ _CODES = {
 }
 
 
-async def stop_on_signals(switch: StopSwitch, scope: anyio.CancelScope) -> None:
+async def stop_on_signals(
+    switch: StopSwitch, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
     """Turn the first signal into a stop that lets what is under way finish, cancel `scope` at the second.
 
-    Runs until cancelled. A closed terminal (SIGHUP) ends a run as SIGTERM does, unless the process was started
-    to ignore it (nohup).
+    Runs until cancelled; has started once signals are received. A closed terminal (SIGHUP) ends a run as SIGTERM does,
+    unless the process was started to ignore it (nohup).
     """
     watched = [number for number in _CODES if signal.getsignal(number) is not signal.SIG_IGN]
     with anyio.open_signal_receiver(*watched) as signals:
+        task_status.started()
         before = False
         async for number in signals:
             if before:

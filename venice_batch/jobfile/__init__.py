@@ -8,6 +8,7 @@ from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.native import native_line, oversize
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines
 from venice_batch.jobfile.seeds import SeedPolicy
+from venice_batch.jobfile.shard import Shard
 from venice_batch.jobfile.source import Source, open_source
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "JobIndex",
     "Parsed",
     "SeedPolicy",
+    "Shard",
     "Source",
     "TooLong",
     "lines",

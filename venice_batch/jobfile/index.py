@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from venice_batch.errors import JobsFileError
+    from venice_batch.jobfile.shard import Shard
     from venice_batch.model import Job
 
 MAX_PROBLEMS = 1000
@@ -44,6 +45,7 @@ class JobIndex:
         "_lanes",
         "_lines",
         "_next",
+        "_numbers",
         "_offsets",
         "_source",
         "_subs",
@@ -56,6 +58,7 @@ class JobIndex:
         self._offsets = array("Q")
         self._lines = array("I")
         self._subs = array("H")  # place within a line of several jobs; a matrix makes 10,000 at most
+        self._numbers = array("I")  # Job.index, which counts the jobs of other shares too
         # Python's own hash of the id is ready at hand, 64 bits of the request's are enough beside it.
         self._ids = array("q")
         self._hashes = array("Q")
@@ -73,11 +76,13 @@ class JobIndex:
         defaults: Defaults | None = None,
         max_problems: int = MAX_PROBLEMS,
         examine: Callable[[Job], Iterable[tuple[str, str]]] | None = None,
+        shard: Shard | None = None,
     ) -> JobIndex:
         """Read and check all of the file, once.
 
         `examine` is shown every valid job in the file's order; what it returns, as (field, complaint), is a
-        problem of the job's line like any other.
+        problem of the job's line like any other. With a `shard` only that share's jobs are shown to it and indexed,
+        which may be none; all lines are read.
 
         Raises:
             JobsFileError: any line has a problem, an id is used twice, or there is no job at all. Holds the
@@ -86,17 +91,21 @@ class JobIndex:
         index = cls(source, defaults or Defaults())
         findings = Findings(max_problems)
         last: list[int] = []
+        count = 0
         empty = True
         for number, offset, line in lines(source.file):
             empty = False
             if isinstance(line, TooLong):
                 findings.add(number, "", _too_long(line), source.name)
                 continue
-            parsed = index._parse(line, number, len(index))
+            parsed = index._parse(line, number, count)
             if parsed.problems:
                 findings.extend(parsed.problems)
             else:
+                count += len(parsed.jobs)
                 for sub, job in enumerate(parsed.jobs):
+                    if shard is not None and not shard.holds(job.id):
+                        continue
                     index._append(job, offset, sub, last)
                     if examine is not None:
                         for field, what in examine(job):
@@ -132,7 +141,7 @@ class JobIndex:
         return self._read(range(len(self)))
 
     def places_of(self, lane: int) -> Iterator[int]:
-        """Yield the place (`Job.index`) of every job of a lane, in the file's order."""
+        """Yield the place in this index of every job of a lane, in the file's order."""
         return self._chain(lane)
 
     def has_request(self, place: int, request_hash: str) -> bool:
@@ -155,6 +164,7 @@ class JobIndex:
         self._offsets.append(offset)
         self._lines.append(job.line)
         self._subs.append(sub)
+        self._numbers.append(job.index)
         self._ids.append(hash(job.id))
         self._hashes.append(int(job.request_hash[:16], 16))
         self._next.append(_LAST)
@@ -201,7 +211,7 @@ class JobIndex:
                 if not self._source.unchanged():
                     raise self._changed(number)
                 line = reader.line_at(self._offsets[place])
-                parsed = self._parse(line, number, place - sub)
+                parsed = self._parse(line, number, self._numbers[place] - sub)
             # A change that left size and time alone is seen here, unless it left the job alone too.
             if sub >= len(parsed.jobs):
                 raise self._changed(number)

@@ -34,8 +34,12 @@ class Source:
     stamp: tuple[int, int]
 
     def unchanged(self) -> bool:
-        """Tell whether the file still has the size and time of change that it was opened with."""
-        return _stamp(self.file) == self.stamp
+        """Tell whether the file still has the size and time of change that it was opened with, or has only grown.
+
+        What was added meanwhile belongs to no job of this run; what became of the lines before it, the jobs tell.
+        """
+        size, changed_ns = _stamp(self.file)
+        return changed_ns == self.stamp[1] if size == self.stamp[0] else size > self.stamp[0]
 
 
 @contextmanager

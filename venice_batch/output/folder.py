@@ -8,7 +8,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from venice_batch.errors import FolderError
+from venice_batch.errors import FolderError, FolderHeldError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -27,7 +27,8 @@ def hold(root: Path, folders: Collection[str] = ()) -> Iterator[None]:
     a killed run left half-written.
 
     Raises:
-        FolderError: not a folder, not writable, or held by another run.
+        FolderHeldError: another run holds it.
+        FolderError: not a folder, or not writable.
     """
     try:
         (root / IMAGES).mkdir(parents=True, exist_ok=True)
@@ -70,8 +71,7 @@ def _lock(lock: int, root: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
-        named = f"process {holder}" if holder else "another process"
-        raise FolderError(root, f"another run ({named}) is using this folder; wait for it or stop it") from error
+        raise FolderHeldError(root, f"process {holder}" if holder else "another process") from error
     os.ftruncate(lock, 0)
     os.pwrite(lock, b"%d\n" % os.getpid(), 0)
 

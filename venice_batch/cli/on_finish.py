@@ -1,0 +1,71 @@
+"""The command of `--on-finish`: a shell command that is told how a run went."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from venice_batch.api.secret import VARIABLE as KEY
+from venice_batch.errors import HookError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from venice_batch.summary import Summary
+
+PATIENCE_S = 300.0
+"""How long the command may take: cron's next run waits for this one's end."""
+
+_WITHHELD = (KEY, "VENICE_BATCH_ON_FINISH")
+"""What the command is not given: the key; and itself, should it start a run."""
+
+
+def on_finish(command: str, summary: Summary, output: Path, *, patience_s: float = PATIENCE_S) -> None:
+    """Run `command` by the shell with the summary's JSON on its standard input; returns when it has ended.
+
+    What it prints goes to standard error, as standard output is the run's own. It is a process group of its own,
+    all of which is killed when its time is over or this process is interrupted.
+
+    Raises:
+        HookError: it ended with another status than 0, or not in time.
+    """
+    process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
+        command,
+        shell=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL if sys.stderr is None else 2,
+        env=environment(summary, output, os.environ),
+        start_new_session=True,
+    )
+    try:
+        process.communicate(msgspec.json.encode(summary) + b"\n", timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        raise HookError(f"the command was stopped after {patience_s:g} s") from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode < 0:
+        raise HookError(f"the command was ended by {signal.Signals(-process.returncode).name}")
+    if process.returncode:
+        raise HookError(f"the command ended with exit status {process.returncode}")
+
+
+def environment(summary: Summary, output: Path, own: Mapping[str, str]) -> dict[str, str]:
+    """The command's environment: `own` without the key, and the run's result."""
+    kept = {name: value for name, value in own.items() if name not in _WITHHELD}
+    return {
+        **kept,
+        "VENICE_BATCH_EXIT_CODE": str(summary.exit_code),
+        "VENICE_BATCH_RUN_ID": summary.run_id,
+        "VENICE_BATCH_FOLDER": str(output.absolute()),
+        "VENICE_BATCH_REASON": summary.reason or "",
+    }
