@@ -1,9 +1,8 @@
 """A run counted as it happens."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
+from msgspec.structs import replace
 from records import IMAGE, attempt, failed, job, outcome
 
 from venice_batch.events import AttemptEnded, JobEnded, Notice

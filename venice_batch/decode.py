@@ -10,9 +10,9 @@ accepted is what orjson accepts.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import orjson
 
 from venice_batch.base64_stream import Base64Stream, too_large
@@ -33,8 +33,7 @@ _ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4}))?")
 _ESCAPED = ((b"\\/", b"/"), (b"\\n", b" "), (b"\\r", b" "), (b"\\t", b" "))
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """Consecutive bytes of image number `image`; `last` marks the image as complete."""
 
     image: int

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from venice_batch.summary import Summary
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(msgspec.Struct, frozen=True):
     """The run begins: `jobs` in the file, of which `done` need nothing more.
 
     `pending` are those left to do of each lane that has any; by the published prices, where they are known, they
@@ -27,12 +27,11 @@ class RunStarted:
     jobs: int
     done: int
     lanes: tuple[str, ...]
-    pending: Mapping[str, int] = field(default_factory=dict)
+    pending: Mapping[str, int] = msgspec.field(default_factory=dict)
     expected_usd: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunState:
+class RunState(msgspec.Struct, frozen=True):
     """A run at one moment, for progress displays.
 
     `lanes` are those that have been used, with at most `concurrency` requests under way together. All of them wait
@@ -46,15 +45,13 @@ class RunState:
     spent_usd: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sending:
+class Sending(msgspec.Struct, frozen=True):
     """Requests go out from now on; `state` tells how things stand whenever it is called on the event loop."""
 
     state: Callable[[], RunState]
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """Another run, `holder`, is using the output folder; this one gives up after `timeout_s` seconds."""
 
     output: str
@@ -62,8 +59,7 @@ class Waiting:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEnded:
+class AttemptEnded(msgspec.Struct, frozen=True):
     """One request is over; `lane` is the lane's state after it.
 
     `possibly_billed`: the server may have charged for an image that never arrived.
@@ -76,30 +72,26 @@ class AttemptEnded:
     possibly_billed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class JobEnded:
+class JobEnded(msgspec.Struct, frozen=True):
     """A job is over and its record written."""
 
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(msgspec.Struct, frozen=True):
     """Something the user should know that stops nothing."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(msgspec.Struct, frozen=True):
     """Nothing more is sent; what is under way may finish."""
 
     reason: str
     in_flight: int
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnded:
+class RunEnded(msgspec.Struct, frozen=True):
     """The run is over."""
 
     summary: Summary

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+import msgspec
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 LONGEST_WAIT_S = 86_400.0
 """A day: the longest quota the API has. A header that asks for more is taken for a mistake."""
@@ -27,16 +29,14 @@ _MILLISECONDS_FROM = 1e11
 _MILLISECONDS_TO = 1e14
 
 
-@dataclass(frozen=True, slots=True)
-class Reset:
+class Reset(msgspec.Struct, frozen=True, gc=False):
     """When a window ends: on the server's clock (`unix_s`) or counted from the answer (`in_s`)."""
 
     unix_s: float | None = None
     in_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimit:
+class RateLimit(msgspec.Struct, frozen=True, gc=False):
     """One answer's `x-ratelimit-*-requests`; what the server left out or garbled is None."""
 
     limit: int | None = None
@@ -44,8 +44,7 @@ class RateLimit:
     reset: Reset | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerHeaders:
+class AnswerHeaders(msgspec.Struct, frozen=True, gc=False):
     """Everything that this package reads from an answer's headers.
 
     `date_unix_s` is the server's own clock, whole seconds. `retry_after_s` counts from the answer.
@@ -73,11 +72,16 @@ class AnswerHeaders:
         return (self.balance_usd or 0.0) + (self.balance_diem or 0.0)
 
 
-def read(headers: Mapping[str, str], *, wall_s: float) -> AnswerHeaders:
+def read(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], str] = str) -> AnswerHeaders:
     """The values in `headers` (a case-insensitive mapping); garbage reads as absent, never raises.
 
-    `wall_s` is the local Unix time, used for a Retry-After date only where the server sent no Date.
+    `wall_s` is the local Unix time, used for a Retry-After date only where the server sent no Date. What the server
+    says in words goes through `redact`.
     """
+
+    def said(text: str | None) -> str | None:
+        return redact(text) if text else None
+
     date = _http_date(headers.get("Date", ""))
     reset = parse_reset(headers.get("x-ratelimit-reset-requests", ""))
     if reset is not None and reset.unix_s is not None and date is not None and reset.unix_s - date > LONGEST_WAIT_S:
@@ -90,13 +94,13 @@ def read(headers: Mapping[str, str], *, wall_s: float) -> AnswerHeaders:
             remaining=_whole(headers.get("x-ratelimit-remaining-requests")),
             reset=reset,
         ),
-        ray=_words(headers.get("CF-RAY")),
-        model_id=_words(headers.get("x-venice-model-id")),
+        ray=said(_words(headers.get("CF-RAY"))),
+        model_id=said(_words(headers.get("x-venice-model-id"))),
         blurred=_true(headers.get("x-venice-is-blurred")),
         content_violation=_true(headers.get("x-venice-is-content-violation"))
         or _true(headers.get("x-venice-is-adult-model-content-violation")),
-        deprecated=_deprecation(headers),
-        enhanced_prompt=_unquoted(headers.get("x-venice-enhanced-prompt")),
+        deprecated=said(_deprecation(headers)),
+        enhanced_prompt=said(_unquoted(headers.get("x-venice-enhanced-prompt"))),
         balance_usd=_number(headers.get("x-venice-balance-usd")),
         balance_diem=_number(headers.get("x-venice-balance-diem")),
         sandbox=_true(headers.get("x-venice-sandbox")),
@@ -130,6 +134,8 @@ def parse_reset(text: str) -> Reset | None:
     numbers beyond 10^14 (the year 5138).
     """
     text = text.strip()
+    if not text:
+        return None
     number = _number(text)
     if number is not None:
         if number >= _MILLISECONDS_FROM:
@@ -138,7 +144,7 @@ def parse_reset(text: str) -> Reset | None:
             return Reset(unix_s=number)
         return Reset(in_s=number) if 0 <= number <= LONGEST_WAIT_S else None
     match = _DURATION.fullmatch(text)
-    if text and match:
+    if match:
         hours, minutes, seconds, millis = (float(part or 0) for part in match.groups())
         total = hours * 3600 + minutes * 60 + seconds + millis / 1000
         return Reset(in_s=total) if total <= LONGEST_WAIT_S else None
@@ -150,6 +156,7 @@ def parse_reset(text: str) -> Reset | None:
     return Reset(unix_s=_unix(moment))
 
 
+@lru_cache(64)  # every answer has a Date, and those of one second have the same
 def _http_date(text: str) -> float | None:
     try:
         return _unix(parsedate_to_datetime(text))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from venice_batch.headers import AnswerHeaders
 
 if TYPE_CHECKING:
@@ -45,8 +47,7 @@ GAVE_UP = frozenset({502, 504, 520, 524})
 """What a gateway answers that lost the API's answer or waited too long for it: the API may have made the image."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What one attempt brought back, without its image.
 
     Exactly one of `status` and `fault` may be None; a broken body on a 200 has both. `sent_s` and

@@ -89,15 +89,6 @@ async def test_many_tasks_at_once_give_whole_lines_in_one_file(journal, path):
     assert list(read_outcomes(path)) == outcomes
 
 
-async def test_jobs_that_end_together_share_a_trip_to_the_thread(journal, monkeypatch):
-    trips = []
-    really = Manifest._write
-    monkeypatch.setattr(Manifest, "_write", lambda self, lines: (trips.append(len(lines)), really(self, lines)))
-    await append_all(journal, [outcome(str(number)) for number in range(50)])
-    assert sum(trips) == 50
-    assert len(trips) <= 3
-
-
 async def test_a_record_is_one_write(journal, monkeypatch):
     disk = FakeDisk(monkeypatch, room=10**9)
     await append_all(journal, [outcome(str(number)) for number in range(7)])
@@ -183,10 +174,10 @@ async def test_a_cancelled_waiter_leaves_its_record_whole_and_the_others_theirs(
     holding, going = threading.Event(), threading.Event()
     really = Manifest._write
 
-    def slowly(self, lines):
+    def slowly(self):
         holding.set()
         assert going.wait(10)
-        really(self, lines)
+        really(self)
 
     monkeypatch.setattr(Manifest, "_write", slowly)
     ended = []

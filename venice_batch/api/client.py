@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import ssl
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,13 +19,12 @@ from venice_batch._version import __version__
 from venice_batch.api import listings, refusals
 from venice_batch.decode import MAX_IMAGE_BYTES, BinaryDecoder, BodyDecoder, JsonDecoder
 from venice_batch.errors import ApiError, BodyError, KeyRefusedError, UsageError, one_line
-from venice_batch.model import ImageFile, ServerTiming
+from venice_batch.model import Endpoint, ImageFile, ServerTiming
 from venice_batch.retry import Answer, Fault
 
 if TYPE_CHECKING:
     from venice_batch.api.secret import ApiKey
     from venice_batch.clock import Clock
-    from venice_batch.model import Endpoint
     from venice_batch.output.sink import ImageWriter
 
 VENICE = "https://api.venice.ai/api/v1"
@@ -55,8 +54,7 @@ class ApiSettings:
             raise UsageError("timeouts have to be positive numbers of seconds")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """One attempt's answer, its images' files and where its time went (None: it did not get that far)."""
 
     answer: Answer
@@ -79,6 +77,7 @@ class ApiClient:
         self._key = key
         self._clock = clock
         self._base = settings.base_url.rstrip("/")
+        self._urls = {endpoint: URL(self._base + endpoint) for endpoint in Endpoint}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -91,6 +90,8 @@ class ApiClient:
                 # Not trust_env: that would look for a .netrc file, in a thread, at every request.
                 proxy=proxy,
                 proxy_auth=proxy_auth,
+                # The API sets none that mean anything to it, and looking for them takes time.
+                cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=_READ_BUFFER_BYTES,
                 headers={"User-Agent": f"venice-batch/{__version__}"},
                 timeout=aiohttp.ClientTimeout(
@@ -116,7 +117,7 @@ class ApiClient:
         ttfb_s = None
         try:
             async with self._session.post(
-                self._base + endpoint,
+                self._urls[endpoint],
                 data=orjson.dumps(body),
                 headers={
                     "Authorization": self._key.header(),
@@ -128,7 +129,7 @@ class ApiClient:
                 first_s = self._clock.now()
                 ttfb_s = first_s - sent_s
                 status = response.status
-                head = self._head(response)
+                head = answer_headers.read(response.headers, wall_s=self._clock.wall(), redact=self._key.redact)
                 if status != 200:
                     text, fault = await self._refusal(response)
                     return Reply(Answer(status, head, text, sent_s, self._clock.now(), fault), ttfb_s=ttfb_s)
@@ -188,19 +189,6 @@ class ApiClient:
         for piece in pieces:
             await writer.write(piece)
         return document
-
-    def _head(self, response: aiohttp.ClientResponse) -> answer_headers.AnswerHeaders:
-        head = answer_headers.read(response.headers, wall_s=self._clock.wall())
-        return replace(
-            head,
-            ray=self._clean(head.ray),
-            model_id=self._clean(head.model_id),
-            deprecated=self._clean(head.deprecated),
-            enhanced_prompt=self._clean(head.enhanced_prompt),
-        )
-
-    def _clean(self, text: str | None) -> str | None:
-        return text and self._key.redact(text)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> tuple[str, Fault | None]:
         """Why `response` is no success, without the key; the fault says what no status does."""

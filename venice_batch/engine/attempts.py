@@ -168,7 +168,8 @@ class JobRunner:
     async def _ask(self, trail: Trail) -> Reply:
         job = trail.job
         began_s = self._clock.now()
-        async with self._turnstile.passing(job.model) as passage:
+        passage = await self._turnstile.enter(job.model)
+        try:
             trail.rate_wait_s += self._clock.now() - began_s
             sent_s = self._clock.now()
             spent_before = self._cashier.purse.spent
@@ -178,6 +179,8 @@ class JobRunner:
                 self._note_cancelled(trail, sent_s)
                 raise
             passage.answer = answer = reply.answer
+        finally:
+            self._turnstile.leave(passage)
         self._cashier.note(answer, price=trail.price or 0, spent_before=spent_before)
         verdict = answer.verdict
         self._note(trail, answer, verdict)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,6 @@ from venice_batch.errors import ExitCode
 from venice_batch.pacing.lane import QUOTA_SPENT_S
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from venice_batch.clock import Clock
     from venice_batch.engine.stop import StopSwitch
     from venice_batch.pacing.traffic import Ticket, Traffic
@@ -31,7 +28,7 @@ class LaneRefusedError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Passage:
-    """One request under way, holder of a slot: set `answer` before leaving, else it counts as given up."""
+    """One request under way, holder of a slot: set `answer` before `leave`, else it counts as given up."""
 
     ticket: Ticket
     answer: Answer | None = None
@@ -41,7 +38,7 @@ class Turnstile:
     """Lets requests through when `Traffic` allows: one waiter a lane asks, the others queue behind it.
 
     So a gate's opening wakes one worker and no herd. A slot (of anyio's CapacityLimiter) is held only between
-    passing and leaving: never while waiting for the window, the gate or a backoff. Lanes wait independently.
+    entering and leaving: never while waiting for the window, the gate or a backoff. Lanes wait independently.
     """
 
     def __init__(self, traffic: Traffic, clock: Clock, switch: StopSwitch, *, deadline_s: float) -> None:
@@ -51,7 +48,7 @@ class Turnstile:
         self._deadline_s = deadline_s
         self._slots = anyio.CapacityLimiter(traffic.rules.concurrency)
         self._turns: dict[str, anyio.Lock] = {}
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
         self._refused: dict[str, Answer] = {}
         self._parked: dict[str, Stop] = {}
 
@@ -72,32 +69,35 @@ class Turnstile:
 
     async def change(self) -> None:
         """Return when a request has come back, or whoever waits is to look again."""
-        await self._clock.wait(self._changed, float("inf"))
+        await self._wait_for_change(float("inf"))
 
     def wake(self) -> None:
         """Have all who wait look again."""
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
-    @asynccontextmanager
-    async def passing(self, name: str) -> AsyncIterator[Passage]:
-        """Wait for a turn in lane `name` and hold a slot inside the block.
+    async def enter(self, name: str) -> Passage:
+        """Wait for a turn in lane `name`; the slot that comes with it is held until `leave`.
 
         Raises:
             StoppedError: the run stops, or the wait would outlast it.
             LaneRefusedError: see `refuse`.
         """
-        async with self._turns.setdefault(name, anyio.Lock()):
-            passage = await self._wait(name)
-        try:
-            yield passage
-        finally:
-            self._slots.release_on_behalf_of(passage)
-            if passage.answer is None:
-                self.traffic.given_up(passage.ticket, self._clock.now())
-            else:
-                self.traffic.answered(passage.ticket, passage.answer)
-            self.wake()
+        turn = self._turns.get(name)
+        if turn is None:
+            turn = self._turns[name] = anyio.Lock(fast_acquire=True)
+        async with turn:
+            return await self._wait(name)
+
+    def leave(self, passage: Passage) -> None:
+        """Give the slot back, having learnt from the passage's answer."""
+        self._slots.release_on_behalf_of(passage)
+        if passage.answer is None:
+            self.traffic.given_up(passage.ticket, self._clock.now())
+        else:
+            self.traffic.answered(passage.ticket, passage.answer)
+        self.wake()
 
     async def _wait(self, name: str) -> Passage:
         lane = self.traffic.lane(name)
@@ -111,7 +111,12 @@ class Turnstile:
                 return passage
             if wait_s != float("inf"):
                 self._park_if_too_long(name, wait_s, now_s)
-            await self._clock.wait(self._changed, wait_s)
+            await self._wait_for_change(wait_s)
+
+    async def _wait_for_change(self, timeout_s: float) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._clock.wait(self._changed, timeout_s)
 
     def _check(self, name: str) -> None:
         self._switch.check()

@@ -6,15 +6,15 @@ import contextlib
 import errno
 import json
 import os
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import anyio
 import msgspec
-from anyio import to_thread
 
 from venice_batch.model import Outcome
 from venice_batch.output.folder import unusable
+from venice_batch.output.threads import DiskThreads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,6 @@ class _Entry:
     """A record on its way; its own failure is no other's."""
 
     line: bytes
-    done: bool = False
     error: OSError | None = None
 
 
@@ -66,8 +65,8 @@ class Manifest:
         self._path = path
         self._durable = durable
         self._file = -1
-        self._waiting: list[_Entry] = []
-        self._turn = anyio.Lock()
+        self._waiting: deque[_Entry] = deque()
+        self._thread = DiskThreads(1)
 
     def open(self) -> str | None:
         """Open for appending; returns what was repaired, in a sentence, or None.
@@ -98,41 +97,46 @@ class Manifest:
         """
         entry = _Entry(_line(outcome))
         self._waiting.append(entry)
-        with anyio.CancelScope(shield=True):
-            async with self._turn:  # whoever comes first writes for all who wait
-                if not entry.done:
-                    entries, self._waiting = self._waiting, []
-                    await to_thread.run_sync(self._write, entries)
+        await self._thread.run(self._write)  # which an earlier one's may have done for this one too
         if entry.error is not None:
             raise unusable(self._path, entry.error) from entry.error
 
-    def _write(self, entries: list[_Entry]) -> None:
+    def _write(self) -> None:
+        entries = []
+        while self._waiting:
+            entries.append(self._waiting.popleft())
+        if not entries:
+            return
+        try:
+            state = os.fstat(self._file)
+            if not state.st_nlink:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        except OSError as error:
+            _spoil(entries, error)
+            return
+        end = state.st_size
         for entry in entries:
             try:
-                self._write_line(entry.line)
+                end = self._write_line(entry.line, end)
             except OSError as error:
                 entry.error = error
         if self._durable:
             try:
                 os.fsync(self._file)
             except OSError as error:
-                for entry in entries:
-                    entry.error = entry.error or error
-        for entry in entries:
-            entry.done = True
+                _spoil(entries, error)
 
-    def _write_line(self, line: bytes) -> None:
-        state = os.fstat(self._file)
-        if not state.st_nlink:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    def _write_line(self, line: bytes, end: int) -> int:
+        """Append `line` to a file of `end` bytes, or leave it as it was; returns its new length."""
         try:
             # A full disk takes what fits and says so only when asked for the rest.
             written = os.write(self._file, line)
             while written < len(line):
                 written += os.write(self._file, line[written:])
         except OSError:
-            os.ftruncate(self._file, state.st_size)
+            os.ftruncate(self._file, end)
             raise
+        return end + len(line)
 
     def _repair(self) -> str | None:
         size = os.fstat(self._file).st_size
@@ -147,6 +151,11 @@ class Manifest:
             return f"{self._path}: cut off a torn last line of {len(line)} bytes"
         os.write(self._file, b"\n")
         return f"{self._path}: completed a last line without its line feed"
+
+
+def _spoil(entries: list[_Entry], error: OSError) -> None:
+    for entry in entries:
+        entry.error = entry.error or error
 
 
 def _line(outcome: Outcome) -> bytes:

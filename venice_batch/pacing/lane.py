@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from venice_batch.pacing.concurrency import AdaptiveLimit
 from venice_batch.pacing.day import DayQuota
 from venice_batch.pacing.gate import Gate
@@ -33,8 +35,7 @@ class Quota:
     rpd: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LaneState:
+class LaneState(msgspec.Struct, frozen=True, gc=False):
     """A lane at one moment, for progress displays.
 
     `limit` requests may be under way at a time. Of the `window_limit` that the API allows in `window_s` seconds

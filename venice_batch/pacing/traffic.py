@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from venice_batch.errors import UsageError
 from venice_batch.pacing.budget import BlockRule, FailureBudget
 from venice_batch.pacing.lane import Lane, LaneState, Quota
@@ -40,8 +42,7 @@ class SendingRules:
             raise UsageError("--rpm has to be at least 1")
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True):
     """Leave to send one request; to be handed back with the answer."""
 
     lane: Lane
