@@ -39,7 +39,7 @@ class Known(NamedTuple):
 
 
 @command(like="run")
-@click.argument("jobs")
+@options.jobs_file
 @options.output
 @options.which_jobs
 @options.checks

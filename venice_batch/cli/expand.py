@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from venice_batch.cli import options, outfile
 from venice_batch.cli.command import command
 
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @command(like="run")
-@click.argument("jobs")
+@options.jobs_file
 @outfile.outfile
 @options.which_jobs
 def expand(jobs: str, output: Path | None, **given: Any) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import options, outfile
+from venice_batch.cli import candidates, options, outfile
 from venice_batch.cli.command import command
 from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.model import Flags, Status
@@ -18,19 +18,32 @@ if TYPE_CHECKING:
 
 
 @command()
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=candidates.folders)
 @outfile.outfile
 @options.option("--status", multiple=True, type=options.AnyOf(*Status), help="Only jobs that ended so.")
 @options.option(
     "--flag", multiple=True, type=options.AnyOf(*Flags.__struct_fields__), help="Only jobs with one of these flags."
 )
-@options.option("--model", "models", multiple=True, metavar="MODEL", help="Only jobs of this model; repeatable.")
+@options.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    shell_complete=candidates.models,
+    help="Only jobs of this model; repeatable.",
+)
 @options.option("--id", "ids", multiple=True, metavar="PATTERN", help="Only jobs whose id fits: sea-*; repeatable.")
 @options.option(
     "--ids-from", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="Only these ids, one a line."
 )
 @options.option(
-    "--set", "settings", multiple=True, metavar="FIELD=VALUE", allow_from_autoenv=False, help="Replace a field."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    allow_from_autoenv=False,
+    shell_complete=candidates.job_fields,
+    help="Replace a field.",
 )
 @options.option("--unset", multiple=True, metavar="FIELD", allow_from_autoenv=False, help="Leave a field out.")
 @options.option("--suffix", default="", metavar="TEXT", allow_from_autoenv=False, help="Add TEXT to each id.")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import signal
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from venice_batch._version import __version__
 from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "run": "run",
@@ -26,6 +31,7 @@ COMMANDS = {
     "export": "export",
     "sandbox": "sandbox",
     "config": "config",
+    "completion": "completion",
 }
 """Each subcommand's module in this package."""
 
@@ -51,6 +57,15 @@ class DefaultToRun(click.Group):
                 raise click.UsageError(f"no such command {args[0]!r}; was {close[0]!r} meant?", ctx)
             args = ["run", *args]
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """Commands and what may stand in their place: the jobs file and the options of `run`."""
+        run = self.get_command(ctx, "run")
+        assert run is not None  # noqa: S101 - told to the type checker
+        with click.Context(run, info_name="run", parent=ctx, resilient_parsing=True) as inner:
+            options = run.shell_complete(inner, incomplete)
+            jobs = run.params[0].shell_complete(inner, incomplete) if not incomplete.startswith("-") else []
+        return [*super().shell_complete(ctx, incomplete), *options, *jobs]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # `venice-batch -c 4 jobs.jsonl`: an option that is not the group's own belongs to `run`.
@@ -82,6 +97,10 @@ def run_cli(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str] | None) -> int:
+    if instruction := os.environ.get("_VENICE_BATCH_COMPLETE"):
+        from venice_batch.cli.completion import answer
+
+        return answer(instruction)
     try:
         code = cli.main(args, prog_name="venice-batch", standalone_mode=False)
         return int(code or 0)

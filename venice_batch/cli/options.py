@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from venice_batch.cli import settings
+from venice_batch.cli import candidates, settings
 from venice_batch.cli.option import Option, weightier
 from venice_batch.errors import UsageError
 
@@ -72,11 +72,13 @@ class Folder(click.Path):
         return super().convert(text.replace("{date}", today()), param, ctx)
 
 
+jobs_file = click.argument("jobs", shell_complete=candidates.files)
 output = option(
     "-o",
     "--output",
     type=Folder(path_type=Path),
     metavar="DIR",
+    shell_complete=candidates.folders,
     help="Folder for images and manifest; {date} is the day (UTC).  [default: output/<name of JOBS>]",
 )
 base_url = option("--base-url", default=VENICE, show_default=True, metavar="URL", help="Where the API is.")
@@ -113,6 +115,7 @@ which_jobs = group(
         metavar="FIELD=VALUE",
         help="A field for every job that lacks it.",
         callback=settings.job_settings,
+        shell_complete=candidates.job_fields,
     ),
     option(
         "--seed-policy",

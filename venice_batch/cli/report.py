@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from venice_batch.cli import options
+from venice_batch.cli import candidates, options
 from venice_batch.cli.command import command
 from venice_batch.errors import FolderError
 
 
 @command()
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=click.Path(path_type=Path), shell_complete=candidates.folders)
 @options.as_json
 def report(output: Path, as_json: bool) -> int:
     """Sum up the manifest in the folder OUTPUT; needs no network."""

@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 @command()
-@click.argument("jobs")
+@options.jobs_file
 @run_options.where_it_goes
 @run_options.sending
 @run_options.limits_of_the_run
 @run_options.what_is_done
 @run_options.what_is_said
 @run_options.after_the_run
-@options.sandbox_options("sandbox-")
+@options.group(options.sandbox_options("sandbox-"), heading="The sandbox of --sandbox")
 def run(**given: Any) -> int:
     """Make the images of JOBS (a path, or - for standard input) that the output folder does not hold yet."""
     from venice_batch.api.secret import ApiKey, find_key

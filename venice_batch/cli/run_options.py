@@ -21,6 +21,7 @@ where_it_goes = options.group(
         help="Images' names: {id}, {index}, {model}, {seed}, {hash}, {date}, {metadata.KEY}; / makes folders.",
     ),
     options.option("--durable", is_flag=True, help="Have each image and record on the disk (fsync) before going on."),
+    heading="Output",
 )
 
 sending = options.group(
@@ -71,6 +72,7 @@ sending = options.group(
         hidden=True,
         help="How long the API's minute is; only a time-compressed sandbox has another than 60 s.",
     ),
+    heading="Sending",
 )
 
 limits_of_the_run = options.group(
@@ -96,6 +98,7 @@ limits_of_the_run = options.group(
         show_default="5m",
         help="After a stop, time for what is under way (it is paid for).",
     ),
+    heading="Limits of the run",
 )
 
 what_is_done = options.group(
@@ -104,12 +107,14 @@ what_is_done = options.group(
     options.option("--verify", is_flag=True, help="Check finished images by their hash, not their size only."),
     options.checks,
     options.option("--dry-run", is_flag=True, help="Say what would be done; send nothing."),
+    heading="Jobs",
 )
 
 what_is_said = options.group(
     options.as_json,
     options.option("-q", "--quiet", is_flag=True, help="Say only what fails."),
     options.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
+    heading="Messages",
 )
 
 after_the_run = options.group(
@@ -124,5 +129,6 @@ after_the_run = options.group(
         metavar="COMMAND",
         help="Have the shell run COMMAND after the run, however it ended, with the summary's JSON as its input.",
     ),
+    heading="Afterwards",
 )
 """What is done when the run is over; each has its step in `after_run`."""

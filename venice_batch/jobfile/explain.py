@@ -39,6 +39,19 @@ def explain_field(endpoint: Endpoint, name: str, value: object) -> list[tuple[st
     return [*explain_value(_fields(endpoint)[name].type, value, name), *cross_field({name: value})]
 
 
+def few_values(name: str) -> tuple[str, ...]:
+    """Return the values of a field that takes only a few, as they are written in JSON without quotes; else ()."""
+    found: dict[str, None] = {}
+    for endpoint in Endpoint:
+        if name in _fields(endpoint):
+            _, kind = _unwrap(_fields(endpoint)[name].type)
+            if isinstance(kind, inspect.LiteralType):
+                found |= dict.fromkeys(map(str, kind.values))
+            elif isinstance(kind, inspect.BoolType):
+                found |= {"true": None, "false": None}
+    return tuple(found)
+
+
 def explain_value(kind: inspect.Type, value: object, path: str) -> Complaints:
     """Yield the complaints about `value`, found under `path`, that has to be of `kind`."""
     nullable, kind = _unwrap(kind)
