@@ -40,7 +40,7 @@ ONE_EACH = [
     ),
     ({"aspect_ratio": "auto"}, "aspect_ratio: venice-sd35 takes width and height instead"),
     ({"resolution": "1K"}, "resolution: venice-sd35 has no choice of resolution; leave it out"),
-    ({"quality": "high"}, "quality: venice-sd35 has no choice of quality; leave it out"),
+    ({"quality": "high"}, "warning: quality: venice-sd35 ignores the field"),
     ({"steps": 50}, "steps: 50 is above the 30 of venice-sd35"),
     ({"style_preset": "film noire"}, "style_preset: no style 'film noire' (nearest: Film Noir)"),
     ({"style_preset": "xyzzy"}, "style_preset: no style 'xyzzy'; `venice-batch styles` lists them"),

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from venice_batch.sandbox.catalogue import shipped
 from venice_batch.sandbox.native_request import TABLE, read
 from venice_batch.sandbox.order import Order
+from venice_batch.sandbox.prices import price_micro_usd
 from venice_batch.sandbox.refusal import Refusal
 
 RATIO = {"model": "qwen-image-2", "prompt": "p"}
@@ -45,7 +46,6 @@ def paths(result):
         ({**PIXEL, "lora_strength": 101}, "lora_strength"),
         ({**PIXEL, "aspect_ratio": "1:1"}, "aspect_ratio"),
         ({**PIXEL, "resolution": "1K"}, "resolution"),
-        ({**PIXEL, "quality": "high"}, "quality"),
         ({**PIXEL, "style_references": ["x"]}, "style_references.0"),
         ({**PIXEL, "style_references": [{"strength": 2}]}, "style_references.0.strength"),
         ({**PIXEL, "style_references": [{"image": "x"}]}, "style_references"),
@@ -128,3 +128,9 @@ json_values = st.recursive(
 @given(st.dictionaries(st.sampled_from([*TABLE, "other"]), json_values), st.sampled_from([PIXEL, RATIO, TIER, {}]))
 def test_no_body_makes_validation_raise(changes, base):
     assert isinstance(read({**base, **changes}, shipped()), Order | Refusal)
+
+
+def test_a_model_without_qualities_passes_over_the_field():
+    order = read({**PIXEL, "quality": "high"}, shipped())
+    assert isinstance(order, Order)
+    assert price_micro_usd(order) == price_micro_usd(read(PIXEL, shipped()))

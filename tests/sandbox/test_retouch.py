@@ -209,7 +209,7 @@ async def test_files_of_25_mb_are_refused(start):
         (MULTI, {"images": TEXT, "prompt": "p"}, ["images"]),
         (MULTI, {"images": [TEXT] * 4, "prompt": "p"}, ["images"]),
         (MULTI, {"images": [TEXT, "%"], "prompt": "p"}, ["images", 1]),
-        (MULTI, {"images": [TEXT], "prompt": "p", "quality": "high"}, ["quality"]),
+        (MULTI, {"images": [TEXT], "prompt": "p", "quality": "best"}, ["quality"]),
         (REMOVE, {}, ["image"]),
         (REMOVE, {"image_url": 1}, ["image_url"]),
         (REMOVE, {"image": TEXT, "model": "x"}, []),
@@ -370,3 +370,12 @@ async def test_many_at_once_share_one_balance(start):
     api = await start(balance_usd=0.1)
     answers = await asyncio.gather(*(api.post({"image": TEXT}, UPSCALE) for _ in range(8)))
     assert sorted(answer.status for answer in answers) == [200] * 5 + [402] * 3
+
+
+async def test_an_editor_without_qualities_passes_over_the_field(start):
+    api = await start()
+    body = {"images": [TEXT], "prompt": "p"}
+    assert (await api.post({**body, "quality": "high"}, MULTI)).status == 200
+    charged = api.sandbox.stats()["charged_usd"]
+    assert (await api.post(body, MULTI)).status == 200
+    assert api.sandbox.stats()["charged_usd"] == 2 * charged

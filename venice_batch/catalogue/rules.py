@@ -207,7 +207,9 @@ def _choices(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
         value = request.get(field)
         if value is None or (field == "aspect_ratio" and not offered):
             continue  # the latter is told with the sizes
-        if not offered:
+        if not offered and field == "quality":
+            yield Complaint(field, f"{model.id} ignores the field", is_error=False)
+        elif not offered:
             yield Complaint(field, f"{model.id} has no choice of {field}; leave it out")
         elif value not in offered and _own_spelling(value, offered) is None:
             yield Complaint(field, f"{model.id} has no {shown(value)}{_near_choice(field, value, offered)}")

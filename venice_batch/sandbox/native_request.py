@@ -133,6 +133,8 @@ def _size_issues(body: Mapping[str, Any], model: Model) -> Iterator[Issue]:
     for name, choices in offered.items():
         if name not in body:
             continue
+        if not choices and name == "quality":
+            continue  # "for supported models" only (API description); the others pass over it
         if not choices:
             hint = "; use width and height instead" if name == "aspect_ratio" else ""
             yield _custom(name, f"{model.id} does not accept {name}{hint}")

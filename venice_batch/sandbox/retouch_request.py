@@ -180,12 +180,13 @@ def _editor_issues(fields: Mapping[str, Any], editor: Editor) -> Iterator[Issue]
         "aspect_ratio": (*editor.ratios, "auto"),
         # 1K is the description's own default, so it goes where there are no tiers at all.
         "resolution": editor.resolutions or ("1K",),
-        "quality": editor.qualities,
+        # Models without a choice of it pass over the field.
+        **({"quality": editor.qualities} if editor.qualities else {}),
     }
     for name, choices in offered.items():
         given = fields.get(name)
         if given is not None and (given.upper() if name == "resolution" else given) not in choices:
-            yield Issue("custom", (name,), f"{editor.id} offers {', '.join(choices) or f'no {name}'}, not '{given}'")
+            yield Issue("custom", (name,), f"{editor.id} offers {', '.join(choices)}, not '{given}'")
 
 
 def _source_issues(sources: list[object], editor: Editor, *, uploads_only: bool, kind: Kind) -> Iterator[Issue]:
