@@ -1,38 +1,15 @@
 """Answers against facts of the published API description, copied here word for word."""
 
-import base64
 import io
 import json
 import re
 
 import aiohttp
 import pytest
-from PIL import Image
+from sandbox.described import BAD, GOOD, JSON, PAID
 
-PAID = ("/image/generate", "/images/generations", "/image/upscale", "/image/edit", "/image/multi-edit",
-        "/image/background-remove")  # fmt: skip
 DOCUMENTED = {200, 400, 401, 402, 415, 429, 500, 503}
 KINDS = {"asr", "embedding", "image", "music", "text", "tts", "upscale", "inpaint", "video"}
-
-
-def picture():
-    out = io.BytesIO()
-    Image.new("RGB", (256, 256), "#808080").save(out, "PNG")
-    return base64.b64encode(out.getvalue()).decode()
-
-
-GOOD = {
-    "/image/generate": {"model": "venice-sd35", "prompt": "p", "width": 64, "height": 64},
-    "/images/generations": {"prompt": "p", "size": "256x256"},
-    "/image/upscale": {"image": picture()},
-    "/image/edit": {"image": picture(), "prompt": "p"},
-    "/image/multi-edit": {"images": [picture()], "prompt": "p"},
-    "/image/background-remove": {"image": picture()},
-}
-BAD = {
-    **{path: [[], "text", None, {"image": 1}, {"prompt": ""}, {"prompt": "p", "model": 1}] for path in PAID},
-    "/image/generate": [{}, {"model": "nope", "prompt": "p"}, {**GOOD["/image/generate"], "foo": 1}],
-}
 
 
 def is_error(answer, status):
@@ -52,9 +29,6 @@ async def test_refusals_are_texts_in_json(start, path):
     assert is_error(await api.post(raw="{", path=path, headers=JSON), 400)
     assert is_error(await api.post(GOOD[path], path, key=None), 401)
     assert is_error(await api.post(raw="{}", path=path, headers={"Content-Type": "text/plain"}), 415)
-
-
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.mark.parametrize("path", PAID)

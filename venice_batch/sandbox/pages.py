@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from venice_batch.sandbox.refusal import Issue, Refusal, invalid
+from venice_batch.sandbox.refusal import Refusal
 from venice_batch.sandbox.styles import STYLES
 
 if TYPE_CHECKING:
@@ -24,18 +24,24 @@ POST /sandbox/reset   start counting anew
 TYPES = ("asr", "embedding", "image", "music", "text", "tts", "upscale", "inpaint", "video")
 
 
-def models(entries: Iterable[Mapping[str, Any]], kind: str) -> dict[str, Any] | Refusal:
-    """Return GET /models for this type; the sandbox has models for images only."""
+DEFAULT_TYPE = "text"
+
+
+def models(entries: Iterable[Mapping[str, Any]], kind: str) -> dict[str, Any]:
+    """Return GET /models for this type; the sandbox has models for images only.
+
+    The description knows no refusal of a type, so one that does not exist counts as not given.
+    """
     if kind not in (*TYPES, "all", "code"):
-        return _bad_type(kind)
+        kind = DEFAULT_TYPE
     data = [entry for entry in entries if kind in (entry["type"], "all")]
     return {"object": "list", "type": kind, "data": data}
 
 
-def names(mappings: Mapping[str, Mapping[str, str]], kind: str) -> dict[str, Any] | Refusal:
+def names(mappings: Mapping[str, Mapping[str, str]], kind: str) -> dict[str, Any]:
     """Return GET /models/traits or /models/compatibility_mapping for this type, from the mappings by type."""
     if kind not in TYPES:
-        return _bad_type(kind)
+        kind = DEFAULT_TYPE
     return {"object": "list", "type": kind, "data": dict(mappings.get(kind, {}))}
 
 
@@ -85,7 +91,3 @@ def balance(balance_usd: float) -> dict[str, Any]:
         "balances": {"diem": None, "usd": balance_usd},
         "diemEpochAllocation": 0,
     }
-
-
-def _bad_type(kind: str) -> Refusal:
-    return invalid(Issue("invalid_enum_value", ("type",), f"Invalid enum value. Received '{kind}'"))

@@ -108,7 +108,7 @@ class Sandbox:
         async def read(request: web.Request) -> web.Response:
             self._stats.count("other_requests")
             refused = self._desk.knock(key_of(request), self._clock()) if private else None
-            body = refused or page(request.query.get("type", "text"))
+            body = refused or page(request.query.get("type", pages.DEFAULT_TYPE))
             if isinstance(body, Refusal):
                 return json_response(body.native(), status=body.status, headers=body.headers)
             return await self._till.compressed(request, orjson.dumps(body), {})
