@@ -5,14 +5,19 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import imagesize
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp", "gif": "gif"}
 HEAD_BYTES = 128 * 1024
 """Enough to find the size: before it a JPEG may have EXIF and XMP of 64 KiB each (ITU-T T.81, B.1.1.4)."""
 TAIL_BYTES = 32
 _SHORT_BYTES = 512
+_MAGIC_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +44,30 @@ def recognise(head: bytes, tail: bytes, size_bytes: int) -> ImageKind | None:
     if name is None or not _is_whole(name, head, tail, size_bytes):
         return None
     # Nearly every image has its size at the very beginning: the long head is copied only for the others.
-    width, height = _pixels(head[:_SHORT_BYTES])
+    width, height = _pixels(BytesIO(head[:_SHORT_BYTES]))
     if width <= 0 or height <= 0:
-        width, height = _pixels(head[:HEAD_BYTES])
+        width, height = _pixels(BytesIO(head[:HEAD_BYTES]))
     if width <= 0 or height <= 0:
         return None
     return ImageKind(name, width, height)
 
 
-def _pixels(head: bytes) -> tuple[int, int]:
+def kind_of(file: BinaryIO) -> ImageKind | None:
+    """The kind of the image in `file`, read from its start; None for no image. Whether it is whole is not looked at.
+
+    Cameras write much in front of a picture's size, and some write after its end.
+    """
+    name = _format(file.read(_MAGIC_BYTES))
+    if name is None:
+        return None
+    file.seek(0)
+    width, height = _pixels(file)
+    return ImageKind(name, width, height) if width > 0 and height > 0 else None
+
+
+def _pixels(file: BinaryIO) -> tuple[int, int]:
     try:
-        width, height = imagesize.get(BytesIO(head))
+        width, height = imagesize.get(file)
     except (ValueError, TypeError, struct.error):  # imagesize before 2.0, at headers that are cut
         return -1, -1
     return int(width), int(height)

@@ -172,7 +172,7 @@ def _indexed(
             for number, job in enumerate(jobs, start=1):
                 file.write(_line(job, number))
             file.flush()
-            source = replace(stack.enter_context(open_source(file.name)), name=GIVEN)
+            source = replace(stack.enter_context(open_source(file.name)), name=GIVEN, folder="")
         else:
             source = stack.enter_context(open_source(jobs))
         index = JobIndex.build(source, defaults=defaults, examine=examine)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -16,6 +18,26 @@ class Endpoint(StrEnum):
 
     GENERATE = "/image/generate"
     GENERATIONS = "/images/generations"
+    UPSCALE = "/image/upscale"
+    EDIT = "/image/edit"
+    MULTI_EDIT = "/image/multi-edit"
+    BACKGROUND_REMOVE = "/image/background-remove"
+
+
+UNNAMED: Mapping[Endpoint, str] = MappingProxyType(
+    {
+        Endpoint.GENERATE: "default",
+        Endpoint.GENERATIONS: "default",
+        Endpoint.UPSCALE: "upscaler",
+        Endpoint.EDIT: "firered-image-edit",
+        Endpoint.MULTI_EDIT: "firered-image-edit",
+        Endpoint.BACKGROUND_REMOVE: "bria-bg-remover",
+    }
+)
+"""The model of a request that names none: the API's documented default, or the only one that the endpoint has.
+
+Upscaling and background removal take no model; these are the names that listings and rate limits have for theirs.
+"""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -36,8 +58,10 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def model(self) -> str:
-        """The model as the line names it; the OpenAI-compatible endpoint has one by default."""
-        model = self.request.get("model", "default")
+        """The model as the line names it, else the endpoint's own; `modelId` is its old name on edits."""
+        model = self.request.get("model")
+        if model is None:
+            model = self.request.get("modelId", UNNAMED[self.endpoint])
         return str(model)
 
 

@@ -9,7 +9,15 @@ from venice_batch.jobfile import FIELDS, problems
 from venice_batch.model import Endpoint
 
 GENERATE, GENERATIONS = Endpoint.GENERATE, Endpoint.GENERATIONS
-MINIMAL = {GENERATE: {"model": "m", "prompt": "p"}, GENERATIONS: {"prompt": "p"}}
+UPSCALE, EDIT, MULTI_EDIT, REMOVE = Endpoint.UPSCALE, Endpoint.EDIT, Endpoint.MULTI_EDIT, Endpoint.BACKGROUND_REMOVE
+MINIMAL = {
+    GENERATE: {"model": "m", "prompt": "p"},
+    GENERATIONS: {"prompt": "p"},
+    UPSCALE: {"image": "a.png"},
+    EDIT: {"image": "a.png", "prompt": "p"},
+    MULTI_EDIT: {"images": ["a.png"], "prompt": "p"},
+    REMOVE: {"image": "a.png"},
+}
 
 INTEGERS = [  # endpoint, field, lowest, highest, nullable
     (GENERATE, "width", 1, 1280, False),
@@ -36,7 +44,13 @@ CHOICES = [  # endpoint, field, values, nullable
         True,
     ),
     (GENERATIONS, "style", "vivid natural", True),
+    (EDIT, "aspect_ratio", "auto 1:1 3:2 16:9 21:9 9:16 2:3 3:4 4:5", False),
+    (EDIT, "output_format", "jpeg jpg png webp", False),
+    (MULTI_EDIT, "aspect_ratio", "auto 1:1 3:2 16:9 21:9 9:16 2:3 3:4 4:5", False),
+    (MULTI_EDIT, "output_format", "jpeg jpg png webp", False),
+    (MULTI_EDIT, "quality", "low medium high", False),
 ]
+EDIT_BOOLEANS = ["safe_mode", "enhance_prompt", "disable_prompt_optimization_thinking"]
 BOOLEANS = [
     "embed_exif_metadata",
     "hide_watermark",
@@ -56,6 +70,12 @@ TEXTS = [
     (GENERATIONS, "model", None),
     (GENERATIONS, "prompt", 1500),
     (GENERATIONS, "user", None),
+    *((endpoint, "prompt", 32_768) for endpoint in (EDIT, MULTI_EDIT)),
+    *((endpoint, "model", None) for endpoint in (EDIT, MULTI_EDIT)),
+    *((endpoint, "resolution", 10) for endpoint in (EDIT, MULTI_EDIT)),
+    (UPSCALE, "image", None),
+    (EDIT, "image", None),
+    (REMOVE, "image", None),
 ]
 
 
@@ -74,6 +94,10 @@ def test_every_field_of_the_description_is_known_and_no_other():
     for endpoint, field, *_ in (*INTEGERS, *CHOICES, *TEXTS):
         named[endpoint].add(field)
     named[GENERATE] |= {*BOOLEANS, "cfg_scale", "style_references"}
+    named[UPSCALE] |= {"scale", "creativity"}
+    named[EDIT] |= {*EDIT_BOOLEANS, "modelId"}
+    named[MULTI_EDIT] |= {*EDIT_BOOLEANS, "modelId", "images"}
+    named[REMOVE] |= {"image_url"}
     assert named == FIELDS
 
 
@@ -93,10 +117,70 @@ def test_choices_are_those_of_the_description(endpoint, field, values, nullable)
     assert fields_at_fault(endpoint, **{field: None}) == ([] if nullable else [field])
 
 
-@pytest.mark.parametrize("field", BOOLEANS)
-def test_booleans_take_true_and_false_only(field):
-    assert not any(fields_at_fault(GENERATE, **{field: value}) for value in (True, False))
-    assert all(fields_at_fault(GENERATE, **{field: value}) == [field] for value in (1, 0, "true", None))
+@pytest.mark.parametrize(
+    ("endpoint", "field"),
+    [
+        *((GENERATE, field) for field in BOOLEANS),
+        *((endpoint, field) for endpoint in (EDIT, MULTI_EDIT) for field in EDIT_BOOLEANS),
+    ],
+)
+def test_booleans_take_true_and_false_only(endpoint, field):
+    assert not any(fields_at_fault(endpoint, **{field: value}) for value in (True, False))
+    assert all(fields_at_fault(endpoint, **{field: value}) == [field] for value in (1, 0, "true", None))
+
+
+def test_a_scale_is_2_or_4_and_creativity_any_number():
+    assert not any(fields_at_fault(UPSCALE, scale=value) for value in (2, 4))
+    assert what(UPSCALE, scale=3) == "3 is not one of 2, 4"
+    assert what(UPSCALE, scale=4.0) == "4.0 is a number; expected one of 2, 4"
+    assert all(fields_at_fault(UPSCALE, scale=value) == ["scale"] for value in (1, True, "2", None, []))
+    assert not any(fields_at_fault(UPSCALE, creativity=value) for value in (0, 0.02, 7, None))
+    assert all(fields_at_fault(UPSCALE, creativity=value) == ["creativity"] for value in ("0", True, []))
+
+
+@pytest.mark.parametrize(
+    "picture", ["a.png", "https://example.com/a.png", {"path": "a"}, {"path": "a", "sha256": "0" * 64}]
+)
+def test_a_picture_is_text_or_a_path_with_its_content(picture):
+    assert problems(UPSCALE, {"image": picture}) == []
+    assert problems(MULTI_EDIT, {"images": [picture, "b.png"], "prompt": "p"}) == []
+
+
+@pytest.mark.parametrize(
+    ("picture", "field", "reason"),
+    [
+        ("", "image", "is empty"),
+        (7, "image", "7 is a number; expected a string"),
+        (None, "image", "null is not allowed here; leave the field out, or give a string"),
+        (["a.png"], "image", "this is an array; expected a string"),
+        ({}, "image.path", "missing"),
+        ({"path": ""}, "image.path", "is empty"),
+        ({"path": "a", "sha256": "0"}, "image.sha256", "has 1 characters; at least 64 here"),
+        ({"path": "a", "sha256": "0" * 65}, "image.sha256", "has 65 characters; at most 64 here"),
+        ({"path": "a", "sha1": "0"}, "image.sha1", "unknown field"),
+    ],
+)
+def test_what_is_no_picture_is_told_in_words(picture, field, reason):
+    assert problems(UPSCALE, {"image": picture}) == [(field, reason)]
+
+
+def test_a_list_of_pictures_holds_one_at_least():
+    assert what(MULTI_EDIT, images=[]) == "is empty"
+    assert fields_at_fault(MULTI_EDIT, images="a.png") == ["images"]
+    assert fields_at_fault(MULTI_EDIT, images=["a.png", 7]) == ["images[1]"]
+
+
+def test_two_names_of_one_thing_exclude_each_other():
+    assert what(EDIT, model="m", modelId="m") == "stands beside model, which says the same; keep one of them"
+    assert what(REMOVE, image_url="https://example.com/a.png").startswith("stands beside image,")
+    assert problems(REMOVE, {"image_url": "https://example.com/a.png"}) == []
+
+
+def test_a_field_of_other_endpoints_is_told_with_all_of_them():
+    assert what(GENERATE, scale=4) == "belongs to /image/upscale; this line goes to /image/generate"
+    assert what(GENERATE, image="a.png") == (
+        "belongs to /image/upscale and /image/edit and /image/background-remove; this line goes to /image/generate"
+    )
 
 
 @pytest.mark.parametrize(("endpoint", "field", "longest"), TEXTS)
@@ -115,6 +199,9 @@ def test_cfg_scale_lies_above_0_and_at_most_20():
 def test_required_fields_are_those_of_the_description():
     assert problems(GENERATE, {}) == [("model", "missing"), ("prompt", "missing")]
     assert problems(GENERATIONS, {}) == [("prompt", "missing")]
+    assert problems(UPSCALE, {}) == problems(REMOVE, {}) == [("image", "missing")]
+    assert problems(EDIT, {}) == [("image", "missing"), ("prompt", "missing")]
+    assert problems(MULTI_EDIT, {}) == [("images", "missing"), ("prompt", "missing")]
 
 
 @pytest.mark.parametrize(

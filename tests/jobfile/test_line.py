@@ -125,7 +125,8 @@ def test_metadata_that_no_record_could_hold_is_refused():
 
 def test_an_unknown_endpoint_is_told():
     assert messages({**NATIVE, "endpoint": "image/generate"}) == [
-        "jobs.jsonl:3: endpoint: 'image/generate' is not one of /image/generate, /images/generations"
+        "jobs.jsonl:3: endpoint: 'image/generate' is not one of /image/generate, /images/generations, /image/upscale, "
+        "/image/edit, /image/multi-edit, /image/background-remove"
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,9 +19,6 @@ ALL_FIELDS = frozenset().union(*FIELDS.values())
 """Every field that some endpoint takes."""
 
 
-_NOT_TEXT: tuple[object, ...] = (1, True, None, [])
-
-
 @dataclass(frozen=True, slots=True)
 class Defaults:
     """Field values for the lines that lack them; a line gets those only that its endpoint takes.
@@ -32,13 +28,14 @@ class Defaults:
 
     values: Mapping[str, Any] = field(default_factory=dict)
     seeds: SeedPolicy = SeedPolicy.KEEP
-    _generate: dict[str, Any] = field(init=False, repr=False, compare=False)
-    _generations: dict[str, Any] = field(init=False, repr=False, compare=False)
+    _known: dict[Endpoint, dict[str, Any]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name, endpoint in (("_generate", Endpoint.GENERATE), ("_generations", Endpoint.GENERATIONS)):
-            known = {key: value for key, value in self.values.items() if key in FIELDS[endpoint]}
-            object.__setattr__(self, name, known)
+        known = {
+            endpoint: {name: value for name, value in self.values.items() if name in FIELDS[endpoint]}
+            for endpoint in Endpoint
+        }
+        object.__setattr__(self, "_known", known)
 
     @classmethod
     def of(cls, settings: Iterable[str], seed_policy: str = SeedPolicy.KEEP) -> Defaults:
@@ -51,7 +48,7 @@ class Defaults:
 
     def apply(self, endpoint: Endpoint, request: dict[str, Any]) -> dict[str, Any]:
         """Return the effective request: the defaults of `endpoint` under the line's own fields."""
-        defaults = self._generate if endpoint is Endpoint.GENERATE else self._generations
+        defaults = self._known[endpoint]
         return {**defaults, **request} if defaults else request
 
 
@@ -109,7 +106,7 @@ def _unknown(name: str) -> tuple[str, str]:
 
 def field_value(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
     """Return what `text` means as a value of the field `name`; text that fits no type stays as it is."""
-    from venice_batch.jobfile.explain import explain_field
+    from venice_batch.jobfile.explain import explain_field, takes_json
 
     endpoints = [endpoint for endpoint in Endpoint if name in FIELDS[endpoint]]
     if not all(explain_field(endpoint, name, text) for endpoint in endpoints):
@@ -119,15 +116,7 @@ def field_value(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
     except orjson.JSONDecodeError:
         return text
     # `prompt=` and `format=5` are about text: a message that calls them numbers would puzzle.
-    return parsed if any(_takes_json(endpoint, name) for endpoint in endpoints) else text
-
-
-@cache
-def _takes_json(endpoint: Endpoint, name: str) -> bool:
-    """Tell whether a field takes anything but text."""
-    from venice_batch.jobfile.explain import explain_field
-
-    return any(not explain_field(endpoint, name, value) for value in _NOT_TEXT)
+    return parsed if any(takes_json(endpoint, name) for endpoint in endpoints) else text
 
 
 def _is_unicode(text: str) -> bool:

@@ -52,13 +52,27 @@ def few_values(name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+@cache
+def takes_json(endpoint: Endpoint, name: str) -> bool:
+    """Tell whether a field that `endpoint` has takes anything but text."""
+    kind = _fields(endpoint)[name].type
+    members = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    return not all(
+        isinstance(member, inspect.StrType)
+        or (isinstance(member, inspect.LiteralType) and isinstance(member.values[0], str))
+        for member in members
+    )
+
+
 def explain_value(kind: inspect.Type, value: object, path: str) -> Complaints:
     """Yield the complaints about `value`, found under `path`, that has to be of `kind`."""
-    nullable, kind = _unwrap(kind)
+    nullable, kind = _unwrap(kind, value)
     if value is None:
         if not nullable:
             yield path, f"null is not allowed here; leave the field out, or give {expected(kind)}"
     elif isinstance(kind, inspect.ListType) and isinstance(value, list):
+        if len(value) < (kind.min_length or 0):
+            yield path, "is empty"
         for number, item in enumerate(value):
             yield from explain_value(kind.item_type, item, f"{path}[{number}]")
     elif isinstance(kind, inspect.StructType) and isinstance(value, dict):
@@ -148,7 +162,8 @@ def _number(kind: inspect.IntType | inspect.FloatType) -> str:
 def _scalar(kind: inspect.Type, value: object) -> str | None:
     """Return why `value` is not of the scalar `kind`, or None if it is."""
     match kind, value:
-        case inspect.LiteralType(values), str():
+        # Python holds True for 1 and 4.0 for 4, JSON does not.
+        case inspect.LiteralType(values), str() | int() if type(value) is type(values[0]):
             return None if value in values else f"{shown(value)} is not {expected(kind)}"
         case inspect.StrType(), str():
             return _length(kind, value)
@@ -176,16 +191,21 @@ def _within(kind: inspect.IntType | inspect.FloatType, value: float) -> bool:
 def _length(kind: inspect.StrType, value: str) -> str | None:
     if not value and kind.min_length:
         return "is empty"
+    if len(value) < (kind.min_length or 0):
+        return f"has {len(value):,} characters; at least {kind.min_length:,} here"
     if kind.max_length is not None and len(value) > kind.max_length:
         return f"has {len(value):,} characters; at most {kind.max_length:,} here"
     return None
 
 
-def _unwrap(kind: inspect.Type) -> tuple[bool, inspect.Type]:
-    """Return whether null is allowed, with the type that a value has otherwise."""
+def _unwrap(kind: inspect.Type, value: object = None) -> tuple[bool, inspect.Type]:
+    """Return whether null is allowed, with the type that `value` is to be judged by otherwise."""
     if not isinstance(kind, inspect.UnionType):
         return False, kind
-    return True, next(member for member in kind.types if not isinstance(member, inspect.NoneType))
+    members = [member for member in kind.types if not isinstance(member, inspect.NoneType)]
+    # Where an object may stand in a scalar's place, an object is meant to be that one.
+    likely = [member for member in members if isinstance(member, inspect.StructType) is isinstance(value, dict)]
+    return len(members) < len(kind.types), (likely or members)[0]
 
 
 def _explain_object(kind: inspect.StructType, value: dict[str, Any], path: str) -> Complaints:
@@ -203,9 +223,8 @@ def _explain_object(kind: inspect.StructType, value: dict[str, Any], path: str) 
 def _unknown(endpoint: Endpoint, name: str, beside: Collection[str]) -> str:
     if name == "inpaint":
         return "in-painting was disabled by the API on May 19th, 2025; remove the field"
-    other = Endpoint.GENERATIONS if endpoint is Endpoint.GENERATE else Endpoint.GENERATE
-    if name in FIELDS[other]:
-        return f"belongs to {other}; this line goes to {endpoint}"
+    if others := [str(other) for other in Endpoint if name in FIELDS[other]]:
+        return f"belongs to {' and '.join(others)}; this line goes to {endpoint}"
     return "unknown field" + nearest(name, {*FIELDS[endpoint], *beside})
 
 

@@ -1,4 +1,4 @@
-"""The request fields of both image endpoints, as the API's OpenAPI description of 2026-08-21 bounds them.
+"""The request fields of the image endpoints, as the API's OpenAPI description of 2026-08-21 bounds them.
 
 The structs serve as rules only: a request stays the dict that the line holds, so that nothing the user
 wrote is rounded, reordered or filled in on its way to the API.
@@ -27,6 +27,10 @@ Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT)]
 Model = Annotated[str, Meta(min_length=1)]
 Pixels = Annotated[int, Meta(gt=0, le=1280)]
 ImageFormat = Literal["jpeg", "png", "webp"]
+EditRatio = Literal["auto", "1:1", "3:2", "16:9", "21:9", "9:16", "2:3", "3:4", "4:5"]
+# The description's text accepts jpg, which its list of values lacks.
+EditFormat = Literal["jpeg", "jpg", "png", "webp"]
+Tier = Annotated[str, Meta(min_length=1, max_length=10)]
 Size = Literal["auto", "256x256", "512x512", "1024x1024", "1536x1024", "1024x1536", "1792x1024", "1024x1792"]
 
 
@@ -35,6 +39,17 @@ class StyleReference(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
     image: Annotated[str, Meta(min_length=1)]
     strength: Annotated[float, Meta(ge=0.1, le=1)] | UnsetType = UNSET
+
+
+class LocalPicture(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A picture in a file; with `sha256` the file has to have that content. A record writes its pictures so."""
+
+    path: Annotated[str, Meta(min_length=1)]
+    sha256: Annotated[str, Meta(min_length=64, max_length=64)] | UnsetType = UNSET
+
+
+# As text: a path, a file:// or http(s):// URL, a data URL, or base64; see `pictures`.
+Picture = Annotated[str, Meta(min_length=1)] | LocalPicture
 
 
 class GenerateRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
@@ -82,8 +97,61 @@ class GenerationsRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tru
     user: str | UnsetType = UNSET
 
 
-REQUESTS: Mapping[Endpoint, type[GenerateRequest] | type[GenerationsRequest]] = MappingProxyType(
-    {Endpoint.GENERATE: GenerateRequest, Endpoint.GENERATIONS: GenerationsRequest}
+class UpscaleRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """`UpscaleImageRequest`, the body of `/image/upscale`; the description lets other fields pass and names none."""
+
+    image: Picture
+    scale: Literal[2, 4] | UnsetType = UNSET
+    creativity: float | UnsetType | None = UNSET
+
+
+class EditRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """`EditImageRequest`, the body of `/image/edit`; `modelId` is the old name of `model`."""
+
+    image: Picture
+    prompt: Prompt
+    model: Model | UnsetType = UNSET
+    modelId: Model | UnsetType = UNSET  # noqa: N815 - the API's own name
+    aspect_ratio: EditRatio | UnsetType = UNSET
+    resolution: Tier | UnsetType = UNSET
+    output_format: EditFormat | UnsetType = UNSET
+    safe_mode: bool | UnsetType = UNSET
+    enhance_prompt: bool | UnsetType = UNSET
+    disable_prompt_optimization_thinking: bool | UnsetType = UNSET
+
+
+class MultiEditRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """`MultiEditImageRequest`, the body of `/image/multi-edit`; a `model` travels there as `modelId`."""
+
+    images: Annotated[list[Picture], Meta(min_length=1)]
+    prompt: Prompt
+    model: Model | UnsetType = UNSET
+    modelId: Model | UnsetType = UNSET  # noqa: N815 - the API's own name
+    aspect_ratio: EditRatio | UnsetType = UNSET
+    resolution: Tier | UnsetType = UNSET
+    quality: Literal["low", "medium", "high"] | UnsetType = UNSET
+    output_format: EditFormat | UnsetType = UNSET
+    safe_mode: bool | UnsetType = UNSET
+    enhance_prompt: bool | UnsetType = UNSET
+    disable_prompt_optimization_thinking: bool | UnsetType = UNSET
+
+
+class BackgroundRemoveRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
+    """`BackgroundRemoveImageRequest`, the body of `/image/background-remove`: one of the two fields."""
+
+    image: Picture | UnsetType = UNSET
+    image_url: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
+
+
+REQUESTS: Mapping[Endpoint, type[msgspec.Struct]] = MappingProxyType(
+    {
+        Endpoint.GENERATE: GenerateRequest,
+        Endpoint.GENERATIONS: GenerationsRequest,
+        Endpoint.UPSCALE: UpscaleRequest,
+        Endpoint.EDIT: EditRequest,
+        Endpoint.MULTI_EDIT: MultiEditRequest,
+        Endpoint.BACKGROUND_REMOVE: BackgroundRemoveRequest,
+    }
 )
 """The rules of each endpoint's body."""
 
@@ -91,6 +159,9 @@ FIELDS: Mapping[Endpoint, frozenset[str]] = MappingProxyType(
     {endpoint: frozenset(rules.__struct_fields__) for endpoint, rules in REQUESTS.items()}
 )
 """The fields that each endpoint takes."""
+
+ALTERNATIVES = (("model", "modelId"), ("image", "image_url"))
+"""Two names of one thing, of which a request has one at most."""
 
 VARIANTS_NEED_JSON = ("variants", "variants come as JSON only; remove return_binary")
 
@@ -101,9 +172,8 @@ def problems(endpoint: Endpoint, request: dict[str, Any], *, beside: Collection[
     A field that is missing comes last. `beside` names the keys that may stand beside the request's
     fields where the user wrote it; they take part in "did you mean".
     """
-    rules = GenerateRequest if endpoint is Endpoint.GENERATE else GenerationsRequest
     try:
-        msgspec.convert(request, rules)
+        msgspec.convert(request, REQUESTS[endpoint])
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         # Imported late: a file without mistakes never needs the words for them.
         from venice_batch.jobfile.explain import explain
@@ -111,7 +181,10 @@ def problems(endpoint: Endpoint, request: dict[str, Any], *, beside: Collection[
         found = explain(endpoint, request, beside)
         # Should the two ever disagree, the checker's own words are better than a pass.
         return found or [("", str(error))]
-    return cross_field(request)
+    found = cross_field(request)
+    if endpoint is Endpoint.BACKGROUND_REMOVE and not request.keys() & {"image", "image_url"}:
+        found.append(("image", "missing"))
+    return found
 
 
 def cross_field(request: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -123,6 +196,9 @@ def cross_field(request: Mapping[str, Any]) -> list[tuple[str, str]]:
     # Published page: `variants` is only supported when `return_binary` is false.
     if "variants" in request and _binary(request):
         found.append(VARIANTS_NEED_JSON)
+    for name, other in ALTERNATIVES:
+        if other in request and name in request:
+            found.append((other, f"stands beside {name}, which says the same; keep one of them"))
     return found
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from venice_batch.model import Endpoint, Job
 
 _SORTED = orjson.OPT_SORT_KEYS
+_PICTURES = ("image", "images")
 _TRAVEL = (("return_binary", True), ("return_binary", False), ("variants", 1))
 _SPELLED = (("resolution", str.upper), ("aspect_ratio", str.lower))
 
@@ -21,6 +22,7 @@ def request_hash(endpoint: Endpoint, request: dict[str, Any]) -> str:
     Neither the order of keys nor the white space of the line plays a part; `7` and `7.0` differ, as they
     do on the wire. `return_binary` and a single variant change how an image travels, not the image, and `1k` is
     `1K` in the model's own spelling: a record, which has all that as sent, is the same job as its line.
+    A file counts by its content, wherever it lies.
     """
     if "return_binary" in request or request.get("variants") == 1:
         request = {name: value for name, value in request.items() if (name, value) not in _TRAVEL}
@@ -28,8 +30,17 @@ def request_hash(endpoint: Endpoint, request: dict[str, Any]) -> str:
         value = request.get(name)
         if isinstance(value, str) and spelled(value) != value:
             request = {**request, name: spelled(value)}
+    if "image" in request or "images" in request:
+        request = {name: _content(value) if name in _PICTURES else value for name, value in request.items()}
     canonical = orjson.dumps([endpoint, request], option=_SORTED)
     return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+
+
+def _content(value: object) -> object:
+    """Return the value of a picture's field as it is hashed: a file by its content, whatever its path."""
+    if isinstance(value, list):
+        return [_content(item) for item in value]
+    return {"sha256": value["sha256"]} if isinstance(value, dict) and "sha256" in value else value
 
 
 def implicit_id(request_hash: str) -> str:

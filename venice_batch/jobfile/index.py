@@ -14,6 +14,7 @@ from venice_batch.jobfile.directory import Directory
 from venice_batch.jobfile.findings import Findings
 from venice_batch.jobfile.identity import has_implicit_id
 from venice_batch.jobfile.line import Parsed, parse
+from venice_batch.jobfile.pictures import Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
 from venice_batch.jobfile.source import Source, refusal
 
@@ -47,6 +48,7 @@ class JobIndex:
         "_next",
         "_numbers",
         "_offsets",
+        "_pictures",
         "_source",
         "_subs",
     )
@@ -55,6 +57,7 @@ class JobIndex:
         """Make an empty index; `build` makes a full one."""
         self._source = source
         self._defaults = defaults
+        self._pictures = Pictures(source.folder)
         self._offsets = array("Q")
         self._lines = array("I")
         self._subs = array("H")  # place within a line of several jobs; a matrix makes 10,000 at most
@@ -156,8 +159,14 @@ class JobIndex:
         return Directory(self._ids)
 
     def _parse(self, line: bytes, number: int, first_index: int) -> Parsed:
-        name = self._source.name
-        return parse(line, number=number, first_index=first_index, defaults=self._defaults, source=name)
+        return parse(
+            line,
+            number=number,
+            first_index=first_index,
+            defaults=self._defaults,
+            source=self._source.name,
+            pictures=self._pictures,
+        )
 
     def _append(self, job: Job, offset: int, sub: int, last: list[int]) -> None:
         place = len(self._offsets)

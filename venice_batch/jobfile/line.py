@@ -10,12 +10,14 @@ import orjson
 from venice_batch.errors import Problem
 from venice_batch.jobfile.fields import problems as request_problems
 from venice_batch.jobfile.identity import implicit_id, request_hash
+from venice_batch.jobfile.pictures import FIELD, Pictures
 from venice_batch.jobfile.seeds import SeedPolicy, lacks_seed, seed_of
 from venice_batch.jobfile.shapes import MAX_ID, RESERVED, Draft, draft
 from venice_batch.model import Job
 
 if TYPE_CHECKING:
     from venice_batch.jobfile.defaults import Defaults
+    from venice_batch.model import Endpoint
 
 Complaint = tuple[str, str]
 
@@ -30,12 +32,22 @@ class Parsed(msgspec.Struct, frozen=True, gc=False):
     problems: tuple[Problem, ...] = ()
 
 
-def parse(line: bytes, *, number: int, first_index: int, defaults: Defaults, source: str) -> Parsed:
+def parse(
+    line: bytes,
+    *,
+    number: int,
+    first_index: int,
+    defaults: Defaults,
+    source: str,
+    pictures: Pictures | None = None,
+) -> Parsed:
     """Read one line; never raises, whatever the bytes.
 
     `number` counts the file's lines from 1, `first_index` the jobs before this line, `source` is the
-    file's name for messages. All mistakes of the line are told, not the first only.
+    file's name for messages. `pictures` knows the files that lines name; without it each is looked at anew, by its
+    path from the current folder. All mistakes of the line are told, not the first only.
     """
+    pictures = pictures or Pictures()
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -44,15 +56,25 @@ def parse(line: bytes, *, number: int, first_index: int, defaults: Defaults, sou
         return _failed([("", _not_an_object(record))], number, source)
     job = draft(record)
     if job.matrix is not None:
-        return _parse_matrix(job, number, first_index, defaults, source)
-    request = defaults.apply(job.endpoint, job.request)
-    complaints = request_problems(job.endpoint, request, beside=RESERVED)
+        return _parse_matrix(job, number, first_index, defaults, source, pictures)
+    request, complaints = _checked(job.endpoint, defaults.apply(job.endpoint, job.request), pictures)
     if complaints or job.complaints:
         return _failed(job.complaints + _blame(complaints, job.request, defaults), number, source)
     return Parsed((_job(job, job.id, request, number, first_index, defaults.seeds),))
 
 
-def _parse_matrix(draft: Draft, number: int, first_index: int, defaults: Defaults, source: str) -> Parsed:
+def _checked(endpoint: Endpoint, request: dict[str, Any], pictures: Pictures) -> tuple[dict[str, Any], list[Complaint]]:
+    """Return an effective request with its files settled, and all that is wrong with it."""
+    complaints = request_problems(endpoint, request, beside=RESERVED)
+    if endpoint in FIELD:
+        request, found = pictures.settle(endpoint, request)
+        complaints += found
+    return request, complaints
+
+
+def _parse_matrix(
+    draft: Draft, number: int, first_index: int, defaults: Defaults, source: str, pictures: Pictures
+) -> Parsed:
     # A file without a matrix does without its import.
     from venice_batch.jobfile import matrix
 
@@ -67,8 +89,7 @@ def _parse_matrix(draft: Draft, number: int, first_index: int, defaults: Default
     distinct = dict.fromkeys(complaints)
     for suffix, fields in matrix.combinations(draft.matrix):
         own = {**draft.request, **fields}
-        request = defaults.apply(draft.endpoint, own)
-        found = request_problems(draft.endpoint, request, beside=RESERVED)
+        request, found = _checked(draft.endpoint, defaults.apply(draft.endpoint, own), pictures)
         id_ = None if draft.id is None else draft.id + suffix
         if id_ is not None and len(id_) > MAX_ID:
             found.append(("matrix", f"makes an id of {len(id_)} characters; at most {MAX_ID}"))

@@ -18,7 +18,7 @@ MAX_ID = 512
 _ENDPOINTS = {str(endpoint): endpoint for endpoint in Endpoint}
 _OPENAI_KEYS = frozenset({"custom_id", "method", "url", "body"})
 # What clients of other hosts write before the path; where a request goes is --base-url's to say.
-_URL = re.compile(r"(?:https?://[^/\s]+)?(?:/api)?(?:/v1)?(/images?/[a-z]+)")
+_URL = re.compile(r"(?:https?://[^/\s]+)?(?:/api)?(?:/v1)?(/images?/[a-z-]+)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 

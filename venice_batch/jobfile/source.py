@@ -26,12 +26,14 @@ STDIN = "<stdin>"
 class Source:
     """An open jobs file: `name` as messages say it, `file` seekable, with JSON lines in it.
 
-    `stamp` is the file's size and time of change (ns) when it was opened.
+    `stamp` is the file's size and time of change (ns) when it was opened. Relative paths in its lines start at
+    `folder`: the file's own, the current one ("") for standard input and pipes.
     """
 
     name: str
     file: BinaryIO
     stamp: tuple[int, int]
+    folder: str = ""
 
     def unchanged(self) -> bool:
         """Tell whether the file still has the size and time of change that it was opened with, or has only grown.
@@ -62,7 +64,7 @@ def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> 
             file = _as_lines(name, file, plain, stack)
         except OSError as error:
             raise refusal(name, f"cannot be read: {error.strerror or error}") from error
-        yield Source(name, file, _stamp(file))
+        yield Source(name, file, _stamp(file), os.path.dirname(name) if plain else "")
 
 
 def refusal(name: str, what: str) -> JobsFileError:

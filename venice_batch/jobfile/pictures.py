@@ -1,0 +1,199 @@
+"""The pictures that jobs send along: which files they are, and whether the API will take them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from venice_batch.errors import one_line
+from venice_batch.model import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from venice_batch.formats import ImageKind
+
+LARGEST_BYTES = 25 * 1024 * 1024
+"""Size that a picture has to stay below; this and the next three: the API's description of the endpoints."""
+FEWEST_PIXELS = 65_536
+MOST_PIXELS = 33_177_600
+MOST_UPSCALED_PIXELS = 16_777_216
+
+FIELD = {
+    Endpoint.UPSCALE: "image",
+    Endpoint.EDIT: "image",
+    Endpoint.MULTI_EDIT: "images",
+    Endpoint.BACKGROUND_REMOVE: "image",
+}
+"""The field with the picture, or pictures, of each endpoint that takes any."""
+
+_KINDS = "PNG, JPEG, WebP or GIF image"
+_LONGEST_PATH = 4096
+_WEB = ("http://", "https://")
+# How base64 of each kind begins, and more of it than a file's name may have without a dot.
+_BASE64 = re.compile(r"(?:iVBORw0KGgo|/9j/|UklGR|R0lGOD)[A-Za-z0-9+/\s]{200,}={0,2}\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was found in a file."""
+
+    sha256: str
+    kind: ImageKind
+
+
+class Pictures:
+    """The pictures that one jobs file names; relative paths start at `folder`.
+
+    A file is read once, when it is first named, however many jobs name it, and taken to be that from then on: the
+    upload makes sure that it still is. Some 500 bytes for each file.
+    """
+
+    __slots__ = ("_folder", "_seen")
+
+    def __init__(self, folder: str = "") -> None:
+        self._folder = folder
+        self._seen: dict[str, _Look | str] = {}
+
+    def settle(self, endpoint: Endpoint, request: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+        """Return the request with every file as its absolute `path` and `sha256`, and what is wrong with its pictures.
+
+        What is no picture by its type is left to `fields.problems`.
+        """
+        complaints: list[tuple[str, str]] = []
+        url = request.get("image_url")
+        if isinstance(url, str) and not url.startswith(_WEB):
+            complaints.append(("image_url", "expected an http:// or https:// address; a file goes into image"))
+        field = FIELD[endpoint]
+        value = request.get(field)
+        if isinstance(value, list):
+            settled: object = [
+                self._settle(endpoint, item, f"{field}[{number}]", complaints) for number, item in enumerate(value)
+            ]
+        else:
+            settled = self._settle(endpoint, value, field, complaints)
+        return (request if settled == value else {**request, field: settled}), complaints
+
+    def _settle(self, endpoint: Endpoint, value: object, field: str, complaints: list[tuple[str, str]]) -> object:
+        if isinstance(value, str) and value.startswith(_WEB):
+            if endpoint is Endpoint.UPSCALE:
+                complaints.append((field, f"{endpoint} takes no URL; download the picture, and give its path"))
+            return value
+        path, sha256 = _local(value)
+        if path is not None:
+            look = self._look(path)
+            if isinstance(look, str):
+                complaints.append((field, look))
+                return value
+            if sha256 is not None and sha256 != look.sha256:
+                what = (
+                    f"{one_line(path)} is another picture than the one with this sha256; leave it out to take this one"
+                )
+                complaints.append((field, what))
+            # Named by both, a record says which picture was sent, and is a line itself.
+            value = {"path": self._absolute(path), "sha256": look.sha256}
+            kind = look.kind
+        elif isinstance(value, str) and value:
+            found = _inline(value)
+            if isinstance(found, str):
+                complaints.append((field, found))
+                return value
+            kind = found
+        else:
+            return value
+        complaints += [(field, what) for what in size_faults(endpoint, kind.width, kind.height)]
+        return value
+
+    def _absolute(self, path: str) -> str:
+        return os.path.abspath(os.path.join(self._folder, path))
+
+    def _look(self, path: str) -> _Look | str:
+        known = self._seen.get(path)
+        if known is None:
+            known = self._seen[path] = self._read(path)
+        return known
+
+    def _read(self, path: str) -> _Look | str:
+        # Imported late: a file without pictures does without.
+        from venice_batch.formats import kind_of
+
+        if len(path) > _LONGEST_PATH:
+            return f"is {len(path):,} characters long; expected a path, a URL, or base64 of a {_KINDS}"
+        try:
+            place = self._absolute(path)
+            shown = one_line(place)
+            # Before it is opened: to open a pipe would wait for whoever writes to it.
+            mode = os.stat(place).st_mode
+            if not stat.S_ISREG(mode):
+                return f"{shown} is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}; expected a picture"
+            with open(place, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size >= LARGEST_BYTES:
+                    return f"{shown} has {size / 1e6:.1f} MB; the API takes less than {LARGEST_BYTES >> 20} MiB"
+                kind = kind_of(file)
+                if kind is None:
+                    return f"{shown} is {'empty' if not size else f'no {_KINDS}'}"
+                file.seek(0)
+                return _Look(hashlib.file_digest(file, "sha256").hexdigest(), kind)
+        except FileNotFoundError:
+            return f"no such file: {one_line(os.path.join(self._folder, path))}"
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            return f"{one_line(path)} cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def size_faults(endpoint: Endpoint, width: int, height: int) -> Iterator[str]:
+    """Yield what is wrong with a picture of this size for the endpoint."""
+    pixels = width * height
+    size = f"is {width}x{height}"
+    if endpoint is not Endpoint.BACKGROUND_REMOVE and pixels < FEWEST_PIXELS:
+        yield f"{size}, {pixels:,} pixels; {endpoint} takes {FEWEST_PIXELS:,} (256x256) or more"
+    if endpoint in (Endpoint.EDIT, Endpoint.MULTI_EDIT) and pixels > MOST_PIXELS:
+        yield f"{size}, {pixels:,} pixels; {endpoint} takes at most {MOST_PIXELS:,}; shrink it"
+    # A scale of 4 gives way to what fits, one of 2 does not.
+    if endpoint is Endpoint.UPSCALE and 4 * pixels > MOST_UPSCALED_PIXELS:
+        yield f"{size}; twice that has {4 * pixels:,} pixels, and {endpoint} makes at most {MOST_UPSCALED_PIXELS:,}"
+
+
+def _local(value: object) -> tuple[str | None, str | None]:
+    """Return the path of a local file and the hash that it has to have; None for what is no file, and for any hash."""
+    if isinstance(value, dict):
+        path, sha256 = value.get("path"), value.get("sha256")
+        return (path if isinstance(path, str) and path else None), (sha256 if isinstance(sha256, str) else None)
+    if not isinstance(value, str) or not value or value.startswith("data:") or _BASE64.fullmatch(value):
+        return None, None
+    if value.startswith("file://"):
+        address = urlsplit(value)
+        # A host other than this machine has no path here: the whole text is the name of no file then.
+        return (unquote(address.path) if address.netloc in ("", "localhost") else value), None
+    return value, None
+
+
+def base64_of(inline: str) -> str:
+    """Return the base64 of a picture that stands in the line itself, as base64 or as a data URL.
+
+    Raises:
+        ValueError: a data URL that is not base64.
+    """
+    if inline.startswith("data:"):
+        kind, _, inline = inline.partition(",")
+        if not kind.endswith(";base64"):
+            raise ValueError("a data URL has to be base64: data:image/png;base64,…")
+    return "".join(inline.split())
+
+
+def _inline(text: str) -> ImageKind | str:
+    import pybase64
+
+    from venice_batch.formats import kind_of
+
+    try:
+        data = pybase64.b64decode(base64_of(text), validate=True)
+    except ValueError as error:
+        return f"cannot be decoded: {error}"
+    return kind_of(BytesIO(data)) or f"holds no {_KINDS}"
