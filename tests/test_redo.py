@@ -134,7 +134,7 @@ def test_every_change_that_makes_a_job_invalid_is_told_with_its_record():
     with pytest.raises(JobsFileError) as caught:
         redone(*records, values={"resolution": "4K"}, without=frozenset({"prompt"}), suffix="-4k")
     assert [str(problem)[:90] for problem in caught.value.problems] == [
-        "m.jsonl:1: resolution: belongs to /image/generate; this line goes to /images/generations (",
+        "m.jsonl:1: resolution: belongs to /image/generate, /image/edit, /image/multi-edit; this li",
         "m.jsonl:1: prompt: missing (from --unset)",
         "m.jsonl:2: prompt: missing (from --unset)",
         "m.jsonl:3: id: has 513 characters; at most 512",

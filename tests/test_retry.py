@@ -78,7 +78,7 @@ def test_a_gate_holds_only_what_is_limited_or_overloaded_and_told_until_when(sta
 
 @pytest.mark.parametrize("fault", Fault)
 def test_only_what_was_sent_may_have_been_billed(fault):
-    unsent = (Fault.CONNECT, Fault.NOT_THE_API)
+    unsent = (Fault.CONNECT, Fault.SOURCE, Fault.NOT_THE_API)
     assert answer(None, fault=fault).possibly_billed is (fault not in unsent)
     assert not answer(500).possibly_billed
 

@@ -130,5 +130,12 @@ class KeyRefusedError(ApiError):
     exit_code = ExitCode.KEY_REFUSED
 
 
+class SourceError(VeniceBatchError):
+    """A picture that a job is to send cannot be read, or is another than the one that was checked.
+
+    The job has failed, not the run, and no server had all of its request.
+    """
+
+
 class BodyError(VeniceBatchError):
     """A response body that holds no whole image; the attempt that got it has failed, not the run."""

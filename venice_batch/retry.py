@@ -37,6 +37,7 @@ class Fault(StrEnum):
     TIMEOUT = "timeout"  # no answer in time; the request had gone out
     CUT = "cut"  # the connection broke after the request had gone out
     NO_IMAGE = "no_image"  # the body is empty, invalid or no image
+    SOURCE = "source"  # nothing was sent: a picture that belongs to the request is gone, or has changed
     NOT_THE_API = "not_the_api"  # a redirect, or a "not found" that is none of the API's
 
 

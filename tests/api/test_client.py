@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import io
 import json
 import socket
@@ -12,10 +13,11 @@ from aiohttp import web
 from aioresponses import aioresponses
 from PIL import Image
 
+from venice_batch.api import outgoing
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.secret import ApiKey
 from venice_batch.clock import SystemClock
-from venice_batch.errors import ApiError, BodyError, KeyRefusedError, UsageError
+from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError
 from venice_batch.model import Endpoint
 from venice_batch.retry import Fault, Verdict
 
@@ -295,7 +297,7 @@ class Server:
         self.ssl_context = ssl_context
 
     async def __aenter__(self):
-        app = web.Application()
+        app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{tail:.*}", self.handler)
         self.runner = web.AppRunner(app)
         await self.runner.setup()
@@ -427,3 +429,59 @@ async def test_a_proxy_from_the_environment_is_used_and_no_proxy_honoured(monkey
         async with connect("http://venice.invalid/api/v1") as client:
             reply, _ = await ask(client)
     assert reply.answer.fault is Fault.CONNECT
+
+
+async def test_a_local_picture_is_uploaded_with_its_length_and_the_answer_is_the_image(tmp_path):
+    data = bytes(3_000_000)
+    (tmp_path / "a.png").write_bytes(data)
+    picture = {"path": str(tmp_path / "a.png"), "sha256": hashlib.sha256(data).hexdigest()}
+    seen = []
+
+    async def upscale(request):
+        seen.append((request.path, request.headers.get("Transfer-Encoding"), await request.json()))
+        return web.Response(body=png(), content_type="image/png")
+
+    async with Server(upscale) as server, connect(server.url) as client:
+        reply, writer = await ask(client, Endpoint.UPSCALE, image=picture, scale=4)
+    ((path, encoding, body),) = seen
+    assert (path, encoding) == ("/api/v1/image/upscale", None)
+    assert body == {"image": base64.b64encode(data).decode(), "scale": 4, "model": "m", "prompt": "p"}
+    assert reply.answer.verdict is Verdict.SUCCEEDED
+    assert writer.images == [png()]
+
+
+async def test_a_picture_that_changes_on_the_way_is_never_received_whole(tmp_path, monkeypatch):
+    data = bytes(3_000_000)
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    picture = {"path": str(path), "sha256": hashlib.sha256(data).hexdigest()}
+    whole = []
+
+    async def upscale(request):
+        whole.append(await request.read())
+        return web.Response(body=png(), content_type="image/png")
+
+    piece = outgoing._piece
+
+    def change_then_read(*given):
+        path.write_bytes(data[:-1] + b"x")
+        return piece(*given)
+
+    monkeypatch.setattr(outgoing, "_piece", change_then_read)
+    async with Server(upscale) as server, connect(server.url) as client:
+        with pytest.raises(SourceError, match="has changed since it was checked"):
+            await ask(client, Endpoint.UPSCALE, image=picture)
+    assert whole == []
+
+
+async def test_a_refusal_ends_an_upload_that_nobody_reads(tmp_path):
+    data = bytes(8_000_000)
+    (tmp_path / "a.png").write_bytes(data)
+    picture = {"path": str(tmp_path / "a.png"), "sha256": hashlib.sha256(data).hexdigest()}
+
+    async def refuse(request):
+        return web.json_response({"error": "Rate limit exceeded"}, status=429, headers={"Retry-After": "7"})
+
+    async with Server(refuse) as server, connect(server.url) as client:
+        reply, _ = await ask(client, Endpoint.UPSCALE, image=picture)
+    assert (reply.answer.status, reply.answer.hint_s) == (429, 7)

@@ -10,8 +10,10 @@ from catalogue.made import entry
 from venice_batch.catalogue import Cache, at_hand, cache, fresh, snapshot
 from venice_batch.catalogue.finding import ask
 from venice_batch.catalogue.listing import Listing, age_text, is_local, is_venice, renewed
+from venice_batch.catalogue.models import KINDS
 from venice_batch.errors import ApiError, KeyRefusedError
 from venice_batch.sandbox.catalogue import shipped
+from venice_batch.sandbox.retouch_catalogue import shipped_retouch
 from venice_batch.sandbox.styles import STYLES
 
 VENICE = "https://api.venice.ai/api/v1"
@@ -22,8 +24,8 @@ NOW = 1_790_000_000.0
 class Api:
     """A stand-in for the client's listings."""
 
-    def __init__(self, models=(), styles=("Anime",), silent=False):
-        self._answers = {"models": models, "styles": styles}
+    def __init__(self, models=(), styles=("Anime",), silent=False, inpaint=(), upscale=()):
+        self._answers = {"image": models, "inpaint": inpaint, "upscale": upscale, "styles": styles}
         self._silent = silent
         self.asked = []
 
@@ -36,8 +38,8 @@ class Api:
             raise answer
         return answer
 
-    async def models(self):
-        return await self._answer("models")
+    async def models(self, kind="image"):
+        return await self._answer(kind)
 
     async def styles(self):
         return await self._answer("styles")
@@ -54,11 +56,13 @@ def listing(*entries, age_s=0.0, origin="live", **options):
 
 def test_the_packaged_list_is_that_of_the_sandbox_and_knows_its_date():
     packaged = snapshot()
-    assert [dict(one) for one in shipped().entries] == list(packaged.entries)
+    listed = (*shipped().entries, *shipped_retouch().entries)
+    assert [dict(one) for one in listed] == list(packaged.entries)
     assert packaged.styles == STYLES
     assert "the list of 2026-08-22 that comes with the package (1" in packaged.told(packaged.asked_unix_s + 10 * 86_400)
     assert not packaged.is_fresh(packaged.asked_unix_s)
-    assert len(packaged.catalogue(time.time()).models) == 37
+    assert [len(packaged.of_kind(kind)) for kind in KINDS] == [37, 21, 1]
+    assert len(packaged.catalogue(time.time()).models) == 59
 
 
 def test_what_was_asked_is_kept_for_an_hour(kept):
@@ -82,11 +86,11 @@ def test_the_file_is_written_whole_and_nothing_else_is_left(kept):
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"{", b"[]", b"\xff", b'{"schema": 2}', b"[" * 100_000,
-        b'{"schema":2,"base_url":"x","asked_unix_s":1,"models":[{"id":"a"}]}',
-        b'{"schema":1,"base_url":"x","asked_unix_s":1,"models":[]}',
-        b'{"schema":1,"base_url":"x","asked_unix_s":1e300,"models":[{"id":"a"}]}',
-        b'{"schema":1,"base_url":"x","asked_unix_s":1,"models":[5]}',
+        b"", b"{", b"[]", b"\xff", b'{"schema": 1}', b"[" * 100_000,
+        b'{"schema":1,"base_url":"x","asked_unix_s":1,"models":[{"id":"a"}]}',
+        b'{"schema":2,"base_url":"x","asked_unix_s":1,"models":[]}',
+        b'{"schema":2,"base_url":"x","asked_unix_s":1e300,"models":[{"id":"a"}]}',
+        b'{"schema":2,"base_url":"x","asked_unix_s":1,"models":[5]}',
     ],
 )  # fmt: skip
 def test_a_cache_that_makes_no_sense_is_none(kept, content):
@@ -163,6 +167,25 @@ async def test_a_server_without_styles_leaves_them_unchecked(kept):
     assert found.listing.styles is None
     at_venice = await ask(Api((entry(),), ApiError("no such page", 404)), VENICE, kept, now_unix_s=NOW)
     assert at_venice.listing.styles == STYLES
+
+
+EDITOR = {**entry("editor"), "type": "inpaint"}
+
+
+async def test_models_that_change_images_are_listed_with_those_that_make_them(kept):
+    upscaler = {"id": "upscaler", "type": "upscale"}
+    api = Api((entry(),), inpaint=(EDITOR,), upscale=(upscaler, entry("of another type")))
+    found = await ask(api, OTHER, kept, now_unix_s=NOW)
+    assert [one["id"] for one in found.listing.entries] == ["made", "editor", "upscaler"]
+    assert fresh(OTHER, kept, now_unix_s=NOW).entries == found.listing.entries
+
+
+async def test_what_a_server_lists_no_more_of_one_kind_is_what_it_listed_before(kept):
+    await ask(Api((entry(),), inpaint=(EDITOR,)), OTHER, kept, now_unix_s=NOW)
+    broken = Api((entry("new"),), inpaint=ApiError("no such type", 400), upscale=ApiError("no such type", 400))
+    found = await ask(broken, OTHER, kept, now_unix_s=NOW)
+    assert [one["id"] for one in found.listing.entries] == ["new", "editor"]
+    assert found.notice == ""
 
 
 @pytest.mark.parametrize(

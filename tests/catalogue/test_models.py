@@ -108,11 +108,48 @@ def test_traits_are_names_and_the_first_that_has_one_counts():
     assert SHIPPED.resolve("most_uncensored").id == "lustify-v7"
     assert SHIPPED.resolve("venice-sd35").id == "venice-sd35"
     assert SHIPPED.resolve("nobody") is None
-    assert SHIPPED.default.id == "z-image-turbo"
-    assert {"venice-sd35", "fastest"} <= set(SHIPPED.names)
+    assert {"venice-sd35", "fastest"} <= set(SHIPPED.names())
+
+
+def test_each_kind_of_model_has_names_of_its_own():
+    assert SHIPPED.resolve("default", "inpaint").id == "firered-image-edit"
+    assert SHIPPED.resolve("default", "upscale").id == "upscaler"
+    assert SHIPPED.resolve("fastest", "inpaint") is SHIPPED.resolve("venice-sd35", "inpaint") is None
+    assert SHIPPED.resolve("upscaler") is None
+    assert SHIPPED.names("upscale") == ["upscaler", "default"]
+    assert len(SHIPPED.of_kind("inpaint")) == 21
+
+
+def test_an_edit_model_is_read_in_full():
+    made = parse(
+        {
+            "id": "e",
+            "type": "inpaint",
+            "model_spec": {
+                "pricing": {"inpaint": {"usd": 0.04}, "inputImages": {"included": 2, "additional": {"usd": 0.0045}}},
+                "constraints": {"combineImages": True, "maxInputImages": 14, "singleImageAspectRatio": False},
+            },
+        }
+    )
+    assert (made.kind, made.max_inputs, made.keeps_size) == ("inpaint", 14, True)
+    assert made.pricing == Pricing(40_000, included=2, input=4500)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "most"),
+    [({"combineImages": True}, 3), ({"combineImages": False, "maxInputImages": 9}, 1), ({}, None)],
+)
+def test_how_many_images_an_edit_combines(constraints, most):
+    assert parse({"id": "e", "type": "inpaint", "model_spec": {"constraints": constraints}}).max_inputs == most
+
+
+def test_upscaling_has_a_price_for_each_scale():
+    prices = {"2x": {"usd": 0.02}, "4x": {"usd": 0.08}, "8x": {"usd": 1}}
+    made = parse({"id": "u", "type": "upscale", "model_spec": {"pricing": {"upscale": prices}}})
+    assert made.pricing == Pricing(scales={2: 20_000, 4: 80_000})
 
 
 def test_an_id_goes_before_a_trait_of_its_name():
     found = catalogue(entry("a", traits=["b"]), entry("b"))
     assert found.resolve("b").id == "b"
-    assert found.default is None
+    assert found.resolve("default") is None

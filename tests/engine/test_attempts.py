@@ -13,7 +13,7 @@ from venice_batch.engine.reach import Patience, Reach
 from venice_batch.engine.stop import Stop, StopSwitch
 from venice_batch.engine.trail import as_sent
 from venice_batch.engine.turnstile import Turnstile
-from venice_batch.errors import ExitCode, FolderError, UsageError
+from venice_batch.errors import ExitCode, FolderError, SourceError, UsageError
 from venice_batch.model import Endpoint, Status
 from venice_batch.pacing.traffic import SendingRules, Traffic
 from venice_batch.retry import Fault
@@ -292,3 +292,11 @@ async def test_a_job_waits_for_money_that_another_may_give_back(clock):
     assert outcomes["p"].status is Status.REJECTED
     assert outcomes["q"].status is Status.SUCCEEDED
     assert bench.api.most_in_flight == 1
+
+
+async def test_a_picture_that_is_another_by_now_fails_its_job_alone_and_costs_nothing(clock):
+    bench = Bench(clock, {"p": [Scripted(raises=SourceError("a.png has changed"))]}, catalogue=PRICED)
+    outcome = await bench.run()
+    assert (outcome.status, outcome.error.kind, outcome.error.message) == (Status.FAILED, "source", "a.png has changed")
+    assert (outcome.attempts, outcome.cost_usd, bench.purse.spent) == ((), 0.0, 0)
+    assert (await bench.run("other")).status is Status.SUCCEEDED

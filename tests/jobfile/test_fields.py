@@ -179,7 +179,7 @@ def test_two_names_of_one_thing_exclude_each_other():
 def test_a_field_of_other_endpoints_is_told_with_all_of_them():
     assert what(GENERATE, scale=4) == "belongs to /image/upscale; this line goes to /image/generate"
     assert what(GENERATE, image="a.png") == (
-        "belongs to /image/upscale and /image/edit and /image/background-remove; this line goes to /image/generate"
+        "belongs to /image/upscale, /image/edit, /image/background-remove; this line goes to /image/generate"
     )
 
 

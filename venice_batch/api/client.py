@@ -11,19 +11,20 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
-import orjson
 from yarl import URL
 
 from venice_batch import headers as answer_headers
 from venice_batch._version import __version__
 from venice_batch.api import listings, refusals
+from venice_batch.api.outgoing import outgoing
 from venice_batch.decode import MAX_IMAGE_BYTES, BinaryDecoder, BodyDecoder, JsonDecoder
-from venice_batch.errors import ApiError, BodyError, KeyRefusedError, UsageError, one_line
+from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError, one_line
 from venice_batch.model import Endpoint, ImageFile, ServerTiming
 from venice_batch.retry import Answer, Fault
 
 if TYPE_CHECKING:
     from venice_batch.api.secret import ApiKey
+    from venice_batch.catalogue.models import Kind
     from venice_batch.clock import Clock
     from venice_batch.output.sink import ImageWriter
 
@@ -109,7 +110,9 @@ class ApiClient:
 
         Raises:
             FolderError: the images could not be stored.
+            SourceError: a picture to send is not what was checked; no server had all of the request.
         """
+        sending = await outgoing(endpoint, body)
         sent_s = self._clock.now()
         status: int | None = None
         fault: Fault | None
@@ -118,12 +121,8 @@ class ApiClient:
         try:
             async with self._session.post(
                 self._urls[endpoint],
-                data=orjson.dumps(body),
-                headers={
-                    "Authorization": self._key.header(),
-                    "Content-Type": "application/json",
-                    "Accept-Encoding": "identity",
-                },
+                data=sending.data,
+                headers={"Authorization": self._key.header(), "Accept-Encoding": "identity", **sending.headers},
                 allow_redirects=False,
             ) as response:
                 first_s = self._clock.now()
@@ -154,6 +153,8 @@ class ApiClient:
         except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.ClientHttpProxyError) as error:
             fault, text = Fault.CONNECT, str(error) or type(error).__name__
         except (aiohttp.ClientError, ConnectionError) as error:
+            if isinstance(error.__cause__, SourceError):
+                raise error.__cause__ from None
             fault, text = Fault.CUT, f"the connection broke: {str(error) or type(error).__name__}"
         finally:
             await writer.discard()
@@ -163,9 +164,9 @@ class ApiClient:
         """The style presets' names. Raises ApiError, KeyRefusedError."""
         return listings.parse_styles(await self._get("/image/styles"))
 
-    async def models(self) -> tuple[dict[str, Any], ...]:
-        """The image models as listed. Raises ApiError, KeyRefusedError."""
-        return listings.parse_models(await self._get("/models?type=image"))
+    async def models(self, kind: Kind = "image") -> tuple[dict[str, Any], ...]:
+        """The models of one kind as listed. Raises ApiError, KeyRefusedError."""
+        return listings.parse_models(await self._get(f"/models?type={kind}"))
 
     async def limits(self) -> listings.Limits:
         """The key's quotas and balances. Raises ApiError, KeyRefusedError (also for a key without that right)."""

@@ -16,7 +16,7 @@ from venice_batch.catalogue.listing import Listing, is_local
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class _Stored(msgspec.Struct):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from venice_batch.catalogue.listing import Listing, is_venice, renewed, snapshot
+from venice_batch.catalogue.models import KINDS
 from venice_batch.errors import ApiError
 
 if TYPE_CHECKING:
     from venice_batch.catalogue.cache import Cache
+    from venice_batch.catalogue.models import Kind
 
 PATIENCE_S = 5.0
 """How long the API may take to answer before the list at hand is used."""
@@ -17,8 +20,8 @@ PATIENCE_S = 5.0
 class Lister(Protocol):
     """The part of the API client that is needed here."""
 
-    async def models(self) -> tuple[dict[str, Any], ...]:
-        """The entries of `GET /models?type=image`. Raises ApiError."""
+    async def models(self, kind: Kind = "image") -> tuple[dict[str, Any], ...]:
+        """The entries of `GET /models` of that type. Raises ApiError."""
         ...
 
     async def styles(self) -> tuple[str, ...]:
@@ -59,6 +62,7 @@ async def ask(api: Lister, base_url: str, cache: Cache, *, now_unix_s: float, pa
 
     reason = f"no answer from {base_url} within {patience_s:g} s"
     entries: tuple[dict[str, Any], ...] = ()
+    others: dict[Kind, tuple[dict[str, Any], ...]] = {}
     styles: tuple[str, ...] | None = None
 
     async def ask_models() -> None:
@@ -69,6 +73,10 @@ async def ask(api: Lister, base_url: str, cache: Cache, *, now_unix_s: float, pa
         except ApiError as error:
             reason = str(error)
             group.cancel_scope.cancel()
+
+    async def ask_others(kind: Kind) -> None:
+        with suppress(ApiError):  # some servers make images only
+            others[kind] = tuple(entry for entry in await api.models(kind) if entry.get("type") == kind)
 
     async def ask_styles() -> None:
         nonlocal styles
@@ -81,12 +89,16 @@ async def ask(api: Lister, base_url: str, cache: Cache, *, now_unix_s: float, pa
         async with anyio.create_task_group() as group:
             group.start_soon(ask_models)
             group.start_soon(ask_styles)
+            for kind in KINDS[1:]:
+                group.start_soon(ask_others, kind)
     kept = _at_hand(base_url, cache)
     if not entries:
         if is_venice(base_url) or kept is not None:
             return at_hand(base_url, cache, now_unix_s=now_unix_s, reason=reason)
         return Found(None, f"{reason}; models, limits and prices are unchecked")
     earlier = [cache.load(base_url), snapshot() if is_venice(base_url) else None]
+    for kind in KINDS[1:]:
+        entries += others.get(kind) or (kept.of_kind(kind) if kept else ())
     listing = renewed(
         entries,
         styles or (kept.styles if kept else None),

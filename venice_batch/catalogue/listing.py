@@ -15,6 +15,8 @@ from venice_batch.catalogue.models import Catalogue, parse
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from venice_batch.catalogue.models import Kind
+
 FRESH_S = 3600.0
 """For so long a listing is used without asking again."""
 
@@ -24,7 +26,7 @@ Origin = Literal["live", "cache", "snapshot"]
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The entries of `GET /models?type=image` as received, and the styles (None: not known).
+    """The entries of `GET /models` as received, of each type that concerns images, and the styles (None: not known).
 
     `former` are models that an earlier listing had, with the replacement that it named.
     """
@@ -44,6 +46,10 @@ class Listing(msgspec.Struct, frozen=True):
             current=self.is_fresh(now_unix_s),
             former=self.former,
         )
+
+    def of_kind(self, kind: Kind) -> tuple[dict[str, Any], ...]:
+        """The entries of models of this kind."""
+        return tuple(entry for entry in self.entries if entry.get("type", "image") == kind)
 
     def is_fresh(self, now_unix_s: float) -> bool:
         """Whether it may be used without asking again; not one of the future, after a clock was set back."""

@@ -1,4 +1,4 @@
-"""Image models as `GET /models?type=image` lists them, and how their names are looked up.
+"""The models that make or change images as `GET /models` lists them, and how their names are looked up.
 
 What the API leaves out, renames or gives another type is None or empty here: a listing changes more often than
 this package, and a job is never refused for what the listing does not say.
@@ -7,7 +7,7 @@ this package, and a job is never refused for what the listing does not say.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -16,22 +16,33 @@ from venice_batch.errors import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+Kind = Literal["image", "inpaint", "upscale"]
+"""What a model is for, in the listing's words: it makes images, edits them, enlarges them."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
 DEFAULT = "default"
-"""The trait of the model that the OpenAI-compatible endpoint falls back to."""
+"""The trait of the model that stands in where a request names none, or none that is known."""
 
 MICRO_PER_USD = 1_000_000
 """Money is counted in millionths of a dollar, so that sums are exact."""
 
+_DEFAULT_INPUTS = 3
+
 
 class Pricing(msgspec.Struct, frozen=True):
-    """An image's price in millionths of a dollar: any image's, by tier, by tier and quality.
+    """An image's price in millionths of a dollar: any image's, by tier, by tier and quality, by scale.
 
-    Tiers are in capitals (`1K`); the listing writes them in either case.
+    Tiers are in capitals (`1K`); the listing writes them in either case. `included` input images are paid for with
+    the image that they make; each one more costs `input` (of models that say so).
     """
 
     image: int | None = None
     tiers: dict[str, int] = {}
     qualities: dict[tuple[str, str], int] = {}
+    scales: dict[int, int] = {}
+    included: int = 0
+    input: int = 0
 
 
 class Deprecation(msgspec.Struct, frozen=True):
@@ -44,12 +55,14 @@ class Deprecation(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One image model. `constrained`: the listing says what its requests may hold.
+    """One model. `constrained`: the listing says what its requests may hold.
 
-    Of the three-valued marks None means that the listing does not say.
+    `max_inputs` images may be combined by an edit; `keeps_size`: an edit of one image has that image's size. Of the
+    three-valued marks None means that the listing does not say.
     """
 
     id: str
+    kind: Kind = "image"
     name: str = ""
     constrained: bool = False
     prompt_limit: int | None = None
@@ -69,6 +82,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     max_style_references: int | None = None
     style_reference_strength: bool | None = None
     prompt_thinking: bool | None = None
+    max_inputs: int | None = None
+    keeps_size: bool = False
     offline: bool = False
     beta: bool = False
     beta_users_only: bool = False
@@ -98,34 +113,37 @@ class Catalogue:
         former: Mapping[str, str | None] | None = None,
     ) -> None:
         self.models: dict[str, Model] = {}
-        self.traits: dict[str, str] = {}
+        self._traits: dict[tuple[Kind, str], Model] = {}
         for model in models:
             self.models.setdefault(model.id, model)
             for trait in model.traits:
-                self.traits.setdefault(trait, model.id)
+                self._traits.setdefault((model.kind, trait), model)
         self.listed = listed
         self.now = now
         self.current = current
         self.former = dict(former or {})
 
-    def resolve(self, name: str) -> Model | None:
-        """The model of this id or trait (`default`, `fastest`, …); None if there is none."""
-        return self.models.get(name) or self.models.get(self.traits.get(name, ""))
+    def resolve(self, name: str, kind: Kind = "image") -> Model | None:
+        """The model of this kind that has this id or trait (`default`, `fastest`, …); None if there is none."""
+        model = self.models.get(name)
+        return model if model is not None and model.kind == kind else self._traits.get((kind, name))
 
-    @property
-    def default(self) -> Model | None:
-        """The model that the OpenAI-compatible endpoint uses for a name that it does not know."""
-        return self.resolve(DEFAULT)
+    def of_kind(self, kind: Kind) -> list[Model]:
+        """All models of this kind, in the listing's order."""
+        return [model for model in self.models.values() if model.kind == kind]
 
-    @property
-    def names(self) -> list[str]:
-        """Every name that a job may give: ids and traits."""
-        return [*self.models, *self.traits]
+    def names(self, kind: Kind = "image") -> list[str]:
+        """Every name that a job may give to a model of this kind: ids and traits."""
+        return [
+            *(model.id for model in self.of_kind(kind)),
+            *(trait for of, trait in self._traits if of == kind),
+        ]
 
 
 def parse(entry: Mapping[str, Any]) -> Model | None:
-    """The model of one entry of a listing; None for what is no image model. Never raises."""
-    if not isinstance(entry.get("id"), str) or entry.get("type", "image") != "image":
+    """The model of one entry of a listing; None for what neither makes nor changes images. Never raises."""
+    kind = entry.get("type", "image")
+    if not isinstance(entry.get("id"), str) or kind not in KINDS:
         return None
     spec = _object(entry.get("model_spec"))
     limits = _object(spec.get("constraints"))
@@ -133,6 +151,7 @@ def parse(entry: Mapping[str, Any]) -> Model | None:
     pricing = parse_pricing(_object(spec.get("pricing")))
     return Model(
         id=one_line(entry["id"]),
+        kind=kind,
         name=_text(spec.get("name")) or "",
         constrained=bool(limits),
         prompt_limit=_positive(limits.get("promptCharacterLimit")),
@@ -153,6 +172,8 @@ def parse(entry: Mapping[str, Any]) -> Model | None:
         max_style_references=_positive(limits.get("maxStyleReferences")),
         style_reference_strength=_mark(limits.get("supportsStyleReferenceStrength")),
         prompt_thinking=_mark(spec.get("supportsOptimizePromptThinking")),
+        max_inputs=_max_inputs(limits) if kind == "inpaint" else None,
+        keeps_size=limits.get("singleImageAspectRatio") is False,
         offline=spec.get("offline") is True,
         beta=spec.get("betaModel") is True,
         beta_users_only=spec.get("beta") is True,
@@ -174,7 +195,20 @@ def parse_pricing(pricing: Mapping[str, Any]) -> Pricing:
         for quality, price in _object(prices).items()
         if (micro := _micro_usd(price)) is not None
     }
-    return Pricing(_micro_usd(pricing.get("generation")), tiers, qualities)
+    scales = {
+        int(scale[:-1]): micro
+        for scale, price in _object(pricing.get("upscale")).items()
+        if scale in ("2x", "4x") and (micro := _micro_usd(price)) is not None
+    }
+    inputs = _object(pricing.get("inputImages"))
+    return Pricing(
+        _micro_usd(pricing.get("generation") or pricing.get("inpaint")),
+        tiers,
+        qualities,
+        scales,
+        _positive(inputs.get("included")) or 0,
+        _micro_usd(inputs.get("additional")) or 0,
+    )
 
 
 def moment(value: object) -> datetime | None:
@@ -186,6 +220,14 @@ def moment(value: object) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _max_inputs(limits: Mapping[str, Any]) -> int | None:
+    """How many images an edit may combine; None where the listing does not say whether any (OpenAPI description)."""
+    combines = _mark(limits.get("combineImages"))
+    if not combines:
+        return None if combines is None else 1
+    return _positive(limits.get("maxInputImages")) or _DEFAULT_INPUTS
 
 
 def _deprecation(value: object) -> Deprecation | None:

@@ -50,8 +50,11 @@ _SHAPE = (
     "background",
     "output_compression",
     "style",
+    "modelId",
+    "scale",
+    "creativity",
 )
-"""The fields that complaints and price depend on, but for prompts and style references."""
+"""The fields that complaints and price depend on, but for prompts, style references and the number of `images`."""
 
 
 class Bill(NamedTuple):
@@ -109,8 +112,7 @@ class Preflight:
         self._styles = None if styles is None else dict.fromkeys(styles)
         self._allow_unknown = allow_unknown
         self._strict = strict
-        self._native: dict[tuple[object, ...], _Verdict] = {}
-        self._openai: dict[tuple[object, ...], _Verdict] = {}
+        self._verdicts: dict[Endpoint, dict[tuple[object, ...], _Verdict]] = {endpoint: {} for endpoint in Endpoint}
         self._bills: dict[Bill, int] = {}
         self._codes = array("I")
         self._warned: dict[tuple[str, str], Warned] = {}
@@ -119,8 +121,10 @@ class Preflight:
     def examine(self, job: Job) -> list[tuple[str, str]]:
         """Take note of `job`; returns what is wrong with it as (field, complaint)."""
         request = job.request
-        known = self._native if job.endpoint is Endpoint.GENERATE else self._openai
+        known = self._verdicts[job.endpoint]
         shape = tuple(map(request.get, _SHAPE))
+        if "images" in request:
+            shape = (*shape, len(request["images"]))
         verdict = known.get(shape)
         if verdict is None:
             if len(known) >= _MAX_SHAPES:
@@ -129,7 +133,7 @@ class Preflight:
         self._codes.append(verdict.bill)
         if (
             verdict.quiet
-            and len(request["prompt"]) <= verdict.prompt_limit
+            and len(request.get("prompt", "")) <= verdict.prompt_limit
             and "negative_prompt" not in request
             and "style_references" not in request
         ):
@@ -162,7 +166,7 @@ class Preflight:
             job.model,
             model.id if model else job.model,
             images(request),
-            request_micro_usd(job.endpoint, request, model) if model else None,
+            request_micro_usd(job.endpoint, request, model),
             has_extras(request),
         )
         code = self._bills.setdefault(bill, len(self._bills))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from venice_batch.catalogue.prices import model_of
+from venice_batch.catalogue.models import DEFAULT
+from venice_batch.catalogue.prices import KIND, model_of, names_model
 from venice_batch.catalogue.sizes import DEFAULT_SIDE_PX, nearest_ratio, nearest_sides, pixels_of
 from venice_batch.jobfile.explain import printable, shown
 from venice_batch.model import Endpoint
@@ -14,13 +15,16 @@ from venice_batch.model import Endpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from venice_batch.catalogue.models import Catalogue, Deprecation, Model
+    from venice_batch.catalogue.models import Catalogue, Deprecation, Kind, Model
     from venice_batch.model import Job
 
     Nearest = Callable[[str, Collection[str]], list[str]]
 
 LISTED = 12
 """How many names a message lists."""
+
+MOST_CREATIVITY = 0.02
+"""Of an upscaling, by the API's description."""
 
 QUALITIES = ("low", "medium", "high")
 
@@ -55,9 +59,10 @@ def complaints(
 def corrected(job: Job, catalogue: Catalogue) -> dict[str, Any]:
     """The request with tiers and ratios in the model's own spelling (`1k` or `1K`); the job's own if that is right."""
     request = job.request
-    if job.endpoint is not Endpoint.GENERATE or ("resolution" not in request and "aspect_ratio" not in request):
+    # Of the others none has such a field.
+    if "resolution" not in request and "aspect_ratio" not in request:
         return request
-    model = catalogue.resolve(job.model)
+    model = model_of(job, catalogue)
     if model is None:
         return request
     right = {}
@@ -87,15 +92,24 @@ def shape_complaints(
 ) -> Iterator[Complaint]:
     """Complaints about all but the prompts' lengths and the style references: the same for jobs of one shape."""
     request = job.request
-    model = catalogue.resolve(job.model)
-    if model is None:
-        yield _unknown(job, catalogue, allow_unknown=allow_unknown, nearest=nearest)
-    else:
+    kind = KIND.get(job.endpoint)
+    if kind is None:
+        return
+    model = catalogue.resolve(job.model, kind)
+    if model is None and not names_model(request):
+        model = catalogue.resolve(DEFAULT, kind)
+    if model is not None:
         yield from _standing(model, catalogue)
+    # A listing without any model of a kind says nothing about them.
+    elif names_model(request) and catalogue.of_kind(kind):
+        yield _unknown(job, kind, catalogue, allow_unknown=allow_unknown, nearest=nearest)
     if job.endpoint is Endpoint.GENERATIONS:
         for field, default in UNUSED_BY_OPENAI_ENDPOINT.items():
             if request.get(field) not in (None, default):
                 yield Complaint(field, f"is not used on {job.endpoint}", is_error=False)
+        return
+    if job.endpoint is not Endpoint.GENERATE:
+        yield from _retouch(request, model)
         return
     style = request.get("style_preset")
     if style is not None and styles is not None and style not in styles:
@@ -133,20 +147,24 @@ def reference_complaints(request: Mapping[str, Any], model: Model) -> Iterator[C
         yield Complaint("style_references", f"{model.id} ignores their strength", is_error=False)
 
 
-def _unknown(job: Job, catalogue: Catalogue, *, allow_unknown: bool, nearest: Nearest) -> Complaint:
+def _unknown(job: Job, kind: Kind, catalogue: Catalogue, *, allow_unknown: bool, nearest: Nearest) -> Complaint:
     name = job.model
     if job.endpoint is Endpoint.GENERATIONS:
-        default = f", {catalogue.default.id}" if catalogue.default else ""
+        fallback = catalogue.resolve(DEFAULT)
+        default = f", {fallback.id}" if fallback else ""
         what = f"no model {shown(name)} is listed; {job.endpoint} falls back to the default one{default}"
         return Complaint("model", what, is_error=False)
     what = f"no model {shown(name)} is listed"
     if name in catalogue.former:
         what = f"{printable(name)} is no longer listed"
         replacement = catalogue.former[name]
-        instead = [replacement] if replacement in catalogue.models else nearest(name, catalogue.models)
+        instead = [replacement] if replacement in catalogue.models else nearest(name, catalogue.names(kind))
+    elif name in catalogue.models:
+        what = f"{printable(name)} is no model for {job.endpoint}"
+        instead = nearest(name, catalogue.names(kind))
     else:
-        instead = nearest(name, catalogue.names)
-    what += _nearest_or([found for found in instead if found], "models")
+        instead = nearest(name, catalogue.names(kind))
+    what += _nearest_or([found for found in instead if found], "models" if kind == "image" else f"models --type {kind}")
     if not catalogue.current and not allow_unknown:
         what += f"; for one newer than the list of {catalogue.listed:%Y-%m-%d} give --allow-unknown"
     return Complaint("model", what, is_error=not allow_unknown)
@@ -174,6 +192,28 @@ def _retired(model: Model, gone: Deprecation, instead: str) -> Complaint:
         what = f"{model.id} was retired on {gone.ends:%Y-%m-%d}; the API may use {gone.replacement} in its place"
         return Complaint("model", what, is_error=False)
     return Complaint("model", f"{model.id} was retired on {gone.ends:%Y-%m-%d}{instead}")
+
+
+def _retouch(request: Mapping[str, Any], model: Model | None) -> Iterator[Complaint]:
+    """What is wrong with an edit, or an upscaling, for its model."""
+    creativity = request.get("creativity")
+    if creativity is not None and not 0 <= creativity <= MOST_CREATIVITY:
+        what = f"{shown(creativity)} counts as {min(max(creativity, 0), MOST_CREATIVITY):g}: the API keeps it in 0-0.02"
+        yield Complaint("creativity", what, is_error=False)
+    if model is None or not model.constrained:
+        return
+    given = request.get("images", ())
+    if model.max_inputs is not None and len(given) > model.max_inputs:
+        yield Complaint("images", f"has {len(given)} images; {model.id} takes at most {model.max_inputs}")
+    ratio, tier = request.get("aspect_ratio"), request.get("resolution")
+    if ratio is not None and model.keeps_size and len(given) < 2:
+        yield Complaint("aspect_ratio", f"{model.id} keeps the size of a single image and ignores it", is_error=False)
+    # Every model takes these two, whatever it lists: they are what a request without them means.
+    chosen = {} if ratio == "auto" else {"aspect_ratio": ratio}
+    if model.resolutions or (tier or "").upper() != "1K":
+        chosen["resolution"] = tier
+    yield from _choices({**chosen, "quality": request.get("quality")}, model)
+    yield from _ignored(request, model)
 
 
 def _sizes(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:

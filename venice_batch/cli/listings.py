@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from venice_batch.api.client import ApiClient
     from venice_batch.catalogue import Catalogue, Listing, Model
+    from venice_batch.catalogue.models import Kind
 
 T = TypeVar("T")
 
@@ -27,25 +28,32 @@ use_list_at_hand = options.option(
 
 
 @command(like="run")
+@options.option(
+    "--type",
+    "kind",
+    type=click.Choice(["image", "inpaint", "upscale"]),
+    default="image",
+    show_default=True,
+    help="What the models do: make images, edit them, enlarge them.",
+)
 @options.base_url
 @options.api_key_file
 @options.use_sandbox
 @use_list_at_hand
 @options.as_json
-def models(base_url: str, api_key_file: Path | None, sandbox: bool, offline: bool, as_json: bool) -> int:
+def models(kind: Kind, base_url: str, api_key_file: Path | None, sandbox: bool, offline: bool, as_json: bool) -> int:
     """List the image models: price, sizes, limits, traits. Needs no key."""
     from venice_batch.catalogue.listing import renewed
 
     if offline:
         listing = _at_hand(base_url)
     else:
-        entries = _ask(lambda api: api.models(), base_url, api_key_file, sandbox=sandbox, public=True)
+        entries = _ask(lambda api: api.models(kind), base_url, api_key_file, sandbox=sandbox, public=True)
         listing = renewed(entries, None, now_unix_s=time.time(), earlier=())
     if as_json:
-        return _json(listing.entries)
+        return _json(listing.of_kind(kind))
     catalogue = listing.catalogue(time.time())
-    header = ("model", "usd", "sizes", "prompt", "steps", "traits", "marks")
-    return _table(header, [_model_row(model, catalogue) for model in catalogue.models.values()])
+    return _table(_HEADERS[kind], [_model_row(model, catalogue) for model in catalogue.of_kind(kind)])
 
 
 @command(like="run")
@@ -162,15 +170,25 @@ def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> int:
     return 0
 
 
+_HEADERS = {
+    "image": ("model", "usd", "sizes", "prompt", "steps", "traits", "marks"),
+    "inpaint": ("model", "usd", "sizes", "prompt", "images", "traits", "marks"),
+    "upscale": ("model", "usd", "traits", "marks"),
+}
+
+
 def _model_row(model: Model, catalogue: Catalogue) -> tuple[Any, ...]:
+    columns: dict[str, tuple[Any, ...]] = {
+        "image": (_sizes(model), model.prompt_limit, model.steps_max),
+        "inpaint": (_sizes(model), model.prompt_limit, model.max_inputs),
+        "upscale": (),
+    }
     return (
         model.id,
         _prices(model),
-        _sizes(model),
-        model.prompt_limit,
-        model.steps_max,
+        *columns[model.kind],
         # Of models that share a trait the first is the one that the trait names.
-        ", ".join(trait for trait in model.traits if catalogue.traits[trait] == model.id) or None,
+        ", ".join(trait for trait in model.traits if catalogue.resolve(trait, model.kind) is model) or None,
         ", ".join(_marks(model)) or None,
     )
 
@@ -188,6 +206,9 @@ def _prices(model: Model) -> str:
     found = list(pricing.qualities.values()) or list(pricing.tiers.values())
     if not found and pricing.image is not None:
         found = [pricing.image]
+    # The listing puts the prices of upscaling beside those of every image model, too.
+    if model.kind == "upscale":
+        found = list(pricing.scales.values())
     if not found:
         return "?"
     low, high = min(found), max(found)

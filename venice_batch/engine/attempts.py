@@ -14,10 +14,11 @@ from venice_batch.engine.cashier import TOP_UP
 from venice_batch.engine.stop import Stop, StoppedError
 from venice_batch.engine.trail import AGAIN, Trail, as_sent, rounded
 from venice_batch.engine.turnstile import LaneRefusedError
-from venice_batch.errors import ExitCode, FolderError, UsageError
+from venice_batch.errors import ExitCode, FolderError, SourceError, UsageError
 from venice_batch.events import AttemptEnded
+from venice_batch.headers import AnswerHeaders
 from venice_batch.model import Attempt
-from venice_batch.retry import Backoff, Fault, Verdict
+from venice_batch.retry import Answer, Backoff, Fault, Verdict
 
 if TYPE_CHECKING:
     import random
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from venice_batch.events import Observer
     from venice_batch.model import Endpoint, Job, Outcome
     from venice_batch.output.sink import ImageWriter, Sink
-    from venice_batch.retry import Answer
 
 _FREE_TRIES = 100
 """A server may have a job wait so often without that counting; past it something is wrong with the server."""
@@ -120,6 +120,10 @@ class JobRunner:
             return None
         except LaneRefusedError as refusal:
             return trail.outcome(refusal.answer, None, run_id=self._run_id, now_s=self._clock.now())
+        except SourceError as error:
+            now_s = self._clock.now()
+            answer = Answer(None, AnswerHeaders(), str(error), now_s, now_s, Fault.SOURCE)
+            return trail.outcome(answer, None, run_id=self._run_id, now_s=now_s)
         except _TryAgainError as error:
             reply = error.reply
         return trail.outcome(reply.answer, reply, run_id=self._run_id, now_s=self._clock.now())

@@ -224,7 +224,7 @@ def _unknown(endpoint: Endpoint, name: str, beside: Collection[str]) -> str:
     if name == "inpaint":
         return "in-painting was disabled by the API on May 19th, 2025; remove the field"
     if others := [str(other) for other in Endpoint if name in FIELDS[other]]:
-        return f"belongs to {' and '.join(others)}; this line goes to {endpoint}"
+        return f"belongs to {', '.join(others)}; this line goes to {endpoint}"
     return "unknown field" + nearest(name, {*FIELDS[endpoint], *beside})
 
 

@@ -1,0 +1,136 @@
+"""Request bodies as they go out, pictures from the disk included."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+import pybase64
+from anyio import to_thread
+
+from venice_batch.errors import SourceError, one_line
+from venice_batch.jobfile.pictures import FIELD, base64_of
+from venice_batch.model import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+CHUNK_BYTES = 3 * 128 * 1024
+"""What is read of a file at a time: a multiple of 3, so that the base64 of one chunk continues that of the last."""
+
+_JSON = {"Content-Type": "application/json"}
+
+
+class Outgoing(NamedTuple):
+    """A body for the HTTP client, with the headers that go with it."""
+
+    data: bytes | AsyncIterator[bytes]
+    headers: Mapping[str, str]
+
+
+class _File(NamedTuple):
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+async def outgoing(endpoint: Endpoint, request: dict[str, Any]) -> Outgoing:
+    """Return the JSON body of a request, one that has local pictures as a stream of known length.
+
+    Of such a body memory holds a chunk at a time, and no file stays open between two. Each file is hashed before
+    the first byte goes out, and once more on the way: its last chunk is held back until the hash is found right, so
+    that no server ever has a whole request with another picture than the one that was checked.
+
+    Raises:
+        SourceError: a picture cannot be read, or is another by now; also raised by the stream.
+    """
+    if endpoint not in FIELD:
+        return Outgoing(orjson.dumps(request), _JSON)
+    parts = [await _opened(part) for part in _parts(endpoint, request)]
+    if all(isinstance(part, bytes) for part in parts):
+        return Outgoing(b"".join(part for part in parts if isinstance(part, bytes)), _JSON)
+    length = sum(len(part) if isinstance(part, bytes) else (part.size_bytes + 2) // 3 * 4 for part in parts)
+    return Outgoing(_stream(parts), {**_JSON, "Content-Length": str(length)})
+
+
+def _parts(endpoint: Endpoint, request: dict[str, Any]) -> list[bytes | dict[str, str]]:
+    """The body in pieces, each local picture one of its own: its base64 belongs there."""
+    field = FIELD[endpoint]
+    pictures = request.get(field)
+    rest = {_name(endpoint, name): value for name, value in request.items() if name != field}
+    if endpoint is Endpoint.BACKGROUND_REMOVE and isinstance(pictures, str) and _is_url(pictures):
+        return [orjson.dumps({"image_url": pictures})]
+    if pictures is None:
+        return [orjson.dumps(rest)]
+    head = orjson.dumps(rest)[:-1] + (b',"' if rest else b'"') + field.encode() + b'":'
+    if not isinstance(pictures, list):
+        return [head, *_picture(pictures), b"}"]
+    parts: list[bytes | dict[str, str]] = [head + b"["]
+    for number, picture in enumerate(pictures):
+        parts += [b","] if number else []
+        parts += _picture(picture)
+    return [*parts, b"]}"]
+
+
+def _name(endpoint: Endpoint, name: str) -> str:
+    # The one endpoint that knows the model by its old name only.
+    return "modelId" if endpoint is Endpoint.MULTI_EDIT and name == "model" else name
+
+
+def _picture(picture: str | dict[str, str]) -> list[bytes | dict[str, str]]:
+    if isinstance(picture, dict):
+        return [b'"', picture, b'"']
+    # Not every endpoint is documented to take data URLs; base64 they all take.
+    return [orjson.dumps(picture if _is_url(picture) else base64_of(picture))]
+
+
+def _is_url(picture: str) -> bool:
+    return picture.startswith(("http://", "https://"))
+
+
+async def _opened(part: bytes | dict[str, str]) -> bytes | _File:
+    if isinstance(part, bytes):
+        return part
+    return await to_thread.run_sync(_checked, part["path"], part["sha256"])
+
+
+def _checked(path: str, sha256: str) -> _File:
+    """Read a file through. Raises SourceError where it has not the content of this hash."""
+    try:
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+    except OSError as error:
+        raise SourceError(f"{one_line(path)} cannot be read any more: {error.strerror or error}") from error
+    if found != sha256:
+        raise _changed(path)
+    return _File(path, sha256, size)
+
+
+async def _stream(parts: list[bytes | _File]) -> AsyncIterator[bytes]:
+    for part in parts:
+        if isinstance(part, bytes):
+            yield part
+            continue
+        digest = hashlib.sha256()
+        for offset in range(0, part.size_bytes, CHUNK_BYTES):
+            piece = await to_thread.run_sync(_piece, part, offset, digest)
+            if offset + CHUNK_BYTES >= part.size_bytes and digest.hexdigest() != part.sha256:
+                raise _changed(part.path)
+            yield piece
+
+
+def _piece(file: _File, offset: int, digest: hashlib._Hash) -> bytes:
+    try:
+        with open(file.path, "rb") as opened:
+            opened.seek(offset)
+            data = opened.read(min(CHUNK_BYTES, file.size_bytes - offset))
+    except OSError as error:
+        raise SourceError(f"{one_line(file.path)} cannot be read any more: {error.strerror or error}") from error
+    digest.update(data)
+    return pybase64.b64encode(data)
+
+
+def _changed(path: str) -> SourceError:
+    return SourceError(f"{one_line(path)} has changed since it was checked; run again to send what it is now")
