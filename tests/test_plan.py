@@ -9,6 +9,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import picture
 from records import IMAGE, failed, outcome
 
 from venice_batch.api.client import ApiClient, ApiSettings
@@ -40,6 +41,12 @@ MIXED = [
     {"model": "grok-imagine-image-2-0", "quality": "low"},
     {"endpoint": "/images/generations", "model": "dall-e-3", "size": "256x256"},
     {"endpoint": "/images/generations", "size": "256x256"},
+    {"endpoint": "/image/upscale", "image": "cat.png", "prompt": None},
+    {"endpoint": "/image/upscale", "image": "cat.png", "scale": 4, "prompt": None},
+    {"endpoint": "/image/background-remove", "image": "cat.png", "prompt": None},
+    {"endpoint": "/image/edit", "image": "cat.png"},
+    {"endpoint": "/image/edit", "image": "cat.png", "model": "nano-banana-2-edit", "resolution": "2k"},
+    {"endpoint": "/image/multi-edit", "images": ["cat.png", "cat.png"], "model": "gpt-image-2-edit", "quality": "low"},
 ]
 
 
@@ -49,7 +56,15 @@ def catalogue():
 
 def write(path, lines):
     path.write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    (path.parent / "cat.png").write_bytes(picture(256, 256))
     return path
+
+
+def mixed(drawn):
+    """Lines of MIXED with an id each, and a prompt where one is taken."""
+    for number, line in enumerate(drawn):
+        job = {"id": f"j{number}", "prompt": "p", **line}
+        yield {name: value for name, value in job.items() if value is not None}
 
 
 @pytest.fixture
@@ -201,7 +216,7 @@ def test_the_sum_is_that_of_the_jobs_left(tmp_path_factory, drawn):
     folder = tmp_path_factory.mktemp("plan")
     (folder / "images").mkdir()
     (folder / IMAGE.path).write_bytes(b"x" * IMAGE.bytes)
-    lines = [{"id": f"j{n}", "prompt": "p", **line} for n, (line, _) in enumerate(drawn)]
+    lines = list(mixed(line for line, _ in drawn))
     preflight = Preflight(catalogue())
     with open_source(str(write(folder / "jobs.jsonl", lines))) as source:
         index = JobIndex.build(source, examine=preflight.examine)
@@ -215,7 +230,7 @@ def test_the_sum_is_that_of_the_jobs_left(tmp_path_factory, drawn):
 
 
 async def test_a_plan_costs_what_the_sandbox_then_charges(tmp_path):
-    lines = [{"id": f"j{n}", "prompt": "p", **line} for n, line in enumerate(MIXED)]
+    lines = list(mixed(MIXED))
     path = write(tmp_path / "jobs.jsonl", lines)
     async with (
         serve(SandboxSettings(latency_s=0, draw="plain")) as sandbox,

@@ -133,7 +133,7 @@ def test_offline_and_retired_models_are_told_as_for_any_image():
         ),
         (
             job(MULTI_EDIT, model="flux-2-max-edit", quality="low"),
-            "quality: flux-2-max-edit has no choice of quality; leave it out",
+            "warning: quality: flux-2-max-edit ignores the field",
         ),
         (
             job(EDIT, model="nano-banana-2-edit", resolution="8K"),

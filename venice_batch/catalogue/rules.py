@@ -154,17 +154,15 @@ def _unknown(job: Job, kind: Kind, catalogue: Catalogue, *, allow_unknown: bool,
         default = f", {fallback.id}" if fallback else ""
         what = f"no model {shown(name)} is listed; {job.endpoint} falls back to the default one{default}"
         return Complaint("model", what, is_error=False)
-    what = f"no model {shown(name)} is listed"
-    if name in catalogue.former:
-        what = f"{printable(name)} is no longer listed"
-        replacement = catalogue.former[name]
-        instead = [replacement] if replacement in catalogue.models else nearest(name, catalogue.names(kind))
-    elif name in catalogue.models:
-        what = f"{printable(name)} is no model for {job.endpoint}"
-        instead = nearest(name, catalogue.names(kind))
-    else:
-        instead = nearest(name, catalogue.names(kind))
-    what += _nearest_or([found for found in instead if found], "models" if kind == "image" else f"models --type {kind}")
+    replacement = catalogue.former.get(name)
+    instead = [replacement] if replacement in catalogue.models else nearest(name, catalogue.names(kind))
+    listed = _nearest_or(
+        [found for found in instead if found], "models" if kind == "image" else f"models --type {kind}"
+    )
+    if name in catalogue.models:
+        return Complaint("model", f"{printable(name)} is no model for {job.endpoint}{listed}", not allow_unknown)
+    gone = name in catalogue.former
+    what = f"{printable(name)} is no longer listed{listed}" if gone else f"no model {shown(name)} is listed{listed}"
     if not catalogue.current and not allow_unknown:
         what += f"; for one newer than the list of {catalogue.listed:%Y-%m-%d} give --allow-unknown"
     return Complaint("model", what, is_error=not allow_unknown)
