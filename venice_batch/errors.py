@@ -28,6 +28,24 @@ class ExitCode(IntEnum):
     SIGINT = 130
     SIGTERM = 143
 
+    @property
+    def meaning(self) -> str:
+        """What a script may take it for, in a few words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.OK: "every job has succeeded, now or in an earlier run",
+    ExitCode.SOME_FAILED: "the run finished; some jobs failed or were rejected",
+    ExitCode.INVALID: "usage, settings or jobs file invalid: nothing was sent",
+    ExitCode.KEY_REFUSED: "the API key was refused",
+    ExitCode.OUT_OF_MONEY: "out of money: 402, or `--max-cost` reached",
+    ExitCode.FOLDER_UNUSABLE: "the output folder cannot be used: locked by another run, not writable, disk full",
+    ExitCode.TEMPORARY: "stopped with jobs pending (`--max-time`, `--max-failures`, API unreachable): run it again",
+    ExitCode.SIGINT: "stopped by SIGINT after finishing what was under way",
+    ExitCode.SIGTERM: "stopped by SIGTERM or SIGHUP after finishing what was under way",
+}
+
 
 class VeniceBatchError(Exception):
     """Base of every exception that the package raises on purpose; `str()` is one line for the user."""

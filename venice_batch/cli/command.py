@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
+COLUMN = 30
+"""Width of the column of options in `--help`, at most."""
+
 
 class Command(click.Command):
     """A subcommand whose options have defaults from `venice-batch.toml`.
@@ -43,17 +46,23 @@ class Command(click.Command):
             click.echo(f"venice-batch: the API is at {one_line(address.value)}, by {address.where}", err=True)
         return super().invoke(ctx)
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options under their headings, in the order in which the headings first appear."""
-        sections: dict[str, list[tuple[str, str]]] = {}
+    def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """The options as (how to write it, what it does) under their headings, as `--help` shows them."""
+        found: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None and isinstance(param, click.Option):
-                sections.setdefault(getattr(param, "heading", ""), []).append(record)
-        rest = sections.pop("", [])
-        for heading, records in [*sections.items(), ("Other options" if sections else "Options", rest)]:
+                found.setdefault(getattr(param, "heading", ""), []).append(record)
+        rest = found.pop("", [])
+        return {**found, "Other options" if found else "Options": rest}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, in columns that are the same for all."""
+        sections = self.sections(ctx)
+        width = max(len(spec) for records in sections.values() for spec, _ in records if len(spec) <= COLUMN)
+        for heading, records in sections.items():
             with formatter.section(heading):
-                formatter.write_dl(records)
+                formatter.write_dl([(spec.ljust(width), told) for spec, told in records], col_max=COLUMN)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
         """What may stand here; the `--no-` forms only for who begins to write one."""

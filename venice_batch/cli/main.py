@@ -35,6 +35,14 @@ COMMANDS = {
 }
 """Each subcommand's module in this package."""
 
+EXAMPLES = (
+    ("venice-batch jobs.jsonl --sandbox", "Try it: no key, no cost."),
+    ("venice-batch check jobs.jsonl", "Every line checked and priced."),
+    ("venice-batch jobs.jsonl --max-cost 5", "Make what is missing in output/jobs, for 5 USD at most."),
+    ("venice-batch report output/jobs", "How it went."),
+)
+"""Commands and what they are for, as `--help` and the manual page show them."""
+
 
 class DefaultToRun(click.Group):
     """A group that takes what is no subcommand for the jobs file of `run`, and loads subcommands when needed."""
@@ -77,8 +85,8 @@ class DefaultToRun(click.Group):
 @click.group(
     cls=DefaultToRun,
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "VENICE_BATCH"},
-    epilog="`venice-batch JOBS` is short for `venice-batch run JOBS`. Try it without a key: "
-    "`venice-batch jobs.jsonl --sandbox`.",
+    epilog="`venice-batch JOBS` is short for `venice-batch run JOBS`.\n\n\b\nExamples:\n"
+    + "\n".join(f"  {example:38}{told}" for example, told in EXAMPLES),
 )
 @click.version_option(__version__, package_name="venice-batch", message="%(prog)s %(version)s")
 def cli() -> None:

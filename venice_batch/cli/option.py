@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from click.types import OptionHelpExtra
 
 PREFIX = "VENICE_BATCH_"
 
@@ -33,6 +36,22 @@ class Option(click.Option):
         """What `--help` shows; that there is a `--no-<name>` is told once for all switches, in the docs."""
         record = super().get_help_record(ctx)
         return record and (record[0].partition(" / ")[0], record[1])
+
+    def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
+        """What stands in brackets behind the help: the default; a range is told to who leaves it."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        if "default" in extra and isinstance(self.show_default, str):
+            extra["default"] = self.show_default
+        return extra
+
+    def make_metavar(self, ctx: click.Context) -> str:
+        """N for an integer, X for any other number; else as click has it."""
+        if self.metavar is None and isinstance(self.type, click.types.IntParamType):
+            return "N"
+        if self.metavar is None and isinstance(self.type, click.types.FloatParamType):
+            return "X"
+        return super().make_metavar(ctx)
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 - as click has it
         """The value as the option's type has it; a complaint names the variable that it comes from, if it does."""

@@ -79,7 +79,8 @@ output = option(
     type=Folder(path_type=Path),
     metavar="DIR",
     shell_complete=candidates.folders,
-    help="Folder for images and manifest; {date} is the day (UTC).  [default: output/<name of JOBS>]",
+    show_default="output/<name of JOBS>",
+    help="Folder for images and manifest; {date} is the day (UTC).",
 )
 base_url = option("--base-url", default=VENICE, show_default=True, metavar="URL", help="Where the API is.")
 api_key_file = option(

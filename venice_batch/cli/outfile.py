@@ -22,7 +22,8 @@ outfile = options.option(
     type=click.Path(path_type=Path),
     metavar="FILE",
     allow_from_autoenv=False,
-    help="Write to FILE, packed if it ends in .gz or .zst.  [default: standard output]",
+    show_default="standard output",
+    help="Write to FILE, packed if it ends in .gz or .zst.",
 )
 
 

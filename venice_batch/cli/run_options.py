@@ -64,7 +64,8 @@ sending = options.group(
         "--max-image-bytes",
         type=click.IntRange(min=1),
         default=64 * 1024 * 1024,
-        help="Largest image accepted.  [64 MiB]",
+        show_default="64 MiB",
+        help="Largest image accepted.",
     ),
     options.option(
         "--api-minute",
@@ -79,7 +80,8 @@ limits_of_the_run = options.group(
     options.option(
         "--lock-wait",
         type=options.Duration(),
-        help="Wait so long for another run that uses the folder; then exit 5.  [default: do not wait]",
+        show_default="do not wait",
+        help="Wait so long for another run that uses the folder; then exit 5.",
     ),
     options.option("--max-time", type=options.Duration(), help="Stop sending after so long (90, 15m, 2h); exit 75."),
     options.option(

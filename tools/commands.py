@@ -1,0 +1,49 @@
+"""The command line as data, for the pages that are made from it."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+import click
+
+from venice_batch.cli.command import Command
+from venice_batch.cli.main import COMMANDS, cli
+from venice_batch.cli.option import Option
+from venice_batch.cli.settings import command_named
+
+
+@dataclass(frozen=True, slots=True)
+class CommandPage:
+    """What `--help` says of one command: `options` are (how to write it, what it does) by heading."""
+
+    name: str
+    usage: str
+    text: str
+    options: dict[str, list[tuple[str, str]]]
+
+
+def pages() -> list[CommandPage]:
+    """Every command, in the order of `venice-batch --help`."""
+    root = click.Context(cli, info_name="venice-batch")
+    return [_page(command_named(name), root) for name in COMMANDS]
+
+
+def variables() -> dict[str, tuple[str, list[str]]]:
+    """Each variable that stands for an option: the option, and the commands that have it."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for name in COMMANDS:
+        for option in command_named(name).params:
+            if isinstance(option, Option) and option.envvar and not option.hidden:
+                found.setdefault(str(option.envvar), (f"--{option.long_name}", []))[1].append(name)
+    return dict(sorted(found.items()))
+
+
+def _page(command: Command, root: click.Context) -> CommandPage:
+    context = click.Context(command, info_name=command.name, parent=root)
+    return CommandPage(
+        name=str(command.name),
+        usage=" ".join(["venice-batch", str(command.name), *command.collect_usage_pieces(context)]),
+        text=inspect.cleandoc(command.help or ""),
+        options=command.sections(context),
+    )

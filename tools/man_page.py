@@ -1,0 +1,86 @@
+"""The manual page venice-batch(1), in the man macros that groff and mandoc share."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+
+from tools.commands import CommandPage, pages
+from venice_batch.cli.main import EXAMPLES, cli
+from venice_batch.errors import ExitCode
+
+FILES = (
+    ("venice-batch.toml", "settings of a project, in the current folder or above it"),
+    ("~/.config/venice-batch/config.toml", "your own settings"),
+    ("~/.cache/venice-batch", "the last list of models"),
+    ("OUT/images", "the images"),
+    ("OUT/manifest.jsonl", "a record of each finished job"),
+    ("OUT/summary.json", "the last run in numbers"),
+)
+
+
+def man_page() -> str:
+    """The whole page."""
+    found = pages()
+    lines = [
+        '.\\" Made by `python -m tools.reference`; edit what it is made from.',
+        ".TH VENICE\\-BATCH 1",
+        ".SH NAME",
+        f"venice\\-batch \\- {roff('every prompt in a file becomes an image on disk, once')}",
+        ".SH SYNOPSIS",
+        ".B venice\\-batch",
+        roff("JOBS [OPTIONS]"),
+    ]
+    for page in found:
+        lines += [".br", f".B venice\\-batch {roff(page.name)}", roff(page.usage.split(maxsplit=2)[2])]
+    lines += [".SH DESCRIPTION", *_paragraphs(cli.help or "")]
+    lines += [prose("`venice-batch JOBS` is short for `venice-batch run JOBS`.")]
+    lines += [".SH COMMANDS"]
+    for page in found:
+        lines += _command(page)
+    lines += [".SH EXIT STATUS"]
+    for code in ExitCode:
+        lines += [".TP", f".B {int(code)}", prose(code.meaning)]
+    lines += [".SH ENVIRONMENT", ".TP", ".B VENICE_API_KEY", "the API key", ".TP", ".B VENICE_BATCH_OPTION"]
+    lines += [prose("the value of --option, for every option of every command: VENICE_BATCH_MAX_TIME=2h")]
+    lines += [".TP", ".B XDG_CONFIG_HOME, XDG_CACHE_HOME", "where the files below ~/.config and ~/.cache are instead"]
+    lines += [".SH FILES"]
+    for name, told in FILES:
+        lines += [".TP", f".I {roff(name)}", prose(told)]
+    lines += [".SH EXAMPLES"]
+    for command, told in EXAMPLES:
+        lines += [".TP", f".B {roff(command)}", prose(told)]
+    return "\n".join(lines) + "\n"
+
+
+def prose(text: str) -> str:
+    """A paragraph in lines that are not too long for a page's source."""
+    return roff(textwrap.fill(text, 74, break_long_words=False, break_on_hyphens=False))
+
+
+def roff(text: str) -> str:
+    """Text that roff shows as it is: backslashes, hyphens, and dots and quotes that begin a line, made safe."""
+    escaped = (
+        text.replace("\\", "\\e").replace("-", "\\-").replace("…", "...").replace("`", "\\`").replace("→", "\\(->")
+    )
+    return re.sub(r"^([.'])", r"\\&\1", escaped, flags=re.MULTILINE)
+
+
+def _command(page: CommandPage) -> list[str]:
+    lines = [f".SS {roff(page.name)}", *_paragraphs(page.text)]
+    for heading, options in page.options.items():
+        if heading not in ("Options", "Other options"):
+            lines += [".P", f".I {roff(heading)}"]
+        for spec, told in options:
+            lines += [".TP", f".B {roff(spec)}", prose(told) or "\\&"]
+    return lines
+
+
+def _paragraphs(text: str) -> list[str]:
+    lines = []
+    for part in text.split("\n\n"):
+        if part.startswith("\b\n"):
+            lines += [".P", ".nf", roff(part[2:]), ".fi"]
+        else:
+            lines += [".P", prose(part)]
+    return lines[1:] if lines[:1] == [".P"] else lines

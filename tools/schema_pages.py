@@ -1,0 +1,80 @@
+"""The schemas of the manifest's records and of the summary, as JSON Schema and in Markdown."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import msgspec
+
+from tools.option_pages import NOTE, table
+from venice_batch.model import Outcome
+from venice_batch.summary import Summary
+
+Schema = dict[str, Any]
+
+
+def record_schema() -> Schema:
+    """JSON Schema of a line of manifest.jsonl."""
+    return _schema(Outcome, "A record of venice-batch's manifest.jsonl")
+
+
+def summary_schema() -> Schema:
+    """JSON Schema of summary.json."""
+    return _schema(Summary, "venice-batch's summary.json")
+
+
+def records_page() -> str:
+    """Both schemas as tables."""
+    record, summary = record_schema(), summary_schema()
+    parts = [
+        NOTE + "# Records and summary\n",
+        "What the fields mean is told in [the output folder and the manifest](../manifest.md). As JSON Schema:\n"
+        "[manifest.schema.json](manifest.schema.json), [summary.schema.json](summary.schema.json). Fields that a\n"
+        "reader does not know are to be kept.\n",
+    ]
+    told: set[str] = set()
+    for title, schema in (("A record of `manifest.jsonl`", record), ("`summary.json`", summary)):
+        parts.append(f"## {title}\n")
+        for name, definition in schema["$defs"].items():
+            if name in told or "properties" not in definition:
+                continue
+            told.add(name)
+            parts += [f"### {name}\n", definition["description"] + "\n", _fields(definition, schema)]
+    return "\n".join(parts)
+
+
+def _schema(kind: type, title: str) -> Schema:
+    schema = msgspec.json.schema(kind)
+    for definition in schema["$defs"].values():
+        if "description" in definition:
+            definition["description"] = inspect.cleandoc(definition["description"])
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}
+
+
+def _fields(definition: Schema, schema: Schema) -> str:
+    required = definition.get("required", ())
+    rows = [
+        (f"`{name}`", _type(kind, schema) + ("" if name in required else ", may be absent"))
+        for name, kind in definition["properties"].items()
+    ]
+    return table(("field", "type"), rows)
+
+
+def _type(kind: Schema, schema: Schema) -> str:
+    match kind:
+        case {"$ref": ref}:
+            name = ref.rsplit("/", 1)[1]
+            return _type(schema["$defs"][name], schema) if "enum" in schema["$defs"][name] else name
+        case {"enum": values}:
+            return " or ".join(f"`{value}`" for value in values)
+        case {"anyOf": kinds}:
+            return " or ".join(_type(one, schema) for one in kinds)
+        case {"type": "array", "items": items}:
+            return f"array of {_type(items, schema)}"
+        case {"type": "object", "additionalProperties": dict() as inner}:
+            return f"object of {_type(inner, schema)}"
+        case {"type": name}:
+            return str(name)
+        case _:
+            return "any"
