@@ -42,9 +42,9 @@ def _a_cache_and_settings_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_f
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may have a key, options or a proxy in the environment."""
+    """Whoever runs the tests may have a key, options or a proxy in the environment, or be a pipeline."""
     import os
 
     for name in list(os.environ):
-        if name.startswith("VENICE_") or name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
+        if name.startswith(("VENICE_", "GITHUB_")) or name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.delenv(name)

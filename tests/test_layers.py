@@ -28,8 +28,8 @@ LAYERS = [
     ("engine",),
     # a whole run; a manifest in numbers
     ("batch", "plan", "report", "redo", "export"),
-    # a run in numbers for others to watch
-    ("metrics",),
+    # what others are told of a run
+    ("metrics", "ci"),
     ("library",),
     # wires objects together
     ("cli",),

@@ -34,6 +34,7 @@ from venice_batch.naming import Naming
 from venice_batch.output import folder, manifest
 from venice_batch.output.resume import Ownership, Resume
 from venice_batch.output.sink import DiskSink
+from venice_batch.output.standing import Standing
 from venice_batch.pacing.traffic import SendingRules, Traffic
 from venice_batch.summary import Summary
 from venice_batch.tally import Tally
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "summary.json"
 
+_MOST_FLAGGED = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
@@ -60,6 +63,8 @@ class RunSettings:
     `naming` is settled on the jobs of the index; without it images are named after their jobs' ids. `catalogue`
     has the models' prices and spellings; without it neither is known. `max_cost_usd` is never spent beyond, by those
     prices. `preflight` has examined every job of the index; without it what they will cost is not foretold.
+    `fail_on` names flags (of `Flags`): a run ends as if a job had failed when any job's outcome has one of them, be it
+    of an earlier run.
     `retry_rejected`: ask again for what the API has refused before. `verify`: hash the files of finished jobs.
     `durable`: fsync each image and record. `lock_wait_s`: how long to wait for another run in the folder, which counts
     for no other limit. `max_time_s`: stop sending after so long. `max_failures`: stop after
@@ -75,6 +80,7 @@ class RunSettings:
     sending: SendingRules = field(default_factory=SendingRules)
     attempts: AttemptRules = field(default_factory=AttemptRules)
     patience: Patience = field(default_factory=Patience)
+    fail_on: frozenset[str] = frozenset()
     retry_rejected: bool = False
     verify: bool = False
     durable: bool = False
@@ -201,7 +207,7 @@ class _Batch:
                 await self._send(lanes, known, journal, began_s)
         finally:
             journal.close()
-        summary = self._summary(started, self.clock.now() - began_s, done, rejected)
+        summary = self._summary(started, self.clock.now() - began_s, done, rejected, flagged=self._flagged())
         try:
             _write_summary(self.settings.output / SUMMARY, summary)
         except FolderError as error:
@@ -336,7 +342,26 @@ class _Batch:
             Stop(ExitCode.TEMPORARY, f"--max-time of {self.settings.max_time_s:g} s is over; run again to go on")
         )
 
-    def _summary(self, started: datetime, elapsed_s: float, done: int, already_rejected: int) -> Summary:
+    def _flagged(self) -> int:
+        """How many jobs have a flag of `fail_on`; the first of them are told."""
+        wanted = self.settings.fail_on
+        if not wanted:
+            return 0
+        standing = Standing(self.index, self.settings.output, sandbox=self.settings.may_be_sandbox)
+        flagged = 0
+        first: list[str] = []
+        for _, outcome in standing.outcomes():
+            if any(map(outcome.flags.has, wanted)):
+                flagged += 1
+                first += [outcome.id] if flagged <= _MOST_FLAGGED else []
+        if flagged:
+            names = ", ".join(first) + (", …" if flagged > len(first) else "")
+            self.observe(Notice(f"{flagged} jobs have a flag of --fail-on: {names}"))
+        return flagged
+
+    def _summary(
+        self, started: datetime, elapsed_s: float, done: int, already_rejected: int, *, flagged: int
+    ) -> Summary:
         counts, times = self.tally.counts, self.tally.times
         ended = counts["succeeded"] + counts["failed"] + counts["rejected"]
         pending = len(self.index) - done - already_rejected - ended
@@ -347,7 +372,7 @@ class _Batch:
             # Only a second signal gets here without a reason of its own.
             stop = Stop(ExitCode.SIGINT, "stopped at once")
         code = stop.code if stop else ExitCode.OK
-        if stop is None and (counts["failed"] or counts["rejected"] or already_rejected):
+        if stop is None and (counts["failed"] or counts["rejected"] or already_rejected or flagged):
             code = ExitCode.SOME_FAILED
         return Summary(
             schema=SCHEMA,

@@ -116,6 +116,11 @@ class Flags(msgspec.Struct, frozen=True):
     deprecated: str | None = None
     enhanced_prompt: str | None = None
 
+    def has(self, flag: str) -> bool:
+        """Whether the flag of that name is set, or says anything."""
+        value = getattr(self, flag)
+        return value is not None and value is not False
+
 
 class ServerTiming(msgspec.Struct, frozen=True, rename="camel"):
     """The server's own account of its time, in ms as received."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from venice_batch.errors import Problem
-    from venice_batch.model import Flags, Job, Outcome
+    from venice_batch.model import Job, Outcome
 
 MAX_PROBLEMS = 1000
 
@@ -40,7 +40,7 @@ class Choice:
         return (
             self._names(outcome.id)
             and (not self.statuses or outcome.status in self.statuses)
-            and (not self.flags or any(_has(outcome.flags, flag) for flag in self.flags))
+            and (not self.flags or any(map(outcome.flags.has, self.flags)))
             and (not self.models or outcome.lane in self.models)
         )
 
@@ -104,11 +104,6 @@ def jobs_of(records: Iterable[tuple[int, Outcome]], *, choice: Choice, changes: 
                 findings.add(number, name, what, source)
             yield job
     findings.raise_any()
-
-
-def _has(flags: Flags, flag: str) -> bool:
-    value = getattr(flags, flag)
-    return value is not None and value is not False
 
 
 def _blame(problem: Problem, changes: Changes) -> Problem:

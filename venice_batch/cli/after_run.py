@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from venice_batch.cli.pipeline import Pipeline
 from venice_batch.errors import one_line
 
 if TYPE_CHECKING:
@@ -28,16 +31,20 @@ class Step:
     do: Callable[[Summary, Path], None]
 
 
-def steps(given: Mapping[str, Any], index: JobIndex) -> tuple[Step, ...]:
-    """The steps that the options in `given` ask for, in the order in which they are taken.
+def steps(given: Mapping[str, Any], index: JobIndex, *, is_sandbox: bool) -> tuple[Step, ...]:
+    """The steps that the options in `given`, or a pipeline around the run, ask for, in the order of taking them.
 
     The command of `--on-finish` comes last, so that it finds what the others have made.
     """
-    asked = (
-        ("--metrics-file", given["metrics_file"], _metrics),
+    of_ci = Pipeline(index, given["jobs"], frozenset(given["fail_on"] or ()), is_sandbox=is_sandbox)
+    asked: tuple[tuple[str, Any, Callable[..., None]], ...] = (
+        ("--metrics-file", given["metrics_file"], _write_metrics),
+        ("--junit", given["junit"], of_ci.write_junit),
+        ("GITHUB_ACTIONS", os.environ.get("GITHUB_ACTIONS") == "true" or None, of_ci.annotate),
+        ("GITHUB_STEP_SUMMARY", os.environ.get("GITHUB_STEP_SUMMARY") or None, of_ci.append_summary),
         ("--on-finish", given["on_finish"], _on_finish),
     )
-    return tuple(Step(option, make(value)) for option, value, make in asked if value is not None)
+    return tuple(Step(option, partial(do, value)) for option, value, do in asked if value is not None)
 
 
 def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
@@ -54,24 +61,18 @@ def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
             )
 
 
-def _metrics(path: Path) -> Callable[[Summary, Path], None]:
-    def write(summary: Summary, output: Path) -> None:
-        from venice_batch.metrics import exposition
-        from venice_batch.whole_file import whole_file
+def _write_metrics(path: Path, summary: Summary, output: Path) -> None:
+    from venice_batch.metrics import exposition
+    from venice_batch.whole_file import whole_file
 
-        # A pipe would have the reader wait for itself.
-        previous = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        text = exposition(summary, previous=previous)
-        with whole_file(path) as file:
-            file.write(text.encode())
-
-    return write
+    # A pipe would have the reader wait for itself.
+    previous = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    text = exposition(summary, previous=previous)
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
-def _on_finish(command: str) -> Callable[[Summary, Path], None]:
-    def run(summary: Summary, output: Path) -> None:
-        from venice_batch.cli.on_finish import on_finish
+def _on_finish(command: str, summary: Summary, output: Path) -> None:
+    from venice_batch.cli.on_finish import on_finish
 
-        on_finish(command, summary, output)
-
-    return run
+    on_finish(command, summary, output)

@@ -118,6 +118,11 @@ def _run(args: list[str] | None) -> int:
         counted = f"{error.total} problems" if error.total > 1 else "1 problem"
         shown = f" (the first {len(error.problems)} are shown)" if more else ""
         click.echo(f"venice-batch: {counted}{shown}; nothing was sent{_mistyped(error)}", err=True)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            from venice_batch.ci import github
+
+            for line in github.of_problems(error.problems, os.environ):
+                click.echo(line, err=True)
         return int(error.exit_code)
     except VeniceBatchError as error:
         click.echo(f"venice-batch: {error}", err=True)

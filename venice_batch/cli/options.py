@@ -272,18 +272,20 @@ class Duration(click.ParamType[float]):
 
 
 class AnyOf(click.ParamType[tuple[str, ...]]):
-    """One or more of a few words, separated by commas."""
+    """One or more of a few words, separated by commas; `short` are other spellings for some."""
 
     name = "words"
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, **short: str) -> None:
         self._words = [str(word) for word in words]
+        self._short = short
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return "|".join(self._words)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        given = tuple(word.strip() for word in str(value).split(","))
+        spelled = (word.strip() for word in str(value).split(","))
+        given = tuple(self._short.get(word, word) for word in spelled)
         for word in given:
             if word not in self._words:
                 self.fail(f"{word!r} is not one of {', '.join(self._words)}", param, ctx)

@@ -129,7 +129,7 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
             return await run_batch(ready.index, ready.key, _settings(base_url, ready, given), observers=(observer,))
 
     summary = anyio.run(go)
-    after_run.take(after_run.steps(given, ready.index), summary, ready.output)
+    after_run.take(after_run.steps(given, ready.index, is_sandbox=options.is_sandbox(given)), summary, ready.output)
     # Whoever reads this may be gone, or the disk behind it full: what the run did still counts.
     with suppress(OSError):
         if given["as_json"]:
@@ -186,6 +186,7 @@ def _settings(base_url: str, ready: _Ready, given: dict[str, Any]) -> RunSetting
             block=BlockRule(failures=given["failure_budget"], window_s=minute_s / 2, block_s=minute_s / 2),
         ),
         attempts=AttemptRules(max_attempts=given["max_attempts"], prefer_json=given["response"] == "json"),
+        fail_on=frozenset(given["fail_on"] or ()),
         retry_rejected=given["retry_rejected"],
         verify=given["verify"],
         durable=given["durable"],

@@ -121,6 +121,17 @@ what_is_said = options.group(
 
 after_the_run = options.group(
     options.option(
+        "--fail-on",
+        type=options.AnyOf("blurred", "content_violation", violation="content_violation"),
+        help="Exit 1 if any image of the file has such a flag, whichever run made it.",
+    ),
+    options.option(
+        "--junit",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write a JUnit test case for every job.",
+    ),
+    options.option(
         "--metrics-file",
         type=click.Path(path_type=Path),
         metavar="FILE",

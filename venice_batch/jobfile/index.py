@@ -147,6 +147,10 @@ class JobIndex:
         """Yield the place in this index of every job of a lane, in the file's order."""
         return self._chain(lane)
 
+    def line(self, place: int) -> int:
+        """Return the number of the line that the job at `place` stands on."""
+        return self._lines[place]
+
     def has_request(self, place: int, request_hash: str) -> bool:
         """Tell whether the job at `place` makes the request of this hash; False for what is no hash."""
         try:

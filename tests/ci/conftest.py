@@ -1,0 +1,47 @@
+import json
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+from records import failed, outcome
+
+from venice_batch.jobfile import JobIndex, open_source
+from venice_batch.output.standing import Standing
+
+IMAGE = b"image"
+
+
+class Stage:
+    """A jobs file, an output folder with records of some of its jobs, and how the jobs stand by them."""
+
+    def __init__(self, path, index):
+        self.path = path
+        self.index = index
+        self.jobs = {job.id: job for job in index.jobs_in_order()}
+        (path / "out" / "images").mkdir(parents=True, exist_ok=True)
+        (path / "out" / "images" / "a.webp").write_bytes(IMAGE)
+
+    def record(self, *records):
+        lines = [msgspec.json.encode(record) + b"\n" for record in records]
+        (self.path / "out" / "manifest.jsonl").write_bytes(b"".join(lines))
+        return Standing(self.index, self.path / "out", sandbox=False)
+
+    def done(self, job_id, **changes):
+        return outcome(job_id, **{"request_hash": self.jobs[job_id].request_hash, **changes})
+
+    def failed(self, job_id, **changes):
+        return failed(job_id, request_hash=self.jobs[job_id].request_hash, **changes)
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """stage("a", "b") has jobs of these ids, one a line, of the models m0 and m1 in turn."""
+
+    @contextmanager
+    def of(*ids):
+        lines = [{"id": job_id, "model": f"m{number % 2}", "prompt": "p"} for number, job_id in enumerate(ids)]
+        (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with open_source(tmp_path / "jobs.jsonl") as source:
+            yield Stage(tmp_path, JobIndex.build(source))
+
+    return of

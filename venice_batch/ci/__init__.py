@@ -1,0 +1,1 @@
+"""What continuous-integration systems are told of a run."""
