@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click import Context
+from pictures import picture
 from records import outcome
 
 from venice_batch.cli.main import COMMANDS, cli, run_cli
@@ -72,6 +73,9 @@ def test_every_command_shown_is_one_that_works(page, line, tmp_path, monkeypatch
 @pytest.mark.parametrize(("page", "block"), blocks("json"), ids=str)
 def test_every_job_shown_is_valid(page, block, tmp_path):
     (tmp_path / "jobs.jsonl").write_text(block)
+    (tmp_path / "photos").mkdir()
+    for name in ("cat.png", "dog.jpg"):
+        (tmp_path / "photos" / name).write_bytes(picture())
     with open_source(tmp_path / "jobs.jsonl") as source:
         assert len(JobIndex.build(source)) >= len(block.splitlines())
 
@@ -149,3 +153,18 @@ def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path)
                 else:
                     expected = (request.get("width", 1024), request.get("height", 1024))
                 assert image.size == expected
+
+
+def test_the_pictures_of_the_example_are_changed_as_it_says(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "venice_batch", str(ROOT / "jobs" / "retouch.jsonl"), *FAST, "-q"],
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0
+    records = [json.loads(line) for line in (tmp_path / "output/retouch/manifest.jsonl").read_text().splitlines()]
+    sizes = {file["path"]: (file["width"], file["height"]) for record in records for file in record["files"]}
+    assert sizes["images/gondola-4x.png"] == (1600, 1216)
+    assert sizes["images/gondola-night.webp"] == (400, 304)
+    assert sizes["images/sailing-cutout.png"] == (304, 304)
+    assert len(sizes) == 4
