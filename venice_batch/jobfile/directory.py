@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 
 
 class Directory:
-    """From an id's hash to the places of jobs that have it, in 12 bytes a job.
+    """From an id's hash to the places of jobs that have it, in 4 to 12 bytes a job beside the hashes.
 
-    A dict of a million ids would take ten times the memory; sorting takes about a second a million.
+    A hash table chained through arrays: a dict of a million ids would take ten times the memory, and looking one up in a
+    sorted array five times as long.
     """
 
-    __slots__ = ("_hashes", "_places")
+    __slots__ = ("_first", "_hashes", "_mask", "_next")
 
     def __init__(self, hashes: array[int]) -> None:
-        """Take each job's `hash(id)`, in the file's order."""
-        order = sorted(range(len(hashes)), key=hashes.__getitem__)
-        self._places = array("I", order)
-        self._hashes = array("q", map(hashes.__getitem__, order))
+        """Refer to each job's `hash(id)`, in the file's order; the array must not change any more."""
+        self._hashes = hashes
+        self._mask = (1 << len(hashes).bit_length()) - 1
+        # Places count from 1 here, so that 0 ends a chain.
+        first = self._first = array("I", bytes(4 * (self._mask + 1)))
+        chain = self._next = array("I", bytes(4))
+        mask = self._mask
+        for place, hashed in enumerate(hashes, start=1):
+            bucket = hashed & mask
+            chain.append(first[bucket])
+            first[bucket] = place
 
     def places(self, hashed: int) -> list[int]:
         """Every place of a job whose id has this hash: one at most, but for a rare coincidence."""
-        at = bisect_left(self._hashes, hashed)
         found = []
-        while at < len(self._hashes) and self._hashes[at] == hashed:
-            found.append(self._places[at])
-            at += 1
+        place = self._first[hashed & self._mask]
+        while place:
+            if self._hashes[place - 1] == hashed:
+                found.append(place - 1)
+            place = self._next[place]
         return found

@@ -58,6 +58,8 @@ class Resume:
     def _read(self, index: JobIndex, path: Path, *, verify: bool) -> None:
         directory = index.directory()
         prefix = f"{self._root}/"
+        states, places_of, has_request = self._states, directory.places, index.has_request
+        rejected, succeeded = Status.REJECTED.value, Status.SUCCEEDED.value
         corrupt: list[int] = []
         broken = 0
         for number, record in manifest.read(path):
@@ -66,17 +68,16 @@ class Resume:
                 if len(corrupt) < 10:
                     corrupt.append(number)
                 continue
-            for place in directory.places(hash(record.id)):
-                self._states[place] = _PENDING
-                if not index.has_request(place, record.request_hash):
+            for place in places_of(hash(record.id)):
+                states[place] = _PENDING
+                if not has_request(place, record.request_hash):
                     continue  # the line has changed since
                 if record.sandbox and not self._sandbox:
-                    self._states[place] = _PLAYED
-                elif record.status == Status.REJECTED:
-                    self._states[place] = _REJECTED
-                elif record.status == Status.SUCCEEDED:
-                    whole = record.files and all(_is_whole(prefix, file, verify=verify) for file in record.files)
-                    self._states[place] = _DONE if whole else _LOST
+                    states[place] = _PLAYED
+                elif record.status == rejected:
+                    states[place] = _REJECTED
+                elif record.status == succeeded:
+                    states[place] = _DONE if _are_whole(prefix, record.files, verify) else _LOST
         notices = []
         if broken:
             lines = ", ".join(map(str, corrupt)) + ("…" if broken > len(corrupt) else "")
@@ -121,13 +122,15 @@ class Ownership:
         return owned
 
 
-def _is_whole(prefix: str, file: FileView, *, verify: bool) -> bool:
+def _are_whole(prefix: str, files: tuple[FileView, ...], verify: bool) -> bool:
     try:
-        if os.stat(prefix + file.path).st_size != file.bytes:
-            return False
-        if not verify:
-            return True
-        with open(prefix + file.path, "rb") as image:
-            return hashlib.file_digest(image, "sha256").hexdigest() == file.sha256
+        for file in files:
+            if os.stat(prefix + file.path).st_size != file.bytes:
+                return False
+            if verify:
+                with open(prefix + file.path, "rb") as image:
+                    if hashlib.file_digest(image, "sha256").hexdigest() != file.sha256:
+                        return False
     except (OSError, ValueError):
         return False
+    return bool(files)
