@@ -1,0 +1,140 @@
+"""Random runs with a cap on their cost, against the sandbox: whether any of them spends more than it may.
+
+Models, prices, variants, faults (some charged, some not), timeouts, stops and caps are drawn at random; what is spent
+is counted by the sandbox. Loopback only.
+
+    python benchmarks/budget.py --runs 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from venice_batch.api.client import ApiSettings
+from venice_batch.api.secret import ApiKey
+from venice_batch.batch import RunSettings, run_batch
+from venice_batch.catalogue import micro_usd, snapshot
+from venice_batch.engine.attempts import AttemptRules
+from venice_batch.errors import ExitCode
+from venice_batch.jobfile import JobIndex, open_source
+from venice_batch.pacing.budget import BlockRule
+from venice_batch.pacing.traffic import SendingRules
+from venice_batch.retry import Backoff
+from venice_batch.sandbox import SandboxSettings, serve
+from venice_batch.sandbox.settings import FAULT_KINDS
+
+CATALOGUE = snapshot().catalogue(0.0)
+FAULTS = tuple(kind for kind in FAULT_KINDS if kind not in ("redirect", "gzip-bomb", "endless"))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One run: its cap and what the sandbox has charged for it in millionths of a USD, its requests and its end.
+
+    `told` is what the run itself says that it has spent; None if it was cut off and has said nothing.
+    """
+
+    cap: int
+    charged: int
+    told: int | None
+    requests: int
+    exit_code: int | None
+
+
+def any_job(rng: random.Random, number: int) -> dict[str, Any]:
+    """A job for any model, at any of its prices."""
+    model = rng.choice(list(CATALOGUE.models.values()))
+    job: dict[str, Any] = {"id": f"j{number}", "model": model.id, "prompt": f"p{number}", "format": "jpeg"}
+    if not model.by_ratio:
+        job |= {"width": 64, "height": 64}
+    if model.resolutions and rng.random() < 0.7:
+        job["resolution"] = rng.choice(model.resolutions[:2])
+    if model.qualities and rng.random() < 0.7:
+        job["quality"] = rng.choice(model.qualities)
+    if rng.random() < 0.3:
+        job["variants"] = rng.randint(1, 3)
+    return job
+
+
+async def any_run(rng: random.Random, folder: Path, *, concurrency: int) -> Finding:
+    """Run jobs that cost about twice their cap, with faults and perhaps a stop, and see what was charged."""
+    path = folder / "jobs.jsonl"
+    count = rng.randint(5, 60)
+    path.write_text("".join(json.dumps(any_job(rng, number)) + "\n" for number in range(count)))
+    cap_usd = round(rng.uniform(0.05, 0.1 * count), rng.randint(2, 6))
+    server = SandboxSettings(
+        rpm=0, latency_s=rng.choice((0.0, 0.02, 0.1)), draw="plain", failure_limit=0, balance_usd=1e4, stall_s=1.0,
+        fault_rate=rng.choice((0.0, 0.15, 0.5)), fault_kinds=FAULTS, fault_seed=rng.randrange(10**6),
+    )  # fmt: skip
+    async with serve(server) as sandbox:
+        settings = RunSettings(
+            output=folder / "out",
+            catalogue=CATALOGUE,
+            max_cost_usd=cap_usd,
+            api=ApiSettings(base_url=sandbox.base_url, timeout_s=rng.choice((0.1, 0.5, 5.0)), concurrency=concurrency),
+            sending=SendingRules(concurrency=concurrency, block=BlockRule(failures=0)),
+            attempts=AttemptRules(max_attempts=4, backoff=Backoff(0.005, 0.02)),
+            max_time_s=rng.choice((60.0, 60.0, 0.3)),
+            grace_s=rng.choice((0.05, 5.0)),
+        )
+        summary = None
+        with anyio.move_on_after(rng.choice((60.0, 60.0, 60.0, 0.2))), open_source(path) as source:
+            summary = await run_batch(JobIndex.build(source), ApiKey("k"), settings, rng=rng)
+        with anyio.fail_after(30):
+            while sandbox.stats()["in_flight"]:  # what a client has left is served, and charged, all the same
+                await anyio.sleep(0.01)
+        stats = sandbox.stats()
+    return Finding(
+        cap=micro_usd(cap_usd),
+        charged=micro_usd(stats["charged_usd"]),
+        told=None if summary is None else micro_usd(summary.cost_usd or 0),
+        requests=stats["requests"],
+        exit_code=None if summary is None else summary.exit_code,
+    )
+
+
+def find(runs: int, *, seed: int, concurrency: int = 32) -> list[Finding]:
+    """Make so many runs, one after the other."""
+    rng = random.Random(seed)
+
+    async def go() -> list[Finding]:
+        found = []
+        for _ in range(runs):
+            with tempfile.TemporaryDirectory() as folder:
+                found.append(await any_run(rng, Path(folder), concurrency=concurrency))
+        return found
+
+    return anyio.run(go)
+
+
+def main() -> int:
+    """Print what was found; 1 if a cap was exceeded, or a run has spent more than it says."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores; {' '.join(sys.argv)}")
+    found = find(given.runs, seed=given.seed, concurrency=given.concurrency)
+    ends = [run.exit_code for run in found]
+    most = max(run.charged / run.cap for run in found)
+    secret = sum(run.told is not None and run.charged > run.told for run in found)
+    print(f"{len(found)} runs with {sum(run.requests for run in found)} requests at concurrency {given.concurrency}:")
+    print(f"{ends.count(ExitCode.OUT_OF_MONEY)} ended by the cap, {ends.count(None)} were cut off")
+    print(f"the most that was charged is {most:.6f} of the cap; {secret} runs were charged more than they say")
+    return 1 if most > 1 or secret else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What `check` says a mixed file costs, what the run says it has cost, and what the server has charged."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from decimal import Decimal
+
+import pytest
+
+from venice_batch.catalogue import snapshot
+
+TOOL = (sys.executable, "-m", "venice_batch")
+SMALL = {"width": 64, "height": 64}
+
+
+@pytest.fixture
+def server():
+    """A sandbox in a process of its own: the addresses of its API and of its stats."""
+    options = ["--port", "0", "--latency", "0", "--rpm", "0", "--draw", "plain", "--balance", "1000"]
+    with subprocess.Popen(
+        [TOOL[0], "-u", *TOOL[1:], "sandbox", *options], stdout=subprocess.PIPE, text=True
+    ) as process:
+        base_url = next(word for word in process.stdout.readline().split() if word.startswith("http://"))
+        yield base_url
+        process.terminate()
+
+
+def get(url):
+    request = urllib.request.Request(url, headers={"Authorization": "Bearer k"})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def ledger(base_url):
+    return get(base_url.removesuffix("/api/v1") + "/sandbox/stats")["charged_usd"]
+
+
+def balance(base_url):
+    return usd(get(base_url + "/api_keys/rate_limits")["data"]["balances"]["USD"])
+
+
+def tool(folder, *arguments):
+    done = subprocess.run(
+        [*TOOL, *arguments],
+        cwd=folder,
+        env={**os.environ, "VENICE_API_KEY": "k", "XDG_CACHE_HOME": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def usd(amount):
+    return Decimal(str(amount))
+
+
+def every_price():
+    """A line for each price that the list of models has, and for each other way to come to one."""
+    for model in snapshot().catalogue(0.0).models.values():
+        line = {"model": model.id, "format": "jpeg", **({} if model.by_ratio else SMALL)}
+        yield line
+        yield from ({**line, "resolution": tier} for tier in model.pricing.tiers if not model.pricing.qualities)
+        yield from ({**line, "resolution": tier, "quality": quality} for tier, quality in model.pricing.qualities)
+    sd35 = {"model": "venice-sd35", **SMALL}
+    yield from ({**sd35, "variants": count} for count in (1, 2, 3, 4))
+    yield {"model": "gpt-image-2", "resolution": "1k", "quality": "low", "variants": 3, "format": "jpeg"}
+    yield {**sd35, "matrix": {"seed": [1, 2, 3], "style_preset": ["Anime", "Cinematic"], "variants": [1, 2]}}
+    yield {**sd35, "quality": "high"}
+    yield {"model": "fastest", **SMALL}
+    yield {**sd35, "return_binary": False}
+    yield {"endpoint": "/images/generations", "model": "qwen-image-2", "size": "256x256", "quality": "hd"}
+    yield {"endpoint": "/images/generations", "model": "gpt-image-2", "size": "256x256"}
+    yield {"endpoint": "/images/generations", "model": "dall-e-3", "size": "256x256"}
+    yield {"endpoint": "/images/generations", "size": "256x256"}
+
+
+def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):
+    lines = [{"id": f"j{number}", "prompt": "p", **line} for number, line in enumerate(every_price())]
+    batch = {"model": "qwen-image", "prompt": "p", "n": 1, "size": "256x256"}
+    lines.append({"custom_id": "batch", "method": "POST", "url": "/v1/images/generations", "body": batch})
+    (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    before = balance(server)
+
+    plan = tool(tmp_path, "check", "jobs.jsonl", "--base-url", server, "--json")
+    assert (plan["unpriced"], plan["extras"], plan["suffices"]) == (0, 0, True)
+    assert ledger(server) == 0
+    limit = ("--max-cost", str(plan["usd"]))  # what is planned suffices, exactly
+    summary = tool(tmp_path, "jobs.jsonl", "--base-url", server, "--json", "-q", "-c", "32", *limit)
+
+    records = [json.loads(record) for record in (tmp_path / "output/jobs/manifest.jsonl").read_text().splitlines()]
+    assert summary["succeeded"] == plan["pending"] == len(records) > 90
+    assert summary["images"] == plan["images"] == sum(len(record["files"]) for record in records)
+    by_lane = sum(usd(lane["usd"]) for lane in plan["lanes"].values())
+    by_record = sum(usd(record["cost_usd"]) for record in records)
+    assert usd(plan["usd"]) == by_lane == by_record == usd(summary["cost_usd"]) == usd(ledger(server))
+    assert before - balance(server) == usd(ledger(server))
+
+    again = tool(tmp_path, "check", "jobs.jsonl", "--base-url", server, "--json")
+    assert (again["pending"], again["usd"]) == (0, 0.0)
