@@ -8,6 +8,7 @@ import urllib.request
 from decimal import Decimal
 
 import pytest
+from PIL import Image
 
 from venice_batch.catalogue import snapshot
 
@@ -60,11 +61,23 @@ def usd(amount):
 
 def every_price():
     """A line for each price that the list of models has, and for each other way to come to one."""
-    for model in snapshot().catalogue(0.0).models.values():
+    models = snapshot().catalogue(0.0).models.values()
+    for model in (model for model in models if model.kind == "image"):
         line = {"model": model.id, "format": "jpeg", **({} if model.by_ratio else SMALL)}
         yield line
         yield from ({**line, "resolution": tier} for tier in model.pricing.tiers if not model.pricing.qualities)
         yield from ({**line, "resolution": tier, "quality": quality} for tier, quality in model.pricing.qualities)
+    for model in (model for model in models if model.kind == "inpaint"):
+        line = {"endpoint": "/image/edit", "model": model.id, "image": "picture.png", "output_format": "jpeg"}
+        yield line
+        yield from ({**line, "resolution": tier} for tier in model.pricing.tiers if not model.pricing.qualities)
+        line = {"endpoint": "/image/multi-edit", "modelId": model.id, "output_format": "jpeg"}
+        yield {**line, "images": ["picture.png"]}
+        line |= {"images": ["picture.png"] * (model.max_inputs or 1)}
+        yield line
+        yield from ({**line, "resolution": tier, "quality": quality} for tier, quality in model.pricing.qualities)
+    yield from ({"endpoint": "/image/upscale", "image": "picture.png", **scale} for scale in ({}, {"scale": 4}))
+    yield {"endpoint": "/image/background-remove", "image": "picture.png"}
     sd35 = {"model": "venice-sd35", **SMALL}
     yield from ({**sd35, "variants": count} for count in (1, 2, 3, 4))
     yield {"model": "gpt-image-2", "resolution": "1k", "quality": "low", "variants": 3, "format": "jpeg"}
@@ -79,10 +92,15 @@ def every_price():
 
 
 def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):
-    lines = [{"id": f"j{number}", "prompt": "p", **line} for number, line in enumerate(every_price())]
+    promptless = ("/image/upscale", "/image/background-remove")
+    lines = [
+        {"id": f"j{number}", **line, **({} if line.get("endpoint") in promptless else {"prompt": "p"})}
+        for number, line in enumerate(every_price())
+    ]
     batch = {"model": "qwen-image", "prompt": "p", "n": 1, "size": "256x256"}
     lines.append({"custom_id": "batch", "method": "POST", "url": "/v1/images/generations", "body": batch})
     (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Image.new("RGB", (256, 256), "teal").save(tmp_path / "picture.png")
     before = balance(server)
 
     plan = tool(tmp_path, "check", "jobs.jsonl", "--base-url", server, "--json")
@@ -92,7 +110,7 @@ def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):
     summary = tool(tmp_path, "jobs.jsonl", "--base-url", server, "--json", "-q", "-c", "32", *limit)
 
     records = [json.loads(record) for record in (tmp_path / "output/jobs/manifest.jsonl").read_text().splitlines()]
-    assert summary["succeeded"] == plan["pending"] == len(records) > 90
+    assert summary["succeeded"] == plan["pending"] == len(records) > 150
     assert summary["images"] == plan["images"] == sum(len(record["files"]) for record in records)
     by_lane = sum(usd(lane["usd"]) for lane in plan["lanes"].values())
     by_record = sum(usd(record["cost_usd"]) for record in records)
