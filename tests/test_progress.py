@@ -127,11 +127,15 @@ def test_the_quota_left_is_whole_and_never_negative():
     assert lanes(STARTED, state(lane(window_limit=None, window_left=math.inf)))[SD].quota_left is None
 
 
-def test_the_quota_is_that_of_the_lanes_with_jobs_left():
-    both = state(lane(), lane(FLUX, window_limit=5, window_s=6.0))
-    assert seen(STARTED, both).quota_a_minute == 20 + 50
-    flux_done = [JobEnded(outcome(str(number), lane=FLUX)) for number in range(20)]
-    assert seen(STARTED, both, *flux_done).quota_a_minute == 20
+def test_the_quota_is_that_of_the_lanes_that_the_rate_is_made_by():
+    clock = Clock()
+    counting = meter(STARTED, state(lane(), lane(FLUX, window_limit=5, window_s=6.0)), clock=clock)
+    for number in range(20):
+        counting(JobEnded(outcome(str(number), lane=FLUX)))
+    clock.now_s += 59
+    assert counting.progress().quota_a_minute == 20 + 50
+    clock.now_s += 2
+    assert counting.progress().quota_a_minute == 20
 
 
 def test_a_quota_is_not_known_unless_all_are():

@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 from records import IMAGE, attempt, failed, job, outcome
 
-from venice_batch.events import AttemptEnded, JobEnded, Notice
+from venice_batch.events import AttemptEnded, JobEnded, Notice, RunStarted
 from venice_batch.model import Flags, Status
 from venice_batch.pacing.lane import LaneState
 from venice_batch.retry import Verdict
@@ -68,6 +68,11 @@ def test_each_lane_has_its_own_share():
     assert seconds == pytest.approx([0.3, 0.9, 3.0, 2.0], rel=0.03)
     assert lanes["flux"] == LaneSummary(0, 1, 0, 0, 0, 1, 0)
     assert found.counts["retries"] == 2
+
+
+def test_lanes_come_in_the_order_of_the_jobs_file():
+    ended = [JobEnded(outcome(lane=name)) for name in ("c", "x", "a")]
+    assert list(tally(RunStarted("r", "out", 3, 0, ("a", "b", "c")), *ended).lanes()) == ["a", "c", "x"]
 
 
 def test_the_slowest_jobs_are_kept_and_no_more():

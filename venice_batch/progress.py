@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from venice_batch.events import AttemptEnded, JobEnded, RunStarted, Sending, Stopping
 from venice_batch.forecast import LATENCY_S, Load, run_s
 from venice_batch.model import Status
-from venice_batch.rate import Rate
+from venice_batch.rate import RATE_S, Rate
 from venice_batch.retry import Verdict
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ class Progress:
     """A run at one moment.
 
     `jobs` are all of the file: `done` have their images now (`done_before` of them from an earlier run), `failed` and
-    `rejected` have none, `refused_before` were not asked for again. `quota_a_minute` is what the limits of the lanes
-    with jobs left allow; None where one of them has no known limit. `eta_s` is None until requests go out, and once
-    the run is `stopping`, which is then the reason.
+    `rejected` have none, `refused_before` were not asked for again. `quota_a_minute` is what the limits allow of the
+    lanes that had jobs left within the span of the rate; None where one of them has no known limit. `eta_s` is None
+    until requests go out, and once the run is `stopping`, which is then the reason.
     """
 
     output: str
@@ -97,6 +97,7 @@ class _Lane:
         self.ended: Counter[Status] = Counter()
         self.attempts = 0
         self.latency_s: float | None = None
+        self.ended_s = -math.inf
 
     @property
     def left(self) -> int:
@@ -137,13 +138,15 @@ class ProgressMeter:
             if event.verdict is Verdict.SUCCEEDED:
                 lane.timed(event.attempt.duration_s)
         elif isinstance(event, JobEnded):
-            outcome = event.outcome
-            self._lane(outcome.lane).ended[outcome.status] += 1
+            outcome, now_s = event.outcome, self._now()
+            lane = self._lane(outcome.lane)
+            lane.ended[outcome.status] += 1
+            lane.ended_s = now_s
             self._counts[outcome.status] += 1
             self._counts["images"] += len(outcome.files)
             self._counts["bytes"] += sum(file.bytes for file in outcome.files)
             self._counts["retries"] += max(0, len(outcome.attempts) - 1)
-            self._rate.add(len(outcome.files), self._now())
+            self._rate.add(len(outcome.files), now_s)
         elif isinstance(event, RunStarted):
             self._started = event
             self._lanes = {name: _Lane(jobs) for name, jobs in event.pending.items()}
@@ -183,7 +186,7 @@ class ProgressMeter:
             in_flight=sum(lane.in_flight for lane in lanes),
             # What a window's quota made at its beginning is the rate of the window, not of the moment.
             images_a_minute=self._rate.a_minute(now_s, max([elapsed_s, *minutes])),
-            quota_a_minute=_quota_a_minute(lanes, states),
+            quota_a_minute=self._quota_a_minute(states, now_s),
             retries=counts["retries"],
             refused=counts["refused"],
             spent_usd=state.spent_usd if state else None,
@@ -199,6 +202,17 @@ class ProgressMeter:
         if lane is None:
             lane = self._lanes[name] = _Lane(0)
         return lane
+
+    def _quota_a_minute(self, states: dict[str, LaneState], now_s: float) -> float | None:
+        quotas = []
+        for name, lane in self._lanes.items():
+            if lane.left <= 0 and lane.ended_s <= now_s - RATE_S:
+                continue
+            state = states.get(name)
+            if state is None or state.window_limit is None:
+                return None
+            quotas.append(state.window_limit * 60 / state.window_s)
+        return sum(quotas) if quotas else None
 
     def _loads(self, states: dict[str, LaneState], held_s: float) -> list[Load]:
         timed = [lane.latency_s for lane in self._lanes.values() if lane.latency_s is not None]
@@ -252,14 +266,3 @@ def _mode(lane: _Lane, state: LaneState | None, held_s: float) -> tuple[LaneMode
         return LaneMode.OPEN, math.inf
     # An overloaded model's gate is closed for moments, on and off, within windows that are open.
     return (LaneMode.GATE if state.gate_s >= state.opens_in_s else LaneMode.WINDOW), state.opens_in_s
-
-
-def _quota_a_minute(lanes: tuple[LaneProgress, ...], states: dict[str, LaneState]) -> float | None:
-    quotas = []
-    for lane in lanes:
-        if lane.left:
-            state = states.get(lane.name)
-            if state is None or state.window_limit is None:
-                return None
-            quotas.append(state.window_limit * 60 / state.window_s)
-    return sum(quotas) if quotas else None

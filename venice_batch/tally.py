@@ -6,7 +6,7 @@ import heapq
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from venice_batch.events import AttemptEnded, JobEnded
+from venice_batch.events import AttemptEnded, JobEnded, RunStarted
 from venice_batch.model import Status
 from venice_batch.summary import LaneSummary, Reason, SlowJob
 from venice_batch.times import Times, queue_s
@@ -47,6 +47,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self._lanes: dict[str, _LaneTally] = {}
+        self._order: tuple[str, ...] = ()
         self.times = Times()
         self._slowest: list[tuple[float, int, SlowJob]] = []
         self._reasons: dict[tuple[str, str, str], Reason] = {}
@@ -57,6 +58,8 @@ class Tally:
             self.counts["possibly_billed"] += event.possibly_billed
             if event.attempt.status == 429:
                 self._count(event.job.model, "refused")
+        elif isinstance(event, RunStarted):
+            self._order = event.lanes
         elif isinstance(event, JobEnded):
             outcome = event.outcome
             self._count(outcome.lane, outcome.status)
@@ -76,8 +79,10 @@ class Tally:
                 self._blame(outcome)
 
     def lanes(self) -> dict[str, LaneSummary]:
-        """Every lane's share, by name."""
-        return {name: lane.summary() for name, lane in self._lanes.items()}
+        """The share of every lane that was used, by name, in the order of the jobs file."""
+        names = [name for name in self._order if name in self._lanes]
+        names += [name for name in self._lanes if name not in self._order]
+        return {name: self._lanes[name].summary() for name in names}
 
     def slowest(self) -> tuple[SlowJob, ...]:
         """The jobs that succeeded last after they were enqueued, the slowest first."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from venice_batch.catalogue import Cache, Listing, snapshot
-from venice_batch.cli.check import know, span
+from venice_batch.cli.check import know
 from venice_batch.cli.main import run_cli
 from venice_batch.cli.options import VENICE
 
@@ -295,11 +295,3 @@ def test_standard_input_is_checked_too(tmp_path):
     )
     assert done.returncode == 2
     assert "1: width: 1000 is not a multiple of 16" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (10, "10 s"), (70, "1 min 10 s"), (3600, "1 h"), (4870, "1 h 21 min"), (1e6, "11 d 13 h")],
-)
-def test_spans_of_time(seconds, text):
-    assert span(seconds) == text

@@ -47,7 +47,7 @@ def test_report_sums_up_a_folder(capsys):
     capsys.readouterr()
     assert run_cli(["report", "output/jobs"]) == 0
     out = capsys.readouterr().out
-    assert "venice-sd35          1       0         1       1" in out
+    assert "venice-sd35     1       0         1       1" in out
     assert "b: rejected: " in out
     assert run_cli(["report", "output/jobs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["lanes"]["venice-sd35"]["images"] == 1

@@ -1,54 +1,21 @@
 """What is said of a run, to people and to programs."""
 
 import io
+import itertools
 
-import msgspec
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import IMAGE, attempt, failed, job, outcome
+from records import IMAGE, attempt, failed, job, outcome, summary
 
-from venice_batch.cli.console import EVERY_S, JsonLog, TextLog, closing, observer, size
-from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Stopping
+from venice_batch.cli.console import EVERY_S, MOST_S, JsonLog, TextLog, observer
+from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, RunState, Sending, Stopping
 from venice_batch.model import Status
 from venice_batch.pacing.lane import LaneState
 from venice_batch.retry import Verdict
-from venice_batch.summary import Percentiles, Summary
 
 STARTED = RunStarted("run-1", "out", 10, 0, ("sd", "flux"))
-SUMMARY = Summary(
-    schema=1,
-    run_id="run-1",
-    output="out",
-    exit_code=0,
-    reason=None,
-    started_at="2026-01-01T00:00:00Z",
-    elapsed_s=12.34,
-    jobs=3,
-    already_done=0,
-    already_rejected=0,
-    succeeded=3,
-    failed=0,
-    rejected=0,
-    pending=0,
-    images=3,
-    bytes=4_500_000,
-    attempts=4,
-    refused=1,
-    blocks=0,
-    blurred=0,
-    content_violations=0,
-    possibly_billed=0,
-    cost_usd=None,
-    errors={},
-    lanes={},
-    total_s=Percentiles(1.5, 2.5, 3.5),
-)
-
-
-def summary(**changes):
-    return msgspec.structs.replace(SUMMARY, **changes)
 
 
 class Clock:
@@ -59,8 +26,8 @@ class Clock:
         return self.now_s
 
 
-def attempted(opens_in_s):
-    return AttemptEnded(job(), attempt(), Verdict.SUCCEEDED, LaneState("sd", 1, 4, 20, 0.0, opens_in_s, 0))
+def attempted():
+    return AttemptEnded(job(), attempt(), Verdict.SUCCEEDED, LaneState("sd", 1, 4, 20, 0.0, 0.0, 0))
 
 
 def text_log(*events, quiet=False, clock=None):
@@ -81,12 +48,12 @@ def json_log(*events, quiet=False):
 
 EVERYTHING = (
     STARTED,
-    attempted(0.0),
+    attempted(),
     JobEnded(outcome()),
     JobEnded(failed("b")),
     Notice("careful"),
     Stopping("enough", 2),
-    RunEnded(SUMMARY),
+    RunEnded(summary()),
 )
 
 
@@ -130,15 +97,46 @@ def test_progress_counts_what_was_done_before_and_what_failed():
     assert stream.getvalue().splitlines()[-1] == "5/10 done, 1 failed, 1 images a minute"
 
 
-@pytest.mark.parametrize(
-    ("opens_in_s", "elapsed_s", "said"), [(42.4, EVERY_S, True), (42.4, 1.0, False), (3.0, EVERY_S, False)]
-)
-def test_a_long_wait_for_the_next_window_is_told_when_a_line_is_due(opens_in_s, elapsed_s, said):
+def log_at(elapsed_s, *events, pending=(("sd", 10),)):
+    """The last line of a log whose events come so long after its beginning."""
     clock, stream = Clock(), io.StringIO()
     log = TextLog(stream, quiet=False, now=clock)
+    log(RunStarted("run-1", "out", 10, 0, ("sd",), pending=dict(pending)))
     clock.now_s += elapsed_s
-    log(attempted(opens_in_s))
-    assert stream.getvalue().endswith("sd waits 42 s for its next window\n") == said
+    for event in events:
+        log(event)
+    return stream.getvalue().splitlines()[-1]
+
+
+def sending(opens_in_s):
+    return Sending(lambda: RunState((LaneState("sd", 1, 4, 20, 0.0, opens_in_s, 0),), 4, 0.0, None))
+
+
+@pytest.mark.parametrize(("opens_in_s", "said"), [(42.4, True), (3.0, False)])
+def test_a_long_wait_for_the_next_window_is_told_when_a_line_is_due(opens_in_s, said):
+    line = log_at(EVERY_S, sending(opens_in_s), attempted())
+    assert line.endswith(", sd waits 42 s for its next window") == said
+
+
+def test_the_time_left_is_told_as_far_as_it_is_known():
+    assert log_at(EVERY_S, attempted()).endswith("0 images a minute")
+    assert log_at(EVERY_S, sending(0.0), attempted()).endswith("0 images a minute, about 1 min 3 s left")
+
+
+def test_lines_of_progress_become_rarer_as_a_run_goes_on():
+    clock, stream = Clock(), io.StringIO()
+    log = TextLog(stream, quiet=False, now=clock)
+    moments = []
+    for second in range(4000):
+        clock.now_s = 100.0 + second
+        log(attempted())
+        if stream.tell():
+            moments.append(second)
+            stream.seek(0)
+            stream.truncate()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert gaps == sorted(gaps)
+    assert (gaps[0], gaps[-1]) == (EVERY_S, MOST_S)
 
 
 def test_a_stop_tells_its_reason_and_what_is_under_way():
@@ -158,7 +156,7 @@ def test_quiet_tells_no_progress_either():
     log = TextLog(stream, quiet=True, now=clock)
     clock.now_s += 2 * EVERY_S
     log(JobEnded(outcome()))
-    log(attempted(99.0))
+    log(attempted())
     assert stream.getvalue() == ""
 
 
@@ -170,11 +168,6 @@ def test_nothing_that_a_terminal_acts_on_gets_through(hostile):
     stream = io.StringIO()
     JsonLog(stream, quiet=False)(Notice(hostile))
     assert stream.getvalue().removesuffix("\n").isprintable()
-    assert all(line.isprintable() for line in closing(summary(reason=hostile, output=hostile)).split("\n"))
-
-
-def test_closing_lines_stay_apart():
-    assert closing(summary(reason="a\nb")).count("\n") == closing(summary(reason="ab")).count("\n")
 
 
 def test_each_event_is_one_json_object_with_its_time():
@@ -190,7 +183,7 @@ def test_each_event_is_one_json_object_with_its_time():
     }  # fmt: skip
     assert (lines[2]["status"], lines[2]["error"]) == ("failed", "out of order")
     assert (lines[3]["text"], lines[4]["reason"], lines[4]["in_flight"]) == ("careful", "enough", 2)
-    assert (lines[5]["exit_code"], lines[5]["succeeded"], lines[5]["pending"]) == (0, 3, 0)
+    assert (lines[5]["exit_code"], lines[5]["succeeded"], lines[5]["pending"]) == (0, 2, 0)
 
 
 @given(st.text(st.characters(categories=["L", "C", "Z", "P"]), max_size=20))
@@ -224,53 +217,3 @@ def test_a_terminal_that_was_closed_stops_no_run(log_format):
 @pytest.mark.parametrize(("log_format", "kind"), [("text", TextLog), ("json", JsonLog)])
 def test_the_format_asked_for_is_the_one_given(log_format, kind):
     assert isinstance(observer(log_format, io.StringIO(), quiet=False), kind)
-
-
-def test_a_clean_run_closes_with_its_figures():
-    assert closing(SUMMARY).split("\n") == [
-        "3 jobs: 3 succeeded",
-        "3 images, 4.5 MB in 12.3 s (4 requests, 1 refused, 0 blocks)",
-        "a job took 1.50 s (p50), 2.50 s (p95) from its turn in the queue to its record",
-        "in out: images, manifest.jsonl, summary.json",
-    ]
-
-
-def test_a_run_with_trouble_closes_with_all_of_it():
-    lines = closing(
-        summary(
-            jobs=15,
-            succeeded=0,
-            already_done=1,
-            failed=2,
-            rejected=3,
-            already_rejected=4,
-            pending=5,
-            possibly_billed=2,
-            errors={"timeout": 1, "server": 4},
-            reason="out of money",
-            total_s=Percentiles(),
-        )
-    ).split("\n")
-    assert lines[0] == "15 jobs: 0 succeeded, 1 done before, 2 failed, 7 rejected, 5 pending"
-    assert lines[2:] == [
-        "errors: 4 server, 1 timeout",
-        "2 requests may have been charged for an image that never arrived",
-        "4 were refused before; --retry-rejected asks again",
-        "stopped: out of money",
-        "in out: images, manifest.jsonl, summary.json",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("count", "expected"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (1_500_000, "1.5 MB"),
-        (2 * 10**9, "2.0 GB"),
-        (5 * 10**12, "5000.0 GB"),
-    ],
-)
-def test_sizes_are_written_in_powers_of_ten(count, expected):
-    assert size(count) == expected

@@ -11,6 +11,7 @@ import click
 
 from venice_batch.cli import options
 from venice_batch.cli.command import command
+from venice_batch.cli.text import span
 from venice_batch.errors import JobsFileError, KeyMissingError, one_line
 
 if TYPE_CHECKING:
@@ -254,16 +255,6 @@ def _closing(found: Plan) -> list[str]:
         verdict = {True: "it suffices", False: "it does not suffice", None: "whether it suffices is not known"}
         lines.append(f"the balance is {found.balance_usd:g} USD: {verdict[found.suffices]}")
     return lines
-
-
-def span(seconds: float) -> str:
-    """A time span for people, in its two largest units."""
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
-    first = next((place for place, (count, _) in enumerate(parts) if count), 3)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"
 
 
 def _print_json(found: Plan, preflight: Preflight | None, known: Known | None) -> None:

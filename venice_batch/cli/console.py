@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, TextIO
 
 import orjson
 
+from venice_batch.cli.text import span
 from venice_batch.errors import one_line
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Stopping, Waiting
 from venice_batch.model import Status
+from venice_batch.progress import LaneMode, ProgressMeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from venice_batch.events import Event, Observer
-    from venice_batch.summary import Summary
+    from venice_batch.progress import Progress
 
 EVERY_S = 5.0
-"""Time between two lines of progress, at least."""
+MOST_S = 60.0
+"""Time between two lines of progress: at least, and once the run has taken long."""
 
 
 def observer(log_format: str, stream: TextIO | None, *, quiet: bool) -> Observer:
@@ -38,54 +41,67 @@ class TextLog:
         self._quiet = quiet
         self._now = now
         self._began_s = self._last_s = now()
-        self._jobs = self._done = self._failed = self._images = 0
+        self._meter = ProgressMeter(now)
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, RunStarted):
-            self._jobs, self._done = event.jobs, event.done
-            self._say(
-                f"{event.jobs} jobs for {', '.join(event.lanes[:4])}{'…' if len(event.lanes) > 4 else ''}"
-                f" → {event.output}" + (f", {event.done} done before" if event.done else "")
-            )
-        elif isinstance(event, JobEnded):
-            self._job_ended(event)
-        elif isinstance(event, AttemptEnded):
-            if self._due() and event.lane.opens_in_s > EVERY_S:
-                self._progress(f", {event.lane.name} waits {event.lane.opens_in_s:.0f} s for its next window")
-        elif isinstance(event, Waiting):
-            self._say(f"{event.holder} is using {event.output}; waiting up to {event.timeout_s:g} s for it")
-        elif isinstance(event, Notice):
-            self._write(event.text)
-        elif isinstance(event, Stopping):
-            self._write(f"stopping: {event.reason}; {event.in_flight} under way may still finish")
-
-    def _job_ended(self, event: JobEnded) -> None:
-        outcome = event.outcome
-        self._images += len(outcome.files)
-        if outcome.status is Status.SUCCEEDED:
-            self._done += 1
-        else:
-            self._failed += 1
-            reason = f"{outcome.error.kind}: {outcome.error.message}" if outcome.error else ""
-            self._write(f"{outcome.id}: {outcome.status}: {reason}")
-        if self._due():
-            self._progress("")
+        self._meter(event)
+        text = told(event)
+        if text is not None and (fails(event) or not self._quiet):
+            _print(text, self._stream)
+        if not self._quiet and isinstance(event, JobEnded | AttemptEnded) and self._due():
+            self._last_s = self._now()
+            _print(progress_line(self._meter.progress()), self._stream)
 
     def _due(self) -> bool:
-        return self._now() - self._last_s >= EVERY_S
+        """Whether some time has passed since the last line, ever more of it as the run goes on."""
+        now_s = self._now()
+        return now_s - self._last_s >= min(MOST_S, max(EVERY_S, (now_s - self._began_s) / 20))
 
-    def _progress(self, more: str) -> None:
-        self._last_s = self._now()
-        rate = self._images / max(self._last_s - self._began_s, 1e-9) * 60
-        failed = f", {self._failed} failed" if self._failed else ""
-        self._say(f"{self._done}/{self._jobs} done{failed}, {rate:.0f} images a minute{more}")
 
-    def _say(self, text: str) -> None:
-        if not self._quiet:
-            self._write(text)
+def told(event: Event) -> str | None:
+    """What is said of `event` in a line of its own; None if nothing is."""
+    if isinstance(event, RunStarted):
+        lanes = ", ".join(event.lanes[:4]) + ("…" if len(event.lanes) > 4 else "")
+        before = f", {event.done} done before" if event.done else ""
+        return one_line(f"{event.jobs} jobs for {lanes} → {event.output}{before}")
+    if isinstance(event, JobEnded):
+        outcome = event.outcome
+        if outcome.status is Status.SUCCEEDED:
+            return None
+        reason = f"{outcome.error.kind}: {outcome.error.message}" if outcome.error else ""
+        return one_line(f"{outcome.id}: {outcome.status}: {reason}")
+    if isinstance(event, Waiting):
+        return one_line(f"{event.holder} is using {event.output}; waiting up to {event.timeout_s:g} s for it")
+    if isinstance(event, Notice):
+        return one_line(event.text)
+    if isinstance(event, Stopping):
+        reason = event.reason.removeprefix("stopped by ")
+        return one_line(f"stopping: {reason}; {event.in_flight} under way may still finish")
+    return None
 
-    def _write(self, text: str) -> None:
-        _print(one_line(text), self._stream)
+
+def fails(event: Event) -> bool:
+    """Whether `event` is to be told where only what fails is."""
+    return isinstance(event, Notice | Stopping) or (
+        isinstance(event, JobEnded) and event.outcome.status is not Status.SUCCEEDED
+    )
+
+
+def progress_line(progress: Progress) -> str:
+    """How far a run is, in one line."""
+    parts = [f"{progress.done}/{progress.jobs} done"]
+    without = progress.failed + progress.rejected
+    parts += [f"{without} failed"] if without else []
+    parts.append(f"{progress.images_a_minute:.0f} images a minute")
+    if progress.eta_s is not None and progress.left:
+        parts.append(f"about {span(progress.eta_s)} left")
+    waiting = [
+        lane for lane in progress.lanes if lane.mode in (LaneMode.WINDOW, LaneMode.GATE) and lane.until_s > EVERY_S
+    ]
+    if waiting:
+        longest = max(waiting, key=lambda lane: lane.until_s)
+        parts.append(f"{longest.name} waits {longest.until_s:.0f} s for its next window")
+    return one_line(", ".join(parts))
 
 
 class JsonLog:
@@ -155,43 +171,3 @@ def _text_only(value: object) -> object:
     if isinstance(value, list):
         return [_text_only(item) for item in value]
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-
-
-def closing(summary: Summary) -> str:
-    """The closing lines: what came of the jobs, where it is, what to do about the rest."""
-    parts = [f"{summary.succeeded} succeeded"]
-    counts = (
-        (summary.already_done, "done before"),
-        (summary.failed, "failed"),
-        (summary.rejected + summary.already_rejected, "rejected"),
-        (summary.pending, "pending"),
-    )
-    parts += [f"{count} {what}" for count, what in counts if count]
-    lines = [
-        f"{summary.jobs} jobs: {', '.join(parts)}",
-        f"{summary.images} images, {size(summary.bytes)} in {summary.elapsed_s:.1f} s"
-        f" ({summary.attempts} requests, {summary.refused} refused, {summary.blocks} blocks)",
-    ]
-    if summary.succeeded:
-        p50, p95 = summary.total_s.p50 or 0.0, summary.total_s.p95 or 0.0
-        lines.append(f"a job took {p50:.2f} s (p50), {p95:.2f} s (p95) from its turn in the queue to its record")
-    if summary.errors:
-        lines.append("errors: " + ", ".join(f"{count} {kind}" for kind, count in sorted(summary.errors.items())))
-    if summary.possibly_billed:
-        lines.append(f"{summary.possibly_billed} requests may have been charged for an image that never arrived")
-    if summary.already_rejected:
-        lines.append(f"{summary.already_rejected} were refused before; --retry-rejected asks again")
-    if summary.reason:
-        lines.append(f"stopped: {summary.reason}")
-    lines.append(f"in {summary.output}: images, manifest.jsonl, summary.json")
-    return "\n".join(map(one_line, lines))
-
-
-def size(count: int) -> str:
-    """Bytes for people, in powers of ten."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return ""  # not reached: the last unit takes any value

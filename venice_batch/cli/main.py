@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch._version import __version__
+from venice_batch.cli.options import WORDS
 from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class DefaultToRun(click.Group):
         return [*super().shell_complete(ctx, incomplete), *options, *jobs]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[WORDS] = tuple(args)
         # `venice-batch -c 4 jobs.jsonl`: an option that is not the group's own belongs to `run`.
         if args and args[0].startswith("-") and args[0] not in ("-h", "--help", "--version"):
             args = ["run", *args]

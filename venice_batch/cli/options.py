@@ -26,6 +26,9 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 
 option = partial(click.option, cls=Option)
 
+WORDS = "venice_batch.words"
+"""Where a context's `meta` has the words that the program was started with."""
+
 VENICE = "https://api.venice.ai/api/v1"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -28,14 +29,14 @@ def report(output: Path, as_json: bool) -> int:
 
         click.echo(msgspec.json.encode(found))
         return 0
-    from venice_batch.cli.console import size
-    from venice_batch.cli.table import table
+    from venice_batch.cli.lane_tables import counts_table, times_table
+    from venice_batch.cli.text import terminal_width
 
-    rows = [
-        (name, lane.succeeded, lane.failed, lane.rejected, lane.images, size(lane.bytes), lane.total_s.p50)
-        for name, lane in found.lanes.items()
-    ]
-    click.echo(table(("model", "succeeded", "failed", "rejected", "images", "size", "p50 s"), rows))
+    width = terminal_width(sys.stdout)
+    click.echo(counts_table(found.lanes, width))
+    click.echo("\n" + times_table(found.lanes, width))
+    if found.problems:
+        click.echo()
     for line in found.problems:
         click.echo(line)
     return 0

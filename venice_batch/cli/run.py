@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from venice_batch.api.secret import ApiKey
     from venice_batch.batch import RunSettings
-    from venice_batch.catalogue import Catalogue, Preflight
+    from venice_batch.catalogue import Preflight
     from venice_batch.jobfile import Defaults, JobIndex, Shard, Source
     from venice_batch.model import Job
     from venice_batch.naming import Naming
@@ -66,7 +66,7 @@ def run(**given: Any) -> int:
             return show_plan(index, output, as_json=given["as_json"], known=known, rpm=given["rpm"], **left)
         if given["max_cost"] is not None:
             _refuse_above(given["max_cost"], plan(index, output, **left))
-        return _run(_Ready(index, output, naming, preflight.catalogue, key), given)
+        return _run(_Ready(index, output, naming, preflight, key), given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class _Ready:
     index: JobIndex
     output: Path
     naming: Naming
-    catalogue: Catalogue | None
+    preflight: Preflight
     key: ApiKey
 
 
@@ -118,14 +118,14 @@ def default_output(jobs: str) -> Path:
 def _run(ready: _Ready, given: dict[str, Any]) -> int:
     import anyio
 
-    from venice_batch.cli import console
-
-    observer = console.observer(given["log_format"], sys.stderr, quiet=given["quiet"])
+    from venice_batch.cli.closing import closing
+    from venice_batch.cli.text import terminal_width
+    from venice_batch.cli.watching import is_live, watching
 
     async def go() -> Summary:
         from venice_batch.batch import run_batch
 
-        async with _server(given) as base_url:
+        async with watching(given, sys.stderr) as observer, _server(given) as base_url:
             return await run_batch(ready.index, ready.key, _settings(base_url, ready, given), observers=(observer,))
 
     summary = anyio.run(go)
@@ -136,8 +136,10 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
             import msgspec
 
             click.echo(msgspec.json.encode(summary))
-        elif not given["quiet"]:
-            click.echo(console.closing(summary))
+        stream = sys.stderr if given["as_json"] else sys.stdout
+        if not given["quiet"] and (not given["as_json"] or is_live(given, stream)):
+            command = click.get_current_context().meta[options.WORDS]
+            click.echo(closing(summary, width=terminal_width(stream), command=command), file=stream)
     return summary.exit_code
 
 
@@ -169,7 +171,8 @@ def _settings(base_url: str, ready: _Ready, given: dict[str, Any]) -> RunSetting
     return RunSettings(
         output=ready.output,
         naming=ready.naming,
-        catalogue=ready.catalogue,
+        catalogue=ready.preflight.catalogue,
+        preflight=ready.preflight,
         max_cost_usd=given["max_cost"],
         api=ApiSettings(
             base_url=base_url,

@@ -115,6 +115,7 @@ what_is_done = options.group(
 what_is_said = options.group(
     options.as_json,
     options.option("-q", "--quiet", is_flag=True, help="Say only what fails."),
+    options.option("--no-progress", is_flag=True, help="Lines now and then instead of a live display."),
     options.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
     heading="Messages",
 )

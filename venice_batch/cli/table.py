@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from venice_batch.cli.text import cropped, text_width
 from venice_batch.errors import one_line
 
 if TYPE_CHECKING:
@@ -37,24 +38,6 @@ def table(
     ]
     made = ["\n".join(_line(row, block, widths, numeric) for row in cells) for block in _blocks(widths, groups, width)]
     return "\n\n".join(made)
-
-
-def text_width(text: str) -> int:
-    """How many columns of a terminal `text` takes."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def cropped(text: str, width: int) -> str:
-    """As much of `text` as `width` columns hold, with an ellipsis where that is not all."""
-    if text_width(text) <= width:
-        return text
-    from rich.cells import set_cell_size
-
-    return set_cell_size(text, width - 1).rstrip() + "…"
 
 
 def _blocks(widths: Sequence[int], groups: Iterable[int], width: int | None) -> list[list[int]]:

@@ -1,0 +1,234 @@
+"""The real command on a pseudo-terminal, whose screen is emulated."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pyte
+import pytest
+
+COMMAND = (sys.executable, "-m", "venice_batch")
+
+QUICK = ["--sandbox", "--sandbox-draw", "plain"]
+"""A sandbox whose pictures cost no time."""
+
+WINDOWS = [*QUICK, "--sandbox-rpm", "4", "--sandbox-speed", "60", "--sandbox-latency", "2"]
+"""Four requests a model in windows of a second."""
+
+FAULTS = ["--sandbox-set", "fault_schedule=3:500,5:503,8:reset-mid"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(count, models=("venice-sd35", "qwen-image", "chroma"), **fields):
+    """So many jobs of each model, the second of the first model forbidden."""
+    with open("jobs.jsonl", "w", encoding="utf-8") as file:
+        for model in models:
+            for number in range(count):
+                prompt = "forbidden" if (model, number) == (models[0], 1) else f"view {number}"
+                line = {
+                    "id": f"{model}-{number}",
+                    "model": model,
+                    "prompt": prompt,
+                    "width": 64,
+                    "height": 64,
+                    **fields,
+                }
+                file.write(json.dumps(line) + "\n")
+
+
+class Screen:
+    """A command on a terminal of `width` columns; `lines` are all that stand on it and above it."""
+
+    def __init__(self, *arguments, width=80, height=30, command=COMMAND, environment=(), **how):
+        self.emulated = pyte.HistoryScreen(width, height, history=5000)
+        self.feed = pyte.ByteStream(self.emulated).feed
+        self.received = b""
+        settings = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+        usual = {name: value for name, value in os.environ.items() if name not in settings}
+        self.process = pexpect.spawn(
+            command[0],
+            [*command[1:], *arguments],
+            dimensions=(height, width),
+            env={**usual, "TERM": "xterm-256color", **dict(environment)},
+            **how,
+        )
+
+    def read(self, until=None):
+        """Show what comes until a line matches, or until the end."""
+        while until is None or not re.search(until, self.text):
+            try:
+                data = self.process.read_nonblocking(65536, timeout=30)
+            except pexpect.EOF:
+                assert until is None, f"{until!r} was never shown:\n{self.text}"
+                return
+            self.received += data
+            self.feed(data)
+
+    def end(self):
+        """Read to the end; returns the exit code."""
+        self.read()
+        return self.process.wait()
+
+    def resize(self, width):
+        self.process.setwinsize(self.emulated.lines, width)
+        self.emulated.resize(columns=width)
+
+    @property
+    def lines(self):
+        above = ["".join(row[column].data for column in range(len(row))) for row in self.emulated.history.top]
+        return [line.rstrip() for line in (*above, *self.emulated.display)]
+
+    @property
+    def text(self):
+        return "\n".join(self.lines).rstrip()
+
+    @property
+    def frame(self):
+        """The lines that belong to the display."""
+        return [line for line in self.lines if re.search("[━─]{8}|under way|so far", line)]
+
+
+@pytest.mark.parametrize(("width", "environment"), [(80, {}), (120, {"NO_COLOR": "1"})])
+def test_a_run_is_watched_and_leaves_its_tables(width, environment):
+    write(6)
+    screen = Screen("jobs.jsonl", *WINDOWS, *FAULTS, width=width, environment=environment)
+    screen.read("next window in")
+    assert sum(re.search("[━─]{8}", line) is not None for line in screen.lines) == (1 if width < 100 else 4)
+    assert re.search(r"\n\d+ done · .*\d+ left · \d+ under way · \d+ of 720 images/min", screen.text)
+    assert re.search(r"\nqwen-image .*\d/6 +\d under way  ", screen.text)
+    assert screen.end() == 1
+    assert screen.frame == []
+    assert [line.partition(":")[0] for line in screen.lines if "rejected: " in line] == [
+        "venice-sd35-1",  # as it happened
+        "1 rejected",  # among the reasons
+    ]
+    (header,) = (line for line in screen.lines if line.startswith("model "))
+    assert header.split() == ["model", "done", "failed", "rejected", "images", "size", "retries", "refused", "usd"]
+    (row, *_) = (line for line in screen.lines if line.startswith("in all "))
+    assert row.split()[2:6] == ["17", "0", "1", "17"]
+    assert "\nnext: venice-batch jobs.jsonl --sandbox" in screen.text
+    styles = [style.split(b";") for style in re.findall(rb"\x1b\[([\d;]*)m", screen.received)]
+    assert any(code[:1] in (b"3", b"9") for style in styles for code in style) == (not environment)
+    # What was never hidden need not be shown again.
+    assert b"\x1b[?25l" not in screen.received
+
+
+def test_a_resized_terminal_is_used_at_its_new_width():
+    write(10)
+    screen = Screen("jobs.jsonl", *WINDOWS, width=44)
+    screen.read(r"\nqwen-image +\d/10 +\d+  window \d s\n")
+    for width in (120, 60):
+        screen.resize(width)
+        screen.read(rf"(?m)^(?=.*[━─]{{8}}).{{{width - 1}}}$")
+    assert screen.end() == 1
+    assert screen.frame == []
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 143)])
+def test_a_signal_leaves_a_clean_terminal(name, code):
+    write(30)
+    screen = Screen("jobs.jsonl", *WINDOWS)
+    screen.read("next window in")
+    screen.process.kill(getattr(signal, name))
+    assert screen.end() == code
+    assert [line for line in screen.frame if not line.startswith("stopping: ")] == []
+    assert f"\nstopping: {name}; " in screen.text
+    assert f"\nstopped: {name}\n" in screen.text
+    assert "\nnext: venice-batch jobs.jsonl --sandbox" in screen.text
+
+
+def test_ctrl_c_twice_stops_at_once():
+    write(10, models=("chroma",))
+    stall = ["--sandbox-set", "fault_schedule=4:stall", "--sandbox-set", "stall_s=600"]
+    screen = Screen("jobs.jsonl", *QUICK, "--sandbox-latency", "0", *stall)
+    screen.read(r"\b1 left")
+    screen.process.sendintr()
+    screen.read("stopping: SIGINT; 1 under way may finish, Ctrl-C stops at once")
+    screen.process.sendintr()
+    assert screen.end() == 130
+    assert [line for line in screen.frame if not line.startswith("stopping: ")] == []
+    assert "10 jobs: 8 succeeded, 1 rejected, 1 pending" in screen.text
+    assert "stopped: SIGINT" in screen.text
+
+
+CRASH = """
+from venice_batch.cli.main import main
+from venice_batch.engine.pool import Pool
+
+ended, as_it_should = [], Pool._ended
+
+def fail(pool, outcome):
+    ended.append(outcome)
+    if len(ended) > 5:
+        raise RuntimeError("a bug")
+    as_it_should(pool, outcome)
+
+Pool._ended = fail
+main()
+"""
+
+
+def test_a_crash_leaves_a_clean_terminal():
+    write(6, models=("chroma",))
+    Path("crash.py").write_text(CRASH)
+    screen = Screen("jobs.jsonl", *WINDOWS, command=(sys.executable, "crash.py"), height=200)
+    screen.read("next window in")
+    assert screen.end() == 1
+    assert "RuntimeError: a bug" in screen.text
+    assert screen.frame == []
+
+
+def test_a_terminal_that_goes_away_ends_the_display_and_not_the_run():
+    write(6)
+    screen = Screen("jobs.jsonl", *WINDOWS, ignore_sighup=True)
+    screen.read("next window in")
+    os.close(screen.process.fileno())
+    assert os.waitstatus_to_exitcode(os.waitpid(screen.process.pid, 0)[1]) == 1
+    summary = json.loads(Path("output/jobs/summary.json").read_text())
+    assert (summary["succeeded"], summary["rejected"], summary["pending"]) == (17, 1, 0)
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines():
+    write(2)
+    screen = Screen("jobs.jsonl", *QUICK, "--sandbox-latency", "0", environment={"TERM": "dumb", "FORCE_COLOR": "1"})
+    assert screen.end() == 1
+    assert b"\x1b" not in screen.received
+    assert "venice-sd35-1: rejected" in screen.text
+
+
+def test_json_on_a_terminal_is_one_object_beside_the_display():
+    write(6)
+    shell = ("sh", "-c", shlex.join([*COMMAND, "jobs.jsonl", *WINDOWS, "--json"]) + " > summary.json")
+    screen = Screen(command=shell)
+    screen.read("next window in")
+    assert screen.end() == 1
+    assert screen.frame == []
+    assert "\nmodel " in screen.text
+    assert json.loads(Path("summary.json").read_text())["succeeded"] == 17
+    assert Path("summary.json").read_text().count("\n") == 1
+
+
+def test_off_a_terminal_there_are_no_control_characters():
+    write(4)
+    colours = {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "1", "TTY_COMPATIBLE": "1"}
+    done = subprocess.run(
+        [*COMMAND, "jobs.jsonl", *QUICK, *FAULTS, "--sandbox-latency", "0"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **colours},
+        check=False,
+    )
+    assert done.returncode == 1
+    assert all(line.isprintable() for line in (done.stdout + done.stderr).splitlines())
+    assert "venice-sd35-1: rejected" in done.stderr
+    assert "\nmodel " in done.stdout
