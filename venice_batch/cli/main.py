@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "report",
     "jobs-from": "jobs_from",
     "export": "export",
+    "merge": "merge",
     "sandbox": "sandbox",
     "config": "config",
     "completion": "completion",

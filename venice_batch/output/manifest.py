@@ -24,7 +24,7 @@ NAME = "manifest.jsonl"
 
 _encoder = msgspec.json.Encoder()
 
-_NO_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NO_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises at a line that is no record, the last at brackets without end."""
 
 
@@ -98,6 +98,20 @@ class Manifest:
         entry = _Entry(_line(outcome))
         self._waiting.append(entry)
         await self._thread.run(self._write)  # which an earlier one's may have done for this one too
+        self._check(entry)
+
+    def append_line(self, line: bytes) -> None:
+        """Write a record that is a line already, line feed and all; for callers without an event loop.
+
+        Raises:
+            FolderError: it was not written, and no part of it was left.
+        """
+        entry = _Entry(line)
+        self._waiting.append(entry)
+        self._write()
+        self._check(entry)
+
+    def _check(self, entry: _Entry) -> None:
         if entry.error is not None:
             raise unusable(self._path, entry.error) from entry.error
 
@@ -146,7 +160,7 @@ class Manifest:
         line = os.pread(self._file, size - start, start)
         try:
             msgspec.json.decode(line, type=RecordView)
-        except _NO_RECORD:
+        except NO_RECORD:
             os.ftruncate(self._file, start)
             return f"{self._path}: cut off a torn last line of {len(line)} bytes"
         os.write(self._file, b"\n")
@@ -191,7 +205,7 @@ def read(path: Path) -> Iterator[tuple[int, RecordView | None]]:
                     continue
                 try:
                     yield number, decoder.decode(line)
-                except _NO_RECORD:
+                except NO_RECORD:
                     yield number, None
     except FileNotFoundError:
         return
@@ -214,7 +228,7 @@ def numbered_outcomes(path: Path) -> Iterator[tuple[int, Outcome]]:
     try:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
-                with contextlib.suppress(*_NO_RECORD):
+                with contextlib.suppress(*NO_RECORD):
                     yield number, decoder.decode(line)
     except OSError as error:
         raise unusable(path, error) from error

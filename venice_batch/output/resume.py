@@ -10,6 +10,7 @@ from venice_batch.model import Status
 from venice_batch.output import manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from venice_batch.jobfile import JobIndex
@@ -77,7 +78,7 @@ class Resume:
                 elif record.status == rejected:
                     states[place] = _REJECTED
                 elif record.status == succeeded:
-                    states[place] = _DONE if _are_whole(prefix, record.files, verify) else _LOST
+                    states[place] = _DONE if are_whole(prefix, record.files, verify=verify) else _LOST
         notices = []
         if broken:
             lines = ", ".join(map(str, corrupt)) + ("…" if broken > len(corrupt) else "")
@@ -122,7 +123,8 @@ class Ownership:
         return owned
 
 
-def _are_whole(prefix: str, files: tuple[FileView, ...], verify: bool) -> bool:
+def are_whole(prefix: str, files: Iterable[FileView], *, verify: bool) -> bool:
+    """Whether there is a file, and each has its size (with `verify`: its hash); paths are put behind `prefix`."""
     try:
         for file in files:
             if os.stat(prefix + file.path).st_size != file.bytes:

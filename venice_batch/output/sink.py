@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from venice_batch.formats import HEAD_BYTES, TAIL_BYTES, recognise
 from venice_batch.model import ImageFile
 from venice_batch.names import safe_name
 from venice_batch.output.folder import IMAGES, PART_SUFFIX, unusable
+from venice_batch.output.placing import put
 from venice_batch.output.threads import DiskThreads
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
 BUFFER_BYTES = 512 * 1024
 """What is gathered before a thread is asked to write: most images are written in one go, by one thread."""
-
-
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-"""What file systems without hard links (FAT, some network shares) answer to a link."""
 
 
 class ImageWriter(Protocol):
@@ -203,7 +199,7 @@ class DiskWriter:
             name = f"{stem}{f'~{copy}' if copy else ''}.{kind.extension}"
             target, path = f"{self._sink.images}{name}", f"{IMAGES}/{name}"
             try:
-                _put(part.path, target)
+                put(part.path, target)
                 break
             except FileExistsError:
                 if path in self._sink.replaceable(self._job.id) and not os.path.islink(target):
@@ -220,20 +216,6 @@ class DiskWriter:
                 part.close()
             with contextlib.suppress(OSError):
                 os.unlink(part.path)
-
-
-def _put(part: str, target: str) -> None:
-    """Give `part` the name `target`; raises FileExistsError where anything stands, even a dangling symlink."""
-    try:
-        # Not a rename, which would overwrite.
-        os.link(part, target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
-        os.replace(part, target)
-    else:
-        os.unlink(part)
 
 
 def _sync_folder(path: str) -> None:

@@ -1,0 +1,82 @@
+"""Shards and their merge, through the command itself."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from venice_batch.cli.main import run_cli
+
+FAST = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain", "-q"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def results(output):
+    """{id: (request's hash, how it ended, images with their hashes)} by the folder's manifest."""
+    records = map(json.loads, Path(output, "manifest.jsonl").read_text().splitlines())
+    return {
+        record["id"]: (
+            record["request_hash"],
+            record["status"],
+            [(file["path"], file["sha256"]) for file in record["files"]],
+        )
+        for record in records
+    }
+
+
+def write_jobs():
+    size = {"model": "venice-sd35", "width": 64, "height": 64, "seed": 7}
+    jobs = [{"id": f"j{number}", "prompt": f"p {number}", **size} for number in range(20)]
+    jobs += [
+        {"id": "many", "prompt": "p", "variants": 3, **size},
+        {"prompt": "no id", **size},
+        {"id": "no", "prompt": "forbidden", **size},
+        {"id": "grid", "prompt": "p", **size, "matrix": {"cfg_scale": [3, 5, 7], "format": ["png", "jpeg"]}},
+        {"id": "Upper", "prompt": "p", **size},
+        {"id": "upper", "prompt": "q", **size},
+    ]
+    Path("jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
+
+
+@pytest.mark.parametrize("name", ["{id}", "{model}/{index:03}-{id}"])
+def test_shards_merged_are_one_whole_run(capsys, name):
+    write_jobs()
+    assert run_cli(["jobs.jsonl", *FAST, "--name", name, "-o", "whole"]) == 1
+    for number in (1, 2, 3):
+        assert run_cli(["jobs.jsonl", *FAST, "--name", name, "-o", f"s{number}", "--shard", f"{number}/3"]) in (0, 1)
+        assert results(f"s{number}").keys() < results("whole").keys()
+    capsys.readouterr()
+    assert run_cli(["merge", "s1", "s2", "s3", "-o", "all"]) == 0
+    assert capsys.readouterr().out == "31 jobs in all: 31 added with 32 images, 0 there before\n"
+    whole, merged = results("whole"), results("all")
+    for both in (whole, merged):  # names that differ in case only are told apart by a run that has both
+        for job_id in ("Upper", "upper"):
+            digest, status, files = both[job_id]
+            both[job_id] = (digest, status, [sha256 for _, sha256 in files])
+    assert merged == whole
+    assert run_cli(["jobs.jsonl", *FAST, "-o", "all", "--name", name, "--json"]) == 1
+    again = json.loads(capsys.readouterr().out)
+    assert (again["attempts"], again["already_done"], again["already_rejected"]) == (0, 30, 1)
+
+
+def test_what_is_left_out_is_told_and_fails_the_merge(capsys):
+    write_jobs()
+    run_cli(["jobs.jsonl", *FAST, "-o", "one"])
+    os.unlink("one/images/j3.webp")
+    capsys.readouterr()
+    assert run_cli(["merge", "one", "-o", "all", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["jobs"] == 30
+    assert err.startswith("venice-batch: left out: one: j3: images/j3.webp is missing")
+
+
+def test_nonsense_is_one_line(capsys):
+    for arguments, code in ((["-o", "x"], 2), (["nothere"], 2), (["nothere", "-o", "x"], 5)):
+        assert run_cli(["merge", *arguments]) == code
+        assert capsys.readouterr().err.count("\n") == 1
+    assert os.listdir() == []

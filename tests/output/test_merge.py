@@ -1,0 +1,219 @@
+"""Folders joined into one."""
+
+import hashlib
+import json
+import os
+
+import msgspec
+import pytest
+from records import failed, outcome
+
+from venice_batch.errors import FolderError, FolderHeldError, UsageError
+from venice_batch.model import ImageFile
+from venice_batch.output import folder, manifest
+from venice_batch.output import merge as module
+from venice_batch.output.latest import LatestRecords
+from venice_batch.output.merge import merge
+
+
+class Folders:
+    """Output folders below a path."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def add(self, name, job_id, data=None, *, at="00:00", path=None, **changes):
+        """Record a job that ended at this time of a day; with `data`, one that has an image."""
+        root = self.path / name
+        files = ()
+        if data is not None:
+            path = path or f"images/{job_id}.webp"
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_bytes(data)
+            files = (ImageFile(path, len(data), hashlib.sha256(data).hexdigest(), "webp", 8, 8),)
+        root.mkdir(exist_ok=True)
+        made = failed(job_id) if data is None else outcome(job_id, files=files)
+        timing = msgspec.structs.replace(made.timing, enqueued_at=f"2026-01-01T{at}:00.000Z")
+        made = msgspec.structs.replace(made, timing=timing, **changes)
+        with (root / "manifest.jsonl").open("ab") as file:
+            file.write(msgspec.json.encode(made) + b"\n")
+        return self
+
+    def latest(self, name):
+        """{id: (status, data of each image)} by the folder's manifest."""
+        found = {}
+        for record in LatestRecords(self.path / name / manifest.NAME):
+            data = [(self.path / name / file.path).read_bytes() for file in record.files]
+            assert [hashlib.sha256(one).hexdigest() for one in data] == [file.sha256 for file in record.files]
+            found[record.id] = (str(record.status), data)
+        return found
+
+    def merge(self, *names, into="all"):
+        return merge([self.path / name for name in names], self.path / into)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return Folders(tmp_path)
+
+
+def test_records_and_images_come_together(folders):
+    folders.add("one", "a", b"A").add("two", "b", b"B").add("two", "c")
+    assert folders.merge("one", "two") == module.Merged(3, 3, 2, ())
+    assert folders.latest("all") == {
+        "a": ("succeeded", [b"A"]),
+        "b": ("succeeded", [b"B"]),
+        "c": ("failed", []),
+    }
+    assert sorted(os.listdir(folders / "all/images")) == ["a.webp", "b.webp"]
+
+
+def test_a_merge_can_be_repeated_and_gone_on_with(folders):
+    folders.add("one", "a", b"A").add("two", "b", b"B")
+    folders.merge("one")
+    assert folders.merge("one", "two") == module.Merged(2, 1, 1, ())
+    before = (folders / "all/manifest.jsonl").read_bytes()
+    assert folders.merge("two", "one") == module.Merged(2, 0, 0, ())
+    assert (folders / "all/manifest.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("order", [("one", "two"), ("two", "one")])
+def test_the_record_whose_job_ended_last_counts(folders, order):
+    folders.add("one", "a", b"new", at="09:00").add("two", "a", b"old", at="08:00")
+    folders.add("one", "b", at="08:00").add("two", "b", b"B", at="09:00")
+    folders.merge(*order)
+    assert folders.latest("all") == {"a": ("succeeded", [b"new"]), "b": ("succeeded", [b"B"])}
+
+
+def test_what_the_destination_has_counts_by_its_time_too(folders):
+    folders.add("all", "a", b"kept", at="09:00").add("all", "b", b"old", at="08:00")
+    folders.add("one", "a", b"old", at="08:00").add("one", "b", b"new", at="09:00")
+    assert folders.merge("one") == module.Merged(2, 1, 1, ())
+    assert folders.latest("all") == {"a": ("succeeded", [b"kept"]), "b": ("succeeded", [b"new"])}
+    assert sorted(os.listdir(folders / "all/images")) == ["a.webp", "b.webp"]
+
+
+def test_within_a_folder_the_later_line_counts_whatever_its_time(folders):
+    folders.add("one", "a", b"first", at="09:00").add("one", "a", b"again", at="08:00")
+    folders.merge("one")
+    assert folders.latest("all") == {"a": ("succeeded", [b"again"])}
+
+
+def test_a_file_of_somebody_else_is_never_overwritten(folders):
+    (folders / "all/images").mkdir(parents=True)
+    (folders / "all/images/a.webp").write_bytes(b"the user's")
+    folders.add("one", "a", b"A")
+    folders.merge("one")
+    assert (folders / "all/images/a.webp").read_bytes() == b"the user's"
+    assert (folders / "all/images/a~1.webp").read_bytes() == b"A"
+    assert folders.latest("all") == {"a": ("succeeded", [b"A"])}
+
+
+def test_two_ids_with_one_name_both_keep_their_images(folders):
+    folders.add("one", "a", b"A", path="images/sea.webp").add("two", "b", b"B", path="images/sea.webp")
+    folders.merge("one", "two")
+    assert folders.latest("all") == {"a": ("succeeded", [b"A"]), "b": ("succeeded", [b"B"])}
+
+
+def test_an_image_that_was_brought_before_its_record_is_not_brought_twice(folders):
+    folders.add("one", "a", b"A")
+    folders.merge("one")
+    (folders / "all/manifest.jsonl").write_bytes(b"")
+    assert folders.merge("one") == module.Merged(1, 1, 0, ())
+    assert os.listdir(folders / "all/images") == ["a.webp"]
+
+
+def test_what_the_destination_has_lost_is_brought_again(folders):
+    folders.add("one", "a", b"A")
+    folders.merge("one")
+    (folders / "all/images/a.webp").unlink()
+    assert folders.merge("one").images == 1
+    assert folders.latest("all") == {"a": ("succeeded", [b"A"])}
+
+
+def test_images_are_linked_where_that_is_possible_else_copied(folders, monkeypatch):
+    folders.add("one", "a", b"A")
+    folders.merge("one")
+    assert (folders / "all/images/a.webp").samefile(folders / "one/images/a.webp")
+    real = os.link
+
+    def no_link(source, target, **options):
+        if "/one/" in str(source):
+            raise OSError(18, "Invalid cross-device link")
+        real(source, target, **options)
+
+    monkeypatch.setattr(os, "link", no_link)
+    folders.merge("one", into="copy")
+    assert folders.latest("copy") == {"a": ("succeeded", [b"A"])}
+    assert not (folders / "copy/images/a.webp").samefile(folders / "one/images/a.webp")
+    (folders / "one/images/a.webp").unlink()
+    (folders / "target").write_bytes(b"A")
+    (folders / "one/images/a.webp").symlink_to(folders / "target")
+    folders.merge("one", into="plain")
+    assert not (folders / "plain/images/a.webp").is_symlink()
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut"])
+def test_a_record_without_its_whole_image_is_left_out_and_told(folders, harm):
+    folders.add("one", "a", b"AAA").add("one", "b", b"B")
+    image = folders / "one/images/a.webp"
+    image.unlink() if harm == "gone" else image.write_bytes(b"AA")
+    merged = folders.merge("one")
+    told = f"{folders / 'one'}: a: images/a.webp is missing, or has not the size that is recorded"
+    assert merged == module.Merged(1, 1, 1, (told,))
+    assert set(folders.latest("all")) == {"b"}
+
+
+@pytest.mark.parametrize("path", ["../escape.webp", "/etc/passwd", "images/../../x", "manifest.jsonl", "a\0b"])
+def test_a_path_that_leads_elsewhere_is_left_out(folders, path):
+    folders.add("one", "b", b"B")
+    record = msgspec.to_builtins(outcome("a", files=(ImageFile(path, 1, "0" * 64, "webp", 1, 1),)))
+    with (folders / "one/manifest.jsonl").open("a") as file:
+        file.write(json.dumps(record) + "\n")
+    assert "is no place for an image" in folders.merge("one").left_out[0]
+    assert sorted(os.listdir(folders.path)) == ["all", "one"]
+
+
+def test_fields_that_this_version_does_not_know_come_along(folders):
+    folders.add("one", "a")
+    path = folders / "one/manifest.jsonl"
+    record = json.loads(path.read_text())
+    path.write_text('torn\n\n{"id": 5}\n' + json.dumps({**record, "future": [1]}))  # and no line feed at the end
+    folders.merge("one")
+    assert json.loads((folders / "all/manifest.jsonl").read_text()) == {**record, "future": [1]}
+    assert (folders / "all/manifest.jsonl").read_bytes().endswith(b"\n")
+
+
+def test_a_record_without_a_time_gives_way_to_one_that_has_one(folders):
+    folders.add("one", "a", b"A", at="08:00").add("two", "a", b"B", at="nonsense")
+    folders.merge("two", "one")
+    assert folders.latest("all") == {"a": ("succeeded", [b"A"])}
+
+
+def test_nonsense_is_refused_in_a_line(folders):
+    folders.add("one", "a", b"A")
+    with pytest.raises(FolderError, match=r"two: holds no manifest\.jsonl"):
+        folders.merge("one", "two")
+    with pytest.raises(UsageError, match="is the folder to merge into"):
+        folders.merge("one", into="one")
+    (folders / "file").write_text("")
+    with pytest.raises(FolderError, match="is not a folder"):
+        folders.merge("one", into="file")
+    with folder.hold(folders / "all"), pytest.raises(FolderHeldError):
+        folders.merge("one")
+    assert os.listdir(folders / "all/images") == []
+
+
+def test_a_disk_that_fills_up_is_told_and_leaves_nothing_half_done(folders, monkeypatch):
+    folders.add("one", "a", b"A")
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_copy", full)
+    with pytest.raises(FolderError, match="disk is full"):
+        folders.merge("one")
+    assert (folders / "all/manifest.jsonl").read_bytes() == b""

@@ -1,0 +1,211 @@
+"""Several output folders joined into one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from venice_batch.errors import FolderError, UsageError
+from venice_batch.model import Status
+from venice_batch.output import folder, manifest
+from venice_batch.output.placing import NO_LINKS, put
+from venice_batch.output.resume import are_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from venice_batch.output.manifest import FileView
+
+_NO_HARD_LINK = NO_LINKS | {errno.EXDEV, errno.EACCES, errno.EROFS}
+
+
+class Merged(msgspec.Struct, frozen=True):
+    """What a merge has done.
+
+    `jobs` counts all ids that the folders have a usable record of, `added` those whose record was not yet in the
+    destination, `images` the files that were brought there. `left_out` tells, a line each, of the latest records that
+    could not be used.
+    """
+
+    jobs: int
+    added: int
+    images: int
+    left_out: tuple[str, ...]
+
+
+class _Times(msgspec.Struct, frozen=True):
+    enqueued_at: str = ""
+    total_s: float = 0.0
+
+
+class _View(manifest.RecordView, frozen=True):
+    """What a merge needs to know of a record."""
+
+    timing: _Times = _Times()
+
+    def ended_unix_s(self) -> float:
+        """When the job ended; 0 where the record does not say."""
+        with suppress(ValueError, OverflowError):
+            return datetime.fromisoformat(self.timing.enqueued_at).timestamp() + self.timing.total_s
+        return 0.0
+
+
+class _Found(NamedTuple):
+    """An id's latest record in one of the folders: on which line it is, and when its job ended."""
+
+    ended_unix_s: float
+    folder: int
+    line: int
+
+
+def merge(sources: Sequence[Path], destination: Path) -> Merged:
+    """Bring the latest record of every id in `sources`, with its images, into `destination`.
+
+    Of several folders' records of an id the one whose job ended last counts, also against those that are in
+    `destination` already. Images are linked where the file system can, else copied; no file there is overwritten but
+    an earlier image of the same id. What is there already is not brought again, so that a merge can be repeated, or
+    gone on with after it was cut short: an image stands under its name before its record is written.
+
+    Raises:
+        UsageError: `destination` is one of `sources`.
+        FolderHeldError: a run, or another merge, is using `destination`.
+        FolderError: a source is no output folder, or `destination` cannot be written.
+    """
+    for source in sources:
+        if not (source / manifest.NAME).is_file():
+            raise FolderError(source, f"holds no {manifest.NAME}; is it a run's output folder?")
+        if destination.exists() and source.samefile(destination):
+            raise UsageError(f"{source} is the folder to merge into; name only the others")
+    with folder.hold(destination):
+        journal = manifest.Manifest(destination / manifest.NAME)
+        journal.open()
+        try:
+            return _Merge(sources, destination, journal).run()
+        except OSError as error:
+            raise folder.unusable(destination, error) from error
+        finally:
+            journal.close()
+
+
+class _Merge:
+    """One merge, with the destination held."""
+
+    def __init__(self, sources: Sequence[Path], destination: Path, journal: manifest.Manifest) -> None:
+        self.folders = [destination, *sources]
+        self.journal = journal
+        self.owned: dict[str, tuple[str, ...]] = {}
+        self.images = 0
+        self.left_out: list[str] = []
+
+    def run(self) -> Merged:
+        latest: dict[str, _Found] = {}
+        for number in range(len(self.folders)):
+            for job_id, found in self._survey(number).items():
+                # At equal times the record is the same, brought here before: the destination comes first.
+                if job_id not in latest or latest[job_id].ended_unix_s < found.ended_unix_s:
+                    latest[job_id] = found
+        added = 0
+        for number in range(1, len(self.folders)):
+            wanted = {found.line for found in latest.values() if found.folder == number}
+            for line, data, record in _records(self.folders[number]):
+                if line in wanted:
+                    self._bring(self.folders[number], data, record)
+                    added += 1
+        return Merged(len(latest), added, self.images, tuple(self.left_out))
+
+    def _survey(self, number: int) -> dict[str, _Found]:
+        """The latest record of each id in one folder, as long as its images are whole."""
+        root = self.folders[number]
+        found: dict[str, _Found] = {}
+        unusable: dict[str, str] = {}
+        for line, _, record in _records(root):
+            what = _fault(root, record)
+            if number == 0 and record.files:
+                self.owned[record.id] = tuple(file.path for file in record.files)
+            if what:
+                found.pop(record.id, None)
+                unusable[record.id] = f"{root}: {record.id}: {what}"
+            else:
+                unusable.pop(record.id, None)
+                found[record.id] = _Found(record.ended_unix_s(), number, line)
+        if number:  # what the destination has lost is brought again
+            self.left_out += unusable.values()
+        return found
+
+    def _bring(self, source: Path, data: bytes, record: _View) -> None:
+        paths = [self._place(source, record.id, file) for file in record.files]
+        if paths != [file.path for file in record.files]:
+            whole = msgspec.json.decode(data)
+            for file, path in zip(whole["files"], paths, strict=True):
+                file["path"] = path
+            data = msgspec.json.encode(whole)
+        self.journal.append_line(data.rstrip(b"\r\n") + b"\n")
+
+    def _place(self, source: Path, job_id: str, file: FileView) -> str:
+        """Give an image its name in the destination, the same as in `source` if that is free; returns its path."""
+        root = self.folders[0]
+        path = PurePosixPath(file.path)
+        (root / path.parent).mkdir(parents=True, exist_ok=True)
+        part = root / path.parent / f".merge-{os.getpid()}{folder.PART_SUFFIX}"
+        _copy(source / path, part)
+        copy = 0
+        while True:
+            here = path if not copy else path.with_name(f"{path.stem}~{copy}{path.suffix}")
+            target = root / here
+            try:
+                put(str(part), str(target))
+                break
+            except FileExistsError:
+                if _is(target, file):
+                    part.unlink()
+                    return str(here)
+                if str(here) in self.owned.get(job_id, ()) and not target.is_symlink():
+                    os.replace(part, target)
+                    break
+                copy += 1
+        self.images += 1
+        return str(here)
+
+
+def _records(root: Path) -> Iterator[tuple[int, bytes, _View]]:
+    """Every line of the folder's manifest that is a record, with its number."""
+    decoder = msgspec.json.Decoder(_View)
+    with (root / manifest.NAME).open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            with suppress(*manifest.NO_RECORD):
+                yield number, line, decoder.decode(line)
+
+
+def _fault(root: Path, record: _View) -> str:
+    """Why the record cannot be brought to another folder; "" if it can."""
+    for file in record.files:
+        path = PurePosixPath(file.path)
+        if path.is_absolute() or path.parts[:1] != (folder.IMAGES,) or ".." in path.parts or "\0" in file.path:
+            return f"{file.path!r} is no place for an image"
+        if not are_whole(f"{root}/", [file], verify=False):
+            return f"{file.path} is missing, or has not the size that is recorded"
+    return "" if record.files or record.status != Status.SUCCEEDED else "has no image"
+
+
+def _copy(source: Path, part: Path) -> None:
+    try:
+        if not source.is_symlink():
+            os.link(source, part)
+            return
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINK:
+            raise
+    shutil.copyfile(source, part)
+
+
+def _is(target: Path, file: FileView) -> bool:
+    """Whether the very image that `file` records stands at `target`."""
+    return are_whole("", [msgspec.structs.replace(file, path=str(target))], verify=True)
