@@ -50,10 +50,10 @@ class Contest:
 
 
 CONTESTS = (
-    Contest("300 KB binary", 300_000, "binary", 3000, "bare-aiohttp", 0.8),
-    Contest("300 KB binary", 300_000, "binary", 3000, "curl", 0.4),
-    Contest("300 KB as JSON", 300_000, "json", 2000, "requests-threads", 3.0),
-    Contest("300 KB as JSON", 300_000, "json", 2000, "openai-sdk", 3.0),
+    Contest("300 KB binary", 300_000, "binary", 6000, "bare-aiohttp", 0.8),
+    Contest("300 KB binary", 300_000, "binary", 6000, "curl", 0.4),
+    Contest("300 KB as JSON", 300_000, "json", 3000, "requests-threads", 3.0),
+    Contest("300 KB as JSON", 300_000, "json", 3000, "openai-sdk", 3.0),
     Contest("8 MB as JSON (10.7 MB body)", 8_000_000, "json", 300, "whole-body", 2.5),
 )
 

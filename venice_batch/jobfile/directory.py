@@ -8,8 +8,8 @@ from array import array
 class Directory:
     """From an id's hash to the places of jobs that have it, in 4 to 12 bytes a job beside the hashes.
 
-    A hash table chained through arrays: a dict of a million ids would take ten times the memory, and looking one up in a
-    sorted array five times as long.
+    A hash table chained through arrays: a dict of a million ids would take ten times the memory, and looking one up
+    in a sorted array five times as long.
     """
 
     __slots__ = ("_first", "_hashes", "_mask", "_next")
