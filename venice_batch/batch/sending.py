@@ -1,0 +1,176 @@
+"""Everything that sends a run's jobs, wired together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from venice_batch.api.client import ApiClient
+from venice_batch.catalogue import micro_usd
+from venice_batch.engine.attempts import JobRunner
+from venice_batch.engine.cashier import Cashier
+from venice_batch.engine.pool import Pool
+from venice_batch.engine.reach import Reach
+from venice_batch.engine.signals import stop_on_signals
+from venice_batch.engine.stop import Stop
+from venice_batch.engine.turnstile import Turnstile
+from venice_batch.errors import ApiError, ExitCode, KeyRefusedError
+from venice_batch.events import Notice, RunState, Sending
+from venice_batch.naming import Naming
+from venice_batch.output import manifest
+from venice_batch.output.resume import Ownership
+from venice_batch.output.sink import DiskSink
+from venice_batch.pacing.traffic import Traffic
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Sequence
+
+    from venice_batch.api.listings import Limits
+    from venice_batch.api.secret import ApiKey
+    from venice_batch.batch.settings import RunSettings
+    from venice_batch.clock import Clock
+    from venice_batch.engine.pool import LaneJobs
+    from venice_batch.engine.purse import Purse
+    from venice_batch.engine.stop import StopSwitch
+    from venice_batch.events import Observer
+    from venice_batch.jobfile import JobIndex
+    from venice_batch.output.resume import Resume
+
+
+@dataclass(slots=True, kw_only=True)
+class Sender:
+    """Sends a run's jobs, once.
+
+    Afterwards, even if it was cancelled, `blocks` tells how often the API blocked its user, and `parked` why jobs were
+    left pending while others went on, if any were.
+    """
+
+    index: JobIndex
+    key: ApiKey
+    settings: RunSettings
+    clock: Clock
+    rng: random.Random
+    switch: StopSwitch
+    purse: Purse
+    run_id: str
+    observe: Observer
+    blocks: int = 0
+    parked: Stop | None = None
+
+    async def send(
+        self, lanes: Sequence[LaneJobs], known: Resume, journal: manifest.Manifest, *, deadline_s: float
+    ) -> None:
+        """Return when every job of `lanes` has its record, or the run has been stopped; the switch says which.
+
+        Nothing is sent from the moment `deadline_s` of the clock on.
+        """
+        async with ApiClient(self.settings.api, self.key, self.clock) as api, anyio.create_task_group() as side:
+            if self.settings.handle_signals:
+                side.start_soon(stop_on_signals, self.switch, side.cancel_scope)
+            if self.settings.max_time_s != math.inf:
+                side.start_soon(self._stop_at, deadline_s)
+            limits = await self._limits(api)
+            traffic = self._traffic(limits)
+            self.observe(Sending(lambda: self._state(traffic)))
+            turnstile = Turnstile(traffic, self.clock, self.switch, deadline_s=deadline_s)
+            runner = JobRunner(
+                api=api,
+                sink=DiskSink(
+                    self.settings.output,
+                    run_id=self.run_id,
+                    durable=self.settings.durable,
+                    replaceable=Ownership(self.settings.output / manifest.NAME, self.index, known),
+                    stem=(self.settings.naming or Naming()).stem,
+                ),
+                turnstile=turnstile,
+                switch=self.switch,
+                reach=Reach(self.settings.patience),
+                clock=self.clock,
+                rng=self.rng,
+                rules=self.settings.attempts,
+                cashier=self._cashier(api, limits, turnstile),
+                catalogue=self.settings.catalogue,
+                run_id=self.run_id,
+                observe=self.observe,
+            )
+            pool = Pool(
+                runner=runner,
+                journal=journal,
+                turnstile=turnstile,
+                switch=self.switch,
+                clock=self.clock,
+                observe=self.observe,
+                workers=2 * self.settings.sending.concurrency,
+                grace_s=self.settings.grace_s,
+                max_failures=self.settings.max_failures,
+            )
+            try:
+                await pool.run(lanes)
+            finally:
+                self.blocks = traffic.blocks
+                self.parked = turnstile.parked
+            side.cancel_scope.cancel()
+
+    def _state(self, traffic: Traffic) -> RunState:
+        now_s = self.clock.now()
+        return RunState(
+            lanes=traffic.states(now_s),
+            concurrency=self.settings.sending.concurrency,
+            held_s=traffic.held_s(now_s),
+            spent_usd=None if self.settings.catalogue is None else self.purse.spent / 1e6,
+        )
+
+    def _traffic(self, limits: Limits | None) -> Traffic:
+        """Traffic with the quotas that the key may read; without any where it may not."""
+        if limits is None:
+            return Traffic(self.settings.sending, self.rng)
+        ends_unix_s = limits.day_ends_unix_s
+        day_ends_s = math.inf if ends_unix_s is None else self.clock.now() + ends_unix_s - self.clock.wall()
+        return Traffic(self.settings.sending, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s)
+
+    def _cashier(self, api: ApiClient, limits: Limits | None, turnstile: Turnstile) -> Cashier:
+        """A cashier that knows the balance, where the key may read it."""
+        if limits is None:
+            return Cashier(self.purse, turnstile, self.switch)
+
+        async def ask() -> int | None:
+            return _balance(await self._limits(api))
+
+        if (balance := _balance(limits)) is not None:
+            self.purse.balance_told(balance, spent_before=0)
+        return Cashier(self.purse, turnstile, self.switch, ask_balance=ask)
+
+    async def _limits(self, api: ApiClient) -> Limits | None:
+        """What the API lists for the key; None where it does not, or when the run is stopped while it is asked."""
+        limits = None
+        async with anyio.create_task_group() as asking:
+
+            async def give_up() -> None:
+                await self.switch.event.wait()
+                asking.cancel_scope.cancel()
+
+            asking.start_soon(give_up)
+            try:
+                limits = await api.limits()
+            except KeyRefusedError:
+                pass  # a key for inference only, as far as is known
+            except ApiError as error:
+                if error.status not in (None, 404, 405, 501):
+                    self.observe(Notice(f"the key's rate limits are unknown: {error}"))
+            asking.cancel_scope.cancel()
+        return limits
+
+    async def _stop_at(self, deadline_s: float) -> None:
+        await self.clock.wait(anyio.Event(), deadline_s - self.clock.now())
+        self.switch.request(
+            Stop(ExitCode.TEMPORARY, f"--max-time of {self.settings.max_time_s:g} s is over; run again to go on")
+        )
+
+
+def _balance(limits: Limits | None) -> int | None:
+    usd = None if limits is None else limits.spendable_usd
+    return None if usd is None else micro_usd(usd)

@@ -1,0 +1,68 @@
+"""What a run is told besides its jobs and its key."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from venice_batch.api.client import ApiSettings
+from venice_batch.catalogue.listing import is_local
+from venice_batch.engine.attempts import AttemptRules
+from venice_batch.engine.reach import Patience
+from venice_batch.errors import UsageError
+from venice_batch.pacing.traffic import SendingRules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from venice_batch.catalogue import Catalogue, Preflight
+    from venice_batch.naming import Naming
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """Everything that a run is told besides its jobs and its key.
+
+    `naming` is settled on the jobs of the index; without it images are named after their jobs' ids. `catalogue`
+    has the models' prices and spellings; without it neither is known. `max_cost_usd` is never spent beyond, by those
+    prices. `preflight` has examined every job of the index; without it what they will cost is not foretold.
+    `fail_on` names flags (of `Flags`): a run ends as if a job had failed when any job's outcome has one of them, be it
+    of an earlier run.
+    `retry_rejected`: ask again for what the API has refused before. `verify`: hash the files of finished jobs.
+    `durable`: fsync each image and record. `lock_wait_s`: how long to wait for another run in the folder, which counts
+    for no other limit. `max_time_s`: stop sending after so long. `max_failures`: stop after
+    so many jobs without an image. `grace_s`: how long what is under way may take after a stop.
+    """
+
+    output: Path
+    naming: Naming | None = None
+    catalogue: Catalogue | None = None
+    preflight: Preflight | None = None
+    max_cost_usd: float | None = None
+    api: ApiSettings = field(default_factory=ApiSettings)
+    sending: SendingRules = field(default_factory=SendingRules)
+    attempts: AttemptRules = field(default_factory=AttemptRules)
+    patience: Patience = field(default_factory=Patience)
+    fail_on: frozenset[str] = frozenset()
+    retry_rejected: bool = False
+    verify: bool = False
+    durable: bool = False
+    lock_wait_s: float = 0.0
+    max_time_s: float = math.inf
+    max_failures: int | None = None
+    grace_s: float = 300.0
+    handle_signals: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.max_time_s > 0:
+            raise UsageError("--max-time has to be a positive number of seconds")
+        if self.max_failures is not None and self.max_failures < 1:
+            raise UsageError("--max-failures has to be at least 1")
+        if self.max_cost_usd is not None and not self.max_cost_usd >= 0:
+            raise UsageError("--max-cost has to be an amount of USD")
+
+    @property
+    def may_be_sandbox(self) -> bool:
+        """Whether the API is on this machine, so that what a sandbox made before counts as done."""
+        return is_local(self.api.base_url)
