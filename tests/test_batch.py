@@ -368,9 +368,9 @@ async def test_a_listing_that_never_comes_does_not_keep_a_run_from_stopping(tmp_
 
 
 async def test_a_deadline_that_keeps_nothing_from_being_done_is_none(tmp_path):
-    async with desk(tmp_path, latency_s=0.3, latency_jitter=0) as at:
+    async with desk(tmp_path, latency_s=1.2, latency_jitter=0) as at:
         at.write(line(1))
-        summary = await at.run(max_time_s=0.1)
+        summary = await at.run(max_time_s=0.6)
     assert (summary.exit_code, summary.succeeded, summary.reason) == (0, 1, None)
 
 
