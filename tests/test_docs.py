@@ -13,6 +13,7 @@ import pytest
 from click import Context
 from pictures import picture
 from records import outcome
+from test_sessions import SESSIONS
 
 from venice_batch.cli.main import COMMANDS, cli, run_cli
 from venice_batch.jobfile import JobIndex, open_source
@@ -33,7 +34,10 @@ def blocks(language, pages=PAGES):
 
 
 def shell_lines():
+    """Lines that stand for themselves; pages that are followed from top to bottom are run by `test_sessions`."""
     for page, block in blocks("sh"):
+        if page.stem in (*SESSIONS, "openai-servers"):
+            continue
         for line in block.splitlines():
             yield pytest.param(page, line.split("  #")[0].strip(), id=f"{page.name}: {line[:60]}")
 
