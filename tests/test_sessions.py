@@ -41,6 +41,7 @@ async def run(page, folder, replace=("", "")):
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "VENICE_BATCH_SANDBOX_LATENCY": "0",
+        "VENICE_BATCH_SANDBOX_DRAW": "plain",
     }
     for commands, shown in steps(page):
         command = ["bash", "-e", "-c", "exec 2>&1\n" + commands.replace(*replace)]
@@ -50,7 +51,8 @@ async def run(page, folder, replace=("", "")):
         left = iter(printed)
         for line in shown:
             # Lines that are not shown may stand between those that are.
-            assert line == "…" or any(one.startswith(masked(line)) for one in left), f"{line!r} of {page}.md in {printed}"
+            found = line == "…" or any(one.startswith(masked(line)) for one in left)
+            assert found, f"{line!r} of {page}.md in {printed}"
 
 
 @pytest.mark.parametrize("page", SESSIONS)
