@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import time
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
+import anyio.to_thread
 import orjson
 
 from venice_batch.api.client import VENICE, ApiClient, ApiSettings
@@ -28,9 +29,10 @@ from venice_batch.pacing.budget import BlockRule
 from venice_batch.pacing.traffic import SendingRules
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from venice_batch.events import Event
+    from venice_batch.jobfile import Source
     from venice_batch.model import Job, Outcome
     from venice_batch.summary import Summary
 
@@ -91,7 +93,7 @@ async def run_jobs(
     )
     naming = Naming(name, date=f"{datetime.now(UTC):%Y-%m-%d}")
     preflight = await _preflight(settings.api, key) if check_models else Preflight(None)
-    with _indexed(jobs, Defaults(dict(defaults or {}), SeedPolicy(seed_policy)), naming, preflight) as index:
+    async with _indexed(jobs, Defaults(dict(defaults or {}), SeedPolicy(seed_policy)), naming, preflight) as index:
         settings = replace(settings, naming=naming, catalogue=preflight.catalogue, max_cost_usd=max_cost_usd)
         return await run_batch(index, key, settings, observers=() if on_event is None else (on_event,))
 
@@ -157,12 +159,17 @@ async def stream_outcomes(
         raise failed[0]
 
 
-@contextmanager
-def _indexed(
+@asynccontextmanager
+async def _indexed(
     jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]], defaults: Defaults, naming: Naming, preflight: Preflight
-) -> Iterator[JobIndex]:
+) -> AsyncIterator[JobIndex]:
     def examine(job: Job) -> list[tuple[str, str]]:
         return [*naming.examine(job), *preflight.examine(job)]
+
+    def build(source: Source) -> JobIndex:
+        index = JobIndex.build(source, defaults=defaults, examine=examine)
+        naming.settle(index.jobs_in_order(), source.name)
+        return index
 
     with ExitStack() as stack:
         if not isinstance(jobs, str | os.PathLike):
@@ -175,9 +182,8 @@ def _indexed(
             source = replace(stack.enter_context(open_source(file.name)), name=GIVEN, folder="")
         else:
             source = stack.enter_context(open_source(jobs))
-        index = JobIndex.build(source, defaults=defaults, examine=examine)
-        naming.settle(index.jobs_in_order(), source.name)
-        yield index
+        # A long file, or one that names many pictures, takes its time: the caller's loop goes on meanwhile.
+        yield await anyio.to_thread.run_sync(build, source)
 
 
 def _line(job: Mapping[str, Any], number: int) -> bytes:

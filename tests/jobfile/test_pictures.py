@@ -253,10 +253,12 @@ def test_a_file_that_changes_after_the_check_is_the_one_that_was_checked(photos)
     assert one.request["image"]["sha256"] == sha(CAT)
 
 
-def test_paths_from_standard_input_start_at_the_current_folder(photos, monkeypatch):
+def test_paths_from_standard_input_start_at_what_is_the_current_folder_then(photos, monkeypatch):
     monkeypatch.chdir(photos)
     with open_source("-", io.BytesIO(orjson.dumps(upscale("cat.png")))) as source:
-        (one,) = JobIndex.build(source).jobs_in_order()
+        index = JobIndex.build(source)
+        monkeypatch.chdir("/")
+        (one,) = index.jobs_in_order()
     assert one.request["image"]["path"] == str(photos / "cat.png")
 
 

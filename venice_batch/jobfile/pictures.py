@@ -42,8 +42,9 @@ _BASE64 = re.compile(r"(?:iVBORw0KGgo|/9j/|UklGR|R0lGOD)[A-Za-z0-9+/\s]{200,}={0
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was found in a file."""
+    """What was found in a file; `path` is absolute, so that it leads there from whatever folder."""
 
+    path: str
     sha256: str
     kind: ImageKind
 
@@ -52,7 +53,7 @@ class Pictures:
     """The pictures that one jobs file names; relative paths start at `folder`.
 
     A file is read once, when it is first named, however many jobs name it, and taken to be that from then on: the
-    upload makes sure that it still is. Some 500 bytes for each file.
+    upload makes sure that it still is. Some 700 bytes for each file.
     """
 
     __slots__ = ("_folder", "_seen")
@@ -97,7 +98,7 @@ class Pictures:
                 )
                 complaints.append((field, what))
             # Named by both, a record says which picture was sent, and is a line itself.
-            value = {"path": self._absolute(path), "sha256": look.sha256}
+            value = {"path": look.path, "sha256": look.sha256}
             kind = look.kind
         elif isinstance(value, str) and value:
             found = _inline(value)
@@ -109,9 +110,6 @@ class Pictures:
             return value
         complaints += [(field, what) for what in size_faults(endpoint, kind.width, kind.height)]
         return value
-
-    def _absolute(self, path: str) -> str:
-        return os.path.abspath(os.path.join(self._folder, path))
 
     def _look(self, path: str) -> _Look | str:
         known = self._seen.get(path)
@@ -126,7 +124,7 @@ class Pictures:
         if len(path) > _LONGEST_PATH:
             return f"is {len(path):,} characters long; expected a path, a URL, or base64 of a {_KINDS}"
         try:
-            place = self._absolute(path)
+            place = os.path.abspath(os.path.join(self._folder, path))
             shown = one_line(place)
             # Before it is opened: to open a pipe would wait for whoever writes to it.
             mode = os.stat(place).st_mode
@@ -140,7 +138,7 @@ class Pictures:
                 if kind is None:
                     return f"{shown} is {'empty' if not size else f'no {_KINDS}'}"
                 file.seek(0)
-                return _Look(hashlib.file_digest(file, "sha256").hexdigest(), kind)
+                return _Look(place, hashlib.file_digest(file, "sha256").hexdigest(), kind)
         except FileNotFoundError:
             return f"no such file: {one_line(os.path.join(self._folder, path))}"
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
