@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobfile.lines import any_line
+from PIL import Image
 from records import failed, outcome
 
 from venice_batch.engine.trail import as_sent
@@ -145,4 +146,16 @@ def test_every_change_that_makes_a_job_invalid_is_told_with_its_record():
 def test_a_job_that_no_line_could_hold_is_a_problem():
     record = outcome("a", request={"model": "m", "prompt": "p", "style_references": [{"image": "x" * (1 << 20)}]})
     with pytest.raises(JobsFileError, match=r"m.jsonl:1: 'a' by itself is a line of 1\.00 MB"):
+        redone(record)
+
+
+def test_a_picture_is_sent_again_from_where_it_lay(tmp_path):
+    Image.new("RGB", (256, 256)).save(tmp_path / "a.png")
+    line = {"id": "a", "endpoint": "/image/edit", "image": str(tmp_path / "a.png"), "prompt": "p"}
+    (job,) = parse(orjson.dumps(line), number=1, first_index=0, defaults=Defaults(), source="jobs.jsonl").jobs
+    record = record_of(job, prefer_json=False)
+    (again,) = redone(record)
+    assert (again.request, again.request_hash) == (job.request, job.request_hash)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(JobsFileError, match=r"m\.jsonl:1: image: no such file"):
         redone(record)

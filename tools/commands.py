@@ -40,7 +40,7 @@ def variables() -> dict[str, tuple[str, list[str]]]:
 
 
 def _page(command: Command, root: click.Context) -> CommandPage:
-    context = click.Context(command, info_name=command.name, parent=root)
+    context = click.Context(command, info_name=command.name, parent=root, **command.context_settings)
     return CommandPage(
         name=str(command.name),
         usage=" ".join(["venice-batch", str(command.name), *command.collect_usage_pieces(context)]),

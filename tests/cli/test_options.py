@@ -149,3 +149,9 @@ def test_shared_options_have_the_documented_defaults():
     assert (found["base_url"], found["api_key_file"], found["sandbox"], found["as_json"], found["wait"]) == (
         options.VENICE, None, False, False, 5.0,
     )  # fmt: skip
+
+
+def test_words_of_a_list_are_completed_after_a_comma():
+    words = options.AnyOf("failed", "rejected", "rerouted")
+    found = words.shell_complete(None, None, "failed,re")
+    assert [item.value for item in found] == ["failed,rejected", "failed,rerouted"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from venice_batch.cli import options, outfile
+from venice_batch.cli import candidates, options, outfile
 from venice_batch.cli.command import command
 from venice_batch.errors import FolderError, UsageError, one_line
 
@@ -19,7 +19,7 @@ _FILE = click.Path(path_type=Path)
 
 
 @command()
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=candidates.folders)
 @options.option(
     "--csv", "csv_to", type=_FILE, metavar="FILE", help="A table, a row for each image; `-`: standard output."
 )

@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "run",
     "check": "check",
     "expand": "expand",
+    "schema": "schema",
     "models": "listings",
     "styles": "listings",
     "limits": "listings",

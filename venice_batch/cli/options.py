@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from venice_batch.cli import candidates, settings
 from venice_batch.cli.option import Option, weightier
@@ -110,17 +111,18 @@ class Share(click.ParamType["Shard"]):
         return Shard.of(str(value))
 
 
+default_fields = option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="A field for every job that lacks it.",
+    callback=settings.job_settings,
+    shell_complete=candidates.job_fields,
+)
 which_jobs = group(
     option("--shard", type=Share(), help="Only the I-th of N shares of the jobs, told apart by their ids."),
-    option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="FIELD=VALUE",
-        help="A field for every job that lacks it.",
-        callback=settings.job_settings,
-        shell_complete=candidates.job_fields,
-    ),
+    default_fields,
     option(
         "--seed-policy",
         type=click.Choice(["keep", "pin"]),
@@ -293,3 +295,8 @@ class AnyOf(click.ParamType[tuple[str, ...]]):
             if word not in self._words:
                 self.fail(f"{word!r} is not one of {', '.join(self._words)}", param, ctx)
         return given
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """The words that the last one may become, after those that are there."""
+        before, comma, begun = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + word) for word in self._words if word.startswith(begun)]

@@ -15,11 +15,16 @@ RESERVED = frozenset({"id", "endpoint", "metadata", "matrix"})
 MAX_ID = 512
 """Length of an id in characters."""
 
+CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+"""The characters that no id may have, besides lone surrogates, as a regular expression lists them."""
+
+URL_PREFIX = r"(?:https?://[^/\s]+)?(?:/api)?(?:/v1)?"
+"""What clients of other hosts write before the path, as a regular expression; --base-url says where a request goes."""
+
 _ENDPOINTS = {str(endpoint): endpoint for endpoint in Endpoint}
 _OPENAI_KEYS = frozenset({"custom_id", "method", "url", "body"})
-# What clients of other hosts write before the path; where a request goes is --base-url's to say.
-_URL = re.compile(r"(?:https?://[^/\s]+)?(?:/api)?(?:/v1)?(/images?/[a-z-]+)")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_URL = re.compile(URL_PREFIX + r"(/images?/[a-z-]+)")
+_CONTROL = re.compile(f"[{CONTROL}\\ud800-\\udfff]")
 
 
 class Draft(NamedTuple):
