@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -87,8 +88,10 @@ def _rows(shown: Command, settled: settings.Settled, parent: click.Context | Non
     Raises click.BadParameter for a variable of the environment that its option does not take.
     """
     listed = settings.settable(shown)
-    # The same options without the arguments, which the settings have no part in.
-    alone = click.Command(shown.name, params=[*listed.values()])
+    # The same options without what only a command line gives: arguments, and options that have to be there.
+    alone = click.Command(shown.name, params=[*map(copy, listed.values())])
+    for option in alone.params:
+        option.required = False
     context = alone.make_context(shown.name, [], parent=parent, default_map=settled.default_map)
     options.weigh_servers(context)
     return [
