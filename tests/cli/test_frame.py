@@ -88,6 +88,10 @@ def test_money_without_an_estimate_is_what_is_spent():
     assert "4.10 USD" in drawn(replace(PROGRESS, expected_usd=None))[2]
 
 
+def test_one_is_no_plural():
+    assert "1 retry · " in drawn(replace(PROGRESS, retries=1), width=150)[2]
+
+
 def test_a_stop_says_what_may_still_be_done():
     (line,) = (
         line for line in drawn(replace(PROGRESS, stopping="stopped by SIGINT", eta_s=None)) if "stopping" in line

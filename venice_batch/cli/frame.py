@@ -100,7 +100,7 @@ def _figures(progress: Progress, width: int) -> list[Text]:
     if money:
         parts.append(Text(money))
     if progress.retries:
-        parts.append(Text(f"{progress.retries:,} retries", "yellow"))
+        parts.append(Text(f"{progress.retries:,} {'retry' if progress.retries == 1 else 'retries'}", "yellow"))
     parts.append(Text(f"{span(progress.elapsed_s)} so far", "dim"))
     lines: list[Text] = []
     for part in parts:

@@ -1,0 +1,103 @@
+"""Draw `docs/terminal.svg`: the live display of a real run against the sandbox, as a terminal shows it.
+
+    python -m tools.terminal
+
+Needs the test group's pexpect and pyte.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import pexpect
+import pyte
+from rich.console import Console
+from rich.style import Style
+from rich.terminal_theme import SVG_EXPORT_THEME
+from rich.text import Text
+
+PICTURE = Path(__file__).parent.parent / "docs" / "terminal.svg"
+
+COLUMNS, LINES = 104, 20
+MODELS = {
+    "venice-sd35": 60,
+    "qwen-image": 45,
+    "z-image-turbo": 50,
+    "chroma": 25,
+    "lustify-v8": 30,
+    "wai-Illustrious": 18,
+    "krea-2-turbo": 12,
+    "gpt-image-2": 8,
+}
+OPTIONS = "--sandbox --sandbox-speed 4 --sandbox-fault-rate 0.04 --sandbox-capacity 4 --sandbox-set retry_after_503_s=4"
+SHOWN = r"(?s)venice-sd35 .*next window in .*gate until"
+"""What the picture has to show besides the rest."""
+
+
+def jobs() -> str:
+    """The lines of a jobs file with one job that a model refuses."""
+    sized = {"width": 512, "height": 512}
+    return "".join(
+        json.dumps(
+            {
+                "id": f"{model}-{number:02}",
+                "model": model,
+                "prompt": "a forbidden view" if (model, number) == ("chroma", 7) else f"Venice, view {number}",
+                **({} if model in ("gpt-image-2", "krea-2-turbo") else sized),
+            }
+        )
+        + "\n"
+        for model, count in MODELS.items()
+        for number in range(1, count + 1)
+    )
+
+
+def screen(folder: str) -> pyte.Screen:
+    """The terminal in the midst of the run."""
+    emulated = pyte.Screen(COLUMNS, LINES)
+    stream = pyte.ByteStream(emulated)
+    process = pexpect.spawn(
+        sys.executable,
+        ["-m", "venice_batch", "jobs.jsonl", *OPTIONS.split()],
+        cwd=folder,
+        dimensions=(LINES, COLUMNS),
+        env={"TERM": "xterm-256color", "COLORTERM": "truecolor", "HOME": folder, "PATH": "/usr/bin:/bin"},
+        timeout=60,
+    )
+    while not re.search(SHOWN, "\n".join(emulated.display)):
+        stream.feed(process.read_nonblocking(65536))
+    process.terminate(force=True)
+    return emulated
+
+
+def picture(emulated: pyte.Screen) -> str:
+    """The screen as SVG, in fonts that every reader has."""
+    console = Console(width=COLUMNS, record=True, file=open("/dev/null", "w"), force_terminal=True)  # noqa: SIM115
+    console.print(Text("$ venice-batch jobs.jsonl --sandbox …", "bold"))
+    for row in range(emulated.lines):
+        line = Text()
+        for column in range(emulated.columns):
+            cell = emulated.buffer[row][column]
+            line.append(cell.data, Style(color=_colour(cell.fg), bold=cell.bold))
+        line.rstrip()
+        if line or row < emulated.cursor.y:
+            console.print(line, no_wrap=True)
+    console.print()
+    svg = console.export_svg(title="venice-batch", theme=SVG_EXPORT_THEME, unique_id="venice-batch")
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    return svg.replace("Fira Code, monospace", "ui-monospace, Menlo, Consolas, monospace")
+
+
+def _colour(name: str) -> str:
+    return {"default": "default", "brown": "yellow", "brightblack": "bright_black"}.get(name, name)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "jobs.jsonl").write_text(jobs())
+        drawn = picture(screen(folder))
+    PICTURE.write_text(drawn)
