@@ -30,6 +30,7 @@ LAYERS = [
     ("batch", "plan", "report", "redo", "export"),
     # what others are told of a run
     ("metrics", "ci"),
+    ("gallery",),
     ("library",),
     # wires objects together
     ("cli",),

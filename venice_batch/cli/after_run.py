@@ -38,6 +38,7 @@ def steps(given: Mapping[str, Any], index: JobIndex, *, is_sandbox: bool) -> tup
     """
     of_ci = Pipeline(index, given["jobs"], frozenset(given["fail_on"] or ()), is_sandbox=is_sandbox)
     asked: tuple[tuple[str, Any, Callable[..., None]], ...] = (
+        ("--gallery", given["quiet"] if given["gallery"] else None, _write_gallery),
         ("--metrics-file", given["metrics_file"], _write_metrics),
         ("--junit", given["junit"], of_ci.write_junit),
         ("GITHUB_ACTIONS", os.environ.get("GITHUB_ACTIONS") == "true" or None, of_ci.annotate),
@@ -59,6 +60,14 @@ def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
             click.echo(
                 one_line(f"venice-batch: warning: {step.option}: {str(error) or type(error).__name__}"), err=True
             )
+
+
+def _write_gallery(quiet: bool, summary: Summary, output: Path) -> None:
+    from venice_batch.cli.gallery import make_gallery
+
+    page = make_gallery(output, quiet=quiet)
+    if not quiet:
+        click.echo(one_line(f"gallery: {page}"), err=True)
 
 
 def _write_metrics(path: Path, summary: Summary, output: Path) -> None:

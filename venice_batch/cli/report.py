@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,14 +10,26 @@ import click
 
 from venice_batch.cli import candidates, options
 from venice_batch.cli.command import command
-from venice_batch.errors import FolderError
+from venice_batch.errors import FolderError, one_line
 
 
 @command()
 @click.argument("output", type=click.Path(path_type=Path), shell_complete=candidates.folders)
+@options.option(
+    "--gallery",
+    is_flag=True,
+    default=True,
+    help="Write the folder's gallery.html too; --no-gallery leaves it.  [default: yes]",
+)
+@options.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the gallery to FILE instead; it finds the images as long as neither is moved.",
+)
 @options.as_json
-def report(output: Path, as_json: bool) -> int:
-    """Sum up the manifest in the folder OUTPUT; needs no network."""
+def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int:
+    """Sum up the manifest in the folder OUTPUT and make its gallery; needs no network."""
     from venice_batch.output import manifest
     from venice_batch.output.latest import LatestRecords
     from venice_batch.report import report as sum_up
@@ -27,7 +40,10 @@ def report(output: Path, as_json: bool) -> int:
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode(found))
+        page = _page(output, gallery, html)
+        # A path's bytes may be no text.
+        named = page and os.fsencode(page).decode("utf-8", "replace")
+        click.echo(msgspec.json.encode({**msgspec.structs.asdict(found), "gallery": named}))
         return 0
     from venice_batch.cli.lane_tables import counts_table, times_table
     from venice_batch.cli.text import terminal_width
@@ -39,4 +55,13 @@ def report(output: Path, as_json: bool) -> int:
         click.echo()
     for line in found.problems:
         click.echo(line)
+    if page := _page(output, gallery, html):
+        click.echo(one_line(f"gallery: {page}"))
     return 0
+
+
+def _page(output: Path, gallery: bool, html: Path | None) -> Path | None:
+    """The gallery, made if it is asked for."""
+    from venice_batch.cli.gallery import make_gallery
+
+    return make_gallery(output, html) if gallery or html else None

@@ -121,6 +121,7 @@ what_is_said = options.group(
 )
 
 after_the_run = options.group(
+    options.option("--gallery", is_flag=True, help="Write gallery.html too, a page of all images with charts."),
     options.option(
         "--fail-on",
         type=options.AnyOf("blurred", "content_violation", violation="content_violation"),

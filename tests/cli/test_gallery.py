@@ -1,0 +1,115 @@
+"""The gallery through the command line: by `report`, and by `run --gallery`."""
+
+import json
+import os
+import sys
+
+import pytest
+
+from venice_batch.cli.gallery import Progress
+from venice_batch.cli.main import run_cli
+
+JOB = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
+RUN = ["jobs.jsonl", "--sandbox", "--sandbox-latency", "0"]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_with_a_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs.jsonl").write_text(json.dumps(JOB) + "\n")
+
+
+@pytest.fixture
+def made(capsys):
+    assert run_cli([*RUN, "-q"]) == 0
+    capsys.readouterr()
+
+
+def test_report_writes_the_gallery_and_says_where(made, tmp_path, capsys):
+    assert run_cli(["report", "output/jobs"]) == 0
+    assert capsys.readouterr().out.endswith("\ngallery: output/jobs/gallery.html\n")
+    assert '"src":"images/a.webp"' in (tmp_path / "output/jobs/gallery.html").read_text()
+
+
+def test_report_leaves_it_where_it_is_not_wanted(made, tmp_path, capsys):
+    assert run_cli(["report", "output/jobs", "--no-gallery"]) == 0
+    assert "gallery" not in capsys.readouterr().out
+    assert not (tmp_path / "output/jobs/gallery.html").exists()
+
+
+def test_report_writes_it_elsewhere(made, tmp_path, capsys):
+    assert run_cli(["report", "output/jobs", "--html", "page.html"]) == 0
+    assert capsys.readouterr().out.endswith("\ngallery: page.html\n")
+    assert '"src":"output/jobs/images/a.webp"' in (tmp_path / "page.html").read_text()
+    assert not (tmp_path / "output/jobs/gallery.html").exists()
+
+
+@pytest.mark.parametrize(("options", "page"), [([], "output/jobs/gallery.html"), (["--no-gallery"], None)])
+def test_as_json_the_report_is_one_object_that_names_the_page(made, capsys, options, page):
+    assert run_cli(["report", "output/jobs", "--json", *options]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert found["gallery"] == page
+    assert found["lanes"]["venice-sd35"]["images"] == 1
+    assert captured.err == ""
+
+
+def test_a_name_that_is_no_page_s_is_refused(made, tmp_path, capsys):
+    assert run_cli(["report", "output/jobs", "--html", "jobs.jsonl"]) == 2
+    assert capsys.readouterr().err == "venice-batch: --html jobs.jsonl: the name of a page ends in .html\n"
+    assert json.loads((tmp_path / "jobs.jsonl").read_text()) == JOB
+
+
+def test_a_page_that_cannot_be_written_is_one_line_and_5(made, tmp_path, capsys):
+    (tmp_path / "output/jobs/gallery.html").mkdir()
+    assert run_cli(["report", "output/jobs"]) == 5
+    captured = capsys.readouterr()
+    assert "venice-sd35" in captured.out
+    assert captured.err == "venice-batch: output/jobs/gallery.html: is a folder; give the name of a file\n"
+
+
+def test_a_run_makes_the_gallery_when_asked(tmp_path, capsys):
+    assert run_cli([*RUN, "--gallery"]) == 0
+    assert "gallery: output/jobs/gallery.html\n" in capsys.readouterr().err
+    assert '"src":"images/a.webp"' in (tmp_path / "output/jobs/gallery.html").read_text()
+
+
+def test_a_quiet_run_makes_it_without_a_word(tmp_path, capsys):
+    assert run_cli([*RUN, "--gallery", "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert (tmp_path / "output/jobs/gallery.html").exists()
+
+
+def test_with_json_only_the_summary_is_on_standard_output(capsys):
+    assert run_cli([*RUN, "--gallery", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["succeeded"] == 1
+
+
+def test_a_gallery_that_fails_costs_no_run_its_result(tmp_path, capsys):
+    (tmp_path / "output/jobs/gallery.html").mkdir(parents=True)
+    assert run_cli([*RUN, "--gallery"]) == 0
+    captured = capsys.readouterr()
+    assert "venice-batch: warning: --gallery: output/jobs/gallery.html: is a folder" in captured.err
+    assert "1 succeeded" in captured.out
+
+
+def test_without_pillow_it_says_what_is_missing(made, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    assert run_cli(["report", "output/jobs"]) == 0
+    told = capsys.readouterr().err
+    assert told == "no thumbnails, so the page shows the images: pip install 'venice-batch[gallery]'\n"
+
+
+def test_thumbnails_are_counted_now_and_then(capsys):
+    now = iter([0.0, 1.0, 5.0, 6.0, 9.9, 10.0])
+    progress = Progress(now=lambda: next(now))
+    for made in (1, 1500, 1501, 1502, 3000):
+        progress(made, 3000)
+    assert capsys.readouterr().err == "thumbnails: 1,500 of 3,000\nthumbnails: 3,000 of 3,000\n"
+
+
+def test_a_folder_whose_name_is_no_text_has_a_report(made, tmp_path, capsys):
+    name = os.fsdecode(b"out\xff")
+    (tmp_path / "output/jobs").rename(tmp_path / name)
+    assert run_cli(["report", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["gallery"] == "out\ufffd/gallery.html"

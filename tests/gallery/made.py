@@ -1,0 +1,53 @@
+"""Output folders with galleries to be, made without a run."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import msgspec
+from PIL import Image
+from records import outcome
+
+from venice_batch.model import ImageFile, Outcome
+
+
+def image_bytes(width: int = 64, height: int = 48, image_format: str = "PNG", colour: object = (30, 90, 120)) -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(made, image_format)
+    return made.getvalue()
+
+
+def noise_bytes(width: int = 320, height: int = 240, image_format: str = "PNG") -> bytes:
+    """An image too large to be its own thumbnail."""
+    made = io.BytesIO()
+    Image.effect_noise((width, height), 90).convert("RGB").save(made, image_format)
+    return made.getvalue()
+
+
+def file(path: str, data: bytes, width: int = 64, height: int = 48, image_format: str = "png") -> ImageFile:
+    return ImageFile(path, len(data), hashlib.sha256(data).hexdigest(), image_format, width, height)
+
+
+def put(root: Path, path: str, data: bytes, width: int = 64, height: int = 48) -> ImageFile:
+    """Write an image into the folder; its entry for a record."""
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_bytes(data)
+    return file(path, data, width, height)
+
+
+def record(
+    root: Path, job_id: str, *, prompt: str = "a gondola", data: bytes | None = None, **changes: object
+) -> Outcome:
+    """A job that succeeded, with its image on disk."""
+    data = data or image_bytes()
+    request = {"model": changes.get("lane", "venice-sd35"), "prompt": prompt, **changes.pop("request", {})}
+    return outcome(job_id, files=(put(root, f"images/{job_id}.png", data),), request=request, **changes)
+
+
+def write(root: Path, *outcomes: Outcome) -> Path:
+    """Their manifest; returns the folder."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in outcomes))
+    return root

@@ -1,0 +1,127 @@
+"""What the page knows of a job."""
+
+import msgspec
+import pytest
+from gallery.made import file, image_bytes, noise_bytes, put
+from hypothesis import given
+from hypothesis import strategies as st
+from records import IMAGE, attempt, failed, outcome
+
+from venice_batch.gallery.cards import LONGEST_LINE, Shelf, card, is_within, job_line
+from venice_batch.gallery.thumbnails import thumbnail_name
+from venice_batch.jobfile import Defaults
+from venice_batch.jobfile.line import parse
+from venice_batch.model import Endpoint, Flags
+
+
+def parsed(line):
+    found = parse(line.encode(), number=1, first_index=0, defaults=Defaults(), source="x")
+    assert not found.problems
+    return found.jobs[0]
+
+
+@given(
+    prompt=st.text(st.characters(codec="utf-8"), min_size=1, max_size=40).filter(str.strip),
+    seed=st.integers(-999_999_999, 999_999_999),
+    metadata=st.none() | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=5), st.integers(), max_size=3),
+)
+def test_a_job_line_is_the_same_job_again(prompt, seed, metadata):
+    line = {"id": "a", "model": "venice-sd35", "prompt": prompt, "seed": seed, "cfg_scale": 7.0, "variants": 1}
+    job = parsed(msgspec.json.encode(line | ({} if metadata is None else {"metadata": metadata})).decode())
+    sent = {**job.request, "return_binary": True}
+    text, is_cut = job_line(outcome("a", request=sent, metadata=metadata, request_hash=job.request_hash))
+    again = parsed(text)
+    assert not is_cut
+    assert (again.id, again.request_hash, again.metadata) == ("a", job.request_hash, metadata)
+    assert text.isprintable()
+
+
+def test_the_other_endpoint_is_named():
+    text, _ = job_line(outcome("a", endpoint=Endpoint.GENERATIONS, request={"prompt": "p"}))
+    assert text == '{"id":"a","endpoint":"/images/generations","prompt":"p"}'
+
+
+def test_what_turns_the_text_about_it_stands_escaped():
+    text, _ = job_line(outcome("a", request={"prompt": "a\u202eb\u2028\U000e0001"}))
+    assert text == '{"id":"a","prompt":"a\\u202eb\\u2028\\udb40\\udc01"}'
+
+
+def test_a_job_too_long_for_a_page_is_cut():
+    request = {"prompt": "p", "image": "x" * (LONGEST_LINE + 1), "list": ["y"] * LONGEST_LINE, "seed": 1}
+    text, is_cut = job_line(outcome("a", request=request))
+    assert is_cut
+    assert len(text) < 6000
+    assert '"seed":1' in text
+    assert "(32,001 characters)" in text
+
+
+def test_a_record_points_to_its_image_and_thumbnail(tmp_path):
+    small, large = put(tmp_path, "images/ä #1?.png", image_bytes()), put(tmp_path, "images/b.png", noise_bytes())
+    shelf = Shelf(tmp_path, thumbnails={thumbnail_name(large)})
+    found = card(outcome("a", files=(small, large)), shelf).pictures
+    assert found[0].src == "images/%C3%A4%20%231%3F.png"
+    assert (found[0].thumb, found[0].state) == ("", "")
+    assert found[1].thumb == f"thumbnails/{large.sha256[:32]}.webp"
+
+
+def test_a_page_elsewhere_reaches_back(tmp_path):
+    image = put(tmp_path, "images/a.png", image_bytes())
+    assert Shelf(tmp_path, "../out #1/").picture(image).src == "../out%20%231/images/a.png"
+
+
+def test_a_thumbnail_that_is_not_there_is_not_pointed_to(tmp_path):
+    assert Shelf(tmp_path).picture(put(tmp_path, "images/b.png", noise_bytes())).thumb == ""
+
+
+def test_a_file_that_is_gone_or_another_is_told(tmp_path):
+    put(tmp_path, "images/changed.png", b"other bytes")
+    shelf = Shelf(tmp_path)
+    gone, changed = shelf.picture(file("images/gone.png", b"x")), shelf.picture(file("images/changed.png", b"x"))
+    assert (gone.state, gone.src) == ("missing", "")
+    assert (changed.state, changed.src) == ("changed", "images/changed.png")
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../a.png", "images/../../a.png", "images/\0.png", "x" * 5000])
+def test_a_record_cannot_point_out_of_the_folder(tmp_path, path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    root = tmp_path / "out"
+    root.mkdir()
+    found = Shelf(root).picture(file(path, b"x"))
+    assert (found.src, found.state) == ("", "missing")
+
+
+def test_names_with_dots_are_within():
+    assert is_within("images/a..b/....png")
+
+
+def test_a_scheme_is_a_file_name(tmp_path):
+    image = put(tmp_path, "javascript:alert(1)", image_bytes())
+    assert Shelf(tmp_path).picture(image).src == "javascript%3Aalert%281%29"
+
+
+def test_marks_tell_what_happened(tmp_path):
+    flags = Flags(blurred=True, content_violation=True, possibly_billed=True, deprecated="soon", enhanced_prompt="more")
+    made = card(outcome("a", flags=flags, sandbox=True, attempts=(attempt(429), attempt())), Shelf(tmp_path))
+    assert made.marks == (
+        "sandbox",
+        "blurred",
+        "content violation",
+        "possibly billed",
+        "deprecated model",
+        "enhanced prompt",
+        "retried",
+    )
+    assert (made.deprecated, made.enhanced_prompt) == ("soon", "more")
+
+
+def test_attempts_are_told_where_there_is_something_to_tell(tmp_path):
+    shelf = Shelf(tmp_path)
+    assert card(outcome("a"), shelf).attempts == ()
+    assert len(card(failed("a"), shelf).attempts) == 1
+    assert len(card(outcome("a", attempts=(attempt(500), attempt())), shelf).attempts) == 2
+
+
+def test_a_card_leaves_out_what_is_nothing(tmp_path):
+    made = msgspec.json.decode(msgspec.json.encode(card(outcome("a", files=(IMAGE,)), Shelf(tmp_path))))
+    assert set(made) == {"line", "status", "lane", "at", "total_s", "spent", "pictures"}
+    assert made["spent"] == {"queued_s": 0.1, "rate_wait_s": 0.2, "server_s": 0.9, "download_s": 0.1, "write_s": 0.01}

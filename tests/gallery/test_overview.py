@@ -1,0 +1,75 @@
+"""What the page says of the whole folder."""
+
+import msgspec
+import pytest
+from records import IMAGE, attempt, failed, outcome
+
+from venice_batch.gallery.overview import contents, cost_text, figures, progress_text
+from venice_batch.gallery.timeline import timeline
+from venice_batch.model import Status
+from venice_batch.report import report
+
+
+def shown(*outcomes):
+    found = figures(report(outcomes), contents(outcomes), timeline(outcomes))
+    return {figure.name: (figure.value, figure.note) for figure in found}
+
+
+def test_an_empty_folder_is_told_in_noughts():
+    assert shown() == {
+        "Images": ("0", "0 Bytes"),
+        "Jobs": ("0", "all succeeded"),
+        "Cost": ("–", "prices not known"),
+        "Time": ("0 s", "in 0 runs"),
+        "A job took": ("–", "95 % within –"),
+        "Requests": ("0", "none refused or repeated"),
+    }
+
+
+def test_the_numbers_are_those_of_the_report():
+    big = msgspec.structs.replace(IMAGE, bytes=1_300_000)
+    found = shown(
+        outcome("a", files=(big, big), cost_usd=0.02, attempts=(attempt(429), attempt())),
+        outcome("b", lane="flux", cost_usd=0.5),
+        failed("c", cost_usd=0.0),
+        failed("d", status=Status.REJECTED, cost_usd=0.0, attempts=()),
+    )
+    assert found["Images"] == ("3", "2.6 MB")
+    assert found["Jobs"] == ("4", "1 failed, 1 rejected")
+    assert found["Cost"] == ("$0.52", "by the published prices")
+    assert found["Time"] == ("2.0 s", "in 1 run")
+    assert found["A job took"] == ("2.0 s", "95 % within 2.0 s")
+    assert found["Requests"] == ("4", "1 refused, 1 retry")
+
+
+@pytest.mark.parametrize(
+    ("costs", "sandbox", "note"),
+    [
+        ((0.1, 0.2), False, "by the published prices"),
+        ((0.1, 0.2), True, "had it been the API"),
+        ((0.1, None), True, "and 1 job of unknown price"),
+        ((None, None), False, "prices not known"),
+    ],
+)
+def test_what_the_cost_is_worth_is_told(costs, sandbox, note):
+    outcomes = [outcome(str(number), cost_usd=cost, sandbox=sandbox) for number, cost in enumerate(costs)]
+    assert shown(*outcomes)["Cost"][1] == note
+
+
+def test_the_progress_is_told_in_words():
+    tries = (attempt(429), attempt(500), attempt(500), attempt())
+    outcomes = [outcome("a", attempts=tries), outcome("b", run_id="other")]
+    assert progress_text(timeline(outcomes), contents(outcomes)) == (
+        "2 images in 4.0 s of work over 2 runs, without the time between them."
+        " The server refused 1 request for now. 2 requests failed and were made again."
+    )
+    one = [outcome("a", attempts=(attempt(500), attempt()))]
+    assert progress_text(timeline(one), contents(one)) == (
+        "1 image in 2.0 s of work. 1 request failed and was made again."
+    )
+
+
+def test_the_cost_is_told_in_words():
+    outcomes = [outcome("a", cost_usd=0.03, files=(IMAGE, IMAGE)), outcome("b")]
+    assert cost_text(report(outcomes), contents(outcomes)) == "$0.03 and 1 job of unknown price, $0.01 an image."
+    assert cost_text(report([failed("a", cost_usd=0.0)]), contents([])) == "$0.00 had it been the API."

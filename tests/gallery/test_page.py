@@ -1,0 +1,200 @@
+"""The page as a file: whole, self-contained, and nothing in it that a record could have made run."""
+
+import base64
+import hashlib
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+from gallery.made import noise_bytes, put, record, write
+from records import failed, outcome
+
+from venice_batch.errors import FolderError
+from venice_batch.gallery import page as module
+from venice_batch.gallery import write_gallery
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\u202e{{ 7 * 7 }}{% raw %}"
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text of each script and style."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self._open = [], {"script": [], "style": []}, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._open = tag if tag in self.texts else None
+
+    def handle_endtag(self, tag):
+        self._open = None
+
+    def handle_data(self, data):
+        if self._open:
+            self.texts[self._open].append(data)
+
+
+def made(root, **given):
+    text = write_gallery(root, **given).path.read_text("utf-8")
+    page = Page(text)
+    return text, page, msgspec.json.decode(page.texts["script"][0])
+
+
+def test_the_page_holds_the_last_record_of_each_id(tmp_path):
+    write(tmp_path, failed("a"), failed("b"), record(tmp_path, "a"))
+    with (tmp_path / "manifest.jsonl").open("ab") as manifest:
+        manifest.write(b'no record\n\n{"id": "c", "sta')
+    _, _, data = made(tmp_path)
+    assert [(msgspec.json.decode(job["line"])["id"], job["status"]) for job in data["jobs"]] == [
+        ("b", "failed"),
+        ("a", "succeeded"),
+    ]
+
+
+def test_an_empty_manifest_has_a_page(tmp_path):
+    text, _, data = made(write(tmp_path))
+    assert data == {"lanes": [], "sweeps": [], "jobs": []}
+    assert "<h1>" in text
+
+
+def test_scripts_and_markup_in_a_record_stay_text(tmp_path):
+    write(
+        tmp_path,
+        record(tmp_path, "a", prompt=HOSTILE, metadata={HOSTILE: HOSTILE}, lane=HOSTILE),
+        failed("b", message=HOSTILE, lane=HOSTILE),
+    )
+    text, page, data = made(tmp_path)
+    assert [attributes.get("type") for tag, attributes in page.tags if tag == "script"] == ["application/json", None]
+    assert not [attributes for _, attributes in page.tags if any(name.startswith("on") for name in attributes)]
+    assert "<img" not in text.partition("<script")[0]
+    assert msgspec.json.decode(data["jobs"][0]["line"])["prompt"] == HOSTILE
+    assert data["jobs"][1]["error"]["message"] == HOSTILE
+
+
+def test_the_page_may_run_its_own_script_and_ask_nobody(tmp_path):
+    _, page, _ = made(write(tmp_path, record(tmp_path, "a")))
+    (policy,) = [attributes["content"] for tag, attributes in page.tags if "http-equiv" in attributes]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    digests = {
+        name: f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for name, text in (("script-src", page.texts["script"][1]), ("style-src", page.texts["style"][0]))
+    }
+    assert rules == {
+        "default-src": "'none'",
+        "img-src": "'self' data: file:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        **digests,
+    }
+    addresses = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]
+    assert all(value.startswith(("#", "data:")) for value in addresses)
+    assert not re.search(
+        r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", page.texts["style"][0] + page.texts["script"][1]
+    )
+
+
+def test_no_key_is_on_the_page(tmp_path, monkeypatch):
+    monkeypatch.setenv("VENICE_API_KEY", "secret-key-123")
+    text, _, _ = made(write(tmp_path, record(tmp_path, "a")))
+    assert "secret-key-123" not in text
+    assert "VENICE_API_KEY" not in text
+
+
+def test_the_numbers_of_the_page_are_those_of_the_report(tmp_path):
+    from venice_batch.output.latest import LatestRecords
+    from venice_batch.report import report
+
+    write(tmp_path, record(tmp_path, "a", cost_usd=0.25), record(tmp_path, "b", lane="flux"), failed("c"))
+    text, _, data = made(tmp_path)
+    found = report(LatestRecords(tmp_path / "manifest.jsonl"))
+    assert data["lanes"] == list(found.lanes)
+    rows = re.findall(r'<tr><th scope="row">.*?<bdi>(.*?)</bdi></th>(.*?)</tr>', text, re.DOTALL)
+    for name, cells in rows:
+        lane = found.lanes[name]
+        numbers = re.findall(r"<td>(.*?)</td>", cells)
+        expected = (lane.succeeded, lane.failed, lane.rejected, lane.images)
+        assert [int(number) for number in numbers[:4]] == list(expected)
+        assert numbers[8] == ("$0.25" if lane.cost_usd else "–")
+    assert len(rows) == 2
+
+
+def test_what_the_sandbox_drew_is_said_to_be_its(tmp_path):
+    write(tmp_path, record(tmp_path, "a", sandbox=True))
+    assert "drawn from hashes, no AI" in made(tmp_path)[0]
+    write(tmp_path, record(tmp_path, "a", sandbox=True), record(tmp_path, "b"))
+    assert "1 of 2 jobs were the sandbox’s" in made(tmp_path)[0]
+    write(tmp_path, record(tmp_path, "a"))
+    assert "drawn from hashes" not in made(tmp_path)[0]
+
+
+def test_images_get_thumbnails_where_pillow_is(tmp_path):
+    image = put(tmp_path, "images/a.png", noise_bytes())
+    write(tmp_path, outcome("a", files=(image,)))
+    found = write_gallery(tmp_path)
+    assert (found.path, found.images, found.has_thumbnails) == (tmp_path / "gallery.html", 1, True)
+    assert f"thumbnails/{image.sha256[:32]}.webp" in found.path.read_text()
+
+
+def test_without_pillow_the_page_shows_the_images(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    put(tmp_path, "images/a.png", b"x" * 50_000)
+    write(tmp_path, outcome("a", files=(put(tmp_path, "images/a.png", b"x" * 50_000),)))
+    found = write_gallery(tmp_path)
+    assert not found.has_thumbnails
+    assert not (tmp_path / "thumbnails").exists()
+    assert '"src":"images/a.png"' in found.path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("where", "src"),
+    [("out/page.html", "images/a.png"), ("page.html", "out/images/a.png"), ("x/y/page.html", "../../out/images/a.png")],
+)
+def test_a_page_elsewhere_finds_the_images(tmp_path, where, src):
+    root = tmp_path / "out"
+    write(root, record(root, "a"))
+    (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
+    _, _, data = made(root, page=tmp_path / where)
+    assert data["jobs"][0]["pictures"][0]["src"] == src
+
+
+def test_a_page_that_cannot_be_finished_leaves_the_earlier_one(tmp_path, monkeypatch):
+    write(tmp_path, record(tmp_path, "a"))
+    before = write_gallery(tmp_path).path.read_bytes()
+    monkeypatch.setattr(module, "card", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_gallery(tmp_path)
+    assert (tmp_path / "gallery.html").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_page_that_cannot_be_written_is_told(tmp_path):
+    (write(tmp_path / "out", failed("a")) / "gallery.html").mkdir()
+    with pytest.raises(FolderError, match=r"gallery\.html"):
+        write_gallery(tmp_path / "out")
+
+
+def test_the_same_folder_makes_the_same_page(tmp_path):
+    write(tmp_path, record(tmp_path, "a"), failed("b"))
+    assert write_gallery(tmp_path).path.read_bytes() == write_gallery(tmp_path).path.read_bytes()
+
+
+def test_memory_does_not_grow_with_the_page(tmp_path):
+    """The page is written as it is made: what is held at a time is a few records of thousands."""
+    script = (
+        "import sys, tracemalloc\n"
+        "from pathlib import Path\n"
+        "from venice_batch.gallery import write_gallery\n"
+        "tracemalloc.start()\n"
+        "write_gallery(Path(sys.argv[1]))\n"
+        "print(tracemalloc.get_traced_memory()[1])\n"
+    )
+    prompt = "a gondola " * 400
+    write(tmp_path, *(failed(str(number), request={"prompt": f"{number}{prompt}"}) for number in range(1500)))
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert (tmp_path / "gallery.html").stat().st_size > 6_000_000
+    assert int(done.stdout) < 0.8 * (tmp_path / "gallery.html").stat().st_size

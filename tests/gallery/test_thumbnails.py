@@ -1,0 +1,104 @@
+"""Small copies: made once, whole or not at all."""
+
+import os
+
+import msgspec
+import pytest
+from gallery.made import image_bytes, noise_bytes, put
+from PIL import Image
+
+from venice_batch.errors import FolderError
+from venice_batch.gallery import thumbnails
+from venice_batch.gallery.thumbnails import BOX, FOLDER, make_thumbnails, thumbnail_name
+
+
+def there(root):
+    return sorted(os.listdir(root / FOLDER))
+
+
+@pytest.mark.parametrize(("image_format", "suffix"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")])
+def test_a_thumbnail_is_a_small_webp_of_the_same_shape(tmp_path, image_format, suffix):
+    image = put(tmp_path, f"images/a.{suffix}", noise_bytes(640, 480, image_format), 640, 480)
+    names = make_thumbnails(tmp_path, [image])
+    assert names == {thumbnail_name(image)}
+    assert there(tmp_path) == sorted(names)
+    with Image.open(tmp_path / FOLDER / thumbnail_name(image)) as small:
+        assert small.format == "WEBP"
+        assert small.size == (341, 256)
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "CMYK", "RGBA", "LA", "I;16"])
+def test_any_kind_of_pixels_will_do(tmp_path, mode):
+    noise = Image.effect_noise((600, 600), 90)
+    suffix = "jpg" if mode == "CMYK" else "png"
+    made = noise.convert("I").convert("I;16") if mode == "I;16" else noise.convert(mode)
+    (tmp_path / "images").mkdir()
+    made.save(tmp_path / f"images/a.{suffix}")
+    image = put(tmp_path, f"images/a.{suffix}", (tmp_path / f"images/a.{suffix}").read_bytes(), 600, 600)
+    assert len(make_thumbnails(tmp_path, [image])) == 1
+
+
+def test_a_small_file_is_its_own_thumbnail(tmp_path):
+    image = put(tmp_path, "images/a.png", image_bytes())
+    assert thumbnail_name(image) is None
+    assert make_thumbnails(tmp_path, [image]) == frozenset()
+
+
+@pytest.mark.parametrize("change", [{"width": 100_000, "height": 100_000}, {"width": 0}, {"sha256": "../../x"}])
+def test_what_a_record_says_cannot_lead_astray(tmp_path, change):
+    image = msgspec.structs.replace(put(tmp_path, "images/a.png", noise_bytes()), **change)
+    assert thumbnail_name(image) is None
+
+
+def test_what_is_there_is_not_made_again(tmp_path, monkeypatch):
+    image = put(tmp_path, "images/a.png", noise_bytes())
+    first = make_thumbnails(tmp_path, [image])
+    monkeypatch.setattr(thumbnails, "_small", lambda path: pytest.fail("made again"))
+    assert make_thumbnails(tmp_path, [image]) == first
+
+
+def test_the_same_image_twice_has_one_thumbnail(tmp_path):
+    data = noise_bytes()
+    images = [put(tmp_path, f"images/{name}.png", data) for name in "ab"]
+    assert len(make_thumbnails(tmp_path, images)) == 1
+    assert len(there(tmp_path)) == 1
+
+
+def test_those_of_images_that_are_shown_no_more_are_removed_and_nothing_else(tmp_path):
+    old, new = (put(tmp_path, f"images/{name}.png", noise_bytes()) for name in "ab")
+    make_thumbnails(tmp_path, [old])
+    (tmp_path / FOLDER / "mine.webp").write_bytes(b"x")
+    (tmp_path / FOLDER / f".{'0' * 32}.webp.a1b2c3d4.part").write_bytes(b"torn")
+    names = make_thumbnails(tmp_path, [new])
+    assert there(tmp_path) == sorted(["mine.webp", *names])
+
+
+def test_a_damaged_image_has_none_and_keeps_no_other_from_having_one(tmp_path):
+    torn = put(tmp_path, "images/torn.png", noise_bytes()[:30_000])
+    text = put(tmp_path, "images/text.png", b"no image at all " * 4000)
+    good = put(tmp_path, "images/good.png", noise_bytes())
+    gone = put(tmp_path, "images/gone.png", noise_bytes())
+    (tmp_path / "images/gone.png").unlink()
+    assert make_thumbnails(tmp_path, [torn, text, gone, good]) == {thumbnail_name(good)}
+    assert there(tmp_path) == [thumbnail_name(good)]
+
+
+def test_how_many_are_made_is_told(tmp_path):
+    told = []
+    images = [put(tmp_path, f"images/{name}.png", noise_bytes()) for name in "abc"]
+    make_thumbnails(tmp_path, images, told=lambda made, of: told.append((made, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / FOLDER).write_bytes(b"a file")
+    with pytest.raises(FolderError, match="thumbnails"):
+        make_thumbnails(tmp_path, [])
+
+
+def test_rows_of_the_page_are_no_higher_than_thumbnails():
+    """Else what is shown by default is blown up."""
+    from importlib.resources import files
+
+    layout = files("venice_batch.gallery").joinpath("templates/script/sheet.js").read_text()
+    assert f"BIGGER_THAN_THUMBNAILS = {BOX[1]};" in layout

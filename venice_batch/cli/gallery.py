@@ -1,0 +1,54 @@
+"""The gallery's making, as who waits for it sees it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from venice_batch.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+EVERY_S = 5.0
+"""Time between two lines about thumbnails."""
+
+
+def make_gallery(output: Path, page: Path | None = None, *, quiet: bool = False) -> Path:
+    """Write the gallery of the folder `output`, by default into it; returns where it is.
+
+    Says on standard error how thumbnails get on, and what is missing for them.
+
+    Raises:
+        FolderError: it cannot be written.
+    """
+    from venice_batch.gallery import write_gallery
+
+    if page is not None and page.suffix.lower() not in (".html", ".htm"):
+        # A page under another name would be shown as text, or overwrite something else.
+        raise UsageError(f"--html {page}: the name of a page ends in .html")
+    made = write_gallery(output, page, told=_silent if quiet else Progress())
+    if made.images and not made.has_thumbnails and not quiet:
+        click.echo("no thumbnails, so the page shows the images: pip install 'venice-batch[gallery]'", err=True)
+    return made.path
+
+
+class Progress:
+    """Says now and then how many thumbnails are made, if there are enough to wait for."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._said_s = now()
+
+    def __call__(self, made: int, of: int) -> None:
+        now_s = self._now()
+        if now_s - self._said_s >= EVERY_S:
+            self._said_s = now_s
+            click.echo(f"thumbnails: {made:,} of {of:,}", err=True)
+
+
+def _silent(made: int, of: int) -> None:
+    """Say nothing."""

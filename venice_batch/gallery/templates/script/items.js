@@ -1,0 +1,69 @@
+// What the page shows one by one: every image, and every job that has none.
+
+const data = JSON.parse(one("#data").textContent);
+
+const reasonOf = (job, picture) => {
+  if (job.error) return `${job.error.message}`;
+  if (picture) return picture.state === "missing" ? "Its file is no longer in the folder." : "";
+  return "It brought no image.";
+};
+
+const itemOf = (job, picture, place) => {
+  const { request } = job;
+  const [width, height] = picture ? [picture.width, picture.height] : [request.width, request.height];
+  const hasSize = width > 0 && height > 0;
+  return {
+    job,
+    picture,
+    place,
+    id: String(request.id),
+    prompt: typeof request.prompt === "string" ? request.prompt : "",
+    ratio: hasSize ? width / height : 1,
+    reason: reasonOf(job, picture),
+    text: [...Object.values(request).map(plain), job.lane, job.error ? job.error.message : ""].join("\n").toLowerCase(),
+  };
+};
+
+const items = data.jobs.flatMap((job) => {
+  job.request = JSON.parse(job.line);
+  job.marks ??= [];
+  job.attempts ??= [];
+  const pictures = job.pictures ?? [];
+  return pictures.length ? pictures.map((picture, place) => itemOf(job, picture, place)) : [itemOf(job, null, 0)];
+});
+
+/** The first item of each job, by the job's number. */
+const itemsOfJobs = new Map();
+for (const item of items) {
+  if (!itemsOfJobs.has(item.job)) itemsOfJobs.set(item.job, []);
+  itemsOfJobs.get(item.job).push(item);
+}
+
+/** What a reader who cannot see the image is told. */
+const describe = (item) => {
+  const many = itemsOfJobs.get(item.job).length;
+  const which = many > 1 ? ` (image ${item.place + 1} of ${many})` : "";
+  const what = item.prompt || item.id;
+  return item.picture?.src ? `${what}${which}` : `${what}: ${item.job.status}, no image. ${item.reason}`;
+};
+
+const ORDERS = {
+  latest: (a, b) => (a.job.at < b.job.at ? 1 : a.job.at > b.job.at ? -1 : 0),
+  id: (a, b) => a.id.localeCompare(b.id, "en", { numeric: true }),
+  model: (a, b) => a.job.lane.localeCompare(b.job.lane),
+  slow: (a, b) => b.job.total_s - a.job.total_s,
+  cost: (a, b) => (b.job.cost_usd ?? 0) - (a.job.cost_usd ?? 0),
+};
+
+/** The items that have every word, and the model, status and flag that are asked for. */
+const chosen = ({ q, model, status, flag, order }) => {
+  const words = q.toLowerCase().split(/\s+/u).filter(Boolean);
+  const found = items.filter(
+    (item) =>
+      (!model || item.job.lane === model) &&
+      (!status || item.job.status === status) &&
+      (!flag || item.job.marks.includes(flag)) &&
+      words.every((word) => item.text.includes(word)),
+  );
+  return order in ORDERS ? found.sort(ORDERS[order]) : found;
+};

@@ -1,0 +1,200 @@
+// One image as large as the window lets it be, with all that is known of its job.
+
+const KINDS = {
+  queued_s: "in the queue",
+  rate_wait_s: "for the quota",
+  backoff_s: "between attempts",
+  in_vain_s: "in attempts without image",
+  server_s: "at the server",
+  download_s: "downloading",
+  write_s: "writing",
+};
+
+const pairs = (title, entries) =>
+  entries.length > 0 &&
+  el(
+    "section",
+    {},
+    el("h3", {}, title),
+    el("dl", { class: "pairs" }, ...entries.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+  );
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** A bar of the parts of a job's time; what it shows stands as text below it. */
+const timeBar = (spent) => {
+  const parts = Object.keys(KINDS).map((kind) => [kind, spent[kind] ?? 0]);
+  const total = parts.reduce((sum, [, value]) => sum + value, 0);
+  const bar = document.createElementNS(SVG, "svg");
+  bar.setAttribute("class", "time");
+  bar.setAttribute("aria-hidden", "true");
+  let x = 0;
+  for (const [kind, value] of parts) {
+    const part = document.createElementNS(SVG, "rect");
+    const share = total ? (100 * value) / total : 0;
+    part.setAttribute("class", `t-${kind.slice(0, -2).replaceAll("_", "-")}`);
+    part.setAttribute("x", `${x}%`);
+    part.setAttribute("width", `${share}%`);
+    part.setAttribute("height", "8");
+    bar.append(part);
+    x += share;
+  }
+  return bar;
+};
+
+const times = ({ spent, total_s: total, server, at }) => {
+  const parts = Object.entries(KINDS).filter(([kind]) => spent[kind] > 0);
+  return el(
+    "section",
+    {},
+    el("h3", {}, `${duration(total)} in all`),
+    timeBar(spent),
+    el(
+      "dl",
+      { class: "pairs" },
+      ...parts.map(([kind, name]) =>
+        el("div", {}, el("dt", {}, el("i", { class: `swatch t-${kind.slice(0, -2).replaceAll("_", "-")}` }), name), el("dd", {}, duration(spent[kind]))),
+      ),
+      ...Object.entries(server ?? {})
+        .filter(([, value]) => typeof value === "number")
+        .map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, duration(value / 1000)))),
+      el("div", {}, el("dt", {}, "from"), el("dd", {}, new Date(at).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" }))),
+    ),
+  );
+};
+
+const attempts = (job) =>
+  job.attempts.length > 0 &&
+  el(
+    "section",
+    {},
+    el("h3", {}, counted(job.attempts.length, "attempt")),
+    el(
+      "ol",
+      { class: "attempts" },
+      ...job.attempts.map((attempt) => {
+        const waits = [
+          attempt.retry_after_s != null && `told to wait ${duration(attempt.retry_after_s)}`,
+          attempt.wait_s > 0 && `waited ${duration(attempt.wait_s)}`,
+        ].filter(Boolean);
+        return el(
+          "li",
+          {},
+          el("strong", {}, attempt.status ?? "no answer"),
+          ` after ${duration(attempt.duration_s)}${waits.length ? `, ${waits.join(", ")}` : ""}`,
+          attempt.error && el("span", { class: "reason" }, attempt.error),
+          attempt.ray && attempt.error && el("span", { class: "ray" }, `ray ${attempt.ray}`),
+        );
+      }),
+    ),
+  );
+
+const copy = async (text, shown) => {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Pages that came over plain HTTP have no clipboard of their own.
+    getSelection().selectAllChildren(shown);
+    document.execCommand("copy");
+  }
+};
+
+const jobLine = (job) => {
+  const shown = el("pre", { tabindex: 0, "aria-label": "Line of a jobs file" }, job.line);
+  const button = el("button", { type: "button", name: "copy" }, "Copy");
+  const told = el("span", { role: "status" });
+  button.addEventListener("click", async () => {
+    await copy(job.line, shown);
+    told.textContent = "Copied";
+  });
+  return el(
+    "section",
+    {},
+    el("h3", {}, "Job line ", job.is_cut ? el("span", {}, "shortened here; whole in manifest.jsonl") : button, told),
+    shown,
+  );
+};
+
+const factsOf = (item) => {
+  const { job, picture } = item;
+  const { id, prompt, metadata, ...rest } = job.request;
+  return [
+    el("h2", { id: "viewer-title" }, id),
+    prompt !== undefined && el("p", { class: "prompt" }, plain(prompt)),
+    (job.error || !picture?.src) && el("p", { class: "reason" }, el("strong", {}, job.error ? `${job.status}, ${job.error.kind}: ` : ""), item.reason),
+    picture?.state === "changed" && el("p", { class: "reason" }, "The file has another size than its record says."),
+    job.marks.length > 0 && el("ul", { class: "marks" }, ...job.marks.map((mark) => el("li", {}, mark))),
+    job.enhanced_prompt && pairs("Enhanced prompt", [["used", job.enhanced_prompt]]),
+    job.deprecated && pairs("Deprecated", [["model", job.deprecated]]),
+    pairs("Request", Object.entries(rest).map(([name, value]) => [name, plain(value)])),
+    metadata && typeof metadata === "object" && pairs("Metadata", Object.entries(metadata).map(([name, value]) => [name, plain(value)])),
+    pairs("Result", [
+      ...(picture
+        ? [
+            ["file", picture.name],
+            ["size", `${picture.width} × ${picture.height}, ${fileSize(picture.bytes)}, ${picture.format}`],
+            ["sha256", picture.sha256],
+          ]
+        : []),
+      ["cost", job.cost_usd == null ? "not known" : usd(job.cost_usd)],
+    ]),
+    times(job),
+    attempts(job),
+    jobLine(job),
+  ].filter(Boolean);
+};
+
+const viewer = (() => {
+  const dialog = one(".viewer");
+  const frame = one(".frame", dialog);
+  const link = one(".open", dialog);
+  let list = [];
+  let at = 0;
+  let back = () => {};
+
+  const show = (next) => {
+    at = next;
+    const item = list[at];
+    frame.replaceChildren(pictureOf(item, { large: true }));
+    one(".text", dialog).replaceChildren(...factsOf(item));
+    one(".facts", dialog).scrollTop = 0;
+    one(".place", dialog).textContent = `${number(at + 1)} of ${number(list.length)}`;
+    one("[name=previous]", dialog).disabled = at === 0;
+    one("[name=next]", dialog).disabled = at === list.length - 1;
+    link.hidden = !item.picture?.src;
+    if (item.picture?.src) link.href = item.picture.src;
+    address.set({ job: item.id });
+  };
+  const step = (by) => {
+    if (list[at + by]) show(at + by);
+  };
+
+  one("[name=previous]", dialog).addEventListener("click", () => step(-1));
+  one("[name=next]", dialog).addEventListener("click", () => step(1));
+  one("[name=close]", dialog).addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => {
+    if (event.target === dialog || event.target === frame) dialog.close();
+  });
+  dialog.addEventListener("keydown", (event) => {
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (by === undefined || event.altKey || event.metaKey || event.target.closest("pre")) return;
+    event.preventDefault();
+    step(by);
+  });
+  dialog.addEventListener("close", () => {
+    frame.replaceChildren();
+    address.set({ job: "" });
+    back(at);
+  });
+
+  return {
+    /** Show `shown[at]`; when closed, `whenClosed` is told which one was seen last. */
+    open(shown, first, whenClosed) {
+      list = shown;
+      back = whenClosed;
+      show(first);
+      dialog.showModal();
+      one("[name=close]", dialog).focus();
+    },
+  };
+})();

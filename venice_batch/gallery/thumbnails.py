@@ -1,0 +1,111 @@
+"""Small copies of images, made once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from venice_batch.output.folder import unusable
+from venice_batch.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from venice_batch.model import ImageFile
+
+FOLDER = "thumbnails"
+BOX = (512, 256)
+"""Most pixels across and down: rows of the page are about 200 high, on dense screens a little soft."""
+SMALL_BYTES = 24_000
+"""An image no larger is its own thumbnail, which would save little."""
+MOST_PIXELS = 64_000_000
+"""Of an image to be made small, so that a thread takes at most some 250 MB."""
+
+_QUALITY = 80
+_OURS = re.compile(r"[0-9a-f]{32}\.webp|\..*\.part")
+
+
+def available() -> bool:
+    """Whether Pillow is installed, without which no thumbnail can be made."""
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def thumbnail_name(file: ImageFile) -> str | None:
+    """The thumbnail's name within its folder; None where `file` is its own.
+
+    It is told by the image's hash, so that a thumbnail that is there is the right one.
+    """
+    if file.bytes <= SMALL_BYTES or not 0 < file.width * file.height <= MOST_PIXELS:
+        return None
+    return f"{file.sha256[:32]}.webp" if re.fullmatch("[0-9a-f]{64}", file.sha256) else None
+
+
+def make_thumbnails(
+    root: Path, files: Iterable[ImageFile], *, told: Callable[[int, int], None] = lambda made, of: None
+) -> frozenset[str]:
+    """Make the thumbnails of `files` that `root` lacks, remove those of others; returns the names that are there.
+
+    Each appears whole or not at all. An image that cannot be read has none. `told` hears how many of those to make are
+    done, now and then, from this thread.
+
+    Raises:
+        FolderError: they cannot be written.
+    """
+    folder = root / FOLDER
+    wanted = {name: file.path for file in files if (name := thumbnail_name(file)) is not None}
+    try:
+        folder.mkdir(exist_ok=True)
+        there = set(os.listdir(folder))
+        for name in there - wanted.keys():
+            if _OURS.fullmatch(name):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(folder / name)
+        missing = [name for name in wanted if name not in there]
+        broken = set()
+        # Pillow lets go of the interpreter's lock while it decodes, scales and encodes.
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            made = threads.map(lambda name: _make(root / wanted[name], folder / name), missing)
+            for number, (name, is_made) in enumerate(zip(missing, made, strict=True), start=1):
+                if not is_made:
+                    broken.add(name)
+                told(number, len(missing))
+    except OSError as error:
+        raise unusable(folder, error) from error
+    return frozenset(wanted.keys() - broken)
+
+
+def _make(image: Path, thumbnail: Path) -> bool:
+    data = _small(image)
+    if data is not None:
+        with whole_file(thumbnail) as file:
+            file.write(data)
+    return data is not None
+
+
+def _small(path: Path) -> bytes | None:
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF")) as image:
+            image.draft("RGB", BOX)
+            image.thumbnail(BOX)
+            # WebP knows no palettes, no CMYK and no 16 bits a channel.
+            small = image if image.mode in ("RGB", "RGBA") else image.convert("RGBA" if _has_alpha(image) else "RGB")
+            data = io.BytesIO()
+            small.save(data, "WEBP", quality=_QUALITY, method=2)
+            return data.getvalue()
+    except Exception:  # noqa: BLE001 - a damaged image makes its decoder raise anything; the page shows the image itself
+        return None
+
+
+def _has_alpha(image: object) -> bool:
+    return bool(getattr(image, "has_transparency_data", False))
