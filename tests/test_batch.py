@@ -389,7 +389,10 @@ async def test_a_summary_that_cannot_be_written_does_not_hide_the_run(tmp_path):
     assert (summary.exit_code, summary.succeeded) == (5, 1)
 
 
-@pytest.mark.parametrize("settings", [{"max_time_s": 0}, {"max_time_s": float("nan")}, {"max_failures": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_time_s": 0}, {"max_time_s": float("nan")}, {"max_failures": 0}, {"max_cost_usd": float("inf")}],
+)
 def test_settings_that_make_no_sense_are_refused(tmp_path, settings):
     with pytest.raises(UsageError):
         RunSettings(output=tmp_path, **settings)

@@ -267,6 +267,7 @@ def test_any_headers_are_read_into_text_that_a_record_can_hold(given):
         ({"x-venice-balance-usd": "0", "x-venice-balance-diem": "0"}, 0.0),
         ({"x-venice-balance-diem": "-0.5"}, -0.5),
         ({"x-venice-balance-usd": "much"}, None),
+        ({"x-venice-balance-usd": "1e308", "x-venice-balance-diem": "1e308"}, None),
     ],
 )
 def test_a_diem_is_worth_a_dollar(headers, usd):

@@ -112,6 +112,14 @@ async def test_jobs_are_checked_against_the_apis_own_models_unless_told_not_to(t
     assert (summary.rejected, summary.cost_usd) == (1, None)
 
 
+async def test_a_cap_without_prices_lets_nothing_out(tmp_path):
+    async with serve(FAST) as sandbox:
+        options = {"api_key": "k", "base_url": sandbox.base_url, "max_cost_usd": 5}
+        summary = await run_jobs(jobs(3), tmp_path / "out", **options, check_models=False)
+        assert sandbox.stats()["requests"] == 0
+    assert (summary.exit_code, summary.pending) == (4, 3)
+
+
 async def test_no_more_than_the_cap_is_spent_with_any_concurrency(tmp_path):
     async with serve(FAST) as sandbox:
         options = {"api_key": "k", "base_url": sandbox.base_url, "failure_budget": 0, "concurrency": 32}

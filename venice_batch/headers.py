@@ -101,8 +101,8 @@ def read(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], s
         or _true(headers.get("x-venice-is-adult-model-content-violation")),
         deprecated=said(_deprecation(headers)),
         enhanced_prompt=said(_unquoted(headers.get("x-venice-enhanced-prompt"))),
-        balance_usd=_number(headers.get("x-venice-balance-usd")),
-        balance_diem=_number(headers.get("x-venice-balance-diem")),
+        balance_usd=_amount(headers.get("x-venice-balance-usd")),
+        balance_diem=_amount(headers.get("x-venice-balance-diem")),
         sandbox=_true(headers.get("x-venice-sandbox")),
     )
 
@@ -174,6 +174,11 @@ def _number(text: str | None) -> float | None:
     match = _NUMBER.fullmatch(text.strip()) if text else None
     value = float(match[0]) if match else math.nan
     return value if math.isfinite(value) else None
+
+
+def _amount(text: str | None) -> float | None:
+    value = _number(text)
+    return value if value is not None and abs(value) < 1e12 else None
 
 
 def _whole(text: str | None) -> int | None:

@@ -336,6 +336,16 @@ async def test_a_redirect_to_another_host_is_not_followed_so_the_key_stays_here(
     assert "not followed" in reply.answer.message
 
 
+async def test_a_proxy_that_wants_credentials_rejects_no_job():
+    async def refuse(request):
+        return web.Response(status=407, text="Proxy Authentication Required")
+
+    async with Server(refuse) as server, connect(server.url) as client:
+        reply, _ = await ask(client)
+    assert reply.answer.verdict is Verdict.WRONG_ADDRESS
+    assert reply.answer.message == "Proxy Authentication Required; the proxy wants a name and a password"
+
+
 async def test_a_server_that_stalls_is_a_timeout_and_possibly_billed():
     gone = anyio.Event()
 

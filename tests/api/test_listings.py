@@ -129,6 +129,7 @@ def test_any_body_is_a_listing_or_an_error_of_the_api(parse, body):
         ({"USD": 0}, 0.0),
         ({}, None),
         ({"VCU": 9}, None),
+        ({"USD": 1e308, "DIEM": 1e308}, None),
     ],
 )
 def test_what_pays_for_images_is_usd_and_diem(balances, usd):

@@ -276,6 +276,23 @@ def test_a_price_above_the_cap_is_refused_before_anything_is_sent(capsys):
     assert not os.path.exists("output")
 
 
+@pytest.mark.parametrize("amount", ["nan", "inf", "1e400", "-1", "much"])
+def test_a_cap_that_is_no_amount_is_refused(capsys, amount):
+    write(GOOD)
+    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", amount]) == 2
+    assert "--max-cost" in capsys.readouterr().err
+    assert not os.path.exists("output")
+
+
+def test_what_a_cap_does_not_count_is_said(capsys):
+    write({**GOOD, "enhance_prompt": True}, {**GOOD, "id": "b"})
+    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", "1", "-q"]) == 0
+    assert capsys.readouterr().err == (
+        "venice-batch: --max-cost goes by the listed prices; web search and prompt enhancement cost extra"
+        " (in 1 of the jobs)\n"
+    )
+
+
 def test_what_a_run_has_cost_is_in_its_summary_and_its_records(capsys):
     write({**GOOD, "variants": 3}, {**GOOD, "id": "b", "prompt": "forbidden"})
     assert run_cli(["jobs.jsonl", *FAST, "--max-cost", "1", "--json"]) == 1

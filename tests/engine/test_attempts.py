@@ -300,3 +300,19 @@ async def test_a_picture_that_is_another_by_now_fails_its_job_alone_and_costs_no
     assert (outcome.status, outcome.error.kind, outcome.error.message) == (Status.FAILED, "source", "a.png has changed")
     assert (outcome.attempts, outcome.cost_usd, bench.purse.spent) == ((), 0.0, 0)
     assert (await bench.run("other")).status is Status.SUCCEEDED
+
+
+async def test_a_job_without_a_known_price_is_not_sent_under_a_cap(clock):
+    bench = Bench(clock, {}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    assert await bench.run(model="unlisted") is None
+    assert bench.switch.stop.reason == "--max-cost: the price of the next job is not known"
+    assert bench.api.asked == []
+    assert (await Bench(clock, {}, catalogue=PRICED).run(model="unlisted")).cost_usd is None
+
+
+async def test_an_image_that_could_not_be_stored_is_told_of(clock):
+    bench = Bench(clock, {"p": [Scripted(raises=FolderError("out", "the disk is full"))]})
+    with pytest.raises(FolderError):
+        await bench.run()
+    (ended,) = bench.events
+    assert (ended.possibly_billed, ended.attempt.error) == (True, "out: the disk is full")

@@ -202,6 +202,8 @@ class ApiClient:
         if 300 <= response.status < 400:
             target = self._key.redact(response.headers.get("Location", "nowhere"))
             return one_line(f"redirected to {target[:200]}, not followed; is --base-url right?"), Fault.NOT_THE_API
+        if response.status == 407:
+            return f"{text}; the proxy wants a name and a password", Fault.NOT_THE_API
         if response.status in (404, 405) and not refusals.is_from_api(body):
             return f"{text}; is --base-url right?", Fault.NOT_THE_API
         # No other success brings an image; the server may have made one all the same.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -33,7 +34,7 @@ class Limits:
     @property
     def spendable_usd(self) -> float | None:
         """What the balances that pay for images come to; None where none of them is listed."""
-        known = [self.balances[name] for name in SPENDABLE if name in self.balances]
+        known = [self.balances[name] for name in SPENDABLE if abs(self.balances.get(name, math.inf)) < 1e12]
         return sum(known) if known else None
 
     @property

@@ -59,7 +59,7 @@ class RunSettings:
             raise UsageError("--max-time has to be a positive number of seconds")
         if self.max_failures is not None and self.max_failures < 1:
             raise UsageError("--max-failures has to be at least 1")
-        if self.max_cost_usd is not None and not self.max_cost_usd >= 0:
+        if self.max_cost_usd is not None and not 0 <= self.max_cost_usd < math.inf:
             raise UsageError("--max-cost has to be an amount of USD")
 
     @property

@@ -100,6 +100,16 @@ server = group(base_url, api_key_file, use_sandbox)
 rpm = option("--rpm", type=click.IntRange(min=1), help="Most requests a minute for each model, whatever the API says.")
 
 
+class Amount(click.FloatRange):
+    """A finite number of at least 0."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.FloatRange
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no amount", param, ctx)
+        return found
+
+
 class Share(click.ParamType["Shard"]):
     """I/N: one of N shares of the jobs."""
 

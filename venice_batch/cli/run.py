@@ -100,10 +100,15 @@ def _index(
 
 
 def _refuse_above(max_cost_usd: float, found: Plan) -> None:
+    if found.extras:
+        extra = f"web search and prompt enhancement cost extra (in {found.extras} of the jobs)"
+        click.echo(f"venice-batch: --max-cost goes by the listed prices; {extra}", err=True)
     if found.unpriced:
         raise UsageError(f"--max-cost: {found.unpriced} jobs are for models whose price is not known")
     if found.exceeds(max_cost_usd):
-        price = f"{found.usd:.2f} USD, above --max-cost"
+        from venice_batch.catalogue import micro_usd, usd_text
+
+        price = f"{usd_text(micro_usd(found.usd))} USD, above --max-cost"
         raise OutOfMoneyError(f"the {found.pending} jobs left would cost {price}; nothing was sent")
 
 

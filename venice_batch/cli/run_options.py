@@ -86,7 +86,7 @@ limits_of_the_run = options.group(
     options.option("--max-time", type=options.Duration(), help="Stop sending after so long (90, 15m, 2h); exit 75."),
     options.option(
         "--max-cost",
-        type=click.FloatRange(min=0),
+        type=options.Amount(min=0),
         metavar="USD",
         help="Do not start above this price, and never spend more; exit 4.",
     ),

@@ -153,16 +153,13 @@ class JobRunner:
     async def _attempt(self, trail: Trail) -> Reply:
         """One attempt with its price set aside; what may have been charged counts as spent."""
         price = trail.price or 0
-        await self._cashier.reserve(price)
+        await self._cashier.reserve(trail.price)
         billed = False
         try:
             reply = await self._ask(trail)
             billed = reply.answer.verdict is Verdict.SUCCEEDED
-        except (_TryAgainError, anyio.get_cancelled_exc_class()):
+        except (_TryAgainError, FolderError, anyio.get_cancelled_exc_class()):
             billed = trail.billed
-            raise
-        except FolderError:
-            billed = True  # the image came, and had no place to go
             raise
         finally:
             trail.billed = False
@@ -180,7 +177,10 @@ class JobRunner:
             try:
                 reply = await self._api.generate(job.endpoint, trail.body, self._sink.writer(job))
             except anyio.get_cancelled_exc_class():
-                self._note_cancelled(trail, sent_s)
+                self._note_lost(trail, sent_s, "cancelled")
+                raise
+            except FolderError as error:
+                self._note_lost(trail, sent_s, str(error))
                 raise
             passage.answer = answer = reply.answer
         finally:
@@ -231,11 +231,11 @@ class JobRunner:
             self._switch.request(Stop(ExitCode.TEMPORARY, f"the API cannot be reached ({answer.message}); {lost}"))
             self._turnstile.wake()
 
-    def _note_cancelled(self, trail: Trail, sent_s: float) -> None:
-        """Tell of a request that was under way when everything stopped: the server may well have served it."""
+    def _note_lost(self, trail: Trail, sent_s: float, why: str) -> None:
+        """Tell of a request that the server may well have served, but whose image found no place."""
         now_s = self._clock.now()
         trail.billed = True
-        attempt = Attempt(None, "cancelled", 0.0, None, None, rounded(now_s - sent_s))
+        attempt = Attempt(None, why, 0.0, None, None, rounded(now_s - sent_s))
         lane = self._turnstile.traffic.lane(trail.job.model)
         self._observe(AttemptEnded(trail.job, attempt, Verdict.TRANSIENT, lane.state(now_s), possibly_billed=True))
 

@@ -46,12 +46,16 @@ class Cashier:
         self._asked_at = 0
         """What was spent when the balance was last asked for."""
 
-    async def reserve(self, price: int) -> None:
-        """Return once `price` is set aside; to be settled once.
+    async def reserve(self, price: int | None) -> None:
+        """Return once `price` (None: not known, which counts as 0) is set aside; to be settled once.
 
         Raises:
             StoppedError: the run stops, perhaps because it does not fit into the limit or the balance.
         """
+        if price is None:
+            if self.purse.limit is not None:
+                self._stop("--max-cost: the price of the next job is not known")
+            return
         leave = self.purse.reserve(price)
         while leave is not Leave.GRANTED:
             self._switch.check()
