@@ -15,7 +15,8 @@ from pictures import picture
 from records import outcome
 from test_sessions import SESSIONS
 
-from venice_batch.cli.main import COMMANDS, cli, run_cli
+from venice_batch.cli.commands import COMMANDS, cli
+from venice_batch.cli.main import run_cli
 from venice_batch.jobfile import JobIndex, native_line, open_source
 from venice_batch.sandbox import SandboxSettings, serve
 

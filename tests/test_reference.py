@@ -12,7 +12,8 @@ from records import outcome
 from tools.man_page import roff
 from tools.reference import DOCS, PAGES
 from tools.schema_pages import record_schema, summary_schema
-from venice_batch.cli.main import COMMANDS, run_cli
+from venice_batch.cli.commands import COMMANDS
+from venice_batch.cli.main import run_cli
 
 MAN = DOCS / "man/venice-batch.1"
 

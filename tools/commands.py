@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import click
 
 from venice_batch.cli.command import Command
-from venice_batch.cli.main import COMMANDS, cli
+from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.cli.option import Option
 from venice_batch.cli.settings import command_named
 

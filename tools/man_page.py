@@ -6,7 +6,7 @@ import re
 import textwrap
 
 from tools.commands import CommandPage, pages
-from venice_batch.cli.main import EXAMPLES, cli
+from venice_batch.cli.commands import EXAMPLES, cli
 from venice_batch.errors import ExitCode
 
 FILES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tools.commands import pages, variables
-from venice_batch.cli.main import COMMANDS
+from venice_batch.cli.commands import COMMANDS
 from venice_batch.errors import ExitCode
 
 if TYPE_CHECKING:

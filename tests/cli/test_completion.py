@@ -11,7 +11,8 @@ import pexpect
 import pytest
 
 from venice_batch.catalogue import Cache, Listing
-from venice_batch.cli.main import COMMANDS, run_cli
+from venice_batch.cli.commands import COMMANDS
+from venice_batch.cli.main import run_cli
 from venice_batch.cli.options import VENICE
 
 BIN = Path(sys.executable).parent

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from venice_batch.cli.main import COMMANDS, run_cli
+from venice_batch.cli.commands import COMMANDS
+from venice_batch.cli.main import run_cli
 from venice_batch.cli.option import Option
 from venice_batch.cli.settings import command_named
 

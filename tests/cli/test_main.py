@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from venice_batch._version import __version__
-from venice_batch.cli.main import COMMANDS, run_cli
+from venice_batch.cli.commands import COMMANDS
+from venice_batch.cli.main import run_cli
 
 
 def test_help_names_every_command(capsys):
@@ -46,11 +47,12 @@ def test_an_option_may_come_before_the_jobs_file(capsys):
 HEAVY = ("aiohttp", "PIL", "anyio", "tenacity", "msgspec", "rich", "venice_batch.sandbox")
 
 
-def test_help_imports_nothing_slow():
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_help_imports_nothing_slow(arguments):
     script = (
         "import sys\n"
         "from venice_batch.cli.main import run_cli\n"
-        "run_cli(['run', '--help'])\n"
+        f"run_cli({arguments!r})\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -35,7 +35,7 @@ def completion(shell: str) -> int:
 
 def answer(instruction: str) -> int:
     """Print what a script asks for, `<shell>_complete`, or the script itself, `<shell>_source`."""
-    from venice_batch.cli.main import cli
+    from venice_batch.cli.commands import cli
 
     return shell_complete(cli, {}, "venice-batch", VARIABLE, instruction)
 

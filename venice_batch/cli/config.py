@@ -23,12 +23,12 @@ class CommandName(click.ParamType[str]):
     name = "command"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from venice_batch.cli.main import COMMANDS
+        from venice_batch.cli.commands import COMMANDS
 
         return click.Choice(list(COMMANDS)).convert(value, param, ctx)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from venice_batch.cli.main import COMMANDS
+        from venice_batch.cli.commands import COMMANDS
 
         return click.Choice(list(COMMANDS)).shell_complete(ctx, param, incomplete)
 

@@ -267,7 +267,7 @@ def _mistake(file: SettingsFile, keys: tuple[str, ...], what: str) -> UsageError
 
 
 def _commands() -> Collection[str]:
-    from venice_batch.cli.main import COMMANDS
+    from venice_batch.cli.commands import COMMANDS
 
     return COMMANDS
 
@@ -275,7 +275,7 @@ def _commands() -> Collection[str]:
 def command_named(name: str) -> Command:
     """The subcommand of that name."""
     from venice_batch.cli.command import Command
-    from venice_batch.cli.main import cli
+    from venice_batch.cli.commands import cli
 
     found = cli.get_command(click.Context(cli), name)
     assert isinstance(found, Command)  # noqa: S101 - told to the type checker; a test sees that all are
