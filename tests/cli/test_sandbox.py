@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -81,6 +82,29 @@ def test_the_command_runs_against_a_served_sandbox(sandbox, tmp_path, monkeypatc
     arguments = [str(tmp_path / "jobs.jsonl"), "--base-url", sandbox, "-o", str(tmp_path / "out"), "-q"]
     assert run_cli(arguments) == 0
     assert (tmp_path / "out" / "images" / "a.webp").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_ready_file_has_the_address_while_the_sandbox_serves(tmp_path, number):
+    ready = tmp_path / "ready"
+    ready.write_text("left by one that was killed")
+    arguments = ["sandbox", "--port", "0", "--ready-file", str(ready)]
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "venice_batch", *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
+        told = process.stdout.readline()
+        address = ready.read_text()
+        assert f"sandbox at {address.rstrip()} " in told
+        with urllib.request.urlopen(f"{address.rstrip()}/models") as answer:
+            assert answer.status == 200
+        process.send_signal(number)
+        assert process.wait(timeout=20) == 128 + number
+    assert not ready.exists()
+
+
+def test_a_ready_file_that_cannot_be_written_is_one_line(capsys):
+    assert run_cli(["sandbox", "--port", "0", "--ready-file", "/nowhere/ready"]) == 5
+    assert capsys.readouterr().err == ("venice-batch: /nowhere/ready: cannot be written: No such file or directory\n")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,12 +13,21 @@ from venice_batch.cli import options
 from venice_batch.cli.command import command
 from venice_batch.errors import UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 @command()
 @options.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="0 takes a free one.")
 @options.option("--host", default="127.0.0.1", show_default=True, help="Only loopback addresses are taken.")
+@options.option(
+    "--ready-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the address to FILE when it can be asked; FILE is removed at the end.",
+)
 @options.sandbox_options()
-def sandbox(port: int, host: str, **given: Any) -> int:
+def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
     """Serve a local stand-in for the Venice image API.
 
     It draws real images from the prompts' hashes, with the API's formats, sizes, limits and errors. It is no AI.
@@ -24,17 +36,40 @@ def sandbox(port: int, host: str, **given: Any) -> int:
 
     settings = options.sandbox_settings(given)
 
-    async def go() -> None:
+    async def go() -> int:
         from venice_batch.sandbox import serve
 
-        async with serve(settings, port=port, host=host) as server:
-            click.echo(f"sandbox at {server.base_url} (no AI: pictures are drawn from hashes); stop it with Ctrl-C")
-            await anyio.sleep_forever()
+        # What a shell has started in the background ignores Ctrl-C, and is to go on doing so.
+        ends = [number for number in (SIGINT, SIGTERM, SIGHUP) if getsignal(number) is not SIG_IGN]
+        with anyio.open_signal_receiver(*ends) as signals:
+            async with serve(settings, port=port, host=host) as server:
+                with _told(ready_file, server.base_url):
+                    click.echo(
+                        f"sandbox at {server.base_url} (no AI: pictures are drawn from hashes); stop it with Ctrl-C"
+                    )
+                    return 128 + await anext(signals)
 
     try:
-        anyio.run(go)
+        if ready_file is not None and ready_file.is_file():
+            ready_file.unlink()  # of a sandbox that was killed: its address is nobody's now
+        return anyio.run(go)
     except ModuleNotFoundError as error:
         raise UsageError(f"the sandbox needs {error.name}: pip install 'venice-batch[sandbox]'") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot serve on {host}:{port}: {error}") from error
-    return 0
+
+
+@contextmanager
+def _told(file: Path | None, address: str) -> Iterator[None]:
+    """Have `address` in `file`, as one whole line, while the block lasts."""
+    if file is None:
+        yield
+        return
+    from venice_batch.whole_file import whole_file
+
+    with whole_file(file) as told:
+        told.write(f"{address}\n".encode())
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
