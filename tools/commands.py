@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import click
 
-from venice_batch.cli.command import Command
+from venice_batch.cli.command import OTHERS, Command
 from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.cli.option import Option
 from venice_batch.cli.settings import command_named
@@ -15,7 +15,10 @@ from venice_batch.cli.settings import command_named
 
 @dataclass(frozen=True, slots=True)
 class CommandPage:
-    """What `--help` says of one command: `options` are (how to write it, what it does) by heading."""
+    """What `--help` says of one command: `options` are (how to write it, what it does) by heading.
+
+    Those that every command has are left out.
+    """
 
     name: str
     usage: str
@@ -27,6 +30,12 @@ def pages() -> list[CommandPage]:
     """Every command, in the order of `venice-batch --help`."""
     root = click.Context(cli, info_name="venice-batch")
     return [_page(command_named(name), root) for name in COMMANDS]
+
+
+def common() -> list[tuple[str, str]]:
+    """The options that every command has."""
+    command = command_named("run")
+    return command.sections(click.Context(command))[OTHERS]
 
 
 def variables() -> dict[str, tuple[str, list[str]]]:
@@ -45,5 +54,5 @@ def _page(command: Command, root: click.Context) -> CommandPage:
         name=str(command.name),
         usage=" ".join(["venice-batch", str(command.name), *command.collect_usage_pieces(context)]),
         text=inspect.cleandoc(command.help or ""),
-        options=command.sections(context),
+        options={heading: rows for heading, rows in command.sections(context).items() if heading != OTHERS},
     )

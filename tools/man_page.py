@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 
-from tools.commands import CommandPage, pages
+from tools.commands import CommandPage, common, pages
 from venice_batch.cli.commands import EXAMPLES, cli
 from venice_batch.errors import ExitCode
 
@@ -38,6 +38,7 @@ def man_page() -> str:
     lines += [".SH COMMANDS"]
     for page in found:
         lines += _command(page)
+    lines += [".SH OPTIONS OF EVERY COMMAND", *_options(common())]
     lines += [".SH EXIT STATUS"]
     for code in ExitCode:
         lines += [".TP", f".B {int(code)}", prose(code.meaning)]
@@ -69,11 +70,14 @@ def roff(text: str) -> str:
 def _command(page: CommandPage) -> list[str]:
     lines = [f".SS {roff(page.name)}", *_paragraphs(page.text)]
     for heading, options in page.options.items():
-        if heading not in ("Options", "Other options"):
+        if heading != "Options":
             lines += [".P", f".I {roff(heading)}"]
-        for spec, told in options:
-            lines += [".TP", f".B {roff(spec)}", prose(told) or "\\&"]
+        lines += _options(options)
     return lines
+
+
+def _options(options: list[tuple[str, str]]) -> list[str]:
+    return [line for spec, told in options for line in (".TP", f".B {roff(spec)}", prose(told))]
 
 
 def _paragraphs(text: str) -> list[str]:

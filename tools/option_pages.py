@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tools.commands import pages, variables
+from tools.commands import common, pages, variables
 from venice_batch.cli.commands import COMMANDS
 from venice_batch.errors import ExitCode
 
@@ -23,11 +23,11 @@ def options_page() -> str:
         "and may stand in [a file of settings](../settings.md); a switch is turned off by `--no-` before its name.\n",
         " · ".join(f"[{page.name}](#{page.name})" for page in found) + "\n",
     ]
+    parts += ["Every command has these:\n", table(("Options", ""), _rows(common()))]
     for page in found:
         parts += [f"## {page.name}\n", f"```text\n{page.usage}\n```\n", _prose(page.text) + "\n"]
         for heading, options in page.options.items():
-            rows = [(f"`{spec}`", told) for spec, told in options]
-            parts.append(table((heading.lower() if heading == "Options" else heading, ""), rows))
+            parts.append(table((heading, ""), _rows(options)))
     return "\n".join(parts)
 
 
@@ -73,6 +73,10 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table; a pipe in a cell is no border."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def _rows(options: list[tuple[str, str]]) -> list[tuple[str, ...]]:
+    return [(f"`{spec}`", told) for spec, told in options]
 
 
 def _prose(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch.cli import options, settings
+from venice_batch.cli.option import Option
 from venice_batch.cli.settings_options import settings_options
 from venice_batch.errors import one_line
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+OTHERS = "Other options"
+"""The heading of the options that every command has."""
 
 COLUMN = 30
 """Width of the column of options in `--help`, at most."""
@@ -30,7 +34,9 @@ class Command(click.Command):
     def __init__(self, name: str | None, *, like: str = "", **attrs: Any) -> None:
         super().__init__(name, **attrs)
         self.like = like
-        self.params += settings_options()
+        for option in settings_options():
+            option.heading = OTHERS
+            self.params.append(option)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, then settle which server is meant."""
@@ -52,9 +58,9 @@ class Command(click.Command):
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None and isinstance(param, click.Option):
-                found.setdefault(getattr(param, "heading", ""), []).append(record)
-        rest = found.pop("", [])
-        return {**found, "Other options" if found else "Options": rest}
+                heading = param.heading if isinstance(param, Option) else OTHERS  # click's own --help
+                found.setdefault(heading or "Options", []).append(record)
+        return found
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in columns that are the same for all."""

@@ -32,7 +32,7 @@ HEADINGS = {
         "schema": Entry("schema", "Write the JSON Schema of a job, for editors."),
     },
     "Look at what was made": {
-        "report": Entry("report", "Sum up an output folder."),
+        "report": Entry("report", "Sum up an output folder; make its gallery."),
         "export": Entry("export", "Write its records as CSV, Parquet or OpenAI batch files."),
         "jobs-from": Entry("jobs_from", "Write its jobs as a jobs file, to redo or change them."),
         "merge": Entry("merge", "Join output folders into one."),

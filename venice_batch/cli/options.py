@@ -296,7 +296,7 @@ class AnyOf(click.ParamType[tuple[str, ...]]):
         self._short = short
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "|".join(self._words)
+        return f"[{'|'.join(self._words)}]"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         spelled = (word.strip() for word in str(value).split(","))

@@ -14,12 +14,13 @@ from venice_batch.errors import FolderError, one_line
 
 
 @command()
-@click.argument("output", type=click.Path(path_type=Path), shell_complete=candidates.folders)
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path), shell_complete=candidates.folders)
 @options.option(
     "--gallery",
     is_flag=True,
     default=True,
-    help="Write the folder's gallery.html too; --no-gallery leaves it.  [default: yes]",
+    show_default="yes",
+    help="Write the folder's gallery.html too; --no-gallery leaves it.",
 )
 @options.option(
     "--html",
@@ -29,7 +30,7 @@ from venice_batch.errors import FolderError, one_line
 )
 @options.as_json
 def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int:
-    """Sum up the manifest in the folder OUTPUT and make its gallery; needs no network."""
+    """Sum up the manifest in the folder OUT and make its gallery; needs no network."""
     from venice_batch.output import manifest
     from venice_batch.output.latest import LatestRecords
     from venice_batch.report import report as sum_up

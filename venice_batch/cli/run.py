@@ -38,7 +38,10 @@ if TYPE_CHECKING:
 @run_options.after_the_run
 @options.group(options.sandbox_options("sandbox-"), heading="The sandbox of --sandbox")
 def run(**given: Any) -> int:
-    """Make the images of JOBS (a path, or - for standard input) that the output folder does not hold yet."""
+    """Make the images of JOBS (a path, or - for standard input) that the output folder does not hold yet.
+
+    A DURATION is in seconds, or has a unit: 90, 15m, 2h.
+    """
     from venice_batch.api.secret import ApiKey, find_key
     from venice_batch.cli.check import know, say, show_plan
     from venice_batch.jobfile import Defaults, open_source

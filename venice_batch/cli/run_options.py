@@ -42,16 +42,18 @@ sending = options.group(
         show_default=True,
         help="How to ask for single images; JSON brings the server's own timing.",
     ),
-    options.option("--max-attempts", type=click.IntRange(min=1), default=6, show_default=True, help="Tries a job."),
+    options.option(
+        "--max-attempts", type=click.IntRange(min=1), default=6, show_default=True, help="Tries for each job."
+    ),
     options.option(
         "--timeout",
         type=options.Duration(),
         default=300.0,
         show_default="5m",
-        help="For one attempt, in seconds (or 5m).",
+        help="Time for one attempt.",
     ),
     options.option(
-        "--connect-timeout", type=options.Duration(), default=10.0, show_default="10s", help="For connecting."
+        "--connect-timeout", type=options.Duration(), default=10.0, show_default="10s", help="Time for connecting."
     ),
     options.option(
         "--failure-budget",
@@ -83,7 +85,7 @@ limits_of_the_run = options.group(
         show_default="do not wait",
         help="Wait so long for another run that uses the folder; then exit 5.",
     ),
-    options.option("--max-time", type=options.Duration(), help="Stop sending after so long (90, 15m, 2h); exit 75."),
+    options.option("--max-time", type=options.Duration(), help="Stop sending after so long; exit 75."),
     options.option(
         "--max-cost",
         type=options.Amount(min=0),
@@ -116,7 +118,13 @@ what_is_said = options.group(
     options.as_json,
     options.option("-q", "--quiet", is_flag=True, help="Say only what fails."),
     options.option("--no-progress", is_flag=True, help="Lines now and then instead of a live display."),
-    options.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
+    options.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="What goes to standard error: lines for people, or one JSON object an event.",
+    ),
     heading="Messages",
 )
 

@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 
 
 @command()
-@options.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="0 takes a free one.")
-@options.option("--host", default="127.0.0.1", show_default=True, help="Only loopback addresses are taken.")
+@options.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8642,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@options.option(
+    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Loopback address to listen on."
+)
 @options.option(
     "--ready-file",
     type=click.Path(path_type=Path),
