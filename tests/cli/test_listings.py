@@ -33,6 +33,23 @@ def test_models_are_a_table_or_json(capsys):
     assert len(json.loads(capsys.readouterr().out)) == 37
 
 
+def test_models_that_change_images_have_tables_of_their_own(capsys):
+    assert run_cli(["models", "--sandbox", "--type", "inpaint"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["model", "usd", "sizes", "prompt", "images", "traits", "marks"]
+    rows = {line.split()[0]: " ".join(line.split()) for line in lines[1:]}
+    assert len(rows) == 21
+    assert rows["nano-banana-2-edit"] == "nano-banana-2-edit 0.10-0.19 ratio at 1K/2K/4K 32768 14 - -"
+    assert rows["firered-image-edit"] == "firered-image-edit 0.04 ratio 1500 3 default -"
+    assert run_cli(["models", "--offline", "--type", "upscale"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["model", "usd", "traits", "marks"],
+        ["upscaler", "0.02-0.08", "default", "-"],
+    ]
+    assert run_cli(["models", "--offline", "--type", "upscale", "--json"]) == 0
+    assert [entry["id"] for entry in json.loads(capsys.readouterr().out)] == ["upscaler"]
+
+
 def test_models_offline_are_the_last_that_were_had(capsys):
     assert run_cli(["models", "--offline"]) == 0
     out, err = capsys.readouterr()

@@ -72,6 +72,14 @@ def test_a_path_is_relative_to_the_jobs_files_folder_and_becomes_the_content_tha
     assert job(upscale("cat.png"), "") == one
 
 
+def test_a_line_in_openais_shape_names_pictures_in_its_body(photos):
+    body = {"prompt": "p", "images": ["cat.png"]}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/image/multi-edit", "body": body}
+    one = job(line, photos)
+    assert (one.id, one.endpoint) == ("a", MULTI_EDIT)
+    assert one.request["images"] == [{"path": str(photos / "cat.png"), "sha256": sha(CAT)}]
+
+
 def test_a_file_url_may_have_escapes_and_this_machine_as_host(photos):
     (photos / "a cat.png").write_bytes(CAT)
     one = job(upscale(f"file://localhost{photos}/a%20cat.png"), "")
