@@ -126,7 +126,7 @@ const factsOf = (item) => {
     job.marks.length > 0 && el("ul", { class: "marks" }, ...job.marks.map((mark) => el("li", {}, mark))),
     job.enhanced_prompt && pairs("Enhanced prompt", [["used", job.enhanced_prompt]]),
     job.deprecated && pairs("Deprecated", [["model", job.deprecated]]),
-    pairs("Request", Object.entries(rest).map(([name, value]) => [name, plain(value)])),
+    pairs("Request", Object.entries(rest).map(([name, value]) => [name, value?.path ?? plain(value)])),
     metadata && typeof metadata === "object" && pairs("Metadata", Object.entries(metadata).map(([name, value]) => [name, plain(value)])),
     pairs("Result", [
       ...(picture

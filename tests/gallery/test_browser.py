@@ -1,0 +1,458 @@
+"""The page in a browser: what it shows, what keys and filters do, and that it asks nobody for anything."""
+
+import itertools
+import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+from gallery.made import image_bytes, noise_bytes, put, record, write
+from records import attempt, failed, outcome
+
+from venice_batch.gallery import write_gallery
+from venice_batch.jobfile import Defaults
+from venice_batch.jobfile.line import parse
+from venice_batch.model import Failure, Flags, Status
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+AXES = ("seed", "steps", "cfg_scale")
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u2028\u202eb"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on the path")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens a page as from a double click; what it complains of fails the test."""
+    contexts, complaints = [], []
+
+    def open_it(address, **given):
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **given})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto(address)
+        page.locator("html.ready").wait_for()
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Two models, a sweep, variants, a retry, a failure, a rejection, a file that is gone."""
+    root = tmp_path_factory.mktemp("small") / "canal & lagoon"
+    shades = {f"images/many-{number}.png": image_bytes(colour=(number * 60, 99, 9)) for number in (1, 2, 3)}
+    variants = tuple(put(root, path, data) for path, data in shades.items())
+    sweep = [
+        record(
+            root,
+            f"gondola__seed-{seed}__style_preset-{style}",
+            prompt="A gondola at blue hour",
+            request={"seed": seed, "style_preset": style},
+        )
+        for seed in (1, 2, 3)
+        for style in ("Anime", "Cinematic")
+    ]
+    tries = (attempt(429, 0.1), attempt(200, 2.0))
+    refused = Failure("content_policy", 422, "not this")
+    gone = outcome("gone", files=(put(root, "images/gone.png", image_bytes()),))
+    (root / "images/gone.png").unlink()
+    write(
+        root,
+        record(root, "sea", prompt="The sea in winter", metadata={"set": "blue"}, data=noise_bytes()),
+        record(root, "hostile", prompt=HOSTILE, metadata={HOSTILE: HOSTILE}),
+        outcome("many", lane="flux", files=variants, request={"model": "flux", "prompt": "Many"}),
+        *sweep,
+        record(root, "tried", prompt="Tried", attempts=tries, flags=Flags(blurred=True)),
+        failed("broken", message="out of <b>order</b>"),
+        outcome("refused", status=Status.REJECTED, files=(), error=refused),
+        gone,
+    )
+    return write_gallery(root).path
+
+
+def shown(page):
+    return page.locator(".shot .under").all_inner_texts()
+
+
+def count(page):
+    return page.locator("[name=count]").inner_text()
+
+
+def test_every_image_and_every_job_without_one_is_on_the_sheet(small, open_page):
+    page = open_page(small.as_uri())
+    assert count(page) == "12 images, 3 without"
+    assert page.locator("[name=count]").get_attribute("aria-live") == "polite"
+    assert len(shown(page)) == 15
+    assert page.locator(".shot img").count() == 12
+    assert page.locator(".shot .blank strong").all_inner_texts() == ["failed", "rejected", "missing"]
+    page.wait_for_function("[...document.querySelectorAll('.shot img')].every(image => image.naturalWidth > 0)")
+
+
+def test_images_stand_where_their_size_says_before_they_have_come(small, open_page):
+    page = open_page(small.as_uri())
+    moved = page.evaluate(
+        """() => new Promise(done => {
+            let moved = 0;
+            const seen = new PerformanceObserver(list => list.getEntries().forEach(entry => moved += entry.value));
+            seen.observe({ type: "layout-shift", buffered: true });
+            requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => done(moved), 50)));
+        })"""
+    )
+    assert moved < 0.01
+
+
+def test_filters_narrow_by_words_model_status_and_flag(small, open_page):
+    page = open_page(small.as_uri())
+    search = page.get_by_label("Words in the request")
+    search.fill("GONDOLA cinematic")
+    assert count(page) == "3 images"
+    search.fill("blue")  # in a prompt, and in metadata
+    assert count(page) == "7 images"
+    search.fill("order")
+    assert shown(page) == ["broken"]
+    page.get_by_role("button", name="Clear").click()
+    page.locator("[name=model]").select_option("flux")
+    assert shown(page) == [f"many · {number} of 3" for number in (1, 2, 3)]
+    page.locator("[name=model]").select_option("")
+    page.locator("[name=status]").select_option("rejected")
+    assert (shown(page), count(page)) == (["refused"], "0 images, 1 without")
+    page.locator("[name=status]").select_option("")
+    page.locator("[name=flag]").select_option("blurred")
+    assert shown(page) == ["tried"]
+    page.locator("[name=flag]").select_option("")
+    page.locator("[name=order]").select_option("id")
+    assert shown(page)[:2] == ["broken", "gondola__seed-1__style_preset-Anime"]
+
+
+def test_what_fits_nothing_is_said_and_undone(small, open_page):
+    page = open_page(small.as_uri())
+    page.get_by_label("Words in the request").fill("nowhere to be found")
+    assert page.get_by_text("Nothing here is like that.").is_visible()
+    page.get_by_role("button", name="Show all").click()
+    assert count(page) == "12 images, 3 without"
+
+
+def test_a_view_is_kept_in_the_address(small, open_page):
+    page = open_page(small.as_uri())
+    page.locator("[name=model]").select_option("flux")
+    page.get_by_label("Words in the request").fill("many")
+    before = shown(page)
+    page.reload()
+    page.locator("html.ready").wait_for()
+    assert shown(page) == before
+    page.get_by_role("tab", name="Time & cost").click()
+    page.reload()
+    assert page.get_by_role("heading", name="Images over time").is_visible()
+
+
+def test_keys_move_between_images_and_into_one_and_back(small, open_page):
+    page = open_page(small.as_uri())
+    page.get_by_label("Size").focus()
+    page.keyboard.press("Tab")  # one stop for the whole sheet
+    focused = "document.activeElement.dataset.at"
+    assert page.evaluate(focused) == "0"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(focused) == "2"
+    page.keyboard.press("End")
+    assert page.evaluate(focused) == "14"
+    page.keyboard.press("ArrowUp")
+    assert int(page.evaluate(focused)) < 14
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    assert dialog.get_by_role("heading", name="sea").is_visible()
+    assert dialog.locator(".place").inner_text() == "1 of 15"
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert dialog.get_by_role("heading", name="many").is_visible()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert page.evaluate(focused) == "2"
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.name") == "size"
+
+
+def test_the_dialog_tells_all_of_a_job_and_copies_its_line(small, open_page):
+    page = open_page(small.as_uri(), permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Tried").click()
+    dialog = page.get_by_role("dialog")
+    text = dialog.inner_text()
+    parts = ("tried", "blurred", "retried", "venice-sd35", "images/tried.png", "64 × 48", "2 attempts", "429", "server")
+    assert [part for part in parts if part not in text] == []
+    assert dialog.get_by_role("link", name="Open file").get_attribute("href") == "images/tried.png"
+    dialog.get_by_role("button", name="Copy").click()
+    dialog.get_by_text("Copied").wait_for()
+    line = page.evaluate("navigator.clipboard.readText()")
+    parsed = parse(line.encode(), number=1, first_index=0, defaults=Defaults(), source="x")
+    assert (parsed.jobs[0].id, parsed.jobs[0].request["prompt"]) == ("tried", "Tried")
+    dialog.get_by_role("button", name="Close").click()
+    assert page.evaluate("document.activeElement.className") == "shot"
+
+
+def test_the_dialog_tells_why_there_is_no_image(small, open_page):
+    page = open_page(f"{small.as_uri()}#job=broken")
+    text = page.get_by_role("dialog").inner_text()
+    assert "failed, server: out of <b>order</b>" in text
+    assert not page.get_by_role("link", name="Open file").is_visible()
+
+
+def test_markup_and_scripts_in_a_record_show_as_text(small, open_page):
+    page = open_page(f"{small.as_uri()}#job=hostile")
+    assert page.title() == "canal & lagoon: 13 images"
+    assert page.locator(".viewer .prompt").text_content() == HOSTILE
+    assert page.locator("img[src=x]").count() == 0
+    # What turns the text about it does so within its own element only.
+    assert page.locator(".viewer .prompt").evaluate("it => getComputedStyle(it).unicodeBidi") == "plaintext"
+    assert "\u202e" not in page.locator(".viewer pre").text_content()
+
+
+def test_a_sweep_is_a_grid_with_its_fields_as_headers(small, open_page):
+    page = open_page(small.as_uri())
+    page.get_by_role("tab", name="Sweeps").click()
+    table = page.locator("table.grid")
+    assert page.get_by_role("heading", name="gondola").is_visible()
+    assert table.locator("thead th").all_inner_texts() == ["Anime", "Cinematic"]
+    assert table.locator("tbody th").all_inner_texts() == ["1", "2", "3"]
+    assert table.locator("tbody img").count() == 6
+    button = table.locator("tbody tr").nth(1).locator("button").nth(1)
+    button.click()
+    assert page.locator(".viewer h2").inner_text() == "gondola__seed-2__style_preset-Cinematic"
+    assert page.locator(".viewer .place").inner_text() == "4 of 6"
+    page.keyboard.press("Escape")
+    assert button.evaluate("it => it === document.activeElement")
+
+
+def test_of_a_sweep_with_three_axes_the_third_is_chosen(tmp_path, open_page):
+    records = [
+        record(
+            tmp_path,
+            "m" + "".join(f"__{field}-{value}" for field, value in values.items()),
+            request=values,
+        )
+        for values in (dict(zip(AXES, place, strict=True)) for place in itertools.product((1, 2, 3), (10, 20), (5, 7)))
+    ]
+    write(tmp_path, *records)
+    page = open_page(write_gallery(tmp_path).path.as_uri() + "#view=sweeps")
+    assert page.locator("table.grid img").count() == 6
+    page.get_by_label("cfg_scale").select_option("7")
+    page.locator("table.grid .shot").first.click()
+    assert page.locator(".viewer h2").inner_text() == "m__seed-1__steps-10__cfg_scale-7"
+
+
+def test_jobs_without_image_are_listed_with_their_reasons(small, open_page):
+    page = open_page(small.as_uri())
+    page.get_by_role("tab", name="No image").click()
+    rows = page.locator("table.lines tbody tr").all_inner_texts()
+    assert [row.split("\t")[0].strip() for row in rows] == ["broken", "refused", "gone"]
+    assert "out of <b>order</b>" in rows[0]
+    assert "content_policy (422)" in rows[1]
+    assert "no longer in the folder" in rows[2]
+    page.get_by_role("button", name="refused").click()
+    assert page.get_by_role("dialog").is_visible()
+
+
+def test_many_failures_are_listed_as_far_as_is_asked(tmp_path, open_page):
+    write(tmp_path, *(failed(f"job-{number}") for number in range(450)))
+    page = open_page(write_gallery(tmp_path).path.as_uri() + "#view=problems")
+    rows = page.locator("table.lines tbody tr")
+    assert rows.count() == 200
+    page.get_by_role("button", name="Show 200 more of 250").click()
+    page.get_by_role("button", name="Show 50 more of 50").click()
+    assert rows.count() == 450
+
+
+def test_an_image_that_cannot_be_shown_gives_way_to_words(tmp_path, open_page):
+    write(tmp_path, record(tmp_path, "a", data=b"no image at all"))
+    context = open_page(write_gallery(tmp_path).path.as_uri())
+    context.get_by_text("Its file cannot be shown.").wait_for()
+
+
+def test_an_empty_folder_has_a_page(tmp_path, open_page):
+    page = open_page(write_gallery(write(tmp_path)).path.as_uri())
+    assert count(page) == "0 images"
+    page.get_by_role("tab", name="Time & cost").click()
+    assert page.get_by_role("heading", name="What it cost").count() == 0
+
+
+@pytest.fixture
+def served(small):
+    """The folder on a web server of its own; its address, and the paths that were asked for."""
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *given):
+            asked.append(self.path)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(small.parent)))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/gallery.html", asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("scheme", ["file", "http"])
+def test_the_page_asks_for_its_images_and_for_nothing_else(small, served, open_page, scheme):
+    address, asked = served
+    address = address if scheme == "http" else small.as_uri()
+    requests = []
+    page = open_page(address)
+    page.on("request", lambda request: requests.append(request.url))
+    page.reload()
+    page.locator("html.ready").wait_for()
+    page.wait_for_function("[...document.querySelectorAll('.shot img')].every(image => image.naturalWidth > 0)")
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+    page.get_by_role("tab", name="Images").click()
+    page.locator(".shot").first.click()
+    page.wait_for_function("document.querySelector('.frame img').naturalWidth > 0")
+    base = address.rsplit("/", 1)[0]
+    wanted = [url.removeprefix(base) for url in requests if urlsplit(url).scheme != "data"]
+    assert len(wanted) > 10
+    assert all(path == "/gallery.html" or path.startswith(("/images/", "/thumbnails/")) for path in wanted)
+    if scheme == "http":
+        assert {path.split("/")[1] for path in asked} == {"gallery.html", "images", "thumbnails"}
+
+
+def test_nothing_on_the_page_could_ask_for_more(small, served, browser):
+    """Not even a script that had got in: the policy refuses what is not the page's own."""
+    address, asked = served
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(address)
+    page.locator("html.ready").wait_for()
+    refused = page.evaluate(
+        """async () => {
+            const refused = [];
+            document.addEventListener("securitypolicyviolation", event => refused.push(event.effectiveDirective));
+            await fetch("manifest.jsonl").catch(() => refused.push("fetch"));
+            document.body.append(Object.assign(new Image(), { src: "http://localhost:9/x.png" }));
+            document.body.append(Object.assign(document.createElement("script"), { textContent: "window.owned = 1" }));
+            const frame = Object.assign(document.createElement("iframe"), { src: "/images/" });
+            document.body.append(frame);
+            document.body.insertAdjacentHTML("beforeend", "<p style='color: red' onclick='1'>x</p>");
+            await new Promise(done => setTimeout(done, 50));
+            return [...refused, String(window.owned)];
+        }"""
+    )
+    context.close()
+    directives = {"connect-src", "img-src", "script-src-elem", "frame-src", "style-src-attr"}
+    assert set(refused) >= {*directives, "fetch", "undefined"}
+    assert "/manifest.jsonl" not in asked
+
+
+def test_dark_and_light_follow_the_system_and_can_be_read(small, open_page):
+    shades = {}
+    page = open_page(small.as_uri())
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        shades[scheme] = page.evaluate(
+            """() => {
+                const sum = colour => colour.match(/[0-9]+/g).reduce((a, b) => a + Number(b), 0);
+                const style = name => getComputedStyle(document.querySelector(name));
+                return [sum(style("html").backgroundColor), sum(style("h1").color)];
+            }"""
+        )
+    assert shades["light"][0] > 700 > 100 > shades["light"][1]
+    assert shades["dark"][0] < 100 < 600 < shades["dark"][1]
+
+
+def test_who_wants_no_motion_gets_none(small, open_page):
+    durations = "getComputedStyle(document.querySelector('.shot img')).transitionDuration"
+    page = open_page(small.as_uri(), reduced_motion="reduce")
+    assert page.evaluate(durations) == "0s"
+    page.emulate_media(reduced_motion="no-preference")
+    assert page.evaluate(durations) != "0s"
+
+
+def test_print_has_the_images_and_the_charts_and_no_controls(small, open_page):
+    page = open_page(small.as_uri())
+    page.emulate_media(media="print")
+    assert page.locator("#run").is_visible()
+    assert page.locator(".shot").first.is_visible()
+    assert not page.locator(".filters").is_visible()
+    assert page.pdf()[:5] == b"%PDF-"
+
+
+def test_a_phone_shows_all_without_scrolling_sideways(small, open_page):
+    page = open_page(small.as_uri(), viewport={"width": 360, "height": 740})
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.get_by_role("tab", name="Images").click()
+    page.locator(".shot").first.click()
+    assert page.evaluate("document.querySelector('.viewer').scrollWidth") <= 360
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_that_keeps_anybody_out(small, open_page, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    # Only colours differ in the dark.
+    options = {"resultTypes": ["violations"], **({"runOnly": ["color-contrast"]} if scheme == "dark" else {})}
+    page = open_page(small.as_uri(), color_scheme=scheme, reduced_motion="reduce")
+
+    def violations(place):
+        found = axe.Axe().run(page, place, options).response["violations"]
+        return [(one["id"], one["nodes"][0]["html"]) for one in found]
+
+    assert violations(None) == []
+    for tab in page.get_by_role("tab").all()[1:]:
+        tab.click()
+        assert violations(f"#{tab.get_attribute('aria-controls')}") == []
+    page.get_by_role("tab", name="No image").click()
+    page.get_by_role("button", name="broken").click()
+    assert violations(".viewer") == []
+
+
+def test_axe_would_find_what_is_wrong(small, open_page):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    page = open_page(small.as_uri())
+    page.evaluate("document.querySelector('.shot img').removeAttribute('alt')")
+    found = axe.Axe().run(page, ".sheet", {"runOnly": ["image-alt"]})
+    assert [one["id"] for one in found.response["violations"]] == ["image-alt"]
+
+
+def test_ten_thousand_images_have_elements_only_where_they_are_seen(tmp_path, open_page):
+    (tmp_path / "images").mkdir()
+    data = image_bytes()
+    image = put(tmp_path, "images/a.png", data)
+    line = msgspec.json.encode(outcome("ID", files=(image,), request={"model": "venice-sd35", "prompt": "Canal ID"}))
+    with (tmp_path / "manifest.jsonl").open("wb") as manifest:
+        manifest.writelines(line.replace(b"ID", b"%05d" % number) + b"\n" for number in range(10_000))
+    page = open_page(write_gallery(tmp_path).path.as_uri())
+    assert count(page) == "10,000 images"
+    elements = "document.querySelectorAll('*').length"
+    assert page.evaluate(elements) < 2000
+    assert page.locator(".sheet").get_attribute("aria-rowcount") == str(-(-10_000 // 4))
+    page.locator("[data-at='0']").focus()
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.dataset.at") == "9999"
+    assert page.locator("[data-at='9999']").is_visible()
+    assert page.evaluate(elements) < 2000
+    page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight / 2)")
+    page.wait_for_function("[...document.querySelectorAll('.shot')].some(it => Math.abs(it.dataset.at - 5000) < 100)")
+    page.get_by_label("Words in the request").fill("canal 07777")
+    assert shown(page) == ["07777"]
