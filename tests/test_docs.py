@@ -17,7 +17,7 @@ from test_sessions import SESSIONS
 
 from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.cli.main import run_cli
-from venice_batch.jobfile import JobIndex, native_line, open_source
+from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.sandbox import SandboxSettings, serve
 
 ROOT = Path(__file__).parent.parent
@@ -69,8 +69,6 @@ def test_every_command_shown_is_one_that_works(page, line, tmp_path, monkeypatch
     Path("output/jobs/images").mkdir(parents=True)
     Path("output/jobs/images/a.webp").write_bytes(b"image")
     Path("output/jobs/manifest.jsonl").write_bytes(msgspec.json.encode(outcome("a")) + b"\n")
-    if page.name == "sweeps.md":
-        _lay_out_sweep(page)
     Path("venice-batch.toml").write_text("".join(block for _, block in blocks("toml", [page])))
     for name, value in ON_THE_SANDBOX.items():
         monkeypatch.setenv(name, value)
@@ -79,18 +77,6 @@ def test_every_command_shown_is_one_that_works(page, line, tmp_path, monkeypatch
     if words[0] == "sandbox":
         words.append("--help")
     assert run_cli(words) == 0
-
-
-def _lay_out_sweep(page):
-    """The page's jobs file, the folder of its run, and what somebody has chosen of it."""
-    ((_, line),) = blocks("json", [page])
-    Path("sweep.jsonl").write_text(line)
-    Path("output/sweep").mkdir(parents=True)
-    with open_source("sweep.jsonl") as source, Path("output/sweep/manifest.jsonl").open("wb") as manifest:
-        for job in JobIndex.build(source).jobs_in_order():
-            manifest.write(msgspec.json.encode(outcome(job.id, request=job.request)) + b"\n")
-    Path("chosen.txt").write_text(job.id + "\n")
-    Path("chosen.jsonl").write_bytes(native_line(job))
 
 
 @pytest.mark.parametrize(("page", "block"), blocks("json"), ids=str)

@@ -13,7 +13,7 @@ from aiohttp import web
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-SESSIONS = ("tutorial", "resuming", "budget")
+SESSIONS = ("tutorial", "sweeps", "resuming", "budget")
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
 

@@ -4,7 +4,7 @@ import tracemalloc
 
 import orjson
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jobfile.lines import any_line, as_file
 
@@ -29,6 +29,7 @@ def identities(path, defaults=None):
         return [(job.id, job.request_hash, job.endpoint, job.metadata) for job in index.jobs_in_order()]
 
 
+@settings(max_examples=60)
 @given(
     records=st.lists(any_line, min_size=1, max_size=4),
     values=st.fixed_dictionaries({}, optional={"seed": st.integers(1, 9), "safe_mode": st.booleans()}),
@@ -48,6 +49,7 @@ def test_the_lines_written_are_the_jobs_read(file, records, values, seeds):
     assert expanded(file) == text
 
 
+@settings(max_examples=30)
 @given(records=st.lists(any_line, min_size=1, max_size=4))
 def test_seeds_are_the_same_whether_pinned_before_expansion_or_after(file, records):
     file.write_bytes(as_file(records))
