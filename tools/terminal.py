@@ -7,6 +7,7 @@ Needs the test group's pexpect and pyte.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import sys
@@ -34,8 +35,8 @@ MODELS = {
     "gpt-image-2": 8,
 }
 OPTIONS = "--sandbox --sandbox-speed 4 --sandbox-fault-rate 0.04 --sandbox-capacity 4 --sandbox-set retry_after_503_s=4"
-SHOWN = r"(?s)venice-sd35 .*next window in .*gate until"
-"""What the picture has to show besides the rest."""
+STATES = ("open, ", "next window in ", "gate until ", "held back ", "  done")
+"""What models can be doing; the moment with most of them is drawn, and of several such the latest."""
 
 
 def jobs() -> str:
@@ -57,21 +58,30 @@ def jobs() -> str:
 
 
 def screen(folder: str) -> pyte.Screen:
-    """The terminal in the midst of the run."""
-    emulated = pyte.Screen(COLUMNS, LINES)
+    """The terminal at the run's most telling moment."""
+    emulated = best = pyte.Screen(COLUMNS, LINES)
     stream = pyte.ByteStream(emulated)
     process = pexpect.spawn(
         sys.executable,
         ["-m", "venice_batch", "jobs.jsonl", *OPTIONS.split()],
         cwd=folder,
         dimensions=(LINES, COLUMNS),
-        env={"TERM": "xterm-256color", "COLORTERM": "truecolor", "HOME": folder, "PATH": "/usr/bin:/bin"},
+        env={"TERM": "xterm-256color", "HOME": folder, "PATH": "/usr/bin:/bin"},
         timeout=60,
     )
-    while not re.search(SHOWN, "\n".join(emulated.display)):
-        stream.feed(process.read_nonblocking(65536))
-    process.terminate(force=True)
-    return emulated
+    while True:
+        try:
+            stream.feed(process.read_nonblocking(65536))
+        except pexpect.EOF:
+            return best
+        if _telling(emulated) >= max(1, _telling(best)):
+            best = copy.deepcopy(emulated)
+
+
+def _telling(emulated: pyte.Screen) -> int:
+    text = "\n".join(emulated.display)
+    # Of a frame that was read in part only, the last line is missing.
+    return sum(state in text for state in STATES) if list(MODELS)[-1] in text else 0
 
 
 def picture(emulated: pyte.Screen) -> str:

@@ -26,7 +26,18 @@ if TYPE_CHECKING:
         UsageError,
         VeniceBatchError,
     )
-    from venice_batch.events import AttemptEnded, Event, JobEnded, Notice, RunEnded, RunStarted, Stopping
+    from venice_batch.events import (
+        AttemptEnded,
+        Event,
+        JobEnded,
+        Notice,
+        RunEnded,
+        RunStarted,
+        RunState,
+        Sending,
+        Stopping,
+        Waiting,
+    )
     from venice_batch.library import run_jobs, stream_outcomes
     from venice_batch.model import Attempt, Failure, Flags, ImageFile, Job, Outcome, Status, Timing
     from venice_batch.summary import Summary
@@ -35,7 +46,18 @@ _HOMES = {
     "library": ("run_jobs", "stream_outcomes"),
     "model": ("Attempt", "Failure", "Flags", "ImageFile", "Job", "Outcome", "Status", "Timing"),
     "summary": ("Summary",),
-    "events": ("AttemptEnded", "Event", "JobEnded", "Notice", "RunEnded", "RunStarted", "Stopping"),
+    "events": (
+        "AttemptEnded",
+        "Event",
+        "JobEnded",
+        "Notice",
+        "RunEnded",
+        "RunStarted",
+        "RunState",
+        "Sending",
+        "Stopping",
+        "Waiting",
+    ),
     "errors": (
         "ApiError",
         "ExitCode",
@@ -70,12 +92,15 @@ __all__ = [
     "Problem",
     "RunEnded",
     "RunStarted",
+    "RunState",
+    "Sending",
     "Status",
     "Stopping",
     "Summary",
     "Timing",
     "UsageError",
     "VeniceBatchError",
+    "Waiting",
     "__version__",
     "run_jobs",
     "stream_outcomes",

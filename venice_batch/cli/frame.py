@@ -171,5 +171,5 @@ def _mode(lane: LaneProgress, unix_s: float, *, short: bool) -> str:
     if lane.mode is LaneMode.WINDOW:
         return f"next window in {wait}"
     if lane.mode is LaneMode.HELD:
-        return f"held back {wait}, as too much failed"
+        return f"held back {wait} after failures"
     return f"gate until {datetime.fromtimestamp(unix_s + lane.until_s):%H:%M:%S}, {wait}"
