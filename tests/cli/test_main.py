@@ -124,3 +124,22 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
     os.close(write)
     assert done.stderr == ""
     assert done.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["jobs.jsonl", "--max-time", "soon"], "--max-time: 'soon' is no duration; give seconds, or 90s, 15m, 2h"),
+        (["jobs.jsonl", "-c", "0"], "--concurrency: 0 is not in the range 1<=x<=1000"),
+        (["config", "nur"], "[COMMAND]: 'nur' is not one of 'run', "),
+        (["completion"], "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish"),
+        (["run"], "Missing argument 'JOBS'."),
+        (["models", "x"], "Got unexpected extra argument (x)"),
+    ],
+)
+def test_what_is_wrong_on_the_command_line_is_one_line_that_begins_with_it(arguments, told, capsys):
+    assert run_cli(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"venice-batch: {told}")
+    assert error.count("\n") == 1
+    assert "(see: venice-batch" in error

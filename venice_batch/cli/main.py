@@ -57,14 +57,25 @@ def _run(args: list[str] | None) -> int:
         click.echo(error.format_message(), err=True)
         return int(ExitCode.INVALID)
     except click.ClickException as error:
-        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "venice-batch"
-        click.echo(f"venice-batch: {error.format_message()} (see: {command} --help)", err=True)
+        click.echo(f"venice-batch: {_told(error)}", err=True)
         return int(ExitCode.INVALID)
     except KeyboardInterrupt:
         return int(ExitCode.SIGINT)
     except SystemExit:
         # Without its standalone mode click exits for one reason only: the reader (`| head`) has gone.
         return 128 + signal.SIGPIPE
+
+
+def _told(error: click.ClickException) -> str:
+    """What click found wrong, as every other message here is: one line, what is at fault first."""
+    message = " ".join(error.format_message().split())
+    if isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter) and error.param:
+        name = (
+            max(error.param.opts, key=len) if isinstance(error.param, click.Option) else error.param.human_readable_name
+        )
+        message = f"{name}: {error.message.rstrip('.')}"
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "venice-batch"
+    return f"{message} (see: {command} --help)"
 
 
 def _mistyped(error: JobsFileError) -> str:
