@@ -23,8 +23,6 @@ from venice_batch.retry import Backoff
 from venice_batch.sandbox import SandboxSettings, serve
 
 PRICES = snapshot().catalogue(0.0)
-
-CATALOGUE = snapshot().catalogue(1_800_000_000.0)
 RECORD_FIELDS = {
     "schema", "run_id", "id", "request_hash", "status", "lane", "files", "endpoint", "request", "metadata", "attempts",
     "error", "flags", "cost_usd", "timing",
@@ -208,7 +206,7 @@ async def test_a_balance_that_runs_out_stops_the_run_before_any_refusal_and_a_to
     sending = SendingRules(concurrency=concurrency, block=BlockRule(failures=0))
     async with desk(tmp_path, balance_usd=0.404, latency_s=0.01) as at:
         at.write(*(line(number) for number in range(70)))
-        first = await at.run(sending=sending, catalogue=CATALOGUE)
+        first = await at.run(sending=sending, catalogue=PRICES)
         stats = at.stats()
     assert (first.exit_code, first.succeeded, first.failed, first.pending) == (4, 40, 0, 30)
     assert first.reason == (
@@ -217,10 +215,21 @@ async def test_a_balance_that_runs_out_stops_the_run_before_any_refusal_and_a_to
     assert (stats["requests"], stats["failed"], stats["charged_usd"]) == (40, 0, first.cost_usd)
     assert [event.in_flight for event in at.events if isinstance(event, Stopping)] == [0]
     async with desk(tmp_path) as at:
-        second = await at.run(sending=sending, catalogue=CATALOGUE)
+        second = await at.run(sending=sending, catalogue=PRICES)
         assert at.stats()["requests"] == 30
     assert (second.exit_code, second.already_done, second.succeeded) == (0, 40, 30)
     assert len(at.images()) == 70
+
+
+async def test_a_disk_almost_full_stops_the_run_before_an_image_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr("venice_batch.engine.space.LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(folder, "free_bytes", lambda root: 500)
+    async with desk(tmp_path, latency_s=0.05) as at:
+        at.write(*(line(number) for number in range(400)))
+        summary = await at.run()
+        assert at.stats()["images"] == summary.succeeded == len(at.images()) < 400
+    assert (summary.exit_code, summary.pending) == (5, 400 - summary.succeeded)
+    assert "the disk is almost full" in summary.reason
 
 
 async def test_an_api_that_nobody_serves_ends_with_75_and_everything_pending(tmp_path):

@@ -15,12 +15,13 @@ from venice_batch.engine.cashier import Cashier
 from venice_batch.engine.pool import Pool
 from venice_batch.engine.reach import Reach
 from venice_batch.engine.signals import stop_on_signals
+from venice_batch.engine.space import SpaceWatch
 from venice_batch.engine.stop import Stop
 from venice_batch.engine.turnstile import Turnstile
 from venice_batch.errors import ApiError, ExitCode, KeyRefusedError
 from venice_batch.events import Notice, RunState, Sending
 from venice_batch.naming import Naming
-from venice_batch.output import manifest
+from venice_batch.output import folder, manifest
 from venice_batch.output.resume import Ownership
 from venice_batch.output.sink import DiskSink
 from venice_batch.pacing.traffic import Traffic
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from venice_batch.engine.pool import LaneJobs
     from venice_batch.engine.purse import Purse
     from venice_batch.engine.stop import StopSwitch
-    from venice_batch.events import Observer
+    from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
     from venice_batch.output.resume import Resume
 
@@ -97,13 +98,20 @@ class Sender:
                 run_id=self.run_id,
                 observe=self.observe,
             )
+            space = self._space()
+            side.start_soon(space.run)
+
+            def observe(event: Event) -> None:
+                space(event)
+                self.observe(event)
+
             pool = Pool(
                 runner=runner,
                 journal=journal,
                 turnstile=turnstile,
                 switch=self.switch,
                 clock=self.clock,
-                observe=self.observe,
+                observe=observe,
                 workers=2 * self.settings.sending.concurrency,
                 grace_s=self.settings.grace_s,
                 max_failures=self.settings.max_failures,
@@ -114,6 +122,10 @@ class Sender:
                 self.blocks = traffic.blocks
                 self.parked = turnstile.parked
             side.cancel_scope.cancel()
+
+    def _space(self) -> SpaceWatch:
+        root, most = self.settings.output, self.settings.sending.concurrency
+        return SpaceWatch(root, lambda: folder.free_bytes(root), self.switch, self.clock, most=most)
 
     def _state(self, traffic: Traffic) -> RunState:
         now_s = self.clock.now()

@@ -49,6 +49,12 @@ def hold(root: Path, folders: Collection[str] = ()) -> Iterator[None]:
         os.close(lock)
 
 
+def free_bytes(root: Path) -> int:
+    """How much can still be written below `root`. Raises OSError where that cannot be told."""
+    found = os.statvfs(root)
+    return found.f_bavail * found.f_frsize
+
+
 def unusable(path: Path, error: OSError) -> FolderError:
     """The FolderError that tells the user of `error` at `path`."""
     if error.errno == errno.ENOSPC:
