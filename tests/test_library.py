@@ -3,7 +3,7 @@ import json
 import pytest
 
 import venice_batch
-from venice_batch import JobsFileError, KeyMissingError, Status, UsageError, run_jobs, stream_outcomes
+from venice_batch import FolderError, JobsFileError, KeyMissingError, Status, UsageError, run_jobs, stream_outcomes
 from venice_batch.sandbox import SandboxSettings, serve
 
 FAST = SandboxSettings(rpm=0, latency_s=0, draw="plain", failure_limit=0)
@@ -127,3 +127,26 @@ async def test_no_more_than_the_cap_is_spent_with_any_concurrency(tmp_path):
         charged = sandbox.stats()["charged_usd"]
     assert (summary.exit_code, summary.succeeded, summary.cost_usd) == (4, 17, 0.17)
     assert charged == pytest.approx(0.17)
+
+
+async def test_another_run_in_the_folder_is_waited_for_if_asked(tmp_path, monkeypatch):
+    from contextlib import ExitStack
+
+    from venice_batch import Waiting
+    from venice_batch.engine import turn
+    from venice_batch.output import folder
+
+    monkeypatch.setattr(turn, "POLL_S", 0.01)
+    with ExitStack() as held:
+        held.enter_context(folder.hold(tmp_path / "out"))
+
+        def free(event):
+            if isinstance(event, Waiting):
+                held.close()
+
+        options = {"api_key": "k", "check_models": False, "on_event": free}
+        async with serve(FAST) as sandbox:
+            with pytest.raises(FolderError, match="is using this folder"):
+                await run_jobs(jobs(1), tmp_path / "out", base_url=sandbox.base_url, **options)
+            summary = await run_jobs(jobs(1), tmp_path / "out", base_url=sandbox.base_url, lock_wait_s=60, **options)
+    assert summary.succeeded == 1

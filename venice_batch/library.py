@@ -51,6 +51,7 @@ async def run_jobs(
     rpm: int | None = None,
     max_attempts: int = 6,
     timeout_s: float = 300.0,
+    lock_wait_s: float = 0.0,
     max_time_s: float = math.inf,
     max_failures: int | None = None,
     max_cost_usd: float | None = None,
@@ -69,6 +70,7 @@ async def run_jobs(
     `jobs` is a file as the command takes it, or mappings like its lines. `api_key` defaults to `VENICE_API_KEY`.
     `defaults` are fields for jobs that lack them, `seed_policy` "pin" gives jobs without a seed one
     that is recorded, `name` is the template of the images' names (`Naming`).
+    `lock_wait_s` is how long to wait for another run in the folder (`on_event` is told a `Waiting`).
     `failure_budget` is how many failed requests in 30 s the API forgives (0: any number). `on_event` is told of
     everything, on the event loop. `check_models`: check jobs against the API's list of models first, which also
     gives the prices that `max_cost_usd` (never spent beyond) needs. Jobs that fail or are rejected raise nothing:
@@ -78,7 +80,7 @@ async def run_jobs(
     Raises:
         JobsFileError: a job is invalid; nothing was sent.
         KeyMissingError: no key was given.
-        FolderError: the folder cannot be used, or another run is using it.
+        FolderError: the folder cannot be used, or another run is using it for longer than `lock_wait_s`.
     """
     key = find_key(None) if api_key is None else ApiKey(api_key)
     settings = RunSettings(
@@ -88,6 +90,7 @@ async def run_jobs(
         attempts=AttemptRules(max_attempts=max_attempts, prefer_json=prefer_json),
         retry_rejected=retry_rejected,
         durable=durable,
+        lock_wait_s=lock_wait_s,
         max_time_s=max_time_s,
         max_failures=max_failures,
     )

@@ -1,4 +1,8 @@
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from venice_batch.cli.after_run import Step, take
 
@@ -25,3 +29,12 @@ def test_a_failure_without_a_message_is_named(capsys):
 
     take([Step("--one", fail)], "summary", Path("out"))
     assert capsys.readouterr().err == "venice-batch: warning: --one: NotImplementedError\n"
+
+
+@pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full"])
+def test_a_failure_that_nobody_can_be_told_of_costs_nothing_either(tmp_path, stream):
+    job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
+    (tmp_path / "jobs.jsonl").write_text(job)
+    steps = "--on-finish 'echo told; exit 3' --junit /nowhere/x.xml"
+    command = f"{sys.executable} -m venice_batch jobs.jsonl --sandbox --sandbox-latency 0 -q {steps} {stream}"
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False).returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -57,9 +58,9 @@ def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
         try:
             step.do(summary, output)
         except Exception as error:  # noqa: BLE001 - a step is an extra: no mistake in it may cost the run's result
-            click.echo(
-                one_line(f"venice-batch: warning: {step.option}: {str(error) or type(error).__name__}"), err=True
-            )
+            what = str(error) or type(error).__name__
+            with suppress(OSError):  # standard error itself may be closed, or the disk behind it full
+                click.echo(one_line(f"venice-batch: warning: {step.option}: {what}"), err=True)
 
 
 def _write_gallery(quiet: bool, summary: Summary, output: Path) -> None:

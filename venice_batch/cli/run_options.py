@@ -133,7 +133,8 @@ after_the_run = options.group(
     options.option(
         "--fail-on",
         type=options.AnyOf("blurred", "content_violation", violation="content_violation"),
-        help="Exit 1 if any image of the file has such a flag, whichever run made it.",
+        metavar="FLAGS",
+        help="Exit 1 if any image of the file, of whichever run, has such a flag: blurred, violation.",
     ),
     options.option(
         "--junit",
