@@ -107,6 +107,8 @@ def test_a_step_summary_without_faults_has_no_table_of_them(stage):
     with stage("a") as at:
         text = page(at, at.done("a"), cost_usd=None)
     assert "| line |" not in text
+    with stage("a") as at:
+        assert "|" not in page(at, at.done("a"), lanes={})
     assert "USD" not in text
 
 

@@ -50,7 +50,8 @@ def step_summary(
     yield f"### {_cell(source)}: {done} of {summary.jobs} jobs done\n\n"
     if summary.reason:
         yield f"Stopped: {_cell(summary.reason)}\n\n"
-    yield "| model | succeeded | failed | rejected | images | requests |\n|---|--:|--:|--:|--:|--:|\n"
+    if summary.lanes:
+        yield "| model | succeeded | failed | rejected | images | requests |\n|---|--:|--:|--:|--:|--:|\n"
     for name, lane in summary.lanes.items():
         numbers = (lane.succeeded, lane.failed, lane.rejected, lane.images, lane.attempts)
         yield f"| {_cell(name)} | {' | '.join(map(str, numbers))} |\n"
