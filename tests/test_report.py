@@ -6,7 +6,7 @@ from records import IMAGE, attempt, failed, job, outcome
 
 from venice_batch.events import AttemptEnded, JobEnded
 from venice_batch.model import Status, Timing
-from venice_batch.report import MOST_PROBLEMS, TimeSpent, report
+from venice_batch.report import MOST_PROBLEMS, TimeSpent, report, time_spent
 from venice_batch.retry import Verdict
 from venice_batch.summary import Percentiles
 from venice_batch.tally import Tally
@@ -61,6 +61,12 @@ def test_times_are_of_jobs_that_succeeded():
     found = {name: getattr(lane, name).p99 for name in ("queue_s", "server_s", "latency_s", "total_s")}
     assert found == pytest.approx({"queue_s": 4.0, "server_s": 2.0, "latency_s": 2.25, "total_s": 8.0}, rel=0.03)
     assert lane.spent_s == TimeSpent(1.0, 3.0, 0.5, 0.75, 2.0, 0.25, 0.01)
+
+
+def test_without_an_image_every_attempt_was_in_vain():
+    timing = Timing("2026-01-01T00:00:00.000Z", 1.0, 3.0, 0.5, 2.0, 0.25, None, 8.0)
+    spent = time_spent(failed(timing=timing, attempts=(attempt(500, 0.75), attempt(500, 2.25))))
+    assert spent == TimeSpent(queued_s=1.0, rate_wait_s=3.0, backoff_s=0.5, in_vain_s=3.0)
 
 
 def test_a_time_that_was_not_taken_counts_as_none():

@@ -74,13 +74,13 @@ def report(outcomes: Iterable[Outcome]) -> Report:
 
 def time_spent(outcome: Outcome) -> TimeSpent:
     """Where one job's time went; without an image all its attempts were in vain."""
-    timing = outcome.timing
-    in_vain = outcome.attempts[:-1] if outcome.status is Status.SUCCEEDED else outcome.attempts
-    return TimeSpent(
-        queued_s=timing.queued_s,
-        rate_wait_s=timing.rate_wait_s,
-        backoff_s=timing.backoff_s,
-        in_vain_s=sum(attempt.duration_s for attempt in in_vain),
+    timing, attempts = outcome.timing, outcome.attempts
+    waited = TimeSpent(queued_s=timing.queued_s, rate_wait_s=timing.rate_wait_s, backoff_s=timing.backoff_s)
+    if outcome.status is not Status.SUCCEEDED:
+        return msgspec.structs.replace(waited, in_vain_s=sum(attempt.duration_s for attempt in attempts))
+    return msgspec.structs.replace(
+        waited,
+        in_vain_s=sum(attempt.duration_s for attempt in attempts[:-1]),
         server_s=timing.ttfb_s or 0.0,
         download_s=timing.download_s or 0.0,
         write_s=timing.write_s or 0.0,

@@ -22,9 +22,9 @@ WIDTHS = {"wide": 720, "narrow": 340}
 
 KINDS = {
     "queued_s": "in the queue",
-    "rate_wait_s": "for the quota",
+    "rate_wait_s": "for quota or slot",
     "backoff_s": "between attempts",
-    "in_vain_s": "in attempts without image",
+    "in_vain_s": "in failed attempts",
     "server_s": "at the server",
     "download_s": "downloading",
     "write_s": "writing",
