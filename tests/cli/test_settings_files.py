@@ -47,6 +47,13 @@ def test_the_current_folder_may_be_open_to_all(tmp_path):
     assert of_project(folder, None) is not None
 
 
+def test_a_current_folder_that_is_gone_has_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "project/sub")
+    (tmp_path / "project/sub").rmdir()
+    assert files(environment={"XDG_CONFIG_HOME": "/nowhere"}) == ()
+    assert of_project(tmp_path / "project/sub/below", None) is None
+
+
 def test_the_users_own_file_is_where_the_specification_has_it(tmp_path, monkeypatch):
     own = tmp_path / "config/venice-batch/config.toml"
     assert of_user({"XDG_CONFIG_HOME": str(tmp_path / "config")}) is None

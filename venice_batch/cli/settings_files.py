@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,9 @@ def files(
         return (read(Path(config)),)
     if no_config:
         return ()
-    found = (of_user(environment), of_project(Path.cwd(), _home()))
+    found = [of_user(environment)]
+    with suppress(FileNotFoundError):  # a current folder that was removed
+        found.append(of_project(Path.cwd(), _home()))
     return tuple(read(path) for path in found if path is not None)
 
 
