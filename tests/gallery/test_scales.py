@@ -18,7 +18,9 @@ def test_a_place_lies_between_the_ends_in_proportion(high, share):
 
 
 def test_a_range_of_nothing_lies_at_the_start():
-    assert Linear(3.0, 3.0, 10.0, 90.0).at(3.0) == 10.0
+    scale = Linear(3.0, 3.0, 10.0, 90.0)
+    assert scale.at(3.0) == 10.0
+    assert [tick.value for tick in scale.ticks(4)] == [tick.value for tick in scale.time_ticks(4)] == [3.0]
 
 
 @given(sizes, st.integers(2, 9))
