@@ -30,6 +30,7 @@ def said(document, status=400):
         ({"error": "Invalid", "details": {"_errors": ["all wrong"], "a": {"0": {"_errors": ["x"]}}}},
          "Invalid: all wrong; a: 0: x"),
         ({"error": "Refused", "suggested_prompt": "a calm lake"}, "Refused: suggested prompt: a calm lake"),
+        ({"error": "Try again.", "suggested_prompt": "a calm lake"}, "Try again. suggested prompt: a calm lake"),
         ({"error": "Invalid", "issues": [], "details": None}, "Invalid"),
         ({"error": "Invalid", "issues": ["x", {"path": 7}], "details": {"_errors": 7}}, "Invalid"),
     ],

@@ -54,7 +54,10 @@ def _from_json(body: bytes) -> str:
     suggestion = document.get("suggested_prompt")
     if isinstance(suggestion, str):
         details.append(f"suggested prompt: {suggestion}")
-    return ": ".join(part for part in (str(error), "; ".join(details)) if part)
+    said = str(error)
+    # A server's whole sentence needs no colon after its full stop.
+    between = " " if said.endswith((".", "!", "?")) else ": "
+    return between.join(part for part in (said, "; ".join(details)) if part)
 
 
 def _issues(issues: object) -> list[str]:
