@@ -32,24 +32,35 @@ class Base64Stream:
         return b"".join(self.feed_dense(memoryview(text)))
 
     def feed_dense(self, text: memoryview) -> list[bytes]:
-        """The bytes, in parts, that `text` without spaces completes; nothing of it is copied but to be decoded.
+        """The bytes, in parts, that `text` of nothing but base64 completes; nothing of it is copied but to be decoded.
 
         Raises:
-            BodyError: not base64, or more than the cap.
+            BodyError: not base64, spaces included, or more than the cap; the stream is as it was before.
         """
+        before = self._carry, self._ended, self.size
+        try:
+            return self._taken(text)
+        except BodyError:
+            self._carry, self._ended, self.size = before
+            raise
+
+    def _taken(self, text: memoryview) -> list[bytes]:
         parts: list[bytes] = []
         if self._carry:
             missing = 4 - len(self._carry)
-            self._carry += text[:missing]
-            text = text[missing:]
-            if len(self._carry) < 4:
-                return parts
-            carry, self._carry = self._carry, b""
-            parts.append(self._decoded(carry))
+            text, first = text[missing:], self._carry + text[:missing]
+            if len(first) < 4:
+                return self._carried(first, parts)
+            parts.append(self._decoded(first))
         whole = len(text) & ~3
         if whole:
             parts.append(self._decoded(text[:whole]))
-        self._carry = bytes(text[whole:])
+        return self._carried(bytes(text[whole:]), parts)
+
+    def _carried(self, rest: bytes, parts: list[bytes]) -> list[bytes]:
+        if b"\\" in rest or b" " in rest:
+            raise BodyError("not base64")  # told now, while the text that it belongs to can still be had
+        self._carry = rest
         return parts
 
     def _decoded(self, text: bytes | memoryview) -> bytes:

@@ -200,11 +200,7 @@ class JsonDecoder:
         # No escape that base64 can hold contains a quote, so the first one ends the text.
         quote = data.find(b'"', position)
         end = len(data) if quote < 0 else quote
-        dense = data.find(b"\\", position, end) < 0 and data.find(b" ", position, end) < 0
-        if dense and self._prefix is None and self._stream is not None:
-            parts = self._stream.feed_dense(memoryview(data)[position:end])
-            self._pieces += (Piece(self._images, part) for part in parts)
-        else:
+        if not self._take_dense(data, position, end):
             text = data[position:end]
             if b"\\" in text:
                 if quote < 0:
@@ -215,6 +211,19 @@ class JsonDecoder:
             return end
         self._end_image()
         return end + 1
+
+    def _take_dense(self, data: bytes, position: int, end: int) -> bool:
+        """Take an image's text if it is nothing but base64, as nearly every one is: decoding it is what tells."""
+        if self._prefix is not None or self._stream is None:
+            return False
+        try:
+            parts = self._stream.feed_dense(memoryview(data)[position:end])
+        except BodyError:
+            if data.find(b"\\", position, end) < 0 and data.find(b" ", position, end) < 0:
+                raise
+            return False
+        self._pieces += [Piece(self._images, part) for part in parts]
+        return True
 
     def _image_text(self, text: bytes) -> None:
         assert self._stream is not None  # noqa: S101  (set before this state is entered)

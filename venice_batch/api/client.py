@@ -82,8 +82,10 @@ class ApiClient:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        # OpenSSL reads SSL_CERT_FILE when a context is made: one made here sees today's environment.
-        connector = aiohttp.TCPConnector(limit=self.settings.concurrency + 2, ssl=ssl.create_default_context())
+        # OpenSSL reads SSL_CERT_FILE when a context is made: one made here sees today's environment. Loading the
+        # certificates takes as long as a small import, so nothing loads them that does not need them.
+        tls = ssl.create_default_context() if self._base.lower().startswith("https:") else True
+        connector = aiohttp.TCPConnector(limit=self.settings.concurrency + 2, ssl=tls)
         proxy, proxy_auth = _proxy_for(self._base)
         self._session = await self._stack.enter_async_context(
             aiohttp.ClientSession(
