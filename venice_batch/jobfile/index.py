@@ -29,8 +29,6 @@ MAX_PROBLEMS = 1000
 """How many problems are kept; all of them are counted."""
 
 _LAST = 0xFFFF_FFFF
-_LINES_BETWEEN_LOOKS = 100
-"""Each job is compared with what was checked; a look at the file's size and time, a system call, only tells sooner."""
 
 
 class JobIndex:
@@ -218,17 +216,16 @@ class JobIndex:
 
     def _read(self, places: Iterable[int]) -> Iterator[Job]:
         reader = LineReader(self._source.file)
-        parsed, number, lines = Parsed(), 0, 0
+        parsed, number = Parsed(), 0
         for place in places:
             sub = self._subs[place]
             if self._lines[place] != number:
                 number = self._lines[place]
-                if not lines % _LINES_BETWEEN_LOOKS and not self._source.unchanged():
+                if not self._source.unchanged():
                     raise self._changed(number)
-                lines += 1
                 line = reader.line_at(self._offsets[place])
                 parsed = self._parse(line, number, self._numbers[place] - sub)
-            # Any change to a job is seen here, whatever the file's size and time say.
+            # A change that left size and time alone is seen here, unless it left the job alone too.
             if sub >= len(parsed.jobs):
                 raise self._changed(number)
             job = parsed.jobs[sub]
