@@ -214,6 +214,10 @@ class JsonDecoder:
 
     def _take_dense(self, data: bytes, position: int, end: int) -> bool:
         """Take an image's text if it is nothing but base64, as nearly every one is: decoding it is what tells."""
+        if self._prefix is not None and not self._prefix and not self._in_url:
+            start = data[position : min(end, position + 5)]
+            if len(start) == 5 and start.lower() != b"data:" and b"\\" not in start:
+                self._prefix = None  # no data URL
         if self._prefix is not None or self._stream is None:
             return False
         try:
