@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from venice_batch.cli.main import run_cli
-from venice_batch.cli.run import default_output
 
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
 FAST = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain"]
@@ -189,22 +188,6 @@ def test_a_setting_that_the_sandbox_lacks(capsys):
     write(GOOD)
     assert run_cli(["jobs.jsonl", "--sandbox", "--sandbox-set", "nonsense=1"]) == 2
     assert "nonsense" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [
-        ("jobs.jsonl", "jobs"),
-        ("a/b/x.jsonl.gz", "x"),
-        ("x.jsonl.zst", "x"),
-        ("x.csv", "x"),
-        ("-", "stdin"),
-        ("plain", "plain"),
-        (".jsonl", ".jsonl"),
-    ],
-)
-def test_the_output_folder_is_named_after_the_jobs(name, stem):
-    assert default_output(name).name == stem
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])

@@ -11,6 +11,7 @@ import click
 
 from venice_batch.cli import options
 from venice_batch.cli.command import command
+from venice_batch.cli.output_folder import default_output
 from venice_batch.cli.text import span
 from venice_batch.errors import JobsFileError, KeyMissingError, one_line
 
@@ -52,7 +53,6 @@ def check(jobs: str, **given: Any) -> int:
 
     The API is asked for its models, and with a key for balance and limits; after 5 s it is done without.
     """
-    from venice_batch.cli.run import default_output
     from venice_batch.jobfile import Defaults, JobIndex, open_source
 
     is_sandbox = options.is_sandbox(given)

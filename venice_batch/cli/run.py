@@ -14,6 +14,7 @@ import click
 
 from venice_batch.cli import after_run, options, run_options
 from venice_batch.cli.command import command
+from venice_batch.cli.output_folder import default_output
 from venice_batch.errors import OutOfMoneyError, UsageError
 
 if TYPE_CHECKING:
@@ -114,14 +115,6 @@ def _refuse_above(max_cost_usd: float, found: Plan) -> None:
 
         price = f"{usd_text(micro_usd(found.usd))} USD, above --max-cost"
         raise OutOfMoneyError(f"the {found.pending} jobs left would cost {price}; nothing was sent")
-
-
-def default_output(jobs: str) -> Path:
-    """`output/<stem>`, the stem without any of the endings that a jobs file may have."""
-    name = "stdin" if jobs == "-" else Path(jobs).name
-    for ending in (".gz", ".zst", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt"):
-        name = name.removesuffix(ending) or name
-    return Path("output") / name
 
 
 _GARBAGE_THRESHOLDS = (50_000, 20, 100)
