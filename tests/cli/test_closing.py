@@ -177,6 +177,20 @@ def test_what_was_rejected_again_is_not_asked_for_a_third_time():
     assert next_command(summary(exit_code=1, rejected=1), [*COMMAND, "--retry-rejected"]) == LOOK
 
 
+@pytest.mark.parametrize("changes", [{}, {"exit_code": 1, "rejected": 1, "already_rejected": 1}])
+def test_whoever_has_the_page_is_not_told_to_make_it(changes):
+    assert next_command(summary(**changes), [*COMMAND, "--retry-rejected"], has_page=True) is None
+    assert "next:" not in closing(summary(), command=COMMAND, has_page=True)
+
+
+def test_the_models_costs_add_up_to_whole_cents():
+    """As floats, these come to 32.859999…."""
+    costs = (0.46, 2.3, 13.0, 8.82, 4.9, 0.47, 1.47, 1.44)
+    lanes = {f"model-{n}": msgspec.structs.replace(SD, cost_usd=cost) for n, cost in enumerate(costs)}
+    (row,) = (line for line in closing(summary(lanes=lanes)).split("\n") if line.startswith("in all") and "MB" in line)
+    assert row.split()[-1] == "32.86"
+
+
 def test_jobs_from_standard_input_cannot_be_asked_for_again():
     assert next_command(summary(exit_code=75, pending=1), ("-", "-o", "out")) is None
     assert next_command(summary(exit_code=1, rejected=1), ("-", "-o", "out")) == LOOK

@@ -41,6 +41,25 @@ def test_json_prints_one_object_and_nothing_else(capsys):
     assert (summary["succeeded"], summary["rejected"], summary["exit_code"]) == (1, 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("lines", "arguments", "code", "reason"),
+    [
+        ([{**GOOD, "width": "x"}], [], 2, "jobs.jsonl:1: width"),
+        ([GOOD], ["--max-cost", "0.001"], 4, "above --max-cost"),
+        ([GOOD], ["--config", "none.toml"], 2, "none.toml"),
+        ([GOOD], ["--rpm", "many"], 2, "'many' is not a valid"),
+        ([GOOD], ["--sandbox-set", "nonsense=1"], 2, "nonsense"),
+    ],
+)
+def test_a_run_that_does_not_begin_is_one_object_of_json_too(capsys, lines, arguments, code, reason):
+    write(*lines)
+    assert run_cli(["jobs.jsonl", *FAST, "--json", *arguments]) == code
+    refusal = json.loads(capsys.readouterr().out)
+    assert refusal.keys() - {"problems"} == {"exit_code", "reason"}
+    assert refusal["exit_code"] == code
+    assert reason in refusal["reason"]
+
+
 def test_quiet_says_only_what_fails(capsys):
     write(GOOD)
     assert run_cli(["jobs.jsonl", *FAST, "-q"]) == 0

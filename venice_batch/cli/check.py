@@ -13,7 +13,7 @@ from venice_batch.cli import options
 from venice_batch.cli.command import command
 from venice_batch.cli.output_folder import default_output
 from venice_batch.cli.text import span
-from venice_batch.errors import JobsFileError, KeyMissingError, one_line
+from venice_batch.errors import KeyMissingError, one_line
 
 if TYPE_CHECKING:
     from venice_batch.api.listings import Limits
@@ -64,10 +64,6 @@ def check(jobs: str, **given: Any) -> int:
         preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
         try:
             index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
-        except JobsFileError as error:
-            if as_json:
-                _print_problems(error)
-            raise
         finally:
             show_warnings(preflight, source.name)
         return show_plan(
@@ -267,13 +263,3 @@ def _print_json(found: Plan, preflight: Preflight | None, known: Known | None) -
         listed = known.listing.catalogue(time.time()).listed
         report["models"] = {"origin": known.listing.origin, "listed_at": listed}
     click.echo(msgspec.json.encode(report))
-
-
-def _print_problems(error: JobsFileError) -> None:
-    import msgspec
-
-    problems = [
-        {"line": problem.line, "field": problem.field, "what": problem.what, "source": problem.source}
-        for problem in error.problems
-    ]
-    click.echo(msgspec.json.encode({"problems": {"total": error.total, "shown": problems}}))

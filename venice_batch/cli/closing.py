@@ -25,11 +25,11 @@ FEW_JOBS = 5
 _LONGEST_REASON = 300
 
 
-def closing(summary: Summary, *, width: int | None = None, command: Sequence[str] = ()) -> str:
+def closing(summary: Summary, *, width: int | None = None, command: Sequence[str] = (), has_page: bool = False) -> str:
     """What came of the jobs, where it is, what to do next; in lines of `width` columns (None: as they are).
 
-    `command` are the words after the program's name that the run was started with. Paths and commands are never
-    folded, so that they can be copied.
+    `command` are the words after the program's name that the run was started with; `has_page`: its gallery was asked
+    for. Paths and commands are never folded, so that they can be copied.
     """
     sections = [_head(summary, width)]
     if summary.lanes:
@@ -40,14 +40,17 @@ def closing(summary: Summary, *, width: int | None = None, command: Sequence[str
         sections.append([_slowest(summary, width)])
     if summary.failures:
         sections.append(_reasons(summary.failures, width))
-    sections.append(_end(summary, width, command))
+    sections.append(_end(summary, width, command, has_page=has_page))
     between = "\n\n" if len(sections) > 2 else "\n"
     return between.join("\n".join(lines) for lines in sections)
 
 
-def next_command(summary: Summary, command: Sequence[str]) -> list[str] | None:
-    """The words after the program's name of what to type next; None where that would not help."""
-    look = ["report", summary.output]
+def next_command(summary: Summary, command: Sequence[str], *, has_page: bool = False) -> list[str] | None:
+    """The words after the program's name of what to type next; None where that would not help.
+
+    A run that made its page, as `has_page` says, needs no `report` to look at it.
+    """
+    look = None if has_page else ["report", summary.output]
     again = list(command) if command and "-" not in command else None
     left = summary.failed or summary.pending
     if summary.exit_code == ExitCode.OK:
@@ -110,7 +113,7 @@ def _reasons(failures: Sequence[Reason], width: int | None) -> list[str]:
     return lines
 
 
-def _end(summary: Summary, width: int | None, command: Sequence[str]) -> list[str]:
+def _end(summary: Summary, width: int | None, command: Sequence[str], *, has_page: bool) -> list[str]:
     lines = []
     if summary.possibly_billed:
         lines.append(f"{summary.possibly_billed} requests may have been charged for an image that never arrived")
@@ -120,7 +123,7 @@ def _end(summary: Summary, width: int | None, command: Sequence[str]) -> list[st
         lines.append(f"stopped: {summary.reason.removeprefix('stopped by ')}")
     lines = [part for line in lines for part in folded(one_line(line), width)]
     lines.append(one_line(f"in {summary.output}: images, manifest.jsonl, summary.json"))
-    following = next_command(summary, command)
+    following = next_command(summary, command, has_page=has_page)
     if following is not None:
         lines.append(one_line(f"next: {shlex.join(['venice-batch', *following])}"))
     return lines

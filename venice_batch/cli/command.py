@@ -8,8 +8,9 @@ import click
 
 from venice_batch.cli import options, settings
 from venice_batch.cli.option import Option
+from venice_batch.cli.refusal import print_refusal
 from venice_batch.cli.settings_options import settings_options
-from venice_batch.errors import one_line
+from venice_batch.errors import VeniceBatchError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +41,14 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, then settle which server is meant."""
-        left = super().parse_args(ctx, args)
-        options.weigh_servers(ctx)
+        is_json = "--json" in args  # click takes them out of the list
+        try:
+            left = super().parse_args(ctx, args)
+            options.weigh_servers(ctx)
+        except (click.UsageError, VeniceBatchError) as error:
+            if is_json:
+                print_refusal(error)
+            raise
         return left
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
@@ -50,7 +57,12 @@ class Command(click.Command):
         is_used = address and ctx.params["base_url"] == address.value and not ctx.params["sandbox"]
         if address and is_used and not ctx.params.get("quiet"):
             click.echo(f"venice-batch: the API is at {one_line(address.value)}, by {address.where}", err=True)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except VeniceBatchError as error:
+            if ctx.params.get("as_json"):
+                print_refusal(error)
+            raise
 
     def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
         """The options as (how to write it, what it does) under their headings, as `--help` shows them."""

@@ -53,14 +53,14 @@ def counts_table(lanes: Mapping[str, Figures], width: int | None = None) -> str:
     ]
     if len(rows) > 1:
         shares = list(lanes.values())
-        known = [lane.cost_usd for lane in shares if lane.cost_usd is not None]
+        known = [micro_usd(lane.cost_usd) for lane in shares if lane.cost_usd is not None]
         rows.append(
             (
                 "in all",
                 *map(sum, zip(*map(_counts, shares), strict=True)),
                 size(sum(lane.bytes for lane in shares)),
                 *map(sum, zip(*map(_troubles, shares), strict=True)),
-                _usd(sum(known) if known else None),
+                usd_text(sum(known)) if known else None,
             )
         )
     header = ("model", "done", "failed", "rejected", "images", "size", "retries", "refused", "usd")

@@ -147,7 +147,8 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
         stream = sys.stderr if given["as_json"] else sys.stdout
         if not given["quiet"] and (not given["as_json"] or is_live(given, stream)):
             command = click.get_current_context().meta[options.WORDS]
-            click.echo(closing(summary, width=terminal_width(stream), command=command), file=stream)
+            width = terminal_width(stream)
+            click.echo(closing(summary, width=width, command=command, has_page=given["gallery"]), file=stream)
     return summary.exit_code
 
 
