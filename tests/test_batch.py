@@ -347,7 +347,7 @@ async def test_what_the_sandbox_made_is_not_taken_for_the_real_thing(tmp_path):
         again, real = Resume(index, at.output), Resume(index, at.output, sandbox=False)
     assert (again.done, again.rejected) == (1, 1)
     assert (real.done, real.rejected) == (0, 0)
-    assert real.notices == ("2 jobs were done by the sandbox only; they are pending again",)
+    assert real.notices == ("2 jobs done by the sandbox only: pending again",)
     assert not RunSettings(output=at.output).may_be_sandbox
 
 

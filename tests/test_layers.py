@@ -11,7 +11,7 @@ ROOT = Path(venice_batch.__file__).parent
 
 LAYERS = [
     # plain values, no I/O
-    ("_version", "errors", "clock", "model"),
+    ("_version", "errors", "clock", "model", "wording"),
     # decisions and arithmetic, no I/O
     ("headers", "formats", "names", "base64_stream", "summary"),
     ("decode",),
@@ -55,6 +55,7 @@ PURE = (
     "model",
     "errors",
     "events",
+    "wording",
     "metrics",
 )
 IO_MODULES = {"os", "socket", "asyncio", "anyio", "aiohttp", "pathlib", "subprocess", "tempfile", "shutil", "time"}

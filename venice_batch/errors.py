@@ -82,8 +82,11 @@ class Problem:
 class JobsFileError(VeniceBatchError):
     """The jobs file cannot be run as it is; nothing was sent.
 
-    `problems` holds the first mistakes, in the file's order; `total` counts all of them.
+    `problems` holds the first mistakes, in the file's order; `total` counts all of them. `undone` is what did not
+    happen because of them: "sent", or "written" for jobs that were on their way into a file.
     """
+
+    undone = "sent"
 
     def __init__(self, problems: Sequence[Problem], total: int | None = None) -> None:
         self.problems = tuple(problems)

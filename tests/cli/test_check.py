@@ -83,7 +83,7 @@ def test_check_says_what_was_refused_before_and_needs_no_network_for_a_sandbox(c
     capsys.readouterr()
     assert check("--sandbox") == 0
     out, err = capsys.readouterr()
-    assert out == "1 jobs, all lines valid, 1 refused before\n0 requests would go out, into output/jobs\n"
+    assert out == "1 job, all lines valid, 1 refused before\n0 requests would go out, into output/jobs\n"
     assert err == ""
 
 
@@ -150,7 +150,7 @@ def test_warnings_go_to_standard_error_once_each_with_their_lines(capsys):
     assert check("--offline") == 0
     out, err = capsys.readouterr()
     assert "7 jobs, all lines valid, 7 warnings\n" in out
-    assert "7 requests ask for web search or prompt enhancement, which cost extra\n" in out
+    assert "7 requests with web search or prompt enhancement, which cost extra\n" in out
     assert "cost 0.07+ USD" in out
     assert (
         "jobs.jsonl:1: enable_web_search: warning: venice-sd35 does not search the web (6 more: line 2, 3, 4, 5, …)\n"
@@ -165,12 +165,12 @@ def test_more_warnings_than_are_shown(capsys):
     write(*({**GOOD, "id": f"j{n}", "model": f"new{n}"} for n in range(103)))
     assert check("--offline", "--allow-unknown") == 0
     out, err = capsys.readouterr()
-    assert "3 warnings more are not shown\n" in err
-    assert "103 requests go to models whose price is not known\n" in out
+    assert "3 further warnings not shown\n" in err
+    assert "103 requests to models whose price is not known\n" in out
     assert " cost " not in out
     write({**GOOD, "model": "new"})
     assert check("--offline", "--allow-unknown") == 0
-    assert "1 jobs, all lines valid, 1 warning\n" in capsys.readouterr().out
+    assert "1 job, all lines valid, 1 warning\n" in capsys.readouterr().out
 
 
 def test_strict_refuses_what_is_warned_of(capsys):
@@ -215,7 +215,7 @@ def test_a_server_without_a_list_is_told_once_and_not_checked_against(capsys, mo
     out, err = capsys.readouterr()
     assert err.count("\n") == 1
     assert err.rstrip().endswith("models, limits and prices are unchecked")
-    assert "1 requests go to models whose price is not known\n" in out
+    assert "1 request to models whose price is not known\n" in out
     assert check("--base-url", "http://127.0.0.1:9", "--offline", "--json") == 0
     out, err = capsys.readouterr()
     assert "no list of models is known" in err

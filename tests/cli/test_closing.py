@@ -125,7 +125,7 @@ def test_what_a_run_leaves_open_is_said():
     assert lines[0] == "15 jobs: 0 succeeded, 1 done before, 2 failed, 7 rejected, 5 pending"
     assert lines[2:] == [
         "2 requests may have been charged for an image that never arrived",
-        "4 were refused before; --retry-rejected asks again",
+        "4 refused before; --retry-rejected asks again",
         "stopped: SIGINT",
         "in out: images, manifest.jsonl, summary.json",
         "next: venice-batch jobs.jsonl -o out",

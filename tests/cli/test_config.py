@@ -87,7 +87,7 @@ def test_the_command_line_goes_before_all_and_turns_switches_off_too(capsys, mon
     project('[run]\nsandbox = true\nsandbox-latency = 0\nquiet = true\njson = true\nname = "x-{id}"\n')
     monkeypatch.setenv("VENICE_BATCH_NAME", "y-{id}")
     assert run_cli(["jobs.jsonl", "--no-quiet", "--no-json", "--name", "z-{id}"]) == 0
-    assert "1 jobs: 1 succeeded" in capsys.readouterr().out
+    assert "1 job: 1 succeeded" in capsys.readouterr().out
     assert os.listdir("output/jobs/images") == ["z-a.webp"]
 
 

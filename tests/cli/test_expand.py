@@ -60,6 +60,7 @@ def test_all_mistakes_are_told_and_nothing_is_written(capfd):
         "jobs.jsonl:3: width: 0 is out of range; expected an integer from 1 to 1280",
         "jobs.jsonl:3: model: missing",
     ]
+    assert told.err.splitlines()[-1] == "venice-batch: 3 problems; nothing was written"
     assert not Path("all.jsonl").exists()
 
 

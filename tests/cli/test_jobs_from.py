@@ -123,6 +123,7 @@ def test_a_mistake_is_told_in_a_line_and_nothing_is_written(arguments, what, cap
     assert run_cli(["jobs-from", "out", *arguments, "-o", "redo.jsonl"]) == 2
     told = capfd.readouterr().err
     assert what in told
+    assert "nothing was sent" not in told
     assert "Traceback" not in told
     assert not Path("redo.jsonl").exists()
 

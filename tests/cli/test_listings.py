@@ -86,7 +86,7 @@ def test_styles_offline_are_the_packaged_ones(capsys):
 
 def test_another_server_has_no_list_at_hand(capsys):
     assert run_cli(["models", "--offline", "--base-url", "https://images.example/v1"]) == 75
-    assert "ask once without --offline" in capsys.readouterr().err
+    assert "`check` and `run` keep a server's list" in capsys.readouterr().err
 
 
 def test_models_without_a_server_are_one_line_and_75_and_need_no_key(capsys):

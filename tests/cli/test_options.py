@@ -155,3 +155,9 @@ def test_words_of_a_list_are_completed_after_a_comma():
     words = options.AnyOf("failed", "rejected", "rerouted")
     found = words.shell_complete(None, None, "failed,re")
     assert [item.value for item in found] == ["failed,rejected", "failed,rerouted"]
+
+
+@pytest.mark.parametrize("text", ["venice-sd35", '{"venice-sd35":"chroma"}'])
+def test_the_form_of_values_by_model_is_told(text):
+    with pytest.raises(UsageError, match="deprecated \\(KEY:VALUE,KEY:VALUE\\)"):
+        settings("--sandbox-set", f"deprecated={text}")

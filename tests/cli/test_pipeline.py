@@ -53,7 +53,7 @@ def test_a_flagged_image_fails_a_run_that_is_told_to_also_when_it_is_an_old_one(
         out, err = capsys.readouterr()
         assert json.loads(out)["exit_code"] == code
         assert json.loads(Path("output/jobs/summary.json").read_text())["exit_code"] == code
-        assert err == ("1 jobs have a flag of --fail-on: nsfw\n" if code else "")
+        assert err == ("1 job with a flag of --fail-on: nsfw\n" if code else "")
         assert junit() == {"nsfw": ["failure"] if code else [], "sea": []}
 
 

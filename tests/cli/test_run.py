@@ -28,7 +28,7 @@ def test_the_short_form_makes_the_images(capsys):
     assert run_cli(["jobs.jsonl", *FAST]) == 0
     out = capsys.readouterr()
     assert os.listdir("output/jobs/images") == ["a.webp"]
-    assert "1 jobs: 1 succeeded" in out.out
+    assert "1 job: 1 succeeded" in out.out
     assert "output/jobs" in out.err
 
 

@@ -97,7 +97,7 @@ def test_a_lost_or_resized_file_makes_its_job_pending_and_is_said(folder, harm):
         path.mkdir()
     found = folder.resume(folder.record(), folder.record("b", names=("b.webp", "b-2.webp")))
     assert done(found) == [True, False]
-    assert "1 jobs recorded as done have lost a file" in found.notices[0]
+    assert "1 job recorded as done lost a file" in found.notices[0]
 
 
 def test_a_success_without_files_is_none(folder):
@@ -114,7 +114,7 @@ def test_only_verifying_notices_a_changed_byte(folder):
 def test_lines_that_are_no_records_are_reported_by_number_and_passed_over(folder):
     found = folder.resume("{", folder.record(), *["torn"] * 12)
     assert found.done == 1
-    assert "passed over 13 lines that are no records (line 1, 3, 4, 5, 6, 7, 8, 9, 10, 11…)" in found.notices[0]
+    assert "passed over 13 lines without a record (line 1, 3, 4, 5, 6, 7, 8, 9, 10, 11…)" in found.notices[0]
 
 
 def test_a_path_with_a_nul_is_no_file(folder):
@@ -126,7 +126,7 @@ def test_what_the_sandbox_made_is_pending_for_the_real_api(folder):
     assert folder.resume(played).done == 1
     found = folder.resume(played, sandbox=False)
     assert found.done == 0
-    assert found.notices == ("1 jobs were done by the sandbox only; they are pending again",)
+    assert found.notices == ("1 job done by the sandbox only: pending again",)
 
 
 def test_a_pending_job_owns_the_files_of_its_latest_record_that_has_any(folder):

@@ -25,6 +25,7 @@ from venice_batch.output.resume import Resume
 from venice_batch.output.standing import Standing
 from venice_batch.summary import Summary
 from venice_batch.tally import Tally
+from venice_batch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -212,5 +213,5 @@ class _Batch:
                 first += [outcome.id] if flagged <= _MOST_FLAGGED else []
         if flagged:
             names = ", ".join(first) + (", …" if flagged > len(first) else "")
-            self.observe(Notice(f"{flagged} jobs have a flag of --fail-on: {names}"))
+            self.observe(Notice(f"{counted(flagged, 'job')} with a flag of --fail-on: {names}"))
         return flagged

@@ -14,6 +14,7 @@ from venice_batch.cli.command import command
 from venice_batch.cli.output_folder import default_output
 from venice_batch.cli.text import span
 from venice_batch.errors import KeyMissingError, one_line
+from venice_batch.wording import counted
 
 if TYPE_CHECKING:
     from venice_batch.api.listings import Limits
@@ -173,7 +174,7 @@ def show_warnings(preflight: Preflight, source: str) -> None:
         click.echo(one_line(f"{source}:{warned.lines[0]}: {warned.field}: warning: {warned.what}{also}"), err=True)
         shown += warned.count
     if preflight.warning_count > shown:
-        click.echo(f"venice-batch: {preflight.warning_count - shown} warnings more are not shown", err=True)
+        click.echo(f"venice-batch: {counted(preflight.warning_count - shown, 'further warning')} not shown", err=True)
 
 
 def show_plan(
@@ -207,13 +208,13 @@ def show_plan(
     head = [f"{found.already_done} done before"] if found.already_done else []
     head += [f"{found.already_rejected} refused before"] if found.already_rejected else []
     if preflight is not None and preflight.warning_count:
-        head.append(f"{preflight.warning_count} warnings" if preflight.warning_count > 1 else "1 warning")
-    click.echo(f"{found.jobs} jobs, all lines valid" + "".join(f", {part}" for part in head))
+        head.append(counted(preflight.warning_count, "warning"))
+    click.echo(f"{counted(found.jobs, 'job')}, all lines valid" + "".join(f", {part}" for part in head))
     if found.lanes:
         from venice_batch.cli.table import table
 
         click.echo(table(("model", "requests", "images", "usd", "a minute"), _rows(found)))
-    click.echo(f"{found.pending} requests would go out, into {output}")
+    click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")
     for line in _closing(found):
         click.echo(line)
     return 0
@@ -242,11 +243,12 @@ def _closing(found: Plan) -> list[str]:
     if found.pending:
         cost = f"cost {_cost(found, found.pending)} USD"
         known = found.unpriced < found.pending
-        lines.append(f"they take about {span(found.expected_s)}" + (f" and {cost}" if known else ""))
+        takes = "it takes" if found.pending == 1 else "they take"
+        lines.append(f"{takes} about {span(found.expected_s)}" + (f" and {cost}" if known else ""))
     if found.unpriced:
-        lines.append(f"{found.unpriced} requests go to models whose price is not known")
+        lines.append(f"{counted(found.unpriced, 'request')} to models whose price is not known")
     if found.extras:
-        lines.append(f"{found.extras} requests ask for web search or prompt enhancement, which cost extra")
+        lines.append(f"{counted(found.extras, 'request')} with web search or prompt enhancement, which cost extra")
     if found.balance_usd is not None:
         verdict = {True: "it suffices", False: "it does not suffice", None: "whether it suffices is not known"}
         lines.append(f"the balance is {found.balance_usd:g} USD: {verdict[found.suffices]}")

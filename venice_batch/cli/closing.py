@@ -10,6 +10,7 @@ from venice_batch.cli.lane_tables import counts_table, times_table
 from venice_batch.cli.table import table
 from venice_batch.cli.text import cropped, folded, seconds, size, text_width
 from venice_batch.errors import ExitCode, one_line
+from venice_batch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,9 +74,9 @@ def _head(summary: Summary, width: int | None) -> list[str]:
     parts += [f"{count} {what}" for count, what in counts if count]
     cost = "" if not summary.cost_usd else f", {usd_text(micro_usd(summary.cost_usd))} USD"
     lines = [
-        f"{summary.jobs} jobs: {', '.join(parts)}",
-        f"{summary.images} images, {size(summary.bytes)} in {summary.elapsed_s:.1f} s{cost}"
-        f" ({summary.attempts} requests, {summary.refused} refused, {summary.blocks} blocks)",
+        f"{counted(summary.jobs, 'job')}: {', '.join(parts)}",
+        f"{counted(summary.images, 'image')}, {size(summary.bytes)} in {summary.elapsed_s:.1f} s{cost}"
+        f" ({counted(summary.attempts, 'request')}, {summary.refused} refused, {counted(summary.blocks, 'block')})",
     ]
     return [part for line in lines for part in folded(line, width)]
 
@@ -116,9 +117,11 @@ def _reasons(failures: Sequence[Reason], width: int | None) -> list[str]:
 def _end(summary: Summary, width: int | None, command: Sequence[str], *, has_page: bool) -> list[str]:
     lines = []
     if summary.possibly_billed:
-        lines.append(f"{summary.possibly_billed} requests may have been charged for an image that never arrived")
+        lines.append(
+            f"{counted(summary.possibly_billed, 'request')} may have been charged for an image that never arrived"
+        )
     if summary.already_rejected:
-        lines.append(f"{summary.already_rejected} were refused before; --retry-rejected asks again")
+        lines.append(f"{summary.already_rejected} refused before; --retry-rejected asks again")
     if summary.reason:
         lines.append(f"stopped: {summary.reason.removeprefix('stopped by ')}")
     lines = [part for line in lines for part in folded(one_line(line), width)]

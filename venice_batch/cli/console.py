@@ -14,6 +14,7 @@ from venice_batch.errors import one_line
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Stopping, Waiting
 from venice_batch.model import Status
 from venice_batch.progress import LaneMode, ProgressMeter
+from venice_batch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,7 @@ def told(event: Event) -> str | None:
     if isinstance(event, RunStarted):
         lanes = ", ".join(event.lanes[:4]) + ("…" if len(event.lanes) > 4 else "")
         before = f", {event.done} done before" if event.done else ""
-        return one_line(f"{event.jobs} jobs for {lanes} → {event.output}{before}")
+        return one_line(f"{counted(event.jobs, 'job')} for {lanes} → {event.output}{before}")
     if isinstance(event, JobEnded):
         outcome = event.outcome
         if outcome.status is Status.SUCCEEDED:

@@ -25,8 +25,7 @@ def expand(jobs: str, output: Path | None, **given: Any) -> int:
     from venice_batch.jobfile import Defaults, JobIndex, native_line, open_source, oversize
 
     defaults = Defaults.of(given["settings"], given["seed_policy"])
-    with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
+    with outfile.opened(output) as file, open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
         index = JobIndex.build(source, defaults=defaults, examine=oversize, shard=given["shard"])
-        with outfile.opened(output) as file:
-            file.writelines(map(native_line, index.jobs_in_order()))
+        file.writelines(map(native_line, index.jobs_in_order()))
     return 0

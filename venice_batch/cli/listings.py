@@ -152,7 +152,9 @@ def _at_hand(base_url: str) -> Listing:
     found = at_hand(base_url, Cache.of_user(), now_unix_s=time.time())
     click.echo(one_line(f"venice-batch: {found.notice}"), err=True)
     if found.listing is None:
-        raise ApiError("there is nothing to show offline; ask once without --offline")
+        raise ApiError(
+            "there is nothing to show offline: `check` and `run` keep a server's list, but not of one on this machine"
+        )
     return found.listing
 
 

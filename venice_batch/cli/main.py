@@ -13,6 +13,7 @@ import click
 
 from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
+from venice_batch.wording import counted
 
 
 def run_cli(args: list[str] | None = None) -> int:
@@ -37,9 +38,11 @@ def _run(args: list[str] | None) -> int:
     except JobsFileError as error:
         click.echo(str(error), err=True)
         more = error.total - len(error.problems)
-        counted = f"{error.total} problems" if error.total > 1 else "1 problem"
         shown = f" (the first {len(error.problems)} are shown)" if more else ""
-        click.echo(f"venice-batch: {counted}{shown}; nothing was sent{_mistyped(error)}", err=True)
+        click.echo(
+            f"venice-batch: {counted(error.total, 'problem')}{shown}; nothing was {error.undone}{_mistyped(error)}",
+            err=True,
+        )
         if os.environ.get("GITHUB_ACTIONS") == "true":
             from venice_batch.ci import github
 

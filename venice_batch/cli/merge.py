@@ -9,6 +9,7 @@ import click
 from venice_batch.cli import candidates, options
 from venice_batch.cli.command import command
 from venice_batch.errors import ExitCode, one_line
+from venice_batch.wording import counted
 
 
 @command()
@@ -47,6 +48,7 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> int:
     else:
         before = merged.jobs - merged.added
         click.echo(
-            f"{merged.jobs} jobs in {output}: {merged.added} added with {merged.images} images, {before} there before"
+            f"{counted(merged.jobs, 'job')} in {output}: {merged.added} added with {counted(merged.images, 'image')}, "
+            f"{before} there before"
         )
     return ExitCode.SOME_FAILED if merged.left_out else ExitCode.OK

@@ -257,13 +257,16 @@ def _typed(kind: str, name: str, text: str) -> object:
             parts = text.split(",")
             return frozenset(parts) if kind.startswith("frozenset") else tuple(parts)
         if kind.startswith("Mapping"):
+            if text.startswith("{"):
+                raise ValueError("JSON would be split at its commas")
             pairs = (pair.split(":", 1) for pair in text.split(","))
             return {
                 int(key) if "Mapping[int" in kind else key: int(value) if kind.endswith("int]") else value
                 for key, value in pairs
             }
     except (KeyError, ValueError) as error:
-        raise UsageError(f"{text!r} is no value for the sandbox's {name} ({kind})") from error
+        form = "KEY:VALUE,KEY:VALUE" if kind.startswith("Mapping") else kind
+        raise UsageError(f"{text!r} is no value for the sandbox's {name} ({form})") from error
     return text
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from venice_batch.cli import options
-from venice_batch.errors import UsageError
+from venice_batch.errors import JobsFileError, UsageError
 from venice_batch.whole_file import whole_file, whole_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
 # VENICE_BATCH_OUTPUT is the folder of a run; no file is ever to be written there.
@@ -27,13 +29,23 @@ outfile = options.option(
 )
 
 
-def opened(path: Path | None) -> AbstractContextManager[BinaryIO]:
+@contextmanager
+def opened(path: Path | None) -> Iterator[BinaryIO]:
     """Open `path` (None or `-`: standard output); nothing is written unless the block ends without an exception.
 
     Raises:
         UsageError: nothing is connected to standard output.
         FolderError: the file cannot be written.
     """
+    with _whole(path) as file:
+        try:
+            yield file
+        except JobsFileError as error:
+            error.undone = "written"
+            raise
+
+
+def _whole(path: Path | None) -> AbstractContextManager[BinaryIO]:
     if path is not None and str(path) != "-":
         return whole_file(path)
     stream: BinaryIO | None = getattr(sys.stdout, "buffer", None)

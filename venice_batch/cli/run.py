@@ -16,6 +16,7 @@ from venice_batch.cli import after_run, options, run_options
 from venice_batch.cli.command import command
 from venice_batch.cli.output_folder import default_output
 from venice_batch.errors import OutOfMoneyError, UsageError
+from venice_batch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,12 +110,12 @@ def _refuse_above(max_cost_usd: float, found: Plan) -> None:
         extra = f"web search and prompt enhancement cost extra (in {found.extras} of the jobs)"
         click.echo(f"venice-batch: --max-cost goes by the listed prices; {extra}", err=True)
     if found.unpriced:
-        raise UsageError(f"--max-cost: {found.unpriced} jobs are for models whose price is not known")
+        raise UsageError(f"--max-cost: {counted(found.unpriced, 'job')} for models whose price is not known")
     if found.exceeds(max_cost_usd):
         from venice_batch.catalogue import micro_usd, usd_text
 
         price = f"{usd_text(micro_usd(found.usd))} USD, above --max-cost"
-        raise OutOfMoneyError(f"the {found.pending} jobs left would cost {price}; nothing was sent")
+        raise OutOfMoneyError(f"the {counted(found.pending, 'job')} left would cost {price}; nothing was sent")
 
 
 _GARBAGE_THRESHOLDS = (50_000, 20, 100)

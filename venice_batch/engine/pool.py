@@ -10,6 +10,7 @@ from venice_batch.engine.stop import Stop
 from venice_batch.errors import ExitCode, FolderError, JobsFileError
 from venice_batch.events import JobEnded, Stopping
 from venice_batch.model import Status
+from venice_batch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -127,7 +128,7 @@ class Pool:
         self._failures += 1
         if self._max_failures is not None and self._failures >= self._max_failures:
             self._switch.request(
-                Stop(ExitCode.TEMPORARY, f"{self._failures} jobs have failed (--max-failures); see the manifest")
+                Stop(ExitCode.TEMPORARY, f"{counted(self._failures, 'job')} failed (--max-failures); see the manifest")
             )
             self._turnstile.wake()
 

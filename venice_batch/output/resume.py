@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from venice_batch.model import Status
 from venice_batch.output import manifest
+from venice_batch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,13 +83,13 @@ class Resume:
         notices = []
         if broken:
             lines = ", ".join(map(str, corrupt)) + ("…" if broken > len(corrupt) else "")
-            notices.append(f"{path}: passed over {broken} lines that are no records (line {lines})")
+            notices.append(f"{path}: passed over {counted(broken, 'line')} without a record (line {lines})")
         lost = self._states.count(_LOST)
         if lost:
-            notices.append(f"{lost} jobs recorded as done have lost a file or had it changed; they are pending again")
+            notices.append(f"{counted(lost, 'job')} recorded as done lost a file or had it changed: pending again")
         played = self._states.count(_PLAYED)
         if played:
-            notices.append(f"{played} jobs were done by the sandbox only; they are pending again")
+            notices.append(f"{counted(played, 'job')} done by the sandbox only: pending again")
         self.notices = tuple(notices)
 
 
