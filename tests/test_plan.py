@@ -246,3 +246,23 @@ async def test_a_plan_costs_what_the_sandbox_then_charges(tmp_path):
     assert summary.succeeded == len(MIXED)
     charged = Decimal(str(before.balances["USD"])) - Decimal(str(after.balances["USD"]))
     assert round(charged, 6) == Decimal(str(found.usd))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected_s"),
+    [
+        (b'{"lanes": {"venice-sd35": {"latency_s": {"p95": 2.5}}}}', 2.5),
+        (b'{"lanes": {"venice-sd35": {"latency_s": {"p95": null}}}}', LATENCY_S),
+        (b'{"lanes": {"another": {"latency_s": {"p95": 2.5}}}}', LATENCY_S),
+        (b'{"lanes": []}', LATENCY_S),
+        (b"\xff", LATENCY_S),
+        (None, LATENCY_S),
+    ],
+)
+def test_the_last_answers_are_expected_as_late_as_in_the_last_run(tmp_path, told, expected_s):
+    path = tmp_path / "jobs.jsonl"
+    path.write_bytes(orjson.dumps({"model": "venice-sd35", "prompt": "p"}))
+    if told is not None:
+        (tmp_path / "summary.json").write_bytes(told)
+    with open_source(path) as source:
+        assert plan(JobIndex.build(source), tmp_path).expected_s == expected_s

@@ -12,6 +12,7 @@ from venice_batch.catalogue import Bill, micro_usd, usd
 from venice_batch.catalogue.prices import has_extras, images
 from venice_batch.forecast import LATENCY_S, Load, lane_s
 from venice_batch.output.resume import Resume
+from venice_batch.summary import SUMMARY, Percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,8 +47,8 @@ class LanePlan(msgspec.Struct):
 class Plan(msgspec.Struct, frozen=True):
     """Jobs in the file, those done, those refused before, and what is left to do, by model and in all.
 
-    Sums of money are exact to the last digit shown. `expected_s` is how long the longest lane takes. `balance_usd`
-    and `suffices` are None where they are not known.
+    Sums of money are exact to the last digit shown. `expected_s` is how long the longest lane takes, its last
+    answer as late as in the folder's last run. `balance_usd` and `suffices` are None where they are not known.
     """
 
     jobs: int
@@ -111,6 +112,7 @@ def plan(
         models[bill.model] += count
     for name, lane in lanes.items():
         lane.usd = float(usd(micro[name]))
+    latencies = observed_latencies(output)
     pending = sum(lane.requests for lane in lanes.values())
     cost = sum(micro.values())
     unpriced = sum(lane.unpriced for lane in lanes.values())
@@ -125,7 +127,10 @@ def plan(
         usd=float(usd(cost)),
         unpriced=unpriced,
         extras=sum(lane.extras for lane in lanes.values()),
-        expected_s=max((_expected_s(bill, models[bill.model], quotas, rpm) for bill, _ in bills), default=0.0),
+        expected_s=max(
+            (_expected_s(bill, models[bill.model], quotas, rpm, latencies.get(bill.lane)) for bill, _ in bills),
+            default=0.0,
+        ),
         balance_usd=balance,
         suffices=_suffices(cost, unpriced, balance),
     )
@@ -147,10 +152,30 @@ def duration_s(requests: int, rpm: int, rpd: int | None = None, *, latency_s: fl
     return days * _DAY_S + lane_s(Load(requests=today, quota=rpm, left=rpm, latency_s=latency_s))
 
 
-def _expected_s(bill: Bill, requests: int, quotas: Mapping[str, Quota] | None, rpm: int | None) -> float:
+class _Lane(msgspec.Struct):
+    latency_s: Percentiles = Percentiles()
+
+
+class _Before(msgspec.Struct):
+    lanes: dict[str, _Lane] = {}
+
+
+def observed_latencies(output: Path) -> dict[str, float]:
+    """Seconds within which 95 % of a lane's requests were answered in the last run into `output`, where it has told."""
+    try:
+        before = msgspec.json.decode((output / SUMMARY).read_bytes(), type=_Before)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return {}  # nothing worth a word: an assumption takes its place
+    return {name: lane.latency_s.p95 for name, lane in before.lanes.items() if lane.latency_s.p95}
+
+
+def _expected_s(
+    bill: Bill, requests: int, quotas: Mapping[str, Quota] | None, rpm: int | None, latency_s: float | None
+) -> float:
     """The time of a model's requests, under whatever names the jobs have it: they share its limit."""
     quota = _quota(bill, quotas)
-    return duration_s(requests, requests_a_minute(bill, quotas, rpm), quota.rpd if quota else None)
+    rate, rpd = requests_a_minute(bill, quotas, rpm), quota.rpd if quota else None
+    return duration_s(requests, rate, rpd, latency_s=LATENCY_S if latency_s is None else latency_s)
 
 
 def _quota(bill: Bill, quotas: Mapping[str, Quota] | None) -> Quota | None:

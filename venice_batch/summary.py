@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+SUMMARY = "summary.json"
+"""Its name in the output folder."""
+
 
 class Percentiles(msgspec.Struct, frozen=True):
     """Durations in seconds, each within 3 %; null when there was none."""

@@ -2,6 +2,5 @@
 
 from venice_batch.batch.run import run_batch
 from venice_batch.batch.settings import RunSettings
-from venice_batch.batch.summing_up import SUMMARY
 
-__all__ = ["SUMMARY", "RunSettings", "run_batch"]
+__all__ = ["RunSettings", "run_batch"]

@@ -12,15 +12,13 @@ from venice_batch.engine.stop import Stop
 from venice_batch.errors import ExitCode
 from venice_batch.model import SCHEMA
 from venice_batch.output import folder
-from venice_batch.summary import Summary
+from venice_batch.summary import SUMMARY, Summary
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
     from venice_batch.tally import Tally
-
-SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
