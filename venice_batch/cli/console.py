@@ -45,11 +45,13 @@ class TextLog:
         self._meter = ProgressMeter(now)
 
     def __call__(self, event: Event) -> None:
-        self._meter(event)
         text = told(event)
         if text is not None and (fails(event) or not self._quiet):
             _print(text, self._stream)
-        if not self._quiet and isinstance(event, JobEnded | AttemptEnded) and self._due():
+        if self._quiet:
+            return  # nothing of what the meter counts would be shown
+        self._meter(event)
+        if isinstance(event, JobEnded | AttemptEnded) and self._due():
             self._last_s = self._now()
             _print(progress_line(self._meter.progress()), self._stream)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from venice_batch.gallery.thumbnails import FOLDER, thumbnail_name
 from venice_batch.model import Attempt, Endpoint, Failure, ImageFile, Outcome, ServerTiming, Status
+from venice_batch.redo import Changes
 from venice_batch.report import time_spent
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 LONGEST_LINE = 32_000
 """Characters of a job that the page shows in full; of a longer one, long values are cut."""
 LONGEST_VALUE = 2_000
+
+_AGAIN = Changes(without=frozenset({"return_binary"}))
+"""The same job again; how its image travels is the run's business."""
 
 State = Literal["", "missing", "changed"]
 
@@ -151,13 +155,9 @@ def job_line(outcome: Outcome) -> tuple[str, bool]:
     A line that was not is the same job to a run: its id and request hash are the record's. What has no shape on a
     screen, or turns the text about it, stands escaped.
     """
-    fields: dict[str, Any] = {"id": outcome.id}
-    if outcome.endpoint is not Endpoint.GENERATE:
-        fields["endpoint"] = outcome.endpoint
-    # How an image travels is the run's business.
-    fields |= {name: value for name, value in outcome.request.items() if name != "return_binary"}
-    if outcome.metadata is not None:
-        fields["metadata"] = outcome.metadata
+    fields = _AGAIN.apply(outcome)
+    if outcome.endpoint is Endpoint.GENERATE:
+        del fields["endpoint"]
     line = _encoded(fields)
     if len(line) <= LONGEST_LINE:
         return line, False
