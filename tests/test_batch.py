@@ -449,3 +449,12 @@ async def test_what_is_left_is_priced_before_it_is_sent(tmp_path):
     one_usd = preflight.bills()[0][0].micro_usd / 1e6
     assert at.events[0].expected_usd == pytest.approx(3 * one_usd)
     assert at.events[0].pending == {"venice-sd35": 2, "nobody-knows": 1}
+
+
+async def test_what_each_model_cost_adds_up_to_what_the_run_has_spent_whatever_was_cut_off(tmp_path):
+    async with desk(tmp_path, fault_schedule={2: "short-body", 5: "empty"}) as at:
+        at.write(*(line(number, model="qwen-image" if number % 2 else "venice-sd35") for number in range(6)))
+        summary = await at.run(catalogue=PRICES)
+    assert (summary.succeeded, summary.possibly_billed) == (6, 2)
+    by_lane = sum(lane.cost_usd for lane in summary.lanes.values())
+    assert by_lane == pytest.approx(summary.cost_usd)

@@ -22,8 +22,8 @@ def tally(*events):
     return counting
 
 
-def tried(verdict=Verdict.SUCCEEDED, status=200, duration_s=1.0, model="venice-sd35"):
-    return AttemptEnded(job(model=model), attempt(status, duration_s), verdict, LANE)
+def tried(verdict=Verdict.SUCCEEDED, status=200, duration_s=1.0, model="venice-sd35", **more):
+    return AttemptEnded(job(model=model), attempt(status, duration_s), verdict, LANE, **more)
 
 
 def test_outcomes_are_counted_by_how_they_ended():
@@ -56,18 +56,32 @@ def test_each_lane_has_its_own_share():
         tried(Verdict.LIMITED, 429, duration_s=0.1),
         tried(Verdict.BLOCKED, 429),
         tried(Verdict.TRANSIENT, None, model="flux"),
-        JobEnded(outcome("a", attempts=(attempt(429), attempt(duration_s=3.0)), cost_usd=0.1)),
-        JobEnded(outcome("b", attempts=(attempt(500), attempt(duration_s=3.0)), cost_usd=0.2)),
+        JobEnded(outcome("a", attempts=(attempt(429), attempt(duration_s=3.0)))),
+        JobEnded(outcome("b", attempts=(attempt(500), attempt(duration_s=3.0)))),
         JobEnded(failed("c", lane="flux")),
     )
     lanes = found.lanes()
     sd = lanes["venice-sd35"]
     assert (sd.succeeded, sd.images, sd.bytes, sd.attempts, sd.refused, sd.retries) == (2, 2, 10, 3, 2, 2)
-    assert sd.cost_usd == 0.3
     seconds = [times.p50 for times in (sd.queue_s, sd.server_s, sd.latency_s, sd.total_s)]
     assert seconds == pytest.approx([0.3, 0.9, 3.0, 2.0], rel=0.03)
     assert lanes["flux"] == LaneSummary(0, 1, 0, 0, 0, 1, 0)
     assert found.counts["retries"] == 2
+
+
+def test_a_lane_costs_what_its_requests_may_have_been_charged_with_or_without_an_image():
+    lost = tried(Verdict.TRANSIENT, None, possibly_billed=True, spent_usd=0.1)
+    record = outcome(attempts=(attempt(None), attempt()), flags=Flags(possibly_billed=True), cost_usd=None)
+    lanes = tally(
+        *(lost, tried(spent_usd=0.1), JobEnded(record)),
+        *(tried(spent_usd=0.1), tried(Verdict.REJECTED, 400, spent_usd=0.0)),
+        *(tried(model="unpriced"), tried(Verdict.REJECTED, 400, model="refused", spent_usd=0.0)),
+    ).lanes()
+    assert {name: lane.cost_usd for name, lane in lanes.items()} == {
+        "venice-sd35": 0.3,
+        "unpriced": None,
+        "refused": 0.0,
+    }
 
 
 def test_lanes_come_in_the_order_of_the_jobs_file():

@@ -62,7 +62,8 @@ class Waiting(msgspec.Struct, frozen=True):
 class AttemptEnded(msgspec.Struct, frozen=True):
     """One request is over; `lane` is the lane's state after it.
 
-    `possibly_billed`: the server may have charged for an image that never arrived.
+    `possibly_billed`: the server may have charged for an image that never arrived. `spent_usd` is what it adds to what
+    the run has spent: its price if there is an image or may have been a charge, else 0; None where no price is known.
     """
 
     job: Job
@@ -70,6 +71,7 @@ class AttemptEnded(msgspec.Struct, frozen=True):
     verdict: Verdict
     lane: LaneState
     possibly_billed: bool = False
+    spent_usd: float | None = None
 
 
 class JobEnded(msgspec.Struct, frozen=True):

@@ -36,7 +36,11 @@ class TimeSpent(msgspec.Struct, frozen=True):
 
 
 class LaneReport(LaneSummary, frozen=True):
-    """One model's jobs as in the summary of a run, over all runs; `spent_s` adds up those that succeeded."""
+    """One model's jobs as in the summary of a run, over all runs.
+
+    `cost_usd` adds up what the records say, which is nothing of a job that is possibly billed. `spent_s` adds up the
+    jobs that succeeded.
+    """
 
     spent_s: TimeSpent = TimeSpent()
 

@@ -19,10 +19,10 @@ class Percentiles(msgspec.Struct, frozen=True):
 class LaneSummary(msgspec.Struct, frozen=True):
     """One model's share of the run.
 
-    `retries` are the attempts after each job's first. `cost_usd` adds up what the records of this run say; null where
-    no price is known. The percentiles are of jobs that succeeded: `queue_s` all that a job waited for its turns,
-    `server_s` until the first byte of the answer that counted, `latency_s` that attempt as a whole, `total_s` from
-    enqueued to finished.
+    `retries` are the attempts after each job's first. `cost_usd` is what this run's requests have cost by the
+    published prices, what may have been charged without an image included; null where they are not known. The
+    percentiles are of jobs that succeeded: `queue_s` all that a job waited for its turns, `server_s` until the first
+    byte of the answer that counted, `latency_s` that attempt as a whole, `total_s` from enqueued to finished.
     """
 
     succeeded: int

@@ -56,6 +56,9 @@ class Tally:
         if isinstance(event, AttemptEnded):
             self._count(event.job.model, "attempts")
             self.counts["possibly_billed"] += event.possibly_billed
+            if event.spent_usd is not None:
+                lane = self._lane(event.job.model)
+                lane.cost_usd = (lane.cost_usd or 0.0) + event.spent_usd
             if event.attempt.status == 429:
                 self._count(event.job.model, "refused")
         elif isinstance(event, RunStarted):
@@ -68,11 +71,8 @@ class Tally:
             self._count(outcome.lane, "retries", max(0, len(outcome.attempts) - 1))
             self.counts["blurred"] += outcome.flags.blurred
             self.counts["content_violations"] += outcome.flags.content_violation
-            lane = self._lane(outcome.lane)
-            if outcome.cost_usd is not None:
-                lane.cost_usd = (lane.cost_usd or 0.0) + outcome.cost_usd
             if outcome.status is Status.SUCCEEDED:
-                lane.times.add(outcome)
+                self._lane(outcome.lane).times.add(outcome)
                 self.times.add(outcome)
                 self._time(outcome)
             else:

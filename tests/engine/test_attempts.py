@@ -251,6 +251,7 @@ async def test_what_was_refused_costs_nothing(clock):
     outcome = await bench.run()
     assert outcome.cost_usd == 0.0
     assert (bench.purse.spent, bench.purse.reserved) == (0, 0)
+    assert [ended.spent_usd for ended in bench.events] == [0.0]
 
 
 async def test_what_may_have_been_charged_counts_as_spent(clock):
@@ -260,6 +261,7 @@ async def test_what_may_have_been_charged_counts_as_spent(clock):
     assert outcome.status is Status.SUCCEEDED
     assert outcome.cost_usd is None
     assert (bench.purse.spent, bench.purse.reserved) == (800_000, 0)
+    assert [(ended.possibly_billed, ended.spent_usd) for ended in bench.events] == [(True, 0.4), (False, 0.4)]
 
 
 async def test_an_image_that_could_not_be_stored_is_paid_for_all_the_same(clock):
@@ -268,6 +270,7 @@ async def test_an_image_that_could_not_be_stored_is_paid_for_all_the_same(clock)
     with pytest.raises(FolderError):
         await bench.run()
     assert (bench.purse.spent, bench.purse.reserved) == (400_000, 0)
+    assert [ended.spent_usd for ended in bench.events] == [0.4]
 
 
 async def test_a_job_that_does_not_fit_stops_the_run_unsent(clock):
@@ -307,7 +310,9 @@ async def test_a_job_without_a_known_price_is_not_sent_under_a_cap(clock):
     assert await bench.run(model="unlisted") is None
     assert bench.switch.stop.reason == "--max-cost: the price of the next job is not known"
     assert bench.api.asked == []
-    assert (await Bench(clock, {}, catalogue=PRICED).run(model="unlisted")).cost_usd is None
+    bench = Bench(clock, {}, catalogue=PRICED)
+    assert (await bench.run(model="unlisted")).cost_usd is None
+    assert [ended.spent_usd for ended in bench.events] == [None]
 
 
 async def test_an_image_that_could_not_be_stored_is_told_of(clock):

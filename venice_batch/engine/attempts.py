@@ -225,7 +225,9 @@ class JobRunner:
             trail.unreached = 0
         lane = self._turnstile.traffic.lane(trail.job.model)
         state = lane.state(answer.received_s)
-        self._observe(AttemptEnded(trail.job, attempt, verdict, state, answer.possibly_billed))
+        billed = answer.possibly_billed
+        spent_usd = trail.spent_usd(billed=billed or verdict is Verdict.SUCCEEDED)
+        self._observe(AttemptEnded(trail.job, attempt, verdict, state, billed, spent_usd))
         lost = self._reach.note(answer.received_s, reached=answer.fault is not Fault.CONNECT)
         if lost is not None:
             self._switch.request(Stop(ExitCode.TEMPORARY, f"the API cannot be reached ({answer.message}); {lost}"))
@@ -236,8 +238,9 @@ class JobRunner:
         now_s = self._clock.now()
         trail.billed = True
         attempt = Attempt(None, why, 0.0, None, None, rounded(now_s - sent_s))
-        lane = self._turnstile.traffic.lane(trail.job.model)
-        self._observe(AttemptEnded(trail.job, attempt, Verdict.TRANSIENT, lane.state(now_s), possibly_billed=True))
+        state = self._turnstile.traffic.lane(trail.job.model).state(now_s)
+        spent_usd = trail.spent_usd(billed=True)
+        self._observe(AttemptEnded(trail.job, attempt, Verdict.TRANSIENT, state, True, spent_usd))
 
     def _wait_s(self, trail: Trail, state: tenacity.RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

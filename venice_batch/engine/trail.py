@@ -67,11 +67,15 @@ class Trail:
             sandbox=head.sandbox,
         )
 
-    def _cost_usd(self, *, succeeded: bool) -> float | None:
-        # None where no price is known, or none can be relied on.
-        if self.price is None or self.possibly_billed:
+    def spent_usd(self, *, billed: bool) -> float | None:
+        """What one attempt costs, `billed` or not; None where no price is known."""
+        if self.price is None:
             return None
-        return self.price / 1e6 if succeeded else 0.0
+        return self.price / 1e6 if billed else 0.0
+
+    def _cost_usd(self, *, succeeded: bool) -> float | None:
+        # None where no price can be relied on, too.
+        return None if self.possibly_billed else self.spent_usd(billed=succeeded)
 
     def _timing(self, reply: Reply | None, now_s: float) -> Timing:
         at = datetime.fromtimestamp(self.enqueued_unix_s, UTC).isoformat(timespec="milliseconds")
