@@ -51,8 +51,8 @@ def lanes(*events):
     return {one.name: one for one in seen(*events).lanes}
 
 
-def tried(verdict=Verdict.SUCCEEDED, status=200, duration_s=1.0, model=SD):
-    return AttemptEnded(job(model=model), attempt(status, duration_s), verdict, lane(model))
+def tried(verdict=Verdict.SUCCEEDED, status=200, duration_s=1.0, model=SD, **more):
+    return AttemptEnded(job(model=model), attempt(status, duration_s), verdict, lane(model), **more)
 
 
 def test_before_anything_happens_there_is_nothing():
@@ -85,6 +85,12 @@ def test_jobs_are_counted_by_how_they_ended():
 
 def test_refused_requests_are_counted():
     assert seen(STARTED, tried(Verdict.LIMITED, 429), tried(Verdict.TRANSIENT, None), tried()).refused == 1
+
+
+def test_what_may_have_been_charged_without_an_image_is_added_up():
+    lost = tried(Verdict.TRANSIENT, None, possibly_billed=True, spent_usd=0.1)
+    unpriced = tried(Verdict.TRANSIENT, None, possibly_billed=True)
+    assert seen(STARTED, lost, lost, tried(spent_usd=0.1), unpriced).possibly_billed_usd == 0.2
 
 
 def test_what_is_under_way_and_spent_is_asked_of_the_engine_at_every_look():

@@ -64,8 +64,9 @@ class Progress:
 
     `jobs` are all of the file: `done` have their images now (`done_before` of them from an earlier run), `failed` and
     `rejected` have none, `refused_before` were not asked for again. `quota_a_minute` is what the limits allow of the
-    lanes that had jobs left within the span of the rate; None where one of them has no known limit. `eta_s` is None
-    until requests go out, and once the run is `stopping`, which is then the reason.
+    lanes that had jobs left within the span of the rate; None where one of them has no known limit. `spent_usd` has
+    `possibly_billed_usd` in it, charged perhaps for images that never arrived; without that it never exceeds
+    `expected_usd`. `eta_s` is None until requests go out, and once the run is `stopping`, which is then the reason.
     """
 
     output: str
@@ -84,6 +85,7 @@ class Progress:
     retries: int
     refused: int
     spent_usd: float | None
+    possibly_billed_usd: float
     expected_usd: float | None
     elapsed_s: float
     eta_s: float | None
@@ -126,6 +128,7 @@ class ProgressMeter:
         self._state: Callable[[], RunState] | None = None
         self._lanes: dict[str, _Lane] = {}
         self._counts: Counter[str] = Counter()
+        self._possibly_billed_usd = 0.0
         self._rate = Rate()
         self._stopping: str | None = None
 
@@ -135,6 +138,8 @@ class ProgressMeter:
             # Those that the server sends back to wait are repeated by design, and cost it nothing.
             lane.attempts += event.verdict not in (Verdict.LIMITED, Verdict.BLOCKED)
             self._counts["refused"] += event.attempt.status == 429
+            if event.possibly_billed:
+                self._possibly_billed_usd += event.spent_usd or 0.0
             if event.verdict is Verdict.SUCCEEDED:
                 lane.timed(event.attempt.duration_s)
         elif isinstance(event, JobEnded):
@@ -190,6 +195,7 @@ class ProgressMeter:
             retries=counts["retries"],
             refused=counts["refused"],
             spent_usd=state.spent_usd if state else None,
+            possibly_billed_usd=self._possibly_billed_usd,
             expected_usd=started.expected_usd,
             elapsed_s=elapsed_s,
             eta_s=eta_s,

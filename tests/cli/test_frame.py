@@ -21,7 +21,7 @@ LANES = (
 PROGRESS = Progress(
     output="out", jobs=600, done=409, done_before=9, refused_before=0, failed=3, rejected=2, left=186, images=400,
     bytes=1_200_000_000, in_flight=4, images_a_minute=96.4, quota_a_minute=120.0, retries=5, refused=1, spent_usd=4.1,
-    expected_usd=6.0, elapsed_s=250.0, eta_s=130.0, stopping=None, lanes=LANES,
+    possibly_billed_usd=0.0, expected_usd=6.0, elapsed_s=250.0, eta_s=130.0, stopping=None, lanes=LANES,
 )  # fmt: skip
 
 
@@ -86,6 +86,13 @@ def test_what_is_not_known_is_not_shown():
 
 def test_money_without_an_estimate_is_what_is_spent():
     assert "4.10 USD" in drawn(replace(PROGRESS, expected_usd=None))[2]
+
+
+def test_what_may_have_been_charged_without_an_image_is_told_apart_from_what_the_images_cost():
+    lost = replace(PROGRESS, spent_usd=6.74, possibly_billed_usd=0.74)
+    assert drawn(lost)[2].endswith(" · 1.2 GB")
+    assert drawn(lost)[3].startswith("6.00 of 6.00 USD, 0.74 more possibly billed · 5 retries")
+    assert "6.00 USD, 0.74 more possibly billed" in drawn(replace(lost, expected_usd=None), width=150)[2]
 
 
 def test_one_is_no_plural():

@@ -112,9 +112,13 @@ def _figures(progress: Progress, width: int) -> list[Text]:
 
 
 def _money(progress: Progress) -> str:
-    if progress.expected_usd is None:
-        return "" if not progress.spent_usd else f"{_usd(progress.spent_usd)} USD"
-    return f"{_usd(progress.spent_usd or 0.0)} of {_usd(progress.expected_usd)} USD"
+    if progress.expected_usd is None and not progress.spent_usd:
+        return ""
+    lost_usd = progress.possibly_billed_usd
+    told = _usd(round((progress.spent_usd or 0.0) - lost_usd, 6))
+    # What comes of retries was not expected: beside the sum it would look as if the images had cost more.
+    told += "" if progress.expected_usd is None else f" of {_usd(progress.expected_usd)}"
+    return f"{told} USD" + (f", {_usd(lost_usd)} more possibly billed" if lost_usd else "")
 
 
 def _usd(amount: float) -> str:
