@@ -6,7 +6,7 @@ from records import IMAGE, attempt, failed, outcome
 
 from venice_batch.gallery.overview import contents, cost_text, figures, progress_text
 from venice_batch.gallery.timeline import timeline
-from venice_batch.model import Status
+from venice_batch.model import Flags, Status
 from venice_batch.report import report
 
 
@@ -56,6 +56,22 @@ def test_what_the_cost_is_worth_is_told(costs, sandbox, note):
     assert shown(*outcomes)["Cost"][1] == note
 
 
+@pytest.mark.parametrize(
+    ("cost", "unpriced", "lost", "note"),
+    [
+        (0.1, 0, 2, "and 2 jobs possibly billed"),
+        (0.1, 1, 2, "and 2 jobs possibly billed, 1 of unknown price"),
+        (None, 0, 1, "1 job possibly billed"),
+        (None, 2, 1, "1 job possibly billed, 2 of unknown price"),
+    ],
+)
+def test_what_is_possibly_billed_is_not_told_as_a_price_that_nobody_knows(cost, unpriced, lost, note):
+    outcomes = [failed(str(number), flags=Flags(possibly_billed=True)) for number in range(lost)]
+    outcomes += [outcome(f"u{number}") for number in range(unpriced)]
+    outcomes += [] if cost is None else [outcome("a", cost_usd=cost)]
+    assert shown(*outcomes)["Cost"][1] == note
+
+
 def test_the_progress_is_told_in_words():
     tries = (attempt(429), attempt(500), attempt(500), attempt())
     outcomes = [outcome("a", attempts=tries), outcome("b", run_id="other")]
@@ -71,5 +87,5 @@ def test_the_progress_is_told_in_words():
 
 def test_the_cost_is_told_in_words():
     outcomes = [outcome("a", cost_usd=0.03, files=(IMAGE, IMAGE)), outcome("b")]
-    assert cost_text(report(outcomes), contents(outcomes)) == "$0.03 and 1 job of unknown price, $0.01 an image."
+    assert cost_text(report(outcomes), contents(outcomes)) == "$0.03 and 1 job of unknown price, $0.015 an image."
     assert cost_text(report([failed("a", cost_usd=0.0)]), contents([])) == "$0.00 had it been the API."

@@ -27,12 +27,15 @@ COLOURS = 8
 class Contents:
     """What is counted of records besides the report: what there is to show and to choose from.
 
-    `latencies` are of successful attempts, by model; `waiting` the ids' number without an image, by reason.
+    `unpriced` jobs have no known price, `possibly_billed` ones no cost to rely on; `priced_images` are all others'.
+    `latencies` are of successful attempts, by model.
     """
 
     jobs: int = 0
     sandboxed: int = 0
     unpriced: int = 0
+    possibly_billed: int = 0
+    priced_images: int = 0
     files: list[ImageFile] = field(default_factory=list)
     latencies: dict[str, Histogram] = field(default_factory=dict)
 
@@ -43,7 +46,12 @@ def contents(outcomes: Iterable[Outcome]) -> Contents:
     for outcome in outcomes:
         found.jobs += 1
         found.sandboxed += outcome.sandbox
-        found.unpriced += outcome.cost_usd is None
+        if outcome.cost_usd is not None:
+            found.priced_images += len(outcome.files)
+        elif outcome.flags.possibly_billed:
+            found.possibly_billed += 1
+        else:
+            found.unpriced += 1
         found.files += outcome.files
         latencies = found.latencies.setdefault(outcome.lane, Histogram())
         if outcome.status is Status.SUCCEEDED and outcome.attempts:
@@ -79,6 +87,9 @@ def figures(found: Report, held: Contents, history: Timeline) -> list[Figure]:
 
 
 def _cost_note(held: Contents, *, known: bool) -> str:
+    if held.possibly_billed:
+        more = f", {held.unpriced:,} of unknown price" if held.unpriced else ""
+        return f"{'and ' if known else ''}{count(held.possibly_billed, 'job')} possibly billed{more}"
     if not known:
         return "prices not known"
     if held.unpriced:
@@ -108,8 +119,7 @@ def progress_text(history: Timeline, held: Contents) -> str:
 def cost_text(found: Report, held: Contents) -> str:
     """What the chart of costs shows, in a sentence."""
     costs = [lane.cost_usd for lane in found.lanes.values() if lane.cost_usd is not None]
-    images = sum(lane.images for lane in found.lanes.values())
-    each = f", {usd(sum(costs) / images)} an image" if images else ""
+    each = f", {usd(sum(costs) / held.priced_images)} an image" if held.priced_images else ""
     return f"{usd(sum(costs))} {_cost_note(held, known=True)}{each}."
 
 
