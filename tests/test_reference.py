@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 
 import jsonschema
@@ -14,6 +15,7 @@ from tools.reference import DOCS, PAGES
 from tools.schema_pages import record_schema, summary_schema
 from venice_batch.cli.commands import COMMANDS
 from venice_batch.cli.main import run_cli
+from venice_batch.errors import ExitCode
 
 MAN = DOCS / "man/venice-batch.1"
 
@@ -32,6 +34,12 @@ def test_nothing_else_stands_among_the_made_pages():
 def test_every_command_is_in_the_reference_and_the_manual_page(name):
     assert f"## {name}\n" in (DOCS / "reference/options.md").read_text()
     assert f".SS {roff(name)}\n" in MAN.read_text()
+
+
+@pytest.mark.parametrize("code", [*map(int, ExitCode), 128 + signal.SIGPIPE])
+def test_every_exit_code_is_in_the_reference_and_the_manual_page(code):
+    assert f"\n| {code} | " in (DOCS / "reference/exit-codes.md").read_text()
+    assert f"\n.B {code}\n" in MAN.read_text()
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import re
 import textwrap
 
 from tools.commands import CommandPage, common, pages
+from tools.option_pages import exit_codes
 from venice_batch.cli.commands import EXAMPLES, cli
-from venice_batch.errors import ExitCode
 
 FILES = (
     ("venice-batch.toml", "settings of a project, in the current folder or above it"),
@@ -40,8 +40,8 @@ def man_page() -> str:
         lines += _command(page)
     lines += [".SH OPTIONS OF EVERY COMMAND", *_options(common())]
     lines += [".SH EXIT STATUS"]
-    for code in ExitCode:
-        lines += [".TP", f".B {int(code)}", prose(code.meaning)]
+    for code, meaning in exit_codes():
+        lines += [".TP", f".B {code}", prose(meaning)]
     lines += [".SH ENVIRONMENT", ".TP", ".B VENICE_API_KEY", "the API key", ".TP", ".B VENICE_BATCH_OPTION"]
     lines += [prose("the value of --option, for every option of every command: VENICE_BATCH_MAX_TIME=2h")]
     lines += [".TP", ".B XDG_CONFIG_HOME, XDG_CACHE_HOME", "where the files below ~/.config and ~/.cache are instead"]

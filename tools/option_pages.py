@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 from tools.commands import common, pages, variables
@@ -55,9 +56,16 @@ def environment_page() -> str:
     )
 
 
+def exit_codes() -> list[tuple[int, str]]:
+    """Every exit code with its meaning: those that scripts rely on, and that of a command whose reader has gone."""
+    codes = {int(code): code.meaning for code in ExitCode}
+    codes[128 + signal.SIGPIPE] = "whoever read the output went away"
+    return sorted(codes.items())
+
+
 def exit_codes_page() -> str:
     """What each exit code means."""
-    rows = [(str(int(code)), code.meaning) for code in ExitCode]
+    rows = [(str(code), meaning) for code, meaning in exit_codes()]
     return "\n".join(
         [
             NOTE + "# Exit codes\n",
@@ -65,6 +73,8 @@ def exit_codes_page() -> str:
             "0 and 1 are of a run that has come to its end; after 75, 130 and 143 the same command goes on from\n"
             "there. The summary (`--json`, `summary.json`) has the code as `exit_code`, and as `reason` why a run\n"
             "ended early.\n",
+            "141 is what a shell with `pipefail` reports of any program that a closed pipe ends, as in\n"
+            "`venice-batch expand jobs.jsonl | head`. A run's own code stands even if nobody reads its output.\n",
         ]
     )
 
