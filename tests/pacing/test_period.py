@@ -99,6 +99,19 @@ def test_a_refusal_with_another_reset_did_not_come_early(period):
     assert period.ends_s is None
 
 
+def test_an_end_that_passed_before_its_answer_came_counts_where_no_other_is_known(period):
+    period.sent(0.0)
+    period.came_late(Ends.at(1.0), 0.0)
+    assert period.turned(12.0)
+    assert (period.opened_s, period.ends_s) == (1.0, None)
+
+
+def test_an_end_that_passed_before_its_answer_came_changes_nothing_of_a_window_that_is_known(period):
+    period.observe(Ends.at(65.0), 6.0)
+    period.came_late(Ends.at(5.0), 0.0)
+    assert (period.kind, period.ends_s) == (Kind.GUESSED, 65.0)
+
+
 def test_one_request_goes_ahead_of_the_others_after_a_reset(period):
     period.observe(Ends.at(60.0), 0.0)
     period.turned(60.0)

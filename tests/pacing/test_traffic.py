@@ -96,6 +96,17 @@ def test_a_unix_reset_without_any_date_is_not_guessed_at(traffic, answer):
     assert traffic.wait_s(traffic.lane("a"), 1.0) == 0
 
 
+@pytest.mark.parametrize("limit", [None, 3, 20])
+def test_a_refusal_that_comes_after_the_reset_it_names_holds_the_lane_no_longer(traffic, answer, limit):
+    (elsewhere,) = send(traffic, "b", 99.9)
+    traffic.answered(elsewhere, answer(sent_s=99.9, now_s=100.0, date_s=EPOCH_S))  # which tells the server's clock
+    first, refused = send(traffic, "a", 100.0, 2)
+    traffic.answered(first, answer(sent_s=100.0, now_s=100.5, limit=limit))
+    head = {"limit": limit, "date_s": EPOCH_S, "reset_s": EPOCH_S + 1}
+    traffic.answered(refused, answer(429, sent_s=100.0, now_s=112.0, **head))
+    assert traffic.wait_s(traffic.lane("a"), 112.0) < 1.1
+
+
 answers = st.fixed_dictionaries(
     {
         "status": st.sampled_from([200, 200, 200, 400, 401, 422, 429, 429, 500, 503, None]),

@@ -222,6 +222,24 @@ def test_a_reset_named_too_early_is_waited_for_a_little_longer():
     send(window, 121.0)
 
 
+def test_a_refusal_whose_window_has_ended_on_its_way_says_nothing_of_the_next():
+    window = Window(60.0, 3)
+    send(window, 0.0)
+    tell(window, 12.0, remaining=0, ends_s=1.0, limit=3, sent_s=0.0)
+    refuse(window, 0.0, 12.0, ends_s=1.0)
+    send(window, 12.0)
+    tell(window, 12.1, remaining=2, ends_s=61.0, limit=3, sent_s=12.0)
+    send(window, 12.2, 2)
+    assert window.wait_s(12.2) > 48.0
+
+
+def test_a_refusal_of_a_later_window_that_has_ended_on_its_way_says_nothing_of_the_next():
+    window = periodic()
+    send(window, 179.0)
+    refuse(window, 179.0, 191.0, ends_s=180.0)
+    assert window.wait_s(191.0) == 0
+
+
 def test_a_count_that_proved_too_generous_is_not_used_again():
     window = Window(60.0, 20)
     send(window, 0.0, 20)

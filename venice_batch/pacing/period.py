@@ -136,6 +136,14 @@ class Period:
         self._margin_s = min(self._longest_margin_s, max(self.length_s / 120, 2 * self._margin_s))
         self._ends = Ends.at(max(now_s, ends.latest_s))
 
+    def came_late(self, ends: Ends, sent_s: float) -> None:
+        """A request sent at `sent_s` was refused with the reset `ends`, which passed while the answer was on its way.
+
+        Where no answer has told this window's end yet, that is over with it: the refusal says nothing of the next one.
+        """
+        if self._ends is None and self.opened_s <= sent_s < ends.latest_s:
+            self.observe(ends, sent_s)
+
     def confirm(self) -> None:
         """The server has forgotten at an end what a sliding window would still count."""
         if self.kind is Kind.GUESSED and self._former is not None:

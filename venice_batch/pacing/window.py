@@ -156,6 +156,8 @@ class Window:
 
     def refused(self, sent_s: float, now_s: float, *, retry_after_s: float | None, ends: Ends | None) -> None:
         """The request sent at `sent_s` was over the quota; call `observed` for its headers first."""
+        if ends is not None and ends.latest_s <= now_s:
+            self._period.came_late(ends, sent_s)
         self._advance(now_s)
         trial = sent_s == self._trial_s
         over_count = self._free(now_s) < 0 and not trial
