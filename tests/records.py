@@ -28,8 +28,8 @@ def job(job_id: str = "a", model: str = "venice-sd35") -> Job:
     return Job(job_id, line=1, index=0, endpoint=Endpoint.GENERATE, request=request, request_hash="f" * 32)
 
 
-def attempt(status: int | None = 200, duration_s: float = 1.0) -> Attempt:
-    return Attempt(status, None if status == 200 else "no", 0.0, None, "8f-FRA", duration_s)
+def attempt(status: int | None = 200, duration_s: float = 1.0, sent_s: float | None = 0.3) -> Attempt:
+    return Attempt(status, None if status == 200 else "no", 0.0, None, "8f-FRA", duration_s, sent_s)
 
 
 def outcome(job_id: str = "a", *, total_s: float = 2.0, **changes: Any) -> Outcome:

@@ -84,11 +84,11 @@ class ImageFile(msgspec.Struct, frozen=True):
     height: int
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """One HTTP request: what came back (`status` null when nothing did) and how long it took.
 
     `wait_s` is the backoff that followed it, `retry_after_s` what the server asked for, `ray` the id that
-    the API's support asks for.
+    the API's support asks for. `sent_s` counts from the job's `enqueued_at`; older records do not have it.
     """
 
     status: int | None
@@ -97,6 +97,7 @@ class Attempt(msgspec.Struct, frozen=True):
     retry_after_s: float | None
     ray: str | None
     duration_s: float
+    sent_s: float | None = None
 
 
 class Failure(msgspec.Struct, frozen=True):

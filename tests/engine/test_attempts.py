@@ -90,6 +90,17 @@ async def test_what_may_pass_is_tried_again_after_a_backoff_without_a_slot(clock
     assert outcome.attempts[1].wait_s == 0
 
 
+async def test_each_attempt_tells_when_it_was_sent_since_the_job_was_enqueued(clock):
+    bench = Bench(clock, {"p": [Scripted(429, retry_after_s=30, latency_s=2), Scripted(500, latency_s=3)]})
+    enqueued_s = clock.now() - 5.0
+    outcome = await bench.runner.run(job("p"), enqueued_s)
+    moments = [enqueued_s + attempt.sent_s for attempt in outcome.attempts]
+    assert moments == pytest.approx([sent_s for sent_s, _ in bench.api.asked])
+    assert len(moments) == 3
+    last = outcome.attempts[-1]
+    assert outcome.timing.total_s == pytest.approx(last.sent_s + last.duration_s)
+
+
 async def test_attempts_are_bounded(clock):
     bench = Bench(clock, {"p": [Scripted(500, message="boom")] * 9}, max_attempts=3)
     outcome = await bench.run()

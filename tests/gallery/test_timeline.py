@@ -35,11 +35,22 @@ def test_the_time_between_runs_is_left_out():
     assert found.ended_unix_s - found.runs[0].began_unix_s == pytest.approx(1802.0)
 
 
-def test_what_was_tried_again_lies_before_what_came_of_it():
+def test_what_was_tried_again_lies_where_its_attempt_ended():
     tries = (
-        msgspec.structs.replace(attempt(429, 0.5), retry_after_s=3.0),
-        msgspec.structs.replace(attempt(500, 1.0), wait_s=2.0),
-        attempt(200, 1.5),
+        msgspec.structs.replace(attempt(429, 0.5, sent_s=1.0), retry_after_s=3.0),
+        msgspec.structs.replace(attempt(500, 1.0, sent_s=5.0), wait_s=2.0),
+        attempt(200, 0.5, sent_s=9.5),
+    )
+    found = timeline([at(0, total_s=10.0, attempts=tries)])
+    assert found.retries == (6.0,)
+    assert found.refusals == (Span(1.5, 4.5),)
+
+
+def test_without_its_moment_what_was_tried_again_lies_before_what_came_of_it():
+    tries = (
+        msgspec.structs.replace(attempt(429, 0.5, None), retry_after_s=3.0),
+        msgspec.structs.replace(attempt(500, 1.0, None), wait_s=2.0),
+        attempt(200, 1.5, None),
     )
     found = timeline([at(0, total_s=10.0, attempts=tries)])
     # Backwards from second 10: 1.5 s of success, 2 s of backoff, 1 s of failure, 3 s of gate.
@@ -48,8 +59,8 @@ def test_what_was_tried_again_lies_before_what_came_of_it():
 
 
 def test_a_refusal_that_names_no_time_is_a_moment():
-    found = timeline([at(0, total_s=10.0, attempts=(attempt(429, 0.5), attempt(200, 1.0)))])
-    assert found.refusals == (Span(9.0, 9.0),)
+    found = timeline([at(0, total_s=10.0, attempts=(attempt(429, 0.5, sent_s=2.0), attempt(200, 1.0)))])
+    assert found.refusals == (Span(2.5, 2.5),)
 
 
 def test_the_last_attempt_of_a_job_that_failed_is_no_retry():
@@ -65,15 +76,20 @@ def test_a_record_whose_time_cannot_be_read_is_left_out(stamp):
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 3000), st.floats(0, 500), st.sampled_from("abc"), st.floats(0, 900), st.integers(1, 4)
+            st.integers(0, 3000),
+            st.floats(0, 500),
+            st.sampled_from("abc"),
+            st.floats(0, 900),
+            st.integers(1, 4),
+            st.none() | st.floats(0, 900),
         ),
         max_size=12,
     )
 )
 def test_everything_lies_on_the_timeline_and_within_its_run(jobs):
     found = timeline(
-        at(second, str(number), total_s=total_s, run_id=run_id, attempts=(attempt(500, wait_s),) * times)
-        for number, (second, total_s, run_id, wait_s, times) in enumerate(jobs)
+        at(second, str(number), total_s=total_s, run_id=run_id, attempts=(attempt(500, took_s, sent_s),) * times)
+        for number, (second, total_s, run_id, took_s, times, sent_s) in enumerate(jobs)
     )
     assert len(found.arrivals) == len(jobs)
     places = [one.at_s for one in found.arrivals] + list(found.retries)

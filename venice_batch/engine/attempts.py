@@ -211,6 +211,7 @@ class JobRunner:
             retry_after_s=answer.hint_s,
             ray=answer.headers.ray,
             duration_s=rounded(answer.received_s - answer.sent_s),
+            sent_s=rounded(answer.sent_s - trail.enqueued_s),
         )
         trail.attempts.append(attempt)
         trail.possibly_billed = trail.possibly_billed or answer.possibly_billed
@@ -237,7 +238,7 @@ class JobRunner:
         """Tell of a request that the server may well have served, but whose image found no place."""
         now_s = self._clock.now()
         trail.billed = True
-        attempt = Attempt(None, why, 0.0, None, None, rounded(now_s - sent_s))
+        attempt = Attempt(None, why, 0.0, None, None, rounded(now_s - sent_s), rounded(sent_s - trail.enqueued_s))
         state = self._turnstile.traffic.lane(trail.job.model).state(now_s)
         spent_usd = trail.spent_usd(billed=True)
         self._observe(AttemptEnded(trail.job, attempt, Verdict.TRANSIENT, state, True, spent_usd))

@@ -43,9 +43,8 @@ class RunSpan:
 class Timeline:
     """All runs of a folder one after the other, without the time between them.
 
-    `refusals` are the waits that the server asked for, `retries` when requests that were made again had failed. Records
-    tell how long a job's attempts took but not when they began: those before the last are placed backwards from the
-    end of the job.
+    `refusals` are the waits that the server asked for, `retries` when requests that were made again had failed. Where
+    records do not tell when an attempt was sent, as older ones do not, it is placed backwards from the end of its job.
     """
 
     length_s: float = 0.0
@@ -82,16 +81,18 @@ def timeline(outcomes: Iterable[Outcome]) -> Timeline:
         run.start_s = min(run.start_s, start_s)
         run.end_s = max(run.end_s, end_s)
         run.arrivals.append(Arrival(end_s, outcome.lane, len(outcome.files), outcome.cost_usd or 0.0))
-        _look_back(run, outcome, end_s)
+        _look_back(run, outcome, start_s)
     return _joined(sorted(runs.items(), key=lambda item: item[1].start_s))
 
 
-def _look_back(run: _Run, outcome: Outcome, end_s: float) -> None:
-    later_s = end_s
+def _look_back(run: _Run, outcome: Outcome, start_s: float) -> None:
+    later_s = start_s + outcome.timing.total_s
     for number, attempt in reversed(list(enumerate(outcome.attempts))):
         asked_s = attempt.retry_after_s or 0.0
         if number < len(outcome.attempts) - 1:
             later_s -= max(attempt.wait_s, asked_s)
+            if attempt.sent_s is not None:
+                later_s = start_s + attempt.sent_s + attempt.duration_s
             if attempt.status == 429 or asked_s:
                 run.refusals.append(Span(later_s, later_s + asked_s))
             else:
