@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import hashlib
 import io
@@ -10,8 +11,10 @@ from PIL import Image
 
 from venice_batch.decode import Piece
 from venice_batch.errors import BodyError, FolderError
-from venice_batch.output import sink as sink_module
-from venice_batch.output.sink import BUFFER_BYTES, DiskSink
+from venice_batch.output import placing
+from venice_batch.output import store as image_store
+from venice_batch.output.buffers import BUFFER_BYTES
+from venice_batch.output.sink import DiskSink
 
 
 def picture(kind="PNG", size=(40, 30), noise=0):
@@ -25,6 +28,22 @@ def picture(kind="PNG", size=(40, 30), noise=0):
 def root(tmp_path):
     (tmp_path / "images").mkdir()
     return tmp_path
+
+
+@pytest.fixture(params=["threads", "process"])
+async def disk(request, root):
+    """Makes a sink whose images threads write, then one whose images a process writes."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def make(**options):
+            sink = await stack.enter_async_context(DiskSink(root, run_id="r", **options))
+            if request.param == "process":
+                await sink.workers.process.start()
+                with anyio.fail_after(30):
+                    await sink.workers.process.greeted.wait()
+            return sink
+
+        yield make
 
 
 def names(root):
@@ -41,9 +60,9 @@ async def store(sink, one, *images, chunk=1000):
 
 
 @pytest.mark.parametrize(("kind", "extension"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")])
-async def test_an_image_stands_under_its_name_with_its_own_extension_size_and_hash(root, kind, extension):
+async def test_an_image_stands_under_its_name_with_its_own_extension_size_and_hash(root, kind, extension, disk):
     data = picture(kind)
-    (file,) = await store(DiskSink(root, run_id="r"), job("a"), data)
+    (file,) = await store(await disk(), job("a"), data)
     assert file.path == f"images/a.{extension}"
     assert (file.width, file.height, file.format) == (40, 30, kind.lower())
     assert file.bytes == len(data)
@@ -52,21 +71,21 @@ async def test_an_image_stands_under_its_name_with_its_own_extension_size_and_ha
     assert names(root) == [f"a.{extension}"]
 
 
-async def test_an_image_larger_than_the_buffer_is_written_on_the_way(root):
+async def test_an_image_larger_than_the_buffer_is_written_on_the_way(root, disk):
     data = picture("PNG", (900, 900), noise=1)
     assert len(data) > 2 * BUFFER_BYTES
-    sink = DiskSink(root, run_id="r")
+    sink = await disk()
     writer = sink.writer(job("a"))
     await writer.write(Piece(0, data[: BUFFER_BYTES + 1]))
     (part,) = names(root)
-    assert (root / "images" / part).stat().st_size == BUFFER_BYTES + 1
+    assert (root / "images" / part).stat().st_size == BUFFER_BYTES
     await writer.write(Piece(0, data[BUFFER_BYTES + 1 :], last=True))
     (file,) = await writer.commit()
     assert (root / file.path).read_bytes() == data
 
 
-async def test_variants_are_numbered_even_when_only_one_came(root):
-    sink = DiskSink(root, run_id="r")
+async def test_variants_are_numbered_even_when_only_one_came(root, disk):
+    sink = await disk()
     files = await store(sink, job("a", variants=2), picture(), picture("WEBP"))
     assert [file.path for file in files] == ["images/a-1.png", "images/a-2.webp"]
     (only,) = await store(sink, job("b", variants=2), picture())
@@ -74,8 +93,8 @@ async def test_variants_are_numbered_even_when_only_one_came(root):
 
 
 @pytest.mark.parametrize("data", [b"<html>502</html>", b"\x89PNG\r\n\x1a\n half an image", picture()[:-20], b"x"])
-async def test_what_is_no_whole_image_leaves_no_file(root, data):
-    writer = DiskSink(root, run_id="r").writer(job("a"))
+async def test_what_is_no_whole_image_leaves_no_file(root, data, disk):
+    writer = (await disk()).writer(job("a"))
     await writer.write(Piece(0, data, last=True))
     with pytest.raises(BodyError):
         await writer.commit()
@@ -83,8 +102,8 @@ async def test_what_is_no_whole_image_leaves_no_file(root, data):
     assert names(root) == []
 
 
-async def test_one_broken_variant_leaves_none_of_the_others(root):
-    writer = DiskSink(root, run_id="r").writer(job("a", variants=2))
+async def test_one_broken_variant_leaves_none_of_the_others(root, disk):
+    writer = (await disk()).writer(job("a", variants=2))
     await writer.write(Piece(0, picture(), last=True))
     await writer.write(Piece(1, b"nothing", last=True))
     with pytest.raises(BodyError):
@@ -93,44 +112,44 @@ async def test_one_broken_variant_leaves_none_of_the_others(root):
     assert names(root) == []
 
 
-async def test_an_answer_without_images_is_no_success(root):
+async def test_an_answer_without_images_is_no_success(root, disk):
     with pytest.raises(BodyError):
-        await DiskSink(root, run_id="r").writer(job("a")).commit()
+        await (await disk()).writer(job("a")).commit()
 
 
-async def test_an_image_whose_end_never_came_is_no_image(root):
-    writer = DiskSink(root, run_id="r").writer(job("a"))
+async def test_an_image_whose_end_never_came_is_no_image(root, disk):
+    writer = (await disk()).writer(job("a"))
     await writer.write(Piece(0, picture()))
     with pytest.raises(BodyError):
         await writer.commit()
 
 
-async def test_a_foreign_file_in_the_way_is_left_alone(root):
+async def test_a_foreign_file_in_the_way_is_left_alone(root, disk):
     (root / "images" / "a.png").write_text("mine")
-    (file,) = await store(DiskSink(root, run_id="r"), job("a"), picture())
+    (file,) = await store(await disk(), job("a"), picture())
     assert file.path == "images/a~1.png"
     assert (root / "images" / "a.png").read_text() == "mine"
 
 
-async def test_a_symlink_in_the_way_is_neither_followed_nor_replaced(root, tmp_path):
+async def test_a_symlink_in_the_way_is_neither_followed_nor_replaced(root, tmp_path, disk):
     target = tmp_path / "precious"
     (root / "images" / "a.png").symlink_to(target)
-    sink = DiskSink(root, run_id="r", replaceable=lambda job_id: ["images/a.png"])
+    sink = await disk(replaceable=lambda job_id: ["images/a.png"])
     (file,) = await store(sink, job("a"), picture())
     assert file.path == "images/a~1.png"
     assert not target.exists()
 
 
-async def test_an_earlier_image_of_the_same_id_is_replaced(root):
+async def test_an_earlier_image_of_the_same_id_is_replaced(root, disk):
     (root / "images" / "a.png").write_bytes(b"earlier")
-    sink = DiskSink(root, run_id="r", replaceable=lambda job_id: ["images/a.png"] if job_id == "a" else [])
+    sink = await disk(replaceable=lambda job_id: ["images/a.png"] if job_id == "a" else [])
     (file,) = await store(sink, job("a"), picture())
     assert file.path == "images/a.png"
     assert names(root) == ["a.png"]
 
 
-async def test_an_id_cannot_leave_the_folder(root):
-    (file,) = await store(DiskSink(root, run_id="r"), job("../../etc/passwd"), picture())
+async def test_an_id_cannot_leave_the_folder(root, disk):
+    (file,) = await store(await disk(), job("../../etc/passwd"), picture())
     assert (root / file.path).resolve().parent == (root / "images").resolve()
 
 
@@ -139,7 +158,7 @@ async def test_a_file_system_without_links_takes_images_and_still_overwrites_not
     def refuse(*args, **kwargs):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(sink_module.os, "link", refuse)
+    monkeypatch.setattr(placing.os, "link", refuse)
     (root / "images" / "a.png").write_text("mine")
     (file,) = await store(DiskSink(root, run_id="r"), job("a"), picture())
     assert file.path == "images/a~1.png"
@@ -148,8 +167,8 @@ async def test_a_file_system_without_links_takes_images_and_still_overwrites_not
     assert names(root) == ["a.png", "a~1.png"]
 
 
-async def test_discarding_after_a_commit_keeps_the_images(root):
-    sink = DiskSink(root, run_id="r")
+async def test_discarding_after_a_commit_keeps_the_images(root, disk):
+    sink = await disk()
     writer = sink.writer(job("a"))
     await writer.write(Piece(0, picture(), last=True))
     await writer.commit()
@@ -157,8 +176,8 @@ async def test_discarding_after_a_commit_keeps_the_images(root):
     assert names(root) == ["a.png"]
 
 
-async def test_a_cancelled_discard_still_leaves_no_trace(root):
-    writer = DiskSink(root, run_id="r").writer(job("a"))
+async def test_a_cancelled_discard_still_leaves_no_trace(root, disk):
+    writer = (await disk()).writer(job("a"))
     await writer.write(Piece(0, b"x" * (BUFFER_BYTES + 1)))
     assert len(names(root)) == 1
     with anyio.CancelScope() as scope:
@@ -174,7 +193,7 @@ async def test_a_disk_that_refuses_is_told_in_one_line(root, monkeypatch, number
     def refuse(*args):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(sink_module.os, "write", refuse)
+    monkeypatch.setattr(image_store.os, "write", refuse)
     with pytest.raises(FolderError, match=words) as caught:
         await store(DiskSink(root, run_id="r"), job("a"), picture())
     assert "\n" not in str(caught.value)
@@ -185,7 +204,7 @@ async def test_a_full_disk_while_a_large_image_arrives_is_told_too(root, monkeyp
         raise OSError(errno.ENOSPC, "no space")
 
     writer = DiskSink(root, run_id="r").writer(job("a"))
-    monkeypatch.setattr(sink_module.os, "write", refuse)
+    monkeypatch.setattr(image_store.os, "write", refuse)
     with pytest.raises(FolderError):
         await writer.write(Piece(0, b"x" * BUFFER_BYTES))
     monkeypatch.undo()
@@ -197,7 +216,7 @@ async def test_durable_images_are_synced_with_their_folder_before_commit_returns
     synced = []
     real = os.fsync
     monkeypatch.setattr(
-        sink_module.os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), real(file))
+        image_store.os, "fsync", lambda file: (synced.append(os.readlink(f"/proc/self/fd/{file}")), real(file))
     )
     await store(DiskSink(root, run_id="r", durable=True), job("a"), picture())
     assert synced[0].endswith(".part")

@@ -69,7 +69,11 @@ class Sender:
 
         Nothing is sent from the moment `deadline_s` of the clock on.
         """
-        async with ApiClient(self.settings.api, self.key, self.clock) as api, anyio.create_task_group() as side:
+        async with (
+            ApiClient(self.settings.api, self.key, self.clock) as api,
+            self._sink(known) as sink,
+            anyio.create_task_group() as side,
+        ):
             if self.settings.handle_signals:
                 side.start_soon(stop_on_signals, self.switch, side.cancel_scope)
             if self.settings.max_time_s != math.inf:
@@ -80,13 +84,7 @@ class Sender:
             turnstile = Turnstile(traffic, self.clock, self.switch, deadline_s=deadline_s)
             runner = JobRunner(
                 api=api,
-                sink=DiskSink(
-                    self.settings.output,
-                    run_id=self.run_id,
-                    durable=self.settings.durable,
-                    replaceable=Ownership(self.settings.output / manifest.NAME, self.index, known),
-                    stem=(self.settings.naming or Naming()).stem,
-                ),
+                sink=sink,
                 turnstile=turnstile,
                 switch=self.switch,
                 reach=Reach(self.settings.patience),
@@ -122,6 +120,16 @@ class Sender:
                 self.blocks = traffic.blocks
                 self.parked = turnstile.parked
             side.cancel_scope.cancel()
+
+    def _sink(self, known: Resume) -> DiskSink:
+        return DiskSink(
+            self.settings.output,
+            run_id=self.run_id,
+            durable=self.settings.durable,
+            concurrency=self.settings.sending.concurrency,
+            replaceable=Ownership(self.settings.output / manifest.NAME, self.index, known),
+            stem=(self.settings.naming or Naming()).stem,
+        )
 
     def _space(self) -> SpaceWatch:
         root, most = self.settings.output, self.settings.sending.concurrency

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from venice_batch.errors import BodyError
-from venice_batch.formats import HEAD_BYTES, TAIL_BYTES, recognise
 from venice_batch.model import ImageFile
 from venice_batch.names import safe_name
+from venice_batch.output.buffers import BUFFER_BYTES, Buffers
 from venice_batch.output.folder import IMAGES, PART_SUFFIX, unusable
-from venice_batch.output.placing import put
-from venice_batch.output.threads import DiskThreads
+from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Write
+from venice_batch.output.workers import DiskWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
+    from types import TracebackType
+    from typing import Self
 
     from venice_batch.decode import Piece
-    from venice_batch.formats import ImageKind
     from venice_batch.model import Job
+    from venice_batch.output.orders import Order
+    from venice_batch.output.workers import Worker
 
-BUFFER_BYTES = 512 * 1024
-"""What is gathered before a thread is asked to write: most images are written in one go, by one thread."""
+_SPARE_BUFFERS = 2
 
 
 class ImageWriter(Protocol):
@@ -64,7 +64,9 @@ class DiskSink:
     its name when whole. A file that stands there already is replaced only when `replaceable` says that an
     earlier record of the same id owns it; otherwise the new one gets `~1`, `~2`, … after its name. `stem` gives
     the name without extension; folders in it have to be there.
-    `durable`: file and folder are on the disk (fsync) before `commit` returns.
+    `durable`: file and folder are on the disk (fsync) before `commit` returns. Of more writers than `concurrency`,
+    some wait for others.
+    A context manager: what it has started for its work has ended when it is left.
     """
 
     def __init__(
@@ -73,61 +75,30 @@ class DiskSink:
         *,
         run_id: str,
         durable: bool = False,
+        concurrency: int = 16,
         replaceable: Callable[[str], Collection[str]] = lambda job_id: (),
         stem: Callable[[Job], str] = lambda job: safe_name(job.id),
     ) -> None:
         self.root = root
         self.run_id = run_id
         self.durable = durable
-        self.images = f"{root / IMAGES}/"
         self.replaceable = replaceable
         self.stem = stem
-        self.threads = DiskThreads()
+        self.buffers = Buffers(concurrency + _SPARE_BUFFERS)
+        self.workers = DiskWorkers(f"{root / IMAGES}", self.buffers)
         self._writers = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.workers.close()
 
     def writer(self, job: Job) -> DiskWriter:
         self._writers += 1
         return DiskWriter(self, job, self._writers)
-
-
-@dataclass(slots=True)
-class _Part:
-    """One image on its way; all but `waiting` is touched by writer threads only, one at a time."""
-
-    path: str
-    waiting: list[bytes] = field(default_factory=list)
-    waiting_bytes: int = 0
-    file: int = -1
-    size: int = 0
-    head: bytes = b""
-    tail: bytes = b""
-    sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
-    ended: bool = False
-
-    def take(self, data: bytes) -> None:
-        self.waiting.append(data)
-        self.waiting_bytes += len(data)
-
-    def flush(self) -> None:
-        """Write and hash what waits."""
-        # Joined, so that one write and one hash let go of the interpreter's lock, not one a chunk: getting it back
-        # from the event loop costs more than the copy.
-        data, self.waiting, self.waiting_bytes = b"".join(self.waiting), [], 0
-        if self.file < 0:
-            self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self.file, view) :]
-        self.sha256.update(data)
-        self.size += len(data)
-        # A small image's head is the image itself, so that nothing is copied; a large one's must not be kept whole.
-        self.head = self.head or (data if self.ended else data[:HEAD_BYTES])
-        self.tail = (self.tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
-
-    def close(self) -> None:
-        if self.file >= 0:
-            os.close(self.file)
-            self.file = -1
 
 
 class DiskWriter:
@@ -137,90 +108,83 @@ class DiskWriter:
         self._sink = sink
         self._job = job
         self._stem = sink.stem(job)
-        self._folder = self._stem.rpartition("/")[0]
         self._number = number
-        self._parts: list[_Part] = []
+        self._parts: list[str] = []
+        self._ended = True
+        self._written = False
+        self._worker: Worker = sink.workers
+        self._buffer = -1
+        self._filled = 0
 
     async def write(self, piece: Piece) -> None:
         if piece.image == len(self._parts):
-            name = f".{self._sink.run_id}-{self._number}-{piece.image}{PART_SUFFIX}"
-            self._parts.append(_Part(f"{self._sink.images}{self._folder}/{name}"))
-        part = self._parts[piece.image]
-        part.take(piece.data)
-        part.ended = piece.last
-        if part.waiting_bytes >= BUFFER_BYTES:
-            try:
-                await self._sink.threads.run(part.flush)
-            except OSError as error:
-                raise unusable(self._sink.root, error) from error
+            await self._begin()
+        self._ended = piece.last
+        data = piece.data
+        while data:
+            if self._buffer < 0:
+                self._buffer, self._filled = await self._sink.buffers.take(), 0
+            size = self._sink.buffers.fill(self._buffer, self._filled, data)
+            self._filled += size
+            data = data[size:]
+            if self._filled == BUFFER_BYTES:
+                await self._flush()
 
     async def commit(self) -> tuple[ImageFile, ...]:
-        try:
-            return await self._sink.threads.run(self._commit)
-        except OSError as error:
-            raise unusable(self._sink.root, error) from error
-
-    async def discard(self) -> None:
-        if self._parts:
-            await self._sink.threads.run(self._discard)
-
-    def _commit(self) -> tuple[ImageFile, ...]:
         if not self._parts:
             raise BodyError("the answer holds no image")
-        kinds = [self._finish(part) for part in self._parts]
+        if not self._ended:
+            raise BodyError("the answer ends before its image does")
         wanted = self._job.request.get("variants") or 1
         many = len(self._parts) > 1 or wanted > 1
-        files: list[ImageFile] = []
-        try:
-            for number, (part, kind) in enumerate(zip(self._parts, kinds, strict=True), start=1):
-                files.append(self._place(part, kind, f"{self._stem}-{number}" if many else self._stem))
-        except OSError:
-            for file in files:  # all of a job's images, or none
-                os.unlink(self._sink.root / file.path)
-            raise
-        if self._sink.durable:
-            _sync_folder(f"{self._sink.images}{self._folder}")
+        stems = [f"{self._stem}-{number}" if many else self._stem for number in range(1, len(self._parts) + 1)]
+        order = Place(tuple(self._parts), tuple(stems), self._unwritten(), durable=self._sink.durable)
+        self._written = True
+        ending = await self._carry_out(order)
+        if isinstance(ending, Taken):
+            owned = tuple(await self._sink.workers.threads.run(lambda: self._sink.replaceable(self._job.id)))
+            ending = await self._carry_out(msgspec.structs.replace(order, write=None, owned=owned))
+        if isinstance(ending, NoImage):
+            raise BodyError(ending.why)
+        assert isinstance(ending, Done)  # noqa: S101  (with `owned` given nothing else is left)
         self._parts = []
-        return tuple(files)
+        return ending.files
 
-    def _finish(self, part: _Part) -> ImageKind:
-        part.flush()
-        if self._sink.durable:
-            os.fsync(part.file)
-        part.close()
-        kind = recognise(part.head, part.tail, part.size)
-        if kind is None or not part.ended:
-            raise BodyError(f"{part.size} bytes that are no whole image (they start with {part.head[:12]!r})")
-        return kind
+    async def discard(self) -> None:
+        if self._buffer >= 0:
+            self._give_back()
+        if self._parts and self._written:
+            parts, self._parts = self._parts, []
+            await self._worker.run(Drop(tuple(parts)))
 
-    def _place(self, part: _Part, kind: ImageKind, stem: str) -> ImageFile:
-        copy = 0
-        while True:
-            name = f"{stem}{f'~{copy}' if copy else ''}.{kind.extension}"
-            target, path = f"{self._sink.images}{name}", f"{IMAGES}/{name}"
-            try:
-                put(part.path, target)
-                break
-            except FileExistsError:
-                if path in self._sink.replaceable(self._job.id) and not os.path.islink(target):
-                    os.replace(part.path, target)
-                    break
-                copy += 1
-        return ImageFile(path, part.size, part.sha256.hexdigest(), kind.format, kind.width, kind.height)
+    async def _begin(self) -> None:
+        if self._parts:
+            await self._flush()
+        else:
+            self._worker = await self._sink.workers.choose()
+        folder, _, _ = self._stem.rpartition("/")
+        name = f".{self._sink.run_id}-{self._number}-{len(self._parts)}{PART_SUFFIX}"
+        self._parts.append(f"{folder}/{name}" if folder else name)
 
-    def _discard(self) -> None:
-        parts, self._parts = self._parts, []
-        for part in parts:
-            # A disk that is in trouble has told so already; what stays here, the next run removes.
-            with contextlib.suppress(OSError):
-                part.close()
-            with contextlib.suppress(OSError):
-                os.unlink(part.path)
+    async def _flush(self) -> None:
+        write = self._unwritten()
+        if write is not None:
+            self._written = True
+            await self._carry_out(write)
 
+    def _unwritten(self) -> Write | None:
+        return None if self._buffer < 0 else Write(self._parts[-1], self._buffer, self._filled)
 
-def _sync_folder(path: str) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    async def _carry_out(self, order: Order) -> Done | NoImage | Taken:
+        try:
+            ending = await self._worker.run(order)
+        finally:
+            if self._buffer >= 0:
+                self._give_back()
+        if isinstance(ending, Trouble):
+            raise unusable(self._sink.root, OSError(ending.errno, ending.why))
+        return ending
+
+    def _give_back(self) -> None:
+        buffer, self._buffer = self._buffer, -1
+        self._sink.buffers.give_back(buffer)

@@ -1,0 +1,117 @@
+"""A process of its own that carries out orders on image files.
+
+Threads that work on the disk take turns with the event loop at holding the interpreter's lock, several times an
+image; at a thousand images a second that costs more than all the work itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+from anyio import CancelScope
+
+from venice_batch.output.orders import Ending, Trouble
+
+if TYPE_CHECKING:
+    from venice_batch.output.buffers import Buffers
+    from venice_batch.output.orders import Order
+    from venice_batch.output.threads import DiskThreads
+
+_COMMAND = (sys.executable, "-P", "-m", "venice_batch.output.serving")
+"""-P: no module is looked for in the current folder, which is a user's."""
+_GONE = Trouble(errno.EIO, "the process that writes images has ended")
+
+
+class DiskProcess(asyncio.Protocol):
+    """Carries out orders in the order of asking. Images reach it through `buffers`, orders through a socket.
+
+    It ignores the terminal's signals, knows no key, and ends when this process does, whatever has ended that.
+    `greeted` is set when it has started, which it never does where that is not possible.
+    """
+
+    def __init__(self, images: str, buffers: Buffers, threads: DiskThreads) -> None:
+        self._images = images
+        self._buffers = buffers
+        self._threads = threads
+        self._process: subprocess.Popen[bytes] | None = None
+        self._transport: asyncio.WriteTransport | None = None
+        self._unanswered: deque[asyncio.Future[Ending]] = deque()
+        self._rest = b""
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder(Ending)
+        self.greeted = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has started and not ended."""
+        return self._transport is not None and self.greeted.is_set()
+
+    async def start(self) -> None:
+        """Begin to start it, which takes a tenth of a second."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with contextlib.suppress(OSError), theirs:
+            self._process = await self._threads.run(lambda: self._spawn(theirs.fileno()))
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
+
+    async def run(self, order: Order) -> Ending:
+        """How `order` ended; cancellation waits until it has."""
+        if self._transport is None:
+            return _GONE
+        future: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._unanswered.append(future)
+        self._transport.write(self._encoder.encode(order) + b"\n")
+        with CancelScope(shield=True):
+            await future
+        return future.result()
+
+    async def close(self) -> None:
+        """End it; no order may be under way."""
+        if self._transport is not None:
+            self._transport.close()
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await self._threads.run(process.wait)
+
+    def _spawn(self, link: int) -> subprocess.Popen[bytes]:
+        secretless = {name: value for name, value in os.environ.items() if not name.startswith("VENICE_")}
+        return subprocess.Popen(  # noqa: S603  (this very program)
+            [*_COMMAND, str(link), str(self._buffers.file), self._images],
+            pass_fds=(link, self._buffers.file),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=secretless,
+            start_new_session=True,
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  (a socket's)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if not line:
+                self.greeted.set()
+                continue
+            future = self._unanswered.popleft()
+            if not future.done():
+                future.set_result(self._decoder.decode(line))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        while self._unanswered:
+            future = self._unanswered.popleft()
+            if not future.done():
+                future.set_result(_GONE)

@@ -1,0 +1,163 @@
+"""Carries out orders on image files, waiting for the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from venice_batch.errors import BodyError
+from venice_batch.formats import HEAD_BYTES, TAIL_BYTES, recognise
+from venice_batch.model import ImageFile
+from venice_batch.output.folder import IMAGES
+from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Write
+from venice_batch.output.placing import put
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from venice_batch.formats import ImageKind
+    from venice_batch.output.orders import Ending, Order
+
+
+@dataclass(slots=True)
+class _Part:
+    """A temporary file, hashed while it is written."""
+
+    path: str
+    file: int = -1
+    size: int = 0
+    head: bytes = b""
+    tail: bytes = b""
+    sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def write(self, data: memoryview) -> None:
+        if self.file < 0:
+            self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        rest = data
+        while rest:
+            rest = rest[os.write(self.file, rest) :]
+        self.sha256.update(data)
+        self.size += len(data)
+        if len(self.head) < HEAD_BYTES:
+            self.head += data[: HEAD_BYTES - len(self.head)]
+        self.tail = (self.tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
+
+    def end(self, *, durable: bool) -> None:
+        if self.file >= 0:
+            if durable:
+                os.fsync(self.file)
+            file, self.file = self.file, -1
+            os.close(file)
+
+    def kind(self) -> ImageKind:
+        kind = recognise(self.head, self.tail, self.size)
+        if kind is None:
+            raise BodyError(f"{self.size} bytes that are no whole image (they start with {self.head[:12]!r})")
+        return kind
+
+
+class ImageStore:
+    """Files below the folder `images`; the contents of buffer n are what `buffer(n)` gives.
+
+    An image is written to a temporary file in the folder where it will stand, and linked to its name when whole.
+    What stands there already stays there, unless an order says that it may be replaced: otherwise the new one gets
+    `~1`, `~2`, … after its name. Several threads may carry out orders at the same time, those of one image one at a
+    time. Nothing is raised: an order's ending tells.
+    """
+
+    def __init__(self, images: str, buffer: Callable[[int], memoryview]) -> None:
+        self._prefix = f"{images}/"
+        self._buffer = buffer
+        self._parts: dict[str, _Part] = {}
+
+    def carry_out(self, order: Order) -> Ending:
+        """Do what `order` asks, or as if it had not been asked."""
+        try:
+            match order:
+                case Write():
+                    self._write(order)
+                case Place():
+                    return Done(self._place(order))
+                case Drop():
+                    self._drop(order)
+        except BodyError as error:
+            return NoImage(str(error))
+        except _TakenError:
+            return Taken()
+        except OSError as error:
+            return Trouble(error.errno or errno.EIO, error.strerror or str(error))
+        return Done()
+
+    def _write(self, order: Write) -> None:
+        self._part(order.part).write(self._buffer(order.buffer)[: order.size])
+
+    def _part(self, name: str) -> _Part:
+        part = self._parts.get(name)
+        if part is None:
+            part = self._parts[name] = _Part(self._prefix + name)
+        return part
+
+    def _place(self, order: Place) -> tuple[ImageFile, ...]:
+        if order.write is not None:
+            self._write(order.write)
+        parts = [self._part(name) for name in order.parts]
+        for part in parts:
+            part.end(durable=order.durable)
+        kinds = [part.kind() for part in parts]
+        files: list[ImageFile] = []
+        try:
+            for part, kind, stem in zip(parts, kinds, order.stems, strict=True):
+                files.append(self._put(part, kind, stem, order.owned))
+        except (OSError, _TakenError):
+            # All of a job's images, or none: what has its name already becomes a part again.
+            for part, file in zip(parts, files, strict=False):
+                os.replace(self._prefix + file.path[len(IMAGES) + 1 :], part.path)
+            raise
+        if order.durable:
+            _sync_folder(os.path.dirname(parts[0].path))
+        for name in order.parts:
+            del self._parts[name]
+        return tuple(files)
+
+    def _put(self, part: _Part, kind: ImageKind, stem: str, owned: tuple[str, ...] | None) -> ImageFile:
+        copy = 0
+        while True:
+            name = f"{stem}{f'~{copy}' if copy else ''}.{kind.extension}"
+            target, path = self._prefix + name, f"{IMAGES}/{name}"
+            try:
+                put(part.path, target)
+                break
+            except FileExistsError:
+                if owned is None:
+                    raise _TakenError from None
+                if path in owned and not os.path.islink(target):
+                    os.replace(part.path, target)
+                    break
+                copy += 1
+        return ImageFile(path, part.size, part.sha256.hexdigest(), kind.format, kind.width, kind.height)
+
+    def _drop(self, order: Drop) -> None:
+        for name in order.parts:
+            part = self._parts.pop(name, None)
+            if part is not None:
+                # A disk that is in trouble has told so already; what stays here, the next run removes.
+                with contextlib.suppress(OSError):
+                    part.end(durable=False)
+                with contextlib.suppress(OSError):
+                    os.unlink(part.path)
+
+
+class _TakenError(Exception):
+    """A name is taken, by whom has yet to be looked up."""
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,54 @@
+"""Who carries out a run's orders on image files."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+from venice_batch.output.process import DiskProcess
+from venice_batch.output.store import ImageStore
+from venice_batch.output.threads import DiskThreads
+
+if TYPE_CHECKING:
+    from venice_batch.output.buffers import Buffers
+    from venice_batch.output.orders import Ending, Order
+
+PROCESS_AFTER_ORDERS = 64
+"""A process takes 0.1 s to start, and 20 MB: what writes no more than this is over before that pays."""
+
+
+class Worker(Protocol):
+    """Carries out the orders for an image."""
+
+    async def run(self, order: Order) -> Ending:
+        """How `order` ended; cancellation waits until it has."""
+        ...
+
+
+class DiskWorkers:
+    """Threads at first; when orders pile up before one thread, a process for the images that come then.
+
+    All of an image's orders have to go to the same worker.
+    """
+
+    def __init__(self, images: str, buffers: Buffers) -> None:
+        self.threads = DiskThreads()
+        self._store = ImageStore(images, buffers.read)
+        self.process = DiskProcess(images, buffers, self.threads)
+        self._may_start = buffers.file >= 0 and bool(sys.executable) and not getattr(sys, "frozen", False)
+        self._orders = 0
+
+    async def choose(self) -> Worker:
+        """The worker for one more image."""
+        if self._may_start and self._orders > PROCESS_AFTER_ORDERS and self.threads.started > 1:
+            self._may_start = False
+            await self.process.start()
+        return self.process if self.process.ready else self
+
+    async def run(self, order: Order) -> Ending:
+        self._orders += 1
+        return await self.threads.run(lambda: self._store.carry_out(order))
+
+    async def close(self) -> None:
+        """End the process, if there is one; threads end by themselves."""
+        await self.process.close()
