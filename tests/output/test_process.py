@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from venice_batch.output import process as process_module
-from venice_batch.output.buffers import Buffers
+from venice_batch.output.memory import Memory
 from venice_batch.output.orders import Done, Drop, Trouble, Write
 from venice_batch.output.process import DiskProcess
 from venice_batch.output.threads import DiskThreads
@@ -18,21 +18,21 @@ from venice_batch.output.threads import DiskThreads
 
 @contextlib.asynccontextmanager
 async def working(images):
-    buffers = Buffers(2)
-    one = DiskProcess(str(images), buffers, DiskThreads())
+    memory = Memory(2)
+    one = DiskProcess(str(images), memory, DiskThreads())
     await one.start()
     try:
         with anyio.fail_after(30):
             await one.greeted.wait()
-        yield one, buffers
+        yield one, memory
     finally:
         await one.close()
 
 
 async def test_what_is_in_a_buffer_is_written_by_another_process(tmp_path):
-    async with working(tmp_path) as (one, buffers):
+    async with working(tmp_path) as (one, memory):
         assert one.ready
-        buffers.fill(1, 0, b"image")
+        memory.fill(1, 0, b"image")
         assert await one.run(Write(".p", 1, 5)) == Done()
         assert (tmp_path / ".p").read_bytes() == b"image"
         assert await one.run(Drop((".p",))) == Done()
@@ -96,7 +96,7 @@ async def test_killed_it_answers_what_was_asked_with_trouble_and_everything_afte
 @pytest.mark.parametrize("command", [("/no/such/python",), (sys.executable, "-c", "raise SystemExit(1)")])
 async def test_where_it_cannot_be_started_it_is_never_ready(tmp_path, monkeypatch, command):
     monkeypatch.setattr(process_module, "_COMMAND", command)
-    one = DiskProcess(str(tmp_path), Buffers(1), DiskThreads())
+    one = DiskProcess(str(tmp_path), Memory(1), DiskThreads())
     await one.start()
     if one._process is not None:
         one._process.wait(30)
@@ -107,15 +107,26 @@ async def test_where_it_cannot_be_started_it_is_never_ready(tmp_path, monkeypatc
     await one.close()
 
 
+async def test_with_no_descriptors_left_it_is_never_ready(tmp_path, monkeypatch):
+    def refuse():
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(process_module.socket, "socketpair", refuse)
+    one = DiskProcess(str(tmp_path), Memory(1), DiskThreads())
+    await one.start()
+    assert not one.ready
+    await one.close()
+
+
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs pidfd")
 def test_it_does_not_outlive_a_process_that_is_killed(tmp_path):
     code = (
         "import anyio, signal, sys\n"
-        "from venice_batch.output.buffers import Buffers\n"
+        "from venice_batch.output.memory import Memory\n"
         "from venice_batch.output.process import DiskProcess\n"
         "from venice_batch.output.threads import DiskThreads\n"
         "async def main():\n"
-        "    one = DiskProcess(sys.argv[1], Buffers(1), DiskThreads())\n"
+        "    one = DiskProcess(sys.argv[1], Memory(1), DiskThreads())\n"
         "    await one.start()\n"
         "    await one.greeted.wait()\n"
         "    print(one._process.pid, flush=True)\n"

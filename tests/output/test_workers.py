@@ -4,7 +4,7 @@ import threading
 import anyio
 import pytest
 
-from venice_batch.output.buffers import Buffers
+from venice_batch.output.memory import Memory
 from venice_batch.output.orders import Drop
 from venice_batch.output.threads import BACKLOG
 from venice_batch.output.workers import PROCESS_AFTER_ORDERS, DiskWorkers
@@ -12,10 +12,10 @@ from venice_batch.output.workers import PROCESS_AFTER_ORDERS, DiskWorkers
 
 @contextlib.asynccontextmanager
 async def team(tmp_path, *, file=None):
-    buffers = Buffers(1)
+    memory = Memory(1)
     if file is not None:
-        buffers.file = file
-    workers = DiskWorkers(str(tmp_path), buffers)
+        memory.file = file
+    workers = DiskWorkers(str(tmp_path), memory)
     try:
         yield workers
     finally:

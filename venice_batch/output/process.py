@@ -22,7 +22,7 @@ from anyio import CancelScope
 from venice_batch.output.orders import Ending, Trouble
 
 if TYPE_CHECKING:
-    from venice_batch.output.buffers import Buffers
+    from venice_batch.output.memory import Memory
     from venice_batch.output.orders import Order
     from venice_batch.output.threads import DiskThreads
 
@@ -32,15 +32,15 @@ _GONE = Trouble(errno.EIO, "the process that writes images has ended")
 
 
 class DiskProcess(asyncio.Protocol):
-    """Carries out orders in the order of asking. Images reach it through `buffers`, orders through a socket.
+    """Carries out orders in the order of asking. Images reach it through `memory`, orders through a socket.
 
     It ignores the terminal's signals, knows no key, and ends when this process does, whatever has ended that.
     `greeted` is set when it has started, which it never does where that is not possible.
     """
 
-    def __init__(self, images: str, buffers: Buffers, threads: DiskThreads) -> None:
+    def __init__(self, images: str, memory: Memory, threads: DiskThreads) -> None:
         self._images = images
-        self._buffers = buffers
+        self._memory = memory
         self._threads = threads
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.WriteTransport | None = None
@@ -57,7 +57,10 @@ class DiskProcess(asyncio.Protocol):
 
     async def start(self) -> None:
         """Begin to start it, which takes a tenth of a second."""
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            return  # no descriptors left: a run that is short of them is told where it matters
         ours.setblocking(False)
         with contextlib.suppress(OSError), theirs:
             self._process = await self._threads.run(lambda: self._spawn(theirs.fileno()))
@@ -86,8 +89,8 @@ class DiskProcess(asyncio.Protocol):
     def _spawn(self, link: int) -> subprocess.Popen[bytes]:
         secretless = {name: value for name, value in os.environ.items() if not name.startswith("VENICE_")}
         return subprocess.Popen(  # noqa: S603  (this very program)
-            [*_COMMAND, str(link), str(self._buffers.file), self._images],
-            pass_fds=(link, self._buffers.file),
+            [*_COMMAND, str(link), str(self._memory.file), self._images],
+            pass_fds=(link, self._memory.file),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """What runs in the process that works on the disk for another.
 
-    python -m venice_batch.output.serving SOCKET BUFFERS FOLDER
+    python -m venice_batch.output.serving SOCKET MEMORY FOLDER
 
 The first two are descriptors that were inherited.
 """
@@ -14,7 +14,7 @@ import sys
 
 import msgspec
 
-from venice_batch.output.buffers import InheritedBuffers
+from venice_batch.output.memory import InheritedMemory
 from venice_batch.output.orders import Order
 from venice_batch.output.store import ImageStore
 
@@ -46,8 +46,8 @@ def main() -> None:
     """Serve whoever has started this process."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    link, buffers, images = sys.argv[1:]
-    store = ImageStore(images, InheritedBuffers(int(buffers)).read)
+    link, memory, images = sys.argv[1:]
+    store = ImageStore(images, InheritedMemory(int(memory)).read)
     serve(socket.socket(fileno=int(link)), store, os.getppid())
 
 

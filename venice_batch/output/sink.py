@@ -9,8 +9,9 @@ import msgspec
 from venice_batch.errors import BodyError
 from venice_batch.model import ImageFile
 from venice_batch.names import safe_name
-from venice_batch.output.buffers import BUFFER_BYTES, Buffers
+from venice_batch.output.buffers import Buffers
 from venice_batch.output.folder import IMAGES, PART_SUFFIX, unusable
+from venice_batch.output.memory import BUFFER_BYTES, Memory
 from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Write
 from venice_batch.output.workers import DiskWorkers
 
@@ -85,7 +86,8 @@ class DiskSink:
         self.replaceable = replaceable
         self.stem = stem
         self.buffers = Buffers(concurrency + _SPARE_BUFFERS)
-        self.workers = DiskWorkers(f"{root / IMAGES}", self.buffers)
+        self.memory = Memory(concurrency + _SPARE_BUFFERS)
+        self.workers = DiskWorkers(f"{root / IMAGES}", self.memory)
         self._writers = 0
 
     async def __aenter__(self) -> Self:
@@ -124,7 +126,7 @@ class DiskWriter:
         while data:
             if self._buffer < 0:
                 self._buffer, self._filled = await self._sink.buffers.take(), 0
-            size = self._sink.buffers.fill(self._buffer, self._filled, data)
+            size = self._sink.memory.fill(self._buffer, self._filled, data)
             self._filled += size
             data = data[size:]
             if self._filled == BUFFER_BYTES:

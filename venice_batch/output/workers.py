@@ -10,7 +10,7 @@ from venice_batch.output.store import ImageStore
 from venice_batch.output.threads import DiskThreads
 
 if TYPE_CHECKING:
-    from venice_batch.output.buffers import Buffers
+    from venice_batch.output.memory import Memory
     from venice_batch.output.orders import Ending, Order
 
 PROCESS_AFTER_ORDERS = 64
@@ -31,11 +31,11 @@ class DiskWorkers:
     All of an image's orders have to go to the same worker.
     """
 
-    def __init__(self, images: str, buffers: Buffers) -> None:
+    def __init__(self, images: str, memory: Memory) -> None:
         self.threads = DiskThreads()
-        self._store = ImageStore(images, buffers.read)
-        self.process = DiskProcess(images, buffers, self.threads)
-        self._may_start = buffers.file >= 0 and bool(sys.executable) and not getattr(sys, "frozen", False)
+        self._store = ImageStore(images, memory.read)
+        self.process = DiskProcess(images, memory, self.threads)
+        self._may_start = memory.file >= 0 and bool(sys.executable) and not getattr(sys, "frozen", False)
         self._orders = 0
 
     async def choose(self) -> Worker:
