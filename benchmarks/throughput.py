@@ -144,14 +144,14 @@ def measure(command: list[str], jobs: int, cwd: Path) -> Result:
 
 
 def resident_kb(process: int) -> int:
-    """The resident memory of a process with its children; what they share counts in each."""
+    """The resident memory of a process with its children; a page that several have counts once (Pss)."""
     found = 0
     with contextlib.suppress(OSError):
         threads = Path(f"/proc/{process}/task").iterdir()
         children = " ".join((thread / "children").read_text() for thread in threads).split()
         for one in (process, *map(int, children)):
-            status = Path(f"/proc/{one}/status").read_text().splitlines()
-            found += sum(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+            lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
+            found += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return found
 
 
