@@ -1,6 +1,6 @@
-"""Time and memory of very long jobs files: the start of a run, a long run, a resume.
+"""Time and memory of very long jobs files: a check, the start of a run, a long run, a resume.
 
-Each measurement runs the command in a process of its own and samples its resident memory; the server is
+Each measurement runs the command in a process of its own and watches its resident memory; the server is
 `fixed_server.py` on loopback. Everything it makes lies in a temporary folder and is removed.
 
     python benchmarks/scale.py --lines 1000000 --jobs 100000
@@ -19,13 +19,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SERVER = Path(__file__).with_name("fixed_server.py")
 BATCH = [sys.executable, "-m", "venice_batch"]
+OFFLINE = ["--offline", "--allow-unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,22 @@ def server(size_bytes: int) -> Iterator[str]:
             process.terminate()
 
 
-def write_jobs(path: Path, count: int) -> None:
-    """A jobs file of `count` lines for four models."""
+def job_id(number: int) -> str | None:
+    """An id for every job."""
+    return f"job-{number:07}"
+
+
+def no_id(_: int) -> None:
+    """No id for any job."""
+
+
+def write_jobs(path: Path, count: int, name: Callable[[int], str | None] = job_id) -> None:
+    """A jobs file of `count` lines for four models; `name` gives the ids."""
     with path.open("w") as file:
         for number in range(count):
             prompt = f"A cinematic photo of scene number {number} at blue hour, warm light on the water"
-            job = {"id": f"job-{number:07}", "model": f"m{number % 4}", "prompt": prompt, "width": 512, "height": 512}
-            file.write(json.dumps(job) + "\n")
+            job = {"id": name(number), "model": f"m{number % 4}", "prompt": prompt, "width": 512, "height": 512}
+            file.write(json.dumps({field: value for field, value in job.items() if value is not None}) + "\n")
 
 
 def watch(command: list[str], manifest: Path) -> tuple[list[Sample], float | None, int]:
@@ -83,6 +93,43 @@ def watch(command: list[str], manifest: Path) -> tuple[list[Sample], float | Non
                 rss = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
                 samples.append(Sample(at_s, rss / 1024, lines))
         return samples, first_s, process.returncode
+
+
+def check(folder: Path, lines: int) -> None:
+    """Whether the time and memory of a check follow the number of lines, whatever their ids."""
+    jobs = folder / "checked.jsonl"
+    command = [*BATCH, "check", str(jobs), "-o", str(folder / "none"), *OFFLINE, "--json"]
+    for count in (lines // 10, lines):
+        earlier = {count // 3: 1, count // 2: count // 4, count - 1: count // 3 + 1}
+        twice = [
+            (number + 1, f"{job_id(first)!r} is used on line {first + 1} already") for number, first in earlier.items()
+        ]
+        for kind, name, wrong in (
+            ("an id each", job_id, []),
+            ("no ids", no_id, []),
+            ("three ids used twice", lambda number, of=earlier: job_id(of.get(number, number)), twice),
+        ):
+            write_jobs(jobs, count, name)
+            began_s = time.monotonic()
+            told, code, peak_mb = finish(command)
+            elapsed_s = time.monotonic() - began_s
+            assert code == (2 if wrong else 0)
+            if wrong:
+                assert [(problem["line"], problem["what"]) for problem in told["problems"]["shown"]] == wrong
+            else:
+                assert told["jobs"] == count
+                assert [lane["requests"] for lane in told["lanes"].values()] == [count // 4] * 4
+            print(f"check, {count:,} lines, {kind}: {count / elapsed_s:,.0f} a second, peak RSS {peak_mb:.1f} MB")
+
+
+def finish(command: list[str]) -> tuple[dict[str, Any], int, float]:
+    """Run `command`; returns the object that it prints, its exit code, and its peak resident memory in MB."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        printed = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return json.loads(printed), process.returncode, used.ru_maxrss / 1024
 
 
 def start_of_a_long_file(folder: Path, lines: int) -> None:
@@ -129,7 +176,7 @@ def resume(folder: Path, count: int) -> None:
     assert code == 0
     began_s = time.monotonic()
     subprocess.run(
-        [*BATCH, "check", str(jobs), "-o", str(folder / "none"), "--offline", "--allow-unknown"],
+        [*BATCH, "check", str(jobs), "-o", str(folder / "none"), *OFFLINE],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -170,14 +217,17 @@ def _write_manifest(jobs: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Run the three measurements."""
+    """Run the four measurements."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--lines", type=int, default=1_000_000)
     parser.add_argument("--jobs", type=int, default=100_000)
-    parser.add_argument("--only", choices=("start", "many", "resume"))
+    parser.add_argument("--only", choices=("check", "start", "many", "resume"))
     given = parser.parse_args()
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores; {' '.join(sys.argv)}")
     with tempfile.TemporaryDirectory() as folder:
+        # First: a process that is started counts its parent's memory as its own until it is the command.
+        if given.only in (None, "check"):
+            check(Path(folder), given.lines)
         if given.only in (None, "start"):
             start_of_a_long_file(Path(folder), given.lines)
         if given.only in (None, "many"):

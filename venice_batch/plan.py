@@ -15,7 +15,7 @@ from venice_batch.output.resume import Resume
 from venice_batch.summary import SUMMARY, Percentiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from decimal import Decimal
     from pathlib import Path
 
@@ -97,6 +97,23 @@ def plan(
         bills = _unpriced(index, is_settled)
     else:
         bills = preflight.bills(None if untouched else (not is_settled(place) for place in range(len(index))))
+    return plan_of(bills, output, jobs=len(index), already_done=done, quotas=quotas, rpm=rpm, balances=balances)
+
+
+def plan_of(
+    bills: Sequence[tuple[Bill, int]],
+    output: Path,
+    *,
+    jobs: int,
+    already_done: int = 0,
+    quotas: Mapping[str, Quota] | None = None,
+    rpm: int | None = None,
+    balances: Mapping[str, float] | None = None,
+) -> Plan:
+    """What `plan` returns where it is known that `bills`, each of so many jobs, are left to do of `jobs`.
+
+    Of those that are neither done nor left it is taken that they were refused. `output` tells how long answers took.
+    """
     lanes: dict[str, LanePlan] = {}
     micro: defaultdict[str, int] = defaultdict(int)
     models: defaultdict[str, int] = defaultdict(int)
@@ -118,9 +135,9 @@ def plan(
     unpriced = sum(lane.unpriced for lane in lanes.values())
     balance = None if balances is None else sum(balances.get(name, 0.0) for name in SPENDABLE)
     return Plan(
-        jobs=len(index),
-        already_done=done,
-        already_rejected=len(index) - done - pending,
+        jobs=jobs,
+        already_done=already_done,
+        already_rejected=jobs - already_done - pending,
         pending=pending,
         lanes=lanes,
         images=sum(lane.images for lane in lanes.values()),

@@ -15,6 +15,7 @@ from venice_batch.catalogue import Cache, Listing, snapshot
 from venice_batch.cli.check import know
 from venice_batch.cli.main import run_cli
 from venice_batch.cli.options import VENICE
+from venice_batch.jobfile import JobIndex
 
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
 
@@ -75,6 +76,19 @@ def test_check_knows_what_is_done(capsys):
     assert (plan["jobs"], plan["already_done"], plan["pending"], plan["usd"]) == (2, 1, 1, 0.01)
     assert check("--sandbox") == 0
     assert "2 jobs, all lines valid, 1 done before\n" in capsys.readouterr().out
+
+
+def test_a_folder_without_records_needs_no_index(capsys, monkeypatch):
+    monkeypatch.setattr(JobIndex, "build", None)
+    os.makedirs("output/jobs")
+    Path("output/jobs/manifest.jsonl").touch()
+    write(GOOD, {**GOOD, "id": "b", "matrix": {"seed": [1, 2]}})
+    assert check("--offline", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["jobs"], plan["already_done"], plan["pending"], plan["usd"]) == (3, 0, 3, 0.03)
+    write(GOOD, GOOD)
+    assert check("--offline") == 2
+    assert "jobs.jsonl:2: id: 'a' is used on line 1 already\n" in capsys.readouterr().err
 
 
 def test_check_says_what_was_refused_before_and_needs_no_network_for_a_sandbox(capsys):

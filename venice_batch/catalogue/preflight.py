@@ -92,10 +92,10 @@ class _Verdict(NamedTuple):
 class Preflight:
     """Checks jobs against a catalogue, and adds up what they ask for.
 
-    Give `examine` to `JobIndex.build`, alone or beside others, so that it sees every job once and in order. Memory:
-    four bytes a job. Without a catalogue nothing is checked and no price known. `styles` are the names that
-    `style_preset` takes, None if they are unknown. `strict` makes errors of warnings, `allow_unknown` a warning of
-    a model that the catalogue lacks.
+    Give `examine` to `JobIndex.build` or `survey`, alone or beside others, so that it sees every job once and in
+    order. Without a catalogue nothing is checked and no price known. `styles` are the names that `style_preset` takes,
+    None if they are unknown. `strict` makes errors of warnings, `allow_unknown` a warning of a model that the catalogue
+    lacks. Memory: four bytes a job, by which `bills` tells some from others; none with `total_only`.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Preflight:
         *,
         allow_unknown: bool = False,
         strict: bool = False,
+        total_only: bool = False,
     ) -> None:
         self.catalogue = catalogue
         self.warnings: list[Warned] = []
@@ -113,8 +114,10 @@ class Preflight:
         self._allow_unknown = allow_unknown
         self._strict = strict
         self._verdicts: dict[Endpoint, dict[tuple[object, ...], _Verdict]] = {endpoint: {} for endpoint in Endpoint}
+        # A bill's code is its place here; the jobs of each are counted beside it.
         self._bills: dict[Bill, int] = {}
-        self._codes = array("I")
+        self._counts: Counter[int] = Counter()
+        self._codes = None if total_only else array("I")
         self._warned: dict[tuple[str, str], Warned] = {}
         self._searches = 0
 
@@ -130,7 +133,9 @@ class Preflight:
             if len(known) >= _MAX_SHAPES:
                 known.clear()
             verdict = known[shape] = self._judge(job)
-        self._codes.append(verdict.bill)
+        self._counts[verdict.bill] += 1
+        if self._codes is not None:
+            self._codes.append(verdict.bill)
         if (
             verdict.quiet
             and len(request.get("prompt", "")) <= verdict.prompt_limit
@@ -144,9 +149,15 @@ class Preflight:
         """Each different bill with the number of jobs that have it.
 
         `wanted` says of each job, in the file's order, whether it counts; by default all do.
+
+        Raises:
+            ValueError: some are wanted of what was to be summed up with `total_only`.
         """
-        codes = self._codes if wanted is None else compress(self._codes, wanted)
-        counts = Counter(codes)
+        counts = self._counts
+        if wanted is not None:
+            if self._codes is None:
+                raise ValueError("what each job asks for was not kept")
+            counts = Counter(compress(self._codes, wanted))
         bills = list(self._bills)
         return [(bills[code], counts[code]) for code in sorted(counts)]
 

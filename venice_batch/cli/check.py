@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from venice_batch.api.listings import Limits
     from venice_batch.api.secret import ApiKey
     from venice_batch.catalogue import Cache, Found, Listing, Preflight
-    from venice_batch.jobfile import JobIndex
+    from venice_batch.jobfile import Source
     from venice_batch.plan import LanePlan, Plan
 
 
@@ -31,14 +31,24 @@ class Known(NamedTuple):
     limits: Limits | None
     notice: str
 
-    def preflight(self, *, allow_unknown: bool = False, strict: bool = False) -> Preflight:
+    @property
+    def account(self) -> dict[str, Any]:
+        """What `plan` is to know of the key."""
+        return {"quotas": self.limits.quotas, "balances": self.limits.balances} if self.limits else {}
+
+    def preflight(self, *, allow_unknown: bool = False, strict: bool = False, total_only: bool = False) -> Preflight:
         """The checks of a file's jobs by what is known."""
         from venice_batch.catalogue import Preflight
 
         if self.listing is None:
-            return Preflight(None, None)
-        catalogue = self.listing.catalogue(time.time())
-        return Preflight(catalogue, self.listing.styles, allow_unknown=allow_unknown, strict=strict)
+            return Preflight(None, total_only=total_only)
+        return Preflight(
+            self.listing.catalogue(time.time()),
+            self.listing.styles,
+            allow_unknown=allow_unknown,
+            strict=strict,
+            total_only=total_only,
+        )
 
 
 @command(like="run")
@@ -54,28 +64,48 @@ def check(jobs: str, **given: Any) -> int:
 
     The API is asked for its models, and with a key for balance and limits; after 5 s it is done without.
     """
-    from venice_batch.jobfile import Defaults, JobIndex, open_source
+    from venice_batch.jobfile import Defaults, open_source
+    from venice_batch.output.resume import has_records
 
     is_sandbox = options.is_sandbox(given)
-    as_json = given["as_json"]
-    defaults = Defaults.of(given["settings"], given["seed_policy"])
+    which = {"defaults": Defaults.of(given["settings"], given["seed_policy"]), "shard": given["shard"]}
+    output = given["output"] or default_output(jobs)
     with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         say(known.notice)
-        preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
+        is_new = not has_records(output)
+        preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"], total_only=is_new)
+        terms = {"rpm": given["rpm"], **known.account}
         try:
-            index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
+            if is_new:
+                found = _plan_anew(source, output, preflight, which, terms)
+            else:
+                found = _plan_rest(source, output, preflight, which, {"sandbox": is_sandbox, **terms})
         finally:
             show_warnings(preflight, source.name)
-        return show_plan(
-            index,
-            given["output"] or default_output(jobs),
-            as_json=as_json,
-            preflight=preflight,
-            known=known,
-            rpm=given["rpm"],
-            sandbox=is_sandbox,
-        )
+        return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
+
+
+def _plan_anew(
+    source: Source, output: Path, preflight: Preflight, which: dict[str, Any], terms: dict[str, Any]
+) -> Plan:
+    """The plan for a folder that holds nothing yet, in memory that does not grow with the file."""
+    from venice_batch.jobfile import survey
+    from venice_batch.plan import plan_of
+
+    jobs = survey(source, examine=preflight.examine, **which)
+    return plan_of(preflight.bills(), output, jobs=jobs, **terms)
+
+
+def _plan_rest(
+    source: Source, output: Path, preflight: Preflight, which: dict[str, Any], terms: dict[str, Any]
+) -> Plan:
+    """The plan for what a folder does not hold yet: by an index, as each job has to be found there."""
+    from venice_batch.jobfile import JobIndex
+    from venice_batch.plan import plan
+
+    index = JobIndex.build(source, examine=preflight.examine, **which)
+    return plan(index, output, preflight=preflight, **terms)
 
 
 def know(
@@ -177,37 +207,14 @@ def show_warnings(preflight: Preflight, source: str) -> None:
         click.echo(f"venice-batch: {counted(preflight.warning_count - shown, 'further warning')} not shown", err=True)
 
 
-def show_plan(
-    index: JobIndex,
-    output: Path,
-    *,
-    as_json: bool,
-    preflight: Preflight | None = None,
-    known: Known | None = None,
-    rpm: int | None = None,
-    retry_rejected: bool = False,
-    sandbox: bool = True,
-) -> int:
-    """Print the plan for people or scripts; returns the exit code. The arguments are those of `plan`."""
-    from venice_batch.plan import plan
-
-    limits = known.limits if known else None
-    found = plan(
-        index,
-        output,
-        preflight=preflight,
-        retry_rejected=retry_rejected,
-        sandbox=sandbox,
-        quotas=limits.quotas if limits else None,
-        rpm=rpm,
-        balances=limits.balances if limits else None,
-    )
+def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight, known: Known) -> int:
+    """Print a plan for people or scripts; returns the exit code."""
     if as_json:
         _print_json(found, preflight, known)
         return 0
     head = [f"{found.already_done} done before"] if found.already_done else []
     head += [f"{found.already_rejected} refused before"] if found.already_rejected else []
-    if preflight is not None and preflight.warning_count:
+    if preflight.warning_count:
         head.append(counted(preflight.warning_count, "warning"))
     click.echo(f"{counted(found.jobs, 'job')}, all lines valid" + "".join(f", {part}" for part in head))
     if found.lanes:
@@ -255,13 +262,12 @@ def _closing(found: Plan) -> list[str]:
     return lines
 
 
-def _print_json(found: Plan, preflight: Preflight | None, known: Known | None) -> None:
+def _print_json(found: Plan, preflight: Preflight, known: Known) -> None:
     import msgspec
 
     report = msgspec.to_builtins(found)
-    if preflight is not None:
-        report["warnings"] = {"total": preflight.warning_count, "shown": preflight.warnings}
-    if known is not None and known.listing is not None:
+    report["warnings"] = {"total": preflight.warning_count, "shown": preflight.warnings}
+    if known.listing is not None:
         listed = known.listing.catalogue(time.time()).listed
         report["models"] = {"origin": known.listing.origin, "listed_at": listed}
     click.echo(msgspec.json.encode(report))

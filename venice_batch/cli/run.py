@@ -69,7 +69,8 @@ def run(**given: Any) -> int:
             "sandbox": is_sandbox,
         }
         if given["dry_run"]:
-            return show_plan(index, output, as_json=given["as_json"], known=known, rpm=given["rpm"], **left)
+            found = plan(index, output, rpm=given["rpm"], **known.account, **left)
+            return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
         if given["max_cost"] is not None:
             _refuse_above(given["max_cost"], plan(index, output, **left))
         return _run(_Ready(index, output, naming, preflight, key), given)

@@ -10,6 +10,7 @@ from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines
 from venice_batch.jobfile.seeds import SeedPolicy
 from venice_batch.jobfile.shard import Shard
 from venice_batch.jobfile.source import Source, open_source
+from venice_batch.jobfile.survey import survey
 
 __all__ = [
     "FIELDS",
@@ -30,4 +31,5 @@ __all__ = [
     "parse_setting",
     "problems",
     "request_hash",
+    "survey",
 ]

@@ -9,6 +9,9 @@ from venice_batch.errors import JobsFileError, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+MAX_PROBLEMS = 1000
+"""How many problems are kept; all of them are counted."""
+
 
 class Findings:
     """Collects problems in any order; keeps the `keep` that come first in the file."""

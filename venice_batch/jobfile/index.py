@@ -11,22 +11,16 @@ from typing import TYPE_CHECKING
 
 from venice_batch.jobfile.defaults import Defaults
 from venice_batch.jobfile.directory import Directory
-from venice_batch.jobfile.findings import Findings
-from venice_batch.jobfile.identity import has_implicit_id
-from venice_batch.jobfile.line import Parsed, parse
-from venice_batch.jobfile.pictures import Pictures
-from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
-from venice_batch.jobfile.source import Source, refusal
+from venice_batch.jobfile.duplicates import complaint
+from venice_batch.jobfile.findings import MAX_PROBLEMS, Findings
+from venice_batch.jobfile.jobs import Jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from venice_batch.errors import JobsFileError
     from venice_batch.jobfile.shard import Shard
+    from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
-
-MAX_PROBLEMS = 1000
-"""How many problems are kept; all of them are counted."""
 
 _LAST = 0xFFFF_FFFF
 
@@ -39,16 +33,15 @@ class JobIndex:
 
     __slots__ = (
         "_counts",
-        "_defaults",
         "_first",
         "_hashes",
         "_ids",
+        "_jobs",
         "_lanes",
         "_lines",
         "_next",
         "_numbers",
         "_offsets",
-        "_pictures",
         "_source",
         "_subs",
     )
@@ -56,8 +49,7 @@ class JobIndex:
     def __init__(self, source: Source, defaults: Defaults) -> None:
         """Make an empty index; `build` makes a full one."""
         self._source = source
-        self._defaults = defaults
-        self._pictures = Pictures(source.folder)
+        self._jobs = Jobs(source, defaults)
         self._offsets = array("Q")
         self._lines = array("I")
         self._subs = array("H")  # place within a line of several jobs; a matrix makes 10,000 at most
@@ -94,27 +86,8 @@ class JobIndex:
         index = cls(source, defaults or Defaults())
         findings = Findings(max_problems)
         last: list[int] = []
-        count = 0
-        empty = True
-        for number, offset, line in lines(source.file):
-            empty = False
-            if isinstance(line, TooLong):
-                findings.add(number, "", _too_long(line), source.name)
-                continue
-            parsed = index._parse(line, number, count)
-            if parsed.problems:
-                findings.extend(parsed.problems)
-            else:
-                count += len(parsed.jobs)
-                for sub, job in enumerate(parsed.jobs):
-                    if shard is not None and not shard.holds(job.id):
-                        continue
-                    index._append(job, offset, sub, last)
-                    if examine is not None:
-                        for field, what in examine(job):
-                            findings.add(number, field, what, source.name)
-        if empty:
-            raise refusal(source.name, "holds no jobs")
+        for job, offset, sub in index._jobs.valid(findings, examine=examine, shard=shard):
+            index._append(job, offset, sub, last)
         index._find_duplicates(findings)
         findings.raise_any()
         return index
@@ -162,16 +135,6 @@ class JobIndex:
         """Return a new directory of the jobs by id."""
         return Directory(self._ids)
 
-    def _parse(self, line: bytes, number: int, first_index: int) -> Parsed:
-        return parse(
-            line,
-            number=number,
-            first_index=first_index,
-            defaults=self._defaults,
-            source=self._source.name,
-            pictures=self._pictures,
-        )
-
     def _append(self, job: Job, offset: int, sub: int, last: list[int]) -> None:
         place = len(self._offsets)
         self._offsets.append(offset)
@@ -203,10 +166,7 @@ class JobIndex:
             line = users.setdefault(job.id, job.line)
             if line == job.line:
                 continue
-            what = f"{job.id!r} is used on line {line} already"
-            if has_implicit_id(job):
-                what = f"the request is that of line {line}, where no id tells them apart; give each an id"
-            findings.add(job.line, "id", what, self._source.name)
+            findings.add(job.line, "id", complaint(job, line), self._source.name)
 
     def _chain(self, lane: int) -> Iterator[int]:
         place = self._first[lane]
@@ -215,27 +175,11 @@ class JobIndex:
             place = self._next[place]
 
     def _read(self, places: Iterable[int]) -> Iterator[Job]:
-        reader = LineReader(self._source.file)
-        parsed, number = Parsed(), 0
+        again = self._jobs.again()
         for place in places:
-            sub = self._subs[place]
-            if self._lines[place] != number:
-                number = self._lines[place]
-                if not self._source.unchanged():
-                    raise self._changed(number)
-                line = reader.line_at(self._offsets[place])
-                parsed = self._parse(line, number, self._numbers[place] - sub)
+            line = self._lines[place]
+            job = again.job(self._offsets[place], line, self._numbers[place], self._subs[place])
             # A change that left size and time alone is seen here, unless it left the job alone too.
-            if sub >= len(parsed.jobs):
-                raise self._changed(number)
-            job = parsed.jobs[sub]
             if hash(job.id) != self._ids[place] or not self.has_request(place, job.request_hash):
-                raise self._changed(number)
+                raise again.changed(line)
             yield job
-
-    def _changed(self, number: int) -> JobsFileError:
-        return refusal(self._source.name, f"line {number} has changed since the check; run again")
-
-
-def _too_long(line: TooLong) -> str:
-    return f"line is {line.size / MAX_LINE_BYTES:.1f} MB; at most 1 MB; give style reference images as URLs"

@@ -35,9 +35,8 @@ class Resume:
         self._sandbox = sandbox
         self._states = bytearray(len(index))
         self.notices: tuple[str, ...] = ()
-        path = root / manifest.NAME
-        if path.exists() and path.stat().st_size:
-            self._read(index, path, verify=verify)
+        if has_records(root):
+            self._read(index, root / manifest.NAME, verify=verify)
 
     @property
     def done(self) -> int:
@@ -122,6 +121,12 @@ class Ownership:
             if any(not self._resume.is_done(place) for place in places):
                 owned[record.id] = tuple(file.path for file in record.files)
         return owned
+
+
+def has_records(root: Path) -> bool:
+    """Whether there is anything of an earlier run in `root` to compare jobs with."""
+    path = root / manifest.NAME
+    return path.exists() and path.stat().st_size > 0
 
 
 def are_whole(prefix: str, files: Iterable[FileView], *, verify: bool) -> bool:

@@ -1,0 +1,118 @@
+"""The jobs of an open file: all of them once and in order, any of them again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from venice_batch.jobfile.line import Parsed, parse
+from venice_batch.jobfile.pictures import Pictures
+from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
+from venice_batch.jobfile.source import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from venice_batch.errors import JobsFileError
+    from venice_batch.jobfile.defaults import Defaults
+    from venice_batch.jobfile.findings import Findings
+    from venice_batch.jobfile.shard import Shard
+    from venice_batch.jobfile.source import Source
+    from venice_batch.model import Job
+
+
+class Jobs:
+    """The jobs that the lines of `source` make with `defaults`; a picture is looked at once, whatever is read again."""
+
+    __slots__ = ("_defaults", "_pictures", "_source")
+
+    def __init__(self, source: Source, defaults: Defaults) -> None:
+        self._source = source
+        self._defaults = defaults
+        self._pictures = Pictures(source.folder)
+
+    def valid(
+        self,
+        findings: Findings,
+        *,
+        examine: Callable[[Job], Iterable[tuple[str, str]]] | None = None,
+        shard: Shard | None = None,
+    ) -> Iterator[tuple[Job, int, int]]:
+        """Read and check every line; yield each valid job with its line's offset and its place within the line.
+
+        Problems go to `findings`, as does what `examine` returns of a job, as (field, complaint). With a `shard` only
+        that share's jobs are shown to it and yielded, which may be none; all lines are read.
+
+        Raises:
+            JobsFileError: there is no line at all.
+        """
+        name = self._source.name
+        count = 0
+        empty = True
+        for number, offset, line in lines(self._source.file):
+            empty = False
+            if isinstance(line, TooLong):
+                findings.add(number, "", _too_long(line), name)
+                continue
+            parsed = self._parse(line, number, count)
+            if parsed.problems:
+                findings.extend(parsed.problems)
+                continue
+            count += len(parsed.jobs)
+            for sub, job in enumerate(parsed.jobs):
+                if shard is not None and not shard.holds(job.id):
+                    continue
+                if examine is not None:
+                    for field, what in examine(job):
+                        findings.add(number, field, what, name)
+                yield job, offset, sub
+        if empty:
+            raise refusal(name, "holds no jobs")
+
+    def again(self) -> Again:
+        """Return a reader of single jobs, which is independent of any other."""
+        return Again(self._source, self._parse)
+
+    def _parse(self, line: bytes, number: int, first_index: int) -> Parsed:
+        return parse(
+            line,
+            number=number,
+            first_index=first_index,
+            defaults=self._defaults,
+            source=self._source.name,
+            pictures=self._pictures,
+        )
+
+
+class Again:
+    """Reads jobs a second time; one line's jobs in succession cost one reading of it."""
+
+    __slots__ = ("_lines", "_number", "_parse", "_parsed", "_source")
+
+    def __init__(self, source: Source, parse: Callable[[bytes, int, int], Parsed]) -> None:
+        self._source = source
+        self._parse = parse
+        self._lines = LineReader(source.file)
+        self._parsed, self._number = Parsed(), 0
+
+    def job(self, offset: int, line: int, index: int, sub: int) -> Job:
+        """Return the job that was number `index` of the file and `sub` of its line, which is at `offset`.
+
+        Raises:
+            JobsFileError: the file has changed since. A change that left size and time alone may give another job.
+        """
+        if line != self._number:
+            if not self._source.unchanged():
+                raise self.changed(line)
+            self._parsed = self._parse(self._lines.line_at(offset), line, index - sub)
+            self._number = line
+        if sub >= len(self._parsed.jobs):
+            raise self.changed(line)
+        return self._parsed.jobs[sub]
+
+    def changed(self, line: int) -> JobsFileError:
+        """Return the error that says so of a line."""
+        return refusal(self._source.name, f"line {line} has changed since the check; run again")
+
+
+def _too_long(line: TooLong) -> str:
+    return f"line is {line.size / MAX_LINE_BYTES:.1f} MB; at most 1 MB; give style reference images as URLs"
