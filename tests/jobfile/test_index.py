@@ -121,6 +121,13 @@ def test_the_same_request_twice_without_an_id_is_a_duplicate(build):
     assert found == ["jobs.jsonl:2: id: the request is that of line 1, where no id tells them apart; give each an id"]
 
 
+def test_a_matrix_that_makes_one_request_twice_needs_an_id(build):
+    line = {"model": "m", "prompt": "p", "matrix": {"resolution": ["1K", "1k"]}}
+    found, _ = errors(build, [line])
+    assert found == ["jobs.jsonl:1: id: the matrix makes the same request twice; give the line an id to have both"]
+    assert len(build([{**line, "id": "a"}])) == 2
+
+
 def test_an_id_that_a_matrix_makes_may_not_be_anothers(build):
     found, _ = errors(build, [LINES[2], {"id": "c__seed-2", "model": "m", "prompt": "p"}])
     assert found == ["jobs.jsonl:2: id: 'c__seed-2' is used on line 1 already"]

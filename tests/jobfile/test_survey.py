@@ -48,7 +48,7 @@ drawn = st.fixed_dictionaries(
     optional={
         "id": st.sampled_from("abc"),
         "model": st.just("m"),
-        "matrix": st.sampled_from([{"seed": [1, 2]}, {"seed": [2, 3]}, {"steps": [7], "seed": [4, 3]}]),
+        "matrix": st.sampled_from([{"seed": [1, 2]}, {"seed": [2, 3]}, {"resolution": ["1K", "1k"], "seed": [4, 3]}]),
     },
 )
 

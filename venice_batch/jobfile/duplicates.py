@@ -68,13 +68,16 @@ class Ids:
         for records in self._spill.groups():
             lines: dict[bytes, int] = {}
             for digest, offset, line, index, sub in records:
-                first = lines.setdefault(digest, line)
-                if first != line:
-                    yield Repeat(index, offset, line, sub, first)
+                if digest in lines:
+                    yield Repeat(index, offset, line, sub, lines[digest])
+                else:
+                    lines[digest] = line
 
 
 def complaint(job: Job, first: int) -> str:
     """Return what is wrong with a job whose id is used on the line `first` already."""
     if has_implicit_id(job):
+        if first == job.line:
+            return "the matrix makes the same request twice; give the line an id to have both"
         return f"the request is that of line {first}, where no id tells them apart; give each an id"
     return f"{job.id!r} is used on line {first} already"

@@ -163,10 +163,10 @@ class JobIndex:
         users: dict[str, int] = {}
         places = (place for place, hashed in enumerate(self._ids) if hashed in suspects)
         for job in self._read(places):
-            line = users.setdefault(job.id, job.line)
-            if line == job.line:
-                continue
-            findings.add(job.line, "id", complaint(job, line), self._source.name)
+            if job.id in users:
+                findings.add(job.line, "id", complaint(job, users[job.id]), self._source.name)
+            else:
+                users[job.id] = job.line
 
     def _chain(self, lane: int) -> Iterator[int]:
         place = self._first[lane]
