@@ -5,10 +5,12 @@ import time
 
 import pytest
 
-from venice_batch.catalogue import Cache, Listing, snapshot
+from venice_batch.catalogue import Cache, Listing, fresh, snapshot
+from venice_batch.cli import listings
 from venice_batch.cli.listings import _NoKey
 from venice_batch.cli.main import run_cli
 from venice_batch.cli.options import VENICE
+from venice_batch.errors import ApiError
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +88,64 @@ def test_styles_offline_are_the_packaged_ones(capsys):
 
 def test_another_server_has_no_list_at_hand(capsys):
     assert run_cli(["models", "--offline", "--base-url", "https://images.example/v1"]) == 75
-    assert "`check` and `run` keep a server's list" in capsys.readouterr().err
+    assert "a server's list is kept when it is asked for" in capsys.readouterr().err
+
+
+class Api:
+    """A stand-in for the client of a server that lists everything but upscalers."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        return None
+
+    async def models(self, kind="image"):
+        self.asked.append(kind)
+        if kind == "upscale":
+            raise ApiError("no such type", 400)
+        return ({"id": f"{kind}-1", "type": kind, "model_spec": spec()},)
+
+    async def styles(self):
+        self.asked.append("styles")
+        return ("Mine",)
+
+
+@pytest.fixture
+def api(monkeypatch):
+    api = Api()
+    monkeypatch.setattr(listings, "connect", lambda base_url, key: api)
+    return api
+
+
+OTHER = "https://images.example/v1"
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [(["models"], "image-1"), (["models", "--type", "inpaint"], "inpaint-1"), (["styles"], "Mine")],
+)
+def test_what_was_listed_is_at_hand_for_other_commands(api, capsys, command, shown):
+    assert run_cli([*command, "--json", "--base-url", OTHER]) == 0
+    assert shown in capsys.readouterr().out
+    assert sorted(api.asked) == ["image", "inpaint", "styles", "upscale"]
+    kept = fresh(OTHER, Cache.of_user(), now_unix_s=time.time())
+    assert [entry["id"] for entry in kept.entries] == ["image-1", "inpaint-1"]
+    assert kept.styles == ("Mine",)
+
+
+def test_what_cannot_be_listed_is_an_error_whatever_is_kept(api, capsys):
+    assert run_cli(["models", "--base-url", OTHER]) == 0
+    assert run_cli(["models", "--type", "upscale", "--base-url", OTHER]) == 75
+    assert "no such type" in capsys.readouterr().err
+
+
+def test_a_server_that_is_not_kept_is_asked_for_what_is_shown_only(api):
+    assert run_cli(["styles", "--base-url", "http://127.0.0.1:1/v1"]) == 0
+    assert api.asked == ["styles"]
 
 
 def test_models_without_a_server_are_one_line_and_75_and_need_no_key(capsys):

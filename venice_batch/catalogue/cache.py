@@ -29,7 +29,7 @@ class _Stored(msgspec.Struct):
 
 
 class Cache:
-    """Listings in files of a folder, `models-<hash of the address>.json`. Neither method ever raises OSError.
+    """Listings in files of a folder, `models-<hash of the address>.json`. No method ever raises OSError.
 
     `folder` None keeps nothing; nor is anything kept of servers on this machine.
     """
@@ -47,6 +47,10 @@ class Cache:
             return cls(Path.home() / ".cache" / "venice-batch")
         except RuntimeError:  # a user without a home
             return cls(None)
+
+    def keeps(self, base_url: str) -> bool:
+        """Whether a listing of `base_url` is kept at all."""
+        return self._path(base_url) is not None
 
     def load(self, base_url: str) -> Listing | None:
         """The last listing of `base_url`; None where there is none that can be read."""

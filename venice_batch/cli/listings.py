@@ -48,7 +48,7 @@ def models(kind: Kind, base_url: str, api_key_file: Path | None, sandbox: bool, 
     if offline:
         listing = _at_hand(base_url)
     else:
-        entries = _ask(lambda api: api.models(kind), base_url, api_key_file, sandbox=sandbox, public=True)
+        entries = _listed(lambda api: api.models(kind), base_url, api_key_file, sandbox=sandbox)
         listing = renewed(entries, None, now_unix_s=time.time(), earlier=())
     if as_json:
         return _json(listing.of_kind(kind))
@@ -67,7 +67,7 @@ def styles(base_url: str, api_key_file: Path | None, sandbox: bool, offline: boo
     if offline:
         listed = _at_hand(base_url).styles or ()
     else:
-        listed = _ask(lambda api: api.styles(), base_url, api_key_file, sandbox=sandbox, public=True)
+        listed = _listed(lambda api: api.styles(), base_url, api_key_file, sandbox=sandbox)
     if as_json:
         return _json(listed)
     click.echo("\n".join(map(one_line, listed)))
@@ -114,6 +114,41 @@ class _NoKey(ApiKey):
         return body
 
 
+class _AskedOnce:
+    """The API's listings, none of which is asked for twice."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+        self._models: dict[Kind, tuple[dict[str, Any], ...]] = {}
+        self._styles: tuple[str, ...] | None = None
+
+    async def models(self, kind: Kind = "image") -> tuple[dict[str, Any], ...]:
+        if kind not in self._models:
+            self._models[kind] = await self._api.models(kind)
+        return self._models[kind]
+
+    async def styles(self) -> tuple[str, ...]:
+        if self._styles is None:
+            self._styles = await self._api.styles()
+        return self._styles
+
+
+def _listed(show: Callable[[_AskedOnce], Awaitable[T]], base_url: str, key_file: Path | None, *, sandbox: bool) -> T:
+    """What is to be shown, live; the rest of the lists is asked for as well, so that all can be kept for `check`."""
+    from venice_batch.catalogue import Cache, ask
+
+    cache = Cache.of_user()
+
+    async def go(api: ApiClient) -> T:
+        lists = _AskedOnce(api)
+        shown = await show(lists)
+        if not sandbox and cache.keeps(base_url):
+            await ask(lists, base_url, cache, now_unix_s=time.time())
+        return shown
+
+    return _ask(go, base_url, key_file, sandbox=sandbox, public=True)
+
+
 def _ask(
     ask: Callable[[ApiClient], Awaitable[T]],
     base_url: str,
@@ -153,7 +188,7 @@ def _at_hand(base_url: str) -> Listing:
     click.echo(one_line(f"venice-batch: {found.notice}"), err=True)
     if found.listing is None:
         raise ApiError(
-            "there is nothing to show offline: `check` and `run` keep a server's list, but not of one on this machine"
+            "there is nothing to show offline: a server's list is kept when it is asked for, a local one's is not"
         )
     return found.listing
 
