@@ -82,7 +82,7 @@ async def test_what_goes_wrong(start, path, settings, status):
 @pytest.mark.parametrize("path", READ)
 @pytest.mark.parametrize("query", ["", "?type=image", "?type=all", "?type=code", "?type=nonsense", "?type="])
 async def test_what_is_listed(start, path, query):
-    api = await start(rpm=20, rpd=100)
+    api = await start(rpm=20, rpd=100, deprecated={"venice-sd35": "qwen-image"})
     answer = await api.get(path + query)
     assert (answer.status, contradictions("GET", path, answer)) == (200, [])
 

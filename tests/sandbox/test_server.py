@@ -3,6 +3,7 @@ import base64
 import io
 import struct
 from collections import Counter
+from datetime import UTC, datetime
 from urllib.parse import unquote
 
 import aiohttp
@@ -214,7 +215,18 @@ async def test_headers_tell_of_violations_enhancement_and_deprecation(start, nat
     assert answer.headers["x-venice-deprecated"] == "true"
     assert answer.headers["x-venice-deprecated-replacement"] == "qwen-image"
     assert "qwen-image" in answer.headers["x-venice-model-deprecation-warning"]
-    assert answer.headers["x-venice-model-deprecation-date"]
+    assert answer.headers["x-venice-model-deprecation-date"] > f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+async def test_a_deprecated_model_is_listed_with_its_replacement_and_the_date_of_its_answers(start, native):
+    api = await start(deprecated={"venice-sd35": "qwen-image", "firered-image-edit": "qwen-edit"})
+    listed = {entry["id"]: entry["model_spec"] for entry in (await api.get("/models?type=all", key=None)).json["data"]}
+    assert [name for name, spec in listed.items() if "deprecation" in spec] == ["venice-sd35", "firered-image-edit"]
+    date = (await api.post(native())).headers["x-venice-model-deprecation-date"]
+    assert listed["venice-sd35"]["deprecation"] == {
+        "autoRemap": False, "date": date, "removesAt": date, "replacementModelId": "qwen-image",
+    }  # fmt: skip
+    assert listed["firered-image-edit"]["deprecation"]["replacementModelId"] == "qwen-edit"
 
 
 async def test_the_model_list_needs_no_key(start):

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from venice_batch.sandbox.desk import Ticket
     from venice_batch.sandbox.order import Order
 
-DEPRECATION_DATE = "2027-01-01T00:00:00.000Z"
-
 
 def native_json(order: Order, images: Sequence[bytes], timing: Mapping[str, int], rng: random.Random) -> bytes:
     """Return the JSON of POST /image/generate with the images in base64; `timing` is in milliseconds."""
@@ -49,7 +47,7 @@ def timing_ms(queue_s: float, preparation_s: float, inference_s: float) -> dict[
     return {**dict(zip(names, parts, strict=True)), "total": sum(parts)}
 
 
-def headers(ticket: Ticket, deprecated: Mapping[str, str]) -> dict[str, str]:
+def headers(ticket: Ticket) -> dict[str, str]:
     """Return the x-venice-* headers of a good answer; the balance is the one before the request."""
     order = ticket.order
     fields = {
@@ -61,11 +59,6 @@ def headers(ticket: Ticket, deprecated: Mapping[str, str]) -> dict[str, str]:
         fields["x-venice-model-name"] = order.model_name
     if order.enhance:
         fields["x-venice-enhanced-prompt"] = quote(moderation.enhance(order.prompt), safe="")
-    if replacement := deprecated.get(order.model_id):
-        fields["x-venice-deprecated"] = "true"
-        fields["x-venice-deprecated-replacement"] = replacement
-        fields["x-venice-model-deprecation-warning"] = f"{order.model_id} is deprecated; use {replacement} instead"
-        fields["x-venice-model-deprecation-date"] = DEPRECATION_DATE
     return fields
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from venice_batch.sandbox import deprecation
 from venice_batch.sandbox.refusal import Refusal
 from venice_batch.sandbox.styles import STYLES
 
@@ -27,14 +28,17 @@ TYPES = ("asr", "embedding", "image", "music", "text", "tts", "upscale", "inpain
 DEFAULT_TYPE = "text"
 
 
-def models(entries: Iterable[Mapping[str, Any]], kind: str) -> dict[str, Any]:
+def models(
+    entries: Iterable[Mapping[str, Any]], kind: str, deprecated: Mapping[str, str], now: float
+) -> dict[str, Any]:
     """Return GET /models for this type; the sandbox has models for images only.
 
-    The description knows no refusal of a type, so one that does not exist counts as not given.
+    `deprecated` gives the replacements of those that are. The description knows no refusal of a type, so one that does
+    not exist counts as not given.
     """
     if kind not in (*TYPES, "all", "code"):
         kind = DEFAULT_TYPE
-    data = [entry for entry in entries if kind in (entry["type"], "all")]
+    data = [deprecation.listed(entry, deprecated, now) for entry in entries if kind in (entry["type"], "all")]
     return {"object": "list", "type": kind, "data": data}
 
 

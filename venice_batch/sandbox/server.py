@@ -77,10 +77,11 @@ class Sandbox:
     def _pages(self) -> Mapping[str, Callable[[str], object]]:
         listed, retouching = self._catalogue, self._retouching
         entries = (*listed.entries, *retouching.entries)
+        deprecated = self._settings.deprecated
         traits = {"image": listed.traits, "inpaint": retouching.traits}
         return {
             "/image/styles": lambda _: pages.styles(self._settings),
-            "/models": lambda kind: pages.models(entries, kind),
+            "/models": lambda kind: pages.models(entries, kind, deprecated, self._clock()),
             "/models/traits": lambda kind: pages.names(traits, kind),
             "/models/compatibility_mapping": lambda kind: pages.names({"image": listed.compatibility}, kind),
         }

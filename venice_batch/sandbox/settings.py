@@ -93,7 +93,7 @@ class SandboxSettings:
     redirect_to: str = ""
     """Target of the fault "redirect"; empty sends clients to another port of localhost."""
     deprecated: Mapping[str, str] = field(default_factory=dict)
-    """Model id → replacement: answers of that model carry the deprecation headers."""
+    """Model id → replacement: that model is listed as deprecated, and its answers carry the headers that say so."""
     styles_shape: Literal["object", "array"] = "object"
     """GET /image/styles as in the API description (object), or as in the guide (array)."""
     openai_errors: Literal["native", "openai"] = "native"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from venice_batch.sandbox import answer, compression, fault_script
+from venice_batch.sandbox import answer, compression, deprecation, fault_script
 from venice_batch.sandbox.fault_player import play
 from venice_batch.sandbox.refusal import Refusal
 from venice_batch.sandbox.retouch import Retouch
@@ -102,7 +102,8 @@ class Till:
             script = fault_script.bare(fault, elsewhere, self._random)
             return await play(request, script, headers, self._settings.stall_s)
         body = await self._body(ticket)
-        headers |= answer.headers(ticket, self._settings.deprecated)
+        headers |= answer.headers(ticket)
+        headers |= deprecation.headers(order.model_id, self._settings.deprecated, self._clock())
         is_json = order.delivery != "binary"
         if fault:
             if fault == "slow":
