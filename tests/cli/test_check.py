@@ -300,12 +300,20 @@ def test_two_servers_are_one_too_many(capsys):
     assert "name two servers" in capsys.readouterr().err
 
 
-def test_standard_input_is_checked_too(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "venice_batch", "check", "-", "--offline"],
-        input=json.dumps({**GOOD, "width": 1000}),
-        capture_output=True,
-        text=True,
-    )
+def check_piped(text):
+    command = [sys.executable, "-m", "venice_batch", "check", "-", "--offline"]
+    return subprocess.run(command, input=text, capture_output=True, text=True)
+
+
+def test_standard_input_is_checked_too():
+    done = check_piped(json.dumps({**GOOD, "width": 1000}))
     assert done.returncode == 2
     assert "1: width: 1000 is not a multiple of 16" in done.stderr
+
+
+def test_a_table_on_standard_input_is_told_once():
+    done = check_piped("id,model,prompt\na,venice-sd35,p\nb,venice-sd35,q\n")
+    assert done.returncode == 2
+    told, closing = done.stderr.splitlines()
+    assert told.startswith("<stdin>: looks like a table; ")
+    assert closing == "venice-batch: 1 problem; nothing was sent"

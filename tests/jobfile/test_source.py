@@ -150,6 +150,27 @@ def test_an_array_on_one_line_is_the_files_mistake_if_the_name_promises_one(writ
     assert all_lines(write("jobs.jsonl", b'[{"a": 1}]\n')) == [(1, 0, b'[{"a": 1}]')]
 
 
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        (b"id,model,prompt\na,m,p\n", ".csv"),
+        (b'\xef\xbb\xbf\n"Id","Prompt"\r\n"a","p"\r\n', ".csv"),
+        (b"prompt\na\n", ".csv"),
+        (b"Prompt\tCategory\nA gondola, a bridge\tworld\n", ".tsv"),
+        (gzip.compress(b"id,prompt\na,p\n", mtime=0), ".csv"),
+    ],
+)
+def test_a_table_that_no_name_tells_is_refused_with_what_to_do(write, content, suffix):
+    told = f"looks like a table; tables are told by their names: save it as a file that ends in {suffix}"
+    assert refused("-", io.BytesIO(content)) == f"<stdin>: {told}"
+    assert refused(write("jobs", content)) == f"jobs: {told}"
+
+
+@pytest.mark.parametrize("start", [b'{"prompt": "a, b", "model": "prompt"}', b"a prompt, another prompt", b"id,model"])
+def test_no_other_line_is_taken_for_the_head_of_a_table(write, start):
+    assert all_lines("-", io.BytesIO(start)) == [(1, 0, start)]
+
+
 def test_damaged_archives_are_told(write):
     packed = gzip.compress(TEXT * 100)
     assert refused(write("a.gz", packed[:-20])).startswith("a.gz: is damaged: gzip says: ")

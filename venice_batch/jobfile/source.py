@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from venice_batch.errors import JobsFileError, Problem
-from venice_batch.jobfile.content import HEAD_BYTES, compression, json_hint, not_text
+from venice_batch.jobfile.content import HEAD_BYTES, compression, json_hint, not_text, table_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> Binar
         from venice_batch.jobfile.tables import as_lines
 
         return stack.enter_context(as_lines(name, file, suffix))
-    if (what := json_hint(start, suffix)) is not None:
+    if (what := json_hint(start, suffix) or table_hint(start)) is not None:
         raise refusal(name, what)
     return file
 
