@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from venice_batch.engine.feed import Feed
 from venice_batch.engine.stop import Stop
 from venice_batch.errors import ExitCode, FolderError, JobsFileError
 from venice_batch.events import JobEnded, Stopping
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from anyio.abc import TaskGroup
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
     from venice_batch.clock import Clock
     from venice_batch.engine.attempts import JobRunner
@@ -88,38 +88,26 @@ class Pool:
         count = min(self._workers, lane.pending)
         if not count:
             return
-        send, receive = anyio.create_memory_object_stream[tuple["Job", float]](count)
-        work.start_soon(self._feed, lane, send)
+        feed = Feed(lane.jobs(), count, self._clock)
         for _ in range(count):
-            work.start_soon(self._work, receive.clone())
-        receive.close()
+            work.start_soon(self._work, feed)
 
-    async def _feed(self, lane: LaneJobs, send: MemoryObjectSendStream[tuple[Job, float]]) -> None:
-        with send:
-            try:
-                for job in lane.jobs():
-                    if self._switch.stop is not None:
-                        return
-                    await send.send((job, self._clock.now()))
-            except JobsFileError as error:
-                self._switch.request(Stop(ExitCode.INVALID, str(error)))
-                self._turnstile.wake()
-            except anyio.BrokenResourceError:
-                return  # every worker of this lane has stopped
-
-    async def _work(self, receive: MemoryObjectReceiveStream[tuple[Job, float]]) -> None:
-        with receive:
-            async for job, enqueued_s in receive:
-                try:
-                    outcome = await self._runner.run(job, enqueued_s)
-                    if outcome is None:
-                        return
-                    await self._journal.append(outcome)
-                except FolderError as error:
-                    self._switch.request(Stop(error.exit_code, str(error)))
-                    self._turnstile.wake()
+    async def _work(self, feed: Feed) -> None:
+        try:
+            while self._switch.stop is None and (taken := feed.take()) is not None:
+                outcome = await self._runner.run(*taken)
+                if outcome is None:
                     return
+                await self._journal.append(outcome)
                 self._ended(outcome)
+        except FolderError as error:
+            self._stop(error.exit_code, str(error))
+        except JobsFileError as error:
+            self._stop(ExitCode.INVALID, str(error))
+
+    def _stop(self, code: ExitCode, reason: str) -> None:
+        self._switch.request(Stop(code, reason))
+        self._turnstile.wake()
 
     def _ended(self, outcome: Outcome) -> None:
         self._observe(JobEnded(outcome))
@@ -127,10 +115,8 @@ class Pool:
             return
         self._failures += 1
         if self._max_failures is not None and self._failures >= self._max_failures:
-            self._switch.request(
-                Stop(ExitCode.TEMPORARY, f"{counted(self._failures, 'job')} failed (--max-failures); see the manifest")
-            )
-            self._turnstile.wake()
+            failed = f"{counted(self._failures, 'job')} failed (--max-failures); see the manifest"
+            self._stop(ExitCode.TEMPORARY, failed)
 
     async def _watch_stop(self, scope: anyio.CancelScope) -> None:
         await self._switch.event.wait()
