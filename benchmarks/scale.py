@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from throughput import resident_kb
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -31,7 +33,7 @@ OFFLINE = ["--offline", "--allow-unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Resident memory, in MB, so many seconds after the process started, with the records written by then."""
+    """Resident memory in MB, children and all, so many seconds after the start, with the records written by then."""
 
     at_s: float
     rss_mb: float
@@ -88,10 +90,8 @@ def watch(command: list[str], manifest: Path) -> tuple[list[Sample], float | Non
                 lines += new.count(b"\n")
             if lines and first_s is None:
                 first_s = at_s
-            with contextlib.suppress(OSError, StopIteration):
-                status = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-                rss = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-                samples.append(Sample(at_s, rss / 1024, lines))
+            if rss_kb := resident_kb(process.pid):
+                samples.append(Sample(at_s, rss_kb / 1024, lines))
         return samples, first_s, process.returncode
 
 

@@ -22,6 +22,19 @@ from venice_batch.summary import LaneSummary, Percentiles, Summary
 
 IMAGE = ImageFile("images/a.webp", 5, "0" * 64, "webp", 64, 48)
 
+CORRUPT = (
+    b"no json",
+    b"[]",
+    b"null",
+    b'{"id": 1}',
+    b'{"id": "x"}',
+    b"\xff\xfe",
+    b"\0\0",
+    b'{"id": "x", "request_hash": "y", "status": "succ',
+    b'{"x":' + b"[" * 100_000,
+)
+"""Lines of a manifest that hold no record."""
+
 
 def job(job_id: str = "a", model: str = "venice-sd35") -> Job:
     request = {"model": model, "prompt": "a gondola"}

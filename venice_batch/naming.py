@@ -41,7 +41,7 @@ class Naming:
         names = {name for part in self._parts for _, name, _ in part if name}
         if not names - {"date"}:
             raise UsageError(f"--name {template!r} gives all images one name; add {{id}} or {{index}}")
-        self._is_default = template == DEFAULT
+        self._is_default = self._all_plain = template == DEFAULT
         self._has_id = "id" in names
         self._hashes = array("q")
         self._clashes: frozenset[int] = frozenset()
@@ -52,6 +52,7 @@ class Naming:
         if self._is_default and _PLAIN.fullmatch(job.id):
             self._hashes.append(hash(job.id))
             return []
+        self._all_plain = False
         try:
             stem = self._stem(job)
         except LookupError as error:
@@ -72,7 +73,8 @@ class Naming:
         Raises:
             JobsFileError: two jobs share a name that has no id in it; names both lines.
         """
-        self._clashes = frozenset(one for one, other in pairwise(sorted(self._hashes)) if one == other)
+        if not self._all_plain:  # plain ids are told apart like their jobs; a million take a second to sort
+            self._clashes = frozenset(one for one, other in pairwise(sorted(self._hashes)) if one == other)
         self._hashes = array("q")
         if not self._clashes or self._has_id:
             return

@@ -10,12 +10,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import failed, outcome
+from records import CORRUPT, failed, outcome
 
 from venice_batch.errors import ExitCode, FolderError
 from venice_batch.model import Outcome
 from venice_batch.output import manifest
-from venice_batch.output.manifest import Manifest, RecordView, read, read_outcomes
+from venice_batch.output.manifest import Manifest, read_outcomes
+from venice_batch.output.stretches import read
 
 WHOLE = msgspec.json.encode(outcome("whole")) + b"\n"
 
@@ -275,55 +276,26 @@ def test_closing_twice_does_no_harm(path):
     journal.close()
 
 
-CORRUPT = [
-    b"no json",
-    b"[]",
-    b"null",
-    b'{"id": 1}',
-    b'{"id": "x"}',
-    b"\xff\xfe",
-    b"\0\0",
-    WHOLE[:-5],
-    b'{"x":' + b"[" * 100_000,
-]
-
-
-def test_corrupt_lines_are_reported_by_number_and_passed_over(path):
-    path.write_bytes(WHOLE + b"\n  \n" + b"\n".join(CORRUPT) + b"\n" + WHOLE)
-    records = list(read(path))
-    assert [number for number, record in records if record is None] == list(range(4, 4 + len(CORRUPT)))
-    assert [number for number, record in records if record is not None] == [1, 4 + len(CORRUPT)]
+def test_lines_that_are_no_records_are_passed_over(path):
+    path.write_bytes(WHOLE + b"\n  \n" + b"\n".join((*CORRUPT, WHOLE[:-5])) + b"\n" + WHOLE)
     assert [record.id for record in read_outcomes(path)] == ["whole", "whole"]
 
 
 def test_fields_of_the_future_do_no_harm(path):
     path.write_bytes(orjson.dumps({**orjson.loads(WHOLE), "schema": 9, "new": {"x": [1]}}) + b"\n")
-    ((_, record),) = read(path)
-    assert record.id == "whole"
     assert [found.id for found in read_outcomes(path)] == ["whole"]
 
 
-def test_a_record_needs_no_more_than_a_resume_does(path):
-    path.write_bytes(b'{"id":"a","request_hash":"b","status":"succeeded"}\n')
-    assert list(read(path)) == [(1, RecordView("a", "b", "succeeded"))]
-
-
 @given(st.lists(st.binary(max_size=60), max_size=6))
-def test_any_bytes_read_as_records_or_as_corrupt_lines(tmp_path_factory, lines):
+def test_any_bytes_read_as_records_or_are_passed_over(tmp_path_factory, lines):
     path = tmp_path_factory.mktemp("any") / manifest.NAME
     path.write_bytes(b"\n".join(lines))
-    assert all(record is None or isinstance(record, RecordView) for _, record in read(path))
     assert all(isinstance(record, Outcome) for record in read_outcomes(path))
 
 
-def test_without_a_manifest_there_is_nothing_to_resume(path):
-    assert list(read(path)) == []
-
-
-@pytest.mark.parametrize("reader", [read, read_outcomes])
-def test_a_manifest_that_cannot_be_read_is_an_error(tmp_path, reader):
+def test_a_manifest_that_cannot_be_read_is_an_error(tmp_path):
     with pytest.raises(FolderError, match="directory"):
-        list(reader(tmp_path))
+        list(read_outcomes(tmp_path))
 
 
 def test_outcomes_need_a_manifest(path):

@@ -2,11 +2,22 @@
 
 import hashlib
 import json
+from functools import partial
+from itertools import islice
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from records import CORRUPT
 
 from venice_batch.jobfile import JobIndex, open_source
+from venice_batch.output import reading_process, resume
+from venice_batch.output.extract import Extract, extract
+from venice_batch.output.files import have_hashes, have_sizes
+from venice_batch.output.reading_process import ReadingProcess
 from venice_batch.output.resume import Ownership, Resume
+from venice_batch.output.state import DONE
 
 DATA = b"an image"
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -136,3 +147,123 @@ def test_a_pending_job_owns_the_files_of_its_latest_record_that_has_any(folder):
     assert owned("a") == ("images/a.webp",)
     assert owned("b") == ()  # done: nothing of it is to be replaced
     assert owned("z") == ()
+
+
+THIS = "f" * 32
+"""Stands for the hash of the jobs' request, which is known when there is a folder."""
+
+FILES = [
+    {"path": "images/a.webp", "bytes": len(DATA), "sha256": SHA},
+    {"path": "images/b.webp", "bytes": len(DATA), "sha256": "0" * 64},
+    {"path": "images/b.webp", "bytes": 1, "sha256": SHA},
+    {"path": "images/none.webp", "bytes": len(DATA), "sha256": SHA},
+]
+RECORDS = st.fixed_dictionaries(
+    {
+        "id": st.sampled_from(["a", "b", "another's"]),
+        "request_hash": st.sampled_from([THIS, THIS, THIS, "0" * 32, "no hash"]),
+        "status": st.sampled_from(["succeeded", "succeeded", "failed", "rejected"]),
+        "files": st.lists(st.sampled_from(FILES), max_size=2),
+        "sandbox": st.sampled_from([False, False, True]),
+    }
+)
+LINES = st.one_of(RECORDS.map(msgspec.json.encode), st.sampled_from([b"", b" \t", *CORRUPT]))
+MANIFESTS = st.builds(
+    lambda lines, line_end, ended: line_end.join(lines) + line_end * ended,
+    st.lists(LINES, max_size=30),
+    st.sampled_from([b"\n", b"\r\n"]),
+    st.booleans(),
+)
+
+
+class SomeExtracts:
+    """Takes the place of the other process: has so many extracts at each time of asking, wanted or not."""
+
+    arrivals = ()
+
+    def __init__(self, stretches, *, verify, sandbox):
+        self._stretches = stretches
+        self._whole = partial(have_hashes if verify else have_sizes, f"{stretches.path.parent}/")
+        self._sandbox = sandbox
+        self._numbers = reversed(range(len(stretches)))
+        self._arrivals = iter(self.arrivals)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def extracts(self, *, above):
+        for number in islice(self._numbers, next(self._arrivals, 0)):
+            found = extract(*self._stretches.lines(number), self._whole, sandbox=self._sandbox)
+            yield number, msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=Extract)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One folder for many manifests."""
+    folder = Folder(tmp_path_factory.mktemp("shared"))
+    yield folder
+    folder.close()
+
+
+def found_in(folder, options, size_bytes):
+    """All that a resume finds, reading stretches of that size, with another process where it can have one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resume, "SIZE_BYTES", size_bytes)
+        patch.setattr(resume, "_VERIFIED_BYTES", size_bytes)
+        patch.setattr(resume, "_LONG", 1 if size_bytes < 1_000_000 else 1_000_000)
+        found = Resume(folder.index, folder.root, **options)
+    return bytes(found._states), found.notices
+
+
+OPTIONS = pytest.mark.parametrize("options", [{}, {"verify": True}, {"sandbox": False}], ids=str)
+
+
+@OPTIONS
+@given(data=MANIFESTS, size_bytes=st.integers(20, 400), arrivals=st.lists(st.integers(0, 4)))
+def test_it_makes_no_difference_which_stretches_are_read_elsewhere(shared, options, data, size_bytes, arrivals):
+    (shared.root / "manifest.jsonl").write_bytes(data.replace(THIS.encode(), shared.hash.encode()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resume, "ReadingProcess", SomeExtracts)
+        patch.setattr(SomeExtracts, "arrivals", arrivals)
+        assert found_in(shared, options, size_bytes) == found_in(shared, options, 1_000_000)
+
+
+@OPTIONS
+@given(data=MANIFESTS, size_bytes=st.integers(20, 400))
+@settings(max_examples=15)
+def test_nor_does_it_when_a_process_reads_them(shared, options, data, size_bytes):
+    (shared.root / "manifest.jsonl").write_bytes(data.replace(THIS.encode(), shared.hash.encode()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading_process.os, "set_blocking", lambda file, blocking: None)  # so that it is waited for
+        assert found_in(shared, options, size_bytes) == found_in(shared, options, 1_000_000)
+
+
+def test_a_reading_process_that_dies_leaves_nothing_undone(shared, monkeypatch):
+    monkeypatch.setattr(reading_process.os, "set_blocking", lambda file, blocking: None)
+    records = [shared.record(), shared.record("b", names=("b.webp",))] * 50
+    lines = [json.dumps(record) for record in records]
+    (shared.root / "manifest.jsonl").write_text("\n".join([*lines, "torn"]))
+    extracted = []
+
+    class Mortal(ReadingProcess):
+        def extracts(self, *, above):
+            found = super().extracts(above=above)
+            extracted.extend(number for number, _ in found)
+            if above == 3:
+                self._process.kill()
+            return found
+
+    monkeypatch.setattr(resume, "ReadingProcess", Mortal)
+    states, notices = found_in(shared, {}, 300)
+    assert 8 <= len(extracted) <= 32
+    assert list(states) == [DONE, DONE]
+    assert "1 line without a record (line 101)" in notices[0]
+
+
+def test_short_manifests_take_no_reading_process(shared, monkeypatch):
+    monkeypatch.setattr(resume, "ReadingProcess", None)
+    assert shared.resume(shared.record()).done == 1
+    assert shared.resume(shared.record(), verify=True).done == 1

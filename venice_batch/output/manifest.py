@@ -14,6 +14,7 @@ import msgspec
 
 from venice_batch.model import Outcome
 from venice_batch.output.folder import unusable
+from venice_batch.output.record import NO_RECORD, RecordView
 from venice_batch.output.threads import DiskThreads
 
 if TYPE_CHECKING:
@@ -23,27 +24,6 @@ if TYPE_CHECKING:
 NAME = "manifest.jsonl"
 
 _encoder = msgspec.json.Encoder()
-
-NO_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises at a line that is no record, the last at brackets without end."""
-
-
-class FileView(msgspec.Struct, frozen=True, gc=False):
-    """What a resume needs to know of an image."""
-
-    path: str
-    bytes: int
-    sha256: str = ""
-
-
-class RecordView(msgspec.Struct, frozen=True, gc=False):
-    """What a resume needs to know of a record; all other fields are passed over unread."""
-
-    id: str
-    request_hash: str
-    status: str
-    files: tuple[FileView, ...] = ()
-    sandbox: bool = False
 
 
 @dataclass(slots=True)
@@ -190,27 +170,6 @@ def _line_start(file: int, end: int) -> int:
             return position - step + found + 1
         position -= step
     return 0
-
-
-def read(path: Path) -> Iterator[tuple[int, RecordView | None]]:
-    """Every line's number with its record, or None where the line is no record; nothing if there is no file.
-
-    Memory does not grow with the file. Raises FolderError where the file cannot be read.
-    """
-    decoder = msgspec.json.Decoder(RecordView)
-    try:
-        with path.open("rb", buffering=1024 * 1024) as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.isspace():
-                    continue
-                try:
-                    yield number, decoder.decode(line)
-                except NO_RECORD:
-                    yield number, None
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise unusable(path, error) from error
 
 
 def read_outcomes(path: Path) -> Iterator[Outcome]:

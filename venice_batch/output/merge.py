@@ -15,14 +15,15 @@ import msgspec
 from venice_batch.errors import FolderError, UsageError
 from venice_batch.model import Status
 from venice_batch.output import folder, manifest
+from venice_batch.output.files import have_hashes, have_sizes
 from venice_batch.output.placing import NO_LINKS, put
-from venice_batch.output.resume import are_whole
+from venice_batch.output.record import NO_RECORD, RecordView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from venice_batch.output.manifest import FileView
+    from venice_batch.output.record import FileView
 
 _NO_HARD_LINK = NO_LINKS | {errno.EXDEV, errno.EACCES, errno.EROFS}
 
@@ -46,7 +47,7 @@ class _Times(msgspec.Struct, frozen=True):
     total_s: float = 0.0
 
 
-class _View(manifest.RecordView, frozen=True):
+class _View(RecordView, frozen=True):
     """What a merge needs to know of a record."""
 
     timing: _Times = _Times()
@@ -180,7 +181,7 @@ def _records(root: Path) -> Iterator[tuple[int, bytes, _View]]:
     decoder = msgspec.json.Decoder(_View)
     with (root / manifest.NAME).open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            with suppress(*manifest.NO_RECORD):
+            with suppress(*NO_RECORD):
                 yield number, line, decoder.decode(line)
 
 
@@ -190,7 +191,7 @@ def _fault(root: Path, record: _View) -> str:
         path = PurePosixPath(file.path)
         if path.is_absolute() or path.parts[:1] != (folder.IMAGES,) or ".." in path.parts or "\0" in file.path:
             return f"{file.path!r} is no place for an image"
-        if not are_whole(f"{root}/", [file], verify=False):
+        if not have_sizes(f"{root}/", [file]):
             return f"{file.path} is missing, or has not the size that is recorded"
     return "" if record.files or record.status != Status.SUCCEEDED else "has no image"
 
@@ -208,4 +209,4 @@ def _copy(source: Path, part: Path) -> None:
 
 def _is(target: Path, file: FileView) -> bool:
     """Whether the very image that `file` records stands at `target`."""
-    return are_whole("", [msgspec.structs.replace(file, path=str(target))], verify=True)
+    return have_hashes("", [msgspec.structs.replace(file, path=str(target))])

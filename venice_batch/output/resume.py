@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
-from venice_batch.model import Status
 from venice_batch.output import manifest
+from venice_batch.output.extract import Corrupt
+from venice_batch.output.files import have_hashes, have_sizes
+from venice_batch.output.marks import Marks
+from venice_batch.output.reading_process import ReadingProcess
+from venice_batch.output.state import DONE, LOST, PLAYED, REJECTED
+from venice_batch.output.stretches import SIZE_BYTES, opened, read
 from venice_batch.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
     from pathlib import Path
 
     from venice_batch.jobfile import JobIndex
-    from venice_batch.output.manifest import FileView
 
-_PENDING, _DONE, _REJECTED, _LOST, _PLAYED = range(5)
+_VERIFIED_BYTES = SIZE_BYTES // 16
+"""A stretch's size where files are hashed, which takes that much longer, at least, than to look at their size."""
+
+_LONG = 200
+"""Stretches from which on another process is worth its start: 50 MB, some 60,000 records; with hashes a sixteenth."""
 
 
 class Resume:
@@ -33,7 +41,7 @@ class Resume:
         """Read the manifest in `root`, if there is one. Raises FolderError where it cannot be read."""
         self._root = root
         self._sandbox = sandbox
-        self._states = bytearray(len(index))
+        self._states = bytes(len(index))
         self.notices: tuple[str, ...] = ()
         if has_records(root):
             self._read(index, root / manifest.NAME, verify=verify)
@@ -41,55 +49,56 @@ class Resume:
     @property
     def done(self) -> int:
         """Jobs that need nothing more."""
-        return self._states.count(_DONE)
+        return self._states.count(DONE)
 
     @property
     def rejected(self) -> int:
         """Jobs that the API has refused for good."""
-        return self._states.count(_REJECTED)
+        return self._states.count(REJECTED)
 
     def is_done(self, place: int) -> bool:
         """Whether the job at `place` of the index needs nothing more."""
-        return self._states[place] == _DONE
+        return self._states[place] == DONE
 
     def is_settled(self, place: int) -> bool:
         """Whether it is done, or was refused for good."""
-        return self._states[place] in (_DONE, _REJECTED)
+        return self._states[place] in (DONE, REJECTED)
 
     def _read(self, index: JobIndex, path: Path, *, verify: bool) -> None:
-        directory = index.directory()
-        prefix = f"{self._root}/"
-        states, places_of, has_request = self._states, directory.places, index.has_request
-        rejected, succeeded = Status.REJECTED.value, Status.SUCCEEDED.value
-        corrupt: list[int] = []
-        broken = 0
-        for number, record in manifest.read(path):
-            if record is None:
-                broken += 1
-                if len(corrupt) < 10:
-                    corrupt.append(number)
-                continue
-            for place in places_of(hash(record.id)):
-                states[place] = _PENDING
-                if not has_request(place, record.request_hash):
-                    continue  # the line has changed since
-                if record.sandbox and not self._sandbox:
-                    states[place] = _PLAYED
-                elif record.status == rejected:
-                    states[place] = _REJECTED
-                elif record.status == succeeded:
-                    states[place] = _DONE if are_whole(prefix, record.files, verify=verify) else _LOST
-        notices = []
-        if broken:
-            lines = ", ".join(map(str, corrupt)) + ("…" if broken > len(corrupt) else "")
-            notices.append(f"{path}: passed over {counted(broken, 'line')} without a record (line {lines})")
-        lost = self._states.count(_LOST)
+        whole = partial(have_hashes if verify else have_sizes, f"{self._root}/")
+        marks = Marks(index)
+        corrupt, before = Corrupt(), 0
+        extracted: dict[int, tuple[int, Corrupt]] = {}
+        with ExitStack() as until_read:
+            stretches = until_read.enter_context(opened(path, _VERIFIED_BYTES if verify else SIZE_BYTES))
+            other = None
+            if len(stretches) >= _LONG:
+                other = until_read.enter_context(ReadingProcess(stretches, verify=verify, sandbox=self._sandbox))
+            for number in range(len(stretches)):
+                for its_number, extract in other.extracts(above=number) if other else ():
+                    if its_number >= number:
+                        marks.mark_back(extract.records)
+                        extracted[its_number] = extract.lines, extract.corrupt
+                if number in extracted:
+                    count, found = extracted[number]
+                else:
+                    count, lines = stretches.lines(number)
+                    found = marks.mark(lines, whole, sandbox=self._sandbox)
+                corrupt.extend(found, before)
+                before += count
+        self._states = marks.states()
+        self.notices = tuple(self._amiss(path, corrupt))
+
+    def _amiss(self, path: Path, corrupt: Corrupt) -> Iterator[str]:
+        if corrupt.count:
+            lines = ", ".join(map(str, corrupt.numbers)) + ("…" if corrupt.count > len(corrupt.numbers) else "")
+            yield f"{path}: passed over {counted(corrupt.count, 'line')} without a record (line {lines})"
+        lost = self._states.count(LOST)
         if lost:
-            notices.append(f"{counted(lost, 'job')} recorded as done lost a file or had it changed: pending again")
-        played = self._states.count(_PLAYED)
+            yield f"{counted(lost, 'job')} recorded as done lost a file or had it changed: pending again"
+        played = self._states.count(PLAYED)
         if played:
-            notices.append(f"{counted(played, 'job')} done by the sandbox only: pending again")
-        self.notices = tuple(notices)
+            yield f"{counted(played, 'job')} done by the sandbox only: pending again"
 
 
 class Ownership:
@@ -113,7 +122,7 @@ class Ownership:
     def _read(self) -> dict[str, tuple[str, ...]]:
         directory = self._index.directory()
         owned = {}
-        for _, record in manifest.read(self._path):
+        for _, record in read(self._path):
             # A later failure brings no files and takes none away.
             if record is None or not record.files:
                 continue
@@ -127,18 +136,3 @@ def has_records(root: Path) -> bool:
     """Whether there is anything of an earlier run in `root` to compare jobs with."""
     path = root / manifest.NAME
     return path.exists() and path.stat().st_size > 0
-
-
-def are_whole(prefix: str, files: Iterable[FileView], *, verify: bool) -> bool:
-    """Whether there is a file, and each has its size (with `verify`: its hash); paths are put behind `prefix`."""
-    try:
-        for file in files:
-            if os.stat(prefix + file.path).st_size != file.bytes:
-                return False
-            if verify:
-                with open(prefix + file.path, "rb") as image:
-                    if hashlib.file_digest(image, "sha256").hexdigest() != file.sha256:
-                        return False
-    except (OSError, ValueError):
-        return False
-    return bool(files)
