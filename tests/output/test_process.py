@@ -93,9 +93,9 @@ async def test_killed_it_answers_what_was_asked_with_trouble_and_everything_afte
     assert endings == [Trouble(errno.EIO, "the process that writes images has ended")] * 2
 
 
-@pytest.mark.parametrize("command", [("/no/such/python",), (sys.executable, "-c", "raise SystemExit(1)")])
-async def test_where_it_cannot_be_started_it_is_never_ready(tmp_path, monkeypatch, command):
-    monkeypatch.setattr(process_module, "_COMMAND", command)
+@pytest.mark.parametrize("interpreter", ["/no/such/python", "/bin/false"])
+async def test_where_it_cannot_be_started_it_is_never_ready(tmp_path, monkeypatch, interpreter):
+    monkeypatch.setattr(sys, "executable", interpreter)
     one = DiskProcess(str(tmp_path), Memory(1), DiskThreads())
     await one.start()
     if one._process is not None:

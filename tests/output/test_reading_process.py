@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from venice_batch.output import reading_process
+from venice_batch.output import child, reading_process
 from venice_batch.output.extract import extract
 from venice_batch.output.files import have_sizes
 from venice_batch.output.reader import GREETING
@@ -84,7 +84,7 @@ def test_without_an_interpreter_there_is_none(stretches, monkeypatch, executable
 
 def test_a_program_that_contains_its_interpreter_is_not_started_anew(stretches, monkeypatch):
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    monkeypatch.setattr(reading_process.subprocess, "Popen", None)
+    monkeypatch.setattr(child.subprocess, "Popen", None)
     with reading(stretches) as process:
         assert extracted(process, stretches) == {}
 

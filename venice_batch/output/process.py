@@ -7,27 +7,24 @@ image; at a thousand images a second that costs more than all the work itself.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import os
 import socket
-import subprocess
-import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
 import msgspec
 from anyio import CancelScope
 
+from venice_batch.output import child
 from venice_batch.output.orders import Ending, Trouble
 
 if TYPE_CHECKING:
+    import subprocess
+
     from venice_batch.output.memory import Memory
     from venice_batch.output.orders import Order
     from venice_batch.output.threads import DiskThreads
 
-_COMMAND = (sys.executable, "-P", "-m", "venice_batch.output.serving")
-"""-P: no module is looked for in the current folder, which is a user's."""
 _GONE = Trouble(errno.EIO, "the process that writes images has ended")
 
 
@@ -62,7 +59,7 @@ class DiskProcess(asyncio.Protocol):
         except OSError:
             return  # no descriptors left: a run that is short of them is told where it matters
         ours.setblocking(False)
-        with contextlib.suppress(OSError), theirs:
+        with theirs:
             self._process = await self._threads.run(lambda: self._spawn(theirs.fileno()))
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
 
@@ -86,17 +83,9 @@ class DiskProcess(asyncio.Protocol):
             process.kill()
             await self._threads.run(process.wait)
 
-    def _spawn(self, link: int) -> subprocess.Popen[bytes]:
-        secretless = {name: value for name, value in os.environ.items() if not name.startswith("VENICE_")}
-        return subprocess.Popen(  # noqa: S603  (this very program)
-            [*_COMMAND, str(link), str(self._memory.file), self._images],
-            pass_fds=(link, self._memory.file),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=secretless,
-            start_new_session=True,
-        )
+    def _spawn(self, link: int) -> subprocess.Popen[bytes] | None:
+        files = (link, self._memory.file)
+        return child.start("venice_batch.output.serving", (*files, self._images), files=files)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  (a socket's)

@@ -6,16 +6,16 @@ Decoding records keeps a processor busy, as does looking at a million files; thr
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from typing import IO, TYPE_CHECKING, cast
 
 import msgspec
 
+from venice_batch.output import child
 from venice_batch.output.extract import Extract
 from venice_batch.output.reader import GREETING, HEADER
 
 if TYPE_CHECKING:
+    import subprocess
     from typing import Self
 
     from venice_batch.output.stretches import Stretches
@@ -26,9 +26,6 @@ twice at the end."""
 
 _PIPE_BYTES = 256 * 1024
 """Room for their extracts."""
-
-_INHERITED = ("PYTHON", "LC_", "LANG", "LD_", "DYLD_", "COVERAGE_")
-"""Of the environment, what it takes to start and to name files alike; the API's key is none of its business."""
 
 _decode = msgspec.msgpack.Decoder(Extract).decode
 
@@ -114,23 +111,8 @@ class ReadingProcess:
 
 def _start(stretches: Stretches, *, verify: bool, sandbox: bool) -> subprocess.Popen[bytes] | None:
     """The process, or None where there can be none."""
-    if not sys.executable or getattr(sys, "frozen", False):
-        return None  # no interpreter: a program that contains one would start itself anew
-    options = map(str, (stretches.path, stretches.file, stretches.size_bytes, int(verify), int(sandbox)))
-    environment = {name: value for name, value in os.environ.items() if name.startswith(_INHERITED)}
-    try:
-        process = subprocess.Popen(  # noqa: S603 - this very interpreter, and no shell
-            [sys.executable, "-P", "-m", "venice_batch.output.reader", *options],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-            pass_fds=(stretches.file,),
-            start_new_session=True,
-            pipesize=_PIPE_BYTES,
-        )
-    except (OSError, ValueError):
-        return None
-    os.set_blocking(cast("IO[bytes]", process.stdout).fileno(), False)
+    options = (stretches.path, stretches.file, stretches.size_bytes, int(verify), int(sandbox))
+    process = child.start("venice_batch.output.reader", options, files=(stretches.file,), pipe_bytes=_PIPE_BYTES)
+    if process is not None:
+        os.set_blocking(cast("IO[bytes]", process.stdout).fileno(), False)
     return process

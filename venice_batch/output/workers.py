@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Protocol
 
+from venice_batch.output import child
 from venice_batch.output.process import DiskProcess
 from venice_batch.output.store import ImageStore
 from venice_batch.output.threads import DiskThreads
@@ -35,7 +35,7 @@ class DiskWorkers:
         self.threads = DiskThreads()
         self._store = ImageStore(images, memory.read)
         self.process = DiskProcess(images, memory, self.threads)
-        self._may_start = memory.file >= 0 and bool(sys.executable) and not getattr(sys, "frozen", False)
+        self._may_start = memory.file >= 0 and child.is_possible()
         self._orders = 0
 
     async def choose(self) -> Worker:
