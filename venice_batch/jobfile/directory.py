@@ -9,10 +9,10 @@ class Directory:
     """From an id's hash to the places of jobs that have it, in 4 to 12 bytes a job beside the hashes.
 
     A hash table chained through arrays: a dict of a million ids would take ten times the memory, and looking one up
-    in a sorted array five times as long.
+    in a sorted array five times as long. `repeated` holds the hashes that several jobs have.
     """
 
-    __slots__ = ("_first", "_hashes", "_mask", "_next")
+    __slots__ = ("_first", "_hashes", "_mask", "_next", "repeated")
 
     def __init__(self, hashes: array[int]) -> None:
         """Refer to each job's `hash(id)`, in the file's order; the array must not change any more."""
@@ -22,10 +22,17 @@ class Directory:
         first = self._first = array("I", bytes(4 * (self._mask + 1)))
         chain = self._next = array("I", bytes(4))
         mask = self._mask
+        self.repeated: set[int] = set()
         for place, hashed in enumerate(hashes, start=1):
             bucket = hashed & mask
-            chain.append(first[bucket])
+            other = first[bucket]
+            chain.append(other)
             first[bucket] = place
+            while other:
+                if hashes[other - 1] == hashed:
+                    self.repeated.add(hashed)
+                    break
+                other = chain[other]
 
     def places(self, hashed: int) -> list[int]:
         """Every place of a job whose id has this hash: one at most, but for a rare coincidence."""
