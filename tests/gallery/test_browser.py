@@ -194,11 +194,11 @@ def test_keys_move_between_images_and_into_one_and_back(small, open_page):
     page.keyboard.press("Home")
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
-    assert dialog.get_by_role("heading", name="sea").is_visible()
+    dialog.get_by_role("heading", name="sea").wait_for()
     assert dialog.locator(".place").inner_text() == "1 of 15"
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    assert dialog.get_by_role("heading", name="many").is_visible()
+    dialog.get_by_role("heading", name="many").wait_for()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
