@@ -83,7 +83,7 @@ class ApiClient:
 
     async def __aenter__(self) -> Self:
         # Once a block of this size has been freed, glibc keeps the smaller ones that every read takes, instead of
-        # fetching them from the system anew (mallopt(3), M_MMAP_THRESHOLD): a quarter of the page faults is left.
+        # fetching them from the system anew (mallopt(3), M_MMAP_THRESHOLD), which saves most page faults.
         bytearray(16 * _READ_BUFFER_BYTES)
         # OpenSSL reads SSL_CERT_FILE when a context is made: one made here sees today's environment. Loading the
         # certificates takes as long as a small import, so nothing loads them that does not need them.

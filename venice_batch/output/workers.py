@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from venice_batch.output import child
-from venice_batch.output.process import DiskProcess
 from venice_batch.output.store import ImageStore
 from venice_batch.output.threads import DiskThreads
+from venice_batch.output.writing_process import WritingProcess
 
 if TYPE_CHECKING:
     from venice_batch.output.memory import Memory
@@ -34,7 +34,7 @@ class DiskWorkers:
     def __init__(self, images: str, memory: Memory) -> None:
         self.threads = DiskThreads()
         self._store = ImageStore(images, memory.read)
-        self.process = DiskProcess(images, memory, self.threads)
+        self.process = WritingProcess(images, memory, self.threads)
         self._may_start = memory.file >= 0 and child.is_possible()
         self._orders = 0
 

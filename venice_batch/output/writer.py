@@ -1,6 +1,6 @@
 """What runs in the process that works on the disk for another.
 
-    python -m venice_batch.output.serving SOCKET MEMORY FOLDER
+    python -m venice_batch.output.writer SOCKET MEMORY FOLDER
 
 The first two are descriptors that were inherited.
 """

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from venice_batch.output.orders import Done, Drop, Ending, Write
-from venice_batch.output.serving import serve
 from venice_batch.output.store import ImageStore
+from venice_batch.output.writer import serve
 
 
 class Served:

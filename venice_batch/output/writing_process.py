@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _GONE = Trouble(errno.EIO, "the process that writes images has ended")
 
 
-class DiskProcess(asyncio.Protocol):
+class WritingProcess(asyncio.Protocol):
     """Carries out orders in the order of asking. Images reach it through `memory`, orders through a socket.
 
     It ignores the terminal's signals, knows no key, and ends when this process does, whatever has ended that.
@@ -85,7 +85,7 @@ class DiskProcess(asyncio.Protocol):
 
     def _spawn(self, link: int) -> subprocess.Popen[bytes] | None:
         files = (link, self._memory.file)
-        return child.start("venice_batch.output.serving", (*files, self._images), files=files)
+        return child.start("venice_batch.output.writer", (*files, self._images), files=files)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  (a socket's)

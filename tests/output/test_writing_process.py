@@ -9,17 +9,17 @@ import sys
 import anyio
 import pytest
 
-from venice_batch.output import process as process_module
+from venice_batch.output import writing_process
 from venice_batch.output.memory import Memory
 from venice_batch.output.orders import Done, Drop, Trouble, Write
-from venice_batch.output.process import DiskProcess
 from venice_batch.output.threads import DiskThreads
+from venice_batch.output.writing_process import WritingProcess
 
 
 @contextlib.asynccontextmanager
 async def working(images):
     memory = Memory(2)
-    one = DiskProcess(str(images), memory, DiskThreads())
+    one = WritingProcess(str(images), memory, DiskThreads())
     await one.start()
     try:
         with anyio.fail_after(30):
@@ -96,7 +96,7 @@ async def test_killed_it_answers_what_was_asked_with_trouble_and_everything_afte
 @pytest.mark.parametrize("interpreter", ["/no/such/python", "/bin/false"])
 async def test_where_it_cannot_be_started_it_is_never_ready(tmp_path, monkeypatch, interpreter):
     monkeypatch.setattr(sys, "executable", interpreter)
-    one = DiskProcess(str(tmp_path), Memory(1), DiskThreads())
+    one = WritingProcess(str(tmp_path), Memory(1), DiskThreads())
     await one.start()
     if one._process is not None:
         one._process.wait(30)
@@ -111,8 +111,8 @@ async def test_with_no_descriptors_left_it_is_never_ready(tmp_path, monkeypatch)
     def refuse():
         raise OSError(errno.EMFILE, "too many open files")
 
-    monkeypatch.setattr(process_module.socket, "socketpair", refuse)
-    one = DiskProcess(str(tmp_path), Memory(1), DiskThreads())
+    monkeypatch.setattr(writing_process.socket, "socketpair", refuse)
+    one = WritingProcess(str(tmp_path), Memory(1), DiskThreads())
     await one.start()
     assert not one.ready
     await one.close()
@@ -123,10 +123,10 @@ def test_it_does_not_outlive_a_process_that_is_killed(tmp_path):
     code = (
         "import anyio, signal, sys\n"
         "from venice_batch.output.memory import Memory\n"
-        "from venice_batch.output.process import DiskProcess\n"
+        "from venice_batch.output.writing_process import WritingProcess\n"
         "from venice_batch.output.threads import DiskThreads\n"
         "async def main():\n"
-        "    one = DiskProcess(sys.argv[1], Memory(1), DiskThreads())\n"
+        "    one = WritingProcess(sys.argv[1], Memory(1), DiskThreads())\n"
         "    await one.start()\n"
         "    await one.greeted.wait()\n"
         "    print(one._process.pid, flush=True)\n"
