@@ -1,9 +1,11 @@
 import json
 
+import anyio
 import pytest
 
 import venice_batch
 from venice_batch import FolderError, JobsFileError, KeyMissingError, Status, UsageError, run_jobs, stream_outcomes
+from venice_batch.output import workers
 from venice_batch.sandbox import SandboxSettings, serve
 
 FAST = SandboxSettings(rpm=0, latency_s=0, draw="plain", failure_limit=0)
@@ -18,6 +20,17 @@ async def test_one_call_runs_mappings_into_a_folder(tmp_path):
         summary = await run_jobs(jobs(3), tmp_path / "out", api_key="k", base_url=sandbox.base_url, failure_budget=0)
     assert summary.succeeded == 3
     assert len(list((tmp_path / "out" / "images").iterdir())) == 3
+
+
+def test_the_event_loop_may_be_another_one_than_the_standard_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "PROCESS_AFTER_ORDERS", 4)
+
+    async def run():
+        async with serve(FAST) as sandbox:
+            return await run_jobs(jobs(80), tmp_path / "out", api_key="k", base_url=sandbox.base_url, concurrency=32)
+
+    assert anyio.run(run, backend_options={"use_uvloop": True}).succeeded == 80
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 80
 
 
 async def test_one_call_runs_a_file_with_defaults(tmp_path, monkeypatch):

@@ -40,6 +40,14 @@ async def test_what_is_in_a_buffer_is_written_by_another_process(tmp_path):
     assert not one.ready
 
 
+def test_it_works_for_other_event_loops_than_the_standard_one(tmp_path):
+    async def write():
+        async with working(tmp_path) as (one, _):
+            assert await one.run(Write(".p", 0, 1)) == Done()
+
+    anyio.run(write, backend_options={"use_uvloop": True})
+
+
 async def test_many_orders_at_a_time_get_each_its_own_answer(tmp_path):
     endings = {}
 

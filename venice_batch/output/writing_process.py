@@ -10,7 +10,7 @@ import asyncio
 import errno
 import socket
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 from anyio import CancelScope
@@ -88,8 +88,8 @@ class WritingProcess(asyncio.Protocol):
         return child.start("venice_batch.output.writer", (*files, self._images), files=files)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101  (a socket's)
-        self._transport = transport
+        # A socket's can always write; the classes of other event loops than asyncio's do not say so.
+        self._transport = cast("asyncio.WriteTransport", transport)
 
     def data_received(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
