@@ -11,12 +11,21 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from venice_batch import decode as decoding
 from venice_batch.base64_stream import Base64Stream
 from venice_batch.decode import MAX_IMAGES, BinaryDecoder, JsonDecoder
 from venice_batch.errors import BodyError
 
 ONE = base64.b64encode(b"first image, /+ and all \xff\xfe\xfb\xef\xbe").decode()
 TWO = base64.b64encode(b"second").decode()
+
+
+@pytest.fixture(autouse=True, scope="module", params=[decoding.END_BYTES, 4])
+def end_bytes(request):
+    """However far from its end a chunk is searched for the end of an image, the images are the same."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(decoding, "END_BYTES", request.param)
+        yield
 
 
 def decode(chunks, decoder=None):

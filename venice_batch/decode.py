@@ -26,10 +26,14 @@ _MAX_PREFIX_BYTES = 256
 _MAX_DEPTH = 1024
 """As deep as orjson goes; what is deeper would be refused in the end."""
 
+END_BYTES = 2048
+"""Most often what follows an image is no longer than this."""
+
 _STRUCTURE = re.compile(rb"[{}\[\],:]")
 _STRING_STOP = re.compile(rb'["\\]')
 _DATA_URL = re.compile(rb"data:[\w.+/-]*(?:;[\w.=+-]+)*;base64\Z", re.IGNORECASE)
 _ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4}))?")
+_NOT_DENSE = (b"\\", b" ", b'"')
 _ESCAPED = ((b"\\/", b"/"), (b"\\n", b" "), (b"\\r", b" "), (b"\\t", b" "))
 
 
@@ -197,6 +201,10 @@ class JsonDecoder:
         return stop + 1
 
     def _scan_image(self, data: bytes, position: int) -> int:
+        # To look for the end of the text in all of it costs half of what decoding does, which tells it as well.
+        may_end = data.find(b'"', max(position, len(data) - END_BYTES)) >= 0
+        if not may_end and self._take_dense(data, position, len(data)):
+            return len(data)
         # No escape that base64 can hold contains a quote, so the first one ends the text.
         quote = data.find(b'"', position)
         end = len(data) if quote < 0 else quote
@@ -213,7 +221,10 @@ class JsonDecoder:
         return end + 1
 
     def _take_dense(self, data: bytes, position: int, end: int) -> bool:
-        """Take an image's text if it is nothing but base64, as nearly every one is: decoding it is what tells."""
+        """Take what is between if it is nothing but base64, as nearly always; decoding it is what tells.
+
+        False where something stands in it that may belong to the body.
+        """
         if self._prefix is not None and not self._prefix and not self._in_url:
             start = data[position : min(end, position + 5)]
             if len(start) == 5 and start.lower() != b"data:" and b"\\" not in start:
@@ -223,9 +234,9 @@ class JsonDecoder:
         try:
             parts = self._stream.feed_dense(memoryview(data)[position:end])
         except BodyError:
-            if data.find(b"\\", position, end) < 0 and data.find(b" ", position, end) < 0:
-                raise
-            return False
+            if any(data.find(other, position, end) >= 0 for other in _NOT_DENSE):
+                return False
+            raise
         self._pieces += [Piece(self._images, part) for part in parts]
         return True
 
