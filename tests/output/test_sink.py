@@ -72,7 +72,7 @@ async def test_an_image_stands_under_its_name_with_its_own_extension_size_and_ha
 
 
 async def test_an_image_larger_than_the_buffer_is_written_on_the_way(root, disk):
-    data = picture("PNG", (900, 900), noise=1)
+    data = picture("PNG", (1000, 1000), noise=1)
     assert len(data) > 2 * BUFFER_BYTES
     sink = await disk()
     writer = sink.writer(job("a"))

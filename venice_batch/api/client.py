@@ -32,7 +32,10 @@ VENICE = "https://api.venice.ai/api/v1"
 _LISTING_TIMEOUT_S = 20.0
 _MAX_REFUSAL_BYTES = 64 * 1024
 _MAX_LISTING_BYTES = 16 * 1024 * 1024
-_READ_BUFFER_BYTES = 256 * 1024
+_CHUNK_BYTES = 512 * 1024
+"""Read at a time, where there is as much: every chunk takes a turn of the event loop."""
+_READ_AHEAD_BYTES = 224 * 1024
+"""aiohttp stops reading when twice this waits: after one whole chunk, so that no connection holds two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class ApiClient:
     async def __aenter__(self) -> Self:
         # Once a block of this size has been freed, glibc keeps the smaller ones that every read takes, instead of
         # fetching them from the system anew (mallopt(3), M_MMAP_THRESHOLD), which saves most page faults.
-        bytearray(16 * _READ_BUFFER_BYTES)
+        bytearray(8 * _CHUNK_BYTES)
         # OpenSSL reads SSL_CERT_FILE when a context is made: one made here sees today's environment. Loading the
         # certificates takes as long as a small import, so nothing loads them that does not need them.
         tls = ssl.create_default_context() if self._base.lower().startswith("https:") else True
@@ -98,7 +101,7 @@ class ApiClient:
                 proxy_auth=proxy_auth,
                 # The API sets none that mean anything to it, and looking for them takes time.
                 cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=_READ_BUFFER_BYTES,
+                read_bufsize=_READ_AHEAD_BYTES,
                 headers={"User-Agent": f"venice-batch/{__version__}"},
                 timeout=aiohttp.ClientTimeout(
                     total=self.settings.timeout_s, sock_connect=self.settings.connect_timeout_s
@@ -187,9 +190,12 @@ class ApiClient:
         else:
             start = self._key.redact_bytes(await response.content.read(_MAX_REFUSAL_BYTES))
             raise BodyError(f"{kind} instead of an image: {refusals.message(200, kind, start)[:100]}")
+        _read_much(response)
         # Chunks as they came: whatever has gathered meanwhile is not worth a copy to join it.
         async for chunk, _ in response.content.iter_chunks():
-            for piece in decoder.feed(chunk):
+            pieces = decoder.feed(chunk)
+            del chunk  # while the disk is waited for, the pieces are enough to hold
+            for piece in pieces:
                 await writer.write(piece)
         pieces, document = decoder.close()
         for piece in pieces:
@@ -235,6 +241,13 @@ class ApiClient:
             raise ApiError(f"{self._base}: no answer in time") from error
         except (aiohttp.ClientError, ConnectionError) as error:
             raise ApiError(self._key.redact(f"{self._base}: {str(error) or type(error).__name__}")) from error
+
+
+def _read_much(response: aiohttp.ClientResponse) -> None:
+    """Have what is left of the body read in chunks of `_CHUNK_BYTES`, where the event loop is asyncio's own."""
+    transport = response.connection.transport if response.connection is not None else None
+    if transport is not None and hasattr(transport, "max_size"):  # not documented, so not counted on; 256 KB otherwise
+        transport.max_size = _CHUNK_BYTES
 
 
 def _parse_address(text: str, what: str) -> URL:

@@ -6,8 +6,8 @@ import mmap
 import os
 import weakref
 
-BUFFER_BYTES = 512 * 1024
-"""What is gathered before the disk is asked to write: most images are written in one go."""
+BUFFER_BYTES = 1024 * 1024
+"""What is gathered before the disk is asked to write: most images are written in one go, large ones in few."""
 
 
 class Memory:
@@ -25,11 +25,11 @@ class Memory:
         self._map = mmap.mmap(self.file, size)
         self._view = memoryview(self._map)
 
-    def fill(self, buffer: int, at: int, data: bytes) -> int:
+    def fill(self, buffer: int, at: int, data: bytes | memoryview) -> int:
         """Copy the start of `data` to place `at` of a buffer; returns how much of it had room."""
         size = min(len(data), BUFFER_BYTES - at)
         start = buffer * BUFFER_BYTES + at
-        self._map[start : start + size] = data if size == len(data) else data[:size]
+        self._map[start : start + size] = data[:size]
         return size
 
     def read(self, buffer: int) -> memoryview:

@@ -122,7 +122,7 @@ class DiskWriter:
         if piece.image == len(self._parts):
             await self._begin()
         self._ended = piece.last
-        data = piece.data
+        data = memoryview(piece.data)  # so that its parts are no copies
         while data:
             if self._buffer < 0:
                 self._buffer, self._filled = await self._sink.buffers.take(), 0
