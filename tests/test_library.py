@@ -23,7 +23,7 @@ async def test_one_call_runs_mappings_into_a_folder(tmp_path):
 
 
 def test_the_event_loop_may_be_another_one_than_the_standard_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "PROCESS_AFTER_ORDERS", 4)
+    monkeypatch.setattr(workers, "PROCESS_AFTER_BYTES", 1)
 
     async def run():
         async with serve(FAST) as sandbox:

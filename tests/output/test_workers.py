@@ -4,10 +4,9 @@ import threading
 import anyio
 import pytest
 
-from venice_batch.output.memory import Memory
-from venice_batch.output.orders import Drop
-from venice_batch.output.threads import BACKLOG
-from venice_batch.output.workers import PROCESS_AFTER_ORDERS, DiskWorkers
+from venice_batch.output.memory import BUFFER_BYTES, Memory
+from venice_batch.output.orders import Drop, Place, Write
+from venice_batch.output.workers import ORDER_BYTES, PILE, PROCESS_AFTER_BYTES, DiskWorkers
 
 
 @contextlib.asynccontextmanager
@@ -22,8 +21,8 @@ async def team(tmp_path, *, file=None):
         await workers.close()
 
 
-async def some_orders(workers, count):
-    for _ in range(count):
+async def many_orders(workers):
+    for _ in range(PROCESS_AFTER_BYTES // ORDER_BYTES):
         await workers.run(Drop(()))
 
 
@@ -32,7 +31,7 @@ async def pile_up(workers):
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(workers.threads.run, lambda: going.wait(10))
         await anyio.lowlevel.checkpoint()
-        for _ in range(2 * BACKLOG):
+        for _ in range(PILE):
             tasks.start_soon(workers.run, Drop(()))
         await anyio.lowlevel.checkpoint()
         going.set()
@@ -43,7 +42,8 @@ async def test_a_short_or_quiet_run_stays_with_threads(tmp_path):
         await pile_up(workers)
         assert await workers.choose() is workers
     async with team(tmp_path) as workers:
-        await some_orders(workers, PROCESS_AFTER_ORDERS + 1)
+        await many_orders(workers)
+        await workers.run(Drop(()))
         assert await workers.choose() is workers
         assert workers.process._process is None
 
@@ -51,12 +51,24 @@ async def test_a_short_or_quiet_run_stays_with_threads(tmp_path):
 async def test_a_long_run_whose_orders_pile_up_gets_a_process_when_it_has_started(tmp_path):
     async with team(tmp_path) as workers:
         await pile_up(workers)
-        await some_orders(workers, PROCESS_AFTER_ORDERS)
+        await many_orders(workers)
         assert await workers.choose() is workers  # which is there meanwhile
         with anyio.fail_after(30):
             await workers.process.greeted.wait()
         assert await workers.choose() is workers.process
     assert await workers.choose() is workers
+
+
+async def test_large_images_get_one_after_fewer_orders(tmp_path):
+    async with team(tmp_path) as workers:
+        await pile_up(workers)
+        await workers.run(Write(".a", 0, BUFFER_BYTES))
+        assert await workers.choose() is workers
+        assert workers.process._process is None
+        for _ in range(PROCESS_AFTER_BYTES // BUFFER_BYTES - 1):
+            await workers.run(Place((".a",), ("a",), Write(".a", 0, BUFFER_BYTES)))
+        await workers.choose()
+        assert workers.process._process is not None
 
 
 @pytest.mark.parametrize("reason", ["no shared memory", "no interpreter", "frozen"])
@@ -67,6 +79,6 @@ async def test_where_no_process_can_be_had_threads_do_it_all(tmp_path, monkeypat
         monkeypatch.setattr("sys.frozen", True, raising=False)
     async with team(tmp_path, file=-1 if reason == "no shared memory" else None) as workers:
         await pile_up(workers)
-        await some_orders(workers, PROCESS_AFTER_ORDERS)
+        await many_orders(workers)
         assert await workers.choose() is workers
         assert workers.process._process is None

@@ -63,3 +63,9 @@ class Trouble(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 Order: TypeAlias = Write | Place | Drop
 Ending: TypeAlias = Done | NoImage | Taken | Trouble
+
+
+def written_bytes(order: Order) -> int:
+    """How much of a buffer `order` has written."""
+    write = order.write if isinstance(order, Place) else order
+    return write.size if isinstance(write, Write) else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from venice_batch.output import child
+from venice_batch.output.orders import written_bytes
 from venice_batch.output.store import ImageStore
 from venice_batch.output.threads import DiskThreads
 from venice_batch.output.writing_process import WritingProcess
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
     from venice_batch.output.memory import Memory
     from venice_batch.output.orders import Ending, Order
 
-PROCESS_AFTER_ORDERS = 64
+ORDER_BYTES = 256 * 1024
+"""Carrying out an order takes about as long as writing this much, which comes on top."""
+PROCESS_AFTER_BYTES = 64 * ORDER_BYTES
 """A process takes 0.1 s to start, and 20 MB: what writes no more than this is over before that pays."""
+PILE = 4
+"""Orders under way at a time, of which all but one or two wait; at the API's own pace there is hardly ever a second."""
 
 
 class Worker(Protocol):
@@ -26,7 +31,7 @@ class Worker(Protocol):
 
 
 class DiskWorkers:
-    """Threads at first; when orders pile up before one thread, a process for the images that come then.
+    """Threads at first; when orders pile up before them, a process for the images that come then.
 
     All of an image's orders have to go to the same worker.
     """
@@ -36,18 +41,25 @@ class DiskWorkers:
         self._store = ImageStore(images, memory.read)
         self.process = WritingProcess(images, memory, self.threads)
         self._may_start = memory.file >= 0 and child.is_possible()
-        self._orders = 0
+        self._work_bytes = 0
+        self._under_way = 0
+        self._piled_up = False
 
     async def choose(self) -> Worker:
         """The worker for one more image."""
-        if self._may_start and self._orders > PROCESS_AFTER_ORDERS and self.threads.started > 1:
+        if self._may_start and self._work_bytes > PROCESS_AFTER_BYTES and self._piled_up:
             self._may_start = False
             await self.process.start()
         return self.process if self.process.ready else self
 
     async def run(self, order: Order) -> Ending:
-        self._orders += 1
-        return await self.threads.run(lambda: self._store.carry_out(order))
+        self._work_bytes += ORDER_BYTES + written_bytes(order)
+        self._under_way += 1
+        self._piled_up = self._piled_up or self._under_way >= PILE
+        try:
+            return await self.threads.run(lambda: self._store.carry_out(order))
+        finally:
+            self._under_way -= 1
 
     async def close(self) -> None:
         """End the process, if there is one; threads end by themselves."""
