@@ -1,9 +1,11 @@
 """Kills a run at random moments, runs it again, and counts what was lost or bought twice.
 
-A sandbox in a process of its own plays the API, so that its counts outlive the killed runs. Loopback only; it ends
-by itself.
+A sandbox in a process of its own plays the API, so that its counts outlive the killed runs. With `--fast` it is a
+server that answers at once, so that images pile up and a second process writes them; then every fourth kill is that
+process's. Loopback only; it ends by itself.
 
     python benchmarks/crashes.py --kills 50
+    python benchmarks/crashes.py --kills 50 --fast --jobs 20000
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import json
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,10 +36,12 @@ COMMAND = [sys.executable, "-m", "venice_batch"]
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What was left after the last run: `bought` counts images that the sandbox handed out, `orphans` files
-    without a record (their run was killed between the image and its record)."""
+    without a record (their run was killed between the image and its record), `kills_while_writing` kills of or
+    beside a process that writes."""
 
     jobs: int
     kills: int
+    kills_while_writing: int
     recorded: int
     broken: int
     litter: int
@@ -68,6 +73,18 @@ def sandbox(*options: str) -> Iterator[str]:
             process.terminate()
 
 
+@contextlib.contextmanager
+def fast_server() -> Iterator[str]:
+    """The base URL of a server that has every image ready."""
+    server = [sys.executable, str(Path(__file__).with_name("fixed_server.py")), "--bytes", "30000"]
+    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}/api/v1"
+        finally:
+            process.terminate()
+
+
 def stats(base_url: str) -> dict[str, Any]:
     """The sandbox's own counts."""
     with urllib.request.urlopen(base_url.removesuffix("/api/v1") + "/sandbox/stats") as answer:
@@ -75,17 +92,17 @@ def stats(base_url: str) -> dict[str, Any]:
         return found
 
 
-def crash(folder: Path, *, jobs: int, kills: int, concurrency: int, seed: int) -> Finding:
+def crash(folder: Path, *, jobs: int, kills: int, concurrency: int, seed: int, fast: bool = False) -> Finding:
     """Kill a run of `jobs` jobs `kills` times at random moments, let it end, and look at what is left."""
     rng = random.Random(seed)
     path = folder / "jobs.jsonl"
     with path.open("w") as file:
         for number in range(jobs):
             job = {"id": f"j{number}", "model": "venice-sd35", "prompt": f"p{number}", "width": 128, "height": 128}
-            file.write(json.dumps(job) + "\n")
+            file.write(json.dumps({**job, "return_binary": True} if fast else job) + "\n")
     options = ("--rpm", "0", "--latency", "0.05", "--draw", "plain", "--set", "failure_limit=0")
-    in_flight = killed = 0
-    with sandbox(*options) as base_url:
+    in_flight = killed = while_writing = 0
+    with fast_server() if fast else sandbox(*options) as base_url:
         run = [*COMMAND, str(path), "--base-url", base_url, "-o", str(folder / "out"), "-q"]
         run += ["-c", str(concurrency), "--failure-budget", "0"]
         environment = {**os.environ, "VENICE_API_KEY": "crash"}
@@ -95,11 +112,17 @@ def crash(folder: Path, *, jobs: int, kills: int, concurrency: int, seed: int) -
                 _wait_for_request(base_url, before, process)
                 # From the first request on: anywhere in the run, or at its very end.
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(rng.uniform(0.0, 0.4))
+                    process.wait(rng.uniform(0.0, 1.0 if fast else 0.4))
                 if process.poll() is None:
-                    process.kill()
-                    process.wait()
+                    writer = _writer(process)
+                    if writer and rng.random() < 0.25:
+                        os.kill(writer, signal.SIGKILL)
+                        assert process.wait(60) in (0, 5), process.returncode
+                    else:
+                        process.kill()
+                        process.wait()
                     killed += 1
+                    while_writing += writer > 0
                     # Asked for and not recorded, beyond what earlier kills left: this is what may be bought again.
                     seen = stats(base_url)
                     recorded = len((folder / "out" / "manifest.jsonl").read_bytes().splitlines())
@@ -108,7 +131,17 @@ def crash(folder: Path, *, jobs: int, kills: int, concurrency: int, seed: int) -
                     in_flight += under_way
         subprocess.run(run, env=environment, check=True)
         bought = stats(base_url)["images"]
-    return _look(folder / "out", jobs=jobs, kills=killed, bought=bought, in_flight=in_flight)
+    return _look(folder / "out", jobs=jobs, kills=(killed, while_writing), bought=bought, in_flight=in_flight)
+
+
+def _writer(run: subprocess.Popen[bytes]) -> int:
+    """The process that writes for `run`; 0 where there is none."""
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{run.pid}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                if b"venice_batch.output.writer" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    return int(child)
+    return 0
 
 
 def _wait_for_request(base_url: str, before: int, process: subprocess.Popen[bytes]) -> None:
@@ -117,7 +150,7 @@ def _wait_for_request(base_url: str, before: int, process: subprocess.Popen[byte
         pass
 
 
-def _look(out: Path, *, jobs: int, kills: int, bought: int, in_flight: int) -> Finding:
+def _look(out: Path, *, jobs: int, kills: tuple[int, int], bought: int, in_flight: int) -> Finding:
     records = {}
     for line in (out / "manifest.jsonl").read_bytes().splitlines():
         record = json.loads(line)
@@ -128,7 +161,8 @@ def _look(out: Path, *, jobs: int, kills: int, bought: int, in_flight: int) -> F
     litter = sum(name.startswith(".") for name in names)
     return Finding(
         jobs=jobs,
-        kills=kills,
+        kills=kills[0],
+        kills_while_writing=kills[1],
         recorded=sum(record["status"] == "succeeded" for record in records.values()),
         broken=broken,
         litter=litter,
@@ -145,11 +179,13 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fast", action="store_true", help="a server that answers at once")
     given = parser.parse_args()
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores; {' '.join(sys.argv)}")
     with tempfile.TemporaryDirectory() as folder:
-        found = crash(Path(folder), jobs=given.jobs, kills=given.kills, concurrency=given.concurrency, seed=given.seed)
-    print(f"{found.jobs} jobs, killed {found.kills} times: {found.recorded} recorded, {found.broken} broken,")
+        found = crash(Path(folder), **vars(given))
+    killed = f"killed {found.kills} times ({found.kills_while_writing} while a second process wrote)"
+    print(f"{found.jobs} jobs, {killed}: {found.recorded} recorded, {found.broken} broken,")
     print(f"{found.litter} temporary files left, {found.orphans} images without a record,")
     print(f"{found.bought_twice} images bought twice, of at most {found.in_flight_at_kills} under way at the kills")
     return 0 if found.is_sound else 1

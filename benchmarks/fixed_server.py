@@ -44,11 +44,23 @@ def answer(image: bytes, form: str) -> bytes:
 NOT_FOUND = b'HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"error":"-"}'
 
 
-class FixedAnswer(asyncio.Protocol):
-    """One connection: a prepared answer for every request, 404 for what is no POST (listings)."""
+class Counts:
+    """How many images have been sent."""
 
-    def __init__(self, answers: dict[bytes, bytes]) -> None:
+    images = 0
+
+    def answer(self) -> bytes:
+        """What the sandbox answers to the same question."""
+        body = json.dumps({"requests": self.images, "images": self.images, "in_flight": 0}).encode()
+        return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+class FixedAnswer(asyncio.Protocol):
+    """One connection: a prepared answer for every request, the counts so far, 404 for all else (listings)."""
+
+    def __init__(self, answers: dict[bytes, bytes], counts: Counts) -> None:
         self._answers = answers
+        self._counts = counts
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -66,7 +78,15 @@ class FixedAnswer(asyncio.Protocol):
                 return
             self._buffer = rest[length:]
             method, path, _ = lines[0].split(b" ", 2)
-            self._transport.write(self._answers.get(path, NOT_FOUND) if method == b"POST" else NOT_FOUND)
+            self._transport.write(self._answer(method, path))
+
+    def _answer(self, method: bytes, path: bytes) -> bytes:
+        if (method, path) == (b"GET", b"/sandbox/stats"):
+            return self._counts.answer()
+        if method != b"POST" or path not in self._answers:
+            return NOT_FOUND
+        self._counts.images += 1
+        return self._answers[path]
 
 
 async def serve(size_bytes: int, form: str, port: int) -> None:
@@ -76,8 +96,9 @@ async def serve(size_bytes: int, form: str, port: int) -> None:
         b"/api/v1/image/generate": answer(image, form),
         b"/api/v1/images/generations": answer(image, "openai"),
     }
+    counts = Counts()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: FixedAnswer(answers), "127.0.0.1", port, backlog=1024)
+    server = await loop.create_server(lambda: FixedAnswer(answers, counts), "127.0.0.1", port, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
