@@ -84,6 +84,34 @@ async def test_an_image_larger_than_the_buffer_is_written_on_the_way(root, disk)
     assert (root / file.path).read_bytes() == data
 
 
+@pytest.mark.parametrize("disk", ["process"], indirect=True)
+@pytest.mark.parametrize("written", [10, BUFFER_BYTES, BUFFER_BYTES + 10])
+async def test_an_image_survives_the_process_that_was_writing_it(root, disk, written):
+    data = picture("PNG", (1000, 1000), noise=1)
+    sink = await disk()
+    writer = sink.writer(job("a"))
+    await writer.write(Piece(0, data[:written]))
+    sink.workers.process._process.kill()
+    await writer.write(Piece(0, data[written:], last=True))
+    (file,) = await writer.commit()
+    assert (root / file.path).read_bytes() == data
+    assert file.sha256 == hashlib.sha256(data).hexdigest()
+    assert names(root) == ["a.png"]
+    await store(sink, job("b"), picture())
+    assert names(root) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("disk", ["process"], indirect=True)
+async def test_what_a_process_has_left_of_an_image_is_removed_with_it(root, disk):
+    sink = await disk()
+    writer = sink.writer(job("a"))
+    await writer.write(Piece(0, b"x" * BUFFER_BYTES))
+    assert names(root) != []
+    sink.workers.process._process.kill()
+    await writer.discard()
+    assert names(root) == []
+
+
 async def test_variants_are_numbered_even_when_only_one_came(root, disk):
     sink = await disk()
     files = await store(sink, job("a", variants=2), picture(), picture("WEBP"))

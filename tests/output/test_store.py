@@ -53,6 +53,60 @@ def test_parts_of_several_orders_become_one_image(images):
     assert os.listdir(images) == ["a.png"]
 
 
+def test_a_part_that_another_store_has_begun_is_gone_on_with(images):
+    data = picture()
+    assert store(images, data).carry_out(Write(".p", 0, 40)) == Done()  # of which ten have not been asked for
+    ending = store(images, data[30:]).carry_out(Place((".p",), ("a",), Write(".p", 0, len(data) - 30, at=30)))
+    assert isinstance(ending, Done)
+    assert (images / "a.png").read_bytes() == data
+    assert ending.files[0].sha256 == hashlib.sha256(data).hexdigest()
+    assert os.listdir(images) == ["a.png"]
+
+
+def test_a_part_that_another_store_has_written_is_placed(images):
+    data = picture()
+    assert store(images, data).carry_out(write(".p", 0, data)) == Done()
+    ending = store(images).carry_out(Place((".p",), ("a",)))
+    assert isinstance(ending, Done)
+    assert ending.files[0].sha256 == hashlib.sha256(data).hexdigest()
+    assert os.listdir(images) == ["a.png"]
+
+
+def test_an_order_that_another_store_has_half_carried_out_is_carried_out(images):
+    data = picture()
+    store(images, data).carry_out(write(".p", 0, data[:20]))
+    ending = store(images, data).carry_out(Place((".p",), ("a",), write(".p", 0, data)))
+    assert isinstance(ending, Done)
+    assert (images / "a.png").read_bytes() == data
+    # It had the image placed, and only its own name for it was left to be removed.
+    os.link(images / "a.png", images / ".q")
+    ending = store(images, data).carry_out(Place((".q",), ("a",), write(".q", 0, data)))
+    assert isinstance(ending, Done)
+    assert ending.files[0].path == "images/a.png"
+    assert os.listdir(images) == ["a.png"]
+
+
+def test_of_a_part_that_another_store_has_begun_nothing_may_be_missing(images):
+    (images / ".p").write_bytes(b"abc")
+    one = store(images, b"x")
+    assert one.carry_out(Write(".p", 0, 1, at=4)) == Trouble(errno.EIO, "what was written of an image is gone")
+    assert isinstance(one.carry_out(Write(".q", 0, 1, at=4)), Trouble)
+    assert isinstance(one.carry_out(Place((".q",), ("a",))), NoImage)
+
+
+def test_what_stands_under_the_name_of_a_part_is_not_followed(images):
+    (images / "other").write_bytes(b"mine")
+    (images / ".p").symlink_to("other")
+    assert isinstance(store(images, b"x").carry_out(Write(".p", 0, 1)), Trouble)
+    assert (images / "other").read_bytes() == b"mine"
+
+
+def test_a_part_that_another_store_has_begun_can_be_dropped(images):
+    store(images, b"x").carry_out(Write(".p", 0, 1))
+    assert store(images).carry_out(Drop((".p",))) == Done()
+    assert os.listdir(images) == []
+
+
 def test_what_is_no_image_is_told_and_can_be_dropped(images):
     one = store(images, b"<html>")
     ending = one.carry_out(Place((".p",), ("a",), write(".p", 0, b"<html>")))

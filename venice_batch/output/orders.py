@@ -10,11 +10,12 @@ from venice_batch.model import ImageFile
 
 
 class Write(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """Add the first `size` bytes of a buffer to the temporary file `part`, which is made when it is not there."""
+    """Add the first `size` bytes of a buffer to the temporary file `part`, of which `at` bytes are there already."""
 
     part: str
     buffer: int
     size: int
+    at: int = 0
 
 
 class Place(msgspec.Struct, frozen=True, tag=True, gc=False):

@@ -117,6 +117,7 @@ class DiskWriter:
         self._worker: Worker = sink.workers
         self._buffer = -1
         self._filled = 0
+        self._ordered_bytes = 0
 
     async def write(self, piece: Piece) -> None:
         if piece.image == len(self._parts):
@@ -166,6 +167,7 @@ class DiskWriter:
             self._worker = await self._sink.workers.choose()
         folder, _, _ = self._stem.rpartition("/")
         name = f".{self._sink.run_id}-{self._number}-{len(self._parts)}{PART_SUFFIX}"
+        self._ordered_bytes = 0
         self._parts.append(f"{folder}/{name}" if folder else name)
 
     async def _flush(self) -> None:
@@ -173,9 +175,12 @@ class DiskWriter:
         if write is not None:
             self._written = True
             await self._carry_out(write)
+            self._ordered_bytes += write.size
 
     def _unwritten(self) -> Write | None:
-        return None if self._buffer < 0 else Write(self._parts[-1], self._buffer, self._filled)
+        if self._buffer < 0:
+            return None
+        return Write(self._parts[-1], self._buffer, self._filled, self._ordered_bytes)
 
     async def _carry_out(self, order: Order) -> Done | NoImage | Taken:
         try:

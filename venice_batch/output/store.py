@@ -13,6 +13,7 @@ from venice_batch.errors import BodyError
 from venice_batch.formats import HEAD_BYTES, TAIL_BYTES, recognise
 from venice_batch.model import ImageFile
 from venice_batch.output.folder import IMAGES
+from venice_batch.output.memory import BUFFER_BYTES
 from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Write
 from venice_batch.output.placing import put
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from venice_batch.formats import ImageKind
-    from venice_batch.output.orders import Ending, Order
+    from venice_batch.output.memory import BUFFER_BYTES
+from venice_batch.output.orders import Ending, Order
 
 
 @dataclass(slots=True)
@@ -34,12 +36,39 @@ class _Part:
     tail: bytes = b""
     sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
 
-    def write(self, data: memoryview) -> None:
+    def write(self, data: memoryview, at: int) -> None:
         if self.file < 0:
-            self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            self._open(at)
         rest = data
         while rest:
             rest = rest[os.write(self.file, rest) :]
+        self._count(data)
+
+    def take_over(self, size: int | None = None) -> None:
+        """Go on with what another process has begun and not ended: its first `size` bytes, or all of them.
+
+        Raises:
+            OSError: it is not there, or shorter.
+        """
+        self.file = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        found = os.fstat(self.file).st_size
+        size = found if size is None else size
+        if found < size:
+            raise OSError(errno.EIO, "what was written of an image is gone")
+        os.ftruncate(self.file, size)
+        while self.size < size:
+            self._count(memoryview(os.read(self.file, BUFFER_BYTES)))
+
+    def _open(self, at: int) -> None:
+        if at:
+            self.take_over(at)
+            return
+        try:
+            self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            self.take_over(0)
+
+    def _count(self, data: memoryview) -> None:
         self.sha256.update(data)
         self.size += len(data)
         if len(self.head) < HEAD_BYTES:
@@ -66,7 +95,8 @@ class ImageStore:
     An image is written to a temporary file in the folder where it will stand, and linked to its name when whole.
     What stands there already stays there, unless an order says that it may be replaced: otherwise the new one gets
     `~1`, `~2`, … after its name. Several threads may carry out orders at the same time, those of one image one at a
-    time. Nothing is raised: an order's ending tells.
+    time. What another process has left undone, this one can go on with: the orders tell how far it was. Nothing is
+    raised: an order's ending tells.
     """
 
     def __init__(self, images: str, buffer: Callable[[int], memoryview]) -> None:
@@ -93,7 +123,7 @@ class ImageStore:
         return Done()
 
     def _write(self, order: Write) -> None:
-        self._part(order.part).write(self._buffer(order.buffer)[: order.size])
+        self._part(order.part).write(self._buffer(order.buffer)[: order.size], order.at)
 
     def _part(self, name: str) -> _Part:
         part = self._parts.get(name)
@@ -106,6 +136,9 @@ class ImageStore:
             self._write(order.write)
         parts = [self._part(name) for name in order.parts]
         for part in parts:
+            if not part.size:
+                with contextlib.suppress(FileNotFoundError):  # then it is of no bytes, and so no image
+                    part.take_over()
             part.end(durable=order.durable)
         kinds = [part.kind() for part in parts]
         files: list[ImageFile] = []
@@ -132,6 +165,9 @@ class ImageStore:
                 put(part.path, target)
                 break
             except FileExistsError:
+                if _is_same(part.path, target):
+                    os.unlink(part.path)
+                    break
                 if owned is None:
                     raise _TakenError from None
                 if path in owned and not os.path.islink(target):
@@ -142,17 +178,22 @@ class ImageStore:
 
     def _drop(self, order: Drop) -> None:
         for name in order.parts:
-            part = self._parts.pop(name, None)
-            if part is not None:
-                # A disk that is in trouble has told so already; what stays here, the next run removes.
-                with contextlib.suppress(OSError):
-                    part.end(durable=False)
-                with contextlib.suppress(OSError):
-                    os.unlink(part.path)
+            part = self._part(name)
+            del self._parts[name]
+            # A disk that is in trouble has told so already; what stays here, the next run removes.
+            with contextlib.suppress(OSError):
+                part.end(durable=False)
+            with contextlib.suppress(OSError):
+                os.unlink(part.path)
 
 
 class _TakenError(Exception):
     """A name is taken, by whom has yet to be looked up."""
+
+
+def _is_same(part: str, target: str) -> bool:
+    """Whether both are names of one file: whoever gave it the second one did not live to remove the first."""
+    return os.path.samestat(os.lstat(part), os.lstat(target))
 
 
 def _sync_folder(path: str) -> None:

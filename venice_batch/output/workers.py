@@ -31,7 +31,7 @@ class Worker(Protocol):
 
 
 class DiskWorkers:
-    """Threads at first; when orders pile up before them, a process for the images that come then.
+    """Threads at first; when orders pile up before them, a process for the images that come then, while it lives.
 
     All of an image's orders have to go to the same worker.
     """
@@ -40,6 +40,7 @@ class DiskWorkers:
         self.threads = DiskThreads()
         self._store = ImageStore(images, memory.read)
         self.process = WritingProcess(images, memory, self.threads)
+        self._through = _Through(self.process, self)
         self._may_start = memory.file >= 0 and child.is_possible()
         self._work_bytes = 0
         self._under_way = 0
@@ -50,7 +51,7 @@ class DiskWorkers:
         if self._may_start and self._work_bytes > PROCESS_AFTER_BYTES and self._piled_up:
             self._may_start = False
             await self.process.start()
-        return self.process if self.process.ready else self
+        return self._through if self.process.ready else self
 
     async def run(self, order: Order) -> Ending:
         self._work_bytes += ORDER_BYTES + written_bytes(order)
@@ -64,3 +65,15 @@ class DiskWorkers:
     async def close(self) -> None:
         """End the process, if there is one; threads end by themselves."""
         await self.process.close()
+
+
+class _Through:
+    """Has orders carried out by the process; what it did not live to answer, others carry out."""
+
+    def __init__(self, process: WritingProcess, others: Worker) -> None:
+        self._process = process
+        self._others = others
+
+    async def run(self, order: Order) -> Ending:
+        ending = await self._process.run(order)
+        return await self._others.run(order) if ending is None else ending

@@ -7,7 +7,6 @@ image; at a thousand images a second that costs more than all the work itself.
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, cast
@@ -16,7 +15,7 @@ import msgspec
 from anyio import CancelScope
 
 from venice_batch.output import child
-from venice_batch.output.orders import Ending, Trouble
+from venice_batch.output.orders import Ending
 
 if TYPE_CHECKING:
     import subprocess
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from venice_batch.output.memory import Memory
     from venice_batch.output.orders import Order
     from venice_batch.output.threads import DiskThreads
-
-_GONE = Trouble(errno.EIO, "the process that writes images has ended")
 
 
 class WritingProcess(asyncio.Protocol):
@@ -41,7 +38,7 @@ class WritingProcess(asyncio.Protocol):
         self._threads = threads
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.WriteTransport | None = None
-        self._unanswered: deque[asyncio.Future[Ending]] = deque()
+        self._unanswered: deque[asyncio.Future[Ending | None]] = deque()
         self._rest = b""
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Ending)
@@ -63,11 +60,14 @@ class WritingProcess(asyncio.Protocol):
             self._process = await self._threads.run(lambda: self._spawn(theirs.fileno()))
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
 
-    async def run(self, order: Order) -> Ending:
-        """How `order` ended; cancellation waits until it has."""
+    async def run(self, order: Order) -> Ending | None:
+        """How `order` ended; cancellation waits until it has.
+
+        None: the process has ended, and may or may not have carried it out before.
+        """
         if self._transport is None:
-            return _GONE
-        future: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+            return None
+        future: asyncio.Future[Ending | None] = asyncio.get_running_loop().create_future()
         self._unanswered.append(future)
         self._transport.write(self._encoder.encode(order) + b"\n")
         with CancelScope(shield=True):
@@ -106,4 +106,4 @@ class WritingProcess(asyncio.Protocol):
         while self._unanswered:
             future = self._unanswered.popleft()
             if not future.done():
-                future.set_result(_GONE)
+                future.set_result(None)
