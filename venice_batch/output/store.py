@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from venice_batch.formats import ImageKind
-    from venice_batch.output.memory import BUFFER_BYTES
-from venice_batch.output.orders import Ending, Order
+    from venice_batch.output.orders import Ending, Order
 
 
 @dataclass(slots=True)
