@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from venice_batch.formats import ImageKind
     from venice_batch.output.orders import Ending, Order
 
+SLICE_BYTES = 256 * 1024
+"""Written at a time: what was hashed is still in the processor's cache, and the system need not find large pages."""
+
 
 @dataclass(slots=True)
 class _Part:
@@ -38,10 +41,11 @@ class _Part:
     def write(self, data: memoryview, at: int) -> None:
         if self.file < 0:
             self._open(at)
-        rest = data
-        while rest:
-            rest = rest[os.write(self.file, rest) :]
-        self._count(data)
+        for start in range(0, len(data), SLICE_BYTES):
+            rest = data[start : start + SLICE_BYTES]
+            self._count(rest)
+            while rest:
+                rest = rest[os.write(self.file, rest) :]
 
     def take_over(self, size: int | None = None) -> None:
         """Go on with what another process has begun and not ended: its first `size` bytes, or all of them.
