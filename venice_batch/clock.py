@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,5 +39,8 @@ class SystemClock:
         # Imported here: `check` and `--help` use this module and never wait.
         import anyio
 
+        if timeout_s == math.inf:
+            await event.wait()  # a scope that never ends costs as much as one that does
+            return
         with anyio.move_on_after(max(0.0, timeout_s)):
             await event.wait()

@@ -1,5 +1,6 @@
 """The journal: whole lines or none, whatever stops the writing."""
 
+import asyncio
 import errno
 import os
 import threading
@@ -96,6 +97,47 @@ async def test_a_record_is_one_write(journal, monkeypatch):
     assert disk.calls == 7
 
 
+async def test_records_that_come_close_together_share_trips_to_the_thread(journal, path, monkeypatch):
+    trips = []
+    really = Manifest._write
+
+    def counted(self, entries):
+        trips.append(len(entries))
+        really(self, entries)
+
+    monkeypatch.setattr(Manifest, "_write", counted)
+    monkeypatch.setattr(manifest, "GATHER_S", 60.0)  # what comes after the first trip would wait so long for the next
+    assert await append_all(journal, [outcome(str(number)) for number in range(40)]) == [None] * 40
+    assert trips == [40]
+    assert len(path.read_bytes().splitlines()) == 40
+
+
+async def test_a_record_soon_after_a_trip_waits_for_the_next_and_one_after_a_pause_does_not(journal, monkeypatch):
+    loop, departures = asyncio.get_running_loop(), []
+    call_at = loop.call_at
+
+    def noted(when_s, *call, **options):
+        departures.append(when_s - loop.time())
+        return call_at(loop.time(), *call, **options)  # nothing is waited for
+
+    monkeypatch.setattr(loop, "call_at", noted)
+    monkeypatch.setattr(manifest, "GATHER_S", 60.0)
+    await journal.append(outcome("after a pause"))
+    await journal.append(outcome("soon"))
+    first_s, second_s = departures
+    assert first_s <= 0
+    assert 50 < second_s <= 60
+
+
+async def test_what_a_trip_stumbles_over_is_raised_where_the_record_was_given(journal, monkeypatch):
+    def broken(self, entries):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(Manifest, "_write", broken)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        await journal.append(outcome("a"))
+
+
 @pytest.mark.parametrize("durable", [False, True])
 async def test_only_a_durable_journal_is_synced_and_once_for_all_who_wait(path, monkeypatch, durable):
     journal = Manifest(path, durable=durable)
@@ -175,10 +217,10 @@ async def test_a_cancelled_waiter_leaves_its_record_whole_and_the_others_theirs(
     holding, going = threading.Event(), threading.Event()
     really = Manifest._write
 
-    def slowly(self):
+    def slowly(self, entries):
         holding.set()
         assert going.wait(10)
-        really(self)
+        really(self, entries)
 
     monkeypatch.setattr(Manifest, "_write", slowly)
     ended = []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from venice_batch.formats import ImageKind
     from venice_batch.output.orders import Ending, Order
 
-SLICE_BYTES = 256 * 1024
+SLICE_BYTES = 64 * 1024
 """Written at a time: what was hashed is still in the processor's cache, and the system need not find large pages."""
 
 

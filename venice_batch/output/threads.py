@@ -40,15 +40,20 @@ class DiskThreads:
 
     async def run(self, call: Callable[[], Result]) -> Result:
         """What `call` returns or raises, from one of the threads; cancellation waits until it is over."""
+        future = self.submit(call)
+        with CancelScope(shield=True):
+            await future
+        return future.result()
+
+    def submit(self, call: Callable[[], Result]) -> asyncio.Future[Result]:
+        """Have one of the threads run `call`, which it does whatever becomes of the future."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         errand = _Errand(call, future)
         self._errands.put(errand)
         if self.started < self._most and self._errands.qsize() > self.started * BACKLOG:
             self.started += 1
             threading.Thread(target=_work, args=(self._errands, self._returns), name="disk", daemon=True).start()
-        with CancelScope(shield=True):
-            await future
-        return future.result()
+        return future
 
 
 class _Errand(Generic[Result]):
