@@ -20,6 +20,10 @@ class Histogram:
         """Count one duration; less than a microsecond counts as that."""
         self._buckets[math.floor(math.log(max(value_s, 1e-6)) / self._STEP)] += 1
 
+    def update(self, other: Histogram) -> None:
+        """Count all that `other` has counted, too."""
+        self._buckets.update(other._buckets)
+
     def counts(self) -> dict[int, int]:
         """How many durations each bucket holds, by its number, in order; empty buckets are left out."""
         return dict(sorted(self._buckets.items()))

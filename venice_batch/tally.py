@@ -44,39 +44,55 @@ class Tally:
     """An observer that counts; nothing it keeps grows with the number of jobs."""
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self._lanes: dict[str, _LaneTally] = {}
         self._order: tuple[str, ...] = ()
-        self.times = Times()
         self._slowest: list[tuple[float, int, SlowJob]] = []
+        self._timed = 0
         self._reasons: dict[tuple[str, str, str], Reason] = {}
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, AttemptEnded):
-            self._count(event.job.model, "attempts")
-            self.counts["possibly_billed"] += event.possibly_billed
+            lane = self._lane(event.job.model)
+            lane.counts["attempts"] += 1
+            if event.possibly_billed:
+                lane.counts["possibly_billed"] += 1
             if event.spent_usd is not None:
-                lane = self._lane(event.job.model)
                 lane.cost_usd = (lane.cost_usd or 0.0) + event.spent_usd
             if event.attempt.status == 429:
-                self._count(event.job.model, "refused")
+                lane.counts["refused"] += 1
         elif isinstance(event, RunStarted):
             self._order = event.lanes
         elif isinstance(event, JobEnded):
             outcome = event.outcome
-            self._count(outcome.lane, outcome.status)
-            self._count(outcome.lane, "images", len(outcome.files))
-            self._count(outcome.lane, "bytes", sum(file.bytes for file in outcome.files))
-            self._count(outcome.lane, "retries", max(0, len(outcome.attempts) - 1))
-            self.counts["blurred"] += outcome.flags.blurred
-            self.counts["content_violations"] += outcome.flags.content_violation
+            counts = self._lane(outcome.lane).counts
+            counts[outcome.status] += 1
+            counts["images"] += len(outcome.files)
+            counts["bytes"] += sum([file.bytes for file in outcome.files])
+            counts["retries"] += max(0, len(outcome.attempts) - 1)
+            counts["blurred"] += outcome.flags.blurred
+            counts["content_violations"] += outcome.flags.content_violation
             if outcome.status is Status.SUCCEEDED:
                 self._lane(outcome.lane).times.add(outcome)
-                self.times.add(outcome)
                 self._time(outcome)
             else:
                 self._blame(outcome)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """All lanes' counts together."""
+        total: Counter[str] = Counter()
+        for lane in self._lanes.values():
+            total.update(lane.counts)
+        return total
+
+    @property
+    def times(self) -> Times:
+        """All lanes' times together."""
+        total = Times()
+        for lane in self._lanes.values():
+            total.update(lane.times)
+        return total
 
     def lanes(self) -> dict[str, LaneSummary]:
         """The share of every lane that was used, by name, in the order of the jobs file."""
@@ -98,17 +114,14 @@ class Tally:
             lane = self._lanes[name] = _LaneTally()
         return lane
 
-    def _count(self, lane: str, what: str, by: int = 1) -> None:
-        self.counts[what] += by
-        self._lane(lane).counts[what] += by
-
     def _time(self, outcome: Outcome) -> None:
         timing = outcome.timing
         if len(self._slowest) == MOST_SLOWEST and timing.total_s <= self._slowest[0][0]:
             return
         slow = SlowJob(outcome.id, outcome.lane, len(outcome.attempts), queue_s(timing), timing.ttfb_s, timing.total_s)
-        # The count keeps jobs themselves from being compared, and the earlier one first among equals.
-        entry = (timing.total_s, -self.counts["succeeded"], slow)
+        # The number keeps jobs themselves from being compared, and the earlier one first among equals.
+        self._timed += 1
+        entry = (timing.total_s, -self._timed, slow)
         if len(self._slowest) < MOST_SLOWEST:
             heapq.heappush(self._slowest, entry)
         else:

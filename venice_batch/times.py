@@ -31,6 +31,13 @@ class Times:
         if outcome.attempts:
             self._latency.add(outcome.attempts[-1].duration_s)
 
+    def update(self, other: Times) -> None:
+        """Count all that `other` has counted, too."""
+        self._queue.update(other._queue)
+        self._server.update(other._server)
+        self._latency.update(other._latency)
+        self._total.update(other._total)
+
     @property
     def queue_s(self) -> Percentiles:
         return self._queue.percentiles()
