@@ -11,7 +11,7 @@ ROOT = Path(venice_batch.__file__).parent
 
 LAYERS = [
     # plain values, no I/O
-    ("_version", "errors", "clock", "model", "wording"),
+    ("_version", "errors", "clock", "shelter", "model", "wording"),
     # decisions and arithmetic, no I/O
     ("headers", "formats", "names", "base64_stream", "summary"),
     ("decode",),

@@ -11,6 +11,7 @@ from venice_batch.engine.stop import Stop
 from venice_batch.errors import ExitCode, FolderError, JobsFileError
 from venice_batch.events import JobEnded, Stopping
 from venice_batch.model import Status
+from venice_batch.shelter import shelter
 from venice_batch.wording import counted
 
 if TYPE_CHECKING:
@@ -94,12 +95,13 @@ class Pool:
 
     async def _work(self, feed: Feed) -> None:
         try:
-            while self._switch.stop is None and (taken := feed.take()) is not None:
-                outcome = await self._runner.run(*taken)
-                if outcome is None:
-                    return
-                await self._journal.append(outcome)
-                self._ended(outcome)
+            with shelter():
+                while self._switch.stop is None and (taken := feed.take()) is not None:
+                    outcome = await self._runner.run(*taken)
+                    if outcome is None:
+                        return
+                    await self._journal.append(outcome)
+                    self._ended(outcome)
         except FolderError as error:
             self._stop(error.exit_code, str(error))
         except JobsFileError as error:

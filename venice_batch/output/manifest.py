@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
-from anyio import CancelScope
 
 from venice_batch.model import Outcome
 from venice_batch.output.folder import unusable
 from venice_batch.output.record import NO_RECORD, RecordView
 from venice_batch.output.threads import DiskThreads
+from venice_batch.shelter import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,8 +100,7 @@ class Manifest:
             trip = self._next = _Trip()
             asyncio.get_running_loop().call_at(self._next_s, self._depart)
         trip.entries.append(entry)
-        with CancelScope(shield=True):
-            await trip.over.wait()
+        await uninterrupted(trip.over.wait())
         if trip.written is not None:
             trip.written.result()
         self._check(entry)

@@ -10,7 +10,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from anyio import CancelScope
+from venice_batch.shelter import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +40,7 @@ class DiskThreads:
 
     async def run(self, call: Callable[[], Result]) -> Result:
         """What `call` returns or raises, from one of the threads; cancellation waits until it is over."""
-        future = self.submit(call)
-        with CancelScope(shield=True):
-            await future
-        return future.result()
+        return await uninterrupted(self.submit(call))
 
     def submit(self, call: Callable[[], Result]) -> asyncio.Future[Result]:
         """Have one of the threads run `call`, which it does whatever becomes of the future."""

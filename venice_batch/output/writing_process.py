@@ -12,10 +12,10 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 import msgspec
-from anyio import CancelScope
 
 from venice_batch.output import child
 from venice_batch.output.orders import Ending
+from venice_batch.shelter import uninterrupted
 
 if TYPE_CHECKING:
     import subprocess
@@ -70,9 +70,7 @@ class WritingProcess(asyncio.Protocol):
         future: asyncio.Future[Ending | None] = asyncio.get_running_loop().create_future()
         self._unanswered.append(future)
         self._transport.write(self._encoder.encode(order) + b"\n")
-        with CancelScope(shield=True):
-            await future
-        return future.result()
+        return await uninterrupted(future)
 
     async def close(self) -> None:
         """End it; no order may be under way."""
