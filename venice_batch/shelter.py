@@ -51,4 +51,4 @@ async def uninterrupted(awaited: Awaitable[Result]) -> Result:
             own.scope.shield = False
     with CancelScope(shield=True):
         result = await awaited
-    return result
+    return result  # noqa: RET504 (for all that a type checker knows, a scope may swallow what is raised in it)

@@ -35,11 +35,28 @@ def test_the_lock_dies_with_its_process(tmp_path):
 def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
-    (images / ".run-1-0.part").write_bytes(b"half")
-    (images / "a.part").write_bytes(b"the user's")
-    (images / "b.png").write_bytes(b"whole")
+    (images / "inner").mkdir()
+    (tmp_path / "project").mkdir()
+    for name in (".run-1-0.part", ".probe.part", "inner/.20261126T140000Z-0a1b2c-12-3.part"):
+        (images / name).write_bytes(b"half")
+    (tmp_path / ".summary.json.0a1b2c3d.part").write_bytes(b"half")
+    kept = ("images/a.part", "images/b.png", "images/.download.part", ".notes.part", "project/.run-1-0.part")
+    for name in kept:
+        (tmp_path / name).write_bytes(b"the user's")
     with folder.hold(tmp_path):
-        assert sorted(os.listdir(images)) == ["a.part", "b.png"]
+        left = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
+        assert sorted(left) == sorted((*kept, ".lock"))
+
+
+def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".lock").symlink_to(victim)
+    with pytest.raises(FolderError, match=r"a link in the place of `\.lock`"), folder.hold(out):
+        pass
+    assert victim.read_text() == "precious"
 
 
 def test_a_file_in_the_folders_place_is_told(tmp_path):

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 from typing import TYPE_CHECKING
 
 from venice_batch.errors import FolderError, FolderHeldError
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 IMAGES = "images"
 PART_SUFFIX = ".part"
+
+_OF_IMAGE = re.compile(r"\..+-\d+-\d+\.part|\.probe\.part")
+_OF_FILE = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+"""Temporary files by the names that runs give them; others that end alike are somebody else's."""
 
 
 @contextlib.contextmanager
@@ -32,13 +37,15 @@ def hold(root: Path, folders: Collection[str] = ()) -> Iterator[None]:
     """
     try:
         (root / IMAGES).mkdir(parents=True, exist_ok=True)
-        lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # Its contents are replaced, so a link in its place is not followed.
+        lock = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise unusable(root, error) from error
     try:
         try:
             _lock(lock, root)
-            _remove_parts(root)
+            _remove_parts(root, _OF_FILE)  # alone: below it there may be anything, as with `-o .`
+            _remove_image_parts(root / IMAGES)
             _prove_writable(root / IMAGES)
             for folder in sorted(folders):
                 (root / IMAGES / folder).mkdir(parents=True, exist_ok=True)
@@ -67,6 +74,8 @@ def unusable(path: Path, error: OSError) -> FolderError:
         return FolderError(path, "cannot write here; choose another folder with --output")
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return FolderError(path, "is not a folder; choose another with --output")
+    if error.errno == errno.ELOOP:
+        return FolderError(path, "holds a link in the place of `.lock`; remove it or choose another folder")
     if error.errno == errno.ENOENT:
         return FolderError(path, "has vanished during the run")
     return FolderError(path, error.strerror or str(error))
@@ -88,16 +97,23 @@ def _prove_writable(images: Path) -> None:
     probe.unlink()
 
 
-def _remove_parts(folder: str | os.PathLike[str]) -> None:
-    # The lock is held, so no living run can be writing these. Not os.walk, which takes thrice as long for a million.
+def _remove_parts(folder: str | os.PathLike[str], ours: re.Pattern[str]) -> list[str]:
+    """Remove the temporary files of a killed run, which no living one can be writing; returns the inner folders.
+
+    Not `os.walk`, which takes thrice as long for a million.
+    """
     parts, folders = [], []
     with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") and entry.name.endswith(PART_SUFFIX):
+            if entry.name.startswith(".") and entry.name.endswith(PART_SUFFIX) and ours.fullmatch(entry.name):
                 parts.append(entry.path)
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
     for part in parts:
         os.unlink(part)
-    for inner in folders:
-        _remove_parts(inner)
+    return folders
+
+
+def _remove_image_parts(folder: str | os.PathLike[str]) -> None:
+    for inner in _remove_parts(folder, _OF_IMAGE):
+        _remove_image_parts(inner)
