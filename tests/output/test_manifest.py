@@ -1,6 +1,5 @@
 """The journal: whole lines or none, whatever stops the writing."""
 
-import asyncio
 import errno
 import os
 import threading
@@ -97,47 +96,6 @@ async def test_a_record_is_one_write(journal, monkeypatch):
     assert disk.calls == 7
 
 
-async def test_records_that_come_close_together_share_trips_to_the_thread(journal, path, monkeypatch):
-    trips = []
-    really = Manifest._write
-
-    def counted(self, entries):
-        trips.append(len(entries))
-        really(self, entries)
-
-    monkeypatch.setattr(Manifest, "_write", counted)
-    monkeypatch.setattr(manifest, "GATHER_S", 60.0)  # what comes after the first trip would wait so long for the next
-    assert await append_all(journal, [outcome(str(number)) for number in range(40)]) == [None] * 40
-    assert trips == [40]
-    assert len(path.read_bytes().splitlines()) == 40
-
-
-async def test_a_record_soon_after_a_trip_waits_for_the_next_and_one_after_a_pause_does_not(journal, monkeypatch):
-    loop, departures = asyncio.get_running_loop(), []
-    call_at = loop.call_at
-
-    def noted(when_s, *call, **options):
-        departures.append(when_s - loop.time())
-        return call_at(loop.time(), *call, **options)  # nothing is waited for
-
-    monkeypatch.setattr(loop, "call_at", noted)
-    monkeypatch.setattr(manifest, "GATHER_S", 60.0)
-    await journal.append(outcome("after a pause"))
-    await journal.append(outcome("soon"))
-    first_s, second_s = departures
-    assert first_s <= 0
-    assert 50 < second_s <= 60
-
-
-async def test_what_a_trip_stumbles_over_is_raised_where_the_record_was_given(journal, monkeypatch):
-    def broken(self, entries):
-        raise RuntimeError("a mistake of ours")
-
-    monkeypatch.setattr(Manifest, "_write", broken)
-    with pytest.raises(RuntimeError, match="a mistake of ours"):
-        await journal.append(outcome("a"))
-
-
 @pytest.mark.parametrize("durable", [False, True])
 async def test_only_a_durable_journal_is_synced_and_once_for_all_who_wait(path, monkeypatch, durable):
     journal = Manifest(path, durable=durable)
@@ -213,7 +171,7 @@ async def test_a_failing_sync_fails_the_append(path, monkeypatch):
     journal.close()
 
 
-async def test_a_cancelled_waiter_leaves_its_record_whole_and_the_others_theirs(journal, path, monkeypatch):
+async def test_a_cancelled_waiter_leaves_its_record_whole_and_the_others_theirs(path, monkeypatch):
     holding, going = threading.Event(), threading.Event()
     really = Manifest._write
 
@@ -223,6 +181,8 @@ async def test_a_cancelled_waiter_leaves_its_record_whole_and_the_others_theirs(
         really(self, entries)
 
     monkeypatch.setattr(Manifest, "_write", slowly)
+    journal = Manifest(path)
+    journal.open()
     ended = []
 
     async def one(name, scope):
@@ -239,6 +199,7 @@ async def test_a_cancelled_waiter_leaves_its_record_whole_and_the_others_theirs(
         scopes[0].cancel()  # its record is being written
         scopes[2].cancel()  # its record waits
         going.set()
+    journal.close()
     assert [record.id for record in read_outcomes(path)] == ["0", "1", "2", "3"]
     assert {"1", "3"} <= set(ended)
 

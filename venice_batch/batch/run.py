@@ -115,7 +115,7 @@ class _Batch:
         started = datetime.now(UTC)
         began_s = self.clock.now()
         path = self.settings.output / manifest.NAME
-        journal = manifest.Manifest(path, durable=self.settings.durable)
+        journal = manifest.Manifest(path, durable=self.settings.durable, writers=self.settings.workers)
         repaired = journal.open()
         try:
             known = Resume(

@@ -110,7 +110,7 @@ class Sender:
                 switch=self.switch,
                 clock=self.clock,
                 observe=observe,
-                workers=2 * self.settings.sending.concurrency,
+                workers=self.settings.workers,
                 grace_s=self.settings.grace_s,
                 max_failures=self.settings.max_failures,
             )

@@ -63,6 +63,11 @@ class RunSettings:
             raise UsageError("--max-cost has to be an amount of USD")
 
     @property
+    def workers(self) -> int:
+        """Jobs of a lane that may be in work: as many under way as allowed, and as many that wait or are written."""
+        return 2 * self.sending.concurrency
+
+    @property
     def may_be_sandbox(self) -> bool:
         """Whether the API is on this machine, so that what a sandbox made before counts as done."""
         return is_local(self.api.base_url)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from venice_batch.model import Outcome
 from venice_batch.output.folder import unusable
+from venice_batch.output.gathering import Gathering
 from venice_batch.output.record import NO_RECORD, RecordView
-from venice_batch.output.threads import DiskThreads
-from venice_batch.shelter import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +22,8 @@ if TYPE_CHECKING:
 
 NAME = "manifest.jsonl"
 
-GATHER_S = 0.005
-"""Between trips to the thread that writes. Each passes the interpreter's lock to and fro, which at two thousand records
-a second, one a trip, cost a fifth of what the event loop can do. A record that comes after a pause does not wait."""
+_SHARE = 8
+"""Of those who may wait for their records at the same time, one in so many does before they are written."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -39,33 +36,19 @@ class _Entry:
     error: OSError | None = None
 
 
-@dataclass(slots=True)
-class _Trip:
-    """Records that are written together; `over` when they are, with what the thread came to."""
-
-    entries: list[_Entry] = field(default_factory=list)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    written: asyncio.Future[None] | None = None
-
-    def end(self, written: asyncio.Future[None]) -> None:
-        self.written = written
-        self.over.set()
-
-
 class Manifest:
-    """Appends records, several with one trip to a thread when many jobs end within `GATHER_S`.
+    """Appends records, several with one trip to a thread when many jobs end at once.
 
     Each record is one `write` of one whole line. When `append` returns, its record has been written, and with
     `durable` has reached the disk; then it survives the process, or with `durable` the machine.
     """
 
-    def __init__(self, path: Path, *, durable: bool = False) -> None:
+    def __init__(self, path: Path, *, durable: bool = False, writers: int = 1) -> None:
+        """Make a manifest to be opened; `writers` is how many records may be given to `append` at the same time."""
         self._path = path
         self._durable = durable
         self._file = -1
-        self._thread = DiskThreads(1)
-        self._next: _Trip | None = None
-        self._next_s = 0.0  # of the event loop's clock
+        self._gathering: Gathering[_Entry] = Gathering(self._write, max(1, writers // _SHARE))
 
     def open(self) -> str | None:
         """Open for appending; returns what was repaired, in a sentence, or None.
@@ -95,14 +78,7 @@ class Manifest:
             FolderError: the record was not written, and no part of it was left.
         """
         entry = _Entry(_line(outcome))
-        trip = self._next
-        if trip is None:
-            trip = self._next = _Trip()
-            asyncio.get_running_loop().call_at(self._next_s, self._depart)
-        trip.entries.append(entry)
-        await uninterrupted(trip.over.wait())
-        if trip.written is not None:
-            trip.written.result()
+        await self._gathering.add(entry)
         self._check(entry)
 
     def append_line(self, line: bytes) -> None:
@@ -114,12 +90,6 @@ class Manifest:
         entry = _Entry(line)
         self._write([entry])
         self._check(entry)
-
-    def _depart(self) -> None:
-        trip, self._next = self._next, None
-        if trip is not None:
-            self._next_s = asyncio.get_running_loop().time() + GATHER_S
-            self._thread.submit(lambda: self._write(trip.entries)).add_done_callback(trip.end)
 
     def _check(self, entry: _Entry) -> None:
         if entry.error is not None:
