@@ -397,6 +397,8 @@ async def test_a_summary_that_cannot_be_written_does_not_hide_the_run(tmp_path):
         (at.output / "summary.json").mkdir(parents=True)
         summary = await at.run()
     assert (summary.exit_code, summary.succeeded) == (5, 1)
+    (notice,) = (event.text for event in at.events if isinstance(event, Notice))
+    assert "summary.json" in notice
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ def test_a_template_may_use_every_field_and_make_folders():
         ("{date}", "one name"),
         ("a//{id}", "empty part"),
         ("{metadata}", "none of"),
+        ("{id:>100000000000}", "longer names"),
+        ("{index:.99999}", "longer names"),
     ],
 )
 def test_a_template_that_cannot_work_is_refused(template, words):

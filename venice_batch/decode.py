@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from venice_batch.base64_stream import Base64Stream, too_large
-from venice_batch.errors import BodyError
+from venice_batch.errors import BodyError, one_line
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 MAX_REST_BYTES = 4 * 1024 * 1024
@@ -127,7 +127,9 @@ class JsonDecoder:
             raise BodyError("the body is not a JSON object")
         found = _placeholders(document)
         if not found:
-            raise BodyError("the answer holds no image")
+            said = document.get("error")
+            said = said.get("message") if isinstance(said, dict) else said
+            raise BodyError(f"the answer holds no image{f': {one_line(said)[:200]}' if isinstance(said, str) else ''}")
         if found != [str(number) for number in range(self._images)]:
             raise BodyError("the answer's images are not all strings")
         return [], {key: value for key, value in document.items() if key not in ("images", "data")}

@@ -137,7 +137,9 @@ def _parse(part: str, template: str) -> list[tuple[str, str, str]]:
         raise UsageError(f"--name {template!r}: {error}") from error
     if not parsed:
         raise UsageError(f"--name {template!r} has an empty part")
-    for _, name, _ in parsed:
+    for _, name, form in parsed:
+        if re.search(r"\d{4}", form):
+            raise UsageError(f"--name {template!r}: {form!r} makes longer names than any file system takes")
         if name and name not in FIELDS and not re.fullmatch(r"metadata(\.[^.]+)+", name):
             known = ", ".join(f"{{{field}}}" for field in FIELDS)
             raise UsageError(f"--name {template!r}: {{{name}}} is none of {known}, {{metadata.KEY}}")

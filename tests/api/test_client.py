@@ -495,3 +495,83 @@ async def test_a_refusal_ends_an_upload_that_nobody_reads(tmp_path):
     async with Server(refuse) as server, connect(server.url) as client:
         reply, _ = await ask(client, Endpoint.UPSCALE, image=picture)
     assert (reply.answer.status, reply.answer.hint_s) == (429, 7)
+
+
+def in_parts(status, *parts, kind="application/json", then=None):
+    """A handler that sends a body in parts which arrive one after the other; then waits for `then`, if given."""
+
+    async def answer(request):
+        response = web.StreamResponse(status=status, headers={"Content-Type": kind})
+        await response.prepare(request)
+        for part in parts:
+            await response.write(part)
+            for _ in range(50):
+                await anyio.lowlevel.checkpoint()  # in which the client, on the same event loop, reads it
+        if then is not None:
+            await then.wait()
+        return response
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "parts", "verdict", "message"),
+    [
+        (401, (b'{"error":', b'"Only available to Pro users"}'), Verdict.LANE_REFUSED, "Only available to Pro users"),
+        (404, (b'{"error":"Model ', b'not found"}'), Verdict.REJECTED, "Model not found"),
+        (429, (b'{"error":"Too many fai', b'led attempts"}'), Verdict.BLOCKED, "Too many failed attempts"),
+        (400, (b'{"error":"Invalid', b' width"}'), Verdict.REJECTED, "Invalid width"),
+        (500, (b'{"error":"bad key sk-very', b'-secret"}'), Verdict.TRANSIENT, "bad key ***"),
+        (500, (b'{"error":"bad key sk\\u002dvery', b'-secret"}'), Verdict.TRANSIENT, "bad key ***"),
+    ],
+)
+async def test_a_refusal_that_comes_in_parts_is_read_whole(status, parts, verdict, message):
+    async with Server(in_parts(status, *parts)) as server, connect(server.url) as client:
+        reply, _ = await ask(client)
+    assert (reply.answer.verdict, reply.answer.message) == (verdict, message)
+
+
+async def test_of_a_refusal_that_does_not_end_only_what_holds_no_part_of_the_key_is_told(monkeypatch):
+    monkeypatch.setattr("venice_batch.api.client._REFUSAL_S", 0.2)
+    gone = anyio.Event()
+    start = b"it is down for today: " + b"." * 200 + b"sk-very-secre"
+    async with Server(in_parts(503, start, kind="text/plain", then=gone)) as server, connect(server.url) as client:
+        reply, _ = await ask(client)
+        gone.set()
+    assert reply.answer.verdict is Verdict.OVERLOADED
+    assert reply.answer.message.startswith("it is down for today")
+    assert "sk-" not in reply.answer.message
+
+
+@pytest.mark.parametrize("status", [201, 206])
+async def test_another_success_that_holds_an_image_shows_none_of_its_bytes(client, status):
+    with aioresponses() as mock:
+        mock.post(URL, status=status, body=png(), content_type="image/png")
+        reply, _ = await ask(client)
+    assert (reply.answer.fault, reply.answer.message) == (Fault.NO_IMAGE, f"HTTP {status} without a reason")
+
+
+@pytest.mark.parametrize("status", [0, 101])
+async def test_what_is_no_status_of_an_answer_is_tried_again_and_possibly_billed(client, status):
+    with aioresponses() as mock:
+        mock.post(URL, status=status, body=b"")
+        reply, _ = await ask(client)
+    assert reply.answer.verdict is Verdict.TRANSIENT
+    assert reply.answer.possibly_billed
+
+
+@pytest.mark.parametrize("error", ["content policy", {"message": "content policy"}, "content\npolicy"])
+async def test_what_a_server_says_instead_of_an_image_is_told(client, error):
+    with aioresponses() as mock:
+        mock.post(URL, payload={"error": error})
+        reply, _ = await ask(client)
+    assert reply.answer.fault is Fault.NO_IMAGE
+    assert reply.answer.message.replace("\ufffd", " ") == "the answer holds no image: content policy"
+
+
+async def test_what_a_library_has_parsed_of_a_broken_answer_is_not_told(client):
+    with aioresponses() as mock:
+        mock.post(URL, exception=aiohttp.ServerDisconnectedError("<RawResponseMessage(version=1)>"))
+        reply, _ = await ask(client)
+    assert reply.answer.fault is Fault.CUT
+    assert reply.answer.message == "the connection broke: the server closed it before its answer was whole"

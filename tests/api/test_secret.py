@@ -1,8 +1,14 @@
 """The key, found and kept."""
 
+import base64
+import html
+import string
 import traceback
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from venice_batch.api.secret import VARIABLE, ApiKey, find_key
 from venice_batch.errors import KeyMissingError, UsageError
@@ -74,3 +80,49 @@ def test_an_empty_file_holds_no_key(tmp_path):
     (tmp_path / "key").write_bytes(b"\n")
     with pytest.raises(KeyMissingError):
         find_key(tmp_path / "key", {VARIABLE: SECRET})
+
+
+WRITTEN = {
+    "in a URL": "".join(f"%{ord(char):02x}" for char in SECRET),
+    "in part in a URL": SECRET.replace("-", "%2D").replace("_", "%5f"),
+    "twice in a URL": SECRET.replace("-", "%252D"),
+    "in JSON": SECRET.replace("-", r"\u002D").replace("k", r"\u006b"),
+    "in JSON in JSON": SECRET.replace("-", r"\\u002d"),
+    "in HTML": SECRET.replace("-", "&#45;").replace("_", "&#x5F;"),
+    **{f"in base64 after {n}": base64.b64encode(b"Bearer "[:n] + SECRET.encode()).decode() for n in (0, 1, 2, 7)},
+    "in base64 of URLs": base64.urlsafe_b64encode(b"?>" + SECRET.encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_a_key_is_taken_out_however_it_is_written(form):
+    text = f"before {WRITTEN[form]} after"
+    for redacted in (ApiKey(SECRET).redact(text), ApiKey(SECRET).redact_bytes(text.encode()).decode()):
+        assert WRITTEN[form] not in redacted
+        assert "***" in redacted
+        assert redacted.startswith("before ")
+        assert redacted.endswith(" after")
+        assert SECRET[4:] not in unquote(unquote(html.unescape(redacted.encode().decode("unicode_escape"))))
+
+
+@given(
+    st.text(alphabet=string.ascii_letters + string.digits + "-_.+/=", min_size=1, max_size=80), st.binary(max_size=9)
+)
+def test_no_three_bytes_before_it_hide_a_key_in_base64(value, before):
+    encoded = base64.b64encode(before + value.encode() + b"\0\0").decode()
+    redacted = ApiKey(value).redact(encoded)
+    if len(value) >= 9:
+        # All of the characters but those that it shares with what stands before or after it.
+        assert len(redacted.replace("***", "")) <= len(encoded) - (len(value) * 8 // 6 - 2)
+
+
+@given(st.integers(0, 200))
+def test_of_a_body_that_is_not_whole_no_part_of_a_key_at_its_end_is_left(end):
+    body = (b"x" * 30 + SECRET.replace("-", r"\u002d").encode() + b" " * 120)[:end]
+    assert b"vk" not in ApiKey(SECRET).redact_bytes(body, whole=False)
+    assert ApiKey(SECRET).redact_bytes(b"all of it") == b"all of it"
+
+
+@pytest.mark.parametrize("value", ["k", "ab", "a-b", "$^.*+?()[]{}|\\/"])
+def test_short_and_odd_keys_are_taken_out_too(value):
+    assert ApiKey(value).redact(f" {value} ") == " *** "

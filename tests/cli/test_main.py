@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -143,3 +144,25 @@ def test_what_is_wrong_on_the_command_line_is_one_line_that_begins_with_it(argum
     assert error.startswith(f"venice-batch: {told}")
     assert error.count("\n") == 1
     assert "(see: venice-batch" in error
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_nothing_is_sent_ends_the_command_with_its_code_and_leaves_no_part_of_a_file(tmp_path, number):
+    os.mkfifo(tmp_path / "jobs.jsonl")
+    command = [sys.executable, "-m", "venice_batch", "expand", "jobs.jsonl", "-o", "expanded.jsonl"]
+    with (
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process,
+        open(tmp_path / "jobs.jsonl", "w") as jobs,  # opens when the command reads it
+    ):
+        jobs.write('{"model": "m", "prompt": "p"}\n')
+        jobs.flush()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (143, b"")
+    assert os.listdir(tmp_path) == ["jobs.jsonl"]
+
+
+def test_a_command_started_to_ignore_a_hangup_does():
+    script = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from venice_batch.cli import main; "
+    script += "main.run_cli = lambda: signal.raise_signal(signal.SIGHUP) or 7; main.main()"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7

@@ -54,9 +54,55 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / ".lock").symlink_to(victim)
-    with pytest.raises(FolderError, match=r"a link in the place of `\.lock`"), folder.hold(out):
+    with pytest.raises(FolderError, match=r"\.lock: is no plain file.*not followed"), folder.hold(out):
         pass
     assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_plain_file_in_the_locks_place_is_told(tmp_path, make):
+    make(tmp_path / ".lock")
+    with pytest.raises(FolderError, match=r"\.lock: is no plain file"), folder.hold(tmp_path):
+        pass
+
+
+def test_a_lock_that_no_run_has_made_is_not_overwritten(tmp_path):
+    (tmp_path / ".lock").write_text("precious")
+    with pytest.raises(FolderError, match="no run has made"), folder.hold(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_text() == "precious"
+
+
+def test_a_folder_for_names_that_takes_no_files_is_told_before_anything_is_sent(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder.os, "access", lambda path, mode: path.name != "closed")
+    with folder.hold(tmp_path, ["open"]):
+        pass
+    with (
+        pytest.raises(FolderError, match="images/open/closed: cannot write here"),
+        folder.hold(tmp_path, ["open/closed"]),
+    ):
+        pass
+
+
+def test_a_durable_hold_has_the_disk_know_of_every_folder_that_it_made(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(folder, "sync_folder", lambda path: synced.append(path.relative_to(tmp_path)))
+    root = tmp_path / "new" / "out"
+    with folder.hold(root, ["a/b", "a/c"]):
+        assert not synced
+    with folder.hold(tmp_path / "other" / "out", ["a/b", "a/c"], durable=True):
+        found = {str(path) for path in synced}
+    inside = {f"other/out{inner}" for inner in ("", "/images", "/images/a")}
+    assert found == {".", "other"} | inside
+
+
+def test_to_sync_a_folder_is_to_sync_it_and_leaves_nothing_open(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(folder.os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
+    before = os.listdir("/proc/self/fd")
+    folder.sync_folder(tmp_path)
+    assert synced == [str(tmp_path)]
+    assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
 def test_a_file_in_the_folders_place_is_told(tmp_path):
@@ -75,7 +121,7 @@ def test_a_folder_that_takes_no_files_is_told_before_anything_is_sent(tmp_path, 
     def refuse(*args, **kwargs):
         raise PermissionError(errno.EACCES, "denied")
 
-    monkeypatch.setattr(type(tmp_path), "write_bytes", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(FolderError, match="cannot write here"), folder.hold(tmp_path):
         pass
 
@@ -89,6 +135,7 @@ def test_a_folder_that_takes_no_files_is_told_before_anything_is_sent(tmp_path, 
         (errno.EROFS, "another folder"),
         (errno.ENOENT, "vanished"),
         (errno.EIO, "Input/output error"),
+        (errno.EFBIG, "ulimit -f"),
     ],
 )
 def test_each_refusal_of_the_disk_says_what_to_do(tmp_path, number, words):

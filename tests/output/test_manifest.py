@@ -212,7 +212,8 @@ async def test_text_that_is_no_unicode_does_not_stop_a_record(journal, path):
 
 
 @pytest.mark.parametrize(
-    "torn", [WHOLE[:-2], WHOLE[:1], WHOLE[: len(WHOLE) // 2], b"\0" * 5000, b"x" * 200_000, b'{"x":' + b"[" * 99_999]
+    "torn",
+    [WHOLE[:-2], WHOLE[:1], WHOLE[: len(WHOLE) // 2], b"\0" * 5000, b"{" + b"x" * 200_000, b'{"x":' + b"[" * 99_999],
 )
 @pytest.mark.parametrize("before", [b"", WHOLE])
 def test_a_torn_last_line_is_cut_off_and_said(path, before, torn):
@@ -222,6 +223,15 @@ def test_a_torn_last_line_is_cut_off_and_said(path, before, torn):
     journal.close()
     assert path.read_bytes() == before
     assert f"torn last line of {len(torn)} bytes" in said
+
+
+def test_a_last_line_that_is_no_part_of_a_record_is_somebody_elses_and_stays(path):
+    path.write_bytes(WHOLE + b"important")
+    journal = Manifest(path)
+    said = journal.open()
+    journal.close()
+    assert path.read_bytes() == WHOLE + b"important\n"
+    assert "last line of 9 bytes is no part of a record" in said
 
 
 def test_a_last_line_that_lacks_only_its_line_feed_is_completed_and_said(path):
@@ -253,10 +263,35 @@ async def test_appending_goes_on_after_a_repair(path):
     assert [record.id for record in read_outcomes(path)] == ["whole", "next"]
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.mkdir(),
+        os.mkfifo,
+        lambda path: path.symlink_to("/dev/null"),
+        lambda path: path.symlink_to(path.with_name("target")),
+    ],
+)
+def test_what_is_no_plain_file_is_neither_followed_nor_taken_for_a_journal(path, make):
+    make(path)
+    with pytest.raises(FolderError, match="is no plain file"):
+        Manifest(path).open()
+    assert not path.with_name("target").exists()
+
+
 def test_a_journal_that_cannot_be_opened_says_why(tmp_path):
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(FolderError, match="directory"):
-        Manifest(tmp_path / "folder").open()
+    with pytest.raises(FolderError, match="vanished"):
+        Manifest(tmp_path / "missing" / manifest.NAME).open()
+
+
+def test_a_durable_journal_is_known_to_its_folder_on_the_disk(path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(manifest, "sync_folder", synced.append)
+    for durable in (False, True):
+        journal = Manifest(path, durable=durable)
+        journal.open()
+        journal.close()
+    assert synced == [path.parent]
 
 
 def test_a_repair_that_fails_leaves_no_file_open(path, monkeypatch):

@@ -176,6 +176,13 @@ async def test_an_earlier_image_of_the_same_id_is_replaced(root, disk):
     assert names(root) == ["a.png"]
 
 
+async def test_a_folder_where_an_earlier_image_was_is_left_alone(root, disk):
+    (root / "images" / "a.png").mkdir()
+    sink = await disk(replaceable=lambda job_id: ["images/a.png"])
+    (file,) = await store(sink, job("a"), picture())
+    assert file.path == "images/a~1.png"
+
+
 async def test_an_id_cannot_leave_the_folder(root, disk):
     (file,) = await store(await disk(), job("../../etc/passwd"), picture())
     assert (root / file.path).resolve().parent == (root / "images").resolve()

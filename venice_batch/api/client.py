@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import ssl
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import anyio
 import msgspec
 from yarl import URL
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 VENICE = "https://api.venice.ai/api/v1"
 _LISTING_TIMEOUT_S = 20.0
 _MAX_REFUSAL_BYTES = 64 * 1024
+_REFUSAL_S = 5.0
+"""Most of a refusal's text comes with its head; what does not come soon would hold a slot for nothing."""
 _MAX_LISTING_BYTES = 16 * 1024 * 1024
 _CHUNK_BYTES = 512 * 1024
 """Read at a time, where there is as much: every chunk takes a turn of the event loop."""
@@ -159,11 +162,11 @@ class ApiClient:
             limit_s = self.settings.connect_timeout_s if unsent else self.settings.timeout_s
             text = f"no {'connection' if unsent else 'answer'} within {limit_s:g} s"
         except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.ClientHttpProxyError) as error:
-            fault, text = Fault.CONNECT, str(error) or type(error).__name__
+            fault, text = Fault.CONNECT, _told(error)
         except (aiohttp.ClientError, ConnectionError) as error:
             if isinstance(error.__cause__, SourceError):
                 raise error.__cause__ from None
-            fault, text = Fault.CUT, f"the connection broke: {str(error) or type(error).__name__}"
+            fault, text = Fault.CUT, f"the connection broke: {_told(error)}"
         finally:
             await writer.discard()
         return Reply(Answer(status, head, self._key.redact(text), sent_s, self._clock.now(), fault), ttfb_s=ttfb_s)
@@ -188,7 +191,7 @@ class ApiClient:
         elif kind.endswith("json"):
             decoder = JsonDecoder(self.settings.max_image_bytes)
         else:
-            start = self._key.redact_bytes(await response.content.read(_MAX_REFUSAL_BYTES))
+            start = await self._start(response)
             raise BodyError(f"{kind} instead of an image: {refusals.message(200, kind, start)[:100]}")
         _read_much(response)
         # Chunks as they came: whatever has gathered meanwhile is not worth a copy to join it.
@@ -204,12 +207,8 @@ class ApiClient:
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> tuple[str, Fault | None]:
         """Why `response` is no success, without the key; the fault says what no status does."""
-        try:
-            # Redacted before anything is cut: half a key is one too many.
-            body = self._key.redact_bytes(await response.content.read(_MAX_REFUSAL_BYTES))
-        except (aiohttp.ClientError, TimeoutError, ConnectionError):
-            body = b""  # the status is news enough
-        text = refusals.message(response.status, response.content_type, body)
+        body = await self._start(response)
+        text = self._key.redact(refusals.message(response.status, response.content_type, body))
         if 300 <= response.status < 400:
             target = self._key.redact(response.headers.get("Location", "nowhere"))
             return one_line(f"redirected to {target[:200]}, not followed; is --base-url right?"), Fault.NOT_THE_API
@@ -217,8 +216,23 @@ class ApiClient:
             return f"{text}; the proxy wants a name and a password", Fault.NOT_THE_API
         if response.status in (404, 405) and not refusals.is_from_api(body):
             return f"{text}; is --base-url right?", Fault.NOT_THE_API
-        # No other success brings an image; the server may have made one all the same.
-        return text, Fault.NO_IMAGE if 200 <= response.status < 300 else None
+        # No other success brings an image, nor does what is no answer's status; one may have been made all the same.
+        return text, Fault.NO_IMAGE if response.status < 300 else None
+
+    async def _start(self, response: aiohttp.ClientResponse) -> bytes:
+        """The start of a body that is no image, without the key: what comes before it breaks or takes too long."""
+        body = bytearray()
+        whole = False
+        # The status is news enough: whatever becomes of the body is no fault of its own.
+        with suppress(aiohttp.ClientError, TimeoutError, ConnectionError), anyio.move_on_after(_REFUSAL_S):
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > _MAX_REFUSAL_BYTES:
+                    break
+            else:
+                whole = True
+        # Redacted before anything is cut, here or for a message: half a key is one too many.
+        return self._key.redact_bytes(bytes(body[:_MAX_REFUSAL_BYTES]), whole=whole)
 
     async def _get(self, path: str) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_LISTING_TIMEOUT_S, sock_connect=self.settings.connect_timeout_s)
@@ -240,7 +254,14 @@ class ApiClient:
         except TimeoutError as error:
             raise ApiError(f"{self._base}: no answer in time") from error
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise ApiError(self._key.redact(f"{self._base}: {str(error) or type(error).__name__}")) from error
+            raise ApiError(self._key.redact(f"{self._base}: {_told(error)}")) from error
+
+
+def _told(error: Exception) -> str:
+    """What an error of the network says, in one line."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed it before its answer was whole"  # aiohttp's own words may be what it has parsed
+    return refusals.in_short(str(error)) or type(error).__name__
 
 
 def _read_much(response: aiohttp.ClientResponse) -> None:

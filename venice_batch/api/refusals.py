@@ -21,10 +21,13 @@ def message(status: int, content_type: str, body: bytes) -> str:
     Reads the API's three shapes ({"error": text}, with `details` or `issues`; {"error": {"message": …}}) and
     the HTML that gateways in front of it send.
     """
-    text = _from_json(body) or _from_html(content_type, body) or body.decode("utf-8", "replace")
+    line = in_short(_from_json(body) or _from_html(content_type, body) or _from_text(body))
+    return line or f"HTTP {status} without a reason"
+
+
+def in_short(text: str) -> str:
+    """`text` on one line of at most `LONGEST` characters."""
     line = one_line(" ".join(text.split()))
-    if not line:
-        return f"HTTP {status} without a reason"
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
@@ -80,6 +83,11 @@ def _details(tree: object, path: tuple[str, ...]) -> list[str]:
         if field != "_errors":
             found += _details(branch, (*path, str(field)))
     return found
+
+
+def _from_text(body: bytes) -> str:
+    # No text has a NUL; an image, which some answer of another status may hold, soon has one.
+    return "" if b"\0" in body[:LONGEST] else body.decode("utf-8", "replace")
 
 
 def _from_html(content_type: str, body: bytes) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 from typing import TYPE_CHECKING
 
 from venice_batch.errors import KeyMissingError, UsageError
@@ -13,11 +15,16 @@ if TYPE_CHECKING:
 
 VARIABLE = "VENICE_API_KEY"
 
+_LONGEST_CHAR = 12
+"""What one character may take when a server writes it in another way."""
+_SHORTEST_BASE64 = 8
+"""Base64 of less may be part of any word."""
+
 
 class ApiKey:
     """A key that shows itself only to `header`; its `str` and `repr` are stars."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_bytes", "_longest", "_text", "_value")
 
     def __init__(self, value: str) -> None:
         value = value.strip()
@@ -26,21 +33,42 @@ class ApiKey:
         if not value.isascii() or not value.isprintable() or " " in value:
             raise UsageError("the API key holds characters that no key has; is the right file or variable given?")
         self._value = value
+        forms = _forms(value)
+        self._text = re.compile(forms)
+        self._bytes = re.compile(forms.encode())
+        self._longest = len(value) * _LONGEST_CHAR
 
     def header(self) -> str:
         """The Authorization header's value (RFC 6750)."""
         return f"Bearer {self._value}"
 
     def redact(self, text: str) -> str:
-        """`text` without the key, should a server send it back."""
-        return text.replace(self._value, "***")
+        """`text` without the key, should a server send it back, escaped as in JSON, URLs or HTML, or in base64."""
+        return self._text.sub("***", text)
 
-    def redact_bytes(self, body: bytes) -> bytes:
-        """`body` without the key."""
-        return body.replace(self._value.encode(), b"***")
+    def redact_bytes(self, body: bytes, *, whole: bool = True) -> bytes:
+        """`body` without the key; without an end that may be the beginning of it, unless `body` is `whole`."""
+        redacted = self._bytes.sub(b"***", body)
+        return redacted if whole else redacted[: max(0, len(redacted) - self._longest)]
 
     def __repr__(self) -> str:
         return "ApiKey(***)"
+
+
+def _forms(key: str) -> str:
+    """A regular expression for `key` as it is and as it may be written elsewhere."""
+    chars = "".join(
+        f"(?:{re.escape(char)}|%(?:25)*(?i:{ord(char):02x})|&#(?:0*{ord(char)}|(?i:x0*{ord(char):x}));"
+        rf"|\\+(?i:u00{ord(char):02x}))"
+        for char in key
+    )
+    # Base64 depends on where in a group of three bytes the key begins; what it shares with its neighbours is left.
+    encoded = []
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + key.encode()).decode().rstrip("=")
+        encoded.append(re.escape(text[(before * 8 + 5) // 6 : (before + len(key)) * 8 // 6]))
+    urlsafe = [form.replace(r"\+", r"[+\-]").replace("/", "[/_]") for form in encoded]
+    return "|".join((chars, *(form for form in urlsafe if len(form) >= _SHORTEST_BASE64)))
 
 
 def find_key(file: Path | None, environment: Mapping[str, str] | None = None) -> ApiKey:

@@ -62,7 +62,9 @@ async def run_batch(
     with ExitStack() as held:
         await take_turn(
             held,
-            lambda: folder.hold(settings.output, settings.naming.folders if settings.naming else ()),
+            lambda: folder.hold(
+                settings.output, settings.naming.folders if settings.naming else (), durable=settings.durable
+            ),
             wait_s=settings.lock_wait_s,
             clock=batch.clock,
             switch=batch.switch,
@@ -160,6 +162,7 @@ class _Batch:
             write_summary(self.settings.output, summary)
         except FolderError as error:
             # The run's own news is not lost with the file.
+            self.observe(Notice(str(error)))
             reason = summary.reason or str(error)
             summary = msgspec.structs.replace(summary, exit_code=int(error.exit_code), reason=reason)
         self.observe(RunEnded(summary))

@@ -110,7 +110,7 @@ class _NoKey(ApiKey):
     def redact(self, text: str) -> str:
         return text
 
-    def redact_bytes(self, body: bytes) -> bytes:
+    def redact_bytes(self, body: bytes, *, whole: bool = True) -> bytes:
         return body
 
 

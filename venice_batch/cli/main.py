@@ -20,6 +20,8 @@ def run_cli(args: list[str] | None = None) -> int:
     """Run the command line `args` (default: the process's own); returns the exit code, prints errors."""
     try:
         return _run(args)
+    except _EndedError:
+        return int(ExitCode.SIGTERM)
     except OSError as error:
         # Most likely standard output or standard error, closed or full: there may be nobody to be told.
         with contextlib.suppress(OSError):
@@ -89,6 +91,17 @@ def _mistyped(error: JobsFileError) -> str:
     return f" (was the command `{close[0]}` meant?)" if close else ""
 
 
+class _EndedError(BaseException):
+    """A signal to end has come while nothing was under way that it would have to wait for."""
+
+
+def _end(number: int, frame: object) -> None:
+    raise _EndedError
+
+
 def main() -> None:
     """The entry point of the installed command."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, _end)
     sys.exit(run_cli())

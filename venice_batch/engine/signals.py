@@ -27,16 +27,21 @@ async def stop_on_signals(
 ) -> None:
     """Turn the first signal into a stop that lets what is under way finish, cancel `scope` at the second.
 
-    Runs until cancelled; has started once signals are received. A closed terminal (SIGHUP) ends a run as SIGTERM does,
-    unless the process was started to ignore it (nohup).
+    Runs until cancelled; has started once signals are received, and leaves them to whoever received them before. A
+    closed terminal (SIGHUP) ends a run as SIGTERM does, unless the process was started to ignore it (nohup).
     """
-    watched = [number for number in _CODES if signal.getsignal(number) is not signal.SIG_IGN]
-    with anyio.open_signal_receiver(*watched) as signals:
-        task_status.started()
-        before = False
-        async for number in signals:
-            if before:
-                scope.cancel()
-                return
-            before = True
-            switch.request(Stop(_CODES[number], f"stopped by {signal.Signals(number).name}"))
+    former = {number: signal.getsignal(number) for number in _CODES}
+    watched = [number for number, handler in former.items() if handler is not signal.SIG_IGN]
+    try:
+        with anyio.open_signal_receiver(*watched) as signals:
+            task_status.started()
+            before = False
+            async for number in signals:
+                if before:
+                    scope.cancel()
+                    return
+                before = True
+                switch.request(Stop(_CODES[number], f"stopped by {signal.Signals(number).name}"))
+    finally:
+        for number in watched:
+            signal.signal(number, former[number])  # the event loop leaves the system's own

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from venice_batch.model import Outcome
-from venice_batch.output.folder import unusable
+from venice_batch.output.folder import own_file, sync_folder, unusable
 from venice_batch.output.gathering import Gathering
 from venice_batch.output.record import NO_RECORD, RecordView
 
@@ -24,6 +24,9 @@ NAME = "manifest.jsonl"
 
 _SHARE = 8
 """Of those who may wait for their records at the same time, one in so many does before they are written."""
+
+_TORN = (b"{", b"\0")
+"""How a record begins, or what a file system leaves of one that did not reach the disk."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -53,13 +56,16 @@ class Manifest:
     def open(self) -> str | None:
         """Open for appending; returns what was repaired, in a sentence, or None.
 
-        A last line without its line feed was torn by a crash: completed if it is a whole record, else cut off.
+        A last line without its line feed was torn by a crash: completed if it is a whole record, else cut off. One that
+        is no part of a record is somebody else's, and stays.
 
         Raises:
-            FolderError: the file cannot be opened or written.
+            FolderError: the file cannot be opened or written, or is no plain file (a link, say, which is not followed).
         """
         try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._file = own_file(self._path, os.O_RDWR | os.O_APPEND)
+            if self._durable:
+                sync_folder(self._path.parent)
             return self._repair()
         except OSError as error:
             self.close()
@@ -133,6 +139,9 @@ class Manifest:
             return None
         start = _line_start(self._file, size)
         line = os.pread(self._file, size - start, start)
+        if not line.startswith(_TORN):
+            os.write(self._file, b"\n")
+            return f"{self._path}: its last line of {len(line)} bytes is no part of a record; ended it with a line feed"
         try:
             msgspec.json.decode(line, type=RecordView)
         except NO_RECORD:

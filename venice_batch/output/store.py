@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from venice_batch.errors import BodyError
 from venice_batch.formats import HEAD_BYTES, TAIL_BYTES, recognise
 from venice_batch.model import ImageFile
-from venice_batch.output.folder import IMAGES
+from venice_batch.output.folder import IMAGES, sync_folder
 from venice_batch.output.memory import BUFFER_BYTES
 from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Write
 from venice_batch.output.placing import put
@@ -154,7 +154,7 @@ class ImageStore:
                 os.replace(self._prefix + file.path[len(IMAGES) + 1 :], part.path)
             raise
         if order.durable:
-            _sync_folder(os.path.dirname(parts[0].path))
+            sync_folder(os.path.dirname(parts[0].path))
         for name in order.parts:
             del self._parts[name]
         return tuple(files)
@@ -173,7 +173,7 @@ class ImageStore:
                     break
                 if owned is None:
                     raise _TakenError from None
-                if path in owned and not os.path.islink(target):
+                if path in owned and os.path.isfile(target) and not os.path.islink(target):
                     os.replace(part.path, target)
                     break
                 copy += 1
@@ -197,11 +197,3 @@ class _TakenError(Exception):
 def _is_same(part: str, target: str) -> bool:
     """Whether both are names of one file: whoever gave it the second one did not live to remove the first."""
     return os.path.samestat(os.lstat(part), os.lstat(target))
-
-
-def _sync_folder(path: str) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
