@@ -158,7 +158,7 @@ def test_a_signal_while_nothing_is_sent_ends_the_command_with_its_code_and_leave
         jobs.flush()
         process.send_signal(number)
         _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (143, b"")
+    assert (process.returncode, err.strip()) == (143, b"")
     assert os.listdir(tmp_path) == ["jobs.jsonl"]
 
 

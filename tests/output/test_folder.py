@@ -136,6 +136,7 @@ def test_a_folder_that_takes_no_files_is_told_before_anything_is_sent(tmp_path, 
         (errno.ENOENT, "vanished"),
         (errno.EIO, "Input/output error"),
         (errno.EFBIG, "ulimit -f"),
+        (errno.EISDIR, "a folder where a file has to be"),
     ],
 )
 def test_each_refusal_of_the_disk_says_what_to_do(tmp_path, number, words):

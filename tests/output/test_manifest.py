@@ -332,7 +332,7 @@ def test_any_bytes_read_as_records_or_are_passed_over(tmp_path_factory, lines):
 
 
 def test_a_manifest_that_cannot_be_read_is_an_error(tmp_path):
-    with pytest.raises(FolderError, match="directory"):
+    with pytest.raises(FolderError, match="is a folder"):
         list(read_outcomes(tmp_path))
 
 

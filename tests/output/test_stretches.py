@@ -75,7 +75,7 @@ def test_without_a_manifest_there_is_nothing_to_read(tmp_path):
 
 
 def test_a_manifest_that_cannot_be_opened_is_an_error(tmp_path):
-    with pytest.raises(FolderError, match="directory"):
+    with pytest.raises(FolderError, match="is a folder"):
         list(read(tmp_path))
 
 

@@ -1,11 +1,13 @@
 import contextlib
+import os
+import signal
 import threading
 
 import anyio
 import pytest
 
 from venice_batch.output.memory import BUFFER_BYTES, Memory
-from venice_batch.output.orders import Drop, Place, Write
+from venice_batch.output.orders import Done, Drop, Place, Write
 from venice_batch.output.workers import ORDER_BYTES, PILE, PROCESS_AFTER_BYTES, DiskWorkers
 
 
@@ -82,3 +84,26 @@ async def test_where_no_process_can_be_had_threads_do_it_all(tmp_path, monkeypat
         await many_orders(workers)
         assert await workers.choose() is workers
         assert workers.process._process is None
+
+
+async def test_when_a_run_stops_at_once_threads_take_over_from_a_process_that_stands_still(tmp_path):
+    async with team(tmp_path) as workers, anyio.create_task_group() as run:
+        run.start_soon(workers.hurry)
+        await pile_up(workers)
+        await many_orders(workers)
+        await workers.choose()
+        with anyio.fail_after(30):
+            await workers.process.greeted.wait()
+        worker = await workers.choose()
+        os.kill(workers.process._process.pid, signal.SIGSTOP)
+        endings = []
+
+        async def order():
+            endings.append(await worker.run(Write(".p", 0, 1)))
+
+        run.start_soon(order)
+        await anyio.lowlevel.checkpoint()
+        assert not endings
+        run.cancel_scope.cancel()
+    assert endings == [Done()]
+    assert os.listdir(tmp_path) == [".p"]

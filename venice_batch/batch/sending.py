@@ -76,6 +76,7 @@ class Sender:
         ):
             if self.settings.handle_signals:
                 side.start_soon(stop_on_signals, self.switch, side.cancel_scope)
+            side.start_soon(sink.workers.hurry)
             if self.settings.max_time_s != math.inf:
                 side.start_soon(self._stop_at, deadline_s)
             limits = await self._limits(api)

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,13 +16,14 @@ from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
 from venice_batch.wording import counted
 
+if TYPE_CHECKING:
+    from types import FrameType
+
 
 def run_cli(args: list[str] | None = None) -> int:
     """Run the command line `args` (default: the process's own); returns the exit code, prints errors."""
     try:
         return _run(args)
-    except _EndedError:
-        return int(ExitCode.SIGTERM)
     except OSError as error:
         # Most likely standard output or standard error, closed or full: there may be nobody to be told.
         with contextlib.suppress(OSError):
@@ -91,17 +93,24 @@ def _mistyped(error: JobsFileError) -> str:
     return f" (was the command `{close[0]}` meant?)" if close else ""
 
 
-class _EndedError(BaseException):
-    """A signal to end has come while nothing was under way that it would have to wait for."""
-
-
-def _end(number: int, frame: object) -> None:
-    raise _EndedError
-
-
 def main() -> None:
-    """The entry point of the installed command."""
+    """The entry point of the installed command.
+
+    Outside of a run's sending, which has its own way, SIGTERM and SIGHUP end it as Ctrl-C does, with their own code:
+    what it was about to write is cleared away.
+    """
+    ends = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ends.append(number)
+        interrupt = signal.getsignal(signal.SIGINT)
+        if callable(interrupt):
+            interrupt(signal.SIGINT, frame)
+        else:  # a shell's job in the background ignores Ctrl-C, but not this
+            raise KeyboardInterrupt
+
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
-            signal.signal(number, _end)
-    sys.exit(run_cli())
+            signal.signal(number, end)
+    code = run_cli()
+    sys.exit(int(ExitCode.SIGTERM) if ends and code == ExitCode.SIGINT else code)

@@ -103,6 +103,8 @@ def unusable(path: Path, error: OSError) -> FolderError:
         return FolderError(path, "is not a folder; choose another with --output")
     if error.errno == errno.EFBIG:
         return FolderError(path, "the system allows no larger file here; raise `ulimit -f` or choose another folder")
+    if error.errno == errno.EISDIR:
+        return FolderError(path, "is a folder where a file has to be; remove it or choose another --output")
     if error.errno == errno.ENOENT:
         return FolderError(path, "has vanished during the run")
     return FolderError(path, error.strerror or str(error))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import anyio
+
 from venice_batch.output import child
 from venice_batch.output.orders import written_bytes
 from venice_batch.output.store import ImageStore
@@ -61,6 +63,16 @@ class DiskWorkers:
             return await self.threads.run(lambda: self._store.carry_out(order))
         finally:
             self._under_way -= 1
+
+    async def hurry(self) -> None:
+        """Wait to be cancelled, as all are when a run stops at once; then have nobody wait for a process at a stand.
+
+        What it has begun the threads take over.
+        """
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.process.kill()
 
     async def close(self) -> None:
         """End the process, if there is one; threads end by themselves."""

@@ -72,6 +72,11 @@ class WritingProcess(asyncio.Protocol):
         self._transport.write(self._encoder.encode(order) + b"\n")
         return await uninterrupted(future)
 
+    def kill(self) -> None:
+        """End it at once, whatever it does; nothing that is asked of it has an answer from then on."""
+        if self._process is not None:
+            self._process.kill()
+
     async def close(self) -> None:
         """End it; no order may be under way."""
         if self._transport is not None:
