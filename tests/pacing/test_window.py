@@ -169,6 +169,35 @@ def test_a_hint_tells_since_when_the_server_has_counted():
     assert window.limit == 7
 
 
+@pytest.mark.parametrize("named", [{"retry_after_s": 0.3}, {"ends_s": 0.4}])
+def test_a_refusal_soon_over_teaches_nothing_when_few_requests_came_before_it(named):
+    window = Window(60.0)
+    send(window, 0.0)
+    refuse(window, 0.0, 0.1, **named)
+    assert window.limit is None
+    assert window.wait_s(0.5) == 0
+    send(window, 0.5, 3)
+    refuse(window, 0.5, 0.6, retry_after_s=20.0)
+    assert window.limit is None
+
+
+def test_a_refusal_after_many_requests_teaches_however_soon_it_is_over():
+    window = Window(60.0)
+    send(window, 0.0, 20)
+    send(window, 1.0)
+    refuse(window, 1.0, 1.1, retry_after_s=2.0)
+    assert window.limit == 20
+
+
+def test_a_refusal_teaches_when_requests_were_sent_for_most_of_the_window():
+    window = Window(60.0)
+    for second in (0.0, 20.0, 40.0):
+        send(window, second)
+    send(window, 55.0)
+    refuse(window, 55.0, 55.1, retry_after_s=5.0)
+    assert window.limit == 3
+
+
 def test_learns_at_least_one():
     window = Window(60.0)
     send(window, 0.0)

@@ -127,7 +127,7 @@ class Turnstile:
 
     def _park_if_too_long(self, name: str, wait_s: float, now_s: float) -> None:
         if wait_s > QUOTA_SPENT_S:
-            reason = f"the daily quota of {name} is spent; it opens again in {wait_s / 3600:.1f} h"
+            reason = f"{name} may send again in {wait_s / 3600:.1f} h, as when a daily quota is spent"
         elif now_s + wait_s > self._deadline_s:
             reason = f"{name} may send again in {wait_s:.0f} s, after --max-time"
         else:

@@ -38,6 +38,8 @@ class Window:
 
     RAREST_TRIAL = 16
     """Windows between trials of one more than was learnt, at most."""
+    TELLING = 5
+    """So many requests in part of a window are taken for its quota."""
 
     def __init__(self, length_s: float = 60.0, limit: int | None = None, cap: int | None = None) -> None:
         self.length_s = length_s
@@ -181,10 +183,23 @@ class Window:
             # Its hint is rounded up, and what it counted first was sent a little before.
             since_s = -math.inf if retry_after_s is None else now_s + retry_after_s - self.length_s * 21 / 20
             counted = sum(sent > since_s for sent in self._log)
+            again_s = retry_after_s if ends is None or retry_after_s is not None else ends.latest_s - now_s
+            if self._tells_little(counted, sent_s, now_s, again_s):
+                return
             if self._limit is None or counted < self._limit:
                 self._limit, self._source = max(1, counted), Source.LEARNED
         # Half a window early, so that the trial falls into the window meant and not after it.
         self._trial_from_s = now_s + self._trial_wait_s - self.length_s / 2
+
+    def _tells_little(self, counted: int, sent_s: float, now_s: float, again_s: float | None) -> bool:
+        """Whether a refusal that names `again_s` was of others' doing, or of a server that counts in shorter windows.
+
+        Then a window's quota cannot be learnt from the few requests `counted`.
+        """
+        if again_s is None or counted >= self.TELLING:
+            return False
+        first_s = self._log[0] if self._log else sent_s
+        return first_s > now_s + again_s - self.length_s / 2  # in over half of that window none of ours was sent
 
     def uncounted(self, sent_s: float) -> None:
         """The request sent at `sent_s` was refused for a reason that has nothing to do with this window."""
