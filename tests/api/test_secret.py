@@ -123,6 +123,12 @@ def test_of_a_body_that_is_not_whole_no_part_of_a_key_at_its_end_is_left(end):
     assert ApiKey(SECRET).redact_bytes(b"all of it") == b"all of it"
 
 
+@pytest.mark.parametrize("repeated", ["\\", "%25", "&#0", "&#x0", "u00", "v", SECRET[:-1]])
+def test_no_body_takes_long_to_search(repeated):
+    body = repeated.encode() * (64 * 1024 // len(repeated))
+    assert ApiKey(SECRET).redact_bytes(body) == body
+
+
 @pytest.mark.parametrize("value", ["k", "ab", "a-b", "$^.*+?()[]{}|\\/"])
 def test_short_and_odd_keys_are_taken_out_too(value):
     assert ApiKey(value).redact(f" {value} ") == " *** "

@@ -58,8 +58,9 @@ class ApiKey:
 def _forms(key: str) -> str:
     """A regular expression for `key` as it is and as it may be written elsewhere."""
     chars = "".join(
-        f"(?:{re.escape(char)}|%(?:25)*(?i:{ord(char):02x})|&#(?:0*{ord(char)}|(?i:x0*{ord(char):x}));"
-        rf"|\\+(?i:u00{ord(char):02x}))"
+        # Bounded repeats: no body takes long to search.
+        f"(?:{re.escape(char)}|%(?:25){{0,3}}(?i:{ord(char):02x})|&#(?:0{{0,4}}{ord(char)}|(?i:x0{{0,4}}{ord(char):x}));"
+        rf"|\\{{1,4}}(?i:u00{ord(char):02x}))"
         for char in key
     )
     # Base64 depends on where in a group of three bytes the key begins; what it shares with its neighbours is left.

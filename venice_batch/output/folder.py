@@ -40,8 +40,8 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
         FolderHeldError: another run holds it.
         FolderError: not a folder, or not writable.
     """
-    made = [place for place in (root, *root.parents) if not place.exists()]
     try:
+        made = [place for place in (root, *root.parents) if not place.exists()]
         (root / IMAGES).mkdir(parents=True, exist_ok=True)
         lock = own_file(root / _LOCK, os.O_RDWR)
     except OSError as error:
