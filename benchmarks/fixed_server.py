@@ -68,7 +68,7 @@ class FixedAnswer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while True:
+        while not self._transport.is_closing():  # as when whoever asked was killed
             head, end, rest = self._buffer.partition(b"\r\n\r\n")
             if not end:
                 return
