@@ -1,5 +1,15 @@
-"""`python -m venice_batch`."""
+"""The command `venice-batch` from its first moment: `python -m venice_batch` is the same."""
 
-from venice_batch.cli.main import main
+import signal
 
-main()
+
+def main() -> None:
+    """Run the command; a signal to end it waits until what heeds it has been imported."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    from venice_batch.cli.main import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -166,3 +166,20 @@ def test_a_command_started_to_ignore_a_hangup_does():
     script = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from venice_batch.cli import main; "
     script += "main.run_cli = lambda: signal.raise_signal(signal.SIGHUP) or 7; main.main()"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_while_the_command_is_imported_ends_it_without_a_traceback(number, code):
+    script = "import signal, sys\n"
+    script += "class Finder:\n    def find_spec(self, name, *rest):\n"
+    script += f"        if name == 'venice_batch.cli.commands': signal.raise_signal({int(number)})\n"
+    script += "sys.meta_path.insert(0, Finder())\n"
+    script += "from venice_batch.__main__ import main; sys.argv = ['venice-batch', '--version']; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (code, b"", b"")
+
+
+def test_a_signal_after_the_command_has_ended_does_not_change_its_code():
+    script = "import atexit, signal, sys; from venice_batch.cli import main; main.run_cli = lambda: 7; "
+    script += "atexit.register(signal.raise_signal, signal.SIGTERM); main.main()"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7

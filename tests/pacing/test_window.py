@@ -181,6 +181,13 @@ def test_a_refusal_soon_over_teaches_nothing_when_few_requests_came_before_it(na
     assert window.limit is None
 
 
+def test_a_refusal_over_in_a_moment_teaches_nothing_however_many_came_before_it():
+    window = Window(60.0)
+    send(window, 0.0, 7)
+    refuse(window, 0.0, 0.1, retry_after_s=0.3)
+    assert window.limit is None
+
+
 def test_a_refusal_after_many_requests_teaches_however_soon_it_is_over():
     window = Window(60.0)
     send(window, 0.0, 20)

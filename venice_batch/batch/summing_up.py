@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,4 +100,6 @@ def write_summary(root: Path, summary: Summary) -> None:
         part.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
         os.replace(part, path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise folder.unusable(path, error) from error

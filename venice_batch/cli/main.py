@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def run_cli(args: list[str] | None = None) -> int:
     """Run the command line `args` (default: the process's own); returns the exit code, prints errors."""
     try:
@@ -112,5 +115,11 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
             signal.signal(number, end)
-    code = run_cli()
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)  # held back while all this was imported
+        code = run_cli()
+    except KeyboardInterrupt:
+        code = int(ExitCode.SIGINT)
+    for number in _ENDS:
+        signal.signal(number, signal.SIG_IGN)  # what the run came to is settled
     sys.exit(int(ExitCode.SIGTERM) if ends and code == ExitCode.SIGINT else code)

@@ -65,7 +65,7 @@ class WritingProcess(asyncio.Protocol):
 
         None: the process has ended, and may or may not have carried it out before.
         """
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():
             return None
         future: asyncio.Future[Ending | None] = asyncio.get_running_loop().create_future()
         self._unanswered.append(future)

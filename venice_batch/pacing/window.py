@@ -196,7 +196,7 @@ class Window:
 
         Then a window's quota cannot be learnt from the few requests `counted`.
         """
-        if again_s is None or counted >= self.TELLING:
+        if again_s is None or (counted >= self.TELLING and again_s > self.length_s / 60):
             return False
         first_s = self._log[0] if self._log else sent_s
         return first_s > now_s + again_s - self.length_s / 2  # in over half of that window none of ours was sent
