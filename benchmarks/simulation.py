@@ -20,7 +20,6 @@ from simulated_client import Network, Observed, SimulatedClient, SimulatedJob
 from simulated_server import Latency, ServerRules, SimulatedServer, Tally
 
 import venice_batch
-from venice_batch.pacing.budget import BlockRule
 from venice_batch.pacing.lane import Quota
 from venice_batch.pacing.traffic import SendingRules, Traffic
 
