@@ -43,6 +43,7 @@ SHAPES = list(shapes())
 class Lane:
     def __init__(self, jobs):
         self._jobs = jobs
+        self.name = jobs[0].model
         self.pending = len(jobs)
 
     def jobs(self):

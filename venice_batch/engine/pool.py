@@ -96,10 +96,7 @@ class Pool:
         async with anyio.create_task_group() as watch:
             watch.start_soon(self._watch_stop, watch.cancel_scope)
             async with anyio.create_task_group() as work:
-                crews = {
-                    lane.name: _Crew(Feed(lane.jobs(), READ_AHEAD, self._clock), min(self._workers, lane.pending))
-                    for lane in lanes
-                }
+                crews = {lane.name: self._crew(lane) for lane in lanes if lane.pending}
 
                 def start(name: str) -> None:
                     crew = crews.get(name)
@@ -111,6 +108,10 @@ class Pool:
                 for name in crews:
                     start(name)
             watch.cancel_scope.cancel()
+
+    def _crew(self, lane: LaneJobs) -> _Crew:
+        most = min(self._workers, lane.pending)
+        return _Crew(Feed(lane.jobs(), min(READ_AHEAD, most), self._clock), most)
 
     async def _work(self, feed: Feed) -> None:
         try:
