@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 FIRST_BURST = 4
 """Requests under way at first when nothing is known of a lane's limits."""
 
+DOCUMENTED_RPM = 20
+"""Images a minute that every account has. More than that, however listed, is used once an answer's headers confirm it."""
+
 QUOTA_SPENT_S = 3600.0
 """A server that asks for more than an hour's wait speaks of a daily quota."""
 
@@ -76,8 +79,10 @@ class Lane:
         self.name = name
         self.window = Window(minute_s, quota.rpm, rpm_cap)
         self.day = DayQuota(quota.rpd, day_ends_s)
-        self.concurrency = AdaptiveLimit(ceiling, FIRST_BURST if is_tested else 1)
-        if self.window.limit is not None and is_tested:
+        known = self.window.limit
+        start = FIRST_BURST if known is None else min(known, DOCUMENTED_RPM)
+        self.concurrency = AdaptiveLimit(ceiling, start if is_tested else 1)
+        if is_tested and known is not None and known <= DOCUMENTED_RPM:
             self.concurrency.open()
         self.gate = Gate(rng, spread_s=min(0.05, minute_s / 1200))
         self.in_flight = 0

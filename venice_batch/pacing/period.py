@@ -135,6 +135,7 @@ class Period:
         if self._ends is not None and not ends.is_apart_from(self._ends, self._tolerance_s):
             latest_s = min(ends.latest_s, self._ends.latest_s)
             earliest_s = min(latest_s, max(ends.earliest_s, self._ends.earliest_s))
+            self._reach_s -= self._ends.latest_s - latest_s
             self._ends = Ends(earliest_s, latest_s, self._ends.unix_s)
             return False
         before = self._ends or self._former

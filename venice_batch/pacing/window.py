@@ -160,13 +160,15 @@ class Window:
             self._period.came_late(ends, sent_s, now_s=now_s, forgot=forgot)
             self._advance(now_s)
             return
+        length_s = self.length_s
         if ends is not None:
             if self._period.observe(ends, sent_s, now_s=now_s, forgot=forgot):
                 self._begin(self._period.opened_s)
-            self._measure(ends, used)
+            self._measure(ends, used, sent_s)
         if remaining is None or self._limit is None or used is None:
             return
-        if forgot and used < self._counted_if_gliding(sent_s):  # with the length that the answer has taught
+        # An answer that teaches a shorter length shows no kind: a sliding window of that length would forget as much.
+        if forgot and self.length_s > 0.9 * length_s and used < self._counted_if_gliding(sent_s):
             self._period.confirm()
         if used - self._count > self._others_now(now_s):
             self._others, self._others_s = used - self._count, now_s
@@ -284,21 +286,23 @@ class Window:
         first_s, last_s = at_s - self.length_s + self._slack_s, at_s - self._slack_s
         return sum(units for sent, units in self._log if first_s < sent < last_s)
 
-    def _measure(self, ends: Ends, used: int | None) -> None:
-        """Learn how long a gliding window is at most from a reset, `used` images being counted.
+    def _measure(self, ends: Ends, used: int | None, sent_s: float) -> None:
+        """Learn how long a gliding window is at most from a reset, `used` images being counted at `sent_s`.
 
         A sliding window's reset lies a window after the oldest request that counts. A token bucket's lies `used` parts
         of `limit` of a window ahead, which scaling by `limit / used` makes up for; with both the length is never taken
-        for too short.
+        for too short. An empty bucket names its next token instead, so a reset beside nothing left tells nothing.
         """
-        if self.kind is not Kind.GLIDING or self._limit is None or not used or not 0 < used <= self._logged:
+        if self.kind is not Kind.GLIDING or self._limit is None or not used or not 0 < used < self._limit:
             return
-        counted = 0
+        # Of those sent together with this one it is not known which came first: older ones are taken to count.
+        counted, oldest_s = 0, sent_s
         for sent, units in reversed(self._log):
-            counted += units
-            if counted >= used:
-                self._period.glides((ends.latest_s - sent) * self._limit / used)
-                return
+            if sent < sent_s:
+                counted, oldest_s = counted + units, sent
+                if counted >= used - 1:
+                    break
+        self._period.glides((ends.latest_s - oldest_s) * self._limit / used)
 
     def _may_try(self, now_s: float) -> bool:
         return (
