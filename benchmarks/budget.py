@@ -28,7 +28,6 @@ from venice_batch.catalogue import micro_usd, snapshot
 from venice_batch.engine.attempts import AttemptRules
 from venice_batch.errors import ExitCode
 from venice_batch.jobfile import JobIndex, open_source
-from venice_batch.pacing.budget import BlockRule
 from venice_batch.pacing.traffic import SendingRules
 from venice_batch.retry import Backoff
 from venice_batch.sandbox import SandboxSettings, serve
@@ -83,7 +82,7 @@ async def any_run(rng: random.Random, folder: Path, *, concurrency: int) -> Find
             catalogue=CATALOGUE,
             max_cost_usd=cap_usd,
             api=ApiSettings(base_url=sandbox.base_url, timeout_s=rng.choice((0.1, 0.5, 5.0)), concurrency=concurrency),
-            sending=SendingRules(concurrency=concurrency, block=BlockRule(failures=0)),
+            sending=SendingRules(concurrency=concurrency, errors=None),
             attempts=AttemptRules(max_attempts=4, backoff=Backoff(0.005, 0.02)),
             max_time_s=rng.choice((60.0, 60.0, 0.3)),
             grace_s=rng.choice((0.05, 5.0)),

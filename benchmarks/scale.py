@@ -138,7 +138,7 @@ def start_of_a_long_file(folder: Path, lines: int) -> None:
     jobs, out = folder / "long.jsonl", folder / "long"
     write_jobs(jobs, lines)
     with server(500) as url:
-        command = [*BATCH, str(jobs), "--base-url", url, "-o", str(out), "-q", "--failure-budget", "0"]
+        command = [*BATCH, str(jobs), "--base-url", url, "-o", str(out), "-q"]
         samples, first_s, code = watch([*command, "--max-time", "5"], out / "manifest.jsonl")
     assert code == 75
     assert first_s is not None
@@ -152,7 +152,7 @@ def many_small_jobs(folder: Path, count: int) -> None:
     write_jobs(jobs, count)
     began_s = time.monotonic()
     with server(500) as url:
-        command = [*BATCH, str(jobs), "--base-url", url, "-o", str(out), "-q", "--failure-budget", "0"]
+        command = [*BATCH, str(jobs), "--base-url", url, "-o", str(out), "-q"]
         samples, _, code = watch(command, out / "manifest.jsonl")
     assert code == 0
     elapsed_s = time.monotonic() - began_s

@@ -42,6 +42,7 @@ class SimulatedJob:
 
     lane: str
     bad: bool = False
+    images: int = 1
     counted: int = 0
     tries: int = 0
 
@@ -97,6 +98,8 @@ class SimulatedClient:
 
     def run(self, until_s: float) -> Observed:
         """Run to the last job's end, or to `until_s`."""
+        listed = read(self.server.listing(self._now_s), wall_s=0.0)
+        self.traffic.listed(Answer(200, listed, "", self._now_s - self._network.delay_s, self._now_s))
         self._pump()
         while self._events and any(self._in_hand.values()):
             self._now_s, _, happen = heapq.heappop(self._events)
@@ -134,9 +137,10 @@ class SimulatedClient:
 
     def _try(self, name: str) -> bool:
         lane = self.traffic.lane(name)
-        wait_s = self.traffic.wait_s(lane, self._now_s)
+        images = self._ready[name][0].images
+        wait_s = self.traffic.wait_s(lane, self._now_s, units=images)
         if wait_s <= 0:
-            self._send(self._ready[name].popleft(), self.traffic.send(lane, self._now_s))
+            self._send(self._ready[name].popleft(), self.traffic.send(lane, self._now_s, units=images))
             return bool(self._ready[name])
         if wait_s != float("inf"):
             wake_s = self._now_s + max(_TIMER_S, wait_s)
@@ -152,7 +156,7 @@ class SimulatedClient:
         self._at(self._now_s + self._network.draw(self._rng), lambda: self._arrive(job, ticket, sent_s))
 
     def _arrive(self, job: SimulatedJob, ticket: Ticket, sent_s: float) -> None:
-        served = self.server.receive(self._now_s, job.lane, bad=job.bad)
+        served = self.server.receive(self._now_s, job.lane, bad=job.bad, images=job.images)
 
         def leave() -> None:
             headers = self.server.leave(self._now_s, served)

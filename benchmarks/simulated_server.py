@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Literal
 
+from venice_batch.sandbox.error_budget import ErrorBudget
+from venice_batch.sandbox.error_budget import counts as error_counts
 from venice_batch.sandbox.failure_block import FailureBlock
 from venice_batch.sandbox.rate_headers import rate_headers, retry_after
 from venice_batch.sandbox.windows import open_window
@@ -15,7 +17,7 @@ from venice_batch.sandbox.windows import open_window
 if TYPE_CHECKING:
     import random
 
-    from venice_batch.sandbox.settings import WindowKind
+    from venice_batch.sandbox.settings import ResetForm, WindowKind
     from venice_batch.sandbox.windows import Verdict, Window
 
 HeaderKind = Literal["all", "retry-after", "none"]
@@ -47,7 +49,8 @@ class ServerRules:
 
     `edges_apart_s`: how far the clocks of its front ends (which write Date) stand from the one that counts, at
     most. `resets_early_s`: how much too early the resets are that it names. `bad_uses_quota`: whether a request
-    refused with 400 counts against the minute's quota.
+    refused with 400 counts against the minute's quota. `older`: the rules of 2026-08, a block of everything after 20
+    failures of any kind, resets in seconds; else those of 2026-10, an error budget of 50 client errors a model.
     """
 
     rpm: int = 20
@@ -61,7 +64,7 @@ class ServerRules:
     bad_uses_quota: bool = False
     edges_apart_s: float = 0.0
     resets_early_s: float = 0.0
-    failure_limit: int = 20
+    older: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +104,23 @@ class SimulatedServer:
         self._rng = rng
         self._windows: dict[str, list[Window]] = {}
         self._serving: Counter[str] = Counter()
-        self._block = FailureBlock(rules.failure_limit, rules.minute_s / 2, rules.minute_s / 2)
+        self._block = FailureBlock(20, rules.minute_s / 2, rules.minute_s / 2)
+        self._budgets: dict[str, ErrorBudget] = {}
 
-    def receive(self, now_s: float, lane: str, *, bad: bool = False) -> Served:
-        """One request arrives; `bad` ones are invalid."""
+    def receive(self, now_s: float, lane: str, *, bad: bool = False, images: int = 1) -> Served:
+        """One request for so many images arrives; `bad` ones are invalid."""
         rules, unix_s, counts = self.rules, self.epoch_s + now_s, self.tally.counts
         counts["requests"] += 1
-        blocked_s = self._block.remaining_s(unix_s)
+        blocked_s = self._block.remaining_s(unix_s) if rules.older else self._budget(lane).remaining_s(unix_s)
         if blocked_s:
             counts["blocked"] += 1
-            text = "Too many failed attempts (> 20) resulting in a non-success status code."
+            limit = 20 if rules.older else 50
+            text = f"Too many failed attempts (> {limit}) resulting in a non-success status code."
             return Served(lane, 429, text, self._retry_after(blocked_s, unix_s), _REFUSED_IN_S, counts_as_failure=False)
         if bad and not rules.bad_uses_quota:
             return Served(lane, 400, "invalid", self._peek(lane, unix_s), _REFUSED_IN_S)
         for window in self._of(lane):
-            verdict = window.ask(unix_s)
+            verdict = window.ask(unix_s, images)
             if not verdict.granted:
                 self.tally.refused_at_s.append(now_s)
                 counts["refused"] += 1
@@ -142,10 +147,26 @@ class SimulatedServer:
         unix_s = self.epoch_s + now_s
         if served.holds_place:
             self._serving[served.lane] -= 1
-        if served.status >= 400 and served.counts_as_failure and self._block.record_failure(unix_s):
+        if served.status >= 400 and served.counts_as_failure and self._is_blocking(served, unix_s):
             self.tally.counts["blocks"] += 1
+        budget = {} if self.rules.older else self._budget(served.lane).headers(unix_s)
         dated_s = unix_s + self._rng.uniform(-1.0, 1.0) * self.rules.edges_apart_s
-        return {**served.headers, "Date": formatdate(int(dated_s), usegmt=True)}
+        return {**served.headers, **budget, "Date": formatdate(int(dated_s), usegmt=True)}
+
+    def listing(self, now_s: float) -> dict[str, str]:
+        """The headers of a listing that the client asks for before its first request."""
+        budget = {} if self.rules.older else ErrorBudget(50, self.rules.minute_s / 2).headers(self.epoch_s + now_s)
+        return {**budget, "Date": formatdate(int(self.epoch_s + now_s), usegmt=True)}
+
+    def _is_blocking(self, served: Served, unix_s: float) -> bool:
+        if self.rules.older:
+            return self._block.record_failure(unix_s)
+        return error_counts(served.status) and self._budget(served.lane).record_failure(unix_s)
+
+    def _budget(self, lane: str) -> ErrorBudget:
+        if lane not in self._budgets:
+            self._budgets[lane] = ErrorBudget(50, self.rules.minute_s / 2)
+        return self._budgets[lane]
 
     def taken_by_others(self, now_s: float, lane: str) -> None:
         """Another program of the same user sends one request."""
@@ -169,7 +190,8 @@ class SimulatedServer:
 
     def _rate_headers(self, verdict: Verdict, unix_s: float) -> dict[str, str]:
         named = replace(verdict, reset_at=verdict.reset_at - self.rules.resets_early_s)
-        return rate_headers(named, unix_s, "seconds", fine=self.rules.minute_s < 60)
+        form: ResetForm = "seconds" if self.rules.older else "ms"
+        return rate_headers(named, unix_s, form, fine=self.rules.minute_s < 60)
 
     def _retry_after(self, wait_s: float, unix_s: float) -> dict[str, str]:
         form: Literal["none", "seconds"] = "none" if self.rules.headers == "none" else "seconds"

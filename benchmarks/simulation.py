@@ -20,9 +20,9 @@ from simulated_client import Network, Observed, SimulatedClient, SimulatedJob
 from simulated_server import Latency, ServerRules, SimulatedServer, Tally
 
 import venice_batch
-from venice_batch.pacing.budget import BlockRule
+from venice_batch.pacing.error_budget import ErrorRule
 from venice_batch.pacing.lane import Quota
-from venice_batch.pacing.traffic import SendingRules, Traffic
+from venice_batch.pacing.traffic import MOST_IN_FLIGHT, SendingRules, Traffic
 
 SLOW = Latency(30.0, sigma=0.2)
 USUAL = Latency(4.0, 12.0)
@@ -31,19 +31,21 @@ USUAL = Latency(4.0, 12.0)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One run. `listed` is the requests a minute that the listing names (None: forbidden); `others` the requests
-    a minute that another program takes; `bad` how many of the jobs are invalid, spread evenly."""
+    a minute that another program takes; `bad` how many of the jobs are invalid, spread evenly. Each job asks for
+    `images`. `minute_s` is what the client takes a minute to be (None: the truth)."""
 
     name: str
     server: ServerRules = field(default_factory=ServerRules)
     jobs: int = 400
     lanes: int = 1
     bad: int = 0
-    concurrency: int = 32
+    concurrency: int = MOST_IN_FLIGHT
+    images: int = 1
+    minute_s: float | None = None
     listed: int | None = 20
     others: int = 0
     network: Network = field(default_factory=Network)
     seed: int = 1
-    budget: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,12 @@ def simulate(scenario: Scenario) -> Result:
     server = SimulatedServer(scenario.server, rng)
     names = [f"model-{number}" for number in range(scenario.lanes)]
     minute_s = scenario.server.minute_s
+    taken_s = scenario.minute_s or minute_s
     traffic = Traffic(
         SendingRules(
             concurrency=scenario.concurrency,
-            minute_s=minute_s,
-            block=BlockRule(window_s=minute_s / 2, block_s=minute_s / 2, failures=scenario.budget),
+            minute_s=taken_s,
+            errors=ErrorRule(window_s=taken_s / 2, block_s=taken_s / 2),
         ),
         rng,
         quotas={} if scenario.listed is None else {name: Quota(rpm=scenario.listed) for name in names},
@@ -101,7 +104,9 @@ def simulate(scenario: Scenario) -> Result:
     jobs = {
         name: iter(
             [
-                SimulatedJob(name, bad=(number + 1) * bad_each // each > number * bad_each // each)
+                SimulatedJob(
+                    name, bad=(number + 1) * bad_each // each > number * bad_each // each, images=scenario.images
+                )
                 for number in range(each)
             ]
         )
@@ -141,19 +146,20 @@ def last_admission_s(scenario: Scenario, epoch_s: float, others: int) -> float:
     places = min(scenario.concurrency, rules.capacity * scenario.lanes or scenario.concurrency)
     bounds.append(max(0.0, attempts - places) * rules.latency.mean_s * (1 - rules.fault_rate / 2) / places)
     if scenario.bad:
-        bounds.append((scenario.bad - 1) // rules.failure_limit * rules.minute_s / 2)
+        most = 20 if rules.older else 50 * scenario.lanes
+        bounds.append((scenario.bad - 1) // most * rules.minute_s / 2)
     return max(bounds)
 
 
 def _quota_s(count: int, rules: ServerRules, scenario: Scenario, epoch_s: float) -> float:
-    rate = rules.rpm
     first_s = scenario.network.delay_s
+    rate = rules.rpm // scenario.images  # requests a window
     if not rules.rpm or count <= rate:
         return first_s
     if rules.fault_rate:
         count = int(count / (1 - rules.fault_rate))
     if rules.window == "token-bucket":
-        return first_s + (count - rules.rpm) * rules.minute_s / rate
+        return first_s + (count - rate) * rules.minute_s / rate
     windows = math.ceil(count / rate) - 1
     if rules.window == "sliding":
         return first_s + windows * rules.minute_s
@@ -162,7 +168,7 @@ def _quota_s(count: int, rules: ServerRules, scenario: Scenario, epoch_s: float)
         ends_s = begins_s + rules.minute_s
         if rules.window == "aligned":
             ends_s = (begins_s // rules.minute_s + 1) * rules.minute_s
-        elif rules.headers != "none" and rules.minute_s >= 60:
+        elif rules.older and rules.headers != "none" and rules.minute_s >= 60:
             ends_s = math.ceil(ends_s) + first_s
         begins_s = ends_s
     return begins_s - epoch_s
@@ -217,7 +223,13 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             listed=None,
             server=r(headers="retry-after", latency=USUAL),
         ),
-        s(name="capacity 4, ceiling 32", jobs=n, server=r(rpm=0, capacity=4, latency=USUAL), listed=None),
+        s(
+            name="capacity 4, ceiling 32",
+            jobs=n,
+            concurrency=32,
+            server=r(rpm=0, capacity=4, latency=USUAL),
+            listed=None,
+        ),
         s(
             name="capacity 4, ceiling 4 (to compare)",
             jobs=n,
@@ -225,28 +237,65 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             server=r(rpm=0, capacity=4, latency=USUAL),
             listed=None,
         ),
-        s(name="capacity 4, ceiling 32, 60 a minute", jobs=n, server=r(rpm=60, capacity=4, latency=USUAL), listed=60),
+        s(
+            name="capacity 4, ceiling 32, 60 a minute",
+            jobs=n,
+            concurrency=32,
+            server=r(rpm=60, capacity=4, latency=USUAL),
+            listed=60,
+        ),
         s(name="no limit at all, ceiling 16", jobs=n, concurrency=16, server=r(rpm=0, latency=USUAL), listed=None),
         s(name="300 of 500 are bad", jobs=500, bad=300, server=r(latency=USUAL)),
         s(name="300 of 500 are bad, bad use quota", jobs=500, bad=300, server=r(latency=USUAL, bad_uses_quota=True)),
         s(name="4 lanes", jobs=4 * n, lanes=4, server=r(latency=USUAL)),
         s(name="4 lanes, 30 s", jobs=4 * n, lanes=4, server=r(latency=SLOW)),
         s(name="60 a minute, 30 s", jobs=3 * n, listed=60, server=r(rpm=60, latency=SLOW)),
+        s(name="4 x 60 jobs, 30 s", jobs=240, lanes=4, server=r(latency=Latency(30.0))),
+        s(name="60 jobs, 30 s", jobs=60, server=r(latency=Latency(30.0))),
+        s(name="4 x 60 jobs, 15 s", jobs=240, lanes=4, server=r(latency=Latency(15.0))),
+        s(name="8 lanes, 90 s", jobs=8 * n, lanes=8, server=r(latency=Latency(90.0))),
+        s(name="a minute of 6 s, 0.5 s", jobs=80, minute_s=60.0, server=r(minute_s=6.0, latency=Latency(0.35, 0.65))),
         s(
-            name="4 lanes, 30 s, no failure budget",
-            jobs=4 * n,
+            name="a minute of 6 s, 4 lanes, 3 s",
+            jobs=320,
             lanes=4,
-            server=r(latency=SLOW),
-            concurrency=64,
-            budget=0,
+            minute_s=60.0,
+            server=r(minute_s=6.0, latency=Latency(2.1, 3.9)),
         ),
+        *(
+            s(
+                name=f"a minute of {length_s} s, {window}",
+                jobs=n,
+                minute_s=60.0,
+                server=r(window=window, minute_s=float(length_s), latency=Latency(1.0, 3.0)),
+            )
+            for length_s in (6, 150)
+            for window in ("fixed", "aligned", "sliding", "token-bucket")
+        ),
+        s(name="15 jobs of 4 images", jobs=15, images=4, server=r(latency=USUAL)),
+        *(
+            s(
+                name=f"{window}, 4 lanes, 3 images, 30 s",
+                jobs=4 * n,
+                lanes=4,
+                images=3,
+                server=r(window=window, latency=SLOW),
+            )
+            for window in ("fixed", "aligned", "sliding", "token-bucket")
+        ),
+        s(name="160 of 240 are bad", jobs=240, bad=160, server=r(latency=USUAL)),
+        s(name="160 of 240 are bad, 60 a minute", jobs=240, bad=160, listed=60, server=r(rpm=60, latency=USUAL)),
+        s(name="160 of 240 are bad, no limit", jobs=240, bad=160, listed=None, server=r(rpm=0, latency=USUAL)),
+        s(name="160 of 240 are bad, 4 lanes", jobs=240, lanes=4, bad=160, server=r(latency=USUAL)),
+        s(name="older server, 80 jobs", jobs=80, server=r(older=True)),
+        s(name="older server, 4 x 60 jobs, 30 s", jobs=240, lanes=4, server=r(older=True, latency=Latency(30.0))),
+        s(name="older server, 300 of 500 are bad", jobs=500, bad=300, server=r(older=True, latency=USUAL)),
         s(
-            name="60 a minute, 30 s, no failure budget",
-            jobs=3 * n,
+            name="older server, 300 of 500 are bad, 60 a minute",
+            jobs=500,
+            bad=300,
             listed=60,
-            server=r(rpm=60, latency=SLOW),
-            concurrency=64,
-            budget=0,
+            server=r(older=True, rpm=60, latency=USUAL, bad_uses_quota=True),
         ),
         s(name="60 a minute, 10 s", jobs=3 * n, listed=60, server=r(rpm=60, latency=Latency(10.0))),
     ]

@@ -166,7 +166,7 @@ def product(contest: Contest, url: str, folder: Path) -> Result:
             job = {"id": str(number), "model": "m", "prompt": f"p{number}", "return_binary": contest.form == "binary"}
             file.write(json.dumps(job) + "\n")
     command = [sys.executable, "-m", "venice_batch", str(jobs), "--base-url", url, "-o", str(folder / "out"), "-q"]
-    command += ["-c", str(CONCURRENCY), "--failure-budget", "0"]
+    command += ["-c", str(CONCURRENCY)]
     return measure(command, contest.jobs, folder)
 
 

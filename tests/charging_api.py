@@ -57,6 +57,9 @@ class ChargingApi:
     def _balance_usd(self) -> float:
         return self.ledger.balance_usd if self.told_usd is None else self.told_usd
 
+    def error_bucket(self, endpoint, body):
+        return ""
+
     async def generate(self, endpoint: Endpoint, body: dict[str, Any], writer: Any) -> Reply:
         sent_s = self.clock.now()
         await self.clock.wait(anyio.Event(), self.rng.uniform(0, 0.2))

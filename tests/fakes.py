@@ -112,6 +112,9 @@ class FakeApi:
         self.in_flight = 0
         self.most_in_flight = 0
 
+    def error_bucket(self, endpoint: Endpoint, body: dict[str, Any]) -> str:
+        return ""
+
     async def generate(self, endpoint: Endpoint, body: dict[str, Any], writer: Any) -> Reply:
         sent_s = self.clock.now()
         prompt = body["prompt"]

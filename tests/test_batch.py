@@ -17,7 +17,6 @@ from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunSta
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.output import folder
 from venice_batch.output.resume import Resume
-from venice_batch.pacing.budget import BlockRule
 from venice_batch.pacing.traffic import SendingRules
 from venice_batch.progress import ProgressMeter
 from venice_batch.retry import Backoff
@@ -66,7 +65,7 @@ class Desk:
             "output": self.output,
             "api": ApiSettings(base_url=url or self.base_url, timeout_s=20),
             "attempts": AttemptRules(backoff=Backoff(base_s=0.01, cap_s=0.02)),
-            "sending": SendingRules(concurrency=8, block=BlockRule(failures=0)),
+            "sending": SendingRules(concurrency=8, errors=None),
             **settings,
         }
         observers = [self.events.append, *([observe] if observe else [])]
@@ -204,7 +203,7 @@ async def test_what_ends_a_run_leaves_the_rest_pending(tmp_path, sandbox, key, c
 
 @pytest.mark.parametrize("concurrency", [1, 32])
 async def test_a_balance_that_runs_out_stops_the_run_before_any_refusal_and_a_top_up_finishes_it(tmp_path, concurrency):
-    sending = SendingRules(concurrency=concurrency, block=BlockRule(failures=0))
+    sending = SendingRules(concurrency=concurrency, errors=None)
     async with desk(tmp_path, balance_usd=0.404, latency_s=0.01) as at:
         at.write(*(line(number) for number in range(70)))
         first = await at.run(sending=sending, catalogue=PRICES)
@@ -255,7 +254,7 @@ async def test_a_deadline_ends_with_75(tmp_path):
 async def test_the_listed_quota_is_kept_without_a_refusal(tmp_path):
     async with desk(tmp_path, rpm=5, speed=100) as at:
         at.write(*(line(number) for number in range(12)))
-        rules = SendingRules(concurrency=8, minute_s=0.6, block=BlockRule(failures=0))
+        rules = SendingRules(concurrency=8, minute_s=0.6, errors=None)
         summary = await at.run(sending=rules)
         stats = at.stats()
     assert summary.succeeded == 12

@@ -83,11 +83,29 @@ def test_any_retry_after_is_a_wait_of_at_most_a_day_or_none(text, millis):
 
 def test_a_reset_given_in_seconds_is_read_as_unix_time():
     assert parse_reset("1700000012") == Reset(unix_s=1_700_000_012)
-    assert parse_reset("1700000012.25") == Reset(unix_s=1_700_000_012.25)
+    assert parse_reset("1700000012.25") == Reset(unix_s=1_700_000_012.25, rounded_s=0.001)
 
 
 def test_a_reset_given_in_milliseconds_is_read_as_unix_time():
-    assert parse_reset("1700000012250") == Reset(unix_s=1_700_000_012.25)
+    assert parse_reset("1700000012250") == Reset(unix_s=1_700_000_012.25, rounded_s=0.001)
+
+
+def test_a_whole_number_of_seconds_may_be_rounded_up_in_whatever_form():
+    assert parse_reset("1700000012000") == parse_reset("1700000012") == Reset(unix_s=1_700_000_012, rounded_s=1.0)
+
+
+def test_the_error_budget_is_read_where_both_of_its_headers_are_there():
+    found = read(headers(x_ratelimit_remaining="47", x_ratelimit_resets="1700000012250"), wall_s=NOW)
+    assert (found.errors_left, found.errors_reset) == (47, Reset(unix_s=1_700_000_012.25, rounded_s=0.001))
+
+
+@pytest.mark.parametrize("given", [
+    {"x_ratelimit_remaining": "47"}, {"x_ratelimit_remaining": "47", "x_ratelimit_reset": "12"},
+    {"x_ratelimit_resets": "1700000012250"}, {"x_ratelimit_remaining": "many", "x_ratelimit_resets": "1700000012250"},
+])  # fmt: skip
+def test_other_servers_headers_are_not_taken_for_an_error_budget(given):
+    found = read(headers(**given), wall_s=NOW)
+    assert (found.errors_left, found.errors_reset) == (None, None)
 
 
 @pytest.mark.parametrize("text", ["0", "1", "59.5", "86400"])
@@ -153,7 +171,7 @@ def test_durations_add_up_whatever_their_parts(hours, minutes, seconds, millis):
 
 @given(st.floats(1_000_000_000, 9_999_999_999).map(lambda value: round(value, 3)))
 def test_seconds_and_milliseconds_of_the_same_moment_agree(unix_s):
-    assert parse_reset(f"{unix_s:.3f}") == Reset(unix_s=unix_s)
+    assert parse_reset(f"{unix_s:.3f}").unix_s == unix_s
     if unix_s >= 1e8:
         assert parse_reset(f"{unix_s * 1000:.0f}").unix_s == pytest.approx(unix_s, abs=0.001)
 

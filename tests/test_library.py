@@ -17,7 +17,7 @@ def jobs(count):
 
 async def test_one_call_runs_mappings_into_a_folder(tmp_path):
     async with serve(FAST) as sandbox:
-        summary = await run_jobs(jobs(3), tmp_path / "out", api_key="k", base_url=sandbox.base_url, failure_budget=0)
+        summary = await run_jobs(jobs(3), tmp_path / "out", api_key="k", base_url=sandbox.base_url)
     assert summary.succeeded == 3
     assert len(list((tmp_path / "out" / "images").iterdir())) == 3
 
@@ -135,7 +135,7 @@ async def test_a_cap_without_prices_lets_nothing_out(tmp_path):
 
 async def test_no_more_than_the_cap_is_spent_with_any_concurrency(tmp_path):
     async with serve(FAST) as sandbox:
-        options = {"api_key": "k", "base_url": sandbox.base_url, "failure_budget": 0, "concurrency": 32}
+        options = {"api_key": "k", "base_url": sandbox.base_url, "concurrency": 32}
         summary = await run_jobs(jobs(40), tmp_path / "out", **options, max_cost_usd=0.17)
         charged = sandbox.stats()["charged_usd"]
     assert (summary.exit_code, summary.succeeded, summary.cost_usd) == (4, 17, 0.17)

@@ -17,7 +17,12 @@ def answer(status, message="", *, fault=None, **head):
     [
         (200, "", Verdict.SUCCEEDED),
         (400, "Invalid request parameters", Verdict.REJECTED),
-        (404, "Model not found", Verdict.REJECTED),
+        (404, "Model not found", Verdict.LANE_REFUSED),
+        (410, "Gone", Verdict.LANE_REFUSED),
+        (400, "Invalid model id", Verdict.LANE_REFUSED),
+        (400, "The model flux-dev was retired on 2026-03-01; use flux-2-pro", Verdict.LANE_REFUSED),
+        (400, "Invalid request parameters: model does not accept width", Verdict.REJECTED),
+        (400, "style_references: this model is not listed as using them", Verdict.REJECTED),
         (413, "Request body too large", Verdict.REJECTED),
         (415, "Invalid content type", Verdict.REJECTED),
         (422, "Your prompt violates the content policy", Verdict.REJECTED),
@@ -58,6 +63,13 @@ def test_overloaded_beside_a_spent_quota_means_the_quota():
     assert answer(429, "overloaded", rate=RateLimit(20, 5)).verdict is Verdict.OVERLOADED
 
 
+def test_a_content_violation_is_rejected_although_it_is_a_200():
+    given = answer(200, content_violation=True)
+    assert given.verdict is Verdict.REJECTED
+    assert failure_kind(given) == "content_violation"
+    assert not given.possibly_billed
+
+
 @pytest.mark.parametrize(
     ("status", "head", "hinted"),
     [
@@ -90,6 +102,7 @@ def test_only_what_was_sent_may_have_been_billed(fault):
         (401, "model_access"),
         (403, "model_access"),
         (404, "not_found"),
+        (410, "not_found"),
         (408, "timeout"),
         (413, "too_large"),
         (415, "content_type"),

@@ -1,7 +1,8 @@
 """What the API says in response headers, read into plain values.
 
-Sources: the API's rate-limit and header pages; RFC 9110 section 10.2.3 (Retry-After), 5.6.7 (dates);
-OpenAI-compatible servers for durations such as `1m23s` and `retry-after-ms`.
+Sources: the API's rate-limit and header pages; Venice's published agent skills (2026-10-02) for the error budget and
+for resets in milliseconds; RFC 9110 section 10.2.3 (Retry-After), 5.6.7 (dates); OpenAI-compatible servers for
+durations such as `1m23s` and `retry-after-ms`.
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ _MILLISECONDS_TO = 1e14
 
 
 class Reset(msgspec.Struct, frozen=True, gc=False):
-    """When a window ends: on the server's clock (`unix_s`) or counted from the answer (`in_s`)."""
+    """When a window ends: on the server's clock (`unix_s`) or counted from the answer (`in_s`).
+
+    `rounded_s` is how much too late it may be: a second for a whole number of seconds, else a millisecond.
+    """
 
     unix_s: float | None = None
     in_s: float | None = None
+    rounded_s: float = 1.0
 
 
 class RateLimit(msgspec.Struct, frozen=True, gc=False):
@@ -47,13 +52,16 @@ class RateLimit(msgspec.Struct, frozen=True, gc=False):
 class AnswerHeaders(msgspec.Struct, frozen=True, gc=False):
     """Everything that this package reads from an answer's headers.
 
-    `date_unix_s` is the server's own clock, whole seconds. `retry_after_s` counts from the answer.
+    `date_unix_s` is the server's own clock, whole seconds. `retry_after_s` counts from the answer. `errors_left` client
+    errors may still come before the error budget is used up; it is whole again at `errors_reset`.
     Balances are those before the request, as the API documents.
     """
 
     date_unix_s: float | None = None
     retry_after_s: float | None = None
     rate: RateLimit = RateLimit()
+    errors_left: int | None = None
+    errors_reset: Reset | None = None
     ray: str | None = None
     model_id: str | None = None
     blurred: bool = False
@@ -82,17 +90,19 @@ def read(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], s
         return redact(text) if text else None
 
     date = _http_date(headers.get("Date", ""))
-    reset = parse_reset(headers.get("x-ratelimit-reset-requests", ""))
-    if reset is not None and reset.unix_s is not None and date is not None and reset.unix_s - date > LONGEST_WAIT_S:
-        reset = None
+    # Other servers have a header of the first name, for something else; only Venice sends the second.
+    errors_reset = _reset_within_a_day(headers.get("x-ratelimit-resets", ""), date)
+    errors_left = None if errors_reset is None else _whole(headers.get("x-ratelimit-remaining"))
     return AnswerHeaders(
         date_unix_s=date,
         retry_after_s=retry_after_s(headers, now_unix_s=wall_s if date is None else date),
         rate=RateLimit(
             limit=_whole(headers.get("x-ratelimit-limit-requests")),
             remaining=_whole(headers.get("x-ratelimit-remaining-requests")),
-            reset=reset,
+            reset=_reset_within_a_day(headers.get("x-ratelimit-reset-requests", ""), date),
         ),
+        errors_left=errors_left,
+        errors_reset=None if errors_left is None else errors_reset,
         ray=said(_words(headers.get("CF-RAY"))),
         model_id=said(_words(headers.get("x-venice-model-id"))),
         blurred=_true(headers.get("x-venice-is-blurred")),
@@ -138,9 +148,9 @@ def parse_reset(text: str) -> Reset | None:
     number = _number(text)
     if number is not None:
         if number >= _MILLISECONDS_FROM:
-            return Reset(unix_s=number / 1000) if number < _MILLISECONDS_TO else None
+            return _at(number / 1000) if number < _MILLISECONDS_TO else None
         if number >= _SECONDS_FROM:
-            return Reset(unix_s=number)
+            return _at(number)
         return Reset(in_s=number) if 0 <= number <= LONGEST_WAIT_S else None
     match = _DURATION.fullmatch(text)
     if match:
@@ -152,7 +162,18 @@ def parse_reset(text: str) -> Reset | None:
     except ValueError:
         date = _http_date(text)
         return None if date is None else Reset(unix_s=date)
-    return Reset(unix_s=_unix(moment))
+    return _at(_unix(moment))
+
+
+def _reset_within_a_day(text: str, date_unix_s: float | None) -> Reset | None:
+    reset = parse_reset(text)
+    if reset is not None and reset.unix_s is not None and date_unix_s is not None:
+        return reset if reset.unix_s - date_unix_s <= LONGEST_WAIT_S else None
+    return reset
+
+
+def _at(unix_s: float) -> Reset:
+    return Reset(unix_s=unix_s, rounded_s=1.0 if unix_s.is_integer() else 0.001)
 
 
 @lru_cache(64)  # every answer has a Date, and those of one second have the same

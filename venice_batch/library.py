@@ -18,6 +18,7 @@ import orjson
 from venice_batch.api.client import VENICE, ApiClient, ApiSettings
 from venice_batch.api.secret import ApiKey, find_key
 from venice_batch.batch import RunSettings, run_batch
+from venice_batch.batch.settings import error_rule, most_in_flight
 from venice_batch.catalogue import Cache, Preflight, ask, fresh
 from venice_batch.clock import SystemClock
 from venice_batch.engine.attempts import AttemptRules
@@ -25,7 +26,6 @@ from venice_batch.errors import JobsFileError, Problem, VeniceBatchError
 from venice_batch.events import JobEnded
 from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source
 from venice_batch.naming import Naming
-from venice_batch.pacing.budget import BlockRule
 from venice_batch.pacing.traffic import SendingRules
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def run_jobs(
     *,
     api_key: str | None = None,
     base_url: str = VENICE,
-    concurrency: int = 16,
+    concurrency: int | None = None,
     rpm: int | None = None,
     max_attempts: int = 6,
     timeout_s: float = 300.0,
@@ -61,7 +61,6 @@ async def run_jobs(
     prefer_json: bool = False,
     retry_rejected: bool = False,
     durable: bool = False,
-    failure_budget: int = 20,
     check_models: bool = True,
     on_event: Callable[[Event], None] | None = None,
 ) -> Summary:
@@ -71,10 +70,10 @@ async def run_jobs(
     `defaults` are fields for jobs that lack them, `seed_policy` "pin" gives jobs without a seed one
     that is recorded, `name` is the template of the images' names (`Naming`).
     `lock_wait_s` is how long to wait for another run in the folder (`on_event` is told a `Waiting`).
-    `failure_budget` is how many failed requests in 30 s the API forgives (0: any number). `on_event` is told of
-    everything, on the event loop. `check_models`: check jobs against the API's list of models first, which also
-    gives the prices that `max_cost_usd` (never spent beyond) needs. Jobs that fail or are rejected raise nothing:
-    the returned summary counts them, the manifest has their records. Signals are left to the caller; cancelling
+    `concurrency` is how many requests may be under way at a time (None: as many as quota and latency need).
+    `on_event` is called with everything that happens, on the event loop. `check_models`: check jobs against the API's
+    list of models first, which also gives the prices that `max_cost_usd` (never spent beyond) needs. Jobs that fail or
+    are rejected raise nothing: the returned summary counts them, the manifest has their records. Signals are left to the caller; cancelling
     stops at once and loses nothing that was recorded.
 
     Raises:
@@ -83,10 +82,11 @@ async def run_jobs(
         FolderError: the folder cannot be used, or another run is using it for longer than `lock_wait_s`.
     """
     key = find_key(None) if api_key is None else ApiKey(api_key)
+    at_a_time = most_in_flight() if concurrency is None else concurrency
     settings = RunSettings(
         output=Path(output),
-        api=ApiSettings(base_url=base_url, timeout_s=timeout_s, concurrency=concurrency),
-        sending=SendingRules(concurrency=concurrency, rpm=rpm, block=BlockRule(failures=failure_budget)),
+        api=ApiSettings(base_url=base_url, timeout_s=timeout_s, concurrency=at_a_time),
+        sending=SendingRules(concurrency=at_a_time, rpm=rpm, errors=error_rule(base_url)),
         attempts=AttemptRules(max_attempts=max_attempts, prefer_json=prefer_json),
         retry_rejected=retry_rejected,
         durable=durable,

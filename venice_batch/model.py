@@ -64,6 +64,12 @@ class Job(msgspec.Struct, frozen=True):
             model = self.request.get("modelId", UNNAMED[self.endpoint])
         return str(model)
 
+    @property
+    def images(self) -> int:
+        """How many images the request asks for, which is what it takes of its lane's window."""
+        variants = self.request.get("variants")
+        return variants if isinstance(variants, int) and variants > 0 else 1
+
 
 class Status(StrEnum):
     """How a job ended."""

@@ -24,7 +24,7 @@ class Verdict(StrEnum):
     OVERLOADED = "overloaded"  # the model is at capacity: fewer at a time
     TRANSIENT = "transient"  # worth another try after a backoff
     REJECTED = "rejected"  # the same request would be refused again
-    LANE_REFUSED = "lane_refused"  # this key may not use this model
+    LANE_REFUSED = "lane_refused"  # there is no such model, or this key may not use it
     KEY_REFUSED = "key_refused"
     NO_MONEY = "no_money"
     WRONG_ADDRESS = "wrong_address"  # whoever answers there is not the API
@@ -86,12 +86,19 @@ class Answer(msgspec.Struct, frozen=True):
 _BLOCKED = re.compile(r"too many failed attempts", re.IGNORECASE)
 _OVERLOADED = re.compile(r"overload|at capacity", re.IGNORECASE)
 _ONE_MODEL = re.compile(r"\bpro users?\b|\btier\b|\bmodel\b", re.IGNORECASE)
+# A 400 about a field often names the model too ("model x does not accept width"), so these are whole phrases.
+_NO_MODEL = re.compile(
+    r"invalid model|unknown model|no such model|unsupported model"
+    r"|\bmodel\b.{0,120}?(not found|does not exist|not available|is unavailable|retired|no longer|deprecated|sunset)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 def classify(answer: Answer) -> Verdict:
     """The verdict on `answer`, by the contract's table.
 
-    Sources: the API's error-code page for the texts; curl's `--retry` for 408, 522 and 524.
+    Sources: the API's error-code page and Venice's published agent skills (2026-10-02) for the texts; curl's `--retry`
+    for 408, 522 and 524.
     """
     status = answer.status
     if answer.fault is Fault.NOT_THE_API:
@@ -99,7 +106,8 @@ def classify(answer: Answer) -> Verdict:
     if status is None or answer.fault is not None:
         return Verdict.TRANSIENT
     if status == 200:
-        return Verdict.SUCCEEDED
+        # Its image is a placeholder, and free: the same prompt would be answered so again.
+        return Verdict.REJECTED if answer.headers.content_violation else Verdict.SUCCEEDED
     if status == 429:
         if _BLOCKED.search(answer.message):
             return Verdict.BLOCKED
@@ -115,6 +123,8 @@ def classify(answer: Answer) -> Verdict:
         return Verdict.NO_MONEY
     if status in (401, 403):
         return Verdict.LANE_REFUSED if _ONE_MODEL.search(answer.message) else Verdict.KEY_REFUSED
+    if status in (404, 410) or (status == 400 and _NO_MODEL.search(answer.message)):
+        return Verdict.LANE_REFUSED
     return Verdict.REJECTED
 
 
@@ -123,6 +133,7 @@ _KINDS = {
     401: "model_access",
     403: "model_access",
     404: "not_found",
+    410: "not_found",
     408: "timeout",
     413: "too_large",
     415: "content_type",
@@ -138,6 +149,8 @@ def failure_kind(answer: Answer) -> str:
         return str(answer.fault)
     if answer.status is None:
         return "connect"
+    if answer.status == 200 and answer.headers.content_violation:
+        return "content_violation"
     if answer.status in _KINDS:
         return _KINDS[answer.status]
     if 300 <= answer.status < 400:

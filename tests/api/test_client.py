@@ -136,7 +136,7 @@ async def test_the_headers_of_an_answer_are_read(client):
         (401, Verdict.KEY_REFUSED),
         (402, Verdict.NO_MONEY),
         (403, Verdict.KEY_REFUSED),
-        (404, Verdict.REJECTED),
+        (404, Verdict.LANE_REFUSED),
         (415, Verdict.REJECTED),
         (422, Verdict.REJECTED),
         (429, Verdict.LIMITED),
@@ -277,7 +277,7 @@ async def test_a_not_found_that_is_none_of_the_apis_means_a_wrong_address(client
         missing, _ = await ask(client)
     assert wrong.answer.verdict is Verdict.WRONG_ADDRESS
     assert "--base-url" in wrong.answer.message
-    assert missing.answer.verdict is Verdict.REJECTED
+    assert missing.answer.verdict is Verdict.LANE_REFUSED
 
 
 async def test_a_key_in_a_header_or_across_a_cut_goes_no_further(client):
@@ -518,7 +518,7 @@ def in_parts(status, *parts, kind="application/json", then=None):
     ("status", "parts", "verdict", "message"),
     [
         (401, (b'{"error":', b'"Only available to Pro users"}'), Verdict.LANE_REFUSED, "Only available to Pro users"),
-        (404, (b'{"error":"Model ', b'not found"}'), Verdict.REJECTED, "Model not found"),
+        (404, (b'{"error":"Model ', b'not found"}'), Verdict.LANE_REFUSED, "Model not found"),
         (429, (b'{"error":"Too many fai', b'led attempts"}'), Verdict.BLOCKED, "Too many failed attempts"),
         (400, (b'{"error":"Invalid', b' width"}'), Verdict.REJECTED, "Invalid width"),
         (500, (b'{"error":"bad key sk-very', b'-secret"}'), Verdict.TRANSIENT, "bad key ***"),

@@ -18,7 +18,6 @@ from venice_batch.engine.stop import Stop, StopSwitch
 from venice_batch.engine.turnstile import Turnstile
 from venice_batch.errors import ExitCode
 from venice_batch.model import Status
-from venice_batch.pacing.budget import BlockRule
 from venice_batch.pacing.traffic import SendingRules, Traffic
 
 CATALOGUE = snapshot().catalogue(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
@@ -44,6 +43,7 @@ SHAPES = list(shapes())
 class Lane:
     def __init__(self, jobs):
         self._jobs = jobs
+        self.name = jobs[0].model
         self.pending = len(jobs)
 
     def jobs(self):
@@ -67,7 +67,7 @@ class MoneyRun:
         self.purse = Purse(None if cap_usd is None else round(cap_usd * 1e6))
         self.switch = StopSwitch()
         self.journal = Journal()
-        traffic = Traffic(SendingRules(concurrency=CONCURRENCY, block=BlockRule(failures=0)), rng)
+        traffic = Traffic(SendingRules(concurrency=CONCURRENCY, errors=None), rng)
         turnstile = Turnstile(traffic, clock, self.switch, deadline_s=float("inf"))
         cashier = Cashier(self.purse, turnstile, self.switch, ask_balance=self.api.balance if lists else None)
         runner = JobRunner(

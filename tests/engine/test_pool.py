@@ -13,7 +13,6 @@ from venice_batch.engine.stop import Stop, StopSwitch
 from venice_batch.engine.turnstile import Turnstile
 from venice_batch.errors import ExitCode, FolderError, JobsFileError, Problem
 from venice_batch.events import JobEnded, Stopping
-from venice_batch.pacing.budget import BlockRule
 from venice_batch.pacing.lane import Quota
 from venice_batch.pacing.traffic import SendingRules, Traffic
 
@@ -21,6 +20,7 @@ from venice_batch.pacing.traffic import SendingRules, Traffic
 class Lane:
     def __init__(self, jobs, then=None):
         self._jobs = jobs
+        self.name = jobs[0].model if jobs else "m"
         self.pending = len(jobs)
         self.read = 0
         self._then = then
@@ -54,7 +54,7 @@ class Run:
         self.api = FakeApi(clock, scripts, default or Scripted())
         self.events = []
         rng = random.Random(1)
-        rules = SendingRules(concurrency=concurrency, block=BlockRule(failures=0))
+        rules = SendingRules(concurrency=concurrency, errors=None)
         traffic = Traffic(rules, rng, quotas=quotas)
         deadline_s = float("inf") if deadline_s is None else clock.now() + deadline_s
         self.turnstile = Turnstile(traffic, clock, self.switch, deadline_s=deadline_s)

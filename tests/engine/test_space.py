@@ -27,7 +27,7 @@ async def watched(clock, left_bytes, *, most=10):
             raise OSError("gone")
         return left
 
-    watch = SpaceWatch(Path("out"), free, switch, clock, most=most)
+    watch = SpaceWatch(Path("out"), free, switch, clock, most=lambda: most)
     watch(JobEnded(outcome(files=(IMAGE, IMAGE))))
     with anyio.fail_after(5):
         await watch.run()

@@ -78,13 +78,13 @@ def test_answers_that_grow_much_slower_count_as_overload():
     assert limit.limit < before
 
 
-def test_a_known_quota_opens_it_at_once_unless_it_was_overloaded():
+def test_a_known_quota_opens_it_to_its_ceiling_unless_it_was_overloaded():
     limit = AdaptiveLimit(32, 4)
-    limit.open_to(20)
-    assert limit.limit == 20
+    limit.open()
+    assert limit.limit == 32
     limit = AdaptiveLimit(32, 4)
     limit.overloaded(sent_s=0.0, now_s=1.0, in_flight=4)
-    limit.open_to(20)
+    limit.open()
     assert limit.limit < 5
 
 

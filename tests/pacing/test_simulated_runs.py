@@ -69,7 +69,43 @@ def test_a_model_that_takes_four_at_a_time_is_given_four(run):
     assert adaptive.blocks == 0
 
 
-@pytest.mark.parametrize("name", ["300 of 500 are bad", "300 of 500 are bad, bad use quota"])
+@pytest.mark.parametrize(("name", "most_s"), [
+    ("4 x 60 jobs, 30 s", 157), ("60 jobs, 30 s", 157), ("4 x 60 jobs, 15 s", 142), ("15 jobs of 4 images", 133),
+    ("a minute of 6 s, 0.5 s", 20), ("a minute of 6 s, 4 lanes, 3 s", 26),
+    ("160 of 240 are bad, 4 lanes", 100), ("160 of 240 are bad, 60 a minute", 102),
+])  # fmt: skip
+def test_slow_models_lanes_variants_and_errors_take_hardly_longer_than_they_must(run, name, most_s):
+    result = run(name)
+    assert result.observed.makespan_s <= most_s
+    assert (result.refused, result.blocks) == (0, 0)
+    assert result.observed.ended.total() == result.scenario.jobs
+
+
+@pytest.mark.parametrize("window", ["fixed", "aligned", "sliding", "token-bucket"])
+@pytest.mark.parametrize("length_s", [6, 150])
+def test_windows_of_another_length_than_a_minute_are_learnt_from_their_resets(run, length_s, window):
+    result = run(f"a minute of {length_s} s, {window}")
+    assert result.quota_used >= 0.9
+    assert result.refused <= (20 if (length_s, window) == (150, "token-bucket") else 1)
+    assert result.blocks == 0
+
+
+@pytest.mark.parametrize("window", ["fixed", "aligned", "sliding", "token-bucket"])
+def test_jobs_for_several_images_are_never_refused(run, window):
+    result = run(f"{window}, 4 lanes, 3 images, 30 s")
+    assert result.quota_used >= 0.97
+    assert result.refused == 0
+
+
+def test_an_older_server_is_kept_within_its_rules_too(run):
+    assert run("older server, 80 jobs").observed.makespan_s <= 1.05 * run("older server, 80 jobs").optimum_s
+    assert run("older server, 80 jobs").refused == 0
+
+
+@pytest.mark.parametrize("name", [
+    "300 of 500 are bad", "300 of 500 are bad, bad use quota", "older server, 300 of 500 are bad",
+    "older server, 300 of 500 are bad, 60 a minute",
+])  # fmt: skip
 def test_a_file_of_bad_requests_is_never_blocked(run, name):
     result = run(name)
     assert result.blocks == 0

@@ -293,6 +293,115 @@ def test_a_request_refused_for_another_reason_uses_no_quota():
     assert window.wait_s(0.1) == 0
 
 
+def test_a_request_takes_as_many_units_as_it_asks_for_images():
+    window = Window(60.0, 20)
+    for _ in range(5):
+        assert window.wait_s(0.0, 4) == 0
+        window.sent(0.0, 4)
+    assert window.left(0.0) == 0
+
+
+def test_a_request_that_needs_more_than_is_left_waits_for_the_next_window():
+    window = Window(60.0, 10)
+    for _ in range(2):
+        window.sent(0.0, 4)
+    assert window.left(0.0) == 2
+    assert window.wait_s(0.0, 4) > 50
+    assert window.wait_s(0.0, 2) == 0
+
+
+def test_a_request_for_more_images_than_any_window_holds_waits_for_a_whole_one():
+    window = Window(60.0, 3)
+    assert window.wait_s(0.0, 4) == 0
+    window.sent(0.0)
+    assert window.wait_s(0.1, 4) > 50
+
+
+def test_at_the_first_reset_a_request_for_several_images_goes_ahead():
+    window = Window(60.0, 20)
+    for _ in range(5):
+        window.sent(30.0, 4)
+    tell(window, 31.0, remaining=0, ends_s=60.0)
+    assert window.wait_s(60.0, 4) == 0
+    window.sent(60.0, 4)
+    assert window.wait_s(60.5, 4) > 0
+    tell(window, 61.0, remaining=16, ends_s=120.0, sent_s=60.0)
+    assert window.kind is Kind.PERIODIC
+    for _ in range(4):
+        assert window.wait_s(61.0, 4) == 0
+        window.sent(61.0, 4)
+    assert window.wait_s(61.0, 4) > 50
+
+
+def test_a_refused_request_gives_all_its_units_back():
+    window = Window(60.0, 4)
+    window.sent(0.0, 4)
+    window.uncounted(0.0, 4)
+    assert window.left(0.1) == 4
+
+
+def test_a_learnt_limit_grows_by_what_went_beyond_it():
+    window = Window(60.0)
+    send(window, 0.0, 3)
+    send(window, 1.0)
+    refuse(window, 1.0, 1.1)
+    send(window, 61.0, 3)
+    window.sent(61.5, 2)
+    window.accepted(61.5)
+    assert window.limit == 5
+
+
+def drive(window, length_s, *, latency_s, count, limit=20, opens="request", error_s=0.0):
+    """Send `count` requests to a fixed window of `length_s`; its ends are known `error_s` too late. Returns moments."""
+    now_s, sent, answers, ends_s, used = 0.0, [], [], -1.0, 0
+    while len(sent) < count or answers:
+        due_s = answers[0][0] if answers else math.inf
+        wait_s = window.wait_s(now_s) if len(sent) < count else math.inf
+        if wait_s == 0:
+            if now_s >= ends_s:
+                used = 0
+                ends_s = now_s + length_s if opens == "request" else (now_s // length_s + 1) * length_s
+            used += 1
+            assert used <= limit
+            window.sent(now_s)
+            settled = len(sent) - len(answers)
+            sent.append(now_s)
+            answers.append((now_s + latency_s, now_s, limit - used, ends_s, settled))
+        elif now_s + wait_s < due_s:
+            now_s += wait_s
+        else:
+            now_s, sent_s, remaining, end_s, settled = answers.pop(0)
+            ends, unsure = Ends(end_s, end_s + error_s, end_s), len(sent) - settled - 1
+            window.observed(limit, remaining, ends, sent_s, now_s, unsure=unsure, under_way=len(answers))
+    return sent
+
+
+@pytest.mark.parametrize("opens", ["request", "clock"])
+@pytest.mark.parametrize("latency_s", [0.5, 3.0, 5.0])
+@pytest.mark.parametrize("length_s", [6.0, 120.0])
+def test_a_window_of_another_length_is_learnt_within_two(length_s, latency_s, opens):
+    window = Window(60.0, 20)
+    sent = drive(window, length_s, latency_s=latency_s, count=120, opens=opens, error_s=0.2)
+    assert window.length_s == pytest.approx(length_s, rel=0.15)
+    assert sent[-1] <= 5 * length_s + latency_s + 2.5
+
+
+def test_a_short_window_is_learnt_although_every_answer_comes_after_its_end():
+    window = Window(60.0, 20)
+    sent = drive(window, 6.0, latency_s=10.0, count=120)
+    assert window.length_s < 12.0
+    assert sent[-1] < 60.0
+
+
+@pytest.mark.parametrize("latency_s", [2.0, 30.0, 100.0])
+@pytest.mark.parametrize("opens", ["request", "clock"])
+def test_a_minute_is_used_up_whatever_the_latency(latency_s, opens):
+    window = Window(60.0, 20)
+    sent = drive(window, 60.0, latency_s=latency_s, count=120, opens=opens)
+    assert window.length_s == pytest.approx(60.0, rel=0.05)
+    assert sent[-1] <= 310
+
+
 events = st.tuples(
     st.sampled_from(["send", "ok", "refused", "told"]),
     st.floats(0, 40),

@@ -17,10 +17,11 @@ from yarl import URL
 from venice_batch import headers as answer_headers
 from venice_batch._version import __version__
 from venice_batch.api import listings, refusals
-from venice_batch.api.outgoing import outgoing
+from venice_batch.api.outgoing import is_upload, outgoing
 from venice_batch.decode import MAX_IMAGE_BYTES, BinaryDecoder, BodyDecoder, JsonDecoder
 from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError, one_line
 from venice_batch.model import Endpoint, ImageFile, ServerTiming
+from venice_batch.pacing.error_budget import UPLOADS
 from venice_batch.retry import Answer, Fault
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from venice_batch.output.sink import ImageWriter
 
 VENICE = "https://api.venice.ai/api/v1"
+VIOLATION = "the image broke the API's content rules: nothing was charged, and there is no image"
 _LISTING_TIMEOUT_S = 20.0
 _MAX_REFUSAL_BYTES = 64 * 1024
 _REFUSAL_S = 5.0
@@ -53,7 +55,7 @@ class ApiSettings:
     timeout_s: float = 300.0
     connect_timeout_s: float = 10.0
     max_image_bytes: int = MAX_IMAGE_BYTES
-    concurrency: int = 16
+    concurrency: int = 256
 
     def __post_init__(self) -> None:
         _parse_address(self.base_url, "--base-url")
@@ -86,6 +88,8 @@ class ApiClient:
         self._base = settings.base_url.rstrip("/")
         self._urls = {endpoint: URL(self._base + endpoint) for endpoint in Endpoint}
         self._stack = AsyncExitStack()
+        self.listed: Answer | None = None
+        """The last answer to a request for a listing, its status and headers; None before any."""
 
     async def __aenter__(self) -> Self:
         # Once a block of this size has been freed, glibc keeps the smaller ones that every read takes, instead of
@@ -143,6 +147,9 @@ class ApiClient:
                 if status != 200:
                     text, fault = await self._refusal(response)
                     return Reply(Answer(status, head, text, sent_s, self._clock.now(), fault), ttfb_s=ttfb_s)
+                if head.content_violation:
+                    # The body is a placeholder, or blacked out: no image of the prompt.
+                    return Reply(Answer(status, head, VIOLATION, sent_s, self._clock.now()), ttfb_s=ttfb_s)
                 document = await self._stream(response, writer)
             last_s = self._clock.now()
             files = await writer.commit()
@@ -170,6 +177,10 @@ class ApiClient:
         finally:
             await writer.discard()
         return Reply(Answer(status, head, self._key.redact(text), sent_s, self._clock.now(), fault), ttfb_s=ttfb_s)
+
+    def error_bucket(self, endpoint: Endpoint, body: dict[str, Any]) -> str:
+        """Return where the API counts the errors of such a request; "" for its model's own bucket."""
+        return UPLOADS if is_upload(endpoint, body) else ""
 
     async def styles(self) -> tuple[str, ...]:
         """The style presets' names. Raises ApiError, KeyRefusedError."""
@@ -236,6 +247,7 @@ class ApiClient:
 
     async def _get(self, path: str) -> bytes:
         timeout = aiohttp.ClientTimeout(total=_LISTING_TIMEOUT_S, sock_connect=self.settings.connect_timeout_s)
+        sent_s = self._clock.now()
         try:
             async with self._session.get(
                 self._base + path,
@@ -243,6 +255,8 @@ class ApiClient:
                 allow_redirects=False,
                 timeout=timeout,
             ) as response:
+                head = answer_headers.read(response.headers, wall_s=self._clock.wall(), redact=self._key.redact)
+                self.listed = Answer(response.status, head, "", sent_s, self._clock.now())
                 if response.status in (401, 403):
                     raise KeyRefusedError((await self._refusal(response))[0], response.status)
                 if response.status != 200:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -22,6 +25,10 @@ CHUNK_BYTES = 3 * 128 * 1024
 _JSON = {"Content-Type": "application/json"}
 
 
+MOST_JSON_BYTES = 35 * 1000 * 1000
+"""The largest JSON body that the API takes; a larger one goes out as a form (Venice's agent skills, 2026-10-02)."""
+
+
 class Outgoing(NamedTuple):
     """A body for the HTTP client, with the headers that go with it."""
 
@@ -33,25 +40,80 @@ class _File(NamedTuple):
     path: str
     sha256: str
     size_bytes: int
+    raw: bool
+
+    @property
+    def sent_bytes(self) -> int:
+        return self.size_bytes if self.raw else (self.size_bytes + 2) // 3 * 4
+
+
+def is_upload(endpoint: Endpoint, request: dict[str, Any]) -> bool:
+    """Return whether the request goes out as a multipart form: its pictures are too large for a JSON body.
+
+    A form takes no addresses of pictures, so a request that names any is JSON whatever its size.
+    """
+    if endpoint not in FIELD:
+        return False
+    given = request.get(FIELD[endpoint])
+    pictures = given if isinstance(given, list) else [given]
+    size = 0
+    for picture in pictures:
+        if isinstance(picture, dict):
+            with suppress(OSError):  # it is missed when the request is made
+                size += (os.path.getsize(picture["path"]) + 2) // 3 * 4
+        elif isinstance(picture, str):
+            if _is_url(picture):
+                return False
+            size += len(picture)
+    return size + _ROOM_BYTES > MOST_JSON_BYTES
+
+
+_ROOM_BYTES = 256 * 1024
+"""More than all other fields take: a prompt has 32,768 characters at most, of up to six bytes each when escaped."""
 
 
 async def outgoing(endpoint: Endpoint, request: dict[str, Any]) -> Outgoing:
-    """Return the JSON body of a request, one that has local pictures as a stream of known length.
+    """Return the body of a request, one that has local pictures as a stream of known length.
 
-    Of such a body memory holds a chunk at a time, and no file stays open between two. Each file is hashed before
-    the first byte goes out, and once more on the way: its last chunk is held back until the hash is found right, so
-    that no server ever has a whole request with another picture than the one that was checked.
+    It is JSON, or a multipart form where that would be too large (see `is_upload`). Of a stream memory holds a chunk at
+    a time, and no file stays open between two. Each file is hashed before the first byte goes out, and once more on the
+    way: its last chunk is held back until the hash is found right, so that no server ever has a whole request with
+    another picture than the one that was checked.
 
     Raises:
         SourceError: a picture cannot be read, or is another by now; also raised by the stream.
     """
     if endpoint not in FIELD:
         return Outgoing(orjson.dumps(request), _JSON)
-    parts = [await _opened(part) for part in _parts(endpoint, request)]
+    if is_upload(endpoint, request):
+        boundary = secrets.token_hex(16)
+        kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        parts = [await _opened(part, raw=True) for part in _form(endpoint, request, boundary)]
+    else:
+        kind = _JSON
+        parts = [await _opened(part, raw=False) for part in _parts(endpoint, request)]
     if all(isinstance(part, bytes) for part in parts):
-        return Outgoing(b"".join(part for part in parts if isinstance(part, bytes)), _JSON)
-    length = sum(len(part) if isinstance(part, bytes) else (part.size_bytes + 2) // 3 * 4 for part in parts)
-    return Outgoing(_stream(parts), {**_JSON, "Content-Length": str(length)})
+        return Outgoing(b"".join(part for part in parts if isinstance(part, bytes)), kind)
+    length = sum(len(part) if isinstance(part, bytes) else part.sent_bytes for part in parts)
+    return Outgoing(_stream(parts), {**kind, "Content-Length": str(length)})
+
+
+def _form(endpoint: Endpoint, request: dict[str, Any], boundary: str) -> list[bytes | dict[str, str]]:
+    """The body as a multipart form (RFC 7578) in pieces, each local picture one of its own."""
+    field = FIELD[endpoint]
+    parts: list[bytes | dict[str, str]] = []
+    for name, value in request.items():
+        pictures = (value if isinstance(value, list) else [value]) if name == field else []
+        for number, picture in enumerate(pictures):
+            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="{number}"\r\n'
+            parts.append(f"{head}Content-Type: application/octet-stream\r\n\r\n".encode())
+            parts.append(picture if isinstance(picture, dict) else pybase64.b64decode(base64_of(picture)))
+            parts.append(b"\r\n")
+        if name != field:
+            text = value if isinstance(value, str) else orjson.dumps(value).decode()
+            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_name(endpoint, name)}"\r\n\r\n'
+            parts.append(f"{head}{text}\r\n".encode())
+    return [*parts, f"--{boundary}--\r\n".encode()]
 
 
 def _parts(endpoint: Endpoint, request: dict[str, Any]) -> list[bytes | dict[str, str]]:
@@ -89,13 +151,13 @@ def _is_url(picture: str) -> bool:
     return picture.startswith(("http://", "https://"))
 
 
-async def _opened(part: bytes | dict[str, str]) -> bytes | _File:
+async def _opened(part: bytes | dict[str, str], *, raw: bool) -> bytes | _File:
     if isinstance(part, bytes):
         return part
-    return await to_thread.run_sync(_checked, part["path"], part["sha256"])
+    return await to_thread.run_sync(_checked, part["path"], part["sha256"], raw)
 
 
-def _checked(path: str, sha256: str) -> _File:
+def _checked(path: str, sha256: str, raw: bool) -> _File:
     """Read a file through. Raises SourceError where it has not the content of this hash."""
     try:
         with open(path, "rb") as file:
@@ -105,7 +167,7 @@ def _checked(path: str, sha256: str) -> _File:
         raise SourceError(f"{one_line(path)} cannot be read any more: {error.strerror or error}") from error
     if found != sha256:
         raise _changed(path)
-    return _File(path, sha256, size)
+    return _File(path, sha256, size, raw)
 
 
 async def _stream(parts: list[bytes | _File]) -> AsyncIterator[bytes]:
@@ -129,7 +191,7 @@ def _piece(file: _File, offset: int, digest: hashlib._Hash) -> bytes:
     except OSError as error:
         raise SourceError(f"{one_line(file.path)} cannot be read any more: {error.strerror or error}") from error
     digest.update(data)
-    return pybase64.b64encode(data)
+    return data if file.raw else pybase64.b64encode(data)
 
 
 def _changed(path: str) -> SourceError:

@@ -83,6 +83,10 @@ class _Lane:
     is_settled: Callable[[int], bool]
     pending: int
 
+    @property
+    def name(self) -> str:
+        return self.index.lanes[self.number]
+
     def jobs(self) -> Iterator[Job]:
         return self.index.pending(self.number, self.is_settled)
 
@@ -133,7 +137,7 @@ class _Batch:
                     len(self.index),
                     done,
                     self.index.lanes,
-                    pending={self.index.lanes[lane.number]: lane.pending for lane in lanes if lane.pending},
+                    pending={lane.name: lane.pending for lane in lanes if lane.pending},
                     expected_usd=self._expected_usd(known),
                 )
             )

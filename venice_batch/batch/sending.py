@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from venice_batch.api.client import ApiClient
+from venice_batch.catalogue.models import KINDS
 from venice_batch.engine.attempts import JobRunner
 from venice_batch.engine.cashier import Cashier, in_micro_usd
 from venice_batch.engine.pool import Pool
@@ -19,6 +20,7 @@ from venice_batch.engine.stop import Stop
 from venice_batch.engine.turnstile import Turnstile
 from venice_batch.errors import ApiError, ExitCode, KeyRefusedError
 from venice_batch.events import Notice, RunState, Sending
+from venice_batch.model import UNNAMED
 from venice_batch.naming import Naming
 from venice_batch.output import folder, manifest
 from venice_batch.output.resume import Ownership
@@ -80,6 +82,8 @@ class Sender:
                 side.start_soon(self._stop_at, deadline_s)
             limits = await self._limits(api)
             traffic = self._traffic(limits)
+            if api.listed is not None:
+                traffic.listed(api.listed)
             self.observe(Sending(lambda: self._state(traffic)))
             turnstile = Turnstile(traffic, self.clock, self.switch, deadline_s=deadline_s)
             runner = JobRunner(
@@ -96,7 +100,7 @@ class Sender:
                 run_id=self.run_id,
                 observe=self.observe,
             )
-            space = self._space()
+            space = self._space(traffic)
             side.start_soon(space.run)
 
             def observe(event: Event) -> None:
@@ -117,7 +121,7 @@ class Sender:
             try:
                 await pool.run(lanes)
             finally:
-                self.blocks = traffic.blocks
+                self.blocks = traffic.errors.blocks
                 self.parked = turnstile.parked
             side.cancel_scope.cancel()
 
@@ -131,9 +135,11 @@ class Sender:
             stem=(self.settings.naming or Naming()).stem,
         )
 
-    def _space(self) -> SpaceWatch:
-        root, most = self.settings.output, self.settings.sending.concurrency
-        return SpaceWatch(root, lambda: folder.free_bytes(root), self.switch, self.clock, most=most)
+    def _space(self, traffic: Traffic) -> SpaceWatch:
+        root = self.settings.output
+        return SpaceWatch(
+            root, lambda: folder.free_bytes(root), self.switch, self.clock, most=lambda: traffic.most_in_flight
+        )
 
     def _state(self, traffic: Traffic) -> RunState:
         now_s = self.clock.now()
@@ -146,11 +152,19 @@ class Sender:
 
     def _traffic(self, limits: Limits | None) -> Traffic:
         """Traffic with the quotas that the key may read; without any where it may not."""
+        untested = frozenset(filter(self._is_unlisted, self.index.lanes))
         if limits is None:
-            return Traffic(self.settings.sending, self.rng)
+            return Traffic(self.settings.sending, self.rng, untested=untested)
         ends_unix_s = limits.day_ends_unix_s
         day_ends_s = math.inf if ends_unix_s is None else self.clock.now() + ends_unix_s - self.clock.wall()
-        return Traffic(self.settings.sending, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s)
+        return Traffic(self.settings.sending, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s, untested=untested)
+
+    def _is_unlisted(self, lane: str) -> bool:
+        """Whether the list of models is known and lacks this one."""
+        catalogue = self.settings.catalogue
+        if catalogue is None or lane in UNNAMED.values():
+            return False
+        return all(catalogue.resolve(lane, kind) is None for kind in KINDS)
 
     def _cashier(self, api: ApiClient, limits: Limits | None, turnstile: Turnstile) -> Cashier:
         """A cashier that knows the balance, where the key may read it."""

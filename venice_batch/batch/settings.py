@@ -7,17 +7,45 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from venice_batch.api.client import ApiSettings
-from venice_batch.catalogue.listing import is_local
+from venice_batch.catalogue.listing import is_local, is_venice
 from venice_batch.engine.attempts import AttemptRules
 from venice_batch.engine.reach import Patience
 from venice_batch.errors import UsageError
-from venice_batch.pacing.traffic import SendingRules
+from venice_batch.pacing.error_budget import ErrorRule
+from venice_batch.pacing.traffic import MOST_IN_FLIGHT, SendingRules
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from venice_batch.catalogue import Catalogue, Preflight
     from venice_batch.naming import Naming
+
+
+_OTHER_FILES = 64
+_FILES_A_REQUEST = 2
+"""Its connection, and the file that its image goes into."""
+
+
+def most_in_flight() -> int:
+    """Return how many requests may be under way at a time where nothing else is asked for.
+
+    `MOST_IN_FLIGHT`, or what the process may have open files for if that is less.
+    """
+    try:
+        import resource
+    except ImportError:  # a system without such a limit
+        return MOST_IN_FLIGHT
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MOST_IN_FLIGHT
+    return max(1, min(MOST_IN_FLIGHT, (files - _OTHER_FILES) // _FILES_A_REQUEST))
+
+
+def error_rule(base_url: str, *, window_s: float = 30.0) -> ErrorRule | None:
+    """Return the error budget to reckon with at an address: Venice's, there and on this machine; elsewhere none."""
+    if is_venice(base_url) or is_local(base_url):
+        return ErrorRule(window_s=window_s, block_s=window_s)
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

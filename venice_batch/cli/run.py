@@ -173,12 +173,13 @@ async def _server(given: dict[str, Any]) -> AsyncIterator[str]:
 def _settings(base_url: str, ready: _Ready, given: dict[str, Any]) -> RunSettings:
     from venice_batch.api.client import ApiSettings
     from venice_batch.batch import RunSettings
+    from venice_batch.batch.settings import error_rule, most_in_flight
     from venice_batch.engine.attempts import AttemptRules
-    from venice_batch.pacing.budget import BlockRule
     from venice_batch.pacing.traffic import SendingRules
 
     speed = (given["sandbox_speed"] or 1.0) if given["sandbox"] else 1.0
     minute_s = given["api_minute"] or 60.0 / speed
+    concurrency = given["concurrency"] or most_in_flight()
     return RunSettings(
         output=ready.output,
         naming=ready.naming,
@@ -190,14 +191,14 @@ def _settings(base_url: str, ready: _Ready, given: dict[str, Any]) -> RunSetting
             timeout_s=given["timeout"],
             connect_timeout_s=given["connect_timeout"],
             max_image_bytes=given["max_image_bytes"],
-            concurrency=given["concurrency"],
+            concurrency=concurrency,
         ),
         sending=SendingRules(
-            concurrency=given["concurrency"],
+            concurrency=concurrency,
             rpm=given["rpm"],
             minute_s=minute_s,
-            # The API's rule is of half a minute, on a compressed sandbox too.
-            block=BlockRule(failures=given["failure_budget"], window_s=minute_s / 2, block_s=minute_s / 2),
+            # The error budget's window is half a minute, on a compressed sandbox too.
+            errors=error_rule(base_url, window_s=minute_s / 2),
         ),
         attempts=AttemptRules(max_attempts=given["max_attempts"], prefer_json=given["response"] == "json"),
         fail_on=frozenset(given["fail_on"] or ()),

@@ -30,8 +30,7 @@ sending = options.group(
         "-c",
         "--concurrency",
         type=click.IntRange(1, 1000),
-        default=16,
-        show_default=True,
+        show_default="as many as quota and latency need",
         help="Most requests under way at a time, over all models.",
     ),
     options.rpm,
@@ -54,13 +53,6 @@ sending = options.group(
     ),
     options.option(
         "--connect-timeout", type=options.Duration(), default=10.0, show_default="10s", help="Time for connecting."
-    ),
-    options.option(
-        "--failure-budget",
-        type=click.IntRange(min=0),
-        default=20,
-        show_default=True,
-        help="Failed requests in 30 s that the API forgives before it blocks; 0 if it never does.",
     ),
     options.option(
         "--max-image-bytes",

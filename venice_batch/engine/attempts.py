@@ -47,6 +47,10 @@ class Api(Protocol):
         """Make one attempt; see `ApiClient.generate`."""
         ...
 
+    def error_bucket(self, endpoint: Endpoint, body: dict[str, Any]) -> str:
+        """Return where the errors of such a request count; "" for its lane's own bucket."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptRules:
@@ -162,7 +166,8 @@ class JobRunner:
     async def _ask(self, trail: Trail) -> Reply:
         job = trail.job
         began_s = self._clock.now()
-        passage = await self._turnstile.enter(job.model)
+        bucket = self._api.error_bucket(job.endpoint, trail.body)
+        passage = await self._turnstile.enter(job.model, units=job.images, bucket=bucket)
         try:
             trail.rate_wait_s += self._clock.now() - began_s
             sent_s = self._clock.now()

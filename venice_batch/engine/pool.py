@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -16,8 +17,6 @@ from venice_batch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from anyio.abc import TaskGroup
 
     from venice_batch.clock import Clock
     from venice_batch.engine.attempts import JobRunner
@@ -39,17 +38,33 @@ class LaneJobs(Protocol):
     """One lane's pending jobs, read as they are asked for."""
 
     @property
+    def name(self) -> str: ...
+    @property
     def pending(self) -> int: ...
 
     def jobs(self) -> Iterator[Job]: ...
 
 
-class Pool:
-    """Workers, as many a lane as could ever be under way there, each taking one job at a time to its end.
+READ_AHEAD = 32
+"""Jobs of a lane that are read before a worker takes them."""
 
-    A job that waits for its gate or backs off keeps its worker but no slot, so the number of workers bounds the
-    jobs in memory while the slots bound the requests; a lane's queue holds only one more a worker. `grace_s`
-    after a stop was requested, what is still under way is cancelled.
+
+@dataclass(slots=True)
+class _Crew:
+    """A lane's workers and the jobs that they take."""
+
+    feed: Feed
+    most: int
+    workers: int = 0
+
+
+class Pool:
+    """Workers that each take one job at a time to its end.
+
+    A lane begins with one worker. Whenever a request has gone out and none waits behind it, another worker starts, so
+    that a lane has as many as it can use, and `workers` at most. A job that waits for its gate or backs off keeps its
+    worker but no slot: the number of workers bounds the jobs in memory, the slots bound the requests. `grace_s` after a
+    stop was requested, what is still under way is cancelled.
     """
 
     def __init__(
@@ -81,17 +96,22 @@ class Pool:
         async with anyio.create_task_group() as watch:
             watch.start_soon(self._watch_stop, watch.cancel_scope)
             async with anyio.create_task_group() as work:
-                for lane in lanes:
-                    self._start_lane(work, lane)
+                crews = {lane.name: self._crew(lane) for lane in lanes if lane.pending}
+
+                def start(name: str) -> None:
+                    crew = crews.get(name)
+                    if crew is not None and crew.workers < crew.most and self._switch.stop is None:
+                        crew.workers += 1
+                        work.start_soon(self._work, crew.feed)
+
+                self._turnstile.entered = start
+                for name in crews:
+                    start(name)
             watch.cancel_scope.cancel()
 
-    def _start_lane(self, work: TaskGroup, lane: LaneJobs) -> None:
-        count = min(self._workers, lane.pending)
-        if not count:
-            return
-        feed = Feed(lane.jobs(), count, self._clock)
-        for _ in range(count):
-            work.start_soon(self._work, feed)
+    def _crew(self, lane: LaneJobs) -> _Crew:
+        most = min(self._workers, lane.pending)
+        return _Crew(Feed(lane.jobs(), min(READ_AHEAD, most), self._clock), most)
 
     async def _work(self, feed: Feed) -> None:
         try:

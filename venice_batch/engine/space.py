@@ -25,11 +25,13 @@ LOOK_EVERY_S = 1.0
 class SpaceWatch:
     """An observer that knows how large a job's images get, and looks now and then whether so many more have room.
 
-    `most` is how many requests may be under way at a time. `free` tells the bytes left for `root`; it may wait for the
-    disk.
+    `most` returns how many requests were under way at a time at most. `free` returns the bytes left for `root`; it may
+    wait for the disk.
     """
 
-    def __init__(self, root: Path, free: Callable[[], int], switch: StopSwitch, clock: Clock, *, most: int) -> None:
+    def __init__(
+        self, root: Path, free: Callable[[], int], switch: StopSwitch, clock: Clock, *, most: Callable[[], int]
+    ) -> None:
         self._root = root
         self._free = free
         self._switch = switch
@@ -49,7 +51,7 @@ class SpaceWatch:
                 left_bytes = await to_thread.run_sync(self._free, abandon_on_cancel=True)
             except OSError:
                 return
-            needed_bytes = self._most * self._largest_bytes
+            needed_bytes = self._most() * self._largest_bytes
             if left_bytes < needed_bytes:
                 reason = (
                     f"{self._root}: the disk is almost full: {left_bytes / 1e6:.1f} MB are left, and what is under way"

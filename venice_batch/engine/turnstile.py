@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,11 @@ import anyio
 from venice_batch.engine.stop import Stop, StoppedError
 from venice_batch.errors import ExitCode
 from venice_batch.pacing.lane import QUOTA_SPENT_S
+from venice_batch.retry import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from venice_batch.clock import Clock
     from venice_batch.engine.stop import StopSwitch
     from venice_batch.pacing.traffic import Ticket, Traffic
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class LaneRefusedError(Exception):
-    """The key may not use this lane's model; `answer` says so."""
+    """There is no such model, or the key may not use it; `answer` says so."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -37,8 +41,11 @@ class Passage:
 class Turnstile:
     """Lets requests through when `Traffic` allows: one waiter a lane asks, the others queue behind it.
 
-    So a gate's opening wakes one worker and no herd. A slot (of anyio's CapacityLimiter) is held only between
-    entering and leaving: never while waiting for the window, the gate or a backoff. Lanes wait independently.
+    So a gate's opening wakes one worker and no herd, and a lane's requests go out in the order in which they came: one
+    for four images is not passed by a smaller one while fewer are left in the window. A slot (of anyio's
+    CapacityLimiter) is held only between entering and leaving: never while waiting for the window, the gate or a
+    backoff. Lanes wait independently. `entered`, where set, is called with a lane's name whenever one of its requests
+    has gone through and no other waits behind it.
     """
 
     def __init__(self, traffic: Traffic, clock: Clock, switch: StopSwitch, *, deadline_s: float) -> None:
@@ -47,7 +54,11 @@ class Turnstile:
         self._switch = switch
         self._deadline_s = deadline_s
         self._slots = anyio.CapacityLimiter(traffic.rules.concurrency)
+        self.entered: Callable[[str], None] | None = None
         self._turns: dict[str, anyio.Lock] = {}
+        self._waiting: Counter[str] = Counter()
+        self._good: set[str] = set()
+        self._doubted: set[str] = set()
         self._changed: anyio.Event | None = None
         self._refused: dict[str, Answer] = {}
         self._parked: dict[str, Stop] = {}
@@ -63,7 +74,13 @@ class Turnstile:
         return next(iter(self._parked.values()), None)
 
     def refuse(self, lane: str, answer: Answer) -> None:
-        """The key may not use `lane`: whoever waits or comes gets LaneRefusedError."""
+        """Raise LaneRefusedError for all that wait for `lane` or come later: it cannot be used, as `answer` says.
+
+        A lane that has worked before is believed to be gone only at the second such answer in a row.
+        """
+        if lane in self._good and lane not in self._doubted:
+            self._doubted.add(lane)
+            return
         self._refused.setdefault(lane, answer)
         self.wake()
 
@@ -77,8 +94,10 @@ class Turnstile:
             self._changed.set()
             self._changed = None
 
-    async def enter(self, name: str) -> Passage:
-        """Wait for a turn in lane `name`; the slot that comes with it is held until `leave`.
+    async def enter(self, name: str, *, units: int = 1, bucket: str = "") -> Passage:
+        """Wait for a turn in lane `name` with a request for `units` images; its slot is held until `leave`.
+
+        `bucket` is where its errors count (see `Traffic`).
 
         Raises:
             StoppedError: the run stops, or the wait would outlast it.
@@ -87,8 +106,15 @@ class Turnstile:
         turn = self._turns.get(name)
         if turn is None:
             turn = self._turns[name] = anyio.Lock(fast_acquire=True)
-        async with turn:
-            return await self._wait(name)
+        self._waiting[name] += 1
+        try:
+            async with turn:
+                passage = await self._wait(name, units, bucket)
+        finally:
+            self._waiting[name] -= 1
+        if self.entered is not None and not self._waiting[name]:
+            self.entered(name)
+        return passage
 
     def leave(self, passage: Passage) -> None:
         """Give the slot back, having learnt from the passage's answer."""
@@ -97,16 +123,19 @@ class Turnstile:
             self.traffic.given_up(passage.ticket, self._clock.now())
         else:
             self.traffic.answered(passage.ticket, passage.answer)
+            if passage.answer.verdict is Verdict.SUCCEEDED:
+                self._good.add(passage.ticket.lane.name)
+                self._doubted.discard(passage.ticket.lane.name)
         self.wake()
 
-    async def _wait(self, name: str) -> Passage:
+    async def _wait(self, name: str, units: int, bucket: str) -> Passage:
         lane = self.traffic.lane(name)
         while True:
             self._check(name)
             now_s = self._clock.now()
-            wait_s = self.traffic.wait_s(lane, now_s)
+            wait_s = self.traffic.wait_s(lane, now_s, units=units, bucket=bucket)
             if wait_s <= 0:
-                passage = Passage(self.traffic.send(lane, now_s))
+                passage = Passage(self.traffic.send(lane, now_s, units=units, bucket=bucket))
                 self._slots.acquire_on_behalf_of_nowait(passage)
                 return passage
             if wait_s != float("inf"):

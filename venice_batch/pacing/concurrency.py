@@ -13,7 +13,7 @@ class AdaptiveLimit:
     overload takes off a fifth (a little less than CUBIC's 0.7, RFC 9438), once for all requests that were
     already under way; each of those only lowers the limit to what the server still holds. The next trial
     above that point becomes rarer, up to `MOST_PATIENCE` times: a model that takes four at a time is asked
-    for a fifth ever more seldom.
+    for a fifth less and less often.
 
     Latency that doubles over its long-run mean and rises by over `SLOWER_BY_S` counts as overload too
     (the gradient of Netflix's concurrency-limits).
@@ -38,10 +38,14 @@ class AdaptiveLimit:
         """Requests that may be under way now."""
         return int(self._limit)
 
-    def open_to(self, limit: int) -> None:
-        """Allow `limit` at once, since the server has told its quota, unless it was ever overloaded."""
+    def open(self) -> None:
+        """Allow as many as the ceiling at once, unless the server was ever overloaded.
+
+        For lanes whose quota the server has named: then the window decides how many go out, and slow answers are no
+        reason to leave any of it unused.
+        """
         if self._slow_start:
-            self._limit = max(self._limit, float(min(self.ceiling, limit)))
+            self._limit = float(self.ceiling)
             self._slow_start = False
 
     def good(self, *, in_flight: int, latency_s: float, sent_s: float, now_s: float) -> None:

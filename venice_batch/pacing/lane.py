@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 FIRST_BURST = 4
 """Requests under way at first when nothing is known of a lane's limits."""
 
+DOCUMENTED_RPM = 20
+"""Images a minute that every account has. More than that, however listed, is used once an answer's headers confirm it."""
+
 QUOTA_SPENT_S = 3600.0
 """A server that asks for more than an hour's wait speaks of a daily quota."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What the API lists for one model: requests a minute and a day; None where it says nothing."""
+    """What the API lists for one model: images a minute and a day; None where it says nothing."""
 
     rpm: int | None = None
     rpd: int | None = None
@@ -38,9 +41,10 @@ class Quota:
 class LaneState(msgspec.Struct, frozen=True, gc=False):
     """A lane at one moment, for progress displays.
 
-    `limit` requests may be under way at a time. Of the `window_limit` that the API allows in `window_s` seconds
-    `window_left` may still go out (infinity: no limit is known) before some come back in `renews_in_s` (infinity:
-    none are used). `opens_in_s` is 0 while gate, window and day let requests through; `gate_s` is the gate's part.
+    `limit` requests may be under way at a time. Of the `window_limit` images that the API allows in `window_s` seconds
+    `window_left` may still be asked for (infinity: no limit is known) before some come back in `renews_in_s` (infinity:
+    none are used). `opens_in_s` is 0 while gate, window and day let requests through; `gate_s` is the gate's part. All
+    of the lane waits `held_s` for the error budget (infinity: for an answer).
     """
 
     name: str
@@ -53,6 +57,7 @@ class LaneState(msgspec.Struct, frozen=True, gc=False):
     gate_s: float = 0.0
     window_s: float = 60.0
     renews_in_s: float = math.inf
+    held_s: float = 0.0
 
 
 class Lane:
@@ -68,14 +73,20 @@ class Lane:
         rpm_cap: int | None,
         day_ends_s: float,
         rng: random.Random,
+        is_tested: bool = True,
     ) -> None:
+        """Make a lane; of one that is not `is_tested` a single request goes ahead until it is answered."""
         self.name = name
         self.window = Window(minute_s, quota.rpm, rpm_cap)
         self.day = DayQuota(quota.rpd, day_ends_s)
         known = self.window.limit
-        self.concurrency = AdaptiveLimit(ceiling, FIRST_BURST if known is None else known)
+        start = FIRST_BURST if known is None else min(known, DOCUMENTED_RPM)
+        self.concurrency = AdaptiveLimit(ceiling, start if is_tested else 1)
+        if is_tested and known is not None and known <= DOCUMENTED_RPM:
+            self.concurrency.open()
         self.gate = Gate(rng, spread_s=min(0.05, minute_s / 1200))
         self.in_flight = 0
+        self._units = 0
         self._sent = 0
         self.refused = 0
         self._rng = rng
@@ -84,39 +95,41 @@ class Lane:
         # A refusal without any hint is waited out like a failure, but never longer than a window.
         self._backoff = Backoff(base_s=minute_s / 60, cap_s=minute_s)
 
-    def wait_s(self, now_s: float) -> float:
-        """Seconds until the lane may send one more; infinity while only an answer can help."""
-        wait = max(self.gate.wait_s(now_s), self.window.wait_s(now_s), self.day.wait_s(now_s))
+    def wait_s(self, now_s: float, units: int = 1) -> float:
+        """Seconds until a request for `units` images may go out; infinity while only an answer can help."""
+        wait = max(self.gate.wait_s(now_s), self.window.wait_s(now_s, units), self.day.wait_s(now_s, units))
         if wait > 0:
             return wait
         return math.inf if self.in_flight >= self.concurrency.limit else 0.0
 
-    def sent(self, now_s: float) -> int:
-        """One request goes out; returns how many were settled before, to be handed back with its answer."""
+    def sent(self, now_s: float, units: int = 1) -> int:
+        """A request for `units` images goes out; returns how many were settled before, to be given back later."""
         self.in_flight += 1
-        self._sent += 1
-        self.window.sent(now_s)
-        self.day.sent(now_s)
+        self._units += units
+        self._sent += units
+        self.window.sent(now_s, units)
+        self.day.sent(now_s, units)
         self.gate.passed(now_s)
-        return self._sent - self.in_flight
+        return self._sent - self._units
 
-    def answered(self, answer: Answer, *, sent_s: float, settled: int, ends: Ends | None) -> None:
+    def answered(self, answer: Answer, *, sent_s: float, settled: int, ends: Ends | None, units: int = 1) -> None:
         """Learn from the answer to the request sent at `sent_s`; `ends` is its reset on the run's clock."""
         now_s = answer.received_s
         held, self.in_flight = self.in_flight, self.in_flight - 1
+        self._units -= units
         verdict = answer.verdict
-        if verdict is Verdict.LIMITED and self._day_is_spent(answer, ends, sent_s):
+        if verdict is Verdict.LIMITED and self._day_is_spent(answer, ends, sent_s, units):
             return
         rate = answer.headers.rate
-        unsure = self._sent - settled - 1
+        unsure = self._sent - settled - units
         # An invalid request may not have opened the window whose end its answer names.
         opened = None if verdict is Verdict.REJECTED else ends
-        self.window.observed(rate.limit, rate.remaining, opened, sent_s, now_s, unsure=unsure, under_way=self.in_flight)
+        self.window.observed(rate.limit, rate.remaining, opened, sent_s, now_s, unsure=unsure, under_way=self._units)
         if verdict is Verdict.LIMITED:
-            self._limited(answer, ends, sent_s)
+            self._limited(answer, ends, sent_s, units)
             return
         if verdict is Verdict.BLOCKED:
-            self.window.uncounted(sent_s)
+            self.window.uncounted(sent_s, units)
             return
         self.window.accepted(sent_s)
         if verdict is Verdict.OVERLOADED:
@@ -124,16 +137,17 @@ class Lane:
             return
         if verdict is Verdict.SUCCEEDED:
             self._setbacks = 0
-            if self.window.source is Source.HEADER and self.window.limit is not None:
-                self.concurrency.open_to(self.window.limit)
+            if self.window.source >= Source.ADVERTISED and self.window.limit is not None:
+                self.concurrency.open()
             self.concurrency.good(in_flight=held, latency_s=now_s - sent_s, sent_s=sent_s, now_s=now_s)
 
-    def given_up(self) -> None:
+    def given_up(self, units: int = 1) -> None:
         """A request under way was cancelled here; whether the server counted it is unknown."""
         self.in_flight -= 1
+        self._units -= units
 
-    def state(self, now_s: float) -> LaneState:
-        """A snapshot for display."""
+    def state(self, now_s: float, *, held_s: float = 0.0) -> LaneState:
+        """A snapshot for display; `held_s` is what the lane waits for its error budget."""
         gate_s = self.gate.wait_s(now_s)
         return LaneState(
             name=self.name,
@@ -146,13 +160,14 @@ class Lane:
             gate_s=gate_s,
             window_s=self.window.length_s,
             renews_in_s=self.window.renews_in_s(now_s),
+            held_s=held_s,
         )
 
-    def _limited(self, answer: Answer, ends: Ends | None, sent_s: float) -> None:
+    def _limited(self, answer: Answer, ends: Ends | None, sent_s: float, units: int) -> None:
         now_s = answer.received_s
         self.refused += 1
-        self.day.refused()
-        self.window.refused(sent_s, now_s, retry_after_s=answer.hint_s, ends=ends)
+        self.day.refused(units)
+        self.window.refused(sent_s, now_s, retry_after_s=answer.hint_s, ends=ends, units=units)
         if answer.hint_s is not None:
             until_s = now_s + answer.hint_s
         elif ends is not None:
@@ -162,7 +177,7 @@ class Lane:
         # Refused again and again whatever was waited for: the server's hints are not to be relied on.
         self._close(until_s, sent_s, now_s, patient=self._setbacks > 0 or until_s <= now_s)
 
-    def _day_is_spent(self, answer: Answer, ends: Ends | None, sent_s: float) -> bool:
+    def _day_is_spent(self, answer: Answer, ends: Ends | None, sent_s: float, units: int) -> bool:
         """Whether a refusal asks for far more than a window's wait, and so says nothing about the window."""
         now_s = answer.received_s
         named_s = ends.latest_s if ends is not None else now_s
@@ -170,9 +185,9 @@ class Lane:
         if until_s <= now_s + 2 * self.window.length_s:
             return False
         self.refused += 1
-        self.day.refused()
+        self.day.refused(units)
         self.day.spent(until_s)
-        self.window.uncounted(sent_s)
+        self.window.uncounted(sent_s, units)
         return True
 
     def _overloaded(self, answer: Answer, sent_s: float) -> None:

@@ -36,11 +36,11 @@ class ClockSkew:
         else:
             self._low, self._high = max(low, self._low), min(high, self._high)
 
-    def local(self, unix_s: float) -> Ends | None:
-        """When the server's clock reaches `unix_s`, itself perhaps rounded up to a whole second.
+    def local(self, unix_s: float, *, rounded_s: float = 1.0) -> Ends | None:
+        """When the server's clock reaches `unix_s`, itself rounded up by `rounded_s` at most.
 
         None before any answer.
         """
         if math.isinf(self._low):
             return None
-        return Ends(unix_s - 1.0 - self._high, unix_s - self._low)
+        return Ends(unix_s - rounded_s - self._high, unix_s - self._low, unix_s)

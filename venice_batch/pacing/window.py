@@ -19,7 +19,10 @@ class Source(IntEnum):
 
 
 class Window:
-    """Counts requests against "so many in `length_s` seconds", whichever way the server counts.
+    """Counts images against "so many in `length_s` seconds", whichever way the server counts.
+
+    A request takes as many units of the quota as it asks for images. One that needs more than is left waits, and so do
+    all behind it.
 
     - While it is unknown how the server counts, or once it has shown to count gliding, no span of `length_s`
       holds more than the quota. This is safe for fixed and sliding windows and for token buckets, since each
@@ -33,7 +36,7 @@ class Window:
     it is tried again: one request beyond it, alone, after ever more windows as long as it is refused.
 
     Methods take the moment on the run's clock; they wait for nothing. `sent_s` names a request by the moment
-    that `sent` was told. Memory is bounded by the requests of one window.
+    given to `sent`. Memory is bounded by the requests of one window.
     """
 
     RAREST_TRIAL = 16
@@ -42,13 +45,13 @@ class Window:
     """So many requests in part of a window are taken for its quota."""
 
     def __init__(self, length_s: float = 60.0, limit: int | None = None, cap: int | None = None) -> None:
-        self.length_s = length_s
         self._cap = cap
         self._limit = limit
         self._source = Source.NONE if limit is None else Source.ADVERTISED
         self._period = Period(length_s)
         self._used = 0
-        self._log: deque[float] = deque()
+        self._log: deque[tuple[float, int]] = deque()
+        self._logged = 0
         self._others = 0
         self._others_s = -math.inf
         self._sent = 0
@@ -57,13 +60,19 @@ class Window:
         self._least = math.inf
         self._credit_helps = True
         self._trial_s: float | None = None
+        self._trial_by = 0
         self._trial_wait_s = length_s
         self._trial_from_s = math.inf
         self._lesson_s = -math.inf
 
     @property
+    def length_s(self) -> float:
+        """How long a window is, as far as known."""
+        return self._period.length_s
+
+    @property
     def limit(self) -> int | None:
-        """Requests a window as far as known."""
+        """Images a window as far as known."""
         if self._cap is None:
             return self._limit
         return self._cap if self._limit is None else min(self._cap, self._limit)
@@ -78,16 +87,21 @@ class Window:
         return self._period.kind
 
     def left(self, now_s: float) -> float:
-        """Requests that may still be sent in this window; infinity when no limit is known."""
+        """Images that may still be asked for in this window; infinity when no limit is known."""
         self._advance(now_s)
         own = math.inf if self._cap is None else self._cap - self._count
         if self._limit is None:
             return own
         return min(own, max(self._free(now_s), self._credit - self._sent if self._credit_helps else -math.inf))
 
-    def wait_s(self, now_s: float) -> float:
-        """Seconds until one more request may be within the quota; 0 when it is now."""
-        if self.left(now_s) > 0 or self._may_try(now_s):
+    def wait_s(self, now_s: float, units: int = 1) -> float:
+        """Seconds until a request for `units` images may be within the quota; 0 when it is now.
+
+        One for more images than any window holds waits for a whole window, then is the server's to judge.
+        """
+        left, limit = self.left(now_s), self.limit
+        needed = units if limit is None else min(units, limit)
+        if left >= needed or self._may_scout() or self._may_try(now_s):
             return 0.0
         until_s = self._renews_s(now_s)
         if now_s < self._period.scouted_s:
@@ -100,21 +114,23 @@ class Window:
         self._advance(now_s)
         return self._renews_s(now_s) - now_s
 
-    def sent(self, now_s: float) -> None:
-        """One request goes out."""
-        if self.left(now_s) <= 0:
-            self._trial_s = now_s
+    def sent(self, now_s: float, units: int = 1) -> None:
+        """One request for `units` images goes out."""
+        excess = units - self.left(now_s)
+        if excess > 0 and not self._may_scout():
+            self._trial_s, self._trial_by = now_s, math.ceil(excess)
         self._period.sent(now_s)
-        self._used += 1
-        self._sent += 1
-        self._log.append(now_s)
+        self._used += units
+        self._sent += units
+        self._logged += units
+        self._log.append((now_s, units))
 
     def accepted(self, sent_s: float) -> None:
         """The request sent at `sent_s` was within the quota."""
         if sent_s == self._trial_s and self._limit is not None:
             self._trial_s = None
             self._trial_from_s = sent_s + max(self.length_s, self._trial_wait_s / 2)
-            self._limit += 1
+            self._limit += self._trial_by
 
     def observed(
         self,
@@ -129,21 +145,30 @@ class Window:
     ) -> None:
         """Take the headers of the answer to the request sent at `sent_s` into account.
 
-        `unsure`: how many other requests of this lane the server may not have counted yet when it wrote
-        `remaining`, because they were under way when this one was sent or have been sent since. `under_way`:
-        how many have no answer yet.
+        `unsure`: how many images other requests of this lane ask for that the server may not have counted yet when it
+        wrote `remaining`, because they were under way when this one was sent or have been sent since. `under_way`:
+        how many of them have no answer yet.
         """
         self._advance(now_s)
         if limit is not None and limit > 0:
             self._limit, self._source = limit, Source.HEADER
-        if sent_s < self._period.opened_s or (ends is not None and ends.latest_s <= now_s):
+        if sent_s < self._period.opened_s:
             return  # it speaks of a window that is over
-        if ends is not None and self._period.observe(ends, sent_s):
-            self._begin(self._period.opened_s)
-        if remaining is None or self._limit is None:
+        used = None if remaining is None or self._limit is None else self._limit - remaining
+        forgot = used is not None and self.kind is not Kind.PERIODIC and used < self._counted_if_gliding(sent_s)
+        if ends is not None and ends.latest_s <= now_s:
+            self._period.came_late(ends, sent_s, now_s=now_s, forgot=forgot)
+            self._advance(now_s)
             return
-        used = self._limit - remaining
-        if self.kind is Kind.GUESSED and used < sum(self._still_counts_if_gliding(sent, sent_s) for sent in self._log):
+        length_s = self.length_s
+        if ends is not None:
+            if self._period.observe(ends, sent_s, now_s=now_s, forgot=forgot):
+                self._begin(self._period.opened_s)
+            self._measure(ends, used, sent_s)
+        if remaining is None or self._limit is None or used is None:
+            return
+        # An answer that teaches a shorter length shows no kind: a sliding window of that length would forget as much.
+        if forgot and self.length_s > 0.9 * length_s and used < self._counted_if_gliding(sent_s):
             self._period.confirm()
         if used - self._count > self._others_now(now_s):
             self._others, self._others_s = used - self._count, now_s
@@ -156,14 +181,16 @@ class Window:
             credit = max(credit, remaining - unsure)
         self._credit = self._sent + credit
 
-    def refused(self, sent_s: float, now_s: float, *, retry_after_s: float | None, ends: Ends | None) -> None:
+    def refused(
+        self, sent_s: float, now_s: float, *, retry_after_s: float | None, ends: Ends | None, units: int = 1
+    ) -> None:
         """The request sent at `sent_s` was over the quota; call `observed` for its headers first."""
         if ends is not None and ends.latest_s <= now_s:
-            self._period.came_late(ends, sent_s)
+            self._period.came_late(ends, sent_s, now_s=now_s)
         self._advance(now_s)
         trial = sent_s == self._trial_s
         over_count = self._free(now_s) < 0 and not trial
-        self.uncounted(sent_s)
+        self.uncounted(sent_s, units)
         is_current = sent_s >= self._period.opened_s
         if self._source is Source.HEADER:
             if ends is not None and is_current:
@@ -182,7 +209,7 @@ class Window:
             # Fixed or sliding, the server's count goes back to one window before it has room again.
             # Its hint is rounded up, and what it counted first was sent a little before.
             since_s = -math.inf if retry_after_s is None else now_s + retry_after_s - self.length_s * 21 / 20
-            counted = sum(sent > since_s for sent in self._log)
+            counted = sum(units for sent, units in self._log if sent > since_s)
             again_s = retry_after_s if ends is None or retry_after_s is not None else ends.latest_s - now_s
             if self._tells_little(counted, sent_s, now_s, again_s):
                 return
@@ -198,17 +225,18 @@ class Window:
         """
         if again_s is None or (counted >= self.TELLING and again_s > self.length_s / 60):
             return False
-        first_s = self._log[0] if self._log else sent_s
+        first_s = self._log[0][0] if self._log else sent_s
         return first_s > now_s + again_s - self.length_s / 2  # in over half of that window none of ours was sent
 
-    def uncounted(self, sent_s: float) -> None:
+    def uncounted(self, sent_s: float, units: int = 1) -> None:
         """The request sent at `sent_s` was refused for a reason that has nothing to do with this window."""
         if sent_s == self._trial_s:
             self._trial_s = None
-        if sent_s in self._log:
-            self._log.remove(sent_s)
+        if (sent_s, units) in self._log:
+            self._log.remove((sent_s, units))
+            self._logged -= units
         if sent_s >= self._period.opened_s:
-            self._used = max(0, self._used - 1)
+            self._used = max(0, self._used - units)
 
     def _renews_s(self, now_s: float) -> float:
         moments = []
@@ -216,7 +244,7 @@ class Window:
         if ends_s is not None:
             moments.append(ends_s)
         if self._log and self.kind is not Kind.PERIODIC:
-            moments.append(self._log[0] + self.length_s + self._slack_s)
+            moments.append(self._log[0][0] + self.length_s + self._slack_s)
         others = self._others_now(now_s)
         if others and self.kind is not Kind.PERIODIC:
             moments.append(self._others_s + self.length_s * (1 - (others - 1) / self._others))
@@ -232,17 +260,19 @@ class Window:
         """Own requests that the server still counts."""
         if self.kind is Kind.PERIODIC:
             return self._used
-        return len(self._log) if self.kind is not Kind.GUESSED else max(self._used, len(self._log))
+        return self._logged if self.kind is not Kind.GUESSED else max(self._used, self._logged)
 
     def _free(self, now_s: float) -> int:
         if self._limit is None:
             return 1
         if now_s < self._period.scouted_s:
             return 0
-        free = self._limit - self._count - self._others_now(now_s)
-        if free <= 0 and self.kind is Kind.GUESSED and self._period.is_untried:
-            return 1  # one goes ahead to see whether the reset has given all back
-        return free
+        return self._limit - self._count - self._others_now(now_s)
+
+    def _may_scout(self) -> bool:
+        """Whether one request may go ahead to see if the reset has given all back, however many images it is for."""
+        within_cap = self._cap is None or self._count < self._cap
+        return self._limit is not None and self.kind is Kind.GUESSED and self._period.is_untried and within_cap
 
     def _others_now(self, now_s: float) -> int:
         if not self._others or self.kind is Kind.PERIODIC:
@@ -250,9 +280,29 @@ class Window:
         # They leave a gliding window at moments unknown, so evenly on average.
         return max(0, math.ceil(self._others * (1 - (now_s - self._others_s) / self.length_s)))
 
-    def _still_counts_if_gliding(self, sent_s: float, at_s: float) -> bool:
+    def _counted_if_gliding(self, at_s: float) -> int:
+        """Own images that a sliding window would count at `at_s`."""
         # Not those of the last moment, which may have been overtaken.
-        return at_s - self.length_s + self._slack_s < sent_s < at_s - self._slack_s
+        first_s, last_s = at_s - self.length_s + self._slack_s, at_s - self._slack_s
+        return sum(units for sent, units in self._log if first_s < sent < last_s)
+
+    def _measure(self, ends: Ends, used: int | None, sent_s: float) -> None:
+        """Learn how long a gliding window is at most from a reset, `used` images being counted at `sent_s`.
+
+        A sliding window's reset lies a window after the oldest request that counts. A token bucket's lies `used` parts
+        of `limit` of a window ahead, which scaling by `limit / used` makes up for; with both the length is never taken
+        for too short. An empty bucket names its next token instead, so a reset beside nothing left tells nothing.
+        """
+        if self.kind is not Kind.GLIDING or self._limit is None or not used or not 0 < used < self._limit:
+            return
+        # Of those sent together with this one it is not known which came first: older ones are taken to count.
+        counted, oldest_s = 0, sent_s
+        for sent, units in reversed(self._log):
+            if sent < sent_s:
+                counted, oldest_s = counted + units, sent
+                if counted >= used - 1:
+                    break
+        self._period.glides((ends.latest_s - oldest_s) * self._limit / used)
 
     def _may_try(self, now_s: float) -> bool:
         return (
@@ -260,12 +310,12 @@ class Window:
             and (self._cap is None or self._count < self._cap)
             and self._trial_s is None
             and now_s >= self._trial_from_s
-            and not (self._log and self._log[-1] == now_s)  # it is known by its moment, so that must be its own
+            and not (self._log and self._log[-1][0] == now_s)  # it is known by its moment, so that must be its own
         )
 
     def _advance(self, now_s: float) -> None:
-        while self._log and self._log[0] + self.length_s + self._slack_s <= now_s:
-            self._log.popleft()
+        while self._log and self._log[0][0] + self.length_s + self._slack_s <= now_s:
+            self._logged -= self._log.popleft()[1]
         if self._others and now_s >= self._others_s + self.length_s:
             self._others = 0
         if self._period.turned(now_s):
@@ -274,6 +324,8 @@ class Window:
 
     def _begin(self, since_s: float) -> None:
         """A new period: only what was sent at or after `since_s` counts in it."""
-        self._used = sum(sent >= since_s for sent in self._log)
+        self._used = sum(units for sent, units in self._log if sent >= since_s)
+        if self._period.first_s is None:
+            self._period.first_s = next((sent for sent, _ in self._log if sent >= self._period.opened_s), None)
         self._others = 0
         self._credit, self._least = -math.inf, math.inf

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from venice_batch.sandbox.desk import Ticket
-    from venice_batch.sandbox.order import Order
+    from venice_batch.sandbox.order import Format, Order
 
 
 def native_json(order: Order, images: Sequence[bytes], timing: Mapping[str, int], rng: random.Random) -> bytes:
@@ -29,11 +29,9 @@ def native_json(order: Order, images: Sequence[bytes], timing: Mapping[str, int]
     return b"".join(parts)
 
 
-def openai_json(order: Order, images: Sequence[bytes], created: int) -> bytes:
+def openai_json(order: Order, images: Sequence[bytes], created: int, format_: Format) -> bytes:
     """Return the JSON of POST /images/generations, with base64 or data URLs as the order asks."""
-    before = (
-        b'"b64_json":"' if order.delivery == "b64_json" else b'"url":"data:image/%s;base64,' % order.format.encode()
-    )
+    before = b'"b64_json":"' if order.delivery == "b64_json" else b'"url":"data:image/%s;base64,' % format_.encode()
     parts = [b'{"created":%d,"data":[{' % created, before]
     parts.append(b'"},{'.join(binascii.b2a_base64(image, newline=False) for image in images))
     parts.append(b'"}]}')

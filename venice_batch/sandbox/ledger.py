@@ -1,44 +1,100 @@
-"""Balance of the sandbox's one account."""
+"""Balances of the sandbox's one account."""
 
 from __future__ import annotations
 
-from venice_batch.sandbox.prices import MICRO_PER_USD
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from venice_batch.sandbox.prices import MICRO_PER_USD, micro_usd
+from venice_batch.sandbox.refusal import INSUFFICIENT, OVER_KEY_LIMIT, Refusal
+
+Currency = Literal["DIEM", "BUNDLED_CREDITS", "USD"]
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """Money that one request has reserved."""
+
+    key: str
+    currency: Currency
+    micro_usd: int
 
 
 class Ledger:
-    """A balance that never goes below zero: money is reserved before the work, then charged or given back."""
+    """Balances that never go below zero: money is reserved before the work, then charged or given back.
 
-    def __init__(self, balance_usd: float) -> None:
-        self._balance = round(balance_usd * MICRO_PER_USD)
+    One currency pays for the whole request: the first of DIEM, bundled credits and USD that covers it. The limit of
+    a key is for bundled credits and USD together. One DIEM is worth one dollar. Source: Venice's agent skills,
+    venice-auth and venice-api-keys, 2026-10-02.
+    """
+
+    def __init__(
+        self, balance_usd: float, *, diem: float = 0.0, bundled_usd: float = 0.0, key_limit_usd: float | None = None
+    ) -> None:
+        self._balances: dict[Currency, int] = {
+            "DIEM": micro_usd(diem),
+            "BUNDLED_CREDITS": micro_usd(bundled_usd),
+            "USD": micro_usd(balance_usd),
+        }
+        self._key_limit = None if key_limit_usd is None else micro_usd(key_limit_usd)
+        self._spent: Counter[str] = Counter()
         self._charged = 0
 
     @property
     def balance_usd(self) -> float:
-        """What is left after charges and reservations."""
-        return self._balance / MICRO_PER_USD
+        """Dollars left after charges and reservations."""
+        return self._balances["USD"] / MICRO_PER_USD
+
+    @property
+    def diem(self) -> float:
+        """DIEM left after charges and reservations."""
+        return self._balances["DIEM"] / MICRO_PER_USD
+
+    @property
+    def next_currency(self) -> Currency | None:
+        """The currency that a small request would be paid from; None when all balances are empty."""
+        return next((currency for currency, balance in self._balances.items() if balance), None)
 
     @property
     def charged_usd(self) -> float:
-        """Sum of all charges."""
+        """Sum of all charges, in whatever currency."""
         return self._charged / MICRO_PER_USD
 
-    def reserve(self, price: int) -> bool:
-        """Take `price` millionths of a dollar out of the balance; False, with nothing taken, if it exceeds
-        it.
-        """
-        if price > self._balance:
-            return False
-        self._balance -= price
-        return True
+    def spendable(self, key: str) -> dict[Currency, float]:
+        """Return the amount of each currency that a key may still spend."""
+        left = {currency: self._within_limit(key, currency) for currency in self._balances}
+        return {currency: amount / MICRO_PER_USD for currency, amount in left.items()}
 
-    def charge(self, price: int) -> None:
+    def reserve(self, price: int, key: str = "") -> Payment | Refusal:
+        """Take `price` millionths of a dollar out of one balance, or return the 402 with nothing taken."""
+        currency = next((name for name, balance in self._balances.items() if price <= balance), None)
+        if currency is None:
+            return INSUFFICIENT
+        if price > self._within_limit(key, currency):
+            return OVER_KEY_LIMIT
+        self._move(Payment(key, currency, price), price)
+        return Payment(key, currency, price)
+
+    def charge(self, payment: Payment) -> None:
         """Make a reservation final."""
-        self._charged += price
+        self._charged += payment.micro_usd
 
     def forget_charges(self) -> None:
-        """Count charges anew; the balance stays as it is."""
+        """Count charges anew; the balances stay as they are."""
         self._charged = 0
 
-    def give_back(self, price: int) -> None:
+    def give_back(self, payment: Payment) -> None:
         """Undo a reservation."""
-        self._balance += price
+        self._move(payment, -payment.micro_usd)
+
+    def _move(self, payment: Payment, price: int) -> None:
+        self._balances[payment.currency] -= price
+        if payment.currency != "DIEM":
+            self._spent[payment.key] += price
+
+    def _within_limit(self, key: str, currency: Currency) -> int:
+        balance = self._balances[currency]
+        if self._key_limit is None or currency == "DIEM":
+            return balance
+        return max(0, min(balance, self._key_limit - self._spent[key]))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from venice_batch.sandbox.refusal import Refusal
 
 _WORDS = re.compile(r"\w+")
+EDIT_VIOLATION = Refusal(422, "Your prompt violates the content policy of Venice.ai or the model provider")
+"""Answer of edits to a violation (source: Venice's agent skills, venice-image-edit, 2026-10-02)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,11 @@ def judge(prompt: str) -> Opinion:
             extra={"suggested_prompt": kept or "a quiet landscape"},
         )
     return Opinion(adult="nsfw" in words, violation="violation" in words, refusal=refusal)
+
+
+def may_enhance(prompt: str) -> bool:
+    """Return whether enhance_prompt changes this prompt: the word "verbatim" keeps it as it is."""
+    return "verbatim" not in _WORDS.findall(prompt.lower())
 
 
 def enhance(prompt: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from venice_batch.sandbox import moderation
 from venice_batch.sandbox.fields import Field, check, type_name
 from venice_batch.sandbox.order import Order
 from venice_batch.sandbox.refusal import Issue, Refusal, invalid
@@ -84,7 +85,7 @@ def _order(body: Mapping[str, Any], model: Model) -> Order:
         seed=int(body["seed"]) if "seed" in body else None,
         style=body.get("style_preset", ""),
         safe_mode=body.get("safe_mode", True),
-        enhance=body.get("enhance_prompt", False),
+        enhance=body.get("enhance_prompt", False) and moderation.may_enhance(body["prompt"]),
         embed_exif=body.get("embed_exif_metadata", False),
         resolution=resolution,
         quality=body.get("quality", model.default_quality),

@@ -12,6 +12,7 @@ from venice_batch.sandbox.styles import STYLES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from venice_batch.sandbox.ledger import Currency, Ledger
     from venice_batch.sandbox.settings import SandboxSettings
 
 WELCOME = """venice-batch sandbox
@@ -55,10 +56,11 @@ def styles(settings: SandboxSettings) -> dict[str, Any] | list[str]:
 
 
 def rate_limits(
-    settings: SandboxSettings, model_ids: Iterable[str], balance_usd: float, now: float
+    settings: SandboxSettings, model_ids: Iterable[str], spendable: Mapping[Currency, float], now: float
 ) -> dict[str, Any] | Refusal:
-    """Return GET /api_keys/rate_limits; RPM is what the settings say, whatever `speed` makes of the
-    minute.
+    """Return GET /api_keys/rate_limits for a key that may spend these amounts.
+
+    RPM is as in the settings, whatever `speed` makes of the minute.
     """
     if settings.rate_limits_endpoint == "forbidden":
         return Refusal(403, "This API key is not allowed to read rate limits")
@@ -74,12 +76,13 @@ def rate_limits(
         }
         for model_id in model_ids
     ]
+    listed = ("USD", "DIEM") if settings.is_old else ("USD", "DIEM", "BUNDLED_CREDITS")
     midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return {
         "data": {
-            "accessPermitted": True,
+            "accessPermitted": settings.is_old or any(spendable.values()),
             "apiTier": {"id": "paid", "isCharged": True},
-            "balances": {"USD": balance_usd, "DIEM": 0},
+            "balances": {currency: spendable[currency] for currency in listed},
             "keyExpiration": None,
             "nextEpochBegins": (midnight + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
             "rateLimits": limits,
@@ -87,11 +90,11 @@ def rate_limits(
     }
 
 
-def balance(balance_usd: float) -> dict[str, Any]:
+def balance(money: Ledger) -> dict[str, Any]:
     """Return GET /billing/balance."""
     return {
-        "canConsume": balance_usd > 0,
-        "consumptionCurrency": "USD",
-        "balances": {"diem": None, "usd": balance_usd},
+        "canConsume": money.next_currency is not None,
+        "consumptionCurrency": money.next_currency or "USD",
+        "balances": {"diem": money.diem or None, "usd": money.balance_usd},
         "diemEpochAllocation": 0,
     }

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from venice_batch.sandbox.order import Order
 
 MICRO_PER_USD = 1_000_000
+ENHANCEMENT_MICRO_USD = 40_000
+"""Price of one applied prompt rewrite (source: Venice's agent skills, venice-image-generate, 2026-10-02)."""
 
 
 def price_micro_usd(order: Order) -> int:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BLOCKED = (
-    "Too many failed attempts (> {limit}) resulting in a non-success status code. Please wait {wait}s and try again."
-)
-"""Text of the block (source: API page, rate limits)."""
+BLOCKED = "Too many failed attempts (> {limit}) resulting in a non-success status code. Please wait {wait} and try again."
+"""Text of a block (source: API page, rate limits)."""
+SEE_LIMITS = " See https://docs.venice.ai/api-reference/rate-limiting for more information."
+"""What follows it since 2026-10 (source: Venice's agent skills, venice-errors, 2026-10-02)."""
 AT_CAPACITY = "The model is at capacity. Please try again later."
 
 
@@ -34,8 +36,10 @@ class Refusal:
     message: str
     code: str = ""
     issues: tuple[Issue, ...] = ()
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    counted: bool = True
+    """Whether it uses the error budget; some refusals come before the API looks at it."""
 
     def native(self) -> dict[str, Any]:
         """Return the body as the native endpoints send it: a message, for 400s the tree and the list of
@@ -61,6 +65,52 @@ class Refusal:
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         error = {"message": message, "type": kind, "param": param, "code": self.code or None}
         return {"error": error, **self.extra}
+
+
+UNAUTHORIZED = Refusal(401, "Authentication failed")
+INSUFFICIENT = Refusal(402, "Insufficient USD or Diem balance to complete request", code="INSUFFICIENT_BALANCE")
+# Source of the next two: Venice's agent skills, venice-api-keys and venice-errors, 2026-10-02.
+OVER_KEY_LIMIT = Refusal(
+    402,
+    "API key USD spend limit exceeded. Your account may still have USD balance, but this API key has reached its"
+    " configured USD spending limit.",
+)
+
+
+def no_credentials() -> Refusal:
+    """Return the 402 for a request without any credentials: how it could pay by x402, with nobody to pay to."""
+    accepted = {
+        "scheme": "exact",
+        "network": "eip155:8453",
+        "asset": "0x0000000000000000000000000000000000000000",
+        "amount": "5000000",
+        "payTo": "0x0000000000000000000000000000000000000000",
+        "maxTimeoutSeconds": 300,
+        "extra": {"name": "sandbox: nobody is paid"},
+    }
+    offer: dict[str, Any] = {
+        "x402Version": 2,
+        "resource": {"url": "/api/v1", "description": "Venice API", "mimeType": "application/json"},
+        "accepts": [accepted],
+    }
+    options = {
+        "apiKey": {
+            "header": "Authorization: Bearer YOUR_API_KEY",
+            "getKey": "https://venice.ai/settings/api",
+            "docs": "https://docs.venice.ai",
+        },
+        "x402Wallet": {
+            "header": "SIGN-IN-WITH-X",
+            "legacyHeader": "X-Sign-In-With-X",
+            "topUp": "POST /api/v1/x402/top-up",
+            "docs": "https://docs.venice.ai",
+        },
+    }
+    message = "Authentication required"
+    header = base64.b64encode(json.dumps({**offer, "error": message}).encode()).decode()
+    return Refusal(
+        402, message, extra={**offer, "authOptions": options}, headers={"PAYMENT-REQUIRED": header}, counted=False
+    )
 
 
 def invalid(*issues: Issue) -> Refusal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from venice_batch.sandbox import moderation
 from venice_batch.sandbox.fields import Field, check, type_name
 from venice_batch.sandbox.prices import micro_usd, picture_micro_usd
 from venice_batch.sandbox.refusal import Issue, Refusal, invalid
@@ -169,7 +170,7 @@ def _retouch(kind: Kind, fields: Mapping[str, Any], editor: Editor, images: tupl
         format=cast("Format", "jpeg" if format_ == "jpg" else format_),
         prompt=fields["prompt"],
         safe_mode=fields.get("safe_mode", True),
-        enhance=fields.get("enhance_prompt", False),
+        enhance=fields.get("enhance_prompt", False) and moderation.may_enhance(fields["prompt"]),
     )
 
 

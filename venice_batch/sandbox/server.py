@@ -11,7 +11,8 @@ from aiohttp import web
 
 from venice_batch.sandbox import catalogue, native_request, openai_request, pages
 from venice_batch.sandbox.desk import Desk
-from venice_batch.sandbox.intake import GENERATION_BYTES, read_form_or_json, read_json
+from venice_batch.sandbox.error_budget import Bucket
+from venice_batch.sandbox.intake import JSON_BYTES, Intake
 from venice_batch.sandbox.refusal import Refusal
 from venice_batch.sandbox.retouch_catalogue import shipped_retouch
 from venice_batch.sandbox.retouch_request import REMOVER_ID, RetouchReader
@@ -22,6 +23,7 @@ from venice_batch.sandbox.till import Till, json_response, key_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from venice_batch.sandbox.intake import Body
     from venice_batch.sandbox.order import Order
     from venice_batch.sandbox.retouch import Kind, Retouch
     from venice_batch.sandbox.settings import SandboxSettings
@@ -43,6 +45,7 @@ class Sandbox:
         self._catalogue = catalogue.shipped()
         self._stats = Stats(clock())
         self._desk = Desk(settings, self._stats)
+        self._intake = Intake(old=settings.is_old)
         self._studio = Studio(settings, self._random)
         self._till = Till(settings, self._desk, self._stats, self._studio, clock, self._random)
         self._retouching = shipped_retouch()
@@ -58,7 +61,7 @@ class Sandbox:
 
     def application(self) -> web.Application:
         """Return the aiohttp application with all routes."""
-        app = web.Application(middlewares=[self._errors_as_json], client_max_size=GENERATION_BYTES)
+        app = web.Application(middlewares=[self._errors_as_json], client_max_size=JSON_BYTES)
         app.on_response_prepare.append(self._sign)
         app.router.add_get("/", self._welcome)
         app.router.add_get("/sandbox/stats", self._get_stats)
@@ -71,12 +74,12 @@ class Sandbox:
         for path, page in self._pages().items():
             app.router.add_get(f"{api}{path}", self._reader(page))
         for path, page in self._private_pages().items():
-            app.router.add_get(f"{api}{path}", self._reader(page, private=True))
+            app.router.add_get(f"{api}{path}", self._private_reader(page))
         return app
 
     def _pages(self) -> Mapping[str, Callable[[str], object]]:
         listed, retouching = self._catalogue, self._retouching
-        entries = (*listed.entries, *retouching.entries)
+        entries = [entry for entry in (*listed.entries, *retouching.entries) if entry["id"] not in self._settings.retired]
         deprecated = self._settings.deprecated
         traits = {"image": listed.traits, "inpaint": retouching.traits}
         return {
@@ -87,11 +90,15 @@ class Sandbox:
         }
 
     def _private_pages(self) -> Mapping[str, Callable[[str], object]]:
+        """Return the pages that need a key, as functions of it."""
         money = self._desk.ledger
-        ids = (*self._catalogue.models, *(entry["id"] for entry in self._retouching.entries), REMOVER_ID)
+        listed = (*self._catalogue.models, *(entry["id"] for entry in self._retouching.entries), REMOVER_ID)
+        ids = [model_id for model_id in listed if model_id not in self._settings.retired]
         return {
-            "/api_keys/rate_limits": lambda _: pages.rate_limits(self._settings, ids, money.balance_usd, self._clock()),
-            "/billing/balance": lambda _: pages.balance(money.balance_usd),
+            "/api_keys/rate_limits": lambda key: pages.rate_limits(
+                self._settings, ids, money.spendable(key), self._clock()
+            ),
+            "/billing/balance": lambda _: pages.balance(money),
         }
 
     async def _welcome(self, _: web.Request) -> web.Response:
@@ -105,42 +112,47 @@ class Sandbox:
         self._desk.reset()
         return json_response(self.stats())
 
-    def _reader(self, page: Callable[[str], object], *, private: bool = False) -> Callable[[web.Request], Any]:
+    def _reader(self, page: Callable[[str], object]) -> Handler:
         async def read(request: web.Request) -> web.Response:
             self._stats.count("other_requests")
-            refused = self._desk.knock(key_of(request), self._clock()) if private else None
-            body = refused or page(request.query.get("type", pages.DEFAULT_TYPE))
-            if isinstance(body, Refusal):
-                return json_response(body.native(), status=body.status, headers=body.headers)
+            body = page(request.query.get("type", pages.DEFAULT_TYPE))
             return await self._till.compressed(request, orjson.dumps(body), {})
 
         return read
 
+    def _private_reader(self, page: Callable[[str], object]) -> Handler:
+        async def read(request: web.Request) -> web.Response:
+            self._stats.count("other_requests")
+            key, now = key_of(request), self._clock()
+            body = self._desk.knock(key, now) or page(key or "")
+            headers = self._desk.budget_headers(Bucket(key), now) if key and self._desk.knows(key) else {}
+            if isinstance(body, Refusal):
+                return json_response(body.native(), status=body.status, headers={**headers, **body.headers})
+            return await self._till.compressed(request, orjson.dumps(body), headers)
+
+        return read
+
     async def _generate(self, request: web.Request) -> web.StreamResponse:
-        return await self._till.serve(request, self._read_native)
+        return await self._till.serve(request, self._intake.read_json, self._read_native)
 
     async def _generate_as_openai(self, request: web.Request) -> web.StreamResponse:
-        return await self._till.serve(request, self._read_openai, openai=self._settings.openai_errors == "openai")
+        openai = self._settings.openai_errors == "openai"
+        return await self._till.serve(request, self._intake.read_json, self._read_openai, openai=openai)
 
     def _retouch(self, kind: Kind) -> Handler:
-        async def read(request: web.Request) -> Retouch | Refusal:
-            body = await read_form_or_json(request)
-            return body if isinstance(body, Refusal) else await self._retouches.read(kind, body)
+        async def read(body: Body) -> Retouch | Refusal:
+            return await self._retouches.read(kind, body)
 
         async def serve(request: web.Request) -> web.StreamResponse:
-            return await self._till.serve(request, read)
+            return await self._till.serve(request, self._intake.read_form_or_json, read)
 
         return serve
 
-    async def _read_native(self, request: web.Request) -> Order | Refusal:
-        body = await read_json(request)
-        if isinstance(body, Refusal):
-            return body
-        return native_request.read(body.value, self._catalogue, int(self._settings.unknown_model_status))
+    async def _read_native(self, body: Body) -> Order | Refusal:
+        return native_request.read(body.value, self._catalogue, self._settings.status_of_unknown_models)
 
-    async def _read_openai(self, request: web.Request) -> Order | Refusal:
-        body = await read_json(request)
-        return body if isinstance(body, Refusal) else openai_request.read(body.value, self._catalogue)
+    async def _read_openai(self, body: Body) -> Order | Refusal:
+        return openai_request.read(body.value, self._catalogue)
 
     @web.middleware
     async def _errors_as_json(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:

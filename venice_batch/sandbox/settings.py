@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 WindowKind = Literal["fixed", "aligned", "sliding", "token-bucket"]
 RetryAfterForm = Literal["none", "seconds", "date"]
 ResetForm = Literal["seconds", "fractional", "ms", "iso", "duration", "none"]
+Era = Literal["2026-08", "2026-10"]
 
 STATUS_FAULTS = ("408", "429", "500", "502", "503", "504", "522", "524")
 """Faults that answer with this status instead of an image."""
@@ -31,12 +32,17 @@ class SandboxSettings:
     Raises: ValueError for a number out of range, an unknown choice or an unknown fault name.
     """
 
+    era: Era = "2026-10"
+    """Month whose rules hold: 2026-10 (Venice's agent skills, 2026-10-02) or 2026-08 (API description, 2026-08-21)."""
     rpm: int = 20
-    """Requests a window (60 s) for each model; 0 lifts the limit. 20 is the documented default for images."""
+    """Images a window (60 s) for each model; 0 lifts the limit. 20 is the documented default.
+
+    In era 2026-08 a request counts once, whatever its `variants`.
+    """
     rpm_by_model: Mapping[str, int] = field(default_factory=dict)
     """Exceptions to `rpm` by model id; 0 lifts the limit of that model."""
     rpd: int = 0
-    """Requests a UTC day for each model; 0 lifts the limit."""
+    """Images a UTC day for each model, counted as for `rpm`; 0 lifts the limit."""
     speed: float = 1.0
     """Divides every duration of the server's rules (windows, block, latency); the clock stays real."""
     window: WindowKind = "fixed"
@@ -47,27 +53,32 @@ class SandboxSettings:
     """Whether refused requests use quota too; shows with sliding and token-bucket windows."""
     latency_s: float = 2.0
     """Mean simulated time of inference before `speed`; 0 answers at once."""
+    latency_by_model: Mapping[str, float] = field(default_factory=dict)
+    """Exceptions to `latency_s` by model id."""
     latency_jitter: float = 0.3
-    """Share of `latency_s` by which it varies either way, evenly distributed (0.3: ±30 %)."""
+    """Share by which the latency varies either way, evenly distributed (0.3: ±30 %)."""
     capacity: int = 0
     """Requests of one model served at the same time; one more is answered 503 at once. 0 lifts the limit."""
-    failure_limit: int = 20
-    """Failed generation requests of one key within the failure window that are still tolerated; 0 lifts the
-    rule.
+    failure_limit: int | None = None
+    """Failures tolerated within the failure window; 0 lifts the rule. None: 50, in era 2026-08 20.
+
+    Counted are 4xx other than 429, by key and model. Era 2026-08 counts every failure, by key.
     """
     failure_window_s: float = 30.0
-    """Length of the failure window before `speed`."""
+    """Length of the failure window before `speed`. It opens with the first failure, and a block ends with it."""
     block_s: float = 30.0
-    """How long a key is refused everything once over the failure limit, before `speed`."""
+    """Length of a block in era 2026-08, before `speed`: all requests of the key are refused."""
+    budget_headers: bool = True
+    """Whether answers carry the error budget's x-ratelimit-remaining and -resets; never in era 2026-08."""
     retry_after: RetryAfterForm = "seconds"
-    """Form of Retry-After on a 429 of a window or of the block.
+    """Form of Retry-After on a 429 of a window or of a block.
 
     Seconds are whole, or have 3 decimals if `speed` > 1.
     """
     retry_after_503_s: float = 0.0
     """Seconds of Retry-After on a 503, undivided by `speed`; 0 sends none."""
-    rate_headers: ResetForm = "seconds"
-    """Form of x-ratelimit-reset-requests; none leaves out all x-ratelimit-* headers."""
+    rate_headers: ResetForm | None = None
+    """Form of x-ratelimit-reset-requests; "none" leaves out the headers of windows. None: ms, in era 2026-08 seconds."""
     rate_limits_endpoint: Literal["ok", "forbidden", "wrong"] = "ok"
     """GET /api_keys/rate_limits: the truth, 403 as for a key without the right, or twice the enforced
     amounts.
@@ -77,7 +88,13 @@ class SandboxSettings:
     pro_models: frozenset[str] = frozenset()
     """Models that answer 401 "This model is only available to Pro users"."""
     balance_usd: float = 100.0
-    """Balance that requests are charged to."""
+    """Dollars that requests are charged to."""
+    diem: float = 0.0
+    """DIEM, spent first. Each request is paid from one currency that covers all of it."""
+    bundled_usd: float = 0.0
+    """Bundled credits, spent after DIEM and before dollars."""
+    key_limit_usd: float | None = None
+    """Dollars and bundled credits that each key may spend; None for no limit."""
     fault_rate: float = 0.0
     """Chance from 0 to 1 that an admitted generation request meets a fault of `fault_kinds`."""
     fault_kinds: tuple[str, ...] = ("429", "500", "502", "503", "504")
@@ -92,14 +109,16 @@ class SandboxSettings:
     """
     redirect_to: str = ""
     """Target of the fault "redirect"; empty sends clients to another port of localhost."""
+    retired: Mapping[str, str] = field(default_factory=dict)
+    """Model id → successor: that model is not listed, and a request for it gets a 404 that names the successor."""
     deprecated: Mapping[str, str] = field(default_factory=dict)
     """Model id → replacement: that model is listed as deprecated, and its answers carry the headers that say so."""
     styles_shape: Literal["object", "array"] = "object"
     """GET /image/styles as in the API description (object), or as in the guide (array)."""
     openai_errors: Literal["native", "openai"] = "native"
     """Errors of POST /images/generations: a text under "error", as in the API description, or an object as OpenAI's."""
-    unknown_model_status: Literal["400", "404"] = "400"
-    """Status for a model that does not exist: 400 is in the API description, 404 only in the list of error codes."""
+    unknown_model_status: Literal["400", "404"] | None = None
+    """Status of /image/generate for a model that does not exist. None: 404, in era 2026-08 400."""
     background_remove_usd: float = 0.03
     """Price of POST /image/background-remove; no list of models has it."""
     compress: bool = True
@@ -108,9 +127,9 @@ class SandboxSettings:
     """plain answers with flat pictures of the same size and format, for high throughput: 64 different ones a size."""
 
     def __post_init__(self) -> None:
-        for name in ("rpm", "rpd", "latency_s", "capacity", "failure_limit", "retry_after_503_s", "balance_usd",
-                     "stall_s", "background_remove_usd"):  # fmt: skip
-            if getattr(self, name) < 0:
+        for name in ("rpm", "rpd", "latency_s", "capacity", "failure_limit", "retry_after_503_s", "balance_usd", "diem",
+                     "bundled_usd", "key_limit_usd", "stall_s", "background_remove_usd"):  # fmt: skip
+            if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} must not be negative")
         for name in ("speed", "failure_window_s", "block_s"):
             if getattr(self, name) <= 0:
@@ -119,22 +138,51 @@ class SandboxSettings:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1")
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
+            if getattr(self, name) not in (choices if name not in _BY_ERA else (*choices, None)):
                 raise ValueError(f"{name} must be one of {', '.join(choices)}")
         for fault in (*self.fault_kinds, *self.fault_schedule.values()):
             if fault not in FAULT_KINDS:
                 raise ValueError(f"unknown fault {fault!r}; there are {', '.join(FAULT_KINDS)}")
         if self.fault_rate and not self.fault_kinds:
             raise ValueError("fault_rate needs fault_kinds")
-        if any(limit < 0 for limit in self.rpm_by_model.values()):
-            raise ValueError("rpm_by_model must not be negative")
+        for name in ("rpm_by_model", "latency_by_model"):
+            # Not "< 0", which would let NaN pass.
+            if not all(value >= 0 for value in getattr(self, name).values()):
+                raise ValueError(f"{name} must not be negative")
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the rules of 2026-08 hold."""
+        return self.era == "2026-08"
+
+    @property
+    def failures_tolerated(self) -> int:
+        """`failure_limit`, or the era's own."""
+        return (20 if self.is_old else 50) if self.failure_limit is None else self.failure_limit
+
+    @property
+    def reset_form(self) -> ResetForm:
+        """`rate_headers`, or the era's own."""
+        return self.rate_headers or ("seconds" if self.is_old else "ms")
+
+    @property
+    def status_of_unknown_models(self) -> int:
+        """`unknown_model_status`, or the era's own."""
+        return int(self.unknown_model_status or ("400" if self.is_old else "404"))
 
     def rpm_of(self, model_id: str) -> int:
-        """Return the requests a window allowed for this model; 0 means no limit."""
+        """Return the images a window allowed for this model; 0 means no limit."""
         return self.rpm_by_model.get(model_id, self.rpm)
 
+    def latency_of(self, model_id: str) -> float:
+        """Return the mean seconds of inference of this model, before `speed`."""
+        return self.latency_by_model.get(model_id, self.latency_s)
 
+
+_BY_ERA = frozenset({"rate_headers", "unknown_model_status"})
+"""Choices that may be None: the era decides."""
 _CHOICES: Mapping[str, tuple[str, ...]] = {
+    "era": ("2026-08", "2026-10"),
     "window": ("fixed", "aligned", "sliding", "token-bucket"),
     "retry_after": ("none", "seconds", "date"),
     "rate_headers": ("seconds", "fractional", "ms", "iso", "duration", "none"),

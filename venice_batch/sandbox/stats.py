@@ -10,7 +10,8 @@ class Stats:
     """What the sandbox has seen since its start or last reset; times are seconds since the start.
 
     A request counts as `succeeded` only when a whole, valid answer was sent; one with a fault in a 200 counts
-    as neither succeeded nor failed.
+    as neither succeeded nor failed. A 200 whose pictures are withheld counts among the `violations`, not as
+    succeeded. `images_charged` counts the pictures of charged requests, whether or not they arrived.
     """
 
     def __init__(self, started_at: float) -> None:
@@ -52,7 +53,7 @@ class Stats:
         """Return all counters as plain values, ready for JSON."""
         counts = self._counts
         names = ("requests", "succeeded", "refused", "blocked", "blocks", "failed", "at_capacity", "faults", "images",
-                 "other_requests")  # fmt: skip
+                 "images_charged", "violations", "other_requests")  # fmt: skip
         return {
             **{name: counts[name] for name in names},
             "in_flight": self.in_flight,

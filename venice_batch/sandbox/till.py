@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from venice_batch.sandbox import answer, compression, deprecation, fault_script
+from venice_batch.sandbox import answer, compression, deprecation, error_budget, fault_script
 from venice_batch.sandbox.fault_player import play
 from venice_batch.sandbox.refusal import Refusal
 from venice_batch.sandbox.retouch import Retouch
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from venice_batch.sandbox.desk import Desk, Ticket, Work
+    from venice_batch.sandbox.intake import Body
     from venice_batch.sandbox.settings import SandboxSettings
     from venice_batch.sandbox.stats import Stats
     from venice_batch.sandbox.studio import Studio
 
-    Reader = Callable[[web.Request], Awaitable[Work | Refusal]]
+    Take = Callable[[web.Request], Awaitable[Body | Refusal]]
+    Reader = Callable[[Body], Awaitable[Work | Refusal]]
 
 
 class Till:
@@ -41,12 +43,13 @@ class Till:
         self._settings, self._desk, self._stats, self._studio = settings, desk, stats, studio
         self._clock, self._random = clock, rng
 
-    async def serve(self, request: web.Request, read: Reader, *, openai: bool = False) -> web.StreamResponse:
-        """Answer a request whose order `read` finds in it; `openai` gives errors OpenAI's shape."""
-        key = key_of(request)
+    async def serve(
+        self, request: web.Request, take: Take, read: Reader, *, openai: bool = False
+    ) -> web.StreamResponse:
+        """Answer a request: `take` returns its body, `read` the order in it; `openai` gives errors OpenAI's shape."""
         self._stats.arrived(self._clock())
         try:
-            response = await self._answer(request, key, read, openai=openai)
+            response = await self._answer(request, take, read, openai=openai)
             if not 200 <= response.status < 300:
                 self._stats.count("failed")
             return response
@@ -62,23 +65,29 @@ class Till:
             headers = {**headers, "Content-Encoding": encoding, "Vary": "Accept-Encoding"}
         return web.Response(body=body, content_type="application/json", headers=headers)
 
-    async def _answer(self, request: web.Request, key: str | None, read: Reader, *, openai: bool) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, take: Take, read: Reader, *, openai: bool) -> web.StreamResponse:
+        key = key_of(request)
         refused = self._desk.knock(key, self._clock())
         if refused:
             return _refuse(refused, openai=openai)
-        order = await read(request)
+        body = await take(request)
+        bucket = error_budget.bucket_of(key or "", None if isinstance(body, Refusal) else body)
+        order = body if isinstance(body, Refusal) else self._desk.blocked(bucket, self._clock()) or await read(body)
         headers: dict[str, str] = {}
         if isinstance(order, Refusal):
             entry: Ticket | Refusal = order
         else:
             now = self._clock()
-            entry = self._desk.admit(order, now)
+            entry = self._desk.admit(order, now, key or "")
             headers = {"x-venice-model-id": order.model_id, **self._desk.headers(order.model_id, now)}
         if isinstance(entry, Refusal):
-            self._desk.record_failure(key, self._clock())
+            if entry.counted:
+                self._desk.record_failure(bucket, entry.status, self._clock())
+            headers |= self._desk.budget_headers(bucket, self._clock())
             return _refuse(entry, headers, openai=openai)
-        headers["x-venice-balance-usd"] = f"{entry.balance_before_usd:.6f}".rstrip("0").rstrip(".")
-        headers["x-venice-balance-diem"] = "0"
+        headers |= self._desk.budget_headers(bucket, self._clock())
+        headers["x-venice-balance-usd"] = _amount(entry.balance_before_usd)
+        headers["x-venice-balance-diem"] = _amount(entry.diem_before)
         charged = False
         try:
             response = await self._work(request, entry, headers, openai=openai)
@@ -86,7 +95,9 @@ class Till:
         finally:
             self._desk.settle(entry, charged=charged)
         if response.status >= 300:
-            self._desk.record_failure(key, self._clock())
+            self._desk.record_failure(bucket, response.status, self._clock())
+            if not response.prepared:
+                response.headers.update(self._desk.budget_headers(bucket, self._clock()))
         return response
 
     async def _work(
@@ -108,17 +119,20 @@ class Till:
         if fault:
             if fault == "slow":
                 self._succeeded(ticket)
-            headers["Content-Type"] = "application/json" if is_json else f"image/{order.format}"
+            headers["Content-Type"] = "application/json" if is_json else f"image/{ticket.format}"
             script = fault_script.spoil(fault, body, headers, is_json=is_json)
             return await play(request, script, headers, self._settings.stall_s)
         self._succeeded(ticket)
         if not is_json:
-            return web.Response(body=body, content_type=f"image/{order.format}", headers=headers)
+            return web.Response(body=body, content_type=f"image/{ticket.format}", headers=headers)
         return await self.compressed(request, body, headers)
 
     def _succeeded(self, ticket: Ticket) -> None:
-        self._stats.count("succeeded", ticket.order.model_id)
-        self._stats.count("images", by=ticket.order.variants)
+        if ticket.violation:
+            self._stats.count("violations")
+        if not ticket.withheld:
+            self._stats.count("succeeded", ticket.order.model_id)
+            self._stats.count("images", by=ticket.order.variants)
 
     async def _body(self, ticket: Ticket) -> bytes:
         settings, order = self._settings, ticket.order
@@ -126,7 +140,7 @@ class Till:
         spread = self._random.uniform(-settings.latency_jitter, settings.latency_jitter)
         images = await self._studio.pictures(ticket)
         # Drawing is part of the pretended inference, not added to it.
-        rest_s = settings.latency_s * (1 + spread) / settings.speed - (time.monotonic() - started)
+        rest_s = settings.latency_of(order.model_id) * (1 + spread) / settings.speed - (time.monotonic() - started)
         if rest_s > 0:
             await asyncio.sleep(rest_s)
         if isinstance(order, Retouch) or order.delivery == "binary":
@@ -134,18 +148,24 @@ class Till:
         if order.delivery == "json":
             timing = answer.timing_ms(0.002, 0.001, time.monotonic() - started)
             return answer.native_json(order, images, timing, self._random)
-        return answer.openai_json(order, images, int(self._clock()))
+        return answer.openai_json(order, images, int(self._clock()), ticket.format)
 
 
 def key_of(request: web.Request) -> str | None:
-    """Return the bearer key of a request, None if it has none."""
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    return key.strip() or None if scheme.lower() == "bearer" else None
+    """Return the bearer key of a request: None without an Authorization header, "" if the header has no key."""
+    if "Authorization" not in request.headers:
+        return None
+    scheme, _, key = request.headers["Authorization"].partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def json_response(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return a JSON answer that is never compressed."""
     return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
+
+
+def _amount(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def _refuse(refusal: Refusal, headers: Mapping[str, str] | None = None, *, openai: bool) -> web.Response:

@@ -1,0 +1,254 @@
+"""How many client errors a run may still cause before the API refuses everything in a bucket."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from venice_batch.retry import Fault, Verdict
+
+if TYPE_CHECKING:
+    from venice_batch.retry import Answer
+
+UPLOADS = "multipart uploads"
+"""The bucket that all multipart requests of a key share, whatever their model."""
+
+SAMPLE = 200
+"""Answers that the share of failing requests is estimated from: a file's bad part is not diluted by all before it."""
+
+FIRST_ANSWERS = 5
+"""So many answers tell whether a run is healthy, where an older server may count everything."""
+
+_Z = 3.0
+"""Standard deviations of the upper bound: exceeded once in 740 times."""
+
+_LIMIT = re.compile(r">\s*(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRule:
+    """More than `limit` errors within `window_s` seconds close a bucket for `block_s`, unless the server says how long.
+
+    Client errors count (4xx but 429), in a bucket for each model. On an older server (`older`) every request without
+    a success counts, in one bucket for all models. `margin` errors are left to other programs with the same key.
+
+    Sources: Venice's published agent skills of 2026-10-02 (50, client errors); its rate-limit page of 2026-08 (20,
+    every failure).
+    """
+
+    limit: int = 50
+    window_s: float = 30.0
+    block_s: float = 30.0
+    older: bool = False
+    margin: int = 2
+
+    @property
+    def affordable(self) -> int:
+        """Return how many errors one window may hold; at least 1, else nothing could be sent."""
+        return max(1, self.limit - self.margin)
+
+    def counts(self, answer: Answer) -> bool:
+        """Return whether the server counts this answer as an error."""
+        if answer.verdict is Verdict.BLOCKED:
+            return False
+        if self.older:
+            return answer.fault is not Fault.CONNECT and (answer.status is None or answer.status >= 300)
+        return answer.status is not None and 400 <= answer.status < 500 and answer.status != 429
+
+    def tells(self, answer: Answer) -> bool:
+        """Return whether this answer says anything about how many requests are errors."""
+        return self.counts(answer) or answer.status == 200
+
+
+OLDER_LIMIT = 20
+"""The limit by which an older server is known."""
+
+
+def likely_errors(requests: int, answers: int, errors: int) -> float:
+    """Return how many of `requests` under way will fail at most, as far as `answers` with `errors` among them show.
+
+    Without any error so far it is 0: a healthy lane never waits. Else the share of errors is taken to be the upper end
+    of Wilson's score interval for `errors` of `answers`, and the number among `requests` to be that many standard
+    deviations above its mean, each with z = 3.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
+    American Statistical Association 22 (1927), for the interval; the normal approximation of the binomial
+    distribution for the number.
+    """
+    if not errors:
+        return 0.0
+    share, z2 = errors / answers, _Z * _Z
+    spread = _Z * math.sqrt(share * (1 - share) / answers + z2 / (4 * answers * answers))
+    upper = min(1.0, (share + z2 / (2 * answers) + spread) / (1 + z2 / answers))
+    return min(float(requests), requests * upper + _Z * math.sqrt(requests * upper * (1 - upper)))
+
+
+class _Bucket:
+    """The errors of one bucket: those of this run, and what the server says is left."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.blocked_until_s = -math.inf
+        self._errors: deque[float] = deque()
+        self._sample: deque[bool] = deque()
+        self._sampled_errors = 0
+        self._left: int | None = None
+        self._left_until_s = math.inf
+        self._most_left = 0
+
+    def wait_s(self, rule: ErrorRule, now_s: float, *, cautious: bool) -> float:
+        """Return the seconds until one more may be sent; infinity while only an answer can help."""
+        if now_s < self.blocked_until_s:
+            return self.blocked_until_s - now_s
+        answers = len(self._sample)
+        if cautious and answers < FIRST_ANSWERS:
+            likely = float(self.in_flight + 1)
+        else:
+            likely = likely_errors(self.in_flight + 1, answers, self._sampled_errors)
+        self._expire(rule, now_s)
+        if likely <= self._room(rule):
+            return 0.0
+        if self._left is not None:
+            can_grow, renews_s = self._whole(rule) >= likely, self._left_until_s
+        else:
+            excess = math.ceil(likely + len(self._errors) - rule.affordable)
+            can_grow = excess <= len(self._errors)
+            renews_s = self._errors[excess - 1] + rule.window_s if can_grow else math.inf
+        return max(0.0, renews_s - now_s) if can_grow or not self.in_flight else math.inf
+
+    def answered(self, rule: ErrorRule, answer: Answer, resets_s: float | None) -> None:
+        """Learn from an answer; `resets_s` is when the bucket is full again, as the answer says."""
+        now_s = answer.received_s
+        is_error = rule.counts(answer)
+        if is_error:
+            self.failed(now_s)
+        if rule.tells(answer):
+            self._sample.append(is_error)
+            self._sampled_errors += is_error
+            if len(self._sample) > SAMPLE:
+                self._sampled_errors -= self._sample.popleft()
+        left = answer.headers.errors_left
+        if left is not None:
+            self._left = left
+            self._left_until_s = now_s + rule.window_s if resets_s is None else resets_s
+            self._most_left = max(self._most_left, left)
+
+    def failed(self, now_s: float) -> None:
+        """Count one error."""
+        self._errors.append(now_s)
+        if self._left is not None:
+            self._left = max(0, self._left - 1)
+
+    def _room(self, rule: ErrorRule) -> float:
+        if self._left is not None:
+            return max(0, self._left - rule.margin)
+        return rule.affordable - len(self._errors)
+
+    def _whole(self, rule: ErrorRule) -> int:
+        """Return what the bucket holds after its reset."""
+        return max(1, (self._most_left or rule.limit) - rule.margin)
+
+    def _expire(self, rule: ErrorRule, now_s: float) -> None:
+        # "<" and not "<=": an error exactly one window old may still count at the server.
+        while self._errors and self._errors[0] + rule.window_s < now_s:
+            self._errors.popleft()
+        if self._left is not None and self._left_until_s <= now_s:
+            self._left, self._left_until_s = self._whole(rule) + rule.margin, math.inf
+
+
+class ErrorBudgets:
+    """The error buckets of one run: a request goes out only if the errors to expect fit into what is left.
+
+    Until an answer has the budget's own headers the server may be an older one, so the stricter of both rules holds,
+    and its first few requests count as errors until they are answered. A message that names the limit settles it.
+    `rule` None: the server is not known to have such a rule, so nothing is held back until it says so.
+
+    `sent`, then `answered` or `given_up`, each with the same bucket.
+    """
+
+    def __init__(self, rule: ErrorRule | None) -> None:
+        self._assumed = rule is not None
+        self._set_rule(rule or ErrorRule())
+        self._has_headers = False
+        self._is_older = False
+        self._all = _Bucket()
+        self._buckets: dict[str, _Bucket] = {}
+        self.blocks = 0
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether one bucket holds the errors of all models, as far as known."""
+        return self._is_older or not self._has_headers
+
+    def wait_s(self, bucket: str, now_s: float) -> float:
+        """Return the seconds until one more request of `bucket` may be sent; infinity while only an answer can help."""
+        if self._is_older:
+            return self._all.wait_s(self._older_rule, now_s, cautious=False)
+        own = self._bucket(bucket)
+        if self._has_headers:
+            return own.wait_s(self._rule, now_s, cautious=False)
+        wait_s = max(0.0, own.blocked_until_s - now_s)
+        if not self._assumed:
+            return wait_s
+        return max(wait_s, self._all.wait_s(self._older_rule, now_s, cautious=True))
+
+    def held_s(self, now_s: float) -> float:
+        """Return the seconds that every model waits for; 0 where each has its own bucket."""
+        return self.wait_s("", now_s) if self.is_shared else 0.0
+
+    def sent(self, bucket: str) -> None:
+        """Count one request as under way."""
+        self._all.in_flight += 1
+        self._bucket(bucket).in_flight += 1
+
+    def answered(self, bucket: str, answer: Answer, *, sent_s: float, resets_s: float | None) -> None:
+        """Learn from the answer to a request sent at `sent_s`; `resets_s` is the bucket's reset on the run's clock."""
+        self._has_headers = self._has_headers or answer.headers.errors_left is not None
+        own = self._bucket(bucket)
+        self._all.in_flight -= 1
+        own.in_flight -= 1
+        self._all.answered(self._older_rule, answer, None)
+        own.answered(self._rule, answer, resets_s)
+        if answer.verdict is Verdict.BLOCKED:
+            self._block(own, answer, sent_s, resets_s)
+
+    def listed(self) -> None:
+        """Learn that the server sent the budget's headers with a listing."""
+        self._has_headers = True
+
+    def given_up(self, bucket: str, now_s: float) -> None:
+        """One request was cancelled before its answer; an older server may count it as failed."""
+        self._all.in_flight -= 1
+        self._all.failed(now_s)
+        self._bucket(bucket).in_flight -= 1
+
+    def _block(self, own: _Bucket, answer: Answer, sent_s: float, resets_s: float | None) -> None:
+        found = _LIMIT.search(answer.message)
+        limit = int(found[1]) if found else None
+        if limit == OLDER_LIMIT and not self._has_headers:
+            self._is_older = True
+        elif limit:
+            self._set_rule(replace(self._rule, limit=limit))
+        bucket = self._all if self._is_older else own
+        is_news = sent_s >= bucket.blocked_until_s
+        self.blocks += is_news
+        if is_news or answer.hint_s is not None:
+            until_s = answer.received_s + self._rule.block_s
+            if answer.hint_s is not None:
+                until_s = answer.received_s + answer.hint_s
+            elif resets_s is not None:
+                until_s = resets_s
+            bucket.blocked_until_s = max(bucket.blocked_until_s, until_s)
+
+    def _set_rule(self, rule: ErrorRule) -> None:
+        self._rule = rule
+        self._older_rule = replace(rule, limit=min(OLDER_LIMIT, rule.limit), older=True)
+
+    def _bucket(self, name: str) -> _Bucket:
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = _Bucket()
+        return bucket
