@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BLOCKED = "Too many failed attempts (> {limit}) resulting in a non-success status code. Please wait {wait} and try again."
+BLOCKED = (
+    "Too many failed attempts (> {limit}) resulting in a non-success status code. Please wait {wait} and try again."
+)
 """Text of a block (source: API page, rate limits)."""
 SEE_LIMITS = " See https://docs.venice.ai/api-reference/rate-limiting for more information."
 """What follows it since 2026-10 (source: Venice's agent skills, venice-errors, 2026-10-02)."""
@@ -111,6 +113,11 @@ def no_credentials() -> Refusal:
     return Refusal(
         402, message, extra={**offer, "authOptions": options}, headers={"PAYMENT-REQUIRED": header}, counted=False
     )
+
+
+def retired(model_id: str, successor: str) -> Refusal:
+    """Return the 404 for a model that is served no more."""
+    return Refusal(404, f"The model {model_id} has been retired. Please use {successor} instead.")
 
 
 def invalid(*issues: Issue) -> Refusal:
