@@ -7,6 +7,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from venice_batch.catalogue import cost_text
 from venice_batch.ci.complaint import complaint
 from venice_batch.errors import one_line
 

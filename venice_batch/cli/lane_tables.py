@@ -53,9 +53,7 @@ def counts_table(lanes: Mapping[str, Figures], width: int | None = None, *, sand
 
     `sandbox`: the sums are sandbox money, and are marked as such.
     """
-    rows = [
-        (name, *_counts(lane), size(lane.bytes), *_troubles(lane), _cost([lane])) for name, lane in lanes.items()
-    ]
+    rows = [(name, *_counts(lane), size(lane.bytes), *_troubles(lane), _cost([lane])) for name, lane in lanes.items()]
     if len(rows) > 1:
         shares = list(lanes.values())
         rows.append(

@@ -42,7 +42,8 @@ class Account:
         """Learn of balances that lack what was spent up to `lacks` for sure, up to `may_lack` perhaps."""
         self.only_lists = balances.get("BUNDLED_CREDITS", 0) > 0
         balance = max(balances.values(), default=0)
-        if balance > balances.get("DIEM", 0):
+        diem = balances.get("DIEM", 0)
+        if balance > diem or not diem:
             self.fell = self.fell or balance < self.most
             self.most = max(self.most, balance)
         low, high = balance + lacks, balance + may_lack
