@@ -85,8 +85,8 @@ def plan(
     """Compare `index` with what `output` holds; touches nothing.
 
     `preflight` has examined every job of the index (else they are read again, and no price is known). `quotas` and
-    `balances` are the key's own, which pays for nothing without `access`; `rpm` caps the images a minute of each model. `sandbox`: what a sandbox made counts
-    as done, as the run would ask one again.
+    `balances` are the key's own, which pays for nothing without `access`; `rpm` caps the images a minute of each model.
+    `sandbox`: what a sandbox made counts as done, as the run would ask one again.
 
     Raises:
         FolderError: there is a manifest that cannot be read.
@@ -99,8 +99,16 @@ def plan(
         bills = _unpriced(index, is_settled)
     else:
         bills = preflight.bills(None if untouched else (not is_settled(place) for place in range(len(index))))
-    account = {"quotas": quotas, "rpm": rpm, "balances": balances, "access": access}
-    return plan_of(bills, output, jobs=len(index), already_done=done, **account)
+    return plan_of(
+        bills,
+        output,
+        jobs=len(index),
+        already_done=done,
+        quotas=quotas,
+        rpm=rpm,
+        balances=balances,
+        access=access,
+    )
 
 
 def plan_of(

@@ -71,8 +71,9 @@ class Summary(msgspec.Struct, frozen=True):
     may have been charged for an image that never arrived, `retries` the attempts after each job's first. `cost_usd`
     is what this run has spent by the published prices, what may have been charged without an image included; null
     where they are not known. `unpriced` requests were or may have been charged at a price that is not known, which is
-    not in `cost_usd`. `sandbox`: the answers came from a sandbox, so no real money was spent. `reason` says why a run ended early, else null. `slowest` are the few jobs that took
-    longest, `failures` the commonest reasons of those without image; the worst comes first.
+    not in `cost_usd`. `sandbox`: the answers came from a sandbox, so no real money was spent. `reason` says why a run
+    ended early, else null. `slowest` are the few jobs that took longest, `failures` the commonest reasons of those
+    without image; the worst comes first.
     """
 
     schema: int

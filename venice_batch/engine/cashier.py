@@ -29,7 +29,7 @@ def no_money(message: str) -> str:
     """Return why the run stops at a 402 with this message: the account is empty, or the key has a limit of its own."""
     if _KEYS_LIMIT.search(message):
         return (
-            f"the key's own limit is used up: {message}; the account may have money:"
+            f"the key's own limit is used up: {message.rstrip('.')}; the account may have money:"
             " raise the key's limit, then run the same command again"
         )
     return f"out of money: {message}; {_TOP_UP}"

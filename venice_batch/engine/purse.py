@@ -63,4 +63,4 @@ class Purse:
         `spent_before` is what was spent when they were asked for; the balances lack that and not the request's `own`
         price, which is taken off after they were read.
         """
-        self.account.told(balances, lacks=spent_before, may_lack=self.spent + self.reserved - own)
+        self.account.told(balances, lacks=spent_before, may_lack=self.spent + self.reserved - own, own=own)
