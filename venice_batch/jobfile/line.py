@@ -147,7 +147,7 @@ def _jobs(
         requests = [{**request, "seed": seed_of(name, digest)}]
     else:
         requests = [request]
-    made = []
+    made: list[Job] = []
     for one in requests:
         own_digest = digest if one is request else request_hash(endpoint, one)
         own_name = name

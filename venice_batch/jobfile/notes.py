@@ -37,7 +37,7 @@ NOTES: Mapping[str, Note] = MappingProxyType(
         ),
         "return_binary": Note("How the image travels; left out, --response decides. Part of no job's identity."),
         "seed": Note(
-            "The same seed makes the same image again, the first of several `variants`. Without one, see --seed-policy.",
+            "The same seed makes the same image again; of several `variants` the first. See --seed-policy.",
             (42,),
         ),
         "steps": Note("Inference steps, for the few models that use them.", (20,)),
@@ -66,7 +66,7 @@ NOTES: Mapping[str, Note] = MappingProxyType(
         "images": Note("The picture to edit, then those to edit it with: paths, URLs, or base64."),
         "image_url": Note("The picture's address, in place of `image`.", ("https://example.com/harbour.jpg",)),
         "scale": Note(
-            "How many times wider and higher, from 2 to 4; more than 2 gives way to the largest size that the API makes.",
+            "How many times wider and higher, from 2 to 4; above 2 it gives way to the largest size there is.",
             (2, 4),
         ),
         "creativity": Note("How much detail to add, from 0 to 0.02.", (0.01,)),
