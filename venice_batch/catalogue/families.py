@@ -45,6 +45,9 @@ REFUSES_PIXELS = ("qwen-image", "qwen-image-3", "qwen-image-3-pro")
 KEEPS_PROVIDERS_FORMAT = ("grok-imagine-*",)
 """The image comes in the provider's format, whatever the request says."""
 
+ALIASES = frozenset({"qwen-edit"})
+"""Names that the API takes although no list shows them."""
+
 CHARGES_REFERENCES = ("krea-v2-*",)
 """`style_references` cost a surcharge that no list shows."""
 

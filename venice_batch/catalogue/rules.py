@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from venice_batch.catalogue.families import (
+    ALIASES,
     CHARGES_REFERENCES,
     IGNORES_SEED,
     KEEPS_PROVIDERS_FORMAT,
@@ -177,6 +178,8 @@ def reference_complaints(request: Mapping[str, Any], model: Model, catalogue: Ca
 
 def _unknown(job: Job, kind: Kind, catalogue: Catalogue, *, allow_unknown: bool, nearest: Nearest) -> Complaint:
     name = job.model
+    if name in ALIASES and any(model.venice for model in catalogue.of_kind(kind)):
+        return Complaint("model", f"{name} is an alias that no list shows; its price is not known", is_error=False)
     if job.endpoint is Endpoint.GENERATIONS:
         fallback = catalogue.resolve(DEFAULT)
         default = f", {fallback.id}" if fallback else ""
@@ -259,8 +262,8 @@ def _sizes(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
         yield from (_side_of_ratio(side, request, model, is_error=refuses) for side in sides)
         return
     ratio = request.get("aspect_ratio")
-    if ratio is not None:
-        close = pixels_of(ratio, model.divisor or 1)
+    if ratio is not None and model.divisor is not None:
+        close = pixels_of(ratio, model.divisor)
         hint = f" (nearest to {printable(ratio)}: width {close[0]}, height {close[1]})" if close else ""
         yield Complaint("aspect_ratio", f"{model.id} takes width and height instead{hint}", is_error=False)
     for side in sides:
@@ -291,7 +294,8 @@ def _choices(endpoint: Endpoint, request: Mapping[str, Any], model: Model) -> It
         if not offered and is_dropped:
             yield Complaint(field, f"{model.id} ignores the field", is_error=False)
         elif not offered:
-            yield Complaint(field, f"{model.id} has no choice of {field}; leave it out")
+            # The description names 1K as what a request without the field means: that may pass.
+            yield Complaint(field, f"{model.id} has no choice of {field}; leave it out", value.upper() != "1K")
         elif value not in offered and _own_spelling(value, offered) is None:
             yield Complaint(field, f"{model.id} has no {shown(value)}{_near_choice(field, value, offered)}", is_checked)
 
