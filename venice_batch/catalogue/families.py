@@ -75,7 +75,7 @@ def ignored_fields(model: Model) -> list[str]:
         return ["output_format"] if is_of(model, KEEPS_PROVIDERS_FORMAT) else []
     ignored = {
         "width, height": model.by_ratio and not is_of(model, REFUSES_PIXELS),
-        "aspect_ratio": not model.by_ratio and not is_of(model, REFUSES_PIXELS),
+        "aspect_ratio": model.divisor is not None and not model.by_ratio and not is_of(model, REFUSES_PIXELS),
         "resolution": not model.resolutions,
         "quality": not model.qualities,
         "steps": not uses_steps(model),
