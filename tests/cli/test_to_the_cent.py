@@ -75,12 +75,13 @@ def every_price():
         line = {"endpoint": "/image/edit", "model": model.id, "image": "picture.png", "output_format": "jpeg"}
         yield line
         yield from ({**line, "resolution": tier} for tier in model.pricing.tiers if not model.pricing.qualities)
+        # What further pictures cost is compared where they cost nothing.
+        most = model.pricing.included if model.pricing.input else model.max_inputs or 1
         line = {"endpoint": "/image/multi-edit", "modelId": model.id, "output_format": "jpeg"}
-        yield {**line, "images": ["picture.png"]}
-        # What further pictures cost is compared where none costs anything.
-        line |= {"images": ["picture.png"] * (1 if model.pricing.input else model.max_inputs or 1)}
-        yield line
-        yield from ({**line, "resolution": tier, "quality": quality} for tier, quality in model.pricing.qualities)
+        yield from ({**line, "images": ["picture.png"] * count} for count in {1, most} if 0 < count <= most)
+        line |= {"images": ["picture.png"] * most}
+        if most:
+            yield from ({**line, "resolution": tier, "quality": quality} for tier, quality in model.pricing.qualities)
     yield from ({"endpoint": "/image/upscale", "image": "picture.png", **scale} for scale in ({}, {"scale": 4}))
     yield {"endpoint": "/image/background-remove", "image": "picture.png"}
     sd35 = {"model": "venice-sd35", **SMALL}
