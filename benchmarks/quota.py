@@ -25,7 +25,7 @@ from urllib.request import Request, urlopen
 from rival_clients import CLIENTS, CONCURRENCY
 from sandbox_process import TOOL, sandbox
 
-MODEL, OTHER_MODEL = "venice-sd35", "qwen-image"
+MODEL, OTHER_MODEL = "venice-sd35", "z-image-turbo"
 RPM = 20
 LATENCY_S = 2.0
 LEAST_LATENCY_S = LATENCY_S * 0.7

@@ -61,12 +61,13 @@ def request_micro_usd(endpoint: Endpoint, request: Mapping[str, Any], model: Mod
     if endpoint is Endpoint.UPSCALE:
         scale = request.get("scale") or 2
         return pricing.scales.get(4 if isinstance(scale, int | float) and scale > 2 else 2)
-    tier = request.get("resolution") if endpoint is not Endpoint.GENERATIONS else None
+    asked = request.get("resolution") if endpoint is not Endpoint.GENERATIONS else None
     quality = request.get("quality") if endpoint is not Endpoint.GENERATIONS else None
-    tier = (tier or model.default_resolution or next(iter(model.resolutions), "")).upper()
+    tier = (asked or model.default_resolution or next(iter(model.resolutions), "")).upper()
     price = pricing.qualities.get((tier, quality or model.default_quality or ""))
     if price is None:
-        price = pricing.tiers.get(tier, pricing.image)
+        # Of a tier that is asked for and has no price in the list of tiers, none is known.
+        price = pricing.tiers.get(tier, None if asked and pricing.tiers else pricing.image)
     if price is None:
         return None
     extra = max(0, _pictures(endpoint, request) - pricing.included)
