@@ -63,8 +63,8 @@ def request_micro_usd(endpoint: Endpoint, request: Mapping[str, Any], model: Mod
         return pricing.scales.get(4 if isinstance(scale, int | float) and scale > 2 else 2)
     asked = request.get("resolution") if endpoint is not Endpoint.GENERATIONS else None
     quality = request.get("quality") if endpoint is not Endpoint.GENERATIONS else None
-    tier = (asked or model.default_resolution or next(iter(model.resolutions), "")).upper()
-    price = pricing.qualities.get((tier, quality or model.default_quality or ""))
+    tier = str(asked or model.default_resolution or next(iter(model.resolutions), "")).upper()
+    price = pricing.qualities.get((tier, str(quality or model.default_quality or "")))
     if price is None:
         # Of a tier that is asked for and has no price in the list of tiers, none is known.
         price = pricing.tiers.get(tier, None if asked and pricing.tiers else pricing.image)
@@ -81,12 +81,14 @@ def enhancement_micro_usd(endpoint: Endpoint, request: Mapping[str, Any]) -> int
 
 def images(request: Mapping[str, Any]) -> int:
     """How many images a request asks for."""
-    return int(request.get("variants") or 1)
+    variants = request.get("variants")
+    return variants if isinstance(variants, int) and variants > 0 else 1
 
 
 def _pictures(endpoint: Endpoint, request: Mapping[str, Any]) -> int:
     """How many pictures an edit is given."""
-    return 1 if endpoint is Endpoint.EDIT else len(request.get("images", ()))
+    given = request.get("images")
+    return 1 if endpoint is Endpoint.EDIT else len(given) if isinstance(given, list) else 0
 
 
 def model_of(job: Job, catalogue: Catalogue) -> Model | None:
