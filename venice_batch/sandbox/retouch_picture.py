@@ -21,6 +21,8 @@ MASK_SIDE_PX = 192
 """Side at which the background is looked for: filling pixel by pixel is slow."""
 TOLERANCE = 48
 """Difference of colours, summed over the channels, up to which neighbours belong to the same background."""
+_AVIF = tuple({"AVIF"} & set(Image.registered_extensions().values()))
+"""AVIF, if this Pillow reads it."""
 _BROKEN = "Invalid image: it cannot be decoded"
 _UNREADABLE = (
     OSError,
@@ -37,7 +39,7 @@ _UNREADABLE = (
 def open_image(data: bytes, *, whole: bool, avif: bool) -> Image.Image | str:
     """Return the decoded image, its header alone unless `whole`; a text says what is wrong with it."""
     try:
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", *(["AVIF"] if avif else [])))
+        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", *(_AVIF if avif else ())))
         if image.width * image.height > MOST_PIXELS:
             return f"Image dimensions must not exceed {MOST_PIXELS} pixels"
         if whole:
