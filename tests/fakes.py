@@ -86,6 +86,7 @@ class Scripted:
         rate: RateLimit | None = None,
         latency_s: float = 1.0,
         raises: Exception | None = None,
+        **headers: Any,
     ) -> None:
         self.status = status
         self.fault = fault
@@ -93,7 +94,7 @@ class Scripted:
         self.latency_s = latency_s
         self.raises = raises
         self.headers = AnswerHeaders(
-            retry_after_s=retry_after_s, rate=rate or RateLimit(), ray="ray-1", date_unix_s=None
+            retry_after_s=retry_after_s, rate=rate or RateLimit(), ray="ray-1", date_unix_s=None, **headers
         )
 
 

@@ -96,6 +96,13 @@ def test_what_is_not_known_is_left_out():
     assert "venice_batch_images" not in parse(exposition(summary(lanes={})))
 
 
+def test_money_of_a_sandbox_is_labelled_and_unpriced_requests_are_counted():
+    found = parse(exposition(summary(sandbox=True, unpriced=3)))
+    assert value(found, "cost_usd", sandbox="true") == 0.02
+    assert value(found, "unpriced_requests") == 3
+    assert value(parse(exposition(summary())), "unpriced_requests") == 0
+
+
 @given(st.text(), st.text(), st.text())
 def test_whatever_stands_in_a_label_comes_out_again(output, model, kind):
     lane = summary().lanes["venice-sd35"]

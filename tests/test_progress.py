@@ -93,6 +93,21 @@ def test_what_may_have_been_charged_without_an_image_is_added_up():
     assert seen(STARTED, lost, lost, tried(spent_usd=0.1), unpriced).possibly_billed_usd == 0.2
 
 
+def test_requests_at_a_price_that_is_not_known_are_counted_and_a_sandbox_is_recognised():
+    found = seen(STARTED, tried(), tried(Verdict.REJECTED, 400), tried(spent_usd=0.1), JobEnded(outcome(sandbox=True)))
+    assert (found.unpriced, found.sandbox) == (1, True)
+    assert (seen(STARTED).unpriced, seen(STARTED, JobEnded(outcome())).sandbox) == (0, False)
+
+
+def test_the_time_left_counts_the_images_that_a_job_takes_of_its_window():
+    started = RunStarted("r", "out", 16, 0, (SD,), pending={SD: 16})
+    now = state(lane(window_limit=20, window_left=16.0, window_s=60.0, renews_in_s=60.0))
+    four = JobEnded(outcome("a", files=(IMAGE,) * 4))
+    # 15 jobs are left, four of them in this window, five in each later one
+    several = seen(started, now, tried(), four).eta_s
+    assert several == pytest.approx(seen(started, now, tried(), JobEnded(outcome("a"))).eta_s + 3 * 60.0, abs=5.0)
+
+
 def test_what_is_under_way_and_spent_is_asked_of_the_engine_at_every_look():
     under_way = 0
 

@@ -5,7 +5,7 @@ import pytest
 from records import IMAGE, attempt, failed, job, outcome
 
 from venice_batch.events import AttemptEnded, JobEnded
-from venice_batch.model import Status, Timing
+from venice_batch.model import Flags, Status, Timing
 from venice_batch.report import MOST_PROBLEMS, TimeSpent, report, time_spent
 from venice_batch.retry import Verdict
 from venice_batch.summary import Percentiles
@@ -51,6 +51,27 @@ def test_a_job_that_was_never_sent_has_no_attempts_and_no_retries():
 def test_costs_add_up_as_far_as_they_are_known(costs, expected):
     lane = report(outcome(str(number), cost_usd=cost) for number, cost in enumerate(costs)).lanes["venice-sd35"]
     assert lane.cost_usd == expected
+
+
+def test_a_possibly_billed_job_counts_as_in_its_run_and_an_older_record_as_unpriced():
+    lost = {"flags": Flags(possibly_billed=True)}
+    found = report(
+        [
+            outcome("a", cost_usd=0.01),
+            failed("b", at_most_usd=0.02, **lost),
+            failed("c", **lost),
+            outcome("d", lane="flux"),
+            failed("e", lane="flux"),
+        ]
+    )
+    assert [(lane.cost_usd, lane.unpriced) for lane in found.lanes.values()] == [(0.03, 1), (None, 1)]
+    assert (found.cost_usd, found.unpriced, found.sandbox_usd) == (0.03, 2, 0.0)
+    assert (report([]).cost_usd, report([]).unpriced) == (None, 0)
+
+
+def test_what_a_sandbox_pretended_to_charge_is_known_apart():
+    found = report([outcome("a", cost_usd=0.1, sandbox=True), outcome("b", cost_usd=0.2)])
+    assert (found.cost_usd, found.sandbox_usd, found.lanes["venice-sd35"].sandbox_usd) == (0.3, 0.1, 0.1)
 
 
 def test_times_are_of_jobs_that_succeeded():

@@ -84,6 +84,20 @@ def test_a_lane_costs_what_its_requests_may_have_been_charged_with_or_without_an
     }
 
 
+def test_requests_at_a_price_that_is_not_known_are_counted_if_they_cost_something():
+    found = tally(
+        *(tried(model="a"), tried(Verdict.TRANSIENT, None, model="a", possibly_billed=True)),
+        *(tried(Verdict.REJECTED, 400, model="a"), tried(Verdict.LIMITED, 429, model="a"), tried(spent_usd=0.1)),
+    )
+    assert {name: lane.unpriced for name, lane in found.lanes().items()} == {"a": 2, "venice-sd35": 0}
+    assert found.counts["unpriced"] == 2
+
+
+def test_a_sandbox_is_recognised_by_its_answers():
+    assert not tally(JobEnded(outcome())).sandbox
+    assert tally(JobEnded(outcome(sandbox=True)), JobEnded(outcome("b"))).sandbox
+
+
 def test_lanes_come_in_the_order_of_the_jobs_file():
     ended = [JobEnded(outcome(lane=name)) for name in ("c", "x", "a")]
     assert list(tally(RunStarted("r", "out", 3, 0, ("a", "b", "c")), *ended).lanes()) == ["a", "c", "x"]

@@ -183,6 +183,15 @@ def test_whoever_has_the_page_is_not_told_to_make_it(changes):
     assert "next:" not in closing(summary(), command=COMMAND, has_page=True)
 
 
+def test_what_is_not_known_of_the_cost_and_what_is_no_real_money_is_told():
+    lanes = {"venice-sd35": msgspec.structs.replace(SD, unpriced=2), "flux": msgspec.structs.replace(FLUX, unpriced=1)}
+    lines = closing(msgspec.structs.replace(BUSY, unpriced=3, sandbox=True, lanes=lanes)).split("\n")
+    assert lines[1].startswith("3 images, 4.5 MB in 12.3 s, ≥ 1.25 USD of sandbox money (4 requests")
+    assert lines[3].endswith("  sandbox usd")
+    assert [line.split()[-2:] for line in lines[4:7]] == [["≥", "0.05"], ["0", "?"], ["≥", "0.05"]]
+    assert "s, price not known (4" in closing(msgspec.structs.replace(BUSY, cost_usd=0.0, unpriced=1))
+
+
 def test_the_models_costs_add_up_to_whole_cents():
     """As floats, these come to 32.859999…."""
     costs = (0.46, 2.3, 13.0, 8.82, 4.9, 0.47, 1.47, 1.44)

@@ -88,6 +88,13 @@ def test_money_without_an_estimate_is_what_is_spent():
     assert "4.10 USD" in drawn(replace(PROGRESS, expected_usd=None))[2]
 
 
+def test_what_is_not_known_of_the_cost_and_what_is_no_real_money_is_told():
+    assert "≥ 4.10 of 6.00 USD · " in drawn(replace(PROGRESS, unpriced=1), width=150)[2]
+    assert "4.10 of 6.00 USD of sandbox money" in drawn(replace(PROGRESS, sandbox=True), width=150)[2]
+    unknown = replace(PROGRESS, unpriced=2, spent_usd=None, expected_usd=None)
+    assert "price not known" in drawn(unknown, width=150)[2]
+
+
 def test_what_may_have_been_charged_without_an_image_is_told_apart_from_what_the_images_cost():
     lost = replace(PROGRESS, spent_usd=6.74, possibly_billed_usd=0.74)
     assert drawn(lost)[2].endswith(" · 1.2 GB")

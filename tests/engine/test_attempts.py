@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import anyio
 import pytest
-from fakes import FakeApi, FakeClock, NoSink, Scripted, job, reset_in
+from fakes import OK, FakeApi, FakeClock, NoSink, Scripted, job, reset_in
 
 from venice_batch.catalogue import Catalogue, parse
 from venice_batch.engine.attempts import AttemptRules, JobRunner
@@ -273,6 +273,59 @@ async def test_what_may_have_been_charged_counts_as_spent(clock):
     assert outcome.cost_usd is None
     assert (bench.purse.spent, bench.purse.reserved) == (800_000, 0)
     assert [(ended.possibly_billed, ended.spent_usd) for ended in bench.events] == [(True, 0.4), (False, 0.4)]
+
+
+async def test_a_job_that_may_have_been_charged_says_what_it_has_cost_at_most(clock):
+    lost = Scripted(None, fault=Fault.CUT)
+    bench = Bench(clock, {"p": [lost, lost, OK], "q": [Scripted(500)] * 6}, catalogue=PRICED)
+    found = await bench.run("p")
+    assert (found.cost_usd, found.at_most_usd, found.spent_usd) == (None, 1.2, 1.2)
+    failed = await bench.run("q")
+    assert (failed.cost_usd, failed.at_most_usd, failed.spent_usd) == (0.0, None, 0.0)
+
+
+async def test_a_rewritten_prompt_is_paid_for_and_one_left_as_it_is_is_not(clock):
+    scripts = {"p": [Scripted(enhanced_prompt="p, in detail")]}
+    bench = Bench(clock, scripts, catalogue=PRICED, purse=Purse(limit=880_000))
+    assert (await bench.run("p", enhance_prompt=True)).cost_usd == 0.44
+    assert (bench.purse.spent, bench.purse.reserved) == (440_000, 0)
+    assert (await bench.run("q", enhance_prompt=True)).cost_usd == 0.4
+    assert (bench.purse.spent, bench.purse.reserved) == (840_000, 0)
+    assert [ended.spent_usd for ended in bench.events] == [0.44, 0.4]
+    assert await bench.run("r", enhance_prompt=True) is None, "0.44 do not fit into the 0.04 that are left"
+
+
+async def test_what_is_lost_on_the_way_counts_with_the_enhancement(clock):
+    bench = Bench(clock, {"p": [Scripted(None, fault=Fault.TIMEOUT)]}, catalogue=PRICED)
+    found = await bench.run("p", enhance_prompt=True)
+    assert [ended.spent_usd for ended in bench.events] == [0.44, 0.4]
+    assert (found.at_most_usd, bench.purse.spent) == (0.84, 840_000)
+
+
+async def test_a_content_violation_is_rejected_and_costs_nothing(clock):
+    violation = Scripted(content_violation=True, enhanced_prompt="p, in detail")
+    bench = Bench(clock, {"p": [violation]}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    found = await bench.run("p", enhance_prompt=True)
+    assert (found.status, found.error.kind, found.cost_usd) == (Status.REJECTED, "content_violation", 0.0)
+    assert (bench.purse.spent, bench.purse.reserved) == (0, 0)
+    assert [ended.spent_usd for ended in bench.events] == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            "API key USD spend limit exceeded.",
+            "the key's own limit is used up: API key USD spend limit exceeded; the account may have money:"
+            " raise the key's limit, then run the same command again",
+        ),
+        ("Insufficient balance", "out of money: Insufficient balance; top up, then run the same command again"),
+    ],
+)
+async def test_a_402_is_told_as_the_keys_limit_or_as_an_empty_account(clock, message, reason):
+    bench = Bench(clock, {"p": [Scripted(402, message=message)]}, catalogue=PRICED)
+    assert await bench.run() is None
+    assert bench.switch.stop == Stop(ExitCode.OUT_OF_MONEY, reason)
 
 
 async def test_an_image_that_could_not_be_stored_is_paid_for_all_the_same(clock):
