@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BLOCKED = "Too many failed attempts (> {limit}) resulting in a non-success status code. Please wait {wait} and try again."
+BLOCKED = (
+    "Too many failed attempts (> {limit}) resulting in a non-success status code. Please wait {wait} and try again."
+)
 """Text of a block (source: API page, rate limits)."""
 SEE_LIMITS = " See https://docs.venice.ai/api-reference/rate-limiting for more information."
 """What follows it since 2026-10 (source: Venice's agent skills, venice-errors, 2026-10-02)."""

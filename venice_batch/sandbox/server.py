@@ -79,7 +79,9 @@ class Sandbox:
 
     def _pages(self) -> Mapping[str, Callable[[str], object]]:
         listed, retouching = self._catalogue, self._retouching
-        entries = [entry for entry in (*listed.entries, *retouching.entries) if entry["id"] not in self._settings.retired]
+        entries = [
+            entry for entry in (*listed.entries, *retouching.entries) if entry["id"] not in self._settings.retired
+        ]
         deprecated = self._settings.deprecated
         traits = {"image": listed.traits, "inpaint": retouching.traits}
         return {
