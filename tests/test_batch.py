@@ -456,7 +456,7 @@ async def test_what_is_left_is_priced_before_it_is_sent(tmp_path):
 async def test_what_each_model_cost_adds_up_to_what_the_run_has_spent_whatever_was_cut_off(tmp_path):
     meter = ProgressMeter(lambda: 0.0)
     async with desk(tmp_path, fault_schedule={2: "short-body", 5: "empty"}) as at:
-        at.write(*(line(number, model="qwen-image" if number % 2 else "venice-sd35") for number in range(6)))
+        at.write(*(line(number, model="z-image-turbo" if number % 2 else "venice-sd35") for number in range(6)))
         summary = await at.run(observe=meter, catalogue=PRICES, preflight=Preflight(PRICES))
     assert (summary.succeeded, summary.possibly_billed) == (6, 2)
     by_lane = sum(lane.cost_usd for lane in summary.lanes.values())

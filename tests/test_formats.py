@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from venice_batch import formats
-from venice_batch.formats import EXTENSIONS, HEAD_BYTES, TAIL_BYTES, ImageKind, recognise
+from venice_batch.formats import EXTENSIONS, HEAD_BYTES, TAIL_BYTES, ImageKind, kind_of, recognise
 
 SIZE = (48, 33)
 
@@ -116,3 +116,31 @@ def test_damage_anywhere_never_raises(case, place, damage):
     data[place : place + len(damage)] = damage
     found = tell(bytes(data))
     assert found is None or found.format in EXTENSIONS
+
+
+def box(name, content):
+    return struct.pack(">I", 8 + len(content)) + name + content
+
+
+def extent(width, height):
+    return box(b"ispe", struct.pack(">III", 0, width, height))
+
+
+def boxed(brand, *others, sizes=((48, 33),)):
+    return box(b"ftyp", brand + bytes(4) + b"".join(others)) + b"".join(extent(*size) for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (image("avif"), ImageKind("avif", *SIZE)),
+        (boxed(b"heic", b"mif1"), ImageKind("heic", *SIZE)),
+        (boxed(b"mif1", b"avif"), ImageKind("avif", *SIZE)),
+        (boxed(b"heix", sizes=((160, 120), (4032, 3024), (512, 512))), ImageKind("heic", 4032, 3024)),
+        (boxed(b"isom", b"mp42"), None),
+        (boxed(b"heic", sizes=()), None),
+        (b"\0\0\0\x18ftyp", None),
+    ],
+)
+def test_pictures_in_boxes_are_known_by_brand_and_largest_size(data, kind):
+    assert kind_of(io.BytesIO(data)) == kind

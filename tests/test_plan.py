@@ -40,13 +40,14 @@ MIXED = [
     {"model": "gpt-image-2", "quality": "low", "variants": 2},
     {"model": "grok-imagine-image-2-0", "quality": "low"},
     {"endpoint": "/images/generations", "model": "dall-e-3", "size": "256x256"},
-    {"endpoint": "/images/generations", "size": "256x256"},
+    {"endpoint": "/images/generations", "model": "default", "size": "256x256"},
     {"endpoint": "/image/upscale", "image": "cat.png", "prompt": None},
     {"endpoint": "/image/upscale", "image": "cat.png", "scale": 4, "prompt": None},
     {"endpoint": "/image/background-remove", "image": "cat.png", "prompt": None},
     {"endpoint": "/image/edit", "image": "cat.png"},
     {"endpoint": "/image/edit", "image": "cat.png", "model": "nano-banana-2-edit", "resolution": "2k"},
-    {"endpoint": "/image/multi-edit", "images": ["cat.png", "cat.png"], "model": "gpt-image-2-edit", "quality": "low"},
+    {"endpoint": "/image/multi-edit", "images": ["cat.png", "cat.png"]},
+    {"endpoint": "/image/multi-edit", "images": ["cat.png"], "model": "gpt-image-2-edit", "quality": "low"},
 ]
 
 

@@ -128,7 +128,7 @@ def test_variants_can_be_asked_of_what_was_sent_as_binary():
 
 def test_every_change_that_makes_a_job_invalid_is_told_with_its_record():
     records = [
-        outcome("a", endpoint=Endpoint.GENERATIONS, request={"prompt": "p"}),
+        outcome("a", endpoint=Endpoint.GENERATIONS, request={"model": "m", "prompt": "p"}),
         outcome("b"),
         outcome("c" * 510),
     ]

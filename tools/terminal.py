@@ -26,7 +26,7 @@ PICTURE = Path(__file__).parent.parent / "docs" / "terminal.svg"
 COLUMNS, LINES = 104, 20
 MODELS = {
     "venice-sd35": 60,
-    "qwen-image": 45,
+    "lustify-sdxl": 45,
     "z-image-turbo": 50,
     "chroma": 25,
     "lustify-v8": 30,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from io import BytesIO
@@ -12,12 +13,19 @@ import imagesize
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp", "gif": "gif"}
+EXTENSIONS = {"png": "png", "jpeg": "jpg", "webp": "webp", "gif": "gif", "avif": "avif", "heic": "heic"}
 HEAD_BYTES = 128 * 1024
 """Enough to find the size: before it a JPEG may have EXIF and XMP of 64 KiB each (ITU-T T.81, B.1.1.4)."""
 TAIL_BYTES = 32
 _SHORT_BYTES = 512
 _MAGIC_BYTES = 12
+
+# ISO/IEC 14496-12 and 23008-12: a file begins with its brands, and a box `ispe` of 20 bytes holds a size. The picture's
+# own is the largest: tiles and thumbnails have boxes, too.
+_BRANDS_END = 64
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_EXTENT = re.compile(rb"\x00\x00\x00\x14ispe\x00\x00\x00\x00(.{4})(.{4})", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +65,30 @@ def kind_of(file: BinaryIO) -> ImageKind | None:
 
     Cameras write much in front of a picture's size, and some write after its end.
     """
-    name = _format(file.read(_MAGIC_BYTES))
+    magic = file.read(_MAGIC_BYTES)
+    if magic[4:8] == b"ftyp":
+        return _boxed(magic + file.read(HEAD_BYTES))
+    name = _format(magic)
     if name is None:
         return None
     file.seek(0)
     width, height = _pixels(file)
     return ImageKind(name, width, height) if width > 0 and height > 0 else None
+
+
+def _boxed(head: bytes) -> ImageKind | None:
+    """The kind of an AVIF or HEIC picture that starts with `head`."""
+    end = min(int.from_bytes(head[:4]), _BRANDS_END)
+    brands = [head[start : start + 4] for start in (8, *range(16, end, 4))]
+    if any(brand in _AVIF_BRANDS for brand in brands):
+        name = "avif"
+    elif any(brand in _HEIC_BRANDS for brand in brands):
+        name = "heic"
+    else:
+        return None
+    sizes = [(int.from_bytes(across), int.from_bytes(down)) for across, down in _EXTENT.findall(head)]
+    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    return ImageKind(name, width, height) if width and height else None
 
 
 def _pixels(file: BinaryIO) -> tuple[int, int]:

@@ -31,6 +31,7 @@ from venice_batch.pacing.traffic import SendingRules
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
+    from venice_batch.catalogue import Catalogue
     from venice_batch.events import Event
     from venice_batch.jobfile import Source
     from venice_batch.model import Job, Outcome
@@ -56,25 +57,28 @@ async def run_jobs(
     max_failures: int | None = None,
     max_cost_usd: float | None = None,
     defaults: Mapping[str, Any] | None = None,
-    seed_policy: Literal["keep", "pin"] = "keep",
+    seed_policy: Literal["keep", "pin", "split"] = "keep",
     name: str = "{id}",
     prefer_json: bool = False,
     retry_rejected: bool = False,
     durable: bool = False,
     check_models: bool = True,
+    allow_unknown: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> Summary:
     """Run jobs into the folder `output`, but for those that it holds already.
 
     `jobs` is a file as the command takes it, or mappings like its lines. `api_key` defaults to `VENICE_API_KEY`.
     `defaults` are fields for jobs that lack them, `seed_policy` "pin" gives jobs without a seed one
-    that is recorded, `name` is the template of the images' names (`Naming`).
+    that is recorded, "split" also makes each of several variants a job with its own seed.
+    `name` is the template of the images' names (`Naming`).
     `lock_wait_s` is how long to wait for another run in the folder (`on_event` is told a `Waiting`).
     `concurrency` is how many requests may be under way at a time (None: as many as quota and latency need).
     `on_event` is called with everything that happens, on the event loop. `check_models`: check jobs against the API's
-    list of models first, which also gives the prices that `max_cost_usd` (never spent beyond) needs. Jobs that fail or
-    are rejected raise nothing: the returned summary counts them, the manifest has their records. Signals are left to the caller; cancelling
-    stops at once and loses nothing that was recorded.
+    list of models first, which also gives the prices that `max_cost_usd` (never spent beyond) needs. `allow_unknown`:
+    send fields, values and models that this version or the list does not know as they are written, instead of raising.
+    Jobs that fail or are rejected raise nothing: the returned summary counts them, the manifest has their records.
+    Signals are left to the caller; cancelling stops at once and loses nothing that was recorded.
 
     Raises:
         JobsFileError: a job is invalid; nothing was sent.
@@ -95,20 +99,22 @@ async def run_jobs(
         max_failures=max_failures,
     )
     naming = Naming(name, date=f"{datetime.now(UTC):%Y-%m-%d}")
-    preflight = await _preflight(settings.api, key) if check_models else Preflight(None)
-    async with _indexed(jobs, Defaults(dict(defaults or {}), SeedPolicy(seed_policy)), naming, preflight) as index:
+    known = await _catalogue(settings.api, key) if check_models else (None, None)
+    preflight = Preflight(*known, allow_unknown=allow_unknown)
+    fields = Defaults(dict(defaults or {}), SeedPolicy(seed_policy), allow_unknown)
+    async with _indexed(jobs, fields, naming, preflight) as index:
         settings = replace(settings, naming=naming, catalogue=preflight.catalogue, max_cost_usd=max_cost_usd)
         return await run_batch(index, key, settings, observers=() if on_event is None else (on_event,))
 
 
-async def _preflight(api: ApiSettings, key: ApiKey) -> Preflight:
-    """The checks by the API's own list, the last one kept, or none for an API without one."""
+async def _catalogue(api: ApiSettings, key: ApiKey) -> tuple[Catalogue | None, tuple[str, ...] | None]:
+    """Return models and styles by the API's own list, or the last one kept; None for an API without one."""
     cache, now = Cache.of_user(), time.time()
     listing = fresh(api.base_url, cache, now_unix_s=now)
     if listing is None:
         async with ApiClient(api, key, SystemClock()) as client:
             listing = (await ask(client, api.base_url, cache, now_unix_s=now)).listing
-    return Preflight(None) if listing is None else Preflight(listing.catalogue(now), listing.styles)
+    return (None, None) if listing is None else (listing.catalogue(now), listing.styles)
 
 
 @asynccontextmanager

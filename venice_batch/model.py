@@ -46,6 +46,7 @@ class Job(msgspec.Struct, frozen=True):
     `request` is the effective body: the line's fields over the defaults, exactly as the user means them.
     `request_hash` names endpoint and body: the same id with another hash is another job.
     `line` counts the file's lines from 1, `index` its jobs from 0 (a line with a matrix holds several).
+    `doubts` are what this version does not know of the request and lets pass, as (field, what).
     """
 
     id: str
@@ -55,6 +56,7 @@ class Job(msgspec.Struct, frozen=True):
     request: dict[str, Any]
     request_hash: str
     metadata: dict[str, Any] | None = None
+    doubts: tuple[tuple[str, str], ...] = ()
 
     @property
     def model(self) -> str:

@@ -83,21 +83,29 @@ class Changes:
         return line if outcome.metadata is None else {**line, "metadata": outcome.metadata}
 
 
-def jobs_of(records: Iterable[tuple[int, Outcome]], *, choice: Choice, changes: Changes, source: str) -> Iterator[Job]:
+def jobs_of(
+    records: Iterable[tuple[int, Outcome]],
+    *,
+    choice: Choice,
+    changes: Changes,
+    source: str,
+    allow_unknown: bool = False,
+) -> Iterator[Job]:
     """Yield the job of every record that is chosen, changed as asked.
 
     Without changes a job has the id and the hash that it had. `records` come with the numbers of their lines in the
-    manifest `source`.
+    manifest `source`. `allow_unknown` lets pass what this version does not know of a request.
 
     Raises:
         JobsFileError: at the end, if a change makes any job invalid; names all of them by the lines of their records.
     """
     findings = Findings(MAX_PROBLEMS)
+    defaults = Defaults(allow_unknown=allow_unknown)
     for number, outcome in records:
         if not choice.takes(outcome):
             continue
         line = msgspec.json.encode(changes.apply(outcome))
-        parsed = parse(line, number=number, first_index=0, defaults=Defaults(), source=source)
+        parsed = parse(line, number=number, first_index=0, defaults=defaults, source=source)
         findings.extend(_blame(problem, changes) for problem in parsed.problems)
         for job in parsed.jobs:
             for name, what in oversize(job):

@@ -25,6 +25,7 @@ def test_an_entry_is_read_in_full():
     constraints = {
         "aspectRatios": ["1:1"], "defaultAspectRatio": "1:1", "resolutions": ["1k"], "defaultResolution": "1k",
         "qualities": ["low"], "defaultQuality": "low", "maxStyleReferences": 3, "supportsStyleReferenceStrength": False,
+        "supportsTransparentBackground": True,
     }  # fmt: skip
     model = parse(
         entry(
@@ -53,8 +54,15 @@ def test_an_entry_is_read_in_full():
     assert (model.default_ratio, model.default_resolution, model.default_quality) == ("1:1", "1k", "low")
     assert (model.web_search, model.style_references, model.max_style_references) == (True, True, 3)
     assert (model.style_reference_strength, model.prompt_thinking) == (False, False)
+    assert (model.transparent, model.venice) == (True, False)
     assert (model.offline, model.beta, model.beta_users_only, model.regions) == (True, True, True, ("US",))
     assert model.deprecation == Deprecation(None, datetime(2027, 1, 1, tzinfo=UTC), "other", True)
+
+
+def test_a_listing_says_which_models_are_venices():
+    assert parse({"id": "a", "owned_by": "venice.ai"}).venice
+    assert not parse({"id": "a", "owned_by": "someone"}).venice
+    assert SHIPPED.marked("transparent", "inpaint")[0] == "gpt-image-1-5-edit"
 
 
 def test_an_entry_that_says_nothing_is_a_model_without_constraints():
@@ -117,7 +125,7 @@ def test_each_kind_of_model_has_names_of_its_own():
     assert SHIPPED.resolve("fastest", "inpaint") is SHIPPED.resolve("venice-sd35", "inpaint") is None
     assert SHIPPED.resolve("upscaler") is None
     assert SHIPPED.names("upscale") == ["upscaler", "default"]
-    assert len(SHIPPED.of_kind("inpaint")) == 21
+    assert len(SHIPPED.of_kind("inpaint")) == 32
 
 
 def test_an_edit_model_is_read_in_full():

@@ -17,7 +17,7 @@ def test_each_endpoint_is_offered_the_models_of_its_kind():
     assert "firered-image-edit" in found[Endpoint.EDIT]["model"]
     assert not {*found[Endpoint.EDIT]["model"]} & {*found[Endpoint.GENERATE]["model"]}
     assert found[Endpoint.GENERATE]["style_preset"] == list(LISTING.styles)
-    assert set(found[Endpoint.GENERATE]["resolution"]) == {"1K", "2K", "4K"}
+    assert set(found[Endpoint.GENERATE]["resolution"]) == {"1K", "1.5K", "2K", "4K"}
 
 
 @pytest.mark.parametrize("endpoint", offers(CATALOGUE))

@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import msgspec
 import pytest
 from catalogue.made import SHIPPED, STYLES, catalogue, job
 
@@ -22,18 +23,45 @@ def test_a_valid_job_has_no_problem_and_a_price():
 
 
 def test_problems_are_told_of_every_job_of_a_shape():
-    _, found = examined(job(width=1000), job(width=1000, line=2))
-    assert [[field for field, _ in problems] for problems in found] == [["width"], ["width"]]
+    _, found = examined(job(steps=99), job(steps=99, line=2))
+    assert [[field for field, _ in problems] for problems in found] == [["steps"], ["steps"]]
 
 
 def test_prompts_and_references_are_looked_at_in_every_job():
     reference = [{"image": "https://example.com/a.png"}]
     preflight, found = examined(
         job(), job(prompt="x" * 1501), job(negative_prompt="x" * 1501), job(negative_prompt="x"),
-        job(style_references=reference, line=5),
+        job(model="krea-v2-large", style_references=reference, line=5), job(style_references=reference, line=6),
     )  # fmt: skip
-    assert [[field for field, _ in problems] for problems in found] == [[], ["prompt"], ["negative_prompt"], [], []]
+    assert [[field for field, _ in problems] for problems in found] == [
+        [], ["prompt"], ["negative_prompt"], [], [], ["style_references"],
+    ]  # fmt: skip
     assert preflight.warnings[0].field == "style_references"
+
+
+def test_jobs_of_one_shape_but_for_a_seed_or_a_negative_prompt_are_told_apart():
+    jobs = [job(model="gpt-image-2", **fields) for fields in ({}, {"seed": 1}, {"seed": 2}, {"negative_prompt": "x"})]
+    preflight, _ = examined(*jobs)
+    assert [(warned.field, warned.count) for warned in preflight.warnings] == [("seed", 2), ("negative_prompt", 1)]
+
+
+def test_what_this_version_does_not_know_is_a_warning_and_of_any_type():
+    doubtful = [
+        msgspec.structs.replace(job(background=[1], line=line), doubts=(("background", "unknown field"),))
+        for line in (1, 2)
+    ]
+    preflight, found = examined(*doubtful, allow_unknown=True)
+    assert found == [[], []]
+    (warned,) = preflight.warnings
+    assert (warned.field, warned.what, warned.count, warned.lines) == ("background", "unknown field", 2, [1, 2])
+    _, (problems,) = examined(doubtful[0], known=None, strict=True)
+    assert problems == [("background", "unknown field")]
+
+
+def test_errors_by_the_list_are_warnings_where_the_unknown_is_allowed():
+    preflight, (problems,) = examined(job(steps=99, style_preset="New"), allow_unknown=True)
+    assert problems == []
+    assert {warned.field for warned in preflight.warnings} == {"steps", "style_preset"}
 
 
 def test_warnings_are_counted_and_kept_once_each_with_their_first_lines():
@@ -88,8 +116,8 @@ def test_extras_are_marked():
 
 def test_more_shapes_than_are_remembered(monkeypatch):
     monkeypatch.setattr(module, "_MAX_SHAPES", 3)
-    preflight, found = examined(*(job(width=8 * side) for side in range(1, 161)))
-    assert sum(map(bool, found)) == 80
+    preflight, found = examined(*(job(steps=side) for side in range(1, 161)))
+    assert sum(map(bool, found)) == 130
     assert preflight.bills()[0][1] == 160
 
 

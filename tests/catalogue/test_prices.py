@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 from catalogue.made import SHIPPED, catalogue, entry, job
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from venice_batch.catalogue import corrected, micro_usd, price_micro_usd, price_usd, usd, usd_text
@@ -67,6 +67,7 @@ def orders(draw):
 def test_a_price_is_what_the_sandbox_charges(order):
     reader = native_request if order.endpoint is Endpoint.GENERATE else openai_request
     accepted = reader.read(corrected(order, SHIPPED), shipped())
+    assume(price_micro_usd(order, SHIPPED) is not None)  # tiers of the newest models have no published price
     assert price_micro_usd(order, SHIPPED) == charged_micro_usd(accepted)
     assert price_usd(order, SHIPPED) == usd(charged_micro_usd(accepted))
 

@@ -57,13 +57,13 @@ def requests_seen(base_url):
 
 
 def test_check_counts_and_prices_requests_and_images_by_model(capsys):
-    write(GOOD, {**GOOD, "id": "b", "variants": 4}, {**GOOD, "id": "c", "model": "qwen-image"})
+    write(GOOD, {**GOOD, "id": "b", "variants": 4}, {**GOOD, "id": "c", "model": "z-image-turbo"})
     assert check("--offline") == 0
     out = capsys.readouterr().out
     assert out.startswith("3 jobs, all lines valid\n")
-    assert "venice-sd35         2       5  0.05        20\n" in out
-    assert "in all              3       6  0.08         -\n" in out
-    assert "3 requests would go out, into output/jobs\nthey take about 10 s and cost 0.08 USD\n" in out
+    assert "venice-sd35           2       5  0.05        20\n" in out
+    assert "in all                3       6  0.06         -\n" in out
+    assert "3 requests would go out, into output/jobs\nthey take about 10 s and cost 0.06 USD\n" in out
     assert not os.path.exists("output")
 
 
@@ -106,16 +106,19 @@ ONE_OF_EACH = [
     ({"model": "retired", "width": None, "height": None}, "model", "use venice-sd35"),
     ({"model": "asleep", "width": None, "height": None}, "model", "offline"),
     ({"prompt": "x" * 1501}, "prompt", "1,500"),
-    ({"width": 1000}, "width", "992, 1008"),
     ({"height": 1300}, "height", "1280"),
-    ({"model": "nano-banana-2", "width": 1280, "height": None}, "width", "3:2"),
-    ({"width": None, "height": None, "aspect_ratio": "16:9"}, "aspect_ratio", "width 1280, height 720"),
-    ({"model": "gpt-image-1-5", "aspect_ratio": "16:10", "width": None, "height": None}, "aspect_ratio", "3:2"),
+    ({"model": "qwen-image-3", "width": 1280, "height": None}, "width", "3:2"),
+    (
+        {"model": "gpt-image-2", "transparent_background": True, "width": None, "height": None},
+        "transparent_background",
+        "gpt-image-1-5",
+    ),
     ({"model": "krea-2-turbo", "resolution": "4K", "width": None, "height": None}, "resolution", "2K"),
     ({"model": "grok-imagine-image-2-0", "quality": "high", "width": None, "height": None}, "quality", "medium"),
     ({"steps": 31}, "steps", "30"),
     ({"variants": 2, "return_binary": True}, "variants", "remove return_binary"),
     ({"style_preset": "Cinematc"}, "style_preset", "Cinematic"),
+    ({"endpoint": "/images/generations", "model": None, "width": None, "height": None}, "model", "missing"),
     ({"endpoint": "/images/generations", "prompt": "x" * 1501, "width": None, "height": None}, "prompt", "1,500"),
     ({"endpoint": "/images/generations", "size": "1000x1000", "width": None, "height": None}, "size", "1024x1024"),
     ({"endpoint": "/images/generations", "n": 2, "width": None, "height": None}, "n", "1 only"),
@@ -150,12 +153,12 @@ def test_a_file_with_one_of_each_mistake(capsys):
 
 
 def test_mistakes_as_json(capsys):
-    write({**GOOD, "width": 1000}, {**GOOD, "id": "b", "format": "gif"})
+    write({**GOOD, "steps": 99}, {**GOOD, "id": "b", "format": "gif"})
     assert check("--offline", "--json") == 2
     out, err = capsys.readouterr()
     problems = json.loads(out)["problems"]
     assert problems["total"] == 2
-    assert [(one["line"], one["field"]) for one in problems["shown"]] == [(1, "width"), (2, "format")]
+    assert [(one["line"], one["field"]) for one in problems["shown"]] == [(1, "steps"), (2, "format")]
     assert "2 problems; nothing was sent" in err
 
 
@@ -195,8 +198,8 @@ def test_strict_refuses_what_is_warned_of(capsys):
 
 def test_settings_are_checked_like_fields(capsys):
     write({"id": "a", "model": "venice-sd35", "prompt": "p"})
-    assert check("--offline", "--set", "width=1000") == 2
-    assert "nearest: 992, 1008" in capsys.readouterr().err
+    assert check("--offline", "--set", "steps=99") == 2
+    assert "99 is above the 30 of venice-sd35" in capsys.readouterr().err
 
 
 def test_offline_says_how_old_its_list_is(capsys):
@@ -204,8 +207,8 @@ def test_offline_says_how_old_its_list_is(capsys):
     assert check("--offline", "--json") == 0
     out, err = capsys.readouterr()
     assert err.count("\n") == 1
-    assert "the list of 2026-08-22 that comes with the package (" in err
-    assert json.loads(out)["models"] == {"origin": "snapshot", "listed_at": "2026-08-22T00:00:00Z"}
+    assert "the list of 2026-11-17 that comes with the package (" in err
+    assert json.loads(out)["models"] == {"origin": "snapshot", "listed_at": "2026-11-17T00:00:00Z"}
     keep(*snapshot().entries, age_s=3 * 86_400)
     assert check("--offline") == 0
     assert "(3 days old)" in capsys.readouterr().err
@@ -238,11 +241,11 @@ def test_a_server_without_a_list_is_told_once_and_not_checked_against(capsys, mo
 
 def test_venice_out_of_reach_is_replaced_by_the_list_at_hand(capsys, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # a proxy that is not there: no request leaves this machine
-    write({**GOOD, "width": 1001})
+    write({**GOOD, "steps": 99})
     assert check() == 2
     err = capsys.readouterr().err
-    assert "models and prices are checked by the list of 2026-08-22" in err
-    assert "nearest: 992, 1008" in err
+    assert "models and prices are checked by the list of 2026-11-17" in err
+    assert "99 is above the 30 of venice-sd35" in err
     keep(*snapshot().entries)
     write(GOOD)
     monkeypatch.setenv("VENICE_API_KEY", "k")
@@ -252,10 +255,10 @@ def test_venice_out_of_reach_is_replaced_by_the_list_at_hand(capsys, monkeypatch
 
 def test_a_live_list_needs_no_key(sandbox, capsys):
     before = requests_seen(sandbox)
-    write(GOOD, {**GOOD, "id": "b", "width": 1000})
+    write(GOOD, {**GOOD, "id": "b", "steps": 99})
     assert check("--base-url", sandbox) == 2
     out, err = capsys.readouterr()
-    assert err.startswith("jobs.jsonl:2: width: 1000 is not a multiple of 16 for venice-sd35 (nearest: 992, 1008)\n")
+    assert err.startswith("jobs.jsonl:2: steps: 99 is above the 30 of venice-sd35\n")
     write(GOOD)
     assert check("--base-url", sandbox, "--json") == 0
     out, err = capsys.readouterr()
@@ -306,9 +309,9 @@ def check_piped(text):
 
 
 def test_standard_input_is_checked_too():
-    done = check_piped(json.dumps({**GOOD, "width": 1000}))
+    done = check_piped(json.dumps({**GOOD, "steps": 99}))
     assert done.returncode == 2
-    assert "1: width: 1000 is not a multiple of 16" in done.stderr
+    assert "1: steps: 99 is above the 30 of venice-sd35" in done.stderr
 
 
 def test_a_table_on_standard_input_is_told_once():

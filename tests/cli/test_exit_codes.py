@@ -71,7 +71,7 @@ def test_2_when_the_command_cannot_be_run_as_it_is(arguments):
 
 
 def test_2_when_the_jobs_file_is_invalid():
-    write(GOOD, {**GOOD, "width": 1000})
+    write(GOOD, {**GOOD, "steps": 99})
     assert exit_code(*FAST) == 2
     assert os.listdir() == ["jobs.jsonl"]
 

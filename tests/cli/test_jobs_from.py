@@ -16,7 +16,7 @@ FAST = ["--sandbox", "--sandbox-latency", "0", "--offline"]
 JOBS = [
     {"id": "s", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64, "matrix": {"seed": [1, 2]}},
     {"id": "t", "model": "nano-banana-pro", "prompt": "p", "aspect_ratio": "1:1", "resolution": "1k"},
-    {"endpoint": "/images/generations", "prompt": "p", "metadata": {"set": 7}, "size": "256x256"},
+    {"endpoint": "/images/generations", "model": "default", "prompt": "p", "metadata": {"set": 7}, "size": "256x256"},
 ]
 
 

@@ -32,7 +32,7 @@ def test_models_are_a_table_or_json(capsys):
     assert rows["venice-sd35"] == "venice-sd35 0.01 pixels by 16 1500 30 eliza-default -"
     assert rows["z-image-turbo"] == "z-image-turbo 0.01 pixels by 8 7500 8 default, fastest -"
     assert run_cli(["models", "--sandbox", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 37
+    assert len(json.loads(capsys.readouterr().out)) == 49
 
 
 def test_models_that_change_images_have_tables_of_their_own(capsys):
@@ -40,9 +40,9 @@ def test_models_that_change_images_have_tables_of_their_own(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["model", "usd", "sizes", "prompt", "images", "traits", "marks"]
     rows = {line.split()[0]: " ".join(line.split()) for line in lines[1:]}
-    assert len(rows) == 21
+    assert len(rows) == 32
     assert rows["nano-banana-2-edit"] == "nano-banana-2-edit 0.10-0.19 ratio at 1K/2K/4K 32768 14 - -"
-    assert rows["firered-image-edit"] == "firered-image-edit 0.04 ratio 1500 3 default -"
+    assert rows["firered-image-edit"] == "firered-image-edit 0.04 ratio 1500 6 default -"
     assert run_cli(["models", "--offline", "--type", "upscale"]) == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["model", "usd", "traits", "marks"],
@@ -56,7 +56,7 @@ def test_models_offline_are_the_last_that_were_had(capsys):
     assert run_cli(["models", "--offline"]) == 0
     out, err = capsys.readouterr()
     assert "gpt-image-2" in out
-    assert "the list of 2026-08-22 that comes with the package" in err
+    assert "the list of 2026-11-17 that comes with the package" in err
     entries = (
         {"id": "asleep", "model_spec": spec(offline=True, beta=True, regionRestrictions=["US", "CA"])},
         {
@@ -71,7 +71,7 @@ def test_models_offline_are_the_last_that_were_had(capsys):
     assert run_cli(["models", "--offline"]) == 0
     out, err = capsys.readouterr()
     rows = {line.split()[0]: " ".join(line.split()) for line in out.splitlines()[1:]}
-    assert rows["asleep"] == "asleep ? pixels 100 - - offline, beta users only, for US/CA"
+    assert rows["asleep"] == "asleep ? pixels 100 - - offline, beta users only, not in US/CA"
     assert rows["old"] == "old ? pixels 100 - - beta, deprecated 2027-01-01 -> new"
     assert rows["going"] == "going 0.50 pixels 100 - - deprecated"
     assert "(2 hours old)" in err
@@ -96,6 +96,8 @@ class Api:
 
     def __init__(self):
         self.asked = []
+        self.price = 0.1
+        self.broken = False
 
     async def __aenter__(self):
         return self
@@ -105,9 +107,10 @@ class Api:
 
     async def models(self, kind="image"):
         self.asked.append(kind)
-        if kind == "upscale":
+        if kind == "upscale" or self.broken:
             raise ApiError("no such type", 400)
-        return ({"id": f"{kind}-1", "type": kind, "model_spec": spec()},)
+        pricing = {"generation": {"usd": self.price}}
+        return ({"id": f"{kind}-1", "type": kind, "model_spec": spec(pricing=pricing)},)
 
     async def styles(self):
         self.asked.append("styles")
@@ -161,3 +164,119 @@ def test_limits_need_a_key(capsys):
 def test_no_key_is_sent_as_nothing_and_hides_nothing():
     key = _NoKey()
     assert (key.header(), key.redact("none"), key.redact_bytes(b"none")) == ("", "none", b"none")
+
+
+def shown(capsys, *arguments):
+    code = run_cli(["models", *arguments])
+    out, err = capsys.readouterr()
+    return code, {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines()}, err
+
+
+def test_a_model_is_shown_with_all_that_is_known_of_it(capsys):
+    code, lines, _ = shown(capsys, "gpt-image-2", "--offline")
+    assert code == 0
+    assert lines["model"] == "gpt-image-2 (GPT Image 2), makes images"
+    assert lines["tiers"] == "1K, 2K, 4K (default 1K)"
+    assert lines["qualities"] == "low, medium, high (default high)"
+    assert lines["prompt"] == "up to 7,500 characters"
+    assert lines["ignores"] == "width, height, steps, seed, negative_prompt, enable_web_search"
+    assert run_cli(["models", "gpt-image-2", "--offline"]) == 0
+    prices = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines() if line.startswith("price")]
+    assert prices[:3] == ["0.02 USD at 1K low", "0.07 USD at 1K medium", "0.26 USD at 1K high"]
+    assert len(prices) == 9
+
+
+def test_each_kind_of_model_has_lines_of_its_own(capsys):
+    _, lines, _ = shown(capsys, "fastest", "--sandbox")
+    assert (lines["sizes"], lines["price"]) == ("pixels by 8", "0.01 USD an image")
+    assert lines["traits"] == "default, fastest"
+    _, lines, _ = shown(capsys, "gpt-image-1-5-edit", "--sandbox")
+    assert lines["images"] == "up to 6 to edit together"
+    assert lines["price"] == "0.02806 USD for each picture to edit beyond 1"
+    assert lines["background"] == "can be transparent"
+    _, lines, _ = shown(capsys, "qwen-image-3-edit", "--offline")
+    assert lines["price"] == "0.00345 USD for each picture to edit"
+    _, lines, _ = shown(capsys, "seedream-v5-5", "--offline")
+    assert lines["price"] == "? USD at 2K"
+    assert "sizes" not in lines
+    _, lines, _ = shown(capsys, "upscaler", "--offline")
+    assert (lines["model"], lines["price"]) == ("upscaler (Upscaler), enlarges images", "0.08 USD at 4x")
+
+
+def test_marks_and_successor_are_shown(capsys):
+    gone = {"date": "2027-01-01T00:00:00Z", "replacementModelId": "new"}
+    limits = {"steps": {"max": 9}, "maxStyleReferences": 2, "resolutions": ["1K"]}
+    entry = {"id": "old", "model_spec": {"constraints": limits, "deprecation": gone, "supportsWebSearch": True}}
+    Cache.of_user().store(VENICE, Listing((entry,), None, time.time() - 7200, "live"))
+    _, lines, _ = shown(capsys, "old", "--offline")
+    assert lines["marks"] == "deprecated 2027-01-01 -> new"
+    assert (lines["steps"], lines["references"]) == ("up to 9", "up to 2")
+    assert (lines["searches"], lines["price"]) == ("can search the web", "? USD at 1K")
+    assert run_cli(["models", "--offline"]) == 0
+    assert " at 1K " in capsys.readouterr().out
+
+
+def test_a_model_as_json_is_its_entry(capsys):
+    assert run_cli(["models", "default", "--type", "inpaint", "--offline", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["id"] == "firered-image-edit"
+
+
+def test_a_name_that_is_not_listed_is_a_usage_error_with_the_nearest(capsys):
+    code, _, err = shown(capsys, "venice-sd53", "--offline")
+    assert code == 2
+    assert "no model 'venice-sd53' is listed (nearest: venice-sd35)" in err
+    assert "`venice-batch models` lists them" in shown(capsys, "xyzzy", "--offline")[2]
+    assert shown(capsys, "nano-banana-2-edit", "--type", "image", "--offline")[0] == 2
+
+
+def test_a_model_is_looked_for_in_all_kinds_that_the_server_lists(api, capsys):
+    _, lines, _ = shown(capsys, "inpaint-1", "--base-url", OTHER)
+    assert lines["model"] == "inpaint-1, edits images"
+    assert lines["price"] == "0.10 USD an image"
+
+
+def test_a_difference_from_the_last_list_is_shown_once_with_1(api, capsys):
+    diff = ["models", "--diff", "--base-url", OTHER]
+    assert run_cli(diff) == 0
+    out, err = capsys.readouterr()
+    assert "the first list of https://images.example/v1 is kept" in err
+    assert out.startswith("no models or prices have changed since ")
+    api.price = 0.2
+    assert run_cli(diff) == 1
+    assert "repriced  image-1: generation 0.1 -> 0.2 USD\n" in capsys.readouterr().out
+    assert run_cli(diff) == 0
+
+
+def test_a_difference_as_json_is_one_object(api, capsys):
+    Cache.of_user().store(OTHER, Listing(({"id": "gone"},), None, 0.0, "live"))
+    assert run_cli(["models", "--diff", "--base-url", OTHER, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {
+        "since": "1970-01-01",
+        "added": ["image-1", "inpaint-1"],
+        "removed": ["gone"],
+        "repriced": [],
+    }
+
+
+def test_a_difference_from_the_packaged_list_names_what_is_gone_with_its_successor(api, capsys):
+    assert run_cli(["models", "--diff"]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("since 2026-11-17:\nadded     image-1: 0.10 USD\n")
+    assert "removed   venice-sd35\n" in out
+    gone = {"replacementModelId": "image-1"}
+    old = ({"id": "old", "model_spec": {"deprecation": gone}}, {"id": "image-1"}, {"id": "inpaint-1"})
+    Cache.of_user().store(OTHER, Listing(old, None, 0.0, "live"))
+    run_cli(["models", "--diff", "--base-url", OTHER])
+    out = capsys.readouterr().out
+    assert "removed   old; use image-1\n" in out
+    assert "repriced  image-1: generation ? -> 0.1 USD\n" in out
+
+
+def test_without_the_api_or_an_earlier_list_there_is_no_difference(api, capsys):
+    assert run_cli(["models", "--diff", "--base-url", "http://127.0.0.1:1/v1"]) == 2
+    for given in (["--offline"], ["--sandbox"], ["venice-sd35"]):
+        assert run_cli(["models", "--diff", *given]) == 2
+    capsys.readouterr()
+    api.broken = True
+    assert run_cli(["models", "--diff"]) == 75
+    assert "no list to compare: " in capsys.readouterr().err

@@ -135,7 +135,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
         (["config", "nur"], "[COMMAND]: 'nur' is not one of 'run', "),
         (["completion"], "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish"),
         (["run"], "Missing argument 'JOBS'."),
-        (["models", "x"], "Got unexpected extra argument (x)"),
+        (["models", "x", "y"], "Got unexpected extra argument (y)"),
     ],
 )
 def test_what_is_wrong_on_the_command_line_is_one_line_that_begins_with_it(arguments, told, capsys):

@@ -85,10 +85,10 @@ def test_on_github_jobs_that_fail_are_annotated_and_the_step_is_summed_up(monkey
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_on_github_mistakes_of_the_jobs_file_are_annotated(monkeypatch, capsys, command):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    Path("jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 1000}\n')
+    Path("jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p", "steps": 99}\n')
     assert run_cli([command, "jobs.jsonl", "--sandbox"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1].startswith("::error file=jobs.jsonl,line=1,title=invalid job::width: 1000 is not a multiple of 16")
+    assert lines[-1].startswith("::error file=jobs.jsonl,line=1,title=invalid job::steps: 99 is above the 30")
 
 
 def test_elsewhere_nothing_is_annotated(capsys):

@@ -304,8 +304,8 @@ def test_what_a_run_has_cost_is_in_its_summary_and_its_records(capsys):
 
 
 def test_a_job_that_its_model_would_refuse_is_an_error_with_the_nearest_valid_value(capsys):
-    error = problem(capsys, {**GOOD, "width": 1000})
-    assert "jobs.jsonl:1: width: 1000 is not a multiple of 16 for venice-sd35 (nearest: 992, 1008)" in error
+    error = problem(capsys, {"model": "krea-2-turbo", "prompt": "p", "resolution": "4K"})
+    assert "jobs.jsonl:1: resolution: krea-2-turbo has no '4K' (nearest: 2K; it has 1K, 2K)" in error
 
 
 def test_a_tier_is_sent_in_the_models_own_spelling():

@@ -29,7 +29,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def write(count, models=("venice-sd35", "qwen-image", "chroma"), **fields):
+def write(count, models=("venice-sd35", "lustify-v7", "chroma"), **fields):
     """So many jobs of each model, the second of the first model forbidden."""
     with open("jobs.jsonl", "w", encoding="utf-8") as file:
         for model in models:
@@ -105,7 +105,7 @@ def test_a_run_is_watched_and_leaves_its_tables(width, environment):
     screen.read("next window in")
     assert sum(re.search("[━─]{8}", line) is not None for line in screen.lines) == (1 if width < 100 else 4)
     assert re.search(r"\n\d+ done · .*\d+ left · \d+ under way · \d+ of 720 images/min", screen.text)
-    assert re.search(r"\nqwen-image .*\d/6 +\d under way  ", screen.text)
+    assert re.search(r"\nlustify-v7 .*\d/6 +\d under way  ", screen.text)
     assert screen.end() == 1
     assert screen.frame == []
     assert [line.partition(":")[0] for line in screen.lines if "rejected: " in line] == [
@@ -126,7 +126,7 @@ def test_a_run_is_watched_and_leaves_its_tables(width, environment):
 def test_a_resized_terminal_is_used_at_its_new_width():
     write(10)
     screen = Screen("jobs.jsonl", *WINDOWS, width=44)
-    screen.read(r"\nqwen-image +\d/10 +\d+  window \d s\n")
+    screen.read(r"\nlustify-v7 +\d/10 +\d+  window \d s\n")
     for width in (120, 60):
         screen.resize(width)
         screen.read(rf"(?m)^(?=.*[━─]{{8}}).{{{width - 1}}}$")

@@ -63,7 +63,11 @@ def every_price():
     """A line for each price that the list of models has, and for each other way to come to one."""
     models = snapshot().catalogue(0.0).models.values()
     for model in (model for model in models if model.kind == "image"):
-        line = {"model": model.id, "format": "jpeg", **({} if model.by_ratio else SMALL)}
+        line = {
+            "model": model.id,
+            "format": "jpeg",
+            **(SMALL if model.divisor and not model.by_ratio and model.id != "qwen-image" else {}),
+        }
         yield line
         yield from ({**line, "resolution": tier} for tier in model.pricing.tiers if not model.pricing.qualities)
         yield from ({**line, "resolution": tier, "quality": quality} for tier, quality in model.pricing.qualities)
@@ -71,11 +75,13 @@ def every_price():
         line = {"endpoint": "/image/edit", "model": model.id, "image": "picture.png", "output_format": "jpeg"}
         yield line
         yield from ({**line, "resolution": tier} for tier in model.pricing.tiers if not model.pricing.qualities)
+        # What further pictures cost is compared where they cost nothing.
+        most = model.pricing.included if model.pricing.input else model.max_inputs or 1
         line = {"endpoint": "/image/multi-edit", "modelId": model.id, "output_format": "jpeg"}
-        yield {**line, "images": ["picture.png"]}
-        line |= {"images": ["picture.png"] * (model.max_inputs or 1)}
-        yield line
-        yield from ({**line, "resolution": tier, "quality": quality} for tier, quality in model.pricing.qualities)
+        yield from ({**line, "images": ["picture.png"] * count} for count in {1, most} if 0 < count <= most)
+        line |= {"images": ["picture.png"] * most}
+        if most:
+            yield from ({**line, "resolution": tier, "quality": quality} for tier, quality in model.pricing.qualities)
     yield from ({"endpoint": "/image/upscale", "image": "picture.png", **scale} for scale in ({}, {"scale": 4}))
     yield {"endpoint": "/image/background-remove", "image": "picture.png"}
     sd35 = {"model": "venice-sd35", **SMALL}
@@ -88,7 +94,7 @@ def every_price():
     yield {"endpoint": "/images/generations", "model": "qwen-image-2", "size": "256x256", "quality": "hd"}
     yield {"endpoint": "/images/generations", "model": "gpt-image-2", "size": "256x256"}
     yield {"endpoint": "/images/generations", "model": "dall-e-3", "size": "256x256"}
-    yield {"endpoint": "/images/generations", "size": "256x256"}
+    yield {"endpoint": "/images/generations", "model": "default", "size": "256x256"}
 
 
 def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):

@@ -135,7 +135,7 @@ def test_a_command_on_finish_that_fails_is_a_warning(capfd):
 
 
 def test_a_run_that_never_began_has_no_finish(capfd):
-    write(job("a", width=1))
+    write(job("a", steps=99))
     assert run_cli(["jobs.jsonl", *FAST, "-q", "--on-finish", "echo told"]) == 2
     assert "told" not in capfd.readouterr().err
 

@@ -25,14 +25,13 @@ GENERATE = {
     "format": st.sampled_from(["png", "jpeg", "webp"]),
 }
 GENERATIONS = {
-    "model": SHOWN,
     "size": st.sampled_from(["auto", "1024x1024"]) | st.none(),
     "n": st.just(1) | st.none(),
     "output_format": st.sampled_from(["png", "jpeg", "webp"]),
     "user": TEXT,
 }
 generate_requests = st.fixed_dictionaries({"model": SHOWN, "prompt": SHOWN}, optional=GENERATE)
-generations_requests = st.fixed_dictionaries({"prompt": SHOWN}, optional=GENERATIONS)
+generations_requests = st.fixed_dictionaries({"model": SHOWN, "prompt": SHOWN}, optional=GENERATIONS)
 
 
 @st.composite

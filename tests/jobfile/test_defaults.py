@@ -54,3 +54,16 @@ def test_a_line_gets_only_what_its_endpoint_takes_and_keeps_its_own():
     defaults = Defaults.of(["seed=1", "size=auto", "model=m"])
     assert defaults.apply(Endpoint.GENERATE, {"seed": 7}) == {"seed": 7, "model": "m"}
     assert defaults.apply(Endpoint.GENERATIONS, {}) == {"size": "auto", "model": "m"}
+
+
+def test_a_field_that_no_endpoint_is_known_to_take_goes_to_all_where_that_is_allowed():
+    defaults = Defaults.of(["brand_new=[1]", "format=avif", "width=1536", "text=soon"], allow_unknown=True)
+    assert defaults.values == {"brand_new": [1], "format": "avif", "width": 1536, "text": "soon"}
+    assert defaults.apply(Endpoint.GENERATIONS, {}) == {"brand_new": [1], "text": "soon"}
+    assert defaults.apply(Endpoint.GENERATE, {})["width"] == 1536
+
+
+@pytest.mark.parametrize("setting", ["width=abc", "id=a", "=5", "metadata={}", "variants=0"])
+def test_a_setting_that_makes_no_sense_is_refused_whatever_is_allowed(setting):
+    with pytest.raises(UsageError):
+        parse_setting(setting, allow_unknown=True)

@@ -1,4 +1,4 @@
-"""The rules of requests against a literal table of the API's OpenAPI description of 2026-08-21."""
+"""The rules of requests against a literal table of the API's description of 2026-08-21 and what was published since."""
 
 import orjson
 import pytest
@@ -6,13 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.jobfile import FIELDS, problems
+from venice_batch.jobfile.fields import READ_HERE, faults
 from venice_batch.model import Endpoint
 
 GENERATE, GENERATIONS = Endpoint.GENERATE, Endpoint.GENERATIONS
 UPSCALE, EDIT, MULTI_EDIT, REMOVE = Endpoint.UPSCALE, Endpoint.EDIT, Endpoint.MULTI_EDIT, Endpoint.BACKGROUND_REMOVE
 MINIMAL = {
     GENERATE: {"model": "m", "prompt": "p"},
-    GENERATIONS: {"prompt": "p"},
+    GENERATIONS: {"model": "m", "prompt": "p"},
     UPSCALE: {"image": "a.png"},
     EDIT: {"image": "a.png", "prompt": "p"},
     MULTI_EDIT: {"images": ["a.png"], "prompt": "p"},
@@ -44,13 +45,13 @@ CHOICES = [  # endpoint, field, values, nullable
         True,
     ),
     (GENERATIONS, "style", "vivid natural", True),
-    (EDIT, "aspect_ratio", "auto 1:1 3:2 16:9 21:9 9:16 2:3 3:4 4:5", False),
+    (EDIT, "aspect_ratio", "auto 1:1 3:2 16:9 21:9 9:16 2:3 3:4 4:3 4:5", False),
     (EDIT, "output_format", "jpeg jpg png webp", False),
-    (MULTI_EDIT, "aspect_ratio", "auto 1:1 3:2 16:9 21:9 9:16 2:3 3:4 4:5", False),
+    (MULTI_EDIT, "aspect_ratio", "auto 1:1 3:2 16:9 21:9 9:16 2:3 3:4 4:3 4:5", False),
     (MULTI_EDIT, "output_format", "jpeg jpg png webp", False),
     (MULTI_EDIT, "quality", "low medium high", False),
 ]
-EDIT_BOOLEANS = ["safe_mode", "enhance_prompt", "disable_prompt_optimization_thinking"]
+EDIT_BOOLEANS = ["safe_mode", "enhance_prompt", "disable_prompt_optimization_thinking", "transparent_background"]
 BOOLEANS = [
     "embed_exif_metadata",
     "hide_watermark",
@@ -59,6 +60,7 @@ BOOLEANS = [
     "enable_web_search",
     "disable_prompt_optimization_thinking",
     "enhance_prompt",
+    "transparent_background",
 ]
 TEXTS = [
     (GENERATE, "model", None),
@@ -76,6 +78,7 @@ TEXTS = [
     (UPSCALE, "image", None),
     (EDIT, "image", None),
     (REMOVE, "image", None),
+    *((endpoint, "anon_user_id", None) for endpoint in Endpoint if endpoint is not UPSCALE),
 ]
 
 
@@ -129,11 +132,10 @@ def test_booleans_take_true_and_false_only(endpoint, field):
     assert all(fields_at_fault(endpoint, **{field: value}) == [field] for value in (1, 0, "true", None))
 
 
-def test_a_scale_is_2_or_4_and_creativity_any_number():
-    assert not any(fields_at_fault(UPSCALE, scale=value) for value in (2, 4))
-    assert what(UPSCALE, scale=3) == "3 is not one of 2, 4"
-    assert what(UPSCALE, scale=4.0) == "4.0 is a number; expected one of 2, 4"
-    assert all(fields_at_fault(UPSCALE, scale=value) == ["scale"] for value in (1, True, "2", None, []))
+def test_a_scale_is_any_number_from_2_to_4_and_creativity_any_number():
+    assert not any(fields_at_fault(UPSCALE, scale=value) for value in (2, 2.5, 3, 4, 4.0))
+    assert what(UPSCALE, scale=5) == "5 is out of range; expected a number from 2 to 4"
+    assert all(fields_at_fault(UPSCALE, scale=value) == ["scale"] for value in (1, 1.99, True, "2", None, []))
     assert not any(fields_at_fault(UPSCALE, creativity=value) for value in (0, 0.02, 7, None))
     assert all(fields_at_fault(UPSCALE, creativity=value) == ["creativity"] for value in ("0", True, []))
 
@@ -198,7 +200,7 @@ def test_cfg_scale_lies_above_0_and_at_most_20():
 
 def test_required_fields_are_those_of_the_description():
     assert problems(GENERATE, {}) == [("model", "missing"), ("prompt", "missing")]
-    assert problems(GENERATIONS, {}) == [("prompt", "missing")]
+    assert problems(GENERATIONS, {}) == [("prompt", "missing"), ("model", "missing")]
     assert problems(UPSCALE, {}) == problems(REMOVE, {}) == [("image", "missing")]
     assert problems(EDIT, {}) == [("image", "missing"), ("prompt", "missing")]
     assert problems(MULTI_EDIT, {}) == [("images", "missing"), ("prompt", "missing")]
@@ -333,3 +335,65 @@ def test_what_the_fast_check_refuses_the_slow_one_explains(endpoint, data):
     request = {**MINIMAL[endpoint], **data.draw(st.dictionaries(keys, anything, max_size=3))}
     # The checker's own words, told with no field, are the sign that no explanation was found.
     assert all(field for field, _ in problems(endpoint, request))
+
+
+OPEN = [
+    {"brand_new": [1, {"a": None}]},
+    {"scale": 4},
+    {"inpaint": {"mask": "x"}},
+    {"format": "avif"},
+    {"format": 5},
+    {"quality": "ultra"},
+    {"width": 1536},
+    {"width": 1024.0},
+    {"seed": 10**12},
+    {"variants": 8},
+    {"variants": 4, "return_binary": True},
+    {"prompt": "x" * 40_000},
+    {"prompt": " "},
+    {"safe_mode": "no"},
+    {"cfg_scale": 99},
+    {"lora_strength": None},
+    {"style_references": [{"image": "x", "strength": 2, "weight": 1}]},
+]
+CLOSED = [
+    {"model": 3},
+    {"model": ""},
+    {"prompt": 3},
+    {"prompt": None},
+    {"width": "1024"},
+    {"quality": 80},
+    {"variants": 0},
+    {"variants": -1},
+    {"variants": 2.5},
+    {"variants": True},
+    {"style_references": "x"},
+    {"style_references": ["x"]},
+    {"seed": "7"},
+]
+
+
+@pytest.mark.parametrize("fields", OPEN, ids=str)
+def test_what_the_server_could_take_is_a_fault_that_an_option_lifts(fields):
+    found = faults(GENERATE, {**MINIMAL[GENERATE], **fields})
+    assert found
+    assert all(fault.is_open for fault in found)
+
+
+@pytest.mark.parametrize("fields", CLOSED, ids=str)
+def test_what_makes_no_sense_to_the_program_itself_is_lifted_by_nothing(fields):
+    (fault,) = faults(GENERATE, {**MINIMAL[GENERATE], **fields})
+    assert not fault.is_open
+
+
+def test_pictures_and_names_of_models_have_to_be_as_known():
+    for request in ({"image": {"path": "a", "sha1": "0"}}, {"image": 7}, {"image": ""}, {}):
+        assert not any(fault.is_open for fault in faults(UPSCALE, request))
+    both = {**MINIMAL[EDIT], "model": "m", "modelId": "m"}
+    assert [fault.is_open for fault in faults(EDIT, both)] == [False]
+    assert [fault.is_open for fault in faults(REMOVE, {})] == [False]
+    assert [(fault.field, fault.is_open) for fault in faults(GENERATIONS, {})] == [("prompt", True), ("model", True)]
+
+
+def test_every_field_that_the_program_reads_is_one_of_an_endpoint():
+    assert set().union(*FIELDS.values()) >= READ_HERE

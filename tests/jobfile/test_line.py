@@ -43,8 +43,8 @@ def test_a_native_line_is_a_job_with_its_place():
 
 
 def test_a_native_line_may_name_the_other_endpoint():
-    one = job({"endpoint": "/images/generations", "prompt": "p", "size": "auto"})
-    assert (one.endpoint, one.model) == (Endpoint.GENERATIONS, "default")
+    one = job({"endpoint": "/images/generations", "model": "m", "prompt": "p", "size": "auto"})
+    assert (one.endpoint, one.model) == (Endpoint.GENERATIONS, "m")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,7 @@ def test_every_mistake_of_an_openai_batch_line_is_told():
         "jobs.jsonl:3: body: [] given; expected the request as an object",
         "jobs.jsonl:3: prompt: unknown beside custom_id, method, url, body; fields of the request go into body",
         "jobs.jsonl:3: prompt: missing",
+        "jobs.jsonl:3: model: missing",
     ]
     assert "method: missing; expected 'POST'" in messages({"custom_id": "a", "body": {"prompt": "p"}})[0]
 
@@ -290,3 +291,34 @@ def test_how_an_image_travels_is_no_part_of_the_job():
     for travelling in ({"return_binary": True}, {"return_binary": False}, {"variants": 1}):
         assert request_hash(Endpoint.GENERATE, {**plain, **travelling}) == request_hash(Endpoint.GENERATE, plain)
     assert request_hash(Endpoint.GENERATE, {**plain, "variants": 2}) != request_hash(Endpoint.GENERATE, plain)
+
+
+def allowed(record, *settings):
+    defaults = Defaults.of(settings, allow_unknown=True)
+    return parse(orjson.dumps(record), number=3, first_index=0, defaults=defaults, source="jobs.jsonl")
+
+
+def test_what_is_not_known_passes_as_written_where_that_is_allowed_with_the_doubts():
+    line = {"id": "a", "model": "m", "prompt": "p", "width": 1536, "brand_new": {"deep": [1.5, None]}}
+    (one,) = allowed(line, "later=5").jobs
+    assert one.request == {"model": "m", "prompt": "p", "width": 1536, "brand_new": {"deep": [1.5, None]}, "later": 5}
+    assert one.doubts == (
+        ("later", "unknown field (from --set)"),
+        ("width", "1536 is out of range; expected an integer from 1 to 1280"),
+        ("brand_new", "unknown field"),
+    )
+    assert job({"id": "a", "model": "m", "prompt": "p"}).doubts == ()
+
+
+def test_each_combination_of_a_matrix_has_its_own_doubts():
+    parsed = allowed({"id": "a", "model": "m", "prompt": "p", "matrix": {"width": [512, 1536]}})
+    assert [len(one.doubts) for one in parsed.jobs] == [0, 1]
+
+
+def test_what_cannot_be_written_again_is_refused_whatever_is_allowed():
+    line = b'{"model":"m","prompt":"p","brand_new":' + b"[" * 300 + b"]" * 300 + b"}"
+    defaults = Defaults(allow_unknown=True)
+    (problem,) = parse(line, number=3, first_index=0, defaults=defaults, source="jobs.jsonl").problems
+    assert problem.what == "is nested too deeply; at most 250 levels"
+    (problem,) = allowed({"model": 3, "prompt": "p", "brand_new": 1}).problems
+    assert problem.field == "model"

@@ -67,13 +67,18 @@ def test_the_default_endpoint_goes_without_saying(file):
         as_file(
             [
                 {"id": "a", "prompt": "p", "model": "m"},
-                {"custom_id": "b", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "p"}},
+                {
+                    "custom_id": "b",
+                    "method": "POST",
+                    "url": "/v1/images/generations",
+                    "body": {"model": "m", "prompt": "p"},
+                },
             ]
         )
     )
     first, second = map(orjson.loads, expanded(file).splitlines())
     assert first == {"id": "a", "prompt": "p", "model": "m"}
-    assert second == {"id": "b", "endpoint": Endpoint.GENERATIONS, "prompt": "p"}
+    assert second == {"id": "b", "endpoint": Endpoint.GENERATIONS, "model": "m", "prompt": "p"}
 
 
 def test_a_job_that_no_line_could_hold_is_a_problem_of_the_line_it_comes_from(file):

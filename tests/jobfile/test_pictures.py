@@ -139,7 +139,7 @@ def test_an_image_url_is_an_address(tmp_path):
     )
 
 
-@pytest.mark.parametrize("data", [CAT, picture(kind="JPEG"), picture(kind="WEBP"), picture(kind="GIF")])
+@pytest.mark.parametrize("data", [CAT, picture(kind="JPEG"), picture(kind="WEBP"), picture(kind="AVIF")])
 def test_base64_and_data_urls_stay_as_they_are_written(data, tmp_path):
     text = base64.b64encode(data).decode()
     for image in (text, f"data:image/png;base64,{text}"):
@@ -152,7 +152,7 @@ def test_base64_and_data_urls_stay_as_they_are_written(data, tmp_path):
     [
         ("data:image/png,abc", "cannot be decoded: a data URL has to be base64: data:image/png;base64,…"),
         ("data:image/png;base64,@@@", "cannot be decoded: "),
-        ("data:image/png;base64,aGVsbG8=", "holds no PNG, JPEG, WebP or GIF image"),
+        ("data:image/png;base64,aGVsbG8=", "holds no JPEG, PNG, WebP, AVIF or HEIC image"),
         ("data:image/png;base64," + base64.b64encode(picture(100, 100)).decode(), "is 100x100, 10,000 pixels"),
         (base64.b64encode(b"text " * 2000).decode(), "is 13,336 characters long; expected a path, a URL, or base64"),
     ],
@@ -170,8 +170,8 @@ def test_a_file_that_cannot_be_sent_is_told_with_its_place(photos, monkeypatch):
         "gone.png": f"image: no such file: {photos}/gone.png",
         ".": f"image: {photos} is a folder; expected a picture",
         "pipe": f"image: {photos}/pipe is no regular file; expected a picture",
-        "text.png": f"image: {photos}/text.png is no PNG, JPEG, WebP or GIF image",
-        "cut.png": f"image: {photos}/cut.png is no PNG, JPEG, WebP or GIF image",
+        "text.png": f"image: {photos}/text.png is no JPEG, PNG, WebP, AVIF or HEIC image",
+        "cut.png": f"image: {photos}/cut.png is no JPEG, PNG, WebP, AVIF or HEIC image",
         "empty.png": f"image: {photos}/empty.png is empty",
         "x" * 300: "File name too long",
         "a\0b": "cannot be read: ",
@@ -201,6 +201,8 @@ def test_a_message_cannot_act_on_a_terminal(tmp_path):
         (UPSCALE, 256, 256, None),
         (UPSCALE, 255, 256, "is 255x256, 65,280 pixels; /image/upscale takes 65,536 (256x256) or more"),
         (UPSCALE, 2048, 2048, None),
+        (UPSCALE, 63, 1100, "is 63x1100; the API takes 64 pixels or more a side"),
+        (EDIT, 64, 1024, None),
         (UPSCALE, 2049, 2048, "is 2049x2048; twice that has 16,785,408 pixels, and /image/upscale makes at"),
         (EDIT, 255, 256, "is 255x256, 65,280 pixels; /image/edit takes 65,536 (256x256) or more"),
         (EDIT, 5760, 5760, None),
@@ -213,6 +215,26 @@ def test_sizes_are_those_of_the_description(endpoint, width, height, fault):
     found = list(size_faults(endpoint, width, height))
     assert len(found) == (fault is not None)
     assert not fault or found[0].startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "image"),
+    [
+        (UPSCALE, URL),
+        (EDIT, base64.b64encode(picture(kind="GIF")).decode()),
+        (EDIT, base64.b64encode(picture(100, 100)).decode()),
+    ],
+)
+def test_kinds_and_sizes_that_the_api_may_take_one_day_are_open(endpoint, image, tmp_path):
+    (fault,) = Pictures(str(tmp_path)).settle(endpoint, {"image": image})[1]
+    assert fault.is_open
+
+
+def test_a_file_of_a_kind_that_is_not_known_is_settled_all_the_same(photos):
+    (photos / "new.jxl").write_bytes(b"a new kind")
+    request, (fault,) = Pictures(str(photos)).settle(EDIT, {"image": "new.jxl"})
+    assert fault.is_open
+    assert request["image"] == {"path": str(photos / "new.jxl"), "sha256": sha(b"a new kind")}
 
 
 def test_all_mistakes_of_a_line_are_told_at_once(photos):

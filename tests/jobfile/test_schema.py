@@ -22,7 +22,7 @@ SCHEMA = schema()
 DEFINITIONS = {"$defs": SCHEMA["$defs"]}
 VALIDATOR = Draft202012Validator(SCHEMA)
 LINE = {"model": "m", "prompt": "p"}
-BATCH = {"custom_id": "a", "method": "POST", "url": "/v1/images/generations", "body": {"prompt": "p"}}
+BATCH = {"custom_id": "a", "method": "POST", "url": "/v1/images/generations", "body": {"model": "m", "prompt": "p"}}
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=9)
 
 
@@ -159,7 +159,8 @@ def test_a_value_is_accepted_by_both_or_by_neither(endpoint, data):
         BATCH | {"method": "GET"},
         BATCH | {"url": "/v1/chat/completions"},
         BATCH | {"body": {}},
-        BATCH | {"body": {"prompt": "p", "width": 512}},
+        BATCH | {"body": {"model": "m", "prompt": "p", "width": 512}},
+        BATCH | {"body": {"prompt": "p"}},
         BATCH | {"prompt": "p"},
         BATCH | {"custom_id": ""},
         {"custom_id": "a"},
@@ -177,7 +178,7 @@ def test_what_is_wrong_with_a_line_by_itself_is_refused(line):
         LINE,
         {"matrix": {"model": ["m"], "prompt": ["p", "q"]}},
         {"prompt": "p", "matrix": {"model": ["m"]}},
-        {"endpoint": "/images/generations", "prompt": "p", "size": None},
+        {"endpoint": "/images/generations", "model": "m", "prompt": "p", "size": None},
         BATCH,
         BATCH | {"url": "https://api.venice.ai/api/v1/image/generate", "body": LINE},
         {"schema": 1, "id": "a", "status": "succeeded", "request": LINE, "files": []},

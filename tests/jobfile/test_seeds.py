@@ -52,7 +52,7 @@ def test_a_seed_that_is_given_stays(seed):
 
 
 def test_jobs_of_an_endpoint_that_takes_no_seed_are_left_alone():
-    assert "seed" not in job({"endpoint": "/images/generations", "prompt": "p"}).request
+    assert "seed" not in job({"endpoint": "/images/generations", "model": "m", "prompt": "p"}).request
 
 
 def test_jobs_that_differ_get_seeds_that_differ():
@@ -81,3 +81,54 @@ def test_two_nameless_jobs_with_one_request_are_told_apart_by_nobody(tmp_path):
     (tmp_path / "jobs.jsonl").write_text('{"model":"m","prompt":"p"}\n' * 2)
     with open_source(tmp_path / "jobs.jsonl") as source, pytest.raises(JobsFileError, match="give each an id"):
         JobIndex.build(source, defaults=Defaults(seeds=SeedPolicy.PIN))
+
+
+SPLIT = SeedPolicy.SPLIT
+
+
+def test_split_makes_each_variant_a_job_with_a_seed_of_its_own():
+    made = jobs({**LINE, "variants": 4}, SPLIT)
+    seeds = [one.request["seed"] for one in made]
+    assert len(set(seeds)) == 4
+    assert seeds[0] == job({**LINE, "variants": 4}).request["seed"], "the first is the one that pin gives"
+    assert [one.id for one in made] == [f"a__seed-{seed}" for seed in seeds]
+    assert [one.index for one in made] == [0, 1, 2, 3]
+    assert all("variants" not in one.request for one in made)
+    assert made == jobs({**LINE, "variants": 4}, SPLIT)
+
+
+def test_split_keeps_a_seed_that_is_given_for_the_first_image():
+    first, second = jobs({**LINE, "variants": 2, "seed": 7}, SPLIT)
+    assert (first.id, first.request["seed"]) == ("a__seed-7", 7)
+    assert second.request["seed"] != 7
+
+
+def test_split_is_pin_for_a_job_of_one_image():
+    assert job(LINE, SPLIT) == job(LINE)
+    assert job({**LINE, "variants": 1}, SPLIT) == job({**LINE, "variants": 1})
+
+
+def test_split_names_jobs_without_ids_by_their_requests():
+    made = jobs({"model": "m", "prompt": "p", "variants": 2}, SPLIT)
+    assert [one.id for one in made] == [one.request_hash[:16] for one in made]
+
+
+def test_split_goes_over_every_combination_of_a_matrix():
+    made = jobs({**LINE, "variants": 2, "matrix": {"width": [256, 512]}}, SPLIT)
+    assert len({one.id for one in made}) == len({one.request["seed"] for one in made}) == 4
+    assert made[3].id.startswith("a__width-512__seed-")
+    assert [one.index for one in made] == [0, 1, 2, 3]
+
+
+def complaint(record):
+    defaults = Defaults({}, SPLIT, allow_unknown=True)
+    parsed = parse(orjson.dumps(record), number=1, first_index=0, defaults=defaults, source="jobs.jsonl")
+    return [f"{problem.field}: {problem.what}" for problem in parsed.problems]
+
+
+def test_split_has_its_limits():
+    assert complaint({**LINE, "variants": 1001}) == ["variants: --seed-policy split makes at most 1,000 jobs of one"]
+    long = complaint({**LINE, "id": "x" * 510, "variants": 2})
+    assert long[0].startswith("id: makes an id of 5")
+    many = complaint({**LINE, "variants": 1000, "matrix": {"width": list(range(8, 128, 8))}})
+    assert many == ["matrix: makes more than 10,000 jobs with each image a job of its own"]

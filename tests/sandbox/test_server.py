@@ -232,10 +232,10 @@ async def test_a_deprecated_model_is_listed_with_its_replacement_and_the_date_of
 async def test_the_model_list_needs_no_key(start):
     api = await start()
     listed = (await api.get("/models?type=image", key=None)).json
-    assert (listed["object"], listed["type"], len(listed["data"])) == ("list", "image", 37)
+    assert (listed["object"], listed["type"], len(listed["data"])) == ("list", "image", 49)
     everything = (await api.get("/models?type=all")).json["data"]
-    assert Counter(entry["type"] for entry in everything) == {"image": 37, "inpaint": 21, "upscale": 1}
-    assert len((await api.get("/models?type=inpaint")).json["data"]) == 21
+    assert Counter(entry["type"] for entry in everything) == {"image": 49, "inpaint": 32, "upscale": 1}
+    assert len((await api.get("/models?type=inpaint")).json["data"]) == 32
     assert (await api.get("/models?type=video")).json["data"] == []
     assert (await api.get("/models?type=images")).json == (await api.get("/models")).json
     traits = (await api.get("/models/traits?type=image")).json["data"]

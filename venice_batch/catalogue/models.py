@@ -55,16 +55,17 @@ class Deprecation(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One model. `constrained`: the listing says what its requests may hold.
+    """One model. `constrained`: the listing says what its requests may hold; `venice`: that Venice owns it.
 
-    `max_inputs` images may be combined by an edit; `keeps_size`: an edit of one image has that image's size. Of the
-    three-valued marks None means that the listing does not say.
+    `regions` are where it does not work. `max_inputs` images may be combined by an edit; `keeps_size`: an edit of one
+    image has that image's size. Of the three-valued marks None means that the listing does not say.
     """
 
     id: str
     kind: Kind = "image"
     name: str = ""
     constrained: bool = False
+    venice: bool = False
     prompt_limit: int | None = None
     steps_default: int | None = None
     steps_max: int | None = None
@@ -82,6 +83,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     max_style_references: int | None = None
     style_reference_strength: bool | None = None
     prompt_thinking: bool | None = None
+    transparent: bool | None = None
     max_inputs: int | None = None
     keeps_size: bool = False
     offline: bool = False
@@ -132,6 +134,10 @@ class Catalogue:
         """All models of this kind, in the listing's order."""
         return [model for model in self.models.values() if model.kind == kind]
 
+    def marked(self, mark: Literal["transparent", "style_references"], kind: Kind) -> list[str]:
+        """The ids of all models of this kind that the listing marks so; where it marks any, silence means no."""
+        return [model.id for model in self.of_kind(kind) if getattr(model, mark) is True]
+
     def names(self, kind: Kind = "image") -> list[str]:
         """Every name that a job may give to a model of this kind: ids and traits."""
         return [
@@ -154,6 +160,7 @@ def parse(entry: Mapping[str, Any]) -> Model | None:
         kind=kind,
         name=_text(spec.get("name")) or "",
         constrained=bool(limits),
+        venice=entry.get("owned_by") == "venice.ai",
         prompt_limit=_positive(limits.get("promptCharacterLimit")),
         steps_default=_positive(steps.get("default")),
         steps_max=_positive(steps.get("max")),
@@ -172,6 +179,7 @@ def parse(entry: Mapping[str, Any]) -> Model | None:
         max_style_references=_positive(limits.get("maxStyleReferences")),
         style_reference_strength=_mark(limits.get("supportsStyleReferenceStrength")),
         prompt_thinking=_mark(spec.get("supportsOptimizePromptThinking")),
+        transparent=_mark(limits.get("supportsTransparentBackground")),
         max_inputs=_max_inputs(limits) if kind == "inpaint" else None,
         keeps_size=limits.get("singleImageAspectRatio") is False,
         offline=spec.get("offline") is True,

@@ -53,8 +53,14 @@ _SHAPE = (
     "modelId",
     "scale",
     "creativity",
+    "format",
+    "output_format",
+    "transparent_background",
 )
-"""The fields that complaints and price depend on, but for prompts, style references and the number of `images`."""
+"""The fields that complaints and price depend on, but for prompts, style references and the number of `images`.
+
+Of `seed` and `negative_prompt` only their presence plays a part.
+"""
 
 
 class Bill(NamedTuple):
@@ -94,8 +100,8 @@ class Preflight:
 
     Give `examine` to `JobIndex.build` or `survey`, alone or beside others, so that it sees every job once and in
     order. Without a catalogue nothing is checked and no price known. `styles` are the names that `style_preset` takes,
-    None if they are unknown. `strict` makes errors of warnings, `allow_unknown` a warning of a model that the catalogue
-    lacks. Memory: four bytes a job, by which `bills` tells some from others; none with `total_only`.
+    None if they are unknown. `allow_unknown` makes warnings of all that the catalogue says against a job, `strict`
+    errors of warnings. Memory: four bytes a job, by which `bills` tells some from others; none with `total_only`.
     """
 
     def __init__(
@@ -125,7 +131,9 @@ class Preflight:
         """Take note of `job`; returns what is wrong with it as (field, complaint)."""
         request = job.request
         known = self._verdicts[job.endpoint]
-        shape = tuple(map(request.get, _SHAPE))
+        shape = (*map(request.get, _SHAPE), "seed" in request, "negative_prompt" in request)
+        if job.doubts:  # a field that is not known to take a list may hold one
+            shape = tuple(map(repr, shape))
         if "images" in request:
             shape = (*shape, len(request["images"]))
         verdict = known.get(shape)
@@ -138,6 +146,7 @@ class Preflight:
             self._codes.append(verdict.bill)
         if (
             verdict.quiet
+            and not job.doubts
             and len(request.get("prompt", "")) <= verdict.prompt_limit
             and "negative_prompt" not in request
             and "style_references" not in request
@@ -185,13 +194,14 @@ class Preflight:
         return _Verdict(code, sys.maxsize if limit is None else limit, not found, found, model)
 
     def _complain(self, job: Job, verdict: _Verdict) -> list[tuple[str, str]]:
-        found = [*verdict.complaints]
-        if verdict.model is not None:
+        found = [Complaint(field, what, is_error=False) for field, what in job.doubts]
+        found += verdict.complaints
+        if verdict.model is not None and self.catalogue is not None:
             found += prompt_complaints(job.request, verdict.model)
-            found += reference_complaints(job.request, verdict.model)
+            found += reference_complaints(job.request, verdict.model, self.catalogue)
         errors = []
         for complaint in found:
-            if complaint.is_error or self._strict:
+            if (complaint.is_error and not self._allow_unknown) or self._strict:
                 errors.append((complaint.field, complaint.what))
             else:
                 self._warn(job.line, complaint)

@@ -1,11 +1,25 @@
-"""What is wrong with a job for the model that it names; the jobs file's own rules are checked before."""
+"""What is wrong with a job for the model that it names; the jobs file's own rules are checked before.
+
+An error is what the API answers with a 400; what it ignores is a warning, and what it does not check is one at most.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from venice_batch.catalogue.families import (
+    ALIASES,
+    CHARGES_REFERENCES,
+    IGNORES_SEED,
+    KEEPS_PROVIDERS_FORMAT,
+    REFUSES_PIXELS,
+    is_of,
+    uses_negative_prompt,
+    uses_steps,
+)
 from venice_batch.catalogue.models import DEFAULT
 from venice_batch.catalogue.prices import KIND, model_of, names_model
 from venice_batch.catalogue.sizes import DEFAULT_SIDE_PX, nearest_ratio, nearest_sides, pixels_of
@@ -28,8 +42,13 @@ MOST_CREATIVITY = 0.02
 
 QUALITIES = ("low", "medium", "high")
 
+_TIER = re.compile(r"\d{1,4}(?:\.\d{1,2})?[kK]", re.ASCII)
+
 UNUSED_BY_OPENAI_ENDPOINT = {"quality": "auto", "style": "natural", "background": "auto", "output_compression": 100}
-"""Fields that the OpenAI-compatible endpoint takes and does not use, with their defaults."""
+"""Fields that the OpenAI-compatible endpoint takes and does not use, with their defaults; but `background` may be
+`transparent`."""
+
+_TRANSPARENT = "transparent"
 
 
 class Complaint(msgspec.Struct, frozen=True):
@@ -45,15 +64,14 @@ def complaints(
 ) -> list[Complaint]:
     """Everything that is wrong with a job, errors and warnings.
 
-    `styles` are the names that `style_preset` takes, None if they are unknown. `allow_unknown` makes a model that
-    the catalogue lacks a warning.
+    `styles` are the names that `style_preset` takes, None if they are unknown. `allow_unknown` makes warnings of all.
     """
     found = list(shape_complaints(job, catalogue, styles=styles, allow_unknown=allow_unknown))
     model = model_of(job, catalogue)
     if model is not None:
         found += prompt_complaints(job.request, model)
-        found += reference_complaints(job.request, model)
-    return found
+        found += reference_complaints(job.request, model, catalogue)
+    return [msgspec.structs.replace(one, is_error=False) for one in found] if allow_unknown else found
 
 
 def corrected(job: Job, catalogue: Catalogue) -> dict[str, Any]:
@@ -105,20 +123,26 @@ def shape_complaints(
         yield _unknown(job, kind, catalogue, allow_unknown=allow_unknown, nearest=nearest)
     if job.endpoint is Endpoint.GENERATIONS:
         for field, default in UNUSED_BY_OPENAI_ENDPOINT.items():
-            if request.get(field) not in (None, default):
+            if request.get(field) not in (None, default, _TRANSPARENT):
                 yield Complaint(field, f"is not used on {job.endpoint}", is_error=False)
+        if request.get("background") == _TRANSPARENT:
+            yield from _transparency("background", request.get("output_format"), model, catalogue)
         return
+    if request.get("transparent_background") is True:
+        wanted = request.get("format" if job.endpoint is Endpoint.GENERATE else "output_format")
+        yield from _transparency("transparent_background", wanted, model, catalogue)
     if job.endpoint is not Endpoint.GENERATE:
-        yield from _retouch(request, model)
+        yield from _retouch(job.endpoint, request, model)
         return
     style = request.get("style_preset")
     if style is not None and styles is not None and style not in styles:
         yield Complaint("style_preset", f"no style {shown(style)}{_nearest_or(nearest(style, styles), 'styles')}")
     if model is not None and model.constrained:
         yield from _sizes(request, model)
-        yield from _choices(request, model)
+        yield from _choices(job.endpoint, request, model)
         yield from _steps(request, model)
         yield from _ignored(request, model)
+    yield from _seed(request, model)
 
 
 def prompt_complaints(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
@@ -133,22 +157,29 @@ def prompt_complaints(request: Mapping[str, Any], model: Model) -> Iterator[Comp
             yield Complaint(field, what)
 
 
-def reference_complaints(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+def reference_complaints(request: Mapping[str, Any], model: Model, catalogue: Catalogue) -> Iterator[Complaint]:
     """Complaints about `style_references`."""
     references = request.get("style_references")
     if not references or not model.constrained:
         return
     most = model.max_style_references
-    if model.style_references is False or (model.style_references is None and most is None):
-        yield Complaint("style_references", f"{model.id} is not listed as using them", is_error=False)
+    if model.style_references is not True and most is None:
+        refused = model.style_references is False or bool(catalogue.marked("style_references", model.kind))
+        what = f"{model.id} takes none; leave them out" if refused else f"{model.id} is not listed as using them"
+        yield Complaint("style_references", what, refused)
     elif most is not None and len(references) > most:
         yield Complaint("style_references", f"has {len(references)} images; {model.id} takes at most {most}")
     elif model.style_reference_strength is False and any("strength" in reference for reference in references):
         yield Complaint("style_references", f"{model.id} ignores their strength", is_error=False)
+    if is_of(model, CHARGES_REFERENCES):
+        what = f"{model.id} adds a surcharge for them that no list shows"
+        yield Complaint("style_references", what, is_error=False)
 
 
 def _unknown(job: Job, kind: Kind, catalogue: Catalogue, *, allow_unknown: bool, nearest: Nearest) -> Complaint:
     name = job.model
+    if name in ALIASES and any(model.venice for model in catalogue.of_kind(kind)):
+        return Complaint("model", f"{name} is an alias that no list shows; its price is not known", is_error=False)
     if job.endpoint is Endpoint.GENERATIONS:
         fallback = catalogue.resolve(DEFAULT)
         default = f", {fallback.id}" if fallback else ""
@@ -192,7 +223,21 @@ def _retired(model: Model, gone: Deprecation, instead: str) -> Complaint:
     return Complaint("model", f"{model.id} was retired on {gone.ends:%Y-%m-%d}{instead}")
 
 
-def _retouch(request: Mapping[str, Any], model: Model | None) -> Iterator[Complaint]:
+def _transparency(field: str, wanted: str | None, model: Model | None, catalogue: Catalogue) -> Iterator[Complaint]:
+    """What is wrong with a request for a transparent background, in the format `wanted` if one is named."""
+    if wanted in ("jpeg", "jpg"):
+        yield Complaint(field, f"{wanted} has no transparency; ask for png or webp")
+    if model is None or not model.constrained or model.transparent is True:
+        return
+    able = catalogue.marked("transparent", model.kind)
+    if model.transparent is None and not able:
+        yield Complaint(field, f"{model.id} is not listed as making one", is_error=False)
+        return
+    listed = f"; these make one: {', '.join(able[:LISTED])}" if able else ""
+    yield Complaint(field, f"{model.id} makes none{listed}")
+
+
+def _retouch(endpoint: Endpoint, request: Mapping[str, Any], model: Model | None) -> Iterator[Complaint]:
     """What is wrong with an edit, or an upscaling, for its model."""
     creativity = request.get("creativity")
     if creativity is not None and not 0 <= creativity <= MOST_CREATIVITY:
@@ -203,54 +248,56 @@ def _retouch(request: Mapping[str, Any], model: Model | None) -> Iterator[Compla
     given = request.get("images", ())
     if model.max_inputs is not None and len(given) > model.max_inputs:
         yield Complaint("images", f"has {len(given)} images; {model.id} takes at most {model.max_inputs}")
-    ratio, tier = request.get("aspect_ratio"), request.get("resolution")
+    ratio = request.get("aspect_ratio")
     if ratio is not None and model.keeps_size and len(given) < 2:
         yield Complaint("aspect_ratio", f"{model.id} keeps the size of a single image and ignores it", is_error=False)
-    # Every model takes these two, whatever it lists: they are what a request without them means.
-    chosen = {} if ratio == "auto" else {"aspect_ratio": ratio}
-    if model.resolutions or (tier or "").upper() != "1K":
-        chosen["resolution"] = tier
-    yield from _choices({**chosen, "quality": request.get("quality")}, model)
+    yield from _choices(endpoint, request, model)
     yield from _ignored(request, model)
 
 
 def _sizes(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
     sides = [side for side in ("width", "height") if request.get(side) is not None]
-    if model.by_ratio:
-        if sides:
-            width, height = (int(request.get(side) or DEFAULT_SIDE_PX) for side in ("width", "height"))
-            near = nearest_ratio(width, height, model.ratios) or model.default_ratio or model.ratios[0]
-            what = f"{model.id} takes aspect_ratio instead of pixels (nearest to {width}x{height}: {near})"
-            for side in sides:
-                yield Complaint(side, what)
+    refuses = is_of(model, REFUSES_PIXELS)
+    if refuses or model.by_ratio:
+        yield from (_side_of_ratio(side, request, model, is_error=refuses) for side in sides)
         return
     ratio = request.get("aspect_ratio")
-    if ratio is not None:
-        close = pixels_of(ratio, model.divisor or 1)
+    if ratio is not None and model.divisor is not None:
+        close = pixels_of(ratio, model.divisor)
         hint = f" (nearest to {printable(ratio)}: width {close[0]}, height {close[1]})" if close else ""
-        yield Complaint("aspect_ratio", f"{model.id} takes width and height instead{hint}")
+        yield Complaint("aspect_ratio", f"{model.id} takes width and height instead{hint}", is_error=False)
     for side in sides:
         pixels, divisor = int(request[side]), model.divisor or 1
         if pixels % divisor:
             sizes = ", ".join(map(str, nearest_sides(pixels, divisor))) or "none"
-            yield Complaint(side, f"{pixels} is not a multiple of {divisor} for {model.id} (nearest: {sizes})")
+            what = f"{pixels} is not a multiple of {divisor} for {model.id} (nearest: {sizes})"
+            yield Complaint(side, what, is_error=False)
 
 
-def _choices(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
-    for field, offered in (
-        ("aspect_ratio", model.ratios),
-        ("resolution", model.resolutions),
-        ("quality", model.qualities),
+def _side_of_ratio(side: str, request: Mapping[str, Any], model: Model, *, is_error: bool) -> Complaint:
+    width, height = (max(1, int(request.get(name) or DEFAULT_SIDE_PX)) for name in ("width", "height"))
+    near = nearest_ratio(width, height, model.ratios)
+    hint = f" (nearest to {width}x{height}: {near})" if near else ""
+    return Complaint(side, f"{model.id} takes aspect_ratio instead of pixels{hint}", is_error)
+
+
+def _choices(endpoint: Endpoint, request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+    # The API does not check the ratio of what it generates, and what it does not take it drops, but on /image/edit.
+    for field, offered, is_checked, is_dropped in (
+        ("aspect_ratio", model.ratios, endpoint is not Endpoint.GENERATE, True),
+        ("resolution", model.resolutions, True, endpoint is not Endpoint.EDIT),
+        ("quality", model.qualities, True, True),
     ):
         value = request.get(field)
         if value is None or (field == "aspect_ratio" and not offered):
-            continue  # the latter is told with the sizes
-        if not offered and field == "quality":
+            continue  # the latter belongs to the sizes
+        if not offered and is_dropped:
             yield Complaint(field, f"{model.id} ignores the field", is_error=False)
         elif not offered:
-            yield Complaint(field, f"{model.id} has no choice of {field}; leave it out")
+            # The description names 1K as what a request without the field means: that may pass.
+            yield Complaint(field, f"{model.id} has no choice of {field}; leave it out", value.upper() != "1K")
         elif value not in offered and _own_spelling(value, offered) is None:
-            yield Complaint(field, f"{model.id} has no {shown(value)}{_near_choice(field, value, offered)}")
+            yield Complaint(field, f"{model.id} has no {shown(value)}{_near_choice(field, value, offered)}", is_checked)
 
 
 def _near_choice(field: str, value: str, offered: tuple[str, ...]) -> str:
@@ -274,10 +321,9 @@ def _nearest_rank(value: str, offered: tuple[str, ...]) -> str | None:
     return min(distances)[2] if distances else None
 
 
-def _rank(choice: str) -> int | None:
-    digits = choice[:-1]
-    if choice[-1:] in "kK" and digits.isdecimal() and len(digits) < 5:
-        return int(digits)
+def _rank(choice: str) -> float | None:
+    if _TIER.fullmatch(choice):
+        return float(choice[:-1])
     return QUALITIES.index(choice) if choice in QUALITIES else None
 
 
@@ -285,10 +331,20 @@ def _steps(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
     steps = request.get("steps")
     if steps is None:
         return
-    if model.steps_max is None:
+    if not uses_steps(model):
         yield Complaint("steps", f"{model.id} takes none and ignores the field", is_error=False)
-    elif steps > model.steps_max:
+    elif model.steps_max is not None and steps > model.steps_max:
         yield Complaint("steps", f"{shown(steps)} is above the {model.steps_max} of {model.id}")
+
+
+def _seed(request: Mapping[str, Any], model: Model | None) -> Iterator[Complaint]:
+    if request.get("seed") is None:
+        return
+    if model is not None and is_of(model, IGNORES_SEED):
+        yield Complaint("seed", f"{model.id} ignores it; the image cannot be made again", is_error=False)
+    elif (request.get("variants") or 1) > 1:
+        what = "only the first of several variants is made by it; for a seed each give --seed-policy split"
+        yield Complaint("seed", what, is_error=False)
 
 
 def _ignored(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
@@ -297,6 +353,12 @@ def _ignored(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
     field = "disable_prompt_optimization_thinking"
     if request.get(field) and model.prompt_thinking is False:
         yield Complaint(field, f"{model.id} ignores the field", is_error=False)
+    if "negative_prompt" in request and not uses_negative_prompt(model):
+        yield Complaint("negative_prompt", f"{model.id} ignores the field", is_error=False)
+    for field in ("format", "output_format"):
+        if request.get(field) is not None and is_of(model, KEEPS_PROVIDERS_FORMAT):
+            what = f"{model.id} answers in its provider's format, whatever is asked for"
+            yield Complaint(field, what, is_error=False)
 
 
 def _own_spelling(value: str, offered: tuple[str, ...]) -> str | None:

@@ -41,7 +41,7 @@ class Known(NamedTuple):
         from venice_batch.catalogue import Preflight
 
         if self.listing is None:
-            return Preflight(None, total_only=total_only)
+            return Preflight(None, strict=strict, total_only=total_only)
         return Preflight(
             self.listing.catalogue(time.time()),
             self.listing.styles,
@@ -68,7 +68,8 @@ def check(jobs: str, **given: Any) -> int:
     from venice_batch.output.resume import has_records
 
     is_sandbox = options.is_sandbox(given)
-    which = {"defaults": Defaults.of(given["settings"], given["seed_policy"]), "shard": given["shard"]}
+    defaults = Defaults.of(given["settings"], given["seed_policy"], allow_unknown=given["allow_unknown"])
+    which = {"defaults": defaults, "shard": given["shard"]}
     output = given["output"] or default_output(jobs)
     with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])

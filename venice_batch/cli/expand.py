@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 @options.jobs_file
 @outfile.outfile
 @options.which_jobs
+@options.allow_unknown
 def expand(jobs: str, output: Path | None, **given: Any) -> int:
     """Write the jobs of JOBS as native JSON lines, one for each, that need no option to be the same jobs.
 
@@ -24,7 +25,7 @@ def expand(jobs: str, output: Path | None, **given: Any) -> int:
     """
     from venice_batch.jobfile import Defaults, JobIndex, native_line, open_source, oversize
 
-    defaults = Defaults.of(given["settings"], given["seed_policy"])
+    defaults = Defaults.of(given["settings"], given["seed_policy"], allow_unknown=given["allow_unknown"])
     with outfile.opened(output) as file, open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
         index = JobIndex.build(source, defaults=defaults, examine=oversize, shard=given["shard"])
         file.writelines(map(native_line, index.jobs_in_order()))

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 )
 @options.option("--unset", multiple=True, metavar="FIELD", allow_from_autoenv=False, help="Leave a field out.")
 @options.option("--suffix", default="", metavar="TEXT", allow_from_autoenv=False, help="Add TEXT to each id.")
+@options.allow_unknown
 def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
     """Write the jobs that the folder OUT has records of as a jobs file: all, or those that fit every condition.
 
@@ -61,8 +62,9 @@ def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
     path = folder / manifest.NAME
     if not path.is_file():
         raise FolderError(folder, f"holds no {manifest.NAME}; is it a run's output folder?")
-    values = dict(parse_setting(setting) for setting in given["settings"])
-    without = frozenset(parse_field(name, "--unset") for name in given["unset"])
+    allow_unknown = given["allow_unknown"]
+    values = dict(parse_setting(setting, allow_unknown=allow_unknown) for setting in given["settings"])
+    without = frozenset(name if allow_unknown else parse_field(name, "--unset") for name in given["unset"])
     if both := sorted(without & values.keys()):
         raise UsageError(f"--set and --unset both name {', '.join(both)}")
     choice = Choice(
@@ -74,7 +76,8 @@ def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
     )
     changes = Changes(values, without, given["suffix"])
     with outfile.opened(output) as file:
-        jobs = jobs_of(LatestRecords(path).numbered(), choice=choice, changes=changes, source=str(path))
+        records = LatestRecords(path).numbered()
+        jobs = jobs_of(records, choice=choice, changes=changes, source=str(path), allow_unknown=allow_unknown)
         file.writelines(map(native_line, jobs))
         _refuse_unmet(choice, path)
         if not file.tell():

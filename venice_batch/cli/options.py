@@ -135,14 +135,20 @@ which_jobs = group(
     default_fields,
     option(
         "--seed-policy",
-        type=click.Choice(["keep", "pin"]),
+        type=click.Choice(["keep", "pin", "split"]),
         default="keep",
         show_default=True,
-        help="pin: give each job without a seed one of its own, the same at every run, so that it can be made again.",
+        help="pin: give each job without a seed one of its own, the same at every run, so that it can be made again. "
+        "split: also make each of several variants a job with its own seed.",
     ),
 )
+allow_unknown = option(
+    "--allow-unknown",
+    is_flag=True,
+    help="Warn of fields, values and models that this version or the list does not know, and send them as written.",
+)
 checks = group(
-    option("--allow-unknown", is_flag=True, help="Warn of models that the list lacks, instead of refusing them."),
+    allow_unknown,
     option("--strict", is_flag=True, help="Take warnings for errors."),
     option("--offline", is_flag=True, help="Check by the last list of models, or the packaged one, without asking."),
 )

@@ -52,7 +52,7 @@ def run(**given: Any) -> int:
     from venice_batch.plan import plan
 
     is_sandbox = options.is_sandbox(given)
-    defaults = Defaults.of(given["settings"], given["seed_policy"])
+    defaults = Defaults.of(given["settings"], given["seed_policy"], allow_unknown=given["allow_unknown"])
     output = given["output"] or default_output(given["jobs"])
     naming = Naming(given["name"], date=options.today())
     with open_source(given["jobs"], getattr(sys.stdin, "buffer", None)) as source:

@@ -10,6 +10,7 @@ import orjson
 from venice_batch.errors import UsageError
 from venice_batch.jobfile.fields import FIELDS
 from venice_batch.jobfile.seeds import SeedPolicy
+from venice_batch.jobfile.shapes import RESERVED
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
@@ -23,28 +24,37 @@ ALL_FIELDS = frozenset().union(*FIELDS.values())
 class Defaults:
     """Field values for the lines that lack them; a line gets those only that its endpoint takes.
 
-    `seeds` says what becomes of a job that has no seed, in its line or here.
+    `seeds` says what becomes of a job that has no seed, in its line or here. `allow_unknown` lets fields and values
+    pass that this version does not know (`Job.doubts`); a default that no endpoint is known to take goes to all.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     seeds: SeedPolicy = SeedPolicy.KEEP
+    allow_unknown: bool = False
     _known: dict[Endpoint, dict[str, Any]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         known = {
-            endpoint: {name: value for name, value in self.values.items() if name in FIELDS[endpoint]}
+            endpoint: {
+                name: value
+                for name, value in self.values.items()
+                if name in FIELDS[endpoint] or (self.allow_unknown and name not in ALL_FIELDS)
+            }
             for endpoint in Endpoint
         }
         object.__setattr__(self, "_known", known)
 
     @classmethod
-    def of(cls, settings: Iterable[str], seed_policy: str = SeedPolicy.KEEP) -> Defaults:
+    def of(
+        cls, settings: Iterable[str], seed_policy: str = SeedPolicy.KEEP, *, allow_unknown: bool = False
+    ) -> Defaults:
         """Return the defaults of several `FIELD=VALUE`; the last of a field wins.
 
         Raises:
             UsageError: as `parse_setting`.
         """
-        return cls(dict(parse_setting(setting) for setting in settings), SeedPolicy(seed_policy))
+        values = dict(parse_setting(setting, allow_unknown=allow_unknown) for setting in settings)
+        return cls(values, SeedPolicy(seed_policy), allow_unknown)
 
     def apply(self, endpoint: Endpoint, request: dict[str, Any]) -> dict[str, Any]:
         """Return the effective request: the defaults of `endpoint` under the line's own fields."""
@@ -52,10 +62,11 @@ class Defaults:
         return {**defaults, **request} if defaults else request
 
 
-def parse_setting(setting: str) -> tuple[str, Any]:
+def parse_setting(setting: str, *, allow_unknown: bool = False) -> tuple[str, Any]:
     """Return field and value of one `FIELD=VALUE`, the value typed as the field asks.
 
-    A field of text keeps what was typed (`prompt=123` is "123"); any other takes JSON (`seed=5` is 5).
+    A field of text keeps what was typed (`prompt=123` is "123"); any other takes JSON (`seed=5` is 5). With
+    `allow_unknown` the field may be new, and its value one that this version does not know.
 
     Raises:
         UsageError: no "=", no such field, or a value that the field takes on no endpoint.
@@ -65,12 +76,12 @@ def parse_setting(setting: str) -> tuple[str, Any]:
     name, equals, text = setting.partition("=")
     if not equals:
         raise UsageError(f"--set {printable(setting)}: expected FIELD=VALUE, as in --set width=512")
-    name = parse_field(name)
+    name = name.strip() if allow_unknown else parse_field(name)
     # Bytes of the command line that are not UTF-8 arrive as lone surrogates; no request can carry them.
     if not _is_unicode(text):
         raise UsageError(f"--set {name}: the value is not valid UTF-8")
     value = field_value(name, text)
-    if found := complaint(name, value):
+    if found := complaint(name, value, allow_unknown=allow_unknown):
         path, what = found
         raise UsageError(f"--set {path}: {what}")
     return name, value
@@ -88,14 +99,21 @@ def parse_field(name: str, option: str = "--set") -> str:
     return name
 
 
-def complaint(name: str, value: object) -> tuple[str, str] | None:
+def complaint(name: str, value: object, *, allow_unknown: bool = False) -> tuple[str, str] | None:
     """Return what is wrong with `value` as the default of the field `name`, as (path, what); None if nothing."""
     from venice_batch.jobfile.explain import explain_field
 
     if name not in ALL_FIELDS:
-        return _unknown(name)
-    found = [explain_field(endpoint, name, value) for endpoint in Endpoint if name in FIELDS[endpoint]]
-    return found[0][0] if all(found) else None
+        return None if allow_unknown and name and name not in RESERVED else _unknown(name)
+    found = [
+        [fault for fault in explain_field(endpoint, name, value) if not (allow_unknown and fault.is_open)]
+        for endpoint in Endpoint
+        if name in FIELDS[endpoint]
+    ]
+    if not all(found):
+        return None
+    first = found[0][0]
+    return first.field, first.what
 
 
 def _unknown(name: str) -> tuple[str, str]:
@@ -109,12 +127,14 @@ def field_value(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
     from venice_batch.jobfile.explain import explain_field, takes_json
 
     endpoints = [endpoint for endpoint in Endpoint if name in FIELDS[endpoint]]
-    if not all(explain_field(endpoint, name, text) for endpoint in endpoints):
+    if endpoints and not all(explain_field(endpoint, name, text) for endpoint in endpoints):
         return text
     try:
         parsed: Any = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
+    if not endpoints:
+        return parsed
     # `prompt=` and `format=5` are about text: a message that calls them numbers would puzzle.
     return parsed if any(takes_json(endpoint, name) for endpoint in endpoints) else text
 

@@ -3,40 +3,71 @@
 from __future__ import annotations
 
 import difflib
+from enum import Enum, auto
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from msgspec import inspect
 
-from venice_batch.jobfile.fields import FIELDS, REQUESTS, cross_field
+from venice_batch.jobfile.fields import FIELDS, READ_HERE, REQUESTS, Fault, cross_field
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    Complaints = Iterator[tuple[str, str]]
+    Complaints = Iterator[tuple[str, str, "_Grade"]]
+
+
+class _Grade(Enum):
+    """How far a value is from what this version knows."""
+
+    UNKNOWN = auto()
+    MISSING = auto()
+    VALUE = auto()
+    TYPE = auto()
+
+
+_NEEDED_AS_KNOWN = frozenset({"model", "modelId", "image", "images", "image_url"})
+"""Fields that the program itself acts on: the lane, and the pictures that it reads and sends."""
+
 
 SHOWN = 40
 """How many characters of the user's own text a message repeats."""
 
 
-def explain(endpoint: Endpoint, request: dict[str, Any], beside: Collection[str]) -> list[tuple[str, str]]:
-    """Return every complaint about `request` as (field, what); see `fields.problems`."""
+def explain(endpoint: Endpoint, request: dict[str, Any], beside: Collection[str]) -> list[Fault]:
+    """Return every fault of `request`; see `fields.faults`."""
     known = _fields(endpoint)
-    found: list[tuple[str, str]] = []
+    found: list[Fault] = []
     for name, value in request.items():
         if name in known:
-            found += explain_value(known[name].type, value, name)
+            found += _graded(known[name], value)
         else:
-            found.append((printable(name), _unknown(endpoint, name, beside)))
+            found.append(Fault(printable(name), _unknown(endpoint, name, beside), is_open=True))
     found += cross_field(request)
-    found += [(name, "missing") for name, field in known.items() if field.required and name not in request]
+    for name, field in known.items():
+        if field.required and name not in request:
+            found.append(Fault(name, "missing", _is_open(name, None, _Grade.MISSING)))
     return found
 
 
-def explain_field(endpoint: Endpoint, name: str, value: object) -> list[tuple[str, str]]:
-    """Return every complaint about one value of a field that `endpoint` has."""
-    return [*explain_value(_fields(endpoint)[name].type, value, name), *cross_field({name: value})]
+def explain_field(endpoint: Endpoint, name: str, value: object) -> list[Fault]:
+    """Return every fault of one value of a field that `endpoint` has."""
+    return [*_graded(_fields(endpoint)[name], value), *cross_field({name: value})]
+
+
+def _graded(field: inspect.Field, value: object) -> Iterator[Fault]:
+    for path, what, grade in explain_value(field.type, value, field.name):
+        yield Fault(path, what, _is_open(field.name, value, grade))
+
+
+def _is_open(name: str, value: object, grade: _Grade) -> bool:
+    """Tell whether the server could take what is wrong with the field `name` here."""
+    if name in _NEEDED_AS_KNOWN:
+        return name == "model" and grade is _Grade.MISSING
+    if name == "variants":
+        return grade is _Grade.VALUE and isinstance(value, int) and value >= 1
+    return name not in READ_HERE or grade is not _Grade.TYPE
 
 
 def few_values(name: str) -> tuple[str, ...]:
@@ -69,16 +100,17 @@ def explain_value(kind: inspect.Type, value: object, path: str) -> Complaints:
     nullable, kind = _unwrap(kind, value)
     if value is None:
         if not nullable:
-            yield path, f"null is not allowed here; leave the field out, or give {expected(kind)}"
+            what = f"null is not allowed here; leave the field out, or give {expected(kind)}"
+            yield path, what, _Grade.TYPE
     elif isinstance(kind, inspect.ListType) and isinstance(value, list):
         if len(value) < (kind.min_length or 0):
-            yield path, "is empty"
+            yield path, "is empty", _Grade.VALUE
         for number, item in enumerate(value):
             yield from explain_value(kind.item_type, item, f"{path}[{number}]")
     elif isinstance(kind, inspect.StructType) and isinstance(value, dict):
         yield from _explain_object(kind, value, path)
-    elif (what := _scalar(kind, value)) is not None:
-        yield path, what
+    elif (found := _scalar(kind, value)) is not None:
+        yield path, *found
 
 
 def nearest(name: str, names: Collection[str]) -> str:
@@ -159,23 +191,23 @@ def _number(kind: inspect.IntType | inspect.FloatType) -> str:
     return f"{noun} from {kind.ge} to {kind.le}"
 
 
-def _scalar(kind: inspect.Type, value: object) -> str | None:
+def _scalar(kind: inspect.Type, value: object) -> tuple[str, _Grade] | None:
     """Return why `value` is not of the scalar `kind`, or None if it is."""
     match kind, value:
-        # Python holds True for 1 and 4.0 for 4, JSON does not.
-        case inspect.LiteralType(values), str() | int() if type(value) is type(values[0]):
-            return None if value in values else f"{shown(value)} is not {expected(kind)}"
+        case inspect.LiteralType(values), str():
+            return None if value in values else (f"{shown(value)} is not {expected(kind)}", _Grade.VALUE)
         case inspect.StrType(), str():
-            return _length(kind, value)
+            return None if (what := _length(kind, value)) is None else (what, _Grade.VALUE)
         case inspect.BoolType(), bool():
             return None
         case inspect.IntType() | inspect.FloatType(), bool():
             pass  # A subclass of int in Python, another type in JSON.
         case inspect.IntType(), float() if abs(value) < 2**63:
-            return f"{value} is not written as an integer; expected {expected(kind)}"
+            return f"{value} is not written as an integer; expected {expected(kind)}", _Grade.VALUE
         case inspect.IntType() | inspect.FloatType(), int() | float():
-            return None if _within(kind, value) else f"{shown(value)} is out of range; expected {expected(kind)}"
-    return f"{shown(value)} is {type_name(value)}; expected {expected(kind)}"
+            within = _within(kind, value)
+            return None if within else (f"{shown(value)} is out of range; expected {expected(kind)}", _Grade.VALUE)
+    return f"{shown(value)} is {type_name(value)}; expected {expected(kind)}", _Grade.TYPE
 
 
 def _within(kind: inspect.IntType | inspect.FloatType, value: float) -> bool:
@@ -214,10 +246,10 @@ def _explain_object(kind: inspect.StructType, value: dict[str, Any], path: str) 
         if name in known:
             yield from explain_value(known[name].type, item, f"{path}.{name}")
         else:
-            yield f"{path}.{printable(name)}", f"unknown field{nearest(name, known)}"
+            yield f"{path}.{printable(name)}", f"unknown field{nearest(name, known)}", _Grade.UNKNOWN
     for name, field in known.items():
         if field.required and name not in value:
-            yield f"{path}.{name}", "missing"
+            yield f"{path}.{name}", "missing", _Grade.MISSING
 
 
 def _unknown(endpoint: Endpoint, name: str, beside: Collection[str]) -> str:

@@ -1,4 +1,7 @@
-"""The request fields of the image endpoints, as the API's OpenAPI description of 2026-08-21 bounds them.
+"""The request fields of the image endpoints, as this version knows them.
+
+Sources: the API's OpenAPI description of 2026-08-21; for what came since, Venice's published agent skills of
+2026-10-02 and the guide on transparent backgrounds (docs.venice.ai, autumn 2026).
 
 The structs serve as rules only: a request stays the dict that the line holds, so that nothing the user
 wrote is rounded, reordered or filled in on its way to the API.
@@ -7,7 +10,7 @@ wrote is rounded, reordered or filled in on its way to the API.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -27,7 +30,7 @@ Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT)]
 Model = Annotated[str, Meta(min_length=1)]
 Pixels = Annotated[int, Meta(gt=0, le=1280)]
 ImageFormat = Literal["jpeg", "png", "webp"]
-EditRatio = Literal["auto", "1:1", "3:2", "16:9", "21:9", "9:16", "2:3", "3:4", "4:5"]
+EditRatio = Literal["auto", "1:1", "3:2", "16:9", "21:9", "9:16", "2:3", "3:4", "4:3", "4:5"]
 # The description's text accepts jpg, which its list of values lacks.
 EditFormat = Literal["jpeg", "jpg", "png", "webp"]
 Tier = Annotated[str, Meta(min_length=1, max_length=10)]
@@ -78,13 +81,15 @@ class GenerateRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, 
     enhance_prompt: bool | UnsetType = UNSET
     enable_web_search: bool | UnsetType = UNSET
     disable_prompt_optimization_thinking: bool | UnsetType = UNSET
+    transparent_background: bool | UnsetType = UNSET
+    anon_user_id: str | UnsetType = UNSET
 
 
 class GenerationsRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     """`SimpleGenerateImageRequest`, the body of the OpenAI-compatible `/images/generations`."""
 
     prompt: Annotated[str, Meta(min_length=1, max_length=1500)]
-    model: Model | UnsetType = UNSET
+    model: Model
     background: Literal["transparent", "opaque", "auto"] | UnsetType | None = UNSET
     moderation: Literal["low", "auto"] | UnsetType | None = UNSET
     n: Annotated[int, Meta(ge=1, le=1)] | UnsetType | None = UNSET
@@ -95,13 +100,14 @@ class GenerationsRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tru
     size: Size | UnsetType | None = UNSET
     style: Literal["vivid", "natural"] | UnsetType | None = UNSET
     user: str | UnsetType = UNSET
+    anon_user_id: str | UnsetType = UNSET
 
 
 class UpscaleRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    """`UpscaleImageRequest`, the body of `/image/upscale`; the description lets other fields pass and names none."""
+    """`UpscaleImageRequest`, the body of `/image/upscale`, which ignores any other field."""
 
     image: Picture
-    scale: Literal[2, 4] | UnsetType = UNSET
+    scale: Annotated[float, Meta(ge=2, le=4)] | UnsetType = UNSET
     creativity: float | UnsetType | None = UNSET
 
 
@@ -118,6 +124,8 @@ class EditRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=F
     safe_mode: bool | UnsetType = UNSET
     enhance_prompt: bool | UnsetType = UNSET
     disable_prompt_optimization_thinking: bool | UnsetType = UNSET
+    transparent_background: bool | UnsetType = UNSET
+    anon_user_id: str | UnsetType = UNSET
 
 
 class MultiEditRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
@@ -134,6 +142,8 @@ class MultiEditRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True,
     safe_mode: bool | UnsetType = UNSET
     enhance_prompt: bool | UnsetType = UNSET
     disable_prompt_optimization_thinking: bool | UnsetType = UNSET
+    transparent_background: bool | UnsetType = UNSET
+    anon_user_id: str | UnsetType = UNSET
 
 
 class BackgroundRemoveRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
@@ -141,6 +151,7 @@ class BackgroundRemoveRequest(msgspec.Struct, forbid_unknown_fields=True, kw_onl
 
     image: Picture | UnsetType = UNSET
     image_url: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
+    anon_user_id: str | UnsetType = UNSET
 
 
 REQUESTS: Mapping[Endpoint, type[msgspec.Struct]] = MappingProxyType(
@@ -163,7 +174,40 @@ FIELDS: Mapping[Endpoint, frozenset[str]] = MappingProxyType(
 ALTERNATIVES = (("model", "modelId"), ("image", "image_url"))
 """Two names of one thing, of which a request has one at most."""
 
-VARIANTS_NEED_JSON = ("variants", "variants come as JSON only; remove return_binary")
+READ_HERE = frozenset(
+    {
+        "model",
+        "modelId",
+        "prompt",
+        "negative_prompt",
+        "width",
+        "height",
+        "aspect_ratio",
+        "resolution",
+        "quality",
+        "variants",
+        "return_binary",
+        "seed",
+        "steps",
+        "style_preset",
+        "style_references",
+        "enhance_prompt",
+        "image",
+        "images",
+        "image_url",
+        "scale",
+        "creativity",
+    }
+)
+"""Fields that lanes, prices, checks and uploads are reckoned by: a value of another type than theirs is no job."""
+
+
+class Fault(NamedTuple):
+    """What is wrong with a field. `is_open`: the server could think otherwise, so that an option lets it pass."""
+
+    field: str
+    what: str
+    is_open: bool
 
 
 def problems(endpoint: Endpoint, request: dict[str, Any], *, beside: Collection[str] = ()) -> list[tuple[str, str]]:
@@ -172,6 +216,11 @@ def problems(endpoint: Endpoint, request: dict[str, Any], *, beside: Collection[
     A field that is missing comes last. `beside` names the keys that may stand beside the request's
     fields where the user wrote it; they take part in "did you mean".
     """
+    return [(fault.field, fault.what) for fault in faults(endpoint, request, beside=beside)]
+
+
+def faults(endpoint: Endpoint, request: dict[str, Any], *, beside: Collection[str] = ()) -> list[Fault]:
+    """Return what `problems` does, each with the word whether the server could think otherwise."""
     try:
         msgspec.convert(request, REQUESTS[endpoint])
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
@@ -180,27 +229,24 @@ def problems(endpoint: Endpoint, request: dict[str, Any], *, beside: Collection[
 
         found = explain(endpoint, request, beside)
         # Should the two ever disagree, the checker's own words are better than a pass.
-        return found or [("", str(error))]
+        return found or [Fault("", str(error), is_open=False)]
     found = cross_field(request)
     if endpoint is Endpoint.BACKGROUND_REMOVE and not request.keys() & {"image", "image_url"}:
-        found.append(("image", "missing"))
+        found.append(Fault("image", "missing", is_open=False))
     return found
 
 
-def cross_field(request: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what the description's types cannot say: blank prompts, fields that exclude each other."""
+def cross_field(request: Mapping[str, Any]) -> list[Fault]:
+    """Return what the types cannot say: blank prompts, fields that exclude each other."""
     found = []
     prompt = request.get("prompt")
     if isinstance(prompt, str) and prompt.isspace():
-        found.append(("prompt", "is blank"))
+        found.append(Fault("prompt", "is blank", is_open=True))
     # Published page: `variants` is only supported when `return_binary` is false.
-    if "variants" in request and _binary(request):
-        found.append(VARIANTS_NEED_JSON)
+    if "variants" in request and request.get("return_binary") is True:
+        found.append(Fault("variants", "variants come as JSON only; remove return_binary", is_open=True))
     for name, other in ALTERNATIVES:
         if other in request and name in request:
-            found.append((other, f"stands beside {name}, which says the same; keep one of them"))
+            what = f"stands beside {name}, which says the same; keep one of them"
+            found.append(Fault(other, what, is_open=False))
     return found
-
-
-def _binary(request: Mapping[str, Any]) -> bool:
-    return request.get("return_binary") is True

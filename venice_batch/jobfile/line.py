@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import orjson
 
 from venice_batch.errors import Problem
-from venice_batch.jobfile.fields import problems as request_problems
+from venice_batch.jobfile.fields import faults
 from venice_batch.jobfile.identity import implicit_id, request_hash
 from venice_batch.jobfile.pictures import FIELD, Pictures
-from venice_batch.jobfile.seeds import SeedPolicy, lacks_seed, seed_of
+from venice_batch.jobfile.seeds import MAX_SPLIT, SeedPolicy, has_variants, lacks_seed, seed_of, split_seeds
 from venice_batch.jobfile.shapes import MAX_ID, RESERVED, Draft, draft
 from venice_batch.model import Job
 
@@ -57,19 +57,45 @@ def parse(
     job = draft(record)
     if job.matrix is not None:
         return _parse_matrix(job, number, first_index, defaults, source, pictures)
-    request, complaints = _checked(job.endpoint, defaults.apply(job.endpoint, job.request), pictures)
+    checked = _checked(job.endpoint, job.request, defaults, pictures)
+    jobs, complaints = _jobs(job, job.id, checked, number, first_index, defaults.seeds)
     if complaints or job.complaints:
-        return _failed(job.complaints + _blame(complaints, job.request, defaults), number, source)
-    return Parsed((_job(job, job.id, request, number, first_index, defaults.seeds),))
+        return _failed(job.complaints + complaints, number, source)
+    return Parsed(tuple(jobs))
 
 
-def _checked(endpoint: Endpoint, request: dict[str, Any], pictures: Pictures) -> tuple[dict[str, Any], list[Complaint]]:
-    """Return an effective request with its files settled, and all that is wrong with it."""
-    complaints = request_problems(endpoint, request, beside=RESERVED)
+class _Checked(NamedTuple):
+    """An effective request with its files settled, what is wrong with it, and what this version does not know of it."""
+
+    request: dict[str, Any]
+    complaints: list[Complaint]
+    doubts: tuple[Complaint, ...]
+
+
+def _checked(endpoint: Endpoint, own: dict[str, Any], defaults: Defaults, pictures: Pictures) -> _Checked:
+    """Check a line's own fields with the defaults under them."""
+    request = defaults.apply(endpoint, own)
+    found = faults(endpoint, request, beside=RESERVED)
     if endpoint in FIELD:
-        request, found = pictures.settle(endpoint, request)
-        complaints += found
-    return request, complaints
+        request, more = pictures.settle(endpoint, request)
+        found += more
+    if not found:
+        return _Checked(request, [], ())
+    open_too = defaults.allow_unknown
+    complaints = [(fault.field, fault.what) for fault in found if not (open_too and fault.is_open)]
+    doubts = [(fault.field, fault.what) for fault in found if open_too and fault.is_open]
+    if doubts and not _is_writable(request):
+        complaints.append(("", "is nested too deeply; at most 250 levels"))
+    return _Checked(request, _blame(complaints, own, defaults), tuple(_blame(doubts, own, defaults)))
+
+
+def _is_writable(request: dict[str, Any]) -> bool:
+    # As in shapes: orjson reads more levels than it writes; the brackets stand for the record around the request.
+    try:
+        orjson.dumps([[[[request]]]])
+    except orjson.JSONEncodeError:
+        return False
+    return True
 
 
 def _parse_matrix(
@@ -81,35 +107,57 @@ def _parse_matrix(
     complaints = draft.complaints + matrix.faults(draft.matrix, draft.request)
     if any(field.startswith("matrix") for field, _ in complaints):
         # What the broken matrix may have brought is not held to be missing.
-        rest = request_problems(draft.endpoint, draft.request, beside=RESERVED)
-        complaints += [complaint for complaint in rest if complaint[1] != "missing"]
+        rest = faults(draft.endpoint, draft.request, beside=RESERVED)
+        complaints += [(fault.field, fault.what) for fault in rest if fault.what != "missing"]
         return _failed(complaints, number, source)
     jobs: list[Job] = []
     # A dict for its order: the same mistake of many combinations is told once.
     distinct = dict.fromkeys(complaints)
     for suffix, fields in matrix.combinations(draft.matrix):
-        own = {**draft.request, **fields}
-        request, found = _checked(draft.endpoint, defaults.apply(draft.endpoint, own), pictures)
+        checked = _checked(draft.endpoint, {**draft.request, **fields}, defaults, pictures)
         id_ = None if draft.id is None else draft.id + suffix
         if id_ is not None and len(id_) > MAX_ID:
-            found.append(("matrix", f"makes an id of {len(id_)} characters; at most {MAX_ID}"))
-        if found:
-            distinct.update(dict.fromkeys(_blame(found, own, defaults)))
-            if len(distinct) >= MAX_COMPLAINTS:
-                break
-        elif not distinct:
-            jobs.append(_job(draft, id_, request, number, first_index + len(jobs), defaults.seeds))
+            checked.complaints.append(("matrix", f"makes an id of {len(id_)} characters; at most {MAX_ID}"))
+        made, found = _jobs(draft, id_, checked, number, first_index + len(jobs), defaults.seeds)
+        jobs += made
+        if len(jobs) > matrix.MAX_JOBS:
+            found = [("matrix", f"makes more than {matrix.MAX_JOBS:,} jobs with each image a job of its own")]
+        distinct.update(dict.fromkeys(found))
+        if len(distinct) >= MAX_COMPLAINTS or len(jobs) > matrix.MAX_JOBS:
+            break
     return _failed(list(distinct), number, source) if distinct else Parsed(tuple(jobs))
 
 
-def _job(draft: Draft, id_: str | None, request: dict[str, Any], number: int, index: int, seeds: SeedPolicy) -> Job:
-    digest = request_hash(draft.endpoint, request)
+def _jobs(
+    draft: Draft, id_: str | None, checked: _Checked, number: int, index: int, seeds: SeedPolicy
+) -> tuple[list[Job], list[Complaint]]:
+    """Return the jobs of one request, several where each variant gets a seed of its own, or what is wrong with it."""
+    if checked.complaints:
+        return [], checked.complaints
+    endpoint, request = draft.endpoint, checked.request
+    digest = request_hash(endpoint, request)
     # Before a seed is pinned: no policy changes what a job is called.
     name = implicit_id(digest) if id_ is None else id_
-    if seeds is SeedPolicy.PIN and lacks_seed(draft.endpoint, request):
-        request = {**request, "seed": seed_of(name, digest)}
-        digest = request_hash(draft.endpoint, request)
-    return Job(name, number, index, draft.endpoint, request, digest, draft.metadata)
+    if seeds is SeedPolicy.SPLIT and has_variants(endpoint, request):
+        if request["variants"] > MAX_SPLIT:
+            return [], [("variants", f"--seed-policy split makes at most {MAX_SPLIT:,} jobs of one")]
+        single = {field: value for field, value in request.items() if field != "variants"}
+        requests = [{**single, "seed": seed} for seed in split_seeds(name, digest, request)]
+    elif seeds is not SeedPolicy.KEEP and lacks_seed(endpoint, request):
+        requests = [{**request, "seed": seed_of(name, digest)}]
+    else:
+        requests = [request]
+    made: list[Job] = []
+    for one in requests:
+        own_digest = digest if one is request else request_hash(endpoint, one)
+        own_name = name
+        if len(requests) > 1:
+            own_name = implicit_id(own_digest) if id_ is None else f"{id_}__seed-{one['seed']}"
+            if len(own_name) > MAX_ID:
+                return [], [("id", f"makes an id of {len(own_name)} characters with its seed; at most {MAX_ID}")]
+        place = index + len(made)
+        made.append(Job(own_name, number, place, endpoint, one, own_digest, draft.metadata, checked.doubts))
+    return made, []
 
 
 def _failed(complaints: list[Complaint], number: int, source: str) -> Parsed:

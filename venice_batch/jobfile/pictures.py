@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from venice_batch.errors import one_line
+from venice_batch.jobfile.fields import Fault
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from venice_batch.formats import ImageKind
 
 LARGEST_BYTES = 25 * 1024 * 1024
-"""Size that a picture has to stay below; this and the next three: the API's description of the endpoints."""
+"""Size that a picture has to stay below; this and the next four: the API's description of the endpoints of 2026-08-21,
+and Venice's published agent skills of 2026-10-02."""
+SHORTEST_SIDE_PX = 64
 FEWEST_PIXELS = 65_536
 MOST_PIXELS = 33_177_600
 MOST_UPSCALED_PIXELS = 16_777_216
@@ -33,11 +36,13 @@ FIELD = {
 }
 """The field with the picture, or pictures, of each endpoint that takes any."""
 
-_KINDS = "PNG, JPEG, WebP or GIF image"
+_KINDS = "JPEG, PNG, WebP, AVIF or HEIC image"
+_FORMATS = frozenset({"jpeg", "png", "webp", "avif", "heic"})
 _LONGEST_PATH = 4096
 _WEB = ("http://", "https://")
-# How base64 of each kind begins, and more of it than a file's name may have without a dot.
-_BASE64 = re.compile(r"(?:iVBORw0KGgo|/9j/|UklGR|R0lGOD)[A-Za-z0-9+/\s]{200,}={0,2}\s*")
+# How base64 of each kind begins, and more of it than a file's name may have without a dot. AVIF and HEIC begin
+# with the length of a box, below 256, and "ftyp".
+_BASE64 = re.compile(r"(?:iVBORw0KGgo|/9j/|UklGR|R0lGOD|AAAA[A-Za-z0-9+/][GWm2]Z0eX)[A-Za-z0-9+/\s]{200,}={0,2}\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class _Look:
 
     path: str
     sha256: str
-    kind: ImageKind
+    kind: ImageKind | None
 
 
 class Pictures:
@@ -62,15 +67,17 @@ class Pictures:
         self._folder = folder
         self._seen: dict[str, _Look | str] = {}
 
-    def settle(self, endpoint: Endpoint, request: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    def settle(self, endpoint: Endpoint, request: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
         """Return the request with every file as its absolute `path` and `sha256`, and what is wrong with its pictures.
 
-        What is no picture by its type is left to `fields.problems`.
+        What is no picture by its type is left to `fields.faults`. A kind or a size that the API is not known to take
+        is a fault that is open.
         """
-        complaints: list[tuple[str, str]] = []
+        complaints: list[Fault] = []
         url = request.get("image_url")
         if isinstance(url, str) and not url.startswith(_WEB):
-            complaints.append(("image_url", "expected an http:// or https:// address; a file goes into image"))
+            what = "expected an http:// or https:// address; a file goes into image"
+            complaints.append(Fault("image_url", what, is_open=False))
         field = FIELD[endpoint]
         value = request.get(field)
         if isinstance(value, list):
@@ -81,34 +88,39 @@ class Pictures:
             settled = self._settle(endpoint, value, field, complaints)
         return (request if settled == value else {**request, field: settled}), complaints
 
-    def _settle(self, endpoint: Endpoint, value: object, field: str, complaints: list[tuple[str, str]]) -> object:
+    def _settle(self, endpoint: Endpoint, value: object, field: str, complaints: list[Fault]) -> object:
         if isinstance(value, str) and value.startswith(_WEB):
             if endpoint is Endpoint.UPSCALE:
-                complaints.append((field, f"{endpoint} takes no URL; download the picture, and give its path"))
+                what = f"{endpoint} takes no URL; download the picture, and give its path"
+                complaints.append(Fault(field, what, is_open=True))
             return value
         path, sha256 = _local(value)
         if path is not None:
             look = self._look(path)
             if isinstance(look, str):
-                complaints.append((field, look))
+                complaints.append(Fault(field, look, is_open=False))
                 return value
             if sha256 is not None and sha256 != look.sha256:
                 what = (
                     f"{one_line(path)} is another picture than the one with this sha256; leave it out to take this one"
                 )
-                complaints.append((field, what))
+                complaints.append(Fault(field, what, is_open=False))
             # Named by both, a record says which picture was sent, and is a line itself.
             value = {"path": look.path, "sha256": look.sha256}
-            kind = look.kind
+            kind, name = look.kind, f"{one_line(look.path)} is"
         elif isinstance(value, str) and value:
             found = _inline(value)
             if isinstance(found, str):
-                complaints.append((field, found))
+                complaints.append(Fault(field, found, is_open=False))
                 return value
-            kind = found
+            kind, name = found, "holds"
         else:
             return value
-        complaints += [(field, what) for what in size_faults(endpoint, kind.width, kind.height)]
+        if kind is None or kind.format not in _FORMATS:
+            complaints.append(Fault(field, f"{name} no {_KINDS}", is_open=True))
+        else:
+            sizes = size_faults(endpoint, kind.width, kind.height)
+            complaints += [Fault(field, what, is_open=True) for what in sizes]
         return value
 
     def _look(self, path: str) -> _Look | str:
@@ -134,9 +146,9 @@ class Pictures:
                 size = os.fstat(file.fileno()).st_size
                 if size >= LARGEST_BYTES:
                     return f"{shown} has {size / 1e6:.1f} MB; the API takes less than {LARGEST_BYTES >> 20} MiB"
+                if not size:
+                    return f"{shown} is empty"
                 kind = kind_of(file)
-                if kind is None:
-                    return f"{shown} is {'empty' if not size else f'no {_KINDS}'}"
                 file.seek(0)
                 return _Look(place, hashlib.file_digest(file, "sha256").hexdigest(), kind)
         except FileNotFoundError:
@@ -149,6 +161,8 @@ def size_faults(endpoint: Endpoint, width: int, height: int) -> Iterator[str]:
     """Yield what is wrong with a picture of this size for the endpoint."""
     pixels = width * height
     size = f"is {width}x{height}"
+    if endpoint is not Endpoint.BACKGROUND_REMOVE and min(width, height) < SHORTEST_SIDE_PX:
+        yield f"{size}; the API takes {SHORTEST_SIDE_PX} pixels or more a side"
     if endpoint is not Endpoint.BACKGROUND_REMOVE and pixels < FEWEST_PIXELS:
         yield f"{size}, {pixels:,} pixels; {endpoint} takes {FEWEST_PIXELS:,} (256x256) or more"
     if endpoint in (Endpoint.EDIT, Endpoint.MULTI_EDIT) and pixels > MOST_PIXELS:
@@ -185,7 +199,8 @@ def base64_of(inline: str) -> str:
     return "".join(inline.split())
 
 
-def _inline(text: str) -> ImageKind | str:
+def _inline(text: str) -> ImageKind | str | None:
+    """Return the kind of a picture in the line, None if it is not known, or why there is none."""
     import pybase64
 
     from venice_batch.formats import kind_of
@@ -194,4 +209,4 @@ def _inline(text: str) -> ImageKind | str:
         data = pybase64.b64decode(base64_of(text), validate=True)
     except ValueError as error:
         return f"cannot be decoded: {error}"
-    return kind_of(BytesIO(data)) or f"holds no {_KINDS}"
+    return kind_of(BytesIO(data))

@@ -28,6 +28,8 @@ def picture_micro_usd(pricing: Mapping[str, Any], base: str, resolution: str, qu
     Of `quality[tier][quality]`, `resolutions[tier]` and the base, the first that the model has applies
     (source: GET /models, model_spec.pricing).
 
+    A tier without a published price costs as much as the model's first.
+
     Raises: KeyError when the model has no price for what is ordered.
     """
     by_quality = pricing.get("quality", {}).get(resolution, {})
@@ -36,7 +38,7 @@ def picture_micro_usd(pricing: Mapping[str, Any], base: str, resolution: str, qu
         return micro_usd(by_quality[quality]["usd"])
     if resolution in by_tier:
         return micro_usd(by_tier[resolution]["usd"])
-    return micro_usd(pricing[base]["usd"])
+    return micro_usd((pricing[base] if base in pricing else next(iter(by_tier.values())))["usd"])
 
 
 def micro_usd(usd: float) -> int:

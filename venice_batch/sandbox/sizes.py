@@ -7,7 +7,7 @@ from fractions import Fraction
 UNIT_PX = 16
 BASE_AREA_PX = 1024 * 1024
 LONGEST_SIDE_PX = 3840
-_SCALES = {"": 1, "1K": 1, "2K": 2, "4K": 4}
+_SCALES = {"": 1, "1K": 1, "1.5K": 1.5, "2K": 2, "4K": 4}
 
 
 def pixels(ratio: str = "1:1", resolution: str = "") -> tuple[int, int]:
@@ -24,7 +24,7 @@ def pixels(ratio: str = "1:1", resolution: str = "") -> tuple[int, int]:
     area = across * down * UNIT_PX * UNIT_PX
     rough = max(1, int((BASE_AREA_PX / area) ** 0.5))
     multiple = min((rough, rough + 1), key=lambda k: abs(k * k * area - BASE_AREA_PX))
-    multiple *= _SCALES[resolution.upper()]
+    multiple = round(multiple * _SCALES[resolution.upper()])
     multiple = max(1, min(multiple, LONGEST_SIDE_PX // (max(across, down) * UNIT_PX)))
     return across * multiple * UNIT_PX, down * multiple * UNIT_PX
 
