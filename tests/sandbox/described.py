@@ -26,7 +26,7 @@ def picture():
 
 GOOD = {
     "/image/generate": {"model": "venice-sd35", "prompt": "p", "width": 64, "height": 64},
-    "/images/generations": {"prompt": "p", "size": "256x256"},
+    "/images/generations": {"model": "z-image-turbo", "prompt": "p", "size": "256x256"},
     "/image/upscale": {"image": picture()},
     "/image/edit": {"image": picture(), "prompt": "p"},
     "/image/multi-edit": {"images": [picture()], "prompt": "p"},

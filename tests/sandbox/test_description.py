@@ -25,8 +25,17 @@ def is_error(answer, status):
 async def test_refusals_are_texts_in_json(start, path):
     api = await start(failure_limit=0)
     for body in BAD[path]:
-        assert is_error(await api.post(raw=json.dumps(body), path=path, headers=JSON), 400), body
+        status = 404 if isinstance(body, dict) and body.get("model") == "nope" else 400
+        assert is_error(await api.post(raw=json.dumps(body), path=path, headers=JSON), status), body
     assert is_error(await api.post(raw="{", path=path, headers=JSON), 400)
+    assert is_error(await api.post(GOOD[path], path, key="invalid"), 401)
+    assert is_error(await api.post(GOOD[path], path, key=None), 402)
+    assert is_error(await api.post(raw="{}", path=path, headers={"Content-Type": "text/plain"}), 400)
+
+
+@pytest.mark.parametrize("path", PAID)
+async def test_in_august_a_missing_key_and_a_wrong_content_type_have_other_statuses(start, path):
+    api = await start(era="2026-08")
     assert is_error(await api.post(GOOD[path], path, key=None), 401)
     assert is_error(await api.post(raw="{}", path=path, headers={"Content-Type": "text/plain"}), 415)
 
@@ -123,7 +132,8 @@ async def test_the_account_is_described_as_documented(start):
     assert styles["object"] == "list"
     assert all(isinstance(name, str) for name in styles["data"])
     for path in ("/api_keys/rate_limits", "/billing/balance"):
-        assert is_error(await api.get(path, key=None), 401)
+        assert is_error(await api.get(path, key="invalid"), 401)
+        assert is_error(await api.get(path, key=None), 402)
 
 
 async def test_the_other_shapes_that_are_published_can_be_had(start):

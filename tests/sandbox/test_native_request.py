@@ -7,10 +7,13 @@ from venice_batch.sandbox.native_request import TABLE, read
 from venice_batch.sandbox.order import Order
 from venice_batch.sandbox.prices import price_micro_usd
 from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.settings import SandboxSettings
 
 RATIO = {"model": "qwen-image-2", "prompt": "p"}
 PIXEL = {"model": "venice-sd35", "prompt": "p"}
 TIER = {"model": "gpt-image-2", "prompt": "p"}
+CLEAR = {"model": "gpt-image-1-5", "prompt": "p", "transparent_background": True}
+OLD = SandboxSettings(era="2026-08")
 
 
 def paths(result):
@@ -32,7 +35,6 @@ def paths(result):
         ({**PIXEL, "width": 1e300}, "width"),
         ({**PIXEL, "width": 0}, "width"),
         ({**PIXEL, "width": 1296}, "width"),
-        ({**PIXEL, "height": 1000}, "height"),
         ({**PIXEL, "variants": 5}, "variants"),
         ({**PIXEL, "variants": 1, "return_binary": True}, "variants"),
         ({**PIXEL, "return_binary": 1}, "return_binary"),
@@ -44,19 +46,66 @@ def paths(result):
         ({**PIXEL, "format": "gif"}, "format"),
         ({**PIXEL, "style_preset": "anime"}, "style_preset"),
         ({**PIXEL, "lora_strength": 101}, "lora_strength"),
-        ({**PIXEL, "aspect_ratio": "1:1"}, "aspect_ratio"),
-        ({**PIXEL, "resolution": "1K"}, "resolution"),
+        ({"model": "qwen-image", "prompt": "p", "width": 1024}, "width"),
+        ({"model": "qwen-image-3-pro", "prompt": "p", "height": 1024}, "height"),
+        ({**PIXEL, "transparent_background": True}, "transparent_background"),
+        ({**CLEAR, "format": "jpeg"}, "transparent_background"),
         ({**PIXEL, "style_references": ["x"]}, "style_references.0"),
         ({**PIXEL, "style_references": [{"strength": 2}]}, "style_references.0.strength"),
         ({**PIXEL, "style_references": [{"image": "x"}]}, "style_references"),
-        ({**RATIO, "width": 1024}, "width"),
-        ({**RATIO, "aspect_ratio": "5:1"}, "aspect_ratio"),
         ({**TIER, "resolution": "8K"}, "resolution"),
         ({**TIER, "quality": "best"}, "quality"),
     ],
 )
 def test_each_breach_names_its_field(body, path):
     assert path in paths(read(body, shipped()))
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({**PIXEL, "height": 1000}, "height"),
+        ({**PIXEL, "aspect_ratio": "1:1"}, "aspect_ratio"),
+        ({**PIXEL, "resolution": "1K"}, "resolution"),
+        ({**RATIO, "width": 1024}, "width"),
+        ({**RATIO, "aspect_ratio": "5:1"}, "aspect_ratio"),
+        ({**RATIO, "steps": 51}, "steps"),
+        ({**TIER, "resolution": "8K"}, "resolution"),
+        ({**PIXEL, "transparent_background": False}, ""),
+    ],
+)
+def test_august_refuses_more(body, path):
+    assert path in paths(read(body, shipped(), OLD))
+    if path not in ("resolution", ""):
+        assert isinstance(read(body, shipped()), Order)
+
+
+def test_october_passes_over_fields_of_other_models():
+    ignored = read({**RATIO, "width": 1001, "aspect_ratio": "nonsense", "resolution": "8K", "steps": 99}, shipped())
+    assert isinstance(ignored, Order)
+    assert (ignored.width, ignored.height, ignored.resolution) == (1024, 1024, "")
+    odd = read({**PIXEL, "width": 1001, "aspect_ratio": "16:9"}, shipped())
+    assert isinstance(odd, Order)
+    assert (odd.width, odd.height) == (1001, 1024)
+
+
+@pytest.mark.parametrize(("settings", "seed", "kind"), [(SandboxSettings(), None, "jpeg"), (OLD, 5, "png")])
+def test_some_models_ignore_the_seed_and_the_format(settings, seed, kind):
+    order = read({"model": "grok-imagine-image", "prompt": "p", "seed": 5, "format": "png"}, shipped(), settings)
+    assert isinstance(order, Order)
+    assert (order.seed, order.format) == (seed, kind)
+
+
+def test_a_transparent_background_is_part_of_the_order():
+    order = read(CLEAR, shipped())
+    assert isinstance(order, Order)
+    assert (order.transparent, order.format) == (True, "webp")
+
+
+def test_a_retired_model_names_its_successor():
+    refused = read(PIXEL, shipped(), SandboxSettings(retired={"venice-sd35": "chroma"}))
+    assert isinstance(refused, Refusal)
+    assert (refused.status, "chroma" in refused.message) == (404, True)
 
 
 def test_all_breaches_are_reported_at_once():
@@ -72,8 +121,10 @@ def test_unknown_fields_are_refused_by_name():
 
 
 def test_an_unknown_model_is_not_found():
-    assert read({"model": "nope", "prompt": "p"}, shipped()) == Refusal(400, "Specified model not found")
-    assert read({"model": "nope", "prompt": "p"}, shipped(), 404) == Refusal(404, "Specified model not found")
+    body = {"model": "nope", "prompt": "p"}
+    assert read(body, shipped()) == Refusal(404, "Specified model not found")
+    assert read(body, shipped(), OLD) == Refusal(400, "Specified model not found")
+    assert read(body, shipped(), SandboxSettings(unknown_model_status="400")).status == 400
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 3])
@@ -82,7 +133,7 @@ def test_a_body_that_is_no_object_is_invalid(body):
 
 
 def test_ratio_models_tell_to_use_aspect_ratio():
-    result = read({**RATIO, "height": 512}, shipped())
+    result = read({**RATIO, "height": 512}, shipped(), OLD)
     assert isinstance(result, Refusal)
     assert "aspect_ratio" in result.issues[0].message
 
@@ -128,6 +179,7 @@ json_values = st.recursive(
 @given(st.dictionaries(st.sampled_from([*TABLE, "other"]), json_values), st.sampled_from([PIXEL, RATIO, TIER, {}]))
 def test_no_body_makes_validation_raise(changes, base):
     assert isinstance(read({**base, **changes}, shipped()), Order | Refusal)
+    assert isinstance(read({**base, **changes}, shipped(), OLD), Order | Refusal)
 
 
 def test_a_model_without_qualities_passes_over_the_field():

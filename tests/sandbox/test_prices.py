@@ -1,10 +1,11 @@
 import pytest
 
 from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.ledger import Ledger
+from venice_batch.sandbox.ledger import Ledger, Payment
 from venice_batch.sandbox.native_request import read
 from venice_batch.sandbox.order import Order
 from venice_batch.sandbox.prices import price_micro_usd
+from venice_batch.sandbox.refusal import INSUFFICIENT
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,8 @@ def test_every_model_has_a_price():
 
 def test_money_is_reserved_then_charged_or_given_back_to_the_cent():
     ledger = Ledger(0.03)
-    assert [ledger.reserve(10_000) for _ in range(4)] == [True, True, True, False]
-    ledger.charge(10_000)
-    ledger.give_back(10_000)
+    payments = [ledger.reserve(10_000) for _ in range(4)]
+    assert payments == [Payment("", "USD", 10_000)] * 3 + [INSUFFICIENT]
+    ledger.charge(payments[0])
+    ledger.give_back(payments[1])
     assert (ledger.balance_usd, ledger.charged_usd) == (0.01, 0.01)

@@ -3,11 +3,17 @@ import base64
 import io
 import struct
 import zlib
+from dataclasses import replace
 
 import aiohttp
 import aiohttp.web
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, features
+
+from venice_batch.sandbox.intake import Body
+from venice_batch.sandbox.retouch_catalogue import shipped_retouch
+from venice_batch.sandbox.retouch_request import RetouchReader
+from venice_batch.sandbox.settings import SandboxSettings
 
 UPSCALE, EDIT, MULTI, REMOVE = "/image/upscale", "/image/edit", "/image/multi-edit", "/image/background-remove"
 
@@ -76,7 +82,7 @@ async def test_upscaling_multiplies_the_sides(start, size, fields, expected, pri
 @pytest.mark.parametrize("source", [TEXT, f"data:image/png;base64,{TEXT}", FILE], ids=["base64", "data", "file"])
 @pytest.mark.parametrize("path", [UPSCALE, EDIT, REMOVE])
 async def test_an_image_comes_in_every_documented_form(start, source, path):
-    api = await start()
+    api = await start(era="2026-08")
     fields = {"image": source, **({"prompt": "blue"} if path == EDIT else {})}
     if isinstance(source, bytes):
         answer = await api.post(raw=form(*fields.items()), path=path)
@@ -85,6 +91,90 @@ async def test_an_image_comes_in_every_documented_form(start, source, path):
         assert (await api.post(raw=form(*fields.items()), path=path)).status == 200
     assert answer.status == 200
     assert api.sandbox.stats()["succeeded"] == (1 if isinstance(source, bytes) else 2)
+
+
+async def test_upscaling_takes_raw_base64_and_any_scale_from_2_to_4(start):
+    api = await start()
+    assert (await api.post({"image": f"data:image/png;base64,{TEXT}"}, UPSCALE)).status == 400
+    answer = await api.post({"image": TEXT, "scale": 2.5, "unknown": 1}, UPSCALE)
+    assert image_of(answer).size == (800, 600)
+    assert await balance(api) == pytest.approx(99.92)
+
+
+@pytest.mark.parametrize("path", [UPSCALE, EDIT, REMOVE])
+async def test_a_side_below_64_pixels_is_refused_since_october(start, path):
+    body = {"image": text_of(file_of(4096, 32)), **({"prompt": "p"} if path == EDIT else {})}
+    answer = await (await start()).post(body, path)
+    assert (answer.status, "64 pixels" in answer.json["issues"][0]["message"]) == (400, True)
+    assert (await (await start(era="2026-08")).post(body, path)).status == 200
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+async def test_avif_is_accepted_since_october(start):
+    body = {"image": text_of(file_of(kind="AVIF"))}
+    assert (await (await start()).post(body, UPSCALE)).status == 200
+    assert (await (await start(era="2026-08")).post(body, UPSCALE)).status == 400
+
+
+async def test_a_violating_edit_is_a_free_422(start):
+    api = await start()
+    answer = await api.post({"image": TEXT, "prompt": "violation"}, EDIT)
+    assert (answer.status, await balance(api), api.sandbox.stats()["violations"]) == (422, 100, 1)
+    assert (await (await start(era="2026-08")).post({"image": TEXT, "prompt": "violation"}, EDIT)).status == 200
+
+
+@pytest.mark.parametrize("draw", ["art", "plain"])
+async def test_edits_can_have_a_transparent_background(start, draw):
+    api = await start(draw=draw)
+    body = {"prompt": "p", "modelId": "gpt-image-1-5-edit", "transparent_background": True, "anon_user_id": "u"}
+    for path, source in ((EDIT, {"image": TEXT}), (MULTI, {"images": [TEXT]})):
+        image = image_of(await api.post({**body, **source}, path))
+        assert (image.mode, image.getpixel((0, 0))[3]) == ("RGBA", 0)
+        for change in ({"output_format": "jpeg"}, {"modelId": "flux-2-max-edit"}):
+            refused = await api.post({**body, **source, **change}, path)
+            assert [issue["path"] for issue in refused.json["issues"]] == [["transparent_background"]]
+
+
+async def test_several_images_pass_over_a_resolution_that_one_image_is_refused_for(start):
+    api = await start()
+    body = {"prompt": "p", "modelId": "flux-2-max-edit", "resolution": "4K"}
+    assert image_of(await api.post({**body, "images": [TEXT]}, MULTI)).size == (1248, 832)
+    refused = await api.post({**body, "image": TEXT}, EDIT)
+    assert [issue["path"] for issue in refused.json["issues"]] == [["resolution"]]
+
+
+@pytest.mark.parametrize(("included", "images", "micro_usd"), [(0, 1, 50_000), (1, 1, 40_000), (1, 3, 60_000)])
+async def test_input_images_beyond_the_included_ones_cost_extra(included, images, micro_usd):
+    async def opened(_source, _urls):
+        return Image.new("RGB", (320, 240))
+
+    shipped = shipped_retouch()
+    editor = shipped.find("default")
+    pricing = {**editor.pricing, "inputImages": {"included": included, "additional": {"usd": 0.01}}}
+    listed = replace(shipped, editors={editor.id: replace(editor, pricing=pricing)})
+    reader = RetouchReader(listed, SandboxSettings(), opened)
+    order = await reader.read("multi-edit", Body({"images": [TEXT] * images, "prompt": "p"}))
+    assert order.price_micro_usd == micro_usd
+
+
+async def test_a_retired_editor_names_its_successor(start):
+    api = await start(retired={"firered-image-edit": "flux-2-max-edit"})
+    answer = await api.post({"image": TEXT, "prompt": "p"}, EDIT)
+    assert (answer.status, "flux-2-max-edit" in answer.json["error"]) == (404, True)
+
+
+async def test_uploads_share_one_error_budget_whatever_their_model(start):
+    api = await start(failure_limit=1)
+    for model in ("a", "b"):
+        assert (await api.post(raw=form(("image", FILE), ("prompt", "p"), ("model", model)), path=EDIT)).status == 400
+    assert (await api.post(raw=form(("image", FILE)), path=UPSCALE)).status == 429
+    assert (await api.post({"image": TEXT}, UPSCALE)).status == 200
+
+
+async def test_an_upload_has_ten_files_at_most(start):
+    api = await start()
+    answer = await api.post(raw=form(*[("images", FILE)] * 11, ("prompt", "p")), path=MULTI)
+    assert (answer.status, "Too many files" in answer.json["error"]) == (400, True)
 
 
 async def test_forms_have_their_texts_read_as_what_they_are(start):
@@ -186,6 +276,9 @@ async def test_unusable_images_are_named(start, image, reason, path):
 async def test_files_of_25_mb_are_refused(start):
     api = await start()
     answer = await api.post(raw=form(("image", bytes(25 * 1024 * 1024))), path=UPSCALE)
+    assert (answer.status, answer.json["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    old = await start(era="2026-08")
+    answer = await old.post(raw=form(("image", bytes(25 * 1024 * 1024))), path=UPSCALE)
     assert "less than 25MB" in answer.json["issues"][0]["message"]
 
 
@@ -193,7 +286,7 @@ async def test_files_of_25_mb_are_refused(start):
     ("path", "body", "field"),
     [
         (UPSCALE, {}, ["image"]),
-        (UPSCALE, {"image": TEXT, "scale": 3}, ["scale"]),
+        (UPSCALE, {"image": TEXT, "scale": 1}, ["scale"]),
         (UPSCALE, {"image": TEXT, "scale": 8}, ["scale"]),
         (UPSCALE, {"image": TEXT, "creativity": "much"}, ["creativity"]),
         (UPSCALE, {"image": text_of(header_of(4000, 1100))}, ["image"]),
@@ -216,8 +309,9 @@ async def test_files_of_25_mb_are_refused(start):
         (REMOVE, [], []),
     ],
 )
-async def test_breaches_are_refused_by_field(start, path, body, field):
-    api = await start()
+@pytest.mark.parametrize("era", ["2026-08", "2026-10"])
+async def test_breaches_are_refused_by_field(start, path, body, field, era):
+    api = await start(era=era)
     answer = await api.post(body, path)
     assert answer.status == 400
     assert isinstance(answer.json["error"], str)
@@ -234,7 +328,7 @@ async def test_a_model_that_edits_nothing_is_refused(start):
     ("fields", "size", "kind", "price"),
     [
         ({}, (320, 240), "PNG", 0.04),
-        ({"model": "default", "aspect_ratio": "16:9", "resolution": "1k"}, (320, 240), "PNG", 0.04),
+        ({"model": "default", "aspect_ratio": "16:9"}, (320, 240), "PNG", 0.04),
         ({"modelId": "flux-2-max-edit"}, (1248, 832), "PNG", 0.12),
         ({"model": "flux-2-max-edit", "aspect_ratio": "1:1", "output_format": "webp"}, (1024, 1024), "WEBP", 0.12),
         ({"model": "nano-banana-pro-edit", "resolution": "2K"}, (2496, 1664), "JPEG", 0.23),
@@ -325,14 +419,14 @@ async def test_bytes_without_a_file_name_are_still_a_file(start):
 
 
 async def test_bodies_beyond_any_file_are_too_large(start):
-    api = await start()
+    api = await start(era="2026-08")
     assert (await api.post(raw=form(("image", bytes(49 * 1024 * 1024))), path=EDIT)).status == 413
     huge = io.BytesIO(b" " * (49 * 1024 * 1024))
     assert (await api.post(raw=huge, path=EDIT, headers={"Content-Type": "application/json"})).status == 413
 
 
 async def test_windows_blocks_keys_and_balance_hold_here_as_for_generation(start):
-    api = await start(rpm=1, balance_usd=0.05)
+    api = await start(rpm=1, balance_usd=0.05, era="2026-08")
     assert (await api.post({"image": TEXT}, UPSCALE, key=None)).status == 401
     answer = await api.post({"image": TEXT}, UPSCALE)
     assert answer.headers["x-ratelimit-remaining-requests"] == "0"

@@ -23,7 +23,7 @@ def image_of(data):
 
 
 async def test_a_native_answer_has_the_documented_shape(start, native):
-    api = await start(rpm=20)
+    api = await start(rpm=20, draw="art")
     answer = await api.post(native(variants=3))
     assert answer.status == 200
     assert set(answer.json) == {"id", "images", "request", "timing"}
@@ -115,7 +115,7 @@ async def test_compression_can_be_switched_off(start):
     [
         (b"{", "application/json", 400),
         (b"", "application/json", 400),
-        (b"{}", "text/plain", 415),
+        (b"{}", "text/plain", 400),
         (b"{}", "application/json", 400),
         (b"[1]", "application/json; charset=utf-8", 400),
     ],
@@ -130,12 +130,13 @@ async def test_unusable_bodies(start, raw, content_type, status, path):
 
 async def test_bodies_above_the_limit_are_too_large(start):
     api = await start()
-    answer = await api.post(raw=io.BytesIO(b" " * (33 * 1024 * 1024)), headers={"Content-Type": "application/json"})
-    assert answer.status == 413
+    answer = await api.post(raw=io.BytesIO(b" " * (36 * 1024 * 1024)), headers={"Content-Type": "application/json"})
+    assert (answer.status, answer.json["code"]) == (413, "PAYLOAD_TOO_LARGE")
+    assert answer.headers["x-ratelimit-remaining"] == "50"
 
 
 async def test_validation_errors_have_details_and_issues(start, native):
-    api = await start()
+    api = await start(era="2026-08")
     answer = await api.post(native(width=65, foo=1))
     assert answer.status == 400
     answer = await api.post(native(width=65))
@@ -146,13 +147,15 @@ async def test_validation_errors_have_details_and_issues(start, native):
     assert api.sandbox.stats()["failed"] == 2
 
 
-@pytest.mark.parametrize("key", [None, "invalid"])
+@pytest.mark.parametrize(("era", "key", "status"), [("2026-10", None, 402), ("2026-10", "invalid", 401),
+                                                    ("2026-08", None, 401)])  # fmt: skip
 @pytest.mark.parametrize("path", ["/image/generate", OPENAI])
-async def test_a_missing_or_bad_key_is_refused_before_anything_else(start, key, path):
-    api = await start()
+async def test_a_missing_or_bad_key_is_refused_before_anything_else(start, era, key, status, path):
+    api = await start(era=era)
     answer = await api.post(raw=b"nonsense", key=key, path=path)
-    assert answer.status == 401
-    assert "Authentication failed" in str(answer.json)
+    assert answer.status == status
+    assert "Authentication" in str(answer.json)
+    assert "x-ratelimit-remaining" not in answer.headers
 
 
 async def test_the_window_refuses_with_a_hint_and_opens_again(start, native):
@@ -160,7 +163,7 @@ async def test_the_window_refuses_with_a_hint_and_opens_again(start, native):
     assert [(await api.post(native())).status for _ in range(3)] == [200, 200, 429]
     refused = await api.post(native())
     assert refused.headers["Retry-After"] == "60"
-    assert refused.headers["x-ratelimit-reset-requests"] == "1800000061"
+    assert refused.headers["x-ratelimit-reset-requests"] == "1800000060250"
     api.clock.now += 60
     assert (await api.post(native())).status == 200
     stats = api.sandbox.stats()
@@ -169,12 +172,43 @@ async def test_the_window_refuses_with_a_hint_and_opens_again(start, native):
 
 async def test_invalid_requests_use_no_quota(start, native):
     api = await start(rpm=1)
-    assert (await api.post(native(width=65))).status == 400
+    assert (await api.post(native(width=0))).status == 400
     assert (await api.post(native())).status == 200
 
 
-async def test_too_many_failures_block_the_key_for_half_a_minute(start, native):
-    api = await start()
+async def test_client_errors_use_the_budget_of_their_model_and_no_others(start, native):
+    api = await start(failure_limit=2, fault_schedule={1: "500"})
+    bad = native(width=0)
+    left = [(await api.post(body)).headers["x-ratelimit-remaining"] for body in (native(), bad, bad)]
+    assert left == ["2", "1", "0"]
+    for raw, kind in ((b"{", "application/json"), (b"{}", "text/plain")):
+        uncounted = await api.post(raw=raw, headers={"Content-Type": kind})
+        assert (uncounted.status, uncounted.headers["x-ratelimit-remaining"]) == (400, "2")
+    assert (await api.post(native())).headers["x-ratelimit-remaining"] == "0"
+    assert (await api.post(bad)).status == 400
+    blocked = await api.post(native())
+    assert (blocked.status, blocked.headers["Retry-After"]) == (429, "30")
+    assert blocked.json["error"].startswith("Too many failed attempts (> 2) resulting in a non-success status code.")
+    assert blocked.headers["x-ratelimit-resets"] == "1800000030250"
+    assert (await api.post(native(model="chroma"))).status == 200
+    assert (await api.post(native(), key="other")).status == 200
+    api.clock.now += 30
+    assert (await api.post(native())).status == 200
+
+
+async def test_each_user_of_the_openai_path_has_a_budget_and_listings_show_a_full_one(start):
+    api = await start(failure_limit=1)
+    body = {"model": "chroma", "prompt": "", "user": "a"}
+    assert [(await api.post(body, OPENAI)).status for _ in range(3)] == [400, 400, 429]
+    assert (await api.post({**body, "user": "b"}, OPENAI)).status == 400
+    for path in ("/billing/balance", "/api_keys/rate_limits"):
+        assert (await api.get(path)).headers["x-ratelimit-remaining"] == "1"
+    quiet = await start(budget_headers=False)
+    assert "x-ratelimit-remaining" not in (await quiet.get("/billing/balance")).headers
+
+
+async def test_in_august_too_many_failures_block_the_key_for_half_a_minute(start, native):
+    api = await start(era="2026-08")
     statuses = [(await api.post(native(width=65))).status for _ in range(23)]
     assert statuses == [400] * 21 + [429] * 2
     assert (await api.get("/billing/balance")).status == 429
@@ -205,6 +239,70 @@ async def test_an_adult_prompt_is_blurred_unless_safe_mode_is_off(start, native)
     open_one = await api.post(native(prompt="nsfw", return_binary=True, safe_mode=False))
     assert (blurred.headers["x-venice-is-blurred"], open_one.headers["x-venice-is-blurred"]) == ("true", "false")
     assert blurred.body != open_one.body
+
+
+@pytest.mark.parametrize("binary", [False, True])
+async def test_a_violation_is_blacked_out_and_free(start, native, binary):
+    api = await start(draw="art")
+    answer = await api.post(native(prompt="violation", format="jpeg", return_binary=binary, enhance_prompt=True))
+    assert (answer.status, answer.headers["x-venice-is-content-violation"]) == (200, "true")
+    image = image_of(answer.body if binary else base64.b64decode(answer.json["images"][0]))
+    assert (image.format, image.convert("L").getextrema()) == ("PNG" if binary else "JPEG", (0, 0))
+    assert answer.headers["Content-Type"].startswith("image/png" if binary else "application/json")
+    stats = api.sandbox.stats()
+    assert (stats["violations"], stats["images_charged"], stats["charged_usd"], stats["succeeded"]) == (1, 0, 0, 0)
+
+
+async def test_in_august_a_violation_is_drawn_and_charged(start, native):
+    api = await start(era="2026-08")
+    assert (await api.post(native(prompt="violation"))).headers["x-venice-is-content-violation"] == "true"
+    stats = api.sandbox.stats()
+    assert (stats["violations"], stats["images_charged"], stats["charged_usd"]) == (1, 1, 0.01)
+
+
+@pytest.mark.parametrize("draw", ["art", "plain"])
+@pytest.mark.parametrize("kind", ["png", "webp"])
+async def test_a_transparent_background_is_real(start, native, draw, kind):
+    api = await start(draw=draw)
+    body = {"model": "gpt-image-1-5", "prompt": "a cup", "format": kind, "transparent_background": True,
+            "return_binary": True}  # fmt: skip
+    image = image_of((await api.post(body)).body)
+    assert (image.format, image.mode) == (kind.upper(), "RGBA")
+    assert [image.getpixel(at)[3] for at in ((0, 0), (image.width // 2, image.height // 2))] == [0, 255]
+    openai_body = {"model": "gpt-image-1-5", "prompt": "a cup", "background": "transparent", "output_format": kind}
+    [entry] = (await api.post(openai_body, OPENAI)).json["data"]
+    assert image_of(base64.b64decode(entry["b64_json"])).getpixel((0, 0))[3] == 0
+
+
+@pytest.mark.parametrize(("era", "same"), [("2026-10", [True, False]), ("2026-08", [True, True])])
+async def test_the_seed_is_the_first_variants_since_october(start, native, era, same):
+    api = await start(era=era, draw="art")
+    pairs = zip(*[(await api.post(native(variants=2))).json["images"] for _ in range(2)], strict=True)
+    assert [one == other for one, other in pairs] == same
+
+
+async def test_retired_models_are_neither_listed_nor_served(start, native):
+    api = await start(retired={"venice-sd35": "chroma"})
+    assert (await api.post(native())).status == 404
+    assert "venice-sd35" not in str((await api.get("/models?type=all")).json)
+    limits = (await api.get("/api_keys/rate_limits")).json["data"]["rateLimits"]
+    assert "venice-sd35" not in {entry["apiModelId"] for entry in limits}
+
+
+@pytest.mark.parametrize(("key_limit", "usd"), [(None, 5), (0.5, 0.5)])
+async def test_all_balances_are_listed_within_the_keys_limit(start, key_limit, usd):
+    api = await start(balance_usd=5, diem=2, bundled_usd=0.25, key_limit_usd=key_limit)
+    data = (await api.get("/api_keys/rate_limits")).json["data"]
+    assert data["balances"] == {"USD": usd, "DIEM": 2, "BUNDLED_CREDITS": 0.25}
+    assert data["accessPermitted"]
+    empty = await start(balance_usd=0)
+    assert not (await empty.get("/api_keys/rate_limits")).json["data"]["accessPermitted"]
+
+
+async def test_a_models_own_latency_goes_before_the_common_one(start, native):
+    api = await start(latency_s=0, latency_by_model={"chroma": 50}, speed=1000, latency_jitter=0)
+    times = [(await api.post(native(model=model))).json["timing"]["total"] for model in ("venice-sd35", "chroma")]
+    assert times[1] >= 40
 
 
 async def test_headers_tell_of_violations_enhancement_and_deprecation(start, native):
@@ -267,7 +365,7 @@ async def test_the_limits_are_told_truly_wrongly_or_not_at_all(start):
     assert amounts["wrong"][0]["amount"] == 40
     api = await start(rate_limits_endpoint="forbidden")
     assert (await api.get("/api_keys/rate_limits")).status == 403
-    assert (await api.get("/api_keys/rate_limits", key=None)).status == 401
+    assert (await api.get("/api_keys/rate_limits", key=None)).status == 402
 
 
 async def test_wrong_methods_are_named_as_such(start):
@@ -300,7 +398,7 @@ async def test_stats_can_be_read_and_reset_over_http(start, native):
 @pytest.mark.parametrize("path", ["/image/generate", OPENAI])
 async def test_injected_statuses_cost_nothing(start, native, status, path):
     api = await start(fault_schedule={1: str(status)}, retry_after_503_s=3)
-    body = native() if path != OPENAI else {"prompt": "p", "size": "256x256"}
+    body = native() if path != OPENAI else {"model": "chroma", "prompt": "p", "size": "256x256"}
     answer = await api.post(body, path)
     assert answer.status == status
     assert (answer.headers["Content-Type"].startswith("text/html")) == (status in (502, 522, 524))

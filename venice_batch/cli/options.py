@@ -266,10 +266,8 @@ def _typed(kind: str, name: str, text: str) -> object:
             if text.startswith("{"):
                 raise ValueError("JSON would be split at its commas")
             pairs = (pair.split(":", 1) for pair in text.split(","))
-            return {
-                int(key) if "Mapping[int" in kind else key: int(value) if kind.endswith("int]") else value
-                for key, value in pairs
-            }
+            value_of: type[int | float | str] = int if "int]" in kind else float if "float]" in kind else str
+            return {int(key) if "Mapping[int" in kind else key: value_of(value) for key, value in pairs}
     except (KeyError, ValueError) as error:
         form = "KEY:VALUE,KEY:VALUE" if kind.startswith("Mapping") else kind
         raise UsageError(f"{text!r} is no value for the sandbox's {name} ({form})") from error

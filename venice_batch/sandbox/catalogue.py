@@ -27,6 +27,7 @@ class Model:
     qualities: tuple[str, ...]
     default_quality: str
     style_references: bool
+    transparency: bool
     pricing: Mapping[str, Any]
 
     @property
@@ -92,5 +93,6 @@ def _model(entry: Mapping[str, Any]) -> Model:
         qualities=tuple(constraints.get("qualities", ())),
         default_quality=constraints.get("defaultQuality", ""),
         style_references=spec.get("supportsStyleReferences", False),
+        transparency=constraints.get("supportsTransparentBackground", False),
         pricing=spec["pricing"],
     )

@@ -50,6 +50,14 @@ def check(
     return issues
 
 
+def transparency_issues(name: str, model_id: str, format_: str, *, supported: bool) -> Iterator[Issue]:
+    """Yield what forbids a transparent background, asked for by the field `name`."""
+    if not supported:
+        yield Issue("custom", (name,), f"{model_id} does not support transparent backgrounds")
+    if format_ not in ("png", "webp"):
+        yield Issue("custom", (name,), f"A transparent background needs png or webp, not {format_}")
+
+
 def type_name(value: object) -> str:
     """Return the JSON type of a parsed value, as error messages name it."""
     if isinstance(value, bool):

@@ -37,6 +37,7 @@ class Order:
     embed_exif: bool = False
     resolution: str = ""
     quality: str = ""
+    transparent: bool = False
 
     @property
     def model_id(self) -> str:

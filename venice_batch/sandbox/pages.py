@@ -76,7 +76,7 @@ def rate_limits(
         }
         for model_id in model_ids
     ]
-    listed = ("USD", "DIEM") if settings.is_old else ("USD", "DIEM", "BUNDLED_CREDITS")
+    listed: tuple[Currency, ...] = ("USD", "DIEM") if settings.is_old else ("USD", "DIEM", "BUNDLED_CREDITS")
     midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return {
         "data": {

@@ -16,6 +16,7 @@ from venice_batch.sandbox.order import Format
 from venice_batch.sandbox.palettes import Palette
 from venice_batch.sandbox.sketch import Sketch
 
+PlainKey = tuple[int, int, Format, int, bool]
 Scene = Callable[[Canvas, Palette, random.Random], None]
 
 STYLED_SIDE_PX = 1280
@@ -56,21 +57,36 @@ def draw(sketch: Sketch) -> bytes:
     image = _art(sketch)
     if sketch.blurred:
         image = blurred(image)
-    else:
+    elif not sketch.transparent:
         caption.write(image, sketch.prompt, sketch.style)
+    if sketch.transparent:
+        image = cut_out(image)
     return encoded(image, sketch.format, _exif(sketch) if sketch.metadata else None)
 
 
-def plain_key(sketch: Sketch) -> tuple[int, int, Format, int]:
+def black(width: int, height: int, kind: Format) -> bytes:
+    """Return the file of a black picture, which stands for one that breaks the terms."""
+    return encoded(Image.new("RGB", (width, height)), kind)
+
+
+def cut_out(image: Image.Image) -> Image.Image:
+    """Return the oval in the middle of an image, with a soft edge, on a transparent background."""
+    cut = image.convert("RGB")
+    cut.putalpha(_OVAL.resize(image.size, Image.Resampling.BILINEAR))
+    return cut
+
+
+def plain_key(sketch: Sketch) -> PlainKey:
     """Return what the plain picture of a sketch depends on."""
-    return sketch.width, sketch.height, sketch.format, sketch.digest() % SHADES
+    return sketch.width, sketch.height, sketch.format, sketch.digest() % SHADES, sketch.transparent
 
 
 @lru_cache(PLAIN_PICTURES)
-def _plain(width: int, height: int, kind: Format, shade: int) -> bytes:
+def _plain(width: int, height: int, kind: Format, shade: int, transparent: bool) -> bytes:
     """Return a flat picture that many requests share: encoding one for each would be what limits throughput."""
     colour = (40 + shade % 4 * 60, 40 + shade // 4 % 4 * 60, 40 + shade // 16 * 60)
-    return encoded(Image.new("RGB", (width, height), colour), kind)
+    image = Image.new("RGB", (width, height), colour)
+    return encoded(cut_out(image) if transparent else image, kind)
 
 
 def _art(sketch: Sketch) -> Image.Image:
@@ -134,6 +150,8 @@ def encoded(image: Image.Image, kind: Format, exif: Image.Exif | None = None) ->
     return out.getvalue()
 
 
+_OVAL = Image.radial_gradient("L").point(lambda v: max(0, min(255, (240 - v) * 6)))
+"""How opaque a cut-out picture is: whole up to three quarters of the way out, nothing at the edges."""
 _OPTIONS: Mapping[str, Mapping[str, int]] = {
     "webp": {"method": 0, "quality": 80},
     "png": {"compress_level": 1},

@@ -115,6 +115,11 @@ def no_credentials() -> Refusal:
     )
 
 
+def retired(model_id: str, successor: str) -> Refusal:
+    """Return the 404 for a model that is served no more."""
+    return Refusal(404, f"The model {model_id} has been retired. Please use {successor} instead.")
+
+
 def invalid(*issues: Issue) -> Refusal:
     """Return the 400 for a request with these issues."""
     return Refusal(400, "Invalid request parameters", issues=issues)

@@ -30,3 +30,4 @@ class Retouch:
     enhance: bool = False
     delivery: Delivery = "binary"
     variants: int = 1
+    transparent: bool = False

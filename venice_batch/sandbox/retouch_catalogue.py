@@ -29,6 +29,7 @@ class Editor:
     qualities: tuple[str, ...]
     default_quality: str
     max_images: int
+    transparency: bool
     pricing: Mapping[str, Any]
 
 
@@ -79,5 +80,6 @@ def _editor(entry: Mapping[str, Any]) -> Editor:
         qualities=tuple(limits.get("qualities", ())),
         default_quality=limits.get("defaultQuality", ""),
         max_images=limits.get("maxInputImages", DEFAULT_INPUTS) if limits["combineImages"] else 1,
+        transparency=limits.get("supportsTransparentBackground", False),
         pricing=spec["pricing"],
     )

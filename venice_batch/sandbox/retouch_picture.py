@@ -21,6 +21,8 @@ MASK_SIDE_PX = 192
 """Side at which the background is looked for: filling pixel by pixel is slow."""
 TOLERANCE = 48
 """Difference of colours, summed over the channels, up to which neighbours belong to the same background."""
+_AVIF = tuple({"AVIF"} & set(Image.registered_extensions().values()))
+"""AVIF, if this Pillow reads it."""
 _BROKEN = "Invalid image: it cannot be decoded"
 _UNREADABLE = (
     OSError,
@@ -34,10 +36,10 @@ _UNREADABLE = (
 )
 
 
-def open_image(data: bytes, *, whole: bool) -> Image.Image | str:
+def open_image(data: bytes, *, whole: bool, avif: bool) -> Image.Image | str:
     """Return the decoded image, its header alone unless `whole`; a text says what is wrong with it."""
     try:
-        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
+        image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", *(_AVIF if avif else ())))
         if image.width * image.height > MOST_PIXELS:
             return f"Image dimensions must not exceed {MOST_PIXELS} pixels"
         if whole:
@@ -51,11 +53,12 @@ def draw(work: Retouch, style: Literal["art", "plain"], *, blurred: bool) -> byt
     """Return the image file: exactly the size and format of the work, the same bytes each time."""
     if style == "plain":
         mode = "RGBA" if work.kind == "background-remove" else "RGB"
-        return picture.encoded(Image.new(mode, (work.width, work.height)), work.format)
+        flat = Image.new(mode, (work.width, work.height))
+        return picture.encoded(picture.cut_out(flat) if work.transparent else flat, work.format)
     image = _KINDS[work.kind](work)
     if blurred:
         image = picture.blurred(image)
-    return picture.encoded(image, work.format)
+    return picture.encoded(picture.cut_out(image) if work.transparent else image, work.format)
 
 
 def _upscale(work: Retouch) -> Image.Image:

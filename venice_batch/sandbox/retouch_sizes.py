@@ -8,7 +8,7 @@ MOST_UPSCALED_PIXELS = 16_777_216
 SMALLEST_SCALE = 2
 
 
-def upscaled(width: int, height: int, scale: int) -> tuple[int, int] | None:
+def upscaled(width: int, height: int, scale: float) -> tuple[int, int] | None:
     """Return the size after upscaling; None when even twice the size has more pixels than allowed.
 
     A scale of 4 gives way until the result fits (source: API description, /image/upscale).
@@ -16,7 +16,7 @@ def upscaled(width: int, height: int, scale: int) -> tuple[int, int] | None:
     fitting = math.sqrt(MOST_UPSCALED_PIXELS / (width * height))
     if fitting < SMALLEST_SCALE:
         return None
-    factor = min(float(scale), fitting)
+    factor = min(scale, fitting)
     return math.floor(width * factor), math.floor(height * factor)
 
 

@@ -49,7 +49,7 @@ class Sandbox:
         self._studio = Studio(settings, self._random)
         self._till = Till(settings, self._desk, self._stats, self._studio, clock, self._random)
         self._retouching = shipped_retouch()
-        self._retouches = RetouchReader(self._retouching, settings.background_remove_usd, self._studio.open_image)
+        self._retouches = RetouchReader(self._retouching, settings, self._studio.open_image)
 
     def stats(self) -> dict[str, Any]:
         """Return a snapshot of all counters, the same as GET /sandbox/stats."""
@@ -151,10 +151,10 @@ class Sandbox:
         return serve
 
     async def _read_native(self, body: Body) -> Order | Refusal:
-        return native_request.read(body.value, self._catalogue, self._settings.status_of_unknown_models)
+        return native_request.read(body.value, self._catalogue, self._settings)
 
     async def _read_openai(self, body: Body) -> Order | Refusal:
-        return openai_request.read(body.value, self._catalogue)
+        return openai_request.read(body.value, self._catalogue, self._settings)
 
     @web.middleware
     async def _errors_as_json(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:

@@ -78,7 +78,10 @@ class SandboxSettings:
     retry_after_503_s: float = 0.0
     """Seconds of Retry-After on a 503, undivided by `speed`; 0 sends none."""
     rate_headers: ResetForm | None = None
-    """Form of x-ratelimit-reset-requests; "none" leaves out the headers of windows. None: ms, in era 2026-08 seconds."""
+    """Form of x-ratelimit-reset-requests; "none" leaves out the headers of windows.
+
+    None: ms, in era 2026-08 seconds.
+    """
     rate_limits_endpoint: Literal["ok", "forbidden", "wrong"] = "ok"
     """GET /api_keys/rate_limits: the truth, 403 as for a key without the right, or twice the enforced
     amounts.

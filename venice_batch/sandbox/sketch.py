@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from venice_batch.sandbox import moderation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from venice_batch.sandbox.order import Format, Order
 
@@ -27,6 +27,7 @@ class Sketch:
     format: Format
     blurred: bool = False
     metadata: bool = False
+    transparent: bool = False
     draw: Literal["art", "plain"] = "art"
 
     def digest(self) -> int:
@@ -35,18 +36,19 @@ class Sketch:
         return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 
 
-def sketches(order: Order, seed: int, draw: Literal["art", "plain"], *, adult: bool) -> Iterator[Sketch]:
-    """Yield one sketch for each image of an order; variants count the seed up."""
-    for index in range(order.variants):
+def sketches(order: Order, seeds: Sequence[int], draw: Literal["art", "plain"], *, adult: bool) -> Iterator[Sketch]:
+    """Yield one sketch for each image of an order, with these seeds."""
+    for seed in seeds:
         yield Sketch(
             model_id=order.model.id,
             prompt=moderation.enhance(order.prompt) if order.enhance else order.prompt,
-            seed=seed + index,
+            seed=seed,
             style=order.style,
             width=order.width,
             height=order.height,
             format=order.format,
             blurred=adult and order.safe_mode,
             metadata=order.embed_exif,
+            transparent=order.transparent,
             draw=draw,
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from venice_batch.sandbox.desk import Ticket
+    from venice_batch.sandbox.order import Order
     from venice_batch.sandbox.settings import SandboxSettings
     from venice_batch.sandbox.sketch import Sketch
 
@@ -32,10 +33,10 @@ class Studio:
     """Draws, changes, opens, compresses: everything that would hold up other requests runs in its threads."""
 
     def __init__(self, settings: SandboxSettings, rng: random.Random) -> None:
-        self._style, self._random = settings.draw, rng
+        self._style, self._random, self._old = settings.draw, rng, settings.is_old
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sandbox-draw")
         self._draw: Callable[[Sketch], bytes] = functools.lru_cache(CACHED_PICTURES)(picture.draw)
-        self._flat: dict[tuple[int, int, str, int], bytes] = {}
+        self._flat: dict[picture.PlainKey, bytes] = {}
 
     def close(self) -> None:
         """Wait for pictures that are being drawn, drop those that are not begun."""
@@ -47,8 +48,9 @@ class Studio:
         if isinstance(work, Retouch):
             draw = functools.partial(retouch_picture.draw, work, self._style, blurred=ticket.adult and work.safe_mode)
             return [await asyncio.get_running_loop().run_in_executor(self._threads, draw)]
-        seed = self._random.randrange(SEEDS) if work.seed is None else work.seed
-        drawn = sketches(work, seed, self._style, adult=ticket.adult)
+        if ticket.withheld:
+            return [picture.black(work.width, work.height, ticket.format)] * work.variants
+        drawn = sketches(work, self._seeds(work), self._style, adult=ticket.adult)
         if self._style == "plain":
             return [await self._plain(sketch) for sketch in drawn]
         return [await self._in_thread(self._draw, sketch) for sketch in drawn]
@@ -58,7 +60,7 @@ class Studio:
         data = await source.obtain(named, urls=urls)
         if isinstance(data, str):
             return data
-        opened = functools.partial(retouch_picture.open_image, data, whole=self._style == "art")
+        opened = functools.partial(retouch_picture.open_image, data, whole=self._style == "art", avif=not self._old)
         return await asyncio.get_running_loop().run_in_executor(self._threads, opened)
 
     async def compress(self, body: bytes, encoding: compression.Encoding) -> bytes:
@@ -67,6 +69,13 @@ class Studio:
             return compression.compress(body, encoding)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, compression.compress, body, encoding)
+
+    def _seeds(self, order: Order) -> list[int]:
+        """Return a seed for each image: the order's for the first, others by chance; in era 2026-08 counted up."""
+        first = self._random.randrange(SEEDS) if order.seed is None else order.seed
+        if self._old:
+            return [first + index for index in range(order.variants)]
+        return [first, *(self._random.randrange(SEEDS) for _ in range(order.variants - 1))]
 
     async def _plain(self, sketch: Sketch) -> bytes:
         # Found here, a picture needs no thread: the way there and back would cost more than all the rest.
