@@ -15,7 +15,8 @@ from venice_batch.retry import Answer, Fault
 from venice_batch.sandbox import catalogue, native_request
 from venice_batch.sandbox.ledger import Ledger
 from venice_batch.sandbox.order import Order
-from venice_batch.sandbox.prices import price_micro_usd
+from venice_batch.sandbox.prices import ENHANCEMENT_MICRO_USD, price_micro_usd
+from venice_batch.sandbox.refusal import Refusal
 
 FAULTS = ("500", "503", "429", "408", "502", "504", "520", "524", "timeout", "cut", "no_image", "connect", "full disk")
 MAY_BE_CHARGED = {"502", "504", "520", "524", "timeout", "cut", "no_image"}
@@ -24,8 +25,9 @@ MAY_BE_CHARGED = {"502", "504", "520", "524", "timeout", "cut", "no_image"}
 class ChargingApi:
     """Charges for what it serves, at admission or with the answer; what goes wrong may be charged too.
 
-    `counts` has the answers by status or fault; `ledger` the money. `tells`: answers carry the balance. `credits`:
-    something else pays than the balance that it tells.
+    `counts` has the answers by status or fault; `ledger` the money, `unpaid` how many requests it was too little for. `tells`: answers carry the balance. `credits`:
+    something else pays than the balance that it tells. `refused` is the share of requests whose image is withheld, and
+    free; `rewritten` the share of prompts that are enhanced where that is asked for.
     """
 
     def __init__(
@@ -37,25 +39,34 @@ class ChargingApi:
         fault_rate: float = 0.0,
         tells: bool = True,
         credits_usd: float | None = None,
+        diem: float = 0.0,
+        bundled_usd: float = 0.0,
+        refused: float = 0.0,
+        rewritten: float = 0.6,
     ) -> None:
         self.clock = clock
         self.rng = rng
         self.told_usd = balance_usd if credits_usd is not None else None
-        self.ledger = Ledger(balance_usd if credits_usd is None else credits_usd)
+        balance_usd = balance_usd if credits_usd is None else credits_usd
+        self.ledger = Ledger(balance_usd, diem=diem, bundled_usd=bundled_usd)
+        self.refused = refused
+        self.rewritten = rewritten
         self.fault_rate = fault_rate
         self.tells = tells
         self.charges_at_once = rng.random() < 0.5
         self.counts: dict[str, int] = {}
+        self.unpaid = 0
         self._models = catalogue.shipped()
 
-    async def balance(self) -> int:
+    async def balances(self) -> dict[str, int]:
         """What the listing says."""
         await self.clock.wait(anyio.Event(), self.rng.uniform(0.1, 1))
-        return round(self._balance_usd * 1_000_000)
+        listed = self.ledger.spendable("") | ({} if self.told_usd is None else {"USD": self.told_usd})
+        return {name: round(amount * 1_000_000) for name, amount in listed.items()}
 
     @property
-    def _balance_usd(self) -> float:
-        return self.ledger.balance_usd if self.told_usd is None else self.told_usd
+    def _balances(self) -> tuple[float, float]:
+        return self.ledger.balance_usd if self.told_usd is None else self.told_usd, self.ledger.diem
 
     def error_bucket(self, endpoint, body):
         return ""
@@ -65,35 +76,54 @@ class ChargingApi:
         await self.clock.wait(anyio.Event(), self.rng.uniform(0, 0.2))
         order = native_request.read(body, self._models)
         assert isinstance(order, Order), order
-        price = price_micro_usd(order)
+        price = price_micro_usd(order) + (ENHANCEMENT_MICRO_USD if order.enhance else 0)
+        rewritten = order.enhance and self.rng.random() < self.rewritten
+        due = price if rewritten or not order.enhance else price - ENHANCEMENT_MICRO_USD
+        withheld = self.rng.random() < self.refused
         fault = self.rng.choice(FAULTS) if self.rng.random() < self.fault_rate else ""
-        balance = self._balance_usd
+        balances = self._balances
         if fault in ("connect", "503", "429"):
             return self._answer(fault, sent_s)
-        if not self.ledger.reserve(price):
-            return self._answer("402", sent_s, balance)
+        payment = self.ledger.reserve(price)
+        if isinstance(payment, Refusal):
+            return self._answer("402", sent_s, balances)
         charged = not fault or fault == "full disk" or (fault in MAY_BE_CHARGED and self.rng.random() < 0.5)
+        charged = charged and not withheld
         if not self.charges_at_once:
-            self.ledger.give_back(price)
+            self.ledger.give_back(payment)
         try:
             await self.clock.wait(anyio.Event(), self.rng.uniform(0.1, 20))
         finally:  # a client that leaves is served all the same
-            if not self.charges_at_once:
-                self.ledger.reserve(price)
-            self.ledger.charge(price) if charged else self.ledger.give_back(price)
+            if self.charges_at_once:
+                self.ledger.give_back(payment)
+            if charged:
+                paid = self.ledger.reserve(due)
+                self.unpaid += isinstance(paid, Refusal)
+                if not isinstance(paid, Refusal):
+                    self.ledger.charge(paid)
         if fault == "full disk":
             raise FolderError("out", "the disk is full")
-        return self._answer(fault or "200", sent_s, balance)
+        return self._answer(fault or "200", sent_s, balances, rewritten=rewritten, withheld=withheld)
 
-    def _answer(self, what: str, sent_s: float, balance_usd: float | None = None) -> Reply:
+    def _answer(
+        self,
+        what: str,
+        sent_s: float,
+        balances: tuple[float, float] | None = None,
+        *,
+        rewritten: bool = False,
+        withheld: bool = False,
+    ) -> Reply:
         self.counts[what] = self.counts.get(what, 0) + 1
         status = int(what) if what.isdigit() else None
         fault = None if status else Fault(what)
         head = AnswerHeaders(
             retry_after_s=2.0 if status == 429 else None,
             rate=RateLimit(),
-            balance_usd=balance_usd if self.tells and status else None,
-            balance_diem=0.0 if self.tells and status else None,
+            content_violation=withheld and status == 200,
+            enhanced_prompt="with more detail" if rewritten and status == 200 else None,
+            balance_usd=balances[0] if balances and self.tells and status else None,
+            balance_diem=balances[1] if balances and self.tells and status else None,
         )
         answer = Answer(status, head, what, sent_s, self.clock.now(), fault)
         return Reply(answer, (ImageFile("images/a.png", 1, "0" * 64, "png", 1, 1),) if status == 200 else ())

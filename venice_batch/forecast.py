@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import starmap
+from operator import mul
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Sizes = tuple[tuple[int, int], ...]
+"""Requests by size: images a request, and how many such requests."""
 
 LATENCY_S = 10.0
 """How long a request is taken to need where none has been timed: an assumption, as no listing tells."""
@@ -18,11 +23,13 @@ class Load:
     """What one lane has before it, and what holds it back.
 
     `requests` are still to be sent, `under_way` sent and unanswered, `at_a_time` of them together at most. A window of
-    `window_s` seconds takes `quota` of them (None: any number), the present one `left` more; the next one opens in
-    `renews_in_s` (infinity: a window's length from now). Nothing goes out for `opens_in_s`.
+    `window_s` seconds takes `quota` images (None: any number), the present one `left` more; the next one opens in
+    `renews_in_s` (infinity: a window's length from now). Nothing goes out for `opens_in_s`. `sizes` are the requests by
+    the number of their images, in the order in which they are sent; without them each asks for one image.
     """
 
     requests: int
+    sizes: Sizes = ()
     latency_s: float = LATENCY_S
     under_way: int = 0
     at_a_time: float = math.inf
@@ -43,14 +50,36 @@ def lane_s(load: Load) -> float:
         return load.latency_s if load.under_way else 0.0
     opens_s = load.opens_in_s
     by_number_s = opens_s + _rounds(waiting + load.under_way, load.at_a_time) * load.latency_s
-    if load.quota is None or waiting <= load.left:
+    sizes = load.sizes or ((1, waiting),)
+    if load.quota is None or sum(starmap(mul, sizes)) <= load.left:
         return by_number_s
-    later = waiting - max(0, math.floor(load.left))
-    windows = math.ceil(later / load.quota)
+    windows, last = windows_needed(sizes, load.quota, math.floor(load.left))
     renews_s = load.window_s if math.isinf(load.renews_in_s) else load.renews_in_s
     last_opens_s = max(opens_s, renews_s) + (windows - 1) * load.window_s
-    last = later - (windows - 1) * load.quota
     return max(by_number_s, last_opens_s + _rounds(last, load.at_a_time) * load.latency_s)
+
+
+def windows_needed(sizes: Sizes, quota: int, left: int) -> tuple[int, int]:
+    """Return how many windows have to open after the present one, and how many requests go out in the last of them.
+
+    Windows count images: a request that does not fit into the rest of one waits for the next. The present window has
+    room for `left` images, each later one for `quota`.
+    """
+    windows = sent = 0
+    room = max(0, left)
+    for images, requests in sizes:
+        images = min(images, quota)
+        now = min(requests, room // images)
+        later = requests - now
+        sent += now
+        room -= now * images
+        if later:
+            a_window = quota // images
+            more = math.ceil(later / a_window)
+            windows += more
+            sent = later - (more - 1) * a_window
+            room = quota - sent * images
+    return windows, sent
 
 
 def run_s(loads: Sequence[Load], at_a_time: float) -> float:

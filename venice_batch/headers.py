@@ -73,11 +73,10 @@ class AnswerHeaders(msgspec.Struct, frozen=True, gc=False):
     sandbox: bool = False
 
     @property
-    def spendable_usd(self) -> float | None:
-        """What both balances come to, a Diem being worth a dollar; None where the answer tells of neither."""
-        if self.balance_usd is None and self.balance_diem is None:
-            return None
-        return (self.balance_usd or 0.0) + (self.balance_diem or 0.0)
+    def balances(self) -> dict[str, float]:
+        """The balances that the answer shows, by the listing's names for them; a Diem is worth a dollar."""
+        told = {"DIEM": self.balance_diem, "USD": self.balance_usd}
+        return {name: amount for name, amount in told.items() if amount is not None}
 
 
 def read(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], str] = str) -> AnswerHeaders:

@@ -59,7 +59,17 @@ def _gauges(summary: Summary, previous: str) -> Iterable[_Gauge]:
         [({"state": state}, getattr(summary, state)) for state in states],
     )
     if summary.cost_usd is not None:
-        yield _Gauge("venice_batch_cost_usd", "What the last run has spent.", [({}, summary.cost_usd)])
+        label = {"sandbox": "true"} if summary.sandbox else {}
+        yield _Gauge(
+            "venice_batch_cost_usd",
+            "What the last run has spent; no real money where the label sandbox is true.",
+            [(label, summary.cost_usd)],
+        )
+    yield _Gauge(
+        "venice_batch_unpriced_requests",
+        "Requests of the last run whose price is not known, and which are not in its cost.",
+        [({}, summary.unpriced)],
+    )
     yield _Gauge(
         "venice_batch_possibly_billed_requests",
         "Requests of the last run that may have been charged for an image that never arrived.",

@@ -163,7 +163,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a job ended; encoded as JSON it is the manifest's record.
 
     `sandbox` marks what the sandbox made, so that no later run takes it for the real thing; it stands in no other
-    record.
+    record. `at_most_usd` stands only where `cost_usd` is null because an attempt is possibly billed: all attempts that
+    were or may have been charged, at their prices.
     """
 
     schema: int
@@ -182,3 +183,15 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     cost_usd: float | None
     timing: Timing
     sandbox: bool = False
+    at_most_usd: float | None = None
+
+    @property
+    def spent_usd(self) -> float | None:
+        """What the job has cost, or may have cost, as the run has counted it; None where it is not known."""
+        return self.at_most_usd if self.cost_usd is None else self.cost_usd
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether the job has or may have cost something that is not known."""
+        may_cost = self.status is Status.SUCCEEDED or self.flags.possibly_billed
+        return may_cost and self.spent_usd is None

@@ -38,7 +38,7 @@ class LaneMode(StrEnum):
 class LaneProgress:
     """One lane's share; `until_s` is how many seconds its mode lasts (infinity: until some answer comes).
 
-    `quota` is how many requests its window takes, of which `quota_left` may still go out; None where no limit is known.
+    `quota` is how many images its window takes, `quota_left` how many more; None where no limit is known.
     """
 
     name: str
@@ -66,7 +66,8 @@ class Progress:
     `rejected` have none, `refused_before` were not asked for again. `quota_a_minute` is what the limits allow of the
     lanes that had jobs left within the span of the rate; None where one of them has no known limit. `spent_usd` has
     `possibly_billed_usd` in it, charged perhaps for images that never arrived; without that it never exceeds
-    `expected_usd`. `eta_s` is None until requests go out, and once the run is `stopping`, which is then the reason.
+    `expected_usd`. `unpriced` requests were or may have been charged at a price that is not known; `sandbox`: no real
+    money was. `eta_s` is None until requests go out, and once the run is `stopping`, which is then the reason.
     """
 
     output: str
@@ -91,12 +92,15 @@ class Progress:
     eta_s: float | None
     stopping: str | None
     lanes: tuple[LaneProgress, ...]
+    unpriced: int = 0
+    sandbox: bool = False
 
 
 class _Lane:
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
         self.ended: Counter[Status] = Counter()
+        self.images = 0
         self.attempts = 0
         self.latency_s: float | None = None
         self.ended_s = -math.inf
@@ -109,6 +113,11 @@ class _Lane:
     def requests_a_job(self) -> float:
         """More than 1 where jobs had to be tried again."""
         return max(1.0, self.attempts / max(self.ended.total(), 1)) if self.ended else 1.0
+
+    @property
+    def images_a_job(self) -> int:
+        """How many images a job takes of the lane's window, going by those that have come."""
+        return max(1, round(self.images / self.ended[Status.SUCCEEDED])) if self.images else 1
 
     def timed(self, latency_s: float) -> None:
         before = latency_s if self.latency_s is None else self.latency_s
@@ -129,6 +138,7 @@ class ProgressMeter:
         self._lanes: dict[str, _Lane] = {}
         self._counts: Counter[str] = Counter()
         self._possibly_billed_usd = 0.0
+        self._sandbox = False
         self._rate = Rate()
         self._stopping: str | None = None
 
@@ -140,6 +150,8 @@ class ProgressMeter:
             self._counts["refused"] += event.attempt.status == 429
             if event.possibly_billed:
                 self._possibly_billed_usd += event.spent_usd or 0.0
+            if event.spent_usd is None and (event.possibly_billed or event.verdict is Verdict.SUCCEEDED):
+                self._counts["unpriced"] += 1
             if event.verdict is Verdict.SUCCEEDED:
                 lane.timed(event.attempt.duration_s)
         elif isinstance(event, JobEnded):
@@ -147,6 +159,8 @@ class ProgressMeter:
             lane = self._lane(outcome.lane)
             lane.ended[outcome.status] += 1
             lane.ended_s = now_s
+            lane.images += len(outcome.files)
+            self._sandbox = self._sandbox or outcome.sandbox
             self._counts[outcome.status] += 1
             self._counts["images"] += len(outcome.files)
             self._counts["bytes"] += sum(file.bytes for file in outcome.files)
@@ -201,6 +215,8 @@ class ProgressMeter:
             eta_s=eta_s,
             stopping=self._stopping,
             lanes=lanes,
+            unpriced=counts["unpriced"],
+            sandbox=self._sandbox,
         )
 
     def _lane(self, name: str) -> _Lane:
@@ -230,8 +246,10 @@ def _load(lane: _Lane, state: LaneState | None, usual_s: float, held_s: float) -
     latency_s = usual_s if lane.latency_s is None else lane.latency_s
     if state is None:
         return Load(requests=lane.left, latency_s=latency_s)
+    requests = math.ceil(max(0, lane.left - state.in_flight) * lane.requests_a_job)
     return Load(
-        requests=math.ceil(max(0, lane.left - state.in_flight) * lane.requests_a_job),
+        requests=requests,
+        sizes=((lane.images_a_job, requests),),
         latency_s=latency_s,
         under_way=state.in_flight,
         at_a_time=state.limit,

@@ -38,11 +38,13 @@ class TimeSpent(msgspec.Struct, frozen=True):
 class LaneReport(LaneSummary, frozen=True):
     """One model's jobs as in the summary of a run, over all runs.
 
-    `cost_usd` adds up what the records say, which is nothing of a job that is possibly billed. `spent_s` adds up the
-    jobs that succeeded.
+    `cost_usd` adds up the records, with what possibly billed jobs cost at most, as their run has counted it; `unpriced`
+    counts the jobs whose cost no record says. `sandbox_usd` is the part of it that a sandbox pretended to charge.
+    `spent_s` adds up the jobs that succeeded.
     """
 
     spent_s: TimeSpent = TimeSpent()
+    sandbox_usd: float = 0.0
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -54,6 +56,27 @@ class Report(msgspec.Struct, frozen=True):
     total_s: Percentiles
     lanes: dict[str, LaneReport]
     problems: tuple[str, ...]
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What all models' jobs have cost, or may have; None where nothing is known."""
+        return total_usd(lane.cost_usd for lane in self.lanes.values())
+
+    @property
+    def unpriced(self) -> int:
+        """Jobs whose cost no record says."""
+        return sum(lane.unpriced for lane in self.lanes.values())
+
+    @property
+    def sandbox_usd(self) -> float:
+        """The part of the cost that a sandbox pretended to charge."""
+        return total_usd(lane.sandbox_usd for lane in self.lanes.values()) or 0.0
+
+
+def total_usd(amounts: Iterable[float | None]) -> float | None:
+    """Return the sum of those amounts that are known, to the millionth; None if none is."""
+    known = [amount for amount in amounts if amount is not None]
+    return round(sum(known), 6) if known else None
 
 
 def report(outcomes: Iterable[Outcome]) -> Report:
@@ -95,6 +118,7 @@ class _LaneCount:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._cost_usd: float | None = None
+        self._sandbox_usd = 0.0
         self._spent_s: Counter[str] = Counter()
         self._times = Times()
 
@@ -108,19 +132,23 @@ class _LaneCount:
                 "attempts": len(attempts),
                 "retries": max(0, len(attempts) - 1),
                 "refused": sum(attempt.status == 429 for attempt in attempts),
+                "unpriced": outcome.is_unpriced,
             }
         )
-        if outcome.cost_usd is not None:
-            self._cost_usd = (self._cost_usd or 0.0) + outcome.cost_usd
+        spent_usd = outcome.spent_usd
+        if spent_usd is not None:
+            self._cost_usd = (self._cost_usd or 0.0) + spent_usd
+            self._sandbox_usd += spent_usd if outcome.sandbox else 0.0
         if outcome.status is Status.SUCCEEDED:
             self._times.add(outcome)
             self._spent_s.update(msgspec.structs.asdict(time_spent(outcome)))
 
     def report(self) -> LaneReport:
-        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused")
+        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused", "unpriced")
         return LaneReport(
             **{name: self._counts[name] for name in names},
             cost_usd=None if self._cost_usd is None else round(self._cost_usd, 6),
+            sandbox_usd=round(self._sandbox_usd, 6),
             queue_s=self._times.queue_s,
             server_s=self._times.server_s,
             latency_s=self._times.latency_s,

@@ -20,8 +20,9 @@ class LaneSummary(msgspec.Struct, frozen=True):
     """One model's share of the run.
 
     `retries` are the attempts after each job's first. `cost_usd` is what this run's requests have cost by the
-    published prices, what may have been charged without an image included; null where they are not known. The
-    percentiles are of jobs that succeeded: `queue_s` all that a job waited for its turns, `server_s` until the first
+    published prices, what may have been charged without an image included; null where they are not known. `unpriced`
+    requests were or may have been charged at a price that is not known, which is not in `cost_usd`. The percentiles are
+    of jobs that succeeded: `queue_s` all that a job waited for its turns, `server_s` until the first
     byte of the answer that counted, `latency_s` that attempt as a whole, `total_s` from enqueued to finished.
     """
 
@@ -34,6 +35,7 @@ class LaneSummary(msgspec.Struct, frozen=True):
     refused: int
     retries: int = 0
     cost_usd: float | None = None
+    unpriced: int = 0
     queue_s: Percentiles = Percentiles()
     server_s: Percentiles = Percentiles()
     latency_s: Percentiles = Percentiles()
@@ -68,8 +70,10 @@ class Summary(msgspec.Struct, frozen=True):
     `pending` have no outcome yet. `refused` counts 429 answers to this run, `possibly_billed` the requests that
     may have been charged for an image that never arrived, `retries` the attempts after each job's first. `cost_usd`
     is what this run has spent by the published prices, what may have been charged without an image included; null
-    where they are not known. `reason` says why a run ended early, else null. `slowest` are the few jobs that took
-    longest, `failures` the commonest reasons of those without image; the worst comes first.
+    where they are not known. `unpriced` requests were or may have been charged at a price that is not known, which is
+    not in `cost_usd`. `sandbox`: the answers came from a sandbox, so no real money was spent. `reason` says why a run
+    ended early, else null. `slowest` are the few jobs that took longest, `failures` the commonest reasons of those
+    without image; the worst comes first.
     """
 
     schema: int
@@ -103,3 +107,10 @@ class Summary(msgspec.Struct, frozen=True):
     server_s: Percentiles = Percentiles()
     slowest: tuple[SlowJob, ...] = ()
     failures: tuple[Reason, ...] = ()
+    unpriced: int = 0
+    sandbox: bool = False
+
+    @property
+    def sandbox_usd(self) -> float:
+        """The part of the cost that a sandbox pretended to charge: all or nothing."""
+        return self.cost_usd or 0.0 if self.sandbox else 0.0

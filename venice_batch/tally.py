@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from venice_batch.events import AttemptEnded, JobEnded, RunStarted
 from venice_batch.model import Status
+from venice_batch.retry import Verdict
 from venice_batch.summary import LaneSummary, Reason, SlowJob
 from venice_batch.times import Times, queue_s
 
@@ -29,7 +30,7 @@ class _LaneTally:
         self.cost_usd: float | None = None
 
     def summary(self) -> LaneSummary:
-        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused")
+        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused", "unpriced")
         return LaneSummary(
             **{name: self.counts[name] for name in names},
             cost_usd=None if self.cost_usd is None else round(self.cost_usd, 6),
@@ -45,6 +46,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.errors: Counter[str] = Counter()
+        self.sandbox = False
         self._lanes: dict[str, _LaneTally] = {}
         self._order: tuple[str, ...] = ()
         self._slowest: list[tuple[float, int, SlowJob]] = []
@@ -59,6 +61,8 @@ class Tally:
                 lane.counts["possibly_billed"] += 1
             if event.spent_usd is not None:
                 lane.cost_usd = (lane.cost_usd or 0.0) + event.spent_usd
+            elif event.possibly_billed or event.verdict is Verdict.SUCCEEDED:
+                lane.counts["unpriced"] += 1
             if event.attempt.status == 429:
                 lane.counts["refused"] += 1
         elif isinstance(event, RunStarted):
@@ -70,6 +74,7 @@ class Tally:
             counts["images"] += len(outcome.files)
             counts["bytes"] += sum([file.bytes for file in outcome.files])
             counts["retries"] += max(0, len(outcome.attempts) - 1)
+            self.sandbox = self.sandbox or outcome.sandbox
             counts["blurred"] += outcome.flags.blurred
             counts["content_violations"] += outcome.flags.content_violation
             if outcome.status is Status.SUCCEEDED:

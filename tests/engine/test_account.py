@@ -10,7 +10,7 @@ def told(*balances):
     """An account that was told of balances, each with what they lack and may lack."""
     account = Account()
     for balance, lacks, may_lack in balances:
-        account.told(balance, lacks=lacks, may_lack=may_lack)
+        account.told(balance if isinstance(balance, dict) else {"USD": balance}, lacks=lacks, may_lack=may_lack)
     return account
 
 
@@ -61,9 +61,32 @@ def test_a_balance_is_believed_once_it_has_fallen():
 def test_a_balance_that_cannot_have_paid_for_an_image_is_believed_no_more():
     account = told((100, 0, 0), (70, 30, 30))
     account.disprove()
-    account.told(0, lacks=100, may_lack=100)
+    account.told({"USD": 0}, lacks=100, may_lack=100)
     assert not account.believed
     assert account.surely_covers(10**12)
+
+
+def test_the_largest_balance_counts_as_one_currency_pays_a_whole_request():
+    account = told(({"DIEM": 40, "USD": 100}, 0, 0))
+    assert account.surely_covers(100)
+    assert not account.perhaps_covers(101)
+
+
+def test_what_another_currency_has_paid_is_left_in_the_largest():
+    account = told(({"DIEM": 40, "USD": 100}, 0, 0), ({"DIEM": 10, "USD": 100}, 30, 35))
+    assert account.surely_covers(130)
+    assert not account.perhaps_covers(136)
+
+
+def test_diem_that_falls_proves_nothing_as_earned_credits_pay_after_it():
+    assert not told(({"DIEM": 100, "USD": 0}, 0, 0), ({"DIEM": 5, "USD": 0}, 95, 95)).believed
+    assert told(({"DIEM": 5, "USD": 100}, 0, 0), ({"DIEM": 5, "USD": 90}, 10, 10)).believed
+    assert told(({"DIEM": 0, "USD": 10}, 0, 0), ({"DIEM": 0, "USD": 0}, 10, 10)).believed
+
+
+def test_while_bundled_credits_are_listed_only_lists_count():
+    assert told(({"DIEM": 0, "BUNDLED_CREDITS": 1, "USD": 0}, 0, 0)).only_lists
+    assert not told(({"BUNDLED_CREDITS": 1}, 0, 0), ({"BUNDLED_CREDITS": 0, "USD": 5}, 1, 1)).only_lists
 
 
 @given(st.integers(0, 2**32), st.integers(1, 8), st.booleans(), st.integers(0, 2000))
@@ -81,8 +104,39 @@ def test_what_really_is_in_the_account_is_always_within_the_bounds(seed, most_at
             left -= price if charged_at_once else 0
         elif under_way:
             price, balance, spent_before = under_way.pop(rng.randrange(len(under_way)))
-            account.told(balance, lacks=spent_before, may_lack=spent + reserved - price)
+            account.told({"USD": balance}, lacks=spent_before, may_lack=spent + reserved - price)
             left -= 0 if charged_at_once else price
             reserved -= price
             spent += price
             assert account.low <= funds <= account.high
+
+
+CURRENCIES = ("DIEM", "USD")
+
+
+@given(st.integers(0, 2**32), st.integers(1, 8), st.integers(0, 2000), st.integers(0, 2000))
+def test_with_two_currencies_what_is_surely_covered_can_be_paid(seed, most_at_once, diem, usd):
+    """A server that pays each request from the first currency that covers it, and answers in any order."""
+    rng = random.Random(seed)
+    account, left = Account(), {"DIEM": diem, "USD": usd}
+    spent = reserved = 0
+    under_way = []
+    for _ in range(60):
+        price = rng.randint(1, 50)
+        if len(under_way) < most_at_once and account.surely_covers(spent + reserved + price):
+            pays = next((name for name in CURRENCIES if left[name] >= price), None)
+            if account.low is not None:
+                assert pays is not None, "the account promised that this can be paid"
+            if pays is None:
+                continue
+            under_way.append((price, dict(left), spent))
+            reserved += price
+            left[pays] -= price
+        elif under_way:
+            price, balances, spent_before = under_way.pop(rng.randrange(len(under_way)))
+            account.told(balances, lacks=spent_before, may_lack=spent + reserved - price, own=price)
+            reserved -= price
+            spent += price
+            # With nothing under way the bounds hold the truth, so a run never stops while money is left.
+            if not under_way:
+                assert account.high - spent >= max(left.values())

@@ -19,6 +19,7 @@ from venice_batch.engine.turnstile import Turnstile
 from venice_batch.errors import ExitCode
 from venice_batch.model import Status
 from venice_batch.pacing.traffic import SendingRules, Traffic
+from venice_batch.sandbox.ledger import Payment
 
 CATALOGUE = snapshot().catalogue(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
 CONCURRENCY = 32
@@ -28,7 +29,7 @@ def shapes():
     """Requests of every way to be priced: by image, by tier, by tier and quality; one and several images."""
     yield {"model": "venice-sd35"}
     yield {"model": "z-image-turbo", "variants": 3}
-    yield {"model": "qwen-image", "width": 1024, "height": 768}
+    yield {"model": "qwen-image", "aspect_ratio": "3:2"}
     yield from ({"model": "nano-banana-pro", "resolution": tier} for tier in ("1K", "2K", "4K"))
     yield {"model": "grok-imagine-image", "resolution": "2k", "variants": 4}
     for tier in ("1K", "2k", "4K"):
@@ -38,6 +39,8 @@ def shapes():
 
 
 SHAPES = list(shapes())
+MOST_USD = 0.46
+"""No request of these costs more, its enhancement included."""
 
 
 class Lane:
@@ -69,7 +72,7 @@ class MoneyRun:
         self.journal = Journal()
         traffic = Traffic(SendingRules(concurrency=CONCURRENCY, errors=None), rng)
         turnstile = Turnstile(traffic, clock, self.switch, deadline_s=float("inf"))
-        cashier = Cashier(self.purse, turnstile, self.switch, ask_balance=self.api.balance if lists else None)
+        cashier = Cashier(self.purse, turnstile, self.switch, ask_balances=self.api.balances if lists else None)
         runner = JobRunner(
             api=self.api, sink=NoSink(), turnstile=turnstile, switch=self.switch, reach=Reach(Patience()),
             clock=clock, rng=rng, rules=AttemptRules(max_attempts=3), cashier=cashier, catalogue=CATALOGUE,
@@ -82,7 +85,7 @@ class MoneyRun:
 
     async def __call__(self, *, stop_after_s=None):
         if self.lists:
-            self.purse.balance_told(await self.api.balance(), spent_before=0)
+            self.purse.balances_told(await self.api.balances(), spent_before=0)
         lanes = {}
         for one in self.jobs:
             lanes.setdefault(one.model, []).append(one)
@@ -114,7 +117,8 @@ async def clock():
 
 
 def jobs_of(rng, count):
-    return [job(f"j{number}", **rng.choice(SHAPES)) for number in range(count)]
+    enhanced = ({}, {}, {"enhance_prompt": True})
+    return [job(f"j{number}", **rng.choice(SHAPES), **rng.choice(enhanced)) for number in range(count)]
 
 
 async def test_no_run_of_two_hundred_spends_more_than_its_cap(clock):
@@ -126,8 +130,9 @@ async def test_no_run_of_two_hundred_spends_more_than_its_cap(clock):
         jobs = jobs_of(rng, rng.randint(1, 50))
         cap_usd = round(rng.uniform(0.01, 4.0), rng.randint(2, 6))
         run = MoneyRun(
-            clock, rng, jobs, cap_usd=cap_usd, fault_rate=rng.choice((0.0, 0.2, 0.6)), lists=False, grace_s=5.0
-        )
+            clock, rng, jobs, cap_usd=cap_usd, fault_rate=rng.choice((0.0, 0.2, 0.6)), lists=False, grace_s=5.0,
+            refused=rng.choice((0.0, 0.3)),
+        )  # fmt: skip
         await run(stop_after_s=rng.choice((None, None, rng.uniform(1, 30))))
         assert run.charged <= run.purse.spent <= round(cap_usd * 1e6)
         assert run.purse.reserved == 0
@@ -139,8 +144,60 @@ async def test_no_run_of_two_hundred_spends_more_than_its_cap(clock):
     assert cut_short > 20
 
 
-def same(count):
-    return [job(f"j{number}", model="venice-sd35") for number in range(count)]
+def same(count, **fields):
+    return [job(f"j{number}", model="venice-sd35", **fields) for number in range(count)]
+
+
+@pytest.mark.parametrize(("rewritten", "succeeded"), [(0.0, 7), (1.0, 2)])
+async def test_enhancement_is_set_aside_for_each_request_and_never_spent_beyond_the_cap(clock, rewritten, succeeded):
+    run = MoneyRun(clock, random.Random(1), same(10, enhance_prompt=True), cap_usd=0.11, rewritten=rewritten)
+    await run()
+    assert run.charged == run.purse.spent <= 110_000
+    # With 0.07 spent the next request, which may cost 0.05, does not fit.
+    assert run.succeeded == succeeded
+    assert run.switch.stop.code is ExitCode.OUT_OF_MONEY
+
+
+async def test_one_enhancement_is_paid_for_whatever_the_variants(clock):
+    run = await MoneyRun(clock, random.Random(1), same(1, enhance_prompt=True, variants=4), rewritten=1.0)()
+    assert (run.charged, run.purse.spent) == (80_000, 80_000)
+    assert run.journal.outcomes[0].cost_usd == 0.08
+
+
+async def test_a_withheld_image_is_rejected_and_free_and_its_money_may_be_spent_by_others(clock):
+    run = await MoneyRun(clock, random.Random(1), same(10, enhance_prompt=True), cap_usd=0.05, refused=1.0)()
+    assert run.switch.stop is None
+    assert (run.charged, run.purse.spent) == (0, 0)
+    assert {(outcome.status, outcome.error.kind, outcome.cost_usd) for outcome in run.journal.outcomes} == {
+        (Status.REJECTED, "content_violation", 0.0)
+    }
+
+
+async def test_a_request_is_paid_from_one_currency_so_the_rest_of_others_is_left(clock):
+    dear = [job(f"d{number}", model="nano-banana-pro", resolution="4K") for number in range(4)]  # 0.35 each
+    run = await MoneyRun(clock, random.Random(2), dear, balance_usd=0.75, diem=0.6, bundled_usd=0.2)()
+    assert run.succeeded == 3
+    assert "402" not in run.api.counts
+    assert run.switch.stop.reason == (
+        "the balance of 0.25 USD is below the 0.35 USD of the next job; top up, then run the same command again"
+    )
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_whatever_the_currencies_money_is_used_as_far_as_one_of_them_covers_a_request(clock, lists):
+    rng = random.Random(11)
+    for _ in range(40):
+        money = {"balance_usd": round(rng.uniform(0, 2), 3), "diem": round(rng.uniform(0, 2), 3)}
+        if lists:
+            money["bundled_usd"] = rng.choice((0.0, round(rng.uniform(0, 2), 3)))
+        run = await MoneyRun(clock, rng, jobs_of(rng, 60), lists=lists, **money)()
+        assert run.charged == run.purse.spent
+        assert run.api.unpaid == 0
+        assert (run.switch.stop is None) == (run.succeeded == 60)
+        # Where only Diem has fallen no balance is believed, and a refusal says that the money is up. Without a list
+        # the first requests go out before any balance is known.
+        assert run.api.counts.get("402", 0) <= (1 if lists else CONCURRENCY)
+        assert run.switch.stop is None or max(run.api.ledger.spendable("").values()) < MOST_USD
 
 
 @pytest.mark.parametrize("affordable", [1, 2, 31, 32, 33, 64, 90])
@@ -205,7 +262,7 @@ async def test_what_another_client_spends_meanwhile_is_noticed(clock, lists):
     run = MoneyRun(clock, random.Random(4), same(400), balance_usd=4.0, lists=lists)
 
     async def spend():
-        while run.api.ledger.reserve(20_000):
+        while isinstance(run.api.ledger.reserve(20_000), Payment):
             await clock.wait(anyio.Event(), 1)
 
     async with anyio.create_task_group() as group:
@@ -222,7 +279,7 @@ async def test_a_top_up_during_the_run_is_noticed(clock):
 
     async def top_up():
         await clock.wait(anyio.Event(), 15)
-        run.api.ledger.give_back(1_000_000)
+        run.api.ledger.give_back(Payment("", "USD", 1_000_000))
 
     async with anyio.create_task_group() as group:
         group.start_soon(top_up)

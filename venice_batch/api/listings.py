@@ -13,15 +13,17 @@ import orjson
 from venice_batch.errors import ApiError
 from venice_batch.pacing.lane import Quota
 
-SPENDABLE = ("USD", "DIEM")
-"""Balances that pay for images, each at a dollar."""
+CURRENCIES = ("DIEM", "BUNDLED_CREDITS", "USD")
+"""What pays for images, each unit a dollar: a request is paid from the first that covers all of it, never from two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What `GET /api_keys/rate_limits` tells of a key.
 
-    `balances` are amounts by currency; `day_ends` is when daily quotas start anew, as the API writes it.
+    `balances` are amounts by currency, not above the key's own limit; `day_ends` is when daily quotas start anew, as
+    the API writes it. `access` says whether the key may send requests that cost something: where it is false they are
+    refused, whatever the balances.
     """
 
     quotas: dict[str, Quota]
@@ -32,10 +34,9 @@ class Limits:
     access: bool = True
 
     @property
-    def spendable_usd(self) -> float | None:
-        """What the balances that pay for images come to; None where none of them is listed."""
-        known = [self.balances[name] for name in SPENDABLE if abs(self.balances.get(name, math.inf)) < 1e12]
-        return sum(known) if known else None
+    def spendable(self) -> dict[str, float]:
+        """The listed balances that pay for images, in the order in which the API takes them."""
+        return {name: self.balances[name] for name in CURRENCIES if abs(self.balances.get(name, math.inf)) < 1e12}
 
     @property
     def day_ends_unix_s(self) -> float | None:

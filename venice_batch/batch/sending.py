@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from venice_batch.api.client import ApiClient
-from venice_batch.catalogue import micro_usd
 from venice_batch.catalogue.models import KINDS
 from venice_batch.engine.attempts import JobRunner
-from venice_batch.engine.cashier import Cashier
+from venice_batch.engine.cashier import Cashier, in_micro_usd
 from venice_batch.engine.pool import Pool
 from venice_batch.engine.reach import Reach
 from venice_batch.engine.signals import stop_on_signals
@@ -172,12 +171,12 @@ class Sender:
         if limits is None:
             return Cashier(self.purse, turnstile, self.switch)
 
-        async def ask() -> int | None:
-            return _balance(await self._limits(api))
+        async def ask() -> dict[str, int] | None:
+            return _balances(await self._limits(api))
 
-        if (balance := _balance(limits)) is not None:
-            self.purse.balance_told(balance, spent_before=0)
-        return Cashier(self.purse, turnstile, self.switch, ask_balance=ask)
+        if (balances := _balances(limits)) is not None:
+            self.purse.balances_told(balances, spent_before=0)
+        return Cashier(self.purse, turnstile, self.switch, ask_balances=ask)
 
     async def _limits(self, api: ApiClient) -> Limits | None:
         """What the API lists for the key; None where it does not, or when the run is stopped while it is asked."""
@@ -206,6 +205,6 @@ class Sender:
         )
 
 
-def _balance(limits: Limits | None) -> int | None:
-    usd = None if limits is None else limits.spendable_usd
-    return None if usd is None else micro_usd(usd)
+def _balances(limits: Limits | None) -> dict[str, int] | None:
+    """The balances that are listed; None where none that pays for images is."""
+    return in_micro_usd(limits.spendable) or None if limits is not None else None

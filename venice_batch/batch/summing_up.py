@@ -89,6 +89,8 @@ def sum_up(course: Course, tally: Tally) -> Summary:
         server_s=times.server_s,
         slowest=tally.slowest(),
         failures=tally.failures(),
+        unpriced=counts["unpriced"],
+        sandbox=tally.sandbox,
     )
 
 

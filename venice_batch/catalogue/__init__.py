@@ -5,7 +5,16 @@ from venice_batch.catalogue.finding import Found, ask, at_hand, fresh
 from venice_batch.catalogue.listing import Listing, snapshot
 from venice_batch.catalogue.models import Catalogue, Model, parse
 from venice_batch.catalogue.preflight import Bill, Preflight, Warned
-from venice_batch.catalogue.prices import micro_usd, price_micro_usd, price_usd, usd, usd_text
+from venice_batch.catalogue.prices import (
+    amount_text,
+    cost_text,
+    enhancement_micro_usd,
+    micro_usd,
+    price_micro_usd,
+    price_usd,
+    usd,
+    usd_text,
+)
 from venice_batch.catalogue.rules import Complaint, complaints, corrected
 
 __all__ = [
@@ -18,10 +27,13 @@ __all__ = [
     "Model",
     "Preflight",
     "Warned",
+    "amount_text",
     "ask",
     "at_hand",
     "complaints",
     "corrected",
+    "cost_text",
+    "enhancement_micro_usd",
     "fresh",
     "micro_usd",
     "parse",

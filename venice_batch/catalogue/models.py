@@ -34,14 +34,14 @@ class Pricing(msgspec.Struct, frozen=True):
     """An image's price in millionths of a dollar: any image's, by tier, by tier and quality, by scale.
 
     Tiers are in capitals (`1K`); the listing writes them in either case. `included` input images are paid for with
-    the image that they make; each one more costs `input` (of models that say so).
+    the image that they make, perhaps none; each one more costs `input` (of models that say so).
     """
 
     image: int | None = None
     tiers: dict[str, int] = {}
     qualities: dict[tuple[str, str], int] = {}
     scales: dict[int, int] = {}
-    included: int = 0
+    included: int = 1
     input: int = 0
 
 
@@ -209,12 +209,13 @@ def parse_pricing(pricing: Mapping[str, Any]) -> Pricing:
         if scale in ("2x", "4x") and (micro := _micro_usd(price)) is not None
     }
     inputs = _object(pricing.get("inputImages"))
+    included = _not_negative(inputs.get("included"))
     return Pricing(
         _micro_usd(pricing.get("generation") or pricing.get("inpaint")),
         tiers,
         qualities,
         scales,
-        _positive(inputs.get("included")) or 0,
+        1 if included is None else included,
         _micro_usd(inputs.get("additional")) or 0,
     )
 
@@ -272,6 +273,10 @@ def _positive(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < 2**53:
         return None
     return int(value)
+
+
+def _not_negative(value: object) -> int | None:
+    return 0 if value == 0 and not isinstance(value, bool) else _positive(value)
 
 
 def _mark(value: object) -> bool | None:

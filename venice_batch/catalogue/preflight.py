@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from venice_batch.catalogue.prices import has_extras, images, model_of, request_micro_usd
+from venice_batch.catalogue.prices import enhancement_micro_usd, images, model_of, request_micro_usd
 from venice_batch.catalogue.rules import (
     Complaint,
     nearest,
@@ -66,14 +66,15 @@ Of `seed` and `negative_prompt` only their presence plays a part.
 class Bill(NamedTuple):
     """What one job asks for. `lane` is the model as the line names it, `model` the one that this comes down to.
 
-    `micro_usd` is None where the price is unknown; `extras`: there is more to pay, at a price not published.
+    `micro_usd` is the most that it can cost, None where the price is unknown; it includes `enhancement_micro_usd`,
+    which is charged only where the prompt is rewritten.
     """
 
     lane: str
     model: str
     images: int
     micro_usd: int | None
-    extras: bool
+    enhancement_micro_usd: int = 0
 
 
 class Warned(msgspec.Struct):
@@ -174,7 +175,7 @@ class Preflight:
         request = job.request
         catalogue = self.catalogue
         if catalogue is None:
-            bill = Bill(job.model, job.model, images(request), None, has_extras(request))
+            bill = Bill(job.model, job.model, images(request), None)
             return _Verdict(self._bills.setdefault(bill, len(self._bills)), sys.maxsize, True, (), None)
         model = model_of(job, catalogue)
         found = tuple(
@@ -187,7 +188,7 @@ class Preflight:
             model.id if model else job.model,
             images(request),
             request_micro_usd(job.endpoint, request, model),
-            has_extras(request),
+            enhancement_micro_usd(job.endpoint, request),
         )
         code = self._bills.setdefault(bill, len(self._bills))
         limit = model.prompt_limit if model else None

@@ -29,9 +29,14 @@ KIND: Mapping[Endpoint, Kind] = MappingProxyType(
 REMOVAL_MICRO_USD = 30_000
 """The price of removing a background, as published on 2026-08-22."""
 
+ENHANCEMENT_MICRO_USD = 40_000
+"""The price of rewriting a prompt, once a request whatever its images (Venice's agent skills, 2026-10-02)."""
+
+_ENHANCES = frozenset({Endpoint.GENERATE, Endpoint.EDIT, Endpoint.MULTI_EDIT})
+
 
 def price_usd(job: Job, catalogue: Catalogue) -> Decimal | None:
-    """The price of all images of a job, exactly; None where the catalogue does not know it."""
+    """Return the most that a job can cost, exactly; None where the catalogue does not know its price."""
     micro = price_micro_usd(job, catalogue)
     return None if micro is None else usd(micro)
 
@@ -42,10 +47,11 @@ def price_micro_usd(job: Job, catalogue: Catalogue) -> int | None:
 
 
 def request_micro_usd(endpoint: Endpoint, request: Mapping[str, Any], model: Model | None) -> int | None:
-    """The price of a request to `model`: by tier and quality, else by tier, else any image's; times the images.
+    """Return the most that a request to `model` can cost: its images and the enhancement of its prompt.
 
-    Where the request gives neither tier nor quality the model's defaults count, else its first tier. The
-    OpenAI-compatible endpoint takes neither. Upscaling has a price for each scale, 2 by default.
+    An image's price is by tier and quality, else by tier, else any image's. Where the request gives neither the
+    model's defaults count, else its first tier. The OpenAI-compatible endpoint takes neither. An edit pays for each
+    picture that the price does not include. Upscaling has two prices: up to 2 times (the default), and above.
     """
     if endpoint is Endpoint.BACKGROUND_REMOVE:
         return REMOVAL_MICRO_USD
@@ -53,7 +59,8 @@ def request_micro_usd(endpoint: Endpoint, request: Mapping[str, Any], model: Mod
         return None
     pricing = model.pricing
     if endpoint is Endpoint.UPSCALE:
-        return pricing.scales.get(request.get("scale", 2))
+        scale = request.get("scale") or 2
+        return pricing.scales.get(4 if isinstance(scale, int | float) and scale > 2 else 2)
     tier = request.get("resolution") if endpoint is not Endpoint.GENERATIONS else None
     quality = request.get("quality") if endpoint is not Endpoint.GENERATIONS else None
     tier = (tier or model.default_resolution or next(iter(model.resolutions), "")).upper()
@@ -62,7 +69,13 @@ def request_micro_usd(endpoint: Endpoint, request: Mapping[str, Any], model: Mod
         price = pricing.tiers.get(tier, pricing.image)
     if price is None:
         return None
-    return price * images(request) + max(0, len(request.get("images", ())) - pricing.included) * pricing.input
+    extra = max(0, _pictures(endpoint, request) - pricing.included)
+    return price * images(request) + extra * pricing.input + enhancement_micro_usd(endpoint, request)
+
+
+def enhancement_micro_usd(endpoint: Endpoint, request: Mapping[str, Any]) -> int:
+    """Return the price of the rewrite that a request asks for; charged only where the answer has one."""
+    return ENHANCEMENT_MICRO_USD if endpoint in _ENHANCES and request.get("enhance_prompt") is True else 0
 
 
 def images(request: Mapping[str, Any]) -> int:
@@ -70,9 +83,9 @@ def images(request: Mapping[str, Any]) -> int:
     return int(request.get("variants") or 1)
 
 
-def has_extras(request: Mapping[str, Any]) -> bool:
-    """Whether a request asks for what costs extra at a price that is not published."""
-    return request.get("enhance_prompt") is True or request.get("enable_web_search") is True
+def _pictures(endpoint: Endpoint, request: Mapping[str, Any]) -> int:
+    """How many pictures an edit is given."""
+    return 1 if endpoint is Endpoint.EDIT else len(request.get("images", ()))
 
 
 def model_of(job: Job, catalogue: Catalogue) -> Model | None:
@@ -106,3 +119,32 @@ def usd_text(micro: int) -> str:
     whole, part = divmod(micro, MICRO_PER_USD)
     decimals = f"{part:06}".rstrip("0").ljust(2, "0")
     return f"{whole:,}.{decimals}"
+
+
+def amount_text(amount_usd: float | None, unpriced: int = 0) -> str | None:
+    """Return a sum in dollars for people, with "≥" where `unpriced` requests are not in it.
+
+    None without any price; "?" where only prices that are not known were paid.
+    """
+    if unpriced and not amount_usd:
+        return "?"
+    if amount_usd is None:
+        return None
+    return ("≥ " if unpriced else "") + usd_text(micro_usd(amount_usd))
+
+
+def cost_text(amount_usd: float | None, unpriced: int = 0, *, sandbox_usd: float = 0.0) -> str:
+    """Return what something has cost, in the words that all parts of the program use.
+
+    `sandbox_usd` is the part of it that a sandbox pretended to charge. Returns "" where there is nothing to say.
+    """
+    text = amount_text(amount_usd, unpriced)
+    if text is None:
+        return ""
+    if text == "?":
+        return "price not known"
+    if not sandbox_usd:
+        return f"{text} USD"
+    if sandbox_usd == amount_usd:
+        return f"{text} USD of sandbox money"
+    return f"{text} USD, {usd_text(micro_usd(sandbox_usd))} of it sandbox money"

@@ -7,6 +7,7 @@ import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from venice_batch.catalogue import cost_text
 from venice_batch.ci.complaint import complaint
 from venice_batch.errors import one_line
 
@@ -56,8 +57,8 @@ def step_summary(
         numbers = (lane.succeeded, lane.failed, lane.rejected, lane.images, lane.attempts)
         yield f"| {_cell(name)} | {' | '.join(map(str, numbers))} |\n"
     told = [f"{summary.already_done} done before", f"{summary.pending} pending", f"{summary.elapsed_s:.1f} s"]
-    if summary.cost_usd is not None:
-        told.append(f"{summary.cost_usd:.2f} USD")
+    if cost := cost_text(summary.cost_usd, summary.unpriced, sandbox_usd=summary.sandbox_usd):
+        told.append(cost)
     yield f"\n{', '.join(told)}; exit code {summary.exit_code}\n\n"
     wrong = _wrong(standing, fail_on, _MOST_ROWS + 1)
     if not wrong:

@@ -34,7 +34,8 @@ class Known(NamedTuple):
     @property
     def account(self) -> dict[str, Any]:
         """What `plan` is to know of the key."""
-        return {"quotas": self.limits.quotas, "balances": self.limits.balances} if self.limits else {}
+        limits = self.limits
+        return {"quotas": limits.quotas, "balances": limits.spendable, "access": limits.access} if limits else {}
 
     def preflight(self, *, allow_unknown: bool = False, strict: bool = False, total_only: bool = False) -> Preflight:
         """The checks of a file's jobs by what is known."""
@@ -221,45 +222,48 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
     if found.lanes:
         from venice_batch.cli.table import table
 
-        click.echo(table(("model", "requests", "images", "usd", "a minute"), _rows(found)))
+        click.echo(table(("model", "requests", "images", "usd", "images a minute"), _rows(found)))
     click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")
-    for line in _closing(found):
+    for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)
     return 0
 
 
 def _rows(found: Plan) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = [
-        (name, lane.requests, lane.images, _cost(lane, lane.requests), lane.rpm) for name, lane in found.lanes.items()
+        (name, lane.requests, lane.images, _cost(lane), lane.rpm) for name, lane in found.lanes.items()
     ]
     if len(rows) > 1:
-        rows.append(("in all", found.pending, found.images, _cost(found, found.pending), None))
+        rows.append(("in all", found.pending, found.images, _cost(found), None))
     return rows
 
 
-def _cost(sums: LanePlan | Plan, requests: int) -> str:
-    """What is known of the cost of so many requests; "+" where that is not all."""
-    from venice_batch.catalogue import micro_usd, usd_text
+def _cost(sums: LanePlan | Plan) -> str | None:
+    from venice_batch.catalogue import amount_text
 
-    if sums.unpriced == requests:
-        return "?"
-    return usd_text(micro_usd(sums.usd)) + ("+" if sums.unpriced or sums.extras else "")
+    return amount_text(sums.usd, sums.unpriced)
 
 
-def _closing(found: Plan) -> list[str]:
+def _closing(found: Plan, *, may_send: bool) -> list[str]:
+    from venice_batch.catalogue import cost_text
+
     lines = []
     if found.pending:
-        cost = f"cost {_cost(found, found.pending)} USD"
+        cost = f" and cost {cost_text(found.usd, found.unpriced)}"
         known = found.unpriced < found.pending
         takes = "it takes" if found.pending == 1 else "they take"
-        lines.append(f"{takes} about {span(found.expected_s)}" + (f" and {cost}" if known else ""))
+        lines.append(f"{takes} about {span(found.expected_s)}" + (cost if known else ""))
+    if found.enhancement_usd:
+        enhancement = cost_text(found.enhancement_usd)
+        lines.append(f"{enhancement} of it for prompt enhancement, charged only where a prompt is rewritten")
     if found.unpriced:
         lines.append(f"{counted(found.unpriced, 'request')} to models whose price is not known")
-    if found.extras:
-        lines.append(f"{counted(found.extras, 'request')} with web search or prompt enhancement, which cost extra")
-    if found.balance_usd is not None:
-        verdict = {True: "it suffices", False: "it does not suffice", None: "whether it suffices is not known"}
-        lines.append(f"the balance is {found.balance_usd:g} USD: {verdict[found.suffices]}")
+    if found.balances is not None:
+        verdict = {True: "enough", False: "not enough", None: "whether that is enough is unknown"}[found.suffices]
+        balances = ", ".join(f"{amount:g} {name}" for name, amount in found.balances.items()) or "none"
+        lines.append(f"balance: {balances}; {verdict}")
+    if not may_send:
+        lines.append("the API lists the key without access (accessPermitted is false): it would refuse the requests")
     return lines
 
 
@@ -267,6 +271,8 @@ def _print_json(found: Plan, preflight: Preflight, known: Known) -> None:
     import msgspec
 
     report = msgspec.to_builtins(found)
+    if known.limits is not None:
+        report["access_permitted"] = known.limits.access
     report["warnings"] = {"total": preflight.warning_count, "shown": preflight.warnings}
     if known.listing is not None:
         listed = known.listing.catalogue(time.time()).listed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from venice_batch.catalogue import micro_usd, usd_text
+from venice_batch.catalogue import cost_text
 from venice_batch.cli.lane_tables import counts_table, times_table
 from venice_batch.cli.table import table
 from venice_batch.cli.text import cropped, folded, seconds, size, text_width
@@ -34,7 +34,7 @@ def closing(summary: Summary, *, width: int | None = None, command: Sequence[str
     """
     sections = [_head(summary, width)]
     if summary.lanes:
-        sections.append([counts_table(summary.lanes, width)])
+        sections.append([counts_table(summary.lanes, width, sandbox=summary.sandbox)])
     if summary.succeeded:
         sections.append([times_table(summary.lanes, width, in_all=summary)])
     if summary.succeeded > FEW_JOBS:
@@ -72,10 +72,10 @@ def _head(summary: Summary, width: int | None) -> list[str]:
         (summary.pending, "pending"),
     )
     parts += [f"{count} {what}" for count, what in counts if count]
-    cost = "" if not summary.cost_usd else f", {usd_text(micro_usd(summary.cost_usd))} USD"
+    cost = cost_text(summary.cost_usd or None, summary.unpriced, sandbox_usd=summary.sandbox_usd)
     lines = [
         f"{counted(summary.jobs, 'job')}: {', '.join(parts)}",
-        f"{counted(summary.images, 'image')}, {size(summary.bytes)} in {summary.elapsed_s:.1f} s{cost}"
+        f"{counted(summary.images, 'image')}, {size(summary.bytes)} in {summary.elapsed_s:.1f} s{cost and ', ' + cost}"
         f" ({counted(summary.attempts, 'request')}, {summary.refused} refused, {counted(summary.blocks, 'block')})",
     ]
     return [part for line in lines for part in folded(line, width)]

@@ -113,12 +113,14 @@ def _figures(progress: Progress, width: int) -> list[Text]:
 
 def _money(progress: Progress) -> str:
     if progress.expected_usd is None and not progress.spent_usd:
-        return ""
+        return "price not known" if progress.unpriced else ""
     lost_usd = progress.possibly_billed_usd
-    told = _usd(round((progress.spent_usd or 0.0) - lost_usd, 6))
+    told = "≥ " if progress.unpriced else ""
+    told += _usd(round((progress.spent_usd or 0.0) - lost_usd, 6))
     # What comes of retries was not expected: beside the sum it would look as if the images had cost more.
     told += "" if progress.expected_usd is None else f" of {_usd(progress.expected_usd)}"
-    return f"{told} USD" + (f", {_usd(lost_usd)} more possibly billed" if lost_usd else "")
+    told += " USD of sandbox money" if progress.sandbox else " USD"
+    return told + (f", {_usd(lost_usd)} more possibly billed" if lost_usd else "")
 
 
 def _usd(amount: float) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from venice_batch.catalogue import micro_usd, usd_text
+from venice_batch.catalogue import amount_text
 from venice_batch.cli.table import table
 from venice_batch.cli.text import seconds, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from venice_batch.summary import Percentiles
 
@@ -44,27 +44,30 @@ class Figures(Times, Protocol):
     def refused(self) -> int: ...
     @property
     def cost_usd(self) -> float | None: ...
+    @property
+    def unpriced(self) -> int: ...
 
 
-def counts_table(lanes: Mapping[str, Figures], width: int | None = None) -> str:
-    """What came of each model's jobs and what it took; of several models a last line is the sum."""
-    rows = [
-        (name, *_counts(lane), size(lane.bytes), *_troubles(lane), _usd(lane.cost_usd)) for name, lane in lanes.items()
-    ]
+def counts_table(lanes: Mapping[str, Figures], width: int | None = None, *, sandbox: bool = False) -> str:
+    """What came of each model's jobs and what it took; of several models a last line is the sum.
+
+    `sandbox`: the sums are sandbox money, and are marked as such.
+    """
+    rows = [(name, *_counts(lane), size(lane.bytes), *_troubles(lane), _cost([lane])) for name, lane in lanes.items()]
     if len(rows) > 1:
         shares = list(lanes.values())
-        known = [micro_usd(lane.cost_usd) for lane in shares if lane.cost_usd is not None]
         rows.append(
             (
                 "in all",
                 *map(sum, zip(*map(_counts, shares), strict=True)),
                 size(sum(lane.bytes for lane in shares)),
                 *map(sum, zip(*map(_troubles, shares), strict=True)),
-                usd_text(sum(known)) if known else None,
+                _cost(shares),
             )
         )
-    header = ("model", "done", "failed", "rejected", "images", "size", "retries", "refused", "usd")
-    return table(header, rows, width=width, right=("size", "usd"))
+    usd = "sandbox usd" if sandbox else "usd"
+    header = ("model", "done", "failed", "rejected", "images", "size", "retries", "refused", usd)
+    return table(header, rows, width=width, right=("size", usd))
 
 
 def times_table(lanes: Mapping[str, Times], width: int | None = None, *, in_all: Times | None = None) -> str:
@@ -86,8 +89,9 @@ def _troubles(lane: Figures) -> tuple[int, ...]:
     return lane.retries, lane.refused
 
 
-def _usd(amount: float | None) -> str | None:
-    return None if amount is None else usd_text(micro_usd(amount))
+def _cost(lanes: Sequence[Figures]) -> str | None:
+    known = [lane.cost_usd for lane in lanes if lane.cost_usd is not None]
+    return amount_text(round(sum(known), 6) if known else None, sum(lane.unpriced for lane in lanes))
 
 
 def _percentiles(lane: Times) -> Iterator[str]:

@@ -104,12 +104,14 @@ def styles(base_url: str, api_key_file: Path | None, sandbox: bool, offline: boo
 @options.use_sandbox
 @options.as_json
 def limits(base_url: str, api_key_file: Path | None, sandbox: bool, as_json: bool) -> int:
-    """Show the key's balances, its expiry and each model's requests a minute and a day."""
+    """Show the key's balances, its expiry and each model's images a minute and a day."""
     found = _ask(lambda api: api.limits(), base_url, api_key_file, sandbox=sandbox)
     if as_json:
         return _json(found)
     balances = ", ".join(f"{amount:g} {name}" for name, amount in found.balances.items()) or "none"
     click.echo(one_line(f"balance: {balances}; tier: {found.tier}; key expires: {found.key_expires or 'never'}"))
+    if not found.access:
+        click.echo("the key has no access (accessPermitted is false): requests that cost something are refused")
     rows = [(name, quota.rpm, quota.rpd) for name, quota in sorted(found.quotas.items())]
     return _table(("model", "a minute", "a day"), rows)
 

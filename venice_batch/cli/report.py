@@ -46,12 +46,17 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
         named = page and os.fsencode(page).decode("utf-8", "replace")
         click.echo(msgspec.json.encode({**msgspec.structs.asdict(found), "gallery": named}))
         return 0
+    from venice_batch.catalogue import cost_text
     from venice_batch.cli.lane_tables import counts_table, times_table
     from venice_batch.cli.text import terminal_width
 
     width = terminal_width(sys.stdout)
-    click.echo(counts_table(found.lanes, width))
+    cost = cost_text(found.cost_usd, found.unpriced, sandbox_usd=found.sandbox_usd)
+    sandbox = found.sandbox_usd > 0 and found.sandbox_usd == found.cost_usd
+    click.echo(counts_table(found.lanes, width, sandbox=sandbox))
     click.echo("\n" + times_table(found.lanes, width))
+    if cost:
+        click.echo(f"\ncost: {cost}")
     if found.problems:
         click.echo()
     for line in found.problems:

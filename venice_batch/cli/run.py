@@ -107,9 +107,6 @@ def _index(
 
 
 def _refuse_above(max_cost_usd: float, found: Plan) -> None:
-    if found.extras:
-        extra = f"web search and prompt enhancement cost extra (in {found.extras} of the jobs)"
-        click.echo(f"venice-batch: --max-cost goes by the listed prices; {extra}", err=True)
     if found.unpriced:
         raise UsageError(f"--max-cost: {counted(found.unpriced, 'job')} for models whose price is not known")
     if found.exceeds(max_cost_usd):

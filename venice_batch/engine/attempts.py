@@ -9,8 +9,8 @@ import anyio
 import msgspec
 import tenacity
 
-from venice_batch.catalogue import corrected, price_micro_usd
-from venice_batch.engine.cashier import TOP_UP
+from venice_batch.catalogue import corrected, enhancement_micro_usd, price_micro_usd
+from venice_batch.engine.cashier import no_money
 from venice_batch.engine.stop import Stop, StoppedError
 from venice_batch.engine.trail import AGAIN, Trail, as_sent, rounded
 from venice_batch.engine.turnstile import LaneRefusedError
@@ -117,7 +117,8 @@ class JobRunner:
         request = job.request if self._catalogue is None else corrected(job, self._catalogue)
         body = as_sent(job.endpoint, request, prefer_json=self._rules.prefer_json)
         price = None if self._catalogue is None else price_micro_usd(job, self._catalogue)
-        trail = Trail(job, body, price, enqueued_s, unix_s, now_s)
+        enhancement = 0 if price is None else enhancement_micro_usd(job.endpoint, job.request)
+        trail = Trail(job, body, price, enhancement, enqueued_s, unix_s, now_s)
         try:
             reply = await self._tries(trail)
         except StoppedError:
@@ -156,19 +157,11 @@ class JobRunner:
 
     async def _attempt(self, trail: Trail) -> Reply:
         """One attempt with its price set aside; what may have been charged counts as spent."""
-        price = trail.price or 0
         await self._cashier.reserve(trail.price)
-        billed = False
         try:
-            reply = await self._ask(trail)
-            billed = reply.answer.verdict is Verdict.SUCCEEDED
-        except (_TryAgainError, FolderError, anyio.get_cancelled_exc_class()):
-            billed = trail.billed
-            raise
+            return await self._ask(trail)
         finally:
-            trail.billed = False
-            self._cashier.settle(price, billed=billed)
-        return reply
+            self._cashier.settle(trail.price or 0, spent=trail.take_due())
 
     async def _ask(self, trail: Trail) -> Reply:
         job = trail.job
@@ -190,14 +183,14 @@ class JobRunner:
             passage.answer = answer = reply.answer
         finally:
             self._turnstile.leave(passage)
-        self._cashier.note(answer, price=trail.price or 0, spent_before=spent_before)
         verdict = answer.verdict
         self._note(trail, answer, verdict)
+        self._cashier.note(answer, price=trail.price or 0, due=trail.due, spent_before=spent_before)
         if verdict is Verdict.KEY_REFUSED:
             self._switch.request(Stop(ExitCode.KEY_REFUSED, f"the API refused the key: {answer.message}"))
             raise StoppedError
         if verdict is Verdict.NO_MONEY:
-            self._switch.request(Stop(ExitCode.OUT_OF_MONEY, f"out of money: {answer.message}; {TOP_UP}"))
+            self._switch.request(Stop(ExitCode.OUT_OF_MONEY, no_money(answer.message)))
             raise StoppedError
         if verdict is Verdict.WRONG_ADDRESS:
             self._switch.request(Stop(ExitCode.TEMPORARY, f"this is not the API: {answer.message}"))
@@ -220,7 +213,6 @@ class JobRunner:
         )
         trail.attempts.append(attempt)
         trail.possibly_billed = trail.possibly_billed or answer.possibly_billed
-        trail.billed = answer.possibly_billed
         # Neither being told when to come again nor not reaching the API at all is the job's failure.
         if answer.waits_at_gate:
             trail.sent_back += 1
@@ -231,9 +223,8 @@ class JobRunner:
             trail.unreached = 0
         lane = self._turnstile.traffic.lane(trail.job.model)
         state = lane.state(answer.received_s)
-        billed = answer.possibly_billed
-        spent_usd = trail.spent_usd(billed=billed or verdict is Verdict.SUCCEEDED)
-        self._observe(AttemptEnded(trail.job, attempt, verdict, state, billed, spent_usd))
+        spent_usd = trail.charge(answer)
+        self._observe(AttemptEnded(trail.job, attempt, verdict, state, answer.possibly_billed, spent_usd))
         lost = self._reach.note(answer.received_s, reached=answer.fault is not Fault.CONNECT)
         if lost is not None:
             self._switch.request(Stop(ExitCode.TEMPORARY, f"the API cannot be reached ({answer.message}); {lost}"))
@@ -242,10 +233,9 @@ class JobRunner:
     def _note_lost(self, trail: Trail, sent_s: float, why: str) -> None:
         """Tell of a request that the server may well have served, but whose image found no place."""
         now_s = self._clock.now()
-        trail.billed = True
         attempt = Attempt(None, why, 0.0, None, None, rounded(now_s - sent_s), rounded(sent_s - trail.enqueued_s))
         state = self._turnstile.traffic.lane(trail.job.model).state(now_s)
-        spent_usd = trail.spent_usd(billed=True)
+        spent_usd = trail.charge_in_full()
         self._observe(AttemptEnded(trail.job, attempt, Verdict.TRANSIENT, state, True, spent_usd))
 
     def _wait_s(self, trail: Trail, state: tenacity.RetryCallState) -> float:

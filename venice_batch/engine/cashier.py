@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,21 +14,32 @@ from venice_batch.errors import ExitCode
 from venice_batch.retry import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from venice_batch.engine.purse import Purse
     from venice_batch.engine.stop import StopSwitch
     from venice_batch.engine.turnstile import Turnstile
     from venice_batch.retry import Answer
 
-TOP_UP = "top up, then run the same command again"
+_TOP_UP = "top up, then run the same command again"
+_KEYS_LIMIT = re.compile(r"\bkey\b.*\blimit\b|\bspend(ing)? limit\b", re.IGNORECASE)
+
+
+def no_money(message: str) -> str:
+    """Return why the run stops at a 402 with this message: the account is empty, or the key has a limit of its own."""
+    if _KEYS_LIMIT.search(message):
+        return (
+            f"the key's own limit is used up: {message.rstrip('.')}; the account may have money:"
+            " raise the key's limit, then run the same command again"
+        )
+    return f"out of money: {message}; {_TOP_UP}"
 
 
 class Cashier:
     """Keeps the purse for all jobs, and stops the run at the first that cannot be paid.
 
-    `ask_balance` reads the account's balance in millionths of a USD (None: it cannot be had now); it is None itself
-    where the key may not. The run has read it before its first request.
+    `ask_balances` reads the account's balances by currency in millionths of a USD (None: not known now); it is None
+    itself where the key may not. The run has read them before its first request.
     """
 
     def __init__(
@@ -36,12 +48,12 @@ class Cashier:
         turnstile: Turnstile,
         switch: StopSwitch,
         *,
-        ask_balance: Callable[[], Awaitable[int | None]] | None = None,
+        ask_balances: Callable[[], Awaitable[Mapping[str, int] | None]] | None = None,
     ) -> None:
         self.purse = purse
         self._turnstile = turnstile
         self._switch = switch
-        self._ask_balance = ask_balance
+        self._ask_balances = ask_balances
         self._asking = anyio.Lock()
         self._asked_at = 0
         """What was spent when the balance was last asked for."""
@@ -68,19 +80,18 @@ class Cashier:
             else:
                 leave = await self._last_resort(price)
 
-    def settle(self, price: int, *, billed: bool) -> None:
-        """Turn a reservation into an expense or give it back, and have those look again who wait for money."""
-        self.purse.settle(price, billed=billed)
+    def settle(self, price: int, *, spent: int) -> None:
+        """Turn so much of a reservation into an expense, give the rest back, and wake the jobs that wait for money."""
+        self.purse.settle(price, spent=spent)
         self._turnstile.wake()
 
-    def note(self, answer: Answer, *, price: int, spent_before: int) -> None:
-        """Learn the balance from an answer, before its price is settled."""
-        balance = answer.headers.spendable_usd
-        if balance is None:
+    def note(self, answer: Answer, *, price: int, due: int, spent_before: int) -> None:
+        """Learn the balances from an answer whose request has `price` set aside and costs what is `due`."""
+        balances = in_micro_usd(answer.headers.balances)
+        if not balances or self.purse.account.only_lists:
             return
-        micro = round(balance * 1_000_000)
-        self.purse.balance_told(micro, spent_before=spent_before, own=price)
-        if micro < price and answer.verdict is Verdict.SUCCEEDED:
+        self.purse.balances_told(balances, spent_before=spent_before, own=price)
+        if max(balances.values()) < due and answer.verdict is Verdict.SUCCEEDED:
             self.purse.account.disprove()
 
     async def _last_resort(self, price: int) -> Leave:
@@ -89,18 +100,23 @@ class Cashier:
             leave = self.purse.reserve(price)
             if leave is not Leave.SHORT or self._switch.stop is not None:
                 return leave
-            if self._ask_balance is not None and self._asked_at != self.purse.spent:
+            if self._ask_balances is not None and self._asked_at != self.purse.spent:
                 self._asked_at = before = self.purse.spent
-                balance = await self._ask_balance()
-                if balance is not None:
-                    self.purse.balance_told(balance, spent_before=before)
+                balances = await self._ask_balances()
+                if balances is not None:
+                    self.purse.balances_told(balances, spent_before=before)
                 return self.purse.reserve(price)
             if self.purse.account.believed:
                 left = usd_text(max(0, (self.purse.account.high or 0) - self.purse.spent))
-                self._stop(f"the balance of {left} USD is below the {usd_text(price)} USD of the next job; {TOP_UP}")
+                self._stop(f"the balance of {left} USD is below the {usd_text(price)} USD of the next job; {_TOP_UP}")
             self.purse.dare(price)
             return Leave.GRANTED
 
     def _stop(self, reason: str) -> None:
         self._switch.request(Stop(ExitCode.OUT_OF_MONEY, reason))
         raise StoppedError
+
+
+def in_micro_usd(balances: Mapping[str, float]) -> dict[str, int]:
+    """Return balances in millionths."""
+    return {name: round(amount * 1_000_000) for name, amount in balances.items()}

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from venice_batch.engine.account import Account
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Leave(Enum):
@@ -48,16 +52,15 @@ class Purse:
         """Set `price` aside against what the balance says."""
         self.reserved += price
 
-    def settle(self, price: int, *, billed: bool) -> None:
-        """Turn a reservation into an expense, or give it back."""
+    def settle(self, price: int, *, spent: int) -> None:
+        """Turn so much of a reservation into an expense, and give the rest back."""
         self.reserved -= price
-        if billed:
-            self.spent += price
+        self.spent += spent
 
-    def balance_told(self, balance: int, *, spent_before: int, own: int = 0) -> None:
-        """Learn of a balance that came with an answer, or a listing (`own` 0), before `settle`.
+    def balances_told(self, balances: Mapping[str, int], *, spent_before: int, own: int = 0) -> None:
+        """Learn of balances by currency that came with an answer, or a listing (`own` 0), before `settle`.
 
-        `spent_before` is what was spent when it was asked for; the balance lacks that and not the request's `own`
-        price, which is taken off after it was read.
+        `spent_before` is what was spent when they were asked for; the balances lack that and not the request's `own`
+        price, which is taken off after they were read.
         """
-        self.account.told(balance, lacks=spent_before, may_lack=self.spent + self.reserved - own)
+        self.account.told(balances, lacks=spent_before, may_lack=self.spent + self.reserved - own, own=own)

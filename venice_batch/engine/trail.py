@@ -24,7 +24,8 @@ class Trail:
 
     job: Job
     body: dict[str, Any]
-    price: int | None  # in millionths of a USD
+    price: int | None  # the most that an attempt can cost, in millionths of a USD
+    enhancement: int  # the part of it that is charged only where the prompt was rewritten
     enqueued_s: float
     enqueued_unix_s: float
     started_s: float
@@ -35,11 +36,13 @@ class Trail:
     rate_wait_s: float = 0.0
     backoff_s: float = 0.0
     possibly_billed: bool = False
-    billed: bool = False  # the attempt under way may have been charged without an image
+    spent: int = 0  # by all attempts, those that may have been charged without an image included
+    due: int = 0  # of that, by the attempt that has just ended
 
     def outcome(self, answer: Answer, reply: Reply | None, *, run_id: str, now_s: float) -> Outcome:
         """How the job ended, by its last `answer`; `reply` is that attempt's, None when nothing was sent for it."""
         job, head = self.job, answer.headers
+        spent_usd = None if self.price is None else self.spent / 1e6
         succeeded = answer.verdict is Verdict.SUCCEEDED
         status = Status.FAILED if answer.verdict in AGAIN else Status.REJECTED
         return Outcome(
@@ -62,20 +65,35 @@ class Trail:
                 deprecated=head.deprecated,
                 enhanced_prompt=head.enhanced_prompt,
             ),
-            cost_usd=self._cost_usd(succeeded=succeeded),
+            cost_usd=None if self.possibly_billed else spent_usd,
             timing=self._timing(reply, now_s),
             sandbox=head.sandbox,
+            at_most_usd=spent_usd if self.possibly_billed else None,
         )
 
-    def spent_usd(self, *, billed: bool) -> float | None:
-        """What one attempt costs, `billed` or not; None where no price is known."""
-        if self.price is None:
-            return None
-        return self.price / 1e6 if billed else 0.0
+    def charge(self, answer: Answer) -> float | None:
+        """Take note of what an attempt has cost by its answer, and return it in USD; None where no price is known.
 
-    def _cost_usd(self, *, succeeded: bool) -> float | None:
-        # None where no price can be relied on, too.
-        return None if self.possibly_billed else self.spent_usd(billed=succeeded)
+        What may have been charged counts in full; a rewrite of the prompt counts with an image only if it was applied.
+        """
+        price = self.price or 0
+        if not answer.possibly_billed:
+            if answer.verdict is not Verdict.SUCCEEDED:
+                price = 0
+            elif answer.headers.enhanced_prompt is None:
+                price -= self.enhancement
+        return self.charge_in_full(price)
+
+    def charge_in_full(self, price: int | None = None) -> float | None:
+        """Take note of an attempt that was or may have been charged; by default at all that it can cost."""
+        self.due = (self.price or 0) if price is None else price
+        self.spent += self.due
+        return None if self.price is None else self.due / 1e6
+
+    def take_due(self) -> int:
+        """Return what the attempt that has just ended is to be settled at, once."""
+        due, self.due = self.due, 0
+        return due
 
     def _timing(self, reply: Reply | None, now_s: float) -> Timing:
         at = datetime.fromtimestamp(self.enqueued_unix_s, UTC).isoformat(timespec="milliseconds")

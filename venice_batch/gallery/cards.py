@@ -62,6 +62,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     marks: tuple[str, ...] = ()
     error: Failure | None = None
     cost_usd: float | None = None
+    at_most_usd: float | None = None
     server: ServerTiming | None = None
     deprecated: str | None = None
     enhanced_prompt: str | None = None
@@ -127,6 +128,7 @@ def card(outcome: Outcome, shelf: Shelf) -> Card:
         marks=tuple(marks(outcome)),
         error=outcome.error,
         cost_usd=outcome.cost_usd,
+        at_most_usd=outcome.at_most_usd,
         server=outcome.timing.server,
         deprecated=outcome.flags.deprecated,
         enhanced_prompt=outcome.flags.enhanced_prompt,

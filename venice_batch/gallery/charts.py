@@ -37,7 +37,7 @@ def charts(found: Report, held: Contents, history: Timeline) -> dict[str, Any]:
     colour_of = colours(found.lanes)
     spent = [_time_row(name, lane) for name, lane in found.lanes.items() if lane.succeeded]
     costs = [
-        Row(name, usd(lane.cost_usd), (Part(f"c{colour_of[name]}", lane.cost_usd),))
+        Row(name, ("≥ " if lane.unpriced else "") + usd(lane.cost_usd), (Part(f"c{colour_of[name]}", lane.cost_usd),))
         for name, lane in found.lanes.items()
         if lane.cost_usd
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jinja2.filters import do_filesizeformat
 
+from venice_batch.catalogue import cost_text
 from venice_batch.gallery.quantities import count, duration, usd
 from venice_batch.histogram import Histogram
 from venice_batch.model import Status
@@ -27,7 +28,8 @@ COLOURS = 8
 class Contents:
     """What is counted of records besides the report: what there is to show and to choose from.
 
-    `unpriced` jobs have no known price, `possibly_billed` ones no cost to rely on; `priced_images` are all others'.
+    Of the jobs whose cost is not sure `possibly_billed` ones may have been charged without an image, and `unpriced`
+    ones have no known price; `priced_images` are all others'.
     `latencies` are of successful attempts, by model.
     """
 
@@ -74,27 +76,31 @@ def figures(found: Report, held: Contents, history: Timeline) -> list[Figure]:
     for lane in found.lanes.values():
         names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused")
         sums.update({name: getattr(lane, name) for name in names})
-    costs = [lane.cost_usd for lane in found.lanes.values() if lane.cost_usd is not None]
     without = [f"{sums[name]:,} {name}" for name in ("failed", "rejected") if sums[name]]
     return [
         Figure("Images", f"{sums['images']:,}", do_filesizeformat(sums["bytes"])),
         Figure("Jobs", f"{held.jobs:,}", ", ".join(without) or "all succeeded"),
-        Figure("Cost", usd(sum(costs) if costs else None), _cost_note(held, known=bool(costs))),
+        Figure("Cost", _cost(found) or "–", _cost_note(held, known=found.cost_usd is not None)),
         Figure("Time", duration(history.length_s), f"in {count(len(history.runs), 'run')}"),
         Figure("A job took", duration(found.total_s.p50), f"95 % within {duration(found.total_s.p95)}"),
         Figure("Requests", f"{sums['attempts']:,}", _requests_note(sums["refused"], sums["retries"])),
     ]
 
 
+def _cost(found: Report) -> str:
+    """The cost in the words that the run and its report have for it."""
+    return cost_text(found.cost_usd, found.unpriced, sandbox_usd=found.sandbox_usd)
+
+
 def _cost_note(held: Contents, *, known: bool) -> str:
     if held.possibly_billed:
         more = f", {held.unpriced:,} of unknown price" if held.unpriced else ""
-        return f"{'and ' if known else ''}{count(held.possibly_billed, 'job')} possibly billed{more}"
+        return f"{count(held.possibly_billed, 'job')} possibly billed{more}"
     if not known:
         return "prices not known"
     if held.unpriced:
         return f"and {count(held.unpriced, 'job')} of unknown price"
-    return "had it been the API" if held.sandboxed == held.jobs else "by the published prices"
+    return "no real money was spent" if held.jobs and held.sandboxed == held.jobs else "by the published prices"
 
 
 def _requests_note(refused: int, retries: int) -> str:
@@ -116,11 +122,12 @@ def progress_text(history: Timeline, held: Contents) -> str:
     return " ".join(parts)
 
 
-def cost_text(found: Report, held: Contents) -> str:
+def cost_sentence(found: Report, held: Contents) -> str:
     """What the chart of costs shows, in a sentence."""
-    costs = [lane.cost_usd for lane in found.lanes.values() if lane.cost_usd is not None]
-    each = f", {usd(sum(costs) / held.priced_images)} an image" if held.priced_images else ""
-    return f"{usd(sum(costs))} {_cost_note(held, known=True)}{each}."
+    cost, each = found.cost_usd, ""
+    if cost and held.priced_images and not held.possibly_billed:
+        each = f", {usd(cost / held.priced_images)} an image"
+    return f"{_cost(found)}, {_cost_note(held, known=True)}{each}."
 
 
 def colours(lanes: Iterable[str]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from venice_batch._version import __version__
 from venice_batch.gallery.cards import Shelf, card
 from venice_batch.gallery.charts import charts
 from venice_batch.gallery.embedding import script_json
-from venice_batch.gallery.overview import contents, cost_text, figures, progress_text
+from venice_batch.gallery.overview import contents, cost_sentence, figures, progress_text
 from venice_batch.gallery.quantities import count, duration, usd
 from venice_batch.gallery.sweeps import Candidate, find_sweeps
 from venice_batch.gallery.thumbnails import available, make_thumbnails
@@ -97,7 +97,7 @@ def _rendered(root: Path, records: LatestRecords, held: Contents, shelf: Shelf) 
         began=_moment(history.runs[0].began_unix_s) if history.runs else "",
         ended=_moment(history.ended_unix_s) if history.runs else "",
         progress_text=progress_text(history, held),
-        cost_text=cost_text(found, held),
+        cost_text=cost_sentence(found, held),
         lanes=found.lanes,
         lane_names=script_json(list(found.lanes)),
         sweeps=script_json(sweeps),

@@ -80,7 +80,7 @@ def timeline(outcomes: Iterable[Outcome]) -> Timeline:
         run = runs.setdefault(outcome.run_id, _Run(start_s, end_s))
         run.start_s = min(run.start_s, start_s)
         run.end_s = max(run.end_s, end_s)
-        run.arrivals.append(Arrival(end_s, outcome.lane, len(outcome.files), outcome.cost_usd or 0.0))
+        run.arrivals.append(Arrival(end_s, outcome.lane, len(outcome.files), outcome.spent_usd or 0.0))
         _look_back(run, outcome, start_s)
     return _joined(sorted(runs.items(), key=lambda item: item[1].start_s))
 

@@ -52,7 +52,7 @@ const ORDERS = {
   id: (a, b) => a.id.localeCompare(b.id, "en", { numeric: true }),
   model: (a, b) => a.job.lane.localeCompare(b.job.lane),
   slow: (a, b) => b.job.total_s - a.job.total_s,
-  cost: (a, b) => (b.job.cost_usd ?? 0) - (a.job.cost_usd ?? 0),
+  cost: (a, b) => (b.job.cost_usd ?? b.job.at_most_usd ?? 0) - (a.job.cost_usd ?? a.job.at_most_usd ?? 0),
 };
 
 /** The items that have every word, and the model, status and flag that are asked for. */

@@ -136,7 +136,7 @@ const factsOf = (item) => {
             ["sha256", picture.sha256],
           ]
         : []),
-      ["cost", job.cost_usd == null ? "not known" : usd(job.cost_usd)],
+      ["cost", job.cost_usd != null ? usd(job.cost_usd) : job.at_most_usd != null ? `at most ${usd(job.at_most_usd)}, possibly billed` : "not known"],
     ]),
     times(job),
     attempts(job),
