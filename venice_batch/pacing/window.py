@@ -8,7 +8,6 @@ from enum import IntEnum
 
 from venice_batch.pacing.period import Ends, Kind, Period
 
-
 LATE_S = 0.3
 """A request may reach the server so much later than it was sent, on a busy machine or a slow network."""
 
