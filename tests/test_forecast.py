@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.forecast import Load, lane_s, run_s
+from venice_batch.forecast import Load, lane_s, run_s, windows_needed
 
 
 def load(requests, **changes):
@@ -44,6 +44,31 @@ def load(requests, **changes):
 )
 def test_windows_gates_and_numbers_under_way_each_have_their_share(given_load, expected_s):
     assert lane_s(given_load) == pytest.approx(expected_s)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "left", "expected"),
+    [
+        (((1, 20),), 20, (0, 20)),
+        (((1, 21),), 20, (1, 1)),
+        (((4, 15),), 20, (2, 5)),
+        (((4, 15),), 3, (3, 5)),
+        (((4, 15),), -8, (3, 5)),
+        (((3, 1), (4, 5)), 20, (1, 1)),
+        (((4, 4), (3, 2), (1, 1)), 20, (1, 2)),
+        (((50, 2),), 20, (1, 1)),
+        ((), 20, (0, 0)),
+    ],
+)
+def test_requests_are_packed_into_windows_in_their_order(sizes, left, expected):
+    windows, last = windows_needed(sizes, 20, left)
+    assert (windows, last) == expected
+
+
+def test_a_lane_of_several_images_a_request_takes_more_windows():
+    assert lane_s(load(15, sizes=((4, 15),), quota=20, left=20)) == 130.0
+    assert lane_s(load(5, sizes=((4, 5),), quota=20, left=20)) == 10.0
+    assert lane_s(load(1, sizes=((50, 1),), quota=20, left=20)) == 10.0
 
 
 def test_the_longest_lane_decides():

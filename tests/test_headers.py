@@ -277,16 +277,16 @@ def test_any_headers_are_read_into_text_that_a_record_can_hold(given):
 
 
 @pytest.mark.parametrize(
-    ("headers", "usd"),
+    ("headers", "balances"),
     [
-        ({}, None),
-        ({"x-venice-balance-usd": "1.25"}, 1.25),
-        ({"x-venice-balance-usd": "1.25", "x-venice-balance-diem": "3"}, 4.25),
-        ({"x-venice-balance-usd": "0", "x-venice-balance-diem": "0"}, 0.0),
-        ({"x-venice-balance-diem": "-0.5"}, -0.5),
-        ({"x-venice-balance-usd": "much"}, None),
-        ({"x-venice-balance-usd": "1e308", "x-venice-balance-diem": "1e308"}, None),
+        ({}, {}),
+        ({"x-venice-balance-usd": "1.25"}, {"USD": 1.25}),
+        ({"x-venice-balance-usd": "1.25", "x-venice-balance-diem": "3"}, {"USD": 1.25, "DIEM": 3.0}),
+        ({"x-venice-balance-usd": "0", "x-venice-balance-diem": "0"}, {"USD": 0.0, "DIEM": 0.0}),
+        ({"x-venice-balance-diem": "-0.5"}, {"DIEM": -0.5}),
+        ({"x-venice-balance-usd": "much"}, {}),
+        ({"x-venice-balance-usd": "1e308", "x-venice-balance-diem": "1e308"}, {}),
     ],
 )
-def test_a_diem_is_worth_a_dollar(headers, usd):
-    assert read(CIMultiDict(headers), wall_s=0.0).spendable_usd == usd
+def test_balances_are_read_apart_by_currency(headers, balances):
+    assert read(CIMultiDict(headers), wall_s=0.0).balances == balances

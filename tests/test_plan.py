@@ -14,7 +14,7 @@ from records import IMAGE, failed, outcome
 
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.secret import ApiKey
-from venice_batch.catalogue import Preflight, price_usd, snapshot
+from venice_batch.catalogue import Bill, Preflight, price_usd, snapshot
 from venice_batch.clock import SystemClock
 from venice_batch.errors import FolderError
 from venice_batch.forecast import LATENCY_S
@@ -23,7 +23,7 @@ from venice_batch.library import run_jobs
 from venice_batch.model import Status
 from venice_batch.output import manifest
 from venice_batch.pacing.lane import Quota
-from venice_batch.plan import LanePlan, Plan, duration_s, plan, plan_of
+from venice_batch.plan import LanePlan, Plan, duration_s, plan, plan_of, suffices
 from venice_batch.sandbox import SandboxSettings, serve
 
 LINES = [
@@ -103,10 +103,10 @@ def test_a_new_folder_has_everything_to_do(index, preflight, tmp_path):
         already_done=0,
         already_rejected=0,
         pending=3,
-        lanes={"venice-sd35": LanePlan(2, 4, 0.04), "nano-banana-2": LanePlan(1, 1, 0.1, extras=1)},
+        lanes={"venice-sd35": LanePlan(2, 4, 0.04), "nano-banana-2": LanePlan(1, 1, 0.14, enhancement_usd=0.04)},
         images=5,
-        usd=0.14,
-        extras=1,
+        usd=0.18,
+        enhancement_usd=0.04,
         expected_s=LATENCY_S,
     )
     assert not (tmp_path / "new").exists()
@@ -122,7 +122,7 @@ def test_what_is_known_to_be_left_is_planned_without_an_index(index, preflight, 
 def test_without_preflight_the_jobs_are_counted_and_no_price_is_known(index, output):
     record(output, index, outcome("a"))
     found = plan(index, output)
-    assert found.lanes == {"venice-sd35": LanePlan(1, 3, unpriced=1), "nano-banana-2": LanePlan(1, 1, 0.0, 1, 1)}
+    assert found.lanes == {"venice-sd35": LanePlan(1, 3, unpriced=1), "nano-banana-2": LanePlan(1, 1, 0.0, 1)}
     assert (found.usd, found.unpriced) == (0.0, 2)
 
 
@@ -138,7 +138,7 @@ def test_what_was_rejected_is_to_do_where_it_is_to_be_retried(index, preflight, 
     record(output, index, outcome("a"), failed("c", status=Status.REJECTED))
     found = plan(index, output, preflight=preflight, retry_rejected=True)
     assert counts(found) == (3, 1, 0, 2)
-    assert found.usd == 0.13
+    assert found.usd == 0.17
 
 
 def test_what_failed_or_lost_its_file_is_to_do(index, preflight, output):
@@ -150,7 +150,7 @@ def test_what_failed_or_lost_its_file_is_to_do(index, preflight, output):
 def test_a_finished_file_has_nothing_to_do(index, preflight, output):
     record(output, index, outcome("a"), outcome("b"), outcome("c"))
     found = plan(index, output, preflight=preflight, balances={"USD": 0.0})
-    assert found == Plan(3, 3, 0, 0, {}, balance_usd=0.0, suffices=True)
+    assert found == Plan(3, 3, 0, 0, {}, balances={"USD": 0.0}, suffices=True)
 
 
 def test_a_manifest_that_cannot_be_read_is_an_error(index, output):
@@ -160,19 +160,57 @@ def test_a_manifest_that_cannot_be_read_is_an_error(index, output):
 
 
 @pytest.mark.parametrize(
-    ("balances", "total", "suffices"),
+    ("balances", "shown", "enough"),
     [
         (None, None, None),
-        ({"USD": 0.14}, 0.14, True),
-        ({"USD": 0.1399}, 0.1399, False),
-        ({"USD": 0.1, "DIEM": 0.05, "VCU": 9.0}, 0.15, True),
-        ({}, 0.0, False),
+        ({"USD": 0.18}, {"USD": 0.18}, True),
+        # enough unless the prompt is rewritten
+        ({"USD": 0.1799}, {"USD": 0.1799}, None),
+        ({"USD": 0.14}, {"USD": 0.14}, None),
+        ({"USD": 0.1399}, {"USD": 0.1399}, False),
+        ({"USD": 0.14, "DIEM": 0.05, "VCU": 9.0}, {"DIEM": 0.05, "USD": 0.14}, True),
+        # no currency covers the image for 0.10
+        (
+            {"USD": 0.09, "DIEM": 0.09, "BUNDLED_CREDITS": 0.09},
+            {"DIEM": 0.09, "BUNDLED_CREDITS": 0.09, "USD": 0.09},
+            False,
+        ),
+        ({}, {}, False),
     ],
 )
-def test_whether_the_balance_suffices(index, preflight, tmp_path, balances, total, suffices):
+def test_whether_the_balances_suffice_each_request_being_paid_from_one_of_them(
+    index, preflight, tmp_path, balances, shown, enough
+):
     found = plan(index, tmp_path, preflight=preflight, balances=balances)
-    assert found.balance_usd == pytest.approx(total) if total is not None else found.balance_usd is None
-    assert found.suffices is suffices
+    assert found.balances == shown
+    assert found.balances is None or list(found.balances) == list(shown)
+    assert found.suffices is enough
+
+
+def bills(*prices):
+    return [(Bill("m", "m", 1, price), count) for price, count in prices]
+
+
+@pytest.mark.parametrize(
+    ("prices", "balances", "enough"),
+    [
+        ([(10, 3)], {"DIEM": 0.00002, "USD": 0.00001}, True),
+        ([(10, 3)], {"DIEM": 0.000025, "USD": 0.000005}, False),
+        # the dear one first is paid from Diem; a cheap one first leaves too little of it
+        ([(35, 1), (4, 1)], {"DIEM": 0.000035, "USD": 0.000005}, None),
+        ([(35, 1), (4, 1)], {"DIEM": 0.000035, "USD": 0.00004}, True),
+        ([(0, 5)], {"USD": 0.0}, True),
+        ([(10, 1)], {"USD": -1.0}, False),
+        ([(None, 1)], {"USD": 5.0}, None),
+        ([(None, 1), (10, 2)], {"USD": 0.00001}, False),
+    ],
+)
+def test_money_is_enough_not_enough_or_that_depends_on_the_order_of_requests(prices, balances, enough):
+    assert suffices(bills(*prices), balances) is enough
+
+
+def test_a_key_without_access_pays_for_nothing_whatever_the_balance(index, preflight, tmp_path):
+    assert plan(index, tmp_path, preflight=preflight, balances={"USD": 9.0}, access=False).suffices is False
 
 
 def test_it_is_not_known_to_suffice_while_a_price_is_not(index, tmp_path):
@@ -181,9 +219,9 @@ def test_it_is_not_known_to_suffice_while_a_price_is_not(index, tmp_path):
 
 def test_a_limit_is_exceeded_by_the_smallest_part(index, preflight, tmp_path):
     found = plan(index, tmp_path, preflight=preflight)
-    assert not found.exceeds(0.14)
-    assert not found.exceeds(Decimal("0.14"))
-    assert found.exceeds(0.139999)
+    assert not found.exceeds(0.18)
+    assert not found.exceeds(Decimal("0.18"))
+    assert found.exceeds(0.179999)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +237,37 @@ def test_a_limit_is_exceeded_by_the_smallest_part(index, preflight, tmp_path):
     ],
 )
 def test_time_goes_by_windows(requests, rpm, rpd, expected_s):
-    assert duration_s(requests, rpm, rpd) == expected_s
+    assert duration_s(((1, requests),), rpm, rpd) == expected_s
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rpm", "rpd", "expected_s"),
+    [
+        # five jobs of four images fit into a window
+        (((4, 15),), 20, None, 2 * 60.0 + 10.0),
+        (((4, 5),), 20, None, 10.0),
+        # three images are left of 20 after six jobs of three and cannot take one of four
+        (((3, 6), (4, 5)), 20, None, 60.0 + 10.0),
+        (((3, 6), (4, 6)), 20, None, 2 * 60.0 + 10.0),
+        # a request of more images than a window takes a whole one
+        (((4, 3),), 2, None, 2 * 60.0 + 10.0),
+        # 25 jobs of four images a day, and one for the day after
+        (((4, 26),), 20, 100, 86_400.0 + 10.0),
+        (((1, 100), (4, 6)), 20, 100, 86_400.0 + 60.0 + 10.0),
+        ((), 20, 100, 0.0),
+    ],
+)
+def test_windows_count_images_and_what_does_not_fit_waits_for_the_next(sizes, rpm, rpd, expected_s):
+    assert duration_s(sizes, rpm, rpd) == expected_s
+
+
+def test_jobs_of_several_images_take_as_many_of_a_window_whatever_their_lines_call_the_model(tmp_path):
+    lines = [{"id": f"a{n}", "model": "fastest", "prompt": "p", "variants": 4} for n in range(10)]
+    lines += [{"id": f"b{n}", "model": "z-image-turbo", "prompt": "p", "variants": 4} for n in range(5)]
+    preflight = Preflight(catalogue())
+    with open_source(str(write(tmp_path / "jobs.jsonl", lines))) as source:
+        index = JobIndex.build(source, examine=preflight.examine)
+        assert plan(index, tmp_path, preflight=preflight).expected_s == 2 * 60 + 10
 
 
 def test_the_longest_lane_decides_and_names_of_one_model_share_its_limit(tmp_path):

@@ -54,6 +54,8 @@ def lane_s(load: Load) -> float:
     if load.quota is None or sum(starmap(mul, sizes)) <= load.left:
         return by_number_s
     windows, last = windows_needed(sizes, load.quota, math.floor(load.left))
+    if not windows:
+        return by_number_s
     renews_s = load.window_s if math.isinf(load.renews_in_s) else load.renews_in_s
     last_opens_s = max(opens_s, renews_s) + (windows - 1) * load.window_s
     return max(by_number_s, last_opens_s + _rounds(last, load.at_a_time) * load.latency_s)

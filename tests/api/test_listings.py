@@ -122,15 +122,16 @@ def test_any_body_is_a_listing_or_an_error_of_the_api(parse, body):
 
 
 @pytest.mark.parametrize(
-    ("balances", "usd"),
+    ("balances", "spendable"),
     [
-        ({"USD": 1.5, "DIEM": 2}, 3.5),
-        ({"USD": 1.5, "DIEM": None}, 1.5),
-        ({"USD": 0}, 0.0),
-        ({}, None),
-        ({"VCU": 9}, None),
-        ({"USD": 1e308, "DIEM": 1e308}, None),
+        ({"USD": 1.5, "DIEM": 2}, [("DIEM", 2.0), ("USD", 1.5)]),
+        ({"USD": 1.5, "BUNDLED_CREDITS": 3, "DIEM": 2}, [("DIEM", 2.0), ("BUNDLED_CREDITS", 3.0), ("USD", 1.5)]),
+        ({"USD": 1.5, "DIEM": None}, [("USD", 1.5)]),
+        ({"USD": 0}, [("USD", 0.0)]),
+        ({}, []),
+        ({"VCU": 9}, []),
+        ({"USD": 1e308, "DIEM": 1e308}, []),
     ],
 )
-def test_what_pays_for_images_is_usd_and_diem(balances, usd):
-    assert parse_limits(limits_body(balances=balances)).spendable_usd == usd
+def test_what_pays_for_images_is_diem_bundled_credits_and_usd_in_this_order(balances, spendable):
+    assert list(parse_limits(limits_body(balances=balances)).spendable.items()) == spendable

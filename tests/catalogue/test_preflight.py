@@ -19,7 +19,7 @@ def examined(*jobs, known=SHIPPED, **options):
 def test_a_valid_job_has_no_problem_and_a_price():
     preflight, (problems,) = examined(job(variants=2))
     assert problems == []
-    assert preflight.bills() == [(Bill("venice-sd35", "venice-sd35", 2, 20_000, False), 1)]
+    assert preflight.bills() == [(Bill("venice-sd35", "venice-sd35", 2, 20_000), 1)]
 
 
 def test_problems_are_told_of_every_job_of_a_shape():
@@ -87,7 +87,7 @@ def test_strict_makes_errors_of_warnings():
 def test_an_unknown_model_that_is_allowed_has_no_price():
     preflight, (problems,) = examined(job(model="brand-new"), allow_unknown=True)
     assert problems == []
-    assert preflight.bills() == [(Bill("brand-new", "brand-new", 1, None, False), 1)]
+    assert preflight.bills() == [(Bill("brand-new", "brand-new", 1, None), 1)]
 
 
 def test_without_a_catalogue_nothing_is_checked_and_images_are_counted():
@@ -109,9 +109,13 @@ def test_bills_of_some_jobs_only():
     assert [(bill.images, count) for bill, count in preflight.bills([True, True, False, True])] == [(1, 2), (2, 1)]
 
 
-def test_extras_are_marked():
-    preflight, _ = examined(job(enhance_prompt=True))
-    assert preflight.bills()[0][0].extras
+def test_a_bill_has_the_enhancement_of_a_prompt_as_part_of_the_most_that_it_can_cost():
+    preflight, _ = examined(
+        job(enhance_prompt=True, variants=4), job(enable_web_search=True), job(enhance_prompt=False)
+    )
+    assert [(bill.micro_usd, bill.enhancement_micro_usd) for bill, _ in preflight.bills()] == [
+        (80_000, 40_000), (10_000, 0),
+    ]  # fmt: skip
 
 
 def test_more_shapes_than_are_remembered(monkeypatch):

@@ -7,7 +7,16 @@ from catalogue.made import SHIPPED, catalogue, entry, job
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from venice_batch.catalogue import corrected, micro_usd, price_micro_usd, price_usd, usd, usd_text
+from venice_batch.catalogue import (
+    amount_text,
+    corrected,
+    cost_text,
+    micro_usd,
+    price_micro_usd,
+    price_usd,
+    usd,
+    usd_text,
+)
 from venice_batch.model import Endpoint
 from venice_batch.sandbox import native_request, openai_request
 from venice_batch.sandbox.catalogue import shipped
@@ -41,6 +50,44 @@ def test_an_openai_request_costs_what_the_default_model_does():
     assert price_usd(job(Endpoint.GENERATIONS, model="dall-e-3"), catalogue(entry())) is None
 
 
+def test_enhancement_costs_the_same_whatever_the_images_and_web_search_nothing():
+    assert price_usd(job(enhance_prompt=True), SHIPPED) == Decimal("0.05")
+    assert price_usd(job(enhance_prompt=True, variants=4), SHIPPED) == Decimal("0.08")
+    assert price_usd(job(enhance_prompt=False, enable_web_search=True), SHIPPED) == Decimal("0.01")
+    assert price_usd(job(Endpoint.GENERATIONS, enhance_prompt=True), SHIPPED) == Decimal("0.01")
+
+
+def test_a_tier_without_a_price_among_others_that_have_one_has_none():
+    tiers = {"generation": {"usd": 0.08}, "resolutions": {"1K": {"usd": 0.08}}}
+    known = catalogue(entry(pricing=tiers))
+    assert price_usd(job(model="made", resolution="4K"), known) is None
+    assert price_usd(job(model="made", resolution="1k"), known) == Decimal("0.08")
+    assert price_usd(job(model="made", resolution="4K"), catalogue(entry(pricing={"generation": {"usd": 0.08}}))) == (
+        Decimal("0.08")
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({"variants": "many"}, "0.01"), ({"quality": ["high"]}, "0.01"), ({"resolution": 4}, "0.01")],
+)
+def test_values_that_no_list_knows_do_no_harm(fields, expected):
+    assert price_usd(job(**fields), SHIPPED) == Decimal(expected)
+
+
+def test_sums_are_told_in_the_same_words_everywhere():
+    assert cost_text(0.39) == "0.39 USD"
+    assert cost_text(0.39, 2) == "≥ 0.39 USD"
+    assert cost_text(0.0) == "0.00 USD"
+    assert cost_text(None) == ""
+    assert cost_text(None, 1) == cost_text(0.0, 1) == "price not known"
+    assert cost_text(0.39, 1, sandbox_usd=0.39) == "≥ 0.39 USD of sandbox money"
+    assert cost_text(0.39, sandbox_usd=0.3) == "0.39 USD, 0.30 of it sandbox money"
+    assert [amount_text(0.5), amount_text(0.5, 1), amount_text(None), amount_text(None, 1)] == [
+        "0.50", "≥ 0.50", None, "?",
+    ]  # fmt: skip
+
+
 def test_without_a_default_tier_the_first_counts():
     tiers = {"resolutions": {"1K": {"usd": 0.5}, "2K": {"usd": 0.7}}}
     assert price_usd(job(model="made"), catalogue(entry(pricing=tiers))) == Decimal("0.5")
@@ -50,7 +97,7 @@ def test_without_a_default_tier_the_first_counts():
 def orders(draw):
     model = SHIPPED.models[draw(st.sampled_from(sorted(model.id for model in SHIPPED.of_kind("image"))))]
     if draw(st.integers(0, 4)) == 0:
-        named = draw(st.sampled_from([model.id, "dall-e-3", "default", None]))
+        named = draw(st.sampled_from([model.id, "dall-e-3", "default"]))
         return job(Endpoint.GENERATIONS, model=named, quality=draw(st.sampled_from([None, "low", "hd"])))
     fields = {"model": model.id}
     if draw(st.booleans()):

@@ -16,6 +16,7 @@ from venice_batch.model import Endpoint, Job
 from venice_batch.sandbox.refusal import Refusal
 from venice_batch.sandbox.retouch_catalogue import shipped_retouch
 from venice_batch.sandbox.retouch_request import RetouchReader
+from venice_batch.sandbox.settings import SandboxSettings
 
 UPSCALE, EDIT, MULTI_EDIT, REMOVE = Endpoint.UPSCALE, Endpoint.EDIT, Endpoint.MULTI_EDIT, Endpoint.BACKGROUND_REMOVE
 PICTURE = {"path": "/photos/cat.png", "sha256": "0" * 64}
@@ -74,6 +75,26 @@ def test_more_images_than_are_included_cost_extra():
     for count in (1, 2):
         assert preflight.examine(job(MULTI_EDIT, model="made", images=[PICTURE] * count)) == []
     assert [bill.micro_usd for bill, _ in preflight.bills()] == [40_000, 44_500]
+
+
+def test_where_no_image_is_included_each_one_costs_extra_the_only_one_too():
+    prices = {"inpaint": {"usd": 0.04}, "inputImages": {"included": 0, "additional": {"usd": 0.0045}}}
+    known = catalogue({**entry("made", pricing=prices), "type": "inpaint"})
+    assert price_usd(job(EDIT, model="made"), known) == Decimal("0.0445")
+    assert price_usd(job(MULTI_EDIT, model="made", images=[PICTURE] * 3), known) == Decimal("0.0535")
+
+
+@pytest.mark.parametrize("included", [None, "one", -1, True])
+def test_a_list_that_does_not_say_how_many_images_are_included_means_the_one_that_is_edited(included):
+    prices = {"inpaint": {"usd": 0.04}, "inputImages": {"included": included, "additional": {"usd": 0.0045}}}
+    known = catalogue({**entry("made", pricing=prices), "type": "inpaint"})
+    assert price_usd(job(EDIT, model="made"), known) == Decimal("0.04")
+    assert price_usd(job(MULTI_EDIT, model="made", images=[PICTURE] * 2), known) == Decimal("0.0445")
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(2, "0.02"), (2.01, "0.08"), (3, "0.08"), (4, "0.08"), ("x", "0.02")])
+def test_any_scale_above_2_costs_as_much_as_4(scale, expected):
+    assert price_usd(job(UPSCALE, scale=scale), SHIPPED) == Decimal(expected)
 
 
 def test_where_no_model_is_listed_for_a_request_without_one_the_price_is_unknown():
@@ -189,9 +210,9 @@ def test_the_bill_of_a_file_has_each_kind():
     for one in (job(UPSCALE, scale=4), job(UPSCALE, scale=4), job(REMOVE), job(EDIT, enhance_prompt=True)):
         assert preflight.examine(one) == []
     assert preflight.bills() == [
-        (Bill("upscaler", "upscaler", 1, 80_000, False), 2),
-        (Bill("bria-bg-remover", "bria-bg-remover", 1, 30_000, False), 1),
-        (Bill("firered-image-edit", "firered-image-edit", 1, 40_000, True), 1),
+        (Bill("upscaler", "upscaler", 1, 80_000), 2),
+        (Bill("bria-bg-remover", "bria-bg-remover", 1, 30_000), 1),
+        (Bill("firered-image-edit", "firered-image-edit", 1, 80_000, 40_000), 1),
     ]
 
 
@@ -235,7 +256,9 @@ def test_what_passes_here_passes_at_the_sandbox_at_the_same_price_and_the_revers
         sent = corrected(given_job, SHIPPED)
         # The name that the API has for it there; the upload's tests see to that.
         sent = {"modelId" if given_job.endpoint is MULTI_EDIT and k == "model" else k: v for k, v in sent.items()}
-        return await RetouchReader(shipped_retouch(), 0.03, opened).read(given_job.endpoint.split("/")[2], Body(sent))
+        return await RetouchReader(shipped_retouch(), SandboxSettings(), opened).read(
+            given_job.endpoint.split("/")[2], Body(sent)
+        )
 
     answer = anyio.run(read)
     refused = {issue.path[0] for issue in answer.issues} if isinstance(answer, Refusal) else set()

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from venice_batch.catalogue import Cache, Listing, snapshot
-from venice_batch.cli.check import know
+from venice_batch.api.listings import Limits
+from venice_batch.catalogue import Cache, Listing, Preflight, snapshot
+from venice_batch.cli.check import Known, know, show_plan
 from venice_batch.cli.main import run_cli
 from venice_batch.cli.options import VENICE
 from venice_batch.jobfile import JobIndex
+from venice_batch.plan import Plan
 
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
 
@@ -61,8 +63,8 @@ def test_check_counts_and_prices_requests_and_images_by_model(capsys):
     assert check("--offline") == 0
     out = capsys.readouterr().out
     assert out.startswith("3 jobs, all lines valid\n")
-    assert "venice-sd35           2       5  0.05        20\n" in out
-    assert "in all                3       6  0.06         -\n" in out
+    assert "venice-sd35           2       5  0.05          20\n" in out
+    assert "in all                3       6  0.06           -\n" in out
     assert "3 requests would go out, into output/jobs\nthey take about 10 s and cost 0.06 USD\n" in out
     assert not os.path.exists("output")
 
@@ -167,8 +169,7 @@ def test_warnings_go_to_standard_error_once_each_with_their_lines(capsys):
     assert check("--offline") == 0
     out, err = capsys.readouterr()
     assert "7 jobs, all lines valid, 7 warnings\n" in out
-    assert "7 requests with web search or prompt enhancement, which cost extra\n" in out
-    assert "cost 0.07+ USD" in out
+    assert "they take about 10 s and cost 0.07 USD\n" in out
     assert (
         "jobs.jsonl:1: enable_web_search: warning: venice-sd35 does not search the web (6 more: line 2, 3, 4, 5, …)\n"
         in err
@@ -264,7 +265,7 @@ def test_a_live_list_needs_no_key(sandbox, capsys):
     out, err = capsys.readouterr()
     assert err == ""
     plan = json.loads(out)
-    assert (plan["models"]["origin"], plan["balance_usd"]) == ("live", None)
+    assert (plan["models"]["origin"], plan["balances"]) == ("live", None)
     assert requests_seen(sandbox) == before
 
 
@@ -273,12 +274,55 @@ def test_with_a_key_balance_and_limits_are_reckoned_with(sandbox, capsys, monkey
     write(*({**GOOD, "id": f"j{n}"} for n in range(8)))
     assert check("--base-url", sandbox) == 0
     out = capsys.readouterr().out
-    assert "venice-sd35         8       8  0.08         7\n" in out
+    assert "venice-sd35         8       8  0.08           7\n" in out
     assert "they take about 1 min 10 s and cost 0.08 USD\n" in out
-    assert "the balance is 0.05 USD: it does not suffice\n" in out
+    assert "balance: 0.05 USD; not enough\n" in out
     assert check("--base-url", sandbox, "--rpm", "4", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["expected_s"], plan["suffices"], plan["lanes"]["venice-sd35"]["rpm"]) == (70.0, False, 4)
+    assert plan["balances"] == {"DIEM": 0.0, "BUNDLED_CREDITS": 0.0, "USD": 0.05}
+    assert plan["access_permitted"] is True
+
+
+def test_enhancement_is_in_the_sum_as_the_most_that_it_can_cost(capsys):
+    write({**GOOD, "enhance_prompt": True, "variants": 4})
+    assert check("--offline") == 0
+    out = capsys.readouterr().out
+    assert "it takes about 10 s and cost 0.08 USD\n" in out
+    assert "0.04 USD of it for prompt enhancement, charged only where a prompt is rewritten\n" in out
+
+
+def test_a_price_that_is_not_known_is_shown_as_such(capsys):
+    write({**GOOD}, {"id": "b", "model": "new", "prompt": "p"})
+    assert check("--offline", "--allow-unknown") == 0
+    out = capsys.readouterr().out
+    assert "new                 1       1       ?          20\n" in out
+    assert "in all              2       2  ≥ 0.01           -\n" in out
+    assert "they take about 10 s and cost ≥ 0.01 USD\n1 request to models whose price is not known\n" in out
+
+
+def test_fifteen_jobs_of_four_images_take_three_windows(capsys):
+    write(*({**GOOD, "id": f"j{n}", "variants": 4} for n in range(15)))
+    assert check("--offline") == 0
+    assert "they take about 2 min 10 s and cost 0.60 USD\n" in capsys.readouterr().out
+
+
+def test_balances_are_shown_apart_and_a_key_without_access_is_told(capsys):
+    def shown(balances, enough, *, access=True):
+        limits = Limits({}, balances, "paid", None, None, access)
+        found = Plan(1, 0, 0, 0, {}, balances=limits.spendable, suffices=enough)
+        assert (
+            show_plan(found, Path("out"), as_json=False, preflight=Preflight(None), known=Known(None, limits, "")) == 0
+        )
+        return capsys.readouterr().out
+
+    assert "balance: 5 DIEM, 0.5 USD; enough\n" in shown({"USD": 0.5, "DIEM": 5.0, "BUNDLED_CREDITS": 0.0}, True)
+    assert "balance: 0 USD; not enough\n" in shown({"USD": 0.0}, False)
+    assert "balance: none; not enough\n" in shown({}, False)
+    assert "balance: 3 BUNDLED_CREDITS; whether that is enough is unknown\n" in shown({"BUNDLED_CREDITS": 3.0}, None)
+    assert shown({"USD": 9.0}, False, access=False).endswith(
+        "the API lists the key without access (accessPermitted is false): it would refuse the requests\n"
+    )
 
 
 def test_limits_are_asked_for_only_where_they_are_wanted(sandbox, monkeypatch):

@@ -286,13 +286,16 @@ def test_a_cap_that_is_no_amount_is_refused(capsys, amount):
     assert not os.path.exists("output")
 
 
-def test_what_a_cap_does_not_count_is_said(capsys):
-    write({**GOOD, "enhance_prompt": True}, {**GOOD, "id": "b"})
-    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", "1", "-q"]) == 0
-    assert capsys.readouterr().err == (
-        "venice-batch: --max-cost goes by the listed prices; web search and prompt enhancement cost extra"
-        " (in 1 of the jobs)\n"
-    )
+def test_a_cap_counts_the_enhancement_of_prompts(capsys):
+    write(*({**GOOD, "id": f"j{n}", "enhance_prompt": True} for n in range(10)))
+    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", "0.10", "-q"]) == 4
+    assert "would cost 0.50 USD, above --max-cost; nothing was sent" in capsys.readouterr().err
+    write({**GOOD, "enhance_prompt": True}, {**GOOD, "id": "b", "enhance_prompt": True, "prompt": "verbatim"})
+    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", "0.10", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["cost_usd"], summary["unpriced"], summary["sandbox"]) == (0.06, 0, True)
+    with open("output/jobs/manifest.jsonl") as manifest:
+        assert {record["id"]: record["cost_usd"] for record in map(json.loads, manifest)} == {"a": 0.05, "b": 0.01}
 
 
 def test_what_a_run_has_cost_is_in_its_summary_and_its_records(capsys):

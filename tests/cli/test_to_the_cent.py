@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from venice_batch.catalogue import snapshot
+from venice_batch.cli.main import run_cli
 
 TOOL = (sys.executable, "-m", "venice_batch")
 SMALL = {"width": 64, "height": 64}
@@ -82,12 +83,18 @@ def every_price():
         line |= {"images": ["picture.png"] * most}
         if most:
             yield from ({**line, "resolution": tier, "quality": quality} for tier, quality in model.pricing.qualities)
-    yield from ({"endpoint": "/image/upscale", "image": "picture.png", **scale} for scale in ({}, {"scale": 4}))
+    yield from (
+        {"endpoint": "/image/upscale", "image": "picture.png", **scale} for scale in ({}, {"scale": 4}, {"scale": 2.5})
+    )
     yield {"endpoint": "/image/background-remove", "image": "picture.png"}
     sd35 = {"model": "venice-sd35", **SMALL}
     yield from ({**sd35, "variants": count} for count in (1, 2, 3, 4))
     yield {"model": "gpt-image-2", "resolution": "1k", "quality": "low", "variants": 3, "format": "jpeg"}
     yield {**sd35, "matrix": {"seed": [1, 2, 3], "style_preset": ["Anime", "Cinematic"], "variants": [1, 2]}}
+    yield {**sd35, "enhance_prompt": True}
+    yield {**sd35, "enhance_prompt": True, "variants": 4}
+    yield {"endpoint": "/image/edit", "image": "picture.png", "enhance_prompt": True, "output_format": "jpeg"}
+    yield {"model": "nano-banana-2", "enable_web_search": True, "format": "jpeg"}
     yield {**sd35, "quality": "high"}
     yield {"model": "fastest", **SMALL}
     yield {**sd35, "return_binary": False}
@@ -110,7 +117,7 @@ def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):
     before = balance(server)
 
     plan = tool(tmp_path, "check", "jobs.jsonl", "--base-url", server, "--json")
-    assert (plan["unpriced"], plan["extras"], plan["suffices"]) == (0, 0, True)
+    assert (plan["unpriced"], plan["enhancement_usd"], plan["suffices"]) == (0, 0.12, True)
     assert ledger(server) == 0
     limit = ("--max-cost", str(plan["usd"]))  # what is planned suffices, exactly
     summary = tool(tmp_path, "jobs.jsonl", "--base-url", server, "--json", "-q", "-c", "32", *limit)
@@ -125,3 +132,37 @@ def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):
 
     again = tool(tmp_path, "check", "jobs.jsonl", "--base-url", server, "--json")
     assert (again["pending"], again["usd"]) == (0, 0.0)
+
+
+def test_run_report_gallery_and_metrics_say_the_same_of_what_it_has_cost(tmp_path, capsys, monkeypatch):
+    """A priced job, one that may have been charged without an image, one whose price is not known."""
+    monkeypatch.chdir(tmp_path)
+    lines = [{"id": "fine", "model": "venice-sd35", **SMALL}, {"id": "lost", "model": "venice-sd35", **SMALL}]
+    lines[1] |= {"variants": 2, "enhance_prompt": True}
+    lines.append({"id": "dear", "model": "gpt-image-2-5-flare", "resolution": "4K"})
+    (tmp_path / "jobs.jsonl").write_text("".join(json.dumps({**line, "prompt": "p"}) + "\n" for line in lines))
+    options = ["--sandbox", "--sandbox-latency", "0", "--sandbox-set", "fault_schedule=3:no-images"]
+    options += ["-c", "1", "--max-attempts", "1", "--metrics-file", "run.prom", "--gallery"]
+    assert run_cli(["jobs.jsonl", *options]) == 1
+    run = capsys.readouterr()
+    text = "≥ 0.07 USD of sandbox money"
+    assert f"{text} (3 requests" in run.out + run.err
+    assert run_cli(["report", "output/jobs"]) == 0
+    report = capsys.readouterr().out
+    assert f"\ncost: {text}\n" in report
+    for table in (run.out + run.err, report):
+        (row,) = (line for line in table.splitlines() if line.startswith("in all   ") and "≥" in line)
+        assert row.endswith("≥ 0.07")
+        assert "sandbox usd\n" in table
+    page = (tmp_path / "output/jobs/gallery.html").read_text()
+    assert text in page
+    assert "1 job possibly billed, 1 of unknown price" in page
+    metrics = (tmp_path / "run.prom").read_text()
+    assert 'venice_batch_cost_usd{output="output/jobs",sandbox="true"} 0.07\n' in metrics
+    assert 'venice_batch_unpriced_requests{output="output/jobs"} 1\n' in metrics
+    assert 'venice_batch_possibly_billed_requests{output="output/jobs"} 1\n' in metrics
+    records = {}
+    for line in (tmp_path / "output/jobs/manifest.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        records[record["id"]] = (record["cost_usd"], record.get("at_most_usd"))
+    assert records == {"fine": (0.01, None), "lost": (None, 0.06), "dear": (None, None)}

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from records import IMAGE, attempt, failed, outcome
 
-from venice_batch.gallery.overview import contents, cost_text, figures, progress_text
+from venice_batch.gallery.overview import contents, cost_sentence, figures, progress_text
 from venice_batch.gallery.timeline import timeline
 from venice_batch.model import Flags, Status
 from venice_batch.report import report
@@ -36,7 +36,7 @@ def test_the_numbers_are_those_of_the_report():
     )
     assert found["Images"] == ("3", "2.6 MB")
     assert found["Jobs"] == ("4", "1 failed, 1 rejected")
-    assert found["Cost"] == ("$0.52", "by the published prices")
+    assert found["Cost"] == ("0.52 USD", "by the published prices")
     assert found["Time"] == ("2.0 s", "in 1 run")
     assert found["A job took"] == ("2.0 s", "95 % within 2.0 s")
     assert found["Requests"] == ("4", "1 refused, 1 retry")
@@ -46,7 +46,7 @@ def test_the_numbers_are_those_of_the_report():
     ("costs", "sandbox", "note"),
     [
         ((0.1, 0.2), False, "by the published prices"),
-        ((0.1, 0.2), True, "had it been the API"),
+        ((0.1, 0.2), True, "no real money was spent"),
         ((0.1, None), True, "and 1 job of unknown price"),
         ((None, None), False, "prices not known"),
     ],
@@ -59,8 +59,8 @@ def test_what_the_cost_is_worth_is_told(costs, sandbox, note):
 @pytest.mark.parametrize(
     ("cost", "unpriced", "lost", "note"),
     [
-        (0.1, 0, 2, "and 2 jobs possibly billed"),
-        (0.1, 1, 2, "and 2 jobs possibly billed, 1 of unknown price"),
+        (0.1, 0, 2, "2 jobs possibly billed"),
+        (0.1, 1, 2, "2 jobs possibly billed, 1 of unknown price"),
         (None, 0, 1, "1 job possibly billed"),
         (None, 2, 1, "1 job possibly billed, 2 of unknown price"),
     ],
@@ -87,5 +87,18 @@ def test_the_progress_is_told_in_words():
 
 def test_the_cost_is_told_in_words():
     outcomes = [outcome("a", cost_usd=0.03, files=(IMAGE, IMAGE)), outcome("b")]
-    assert cost_text(report(outcomes), contents(outcomes)) == "$0.03 and 1 job of unknown price, $0.015 an image."
-    assert cost_text(report([failed("a", cost_usd=0.0)]), contents([])) == "$0.00 had it been the API."
+    assert cost_sentence(report(outcomes), contents(outcomes)) == (
+        "≥ 0.03 USD, and 1 job of unknown price, $0.015 an image."
+    )
+    free = [failed("a", cost_usd=0.0)]
+    assert cost_sentence(report(free), contents(free)) == "0.00 USD, by the published prices."
+
+
+def test_the_cost_says_what_is_not_in_it_and_what_was_no_real_money():
+    lost = failed("a", flags=Flags(possibly_billed=True), at_most_usd=0.02)
+    assert shown(lost, outcome("b", cost_usd=0.04))["Cost"] == ("0.06 USD", "1 job possibly billed")
+    assert shown(outcome("a", cost_usd=0.04), outcome("b"))["Cost"][0] == "≥ 0.04 USD"
+    assert shown(outcome("b"))["Cost"] == ("price not known", "prices not known")
+    assert shown(outcome("a", cost_usd=0.04, sandbox=True))["Cost"][0] == "0.04 USD of sandbox money"
+    mixed = (outcome("a", cost_usd=0.04, sandbox=True), outcome("b", cost_usd=0.5))
+    assert shown(*mixed)["Cost"] == ("0.54 USD, 0.04 of it sandbox money", "by the published prices")

@@ -222,7 +222,7 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
     if found.lanes:
         from venice_batch.cli.table import table
 
-        click.echo(table(("model", "requests", "images", "usd", "images a minute"), _rows(found)))
+        click.echo(table(("model", "requests", "images", "usd", "images/min"), _rows(found), right=("usd",)))
     click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")
     for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)
@@ -260,7 +260,8 @@ def _closing(found: Plan, *, may_send: bool) -> list[str]:
         lines.append(f"{counted(found.unpriced, 'request')} to models whose price is not known")
     if found.balances is not None:
         verdict = {True: "enough", False: "not enough", None: "whether that is enough is unknown"}[found.suffices]
-        balances = ", ".join(f"{amount:g} {name}" for name, amount in found.balances.items()) or "none"
+        shown = {name: amount for name, amount in found.balances.items() if amount} or found.balances
+        balances = ", ".join(f"{amount:g} {name}" for name, amount in shown.items()) or "none"
         lines.append(f"balance: {balances}; {verdict}")
     if not may_send:
         lines.append("the API lists the key without access (accessPermitted is false): it would refuse the requests")
