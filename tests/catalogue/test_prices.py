@@ -50,7 +50,7 @@ def test_without_a_default_tier_the_first_counts():
 def orders(draw):
     model = SHIPPED.models[draw(st.sampled_from(sorted(model.id for model in SHIPPED.of_kind("image"))))]
     if draw(st.integers(0, 4)) == 0:
-        named = draw(st.sampled_from([model.id, "dall-e-3", "default", None]))
+        named = draw(st.sampled_from([model.id, "dall-e-3", "default"]))
         return job(Endpoint.GENERATIONS, model=named, quality=draw(st.sampled_from([None, "low", "hd"])))
     fields = {"model": model.id}
     if draw(st.booleans()):
