@@ -26,8 +26,9 @@ class ChargingApi:
     """Charges for what it serves, at admission or with the answer; what goes wrong may be charged too.
 
     `counts` has the answers by status or fault; `ledger` the money, `unpaid` how many requests it was too little for.
-    `tells`: answers carry the balance. `credits`: something else pays than the balance that it tells. `refused` is the share of requests whose image is withheld, and
-    free; `rewritten` the share of prompts that are enhanced where that is asked for.
+    `tells`: answers carry the balance. `credits`: something else pays than the balance that it tells. `refused` is the
+    share of requests whose image is withheld, and free; `rewritten` the share of prompts that are enhanced where that
+    is asked for.
     """
 
     def __init__(

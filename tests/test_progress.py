@@ -130,6 +130,9 @@ def test_what_is_under_way_and_spent_is_asked_of_the_engine_at_every_look():
         (lane(), 12.0, (LaneMode.HELD, 12.0)),
         (lane(opens_in_s=31.0), 12.0, (LaneMode.WINDOW, 31.0)),
         (lane(), math.inf, (LaneMode.OPEN, math.inf)),
+        (lane(held_s=9.0), 0.0, (LaneMode.HELD, 9.0)),
+        (lane(held_s=9.0), 12.0, (LaneMode.HELD, 12.0)),
+        (lane(held_s=math.inf), 0.0, (LaneMode.OPEN, math.inf)),
     ],
 )
 def test_a_lane_tells_what_it_waits_for_and_how_long(now, held_s, expected):
@@ -236,6 +239,7 @@ def test_what_the_server_sends_back_to_wait_is_no_failure():
 def test_a_gate_and_the_apis_block_put_the_end_off():
     assert eta_s(tried(), pending=1, now=lane(opens_in_s=9.0, gate_s=9.0)) == 10
     assert eta_s(tried(), pending=1, held_s=20.0) == 21
+    assert eta_s(tried(), pending=1, now=lane(held_s=20.0)) == 21
     assert eta_s(tried(), pending=1, held_s=math.inf) == 1
 
 

@@ -74,11 +74,11 @@ async def run_jobs(
     `name` is the template of the images' names (`Naming`).
     `lock_wait_s` is how long to wait for another run in the folder (`on_event` is told a `Waiting`).
     `concurrency` is how many requests may be under way at a time (None: as many as quota and latency need).
-    `on_event` is told of everything, on the event loop. `check_models`: check jobs against the API's list of models
-    first, which also gives the prices that `max_cost_usd` (never spent beyond) needs. `allow_unknown`: send fields,
-    values and models that this version or the list does not know as they are written, instead of raising. Jobs that
-    fail or are rejected raise nothing: the returned summary counts them, the manifest has their records. Signals are
-    left to the caller; cancelling stops at once and loses nothing that was recorded.
+    `on_event` is called with everything that happens, on the event loop. `check_models`: check jobs against the API's
+    list of models first, which also gives the prices that `max_cost_usd` (never spent beyond) needs. `allow_unknown`:
+    send fields, values and models that this version or the list does not know as they are written, instead of raising.
+    Jobs that fail or are rejected raise nothing: the returned summary counts them, the manifest has their records.
+    Signals are left to the caller; cancelling stops at once and loses nothing that was recorded.
 
     Raises:
         JobsFileError: a job is invalid; nothing was sent.

@@ -257,7 +257,7 @@ def _load(lane: _Lane, state: LaneState | None, usual_s: float, held_s: float) -
         window_s=state.window_s,
         left=state.window_left,
         renews_in_s=state.renews_in_s,
-        opens_in_s=max(held_s, state.opens_in_s),
+        opens_in_s=max(held_s, state.opens_in_s, 0.0 if math.isinf(state.held_s) else state.held_s),
     )
 
 
@@ -284,8 +284,9 @@ def _mode(lane: _Lane, state: LaneState | None, held_s: float) -> tuple[LaneMode
         return LaneMode.DONE, math.inf
     if state is None:
         return LaneMode.WAITING, math.inf
-    if held_s > state.opens_in_s:
-        return LaneMode.HELD, held_s
+    own_s = 0.0 if math.isinf(state.held_s) else state.held_s
+    if max(held_s, own_s) > state.opens_in_s:
+        return LaneMode.HELD, max(held_s, own_s)
     if state.opens_in_s <= 0:
         return LaneMode.OPEN, math.inf
     # An overloaded model's gate is closed for moments, on and off, within windows that are open.

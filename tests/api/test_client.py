@@ -575,3 +575,28 @@ async def test_what_a_library_has_parsed_of_a_broken_answer_is_not_told(client):
         reply, _ = await ask(client)
     assert reply.answer.fault is Fault.CUT
     assert reply.answer.message == "the connection broke: the server closed it before its answer was whole"
+
+
+async def test_a_content_violation_leaves_no_image_and_says_why(client):
+    with aioresponses() as mock:
+        mock.post(URL, body=png(), content_type="image/png", headers={"x-venice-is-content-violation": "true"})
+        reply, writer = await ask(client)
+    assert reply.answer.verdict is Verdict.REJECTED
+    assert "content rules" in reply.answer.message
+    assert (reply.files, writer.images, writer.committed) == ((), [], False)
+
+
+async def test_a_listings_headers_are_kept_even_where_it_is_refused(client):
+    assert client.listed is None
+    head = {"x-ratelimit-remaining": "50", "x-ratelimit-resets": "1700000012250"}
+    with aioresponses() as mock:
+        mock.get(BASE + "/api_keys/rate_limits", status=403, payload={"error": "no"}, headers=head)
+        with pytest.raises(KeyRefusedError):
+            await client.limits()
+    assert (client.listed.status, client.listed.headers.errors_left) == (403, 50)
+
+
+def test_only_uploads_have_an_error_bucket_of_their_own(client, monkeypatch):
+    monkeypatch.setattr("venice_batch.api.outgoing.MOST_JSON_BYTES", 0)
+    assert client.error_bucket(Endpoint.UPSCALE, {"image": "aGVsbG8="}) == "multipart uploads"
+    assert client.error_bucket(Endpoint.GENERATE, {"prompt": "p"}) == ""

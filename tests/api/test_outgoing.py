@@ -1,6 +1,8 @@
 """Bodies as they go out: in the API's words, with pictures from the disk, in little memory."""
 
 import base64
+import email
+import email.policy
 import hashlib
 import tracemalloc
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.api.outgoing import CHUNK_BYTES, outgoing
+from venice_batch.api.outgoing import CHUNK_BYTES, is_upload, outgoing
 from venice_batch.errors import SourceError
 from venice_batch.model import Endpoint
 
@@ -133,3 +135,60 @@ async def test_a_picture_that_changes_on_the_way_is_never_sent_whole(tmp_path, c
     with pytest.raises(SourceError):
         await rest()
     assert len(b"".join(sent)) < int(sending.headers["Content-Length"]) - 10
+
+
+def parts_of(sending, whole):
+    """The parts of a multipart form by name, as a server reads them."""
+    message = b"Content-Type: " + sending.headers["Content-Type"].encode() + b"\r\n\r\n" + whole
+    found = {}
+    for part in email.message_from_bytes(message, policy=email.policy.HTTP).iter_parts():
+        found.setdefault(part.get_param("name", header="Content-Disposition"), []).append(part.get_payload(decode=True))
+    return found
+
+
+async def form(endpoint, request):
+    """The form as the server reads it; its announced length is its length."""
+    sending = await outgoing(endpoint, request)
+    assert sending.headers["Content-Type"].startswith("multipart/form-data; boundary=")
+    if isinstance(sending.data, bytes):
+        return parts_of(sending, sending.data)
+    whole = b"".join([chunk async for chunk in sending.data])
+    assert len(whole) == int(sending.headers["Content-Length"])
+    return parts_of(sending, whole)
+
+
+@pytest.fixture
+def small_bodies(monkeypatch):
+    """The API takes JSON of a few bytes only."""
+    monkeypatch.setattr("venice_batch.api.outgoing.MOST_JSON_BYTES", 256 * 1024 + 100)
+
+
+async def test_pictures_too_large_for_json_go_out_as_a_form(tmp_path, small_bodies):
+    first, second = local(tmp_path / "a", bytes(range(256)) * 2000), local(tmp_path / "b", b"\r\n--second")
+    request = {"model": "m", "prompt": "a café", "images": [first, second], "safe_mode": False}
+    assert is_upload(MULTI_EDIT, request)
+    assert await form(MULTI_EDIT, request) == {
+        "modelId": [b"m"], "prompt": ["a café".encode()], "images": [bytes(range(256)) * 2000, b"\r\n--second"],
+        "safe_mode": [b"false"],
+    }  # fmt: skip
+
+
+async def test_pictures_in_the_line_go_into_a_form_as_their_bytes(small_bodies):
+    request = {"image": text(b"picture" * 100), "scale": 4}
+    assert await form(UPSCALE, request) == {"image": [b"picture" * 100], "scale": [b"4"]}
+
+
+def test_small_pictures_and_addresses_go_out_as_json(tmp_path, small_bodies):
+    assert not is_upload(UPSCALE, {"image": local(tmp_path / "a", b"small")})
+    assert not is_upload(MULTI_EDIT, {"images": [text(b"large" * 100), URL]})
+    assert not is_upload(Endpoint.GENERATE, {"prompt": "p" * 1000})
+    assert not is_upload(EDIT, {"prompt": "p"})
+    assert not is_upload(UPSCALE, {"image": {"path": str(tmp_path / "gone"), "sha256": ""}})
+
+
+async def test_a_picture_that_changes_while_its_form_goes_out_breaks_it_off(tmp_path, small_bodies):
+    picture = local(tmp_path / "a", b"picture" * 1000)
+    sending = await outgoing(UPSCALE, {"image": picture})
+    (tmp_path / "a").write_bytes(b"another" * 1000)
+    with pytest.raises(SourceError, match="has changed"):
+        [chunk async for chunk in sending.data]

@@ -57,11 +57,11 @@ def test_a_flagged_image_fails_a_run_that_is_told_to_also_when_it_is_an_old_one(
         assert junit() == {"nsfw": ["failure"] if code else [], "sea": []}
 
 
-def test_a_violation_fails_a_run_too():
+def test_a_violation_fails_a_run_with_and_without_the_flag():
     write("violation")
     assert run("--fail-on", "violation") == 1
     assert run("--fail-on", "content_violation") == 1
-    assert run() == 0
+    assert run() == 1
 
 
 def test_an_unknown_flag_is_one_line(capsys):

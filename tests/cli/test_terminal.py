@@ -113,7 +113,8 @@ def test_a_run_is_watched_and_leaves_its_tables(width, environment):
         "1 rejected",  # among the reasons
     ]
     (header,) = (line for line in screen.lines if line.startswith("model "))
-    assert header.split() == ["model", "done", "failed", "rejected", "images", "size", "retries", "refused", "usd"]
+    usd = ["usd"] if width < 100 else ["sandbox", "usd"]
+    assert header.split() == ["model", "done", "failed", "rejected", "images", "size", "retries", "refused", *usd]
     (row, *_) = (line for line in screen.lines if line.startswith("in all "))
     assert row.split()[2:6] == ["17", "0", "1", "17"]
     assert "\nnext: venice-batch jobs.jsonl --sandbox" in screen.text

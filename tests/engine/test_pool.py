@@ -202,3 +202,42 @@ async def test_a_spent_daily_quota_ends_the_lane_and_not_the_others(clock):
 
 async def test_no_lanes_end_at_once(clock):
     assert await Run(clock)([]) == []
+
+
+async def test_a_lane_has_as_many_workers_as_it_can_use_and_no_more(clock):
+    run = Run(clock, concurrency=64, workers=64, quotas={"m": Quota(rpm=5)}, default=Scripted(latency_s=30))
+    started = []
+    work = run.pool._work
+
+    async def counted(feed):
+        started.append(feed)
+        await work(feed)
+
+    run.pool._work = counted
+    assert len(await run(many(12))) == 12
+    assert len(started) <= 8
+
+
+async def test_a_model_that_is_gone_costs_one_request_and_all_its_jobs_are_rejected(clock):
+    gone = Scripted(404, message="flux-dev was retired; use flux-2-pro", latency_s=0.1)
+    run = Run(clock, default=gone, concurrency=1)
+    assert len(await run(many(30))) == 30
+    assert len(run.api.asked) == 1
+    assert {outcome.error.message for outcome in run.journal.outcomes} == {"flux-dev was retired; use flux-2-pro"}
+
+
+async def test_a_lane_that_has_worked_is_given_up_at_the_second_such_answer_in_a_row(clock):
+    gone = Scripted(404, message="Specified model not found")
+    run = Run(clock, {"j1": [gone], "j3": [gone], "j4": [gone]}, concurrency=1)
+    await run(many(8))
+    succeeded = {outcome.id for outcome in run.journal.outcomes if outcome.error is None}
+    assert succeeded == {"j0", "j2"}
+    assert len(run.api.asked) == 5
+
+
+async def test_a_job_for_several_images_is_not_passed_by_a_smaller_one(clock):
+    run = Run(clock, concurrency=64, workers=64, quotas={"m": Quota(rpm=5)})
+    jobs = [job("j0", variants=3), job("j1", variants=3), job("j2")]
+    await run(jobs)
+    assert [prompt for _, prompt in run.api.asked] == ["j0", "j1", "j2"]
+    assert run.api.asked[1][0] >= clock.start_s + 55

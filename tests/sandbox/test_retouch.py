@@ -347,11 +347,11 @@ async def test_edits_have_the_documented_sizes_formats_and_prices(start, fields,
 
 async def test_quality_counts_where_several_images_are_joined(start):
     api = await start()
-    body = {"images": [TEXT] * 5, "prompt": "p", "modelId": "gpt-image-2-edit", "quality": "low"}
+    body = {"images": [TEXT], "prompt": "p", "modelId": "gpt-image-2-edit", "quality": "low"}
     assert (await api.post(body, MULTI)).status == 200
-    assert await balance(api) == pytest.approx(99.97)
+    assert await balance(api) == pytest.approx(100 - 0.03 - 4 * 0.0092)
     assert (await api.post({**body, "quality": "high", "resolution": "4K"}, MULTI)).status == 200
-    assert await balance(api) == pytest.approx(99.13)
+    assert await balance(api) == pytest.approx(100 - 0.03 - 0.84 - 8 * 0.0092)
 
 
 async def test_the_prompt_shows_in_an_edit(start):

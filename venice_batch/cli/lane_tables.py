@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from venice_batch.summary import Percentiles
 
 
+_WIDE = 100
+"""From this width on a table has room for longer headings."""
+
+
 class Times(Protocol):
     """Percentiles of where the time of jobs went."""
 
@@ -65,7 +69,8 @@ def counts_table(lanes: Mapping[str, Figures], width: int | None = None, *, sand
                 _cost(shares),
             )
         )
-    usd = "sandbox usd" if sandbox else "usd"
+    # On a narrow terminal the line above the table alone says so: one table is worth more than the word.
+    usd = "sandbox usd" if sandbox and (width is None or width >= _WIDE) else "usd"
     header = ("model", "done", "failed", "rejected", "images", "size", "retries", "refused", usd)
     return table(header, rows, width=width, right=("size", usd))
 

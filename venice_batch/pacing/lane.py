@@ -24,7 +24,7 @@ FIRST_BURST = 4
 """Requests under way at first when nothing is known of a lane's limits."""
 
 DOCUMENTED_RPM = 20
-"""Images a minute that every account has. More than that, however listed, is used once an answer's headers confirm it."""
+"""Images a minute that every account has. More, however listed, is used once an answer's headers confirm it."""
 
 QUOTA_SPENT_S = 3600.0
 """A server that asks for more than an hour's wait speaks of a daily quota."""

@@ -8,6 +8,9 @@ from enum import IntEnum
 
 from venice_batch.pacing.period import Ends, Kind, Period
 
+LATE_S = 0.3
+"""A request may reach the server so much later than it was sent, on a busy machine or a slow network."""
+
 
 class Source(IntEnum):
     """Where a limit comes from; a later member overrules an earlier one."""
@@ -282,8 +285,9 @@ class Window:
 
     def _counted_if_gliding(self, at_s: float) -> int:
         """Own images that a sliding window would count at `at_s`."""
-        # Not those of the last moment, which may have been overtaken.
-        first_s, last_s = at_s - self.length_s + self._slack_s, at_s - self._slack_s
+        # Not those at its edges, which may have been overtaken or held up on their way.
+        edge_s = max(self._slack_s, min(LATE_S, self.length_s / 16))
+        first_s, last_s = at_s - self.length_s + edge_s, at_s - edge_s
         return sum(units for sent, units in self._log if first_s < sent < last_s)
 
     def _measure(self, ends: Ends, used: int | None, sent_s: float) -> None:
