@@ -184,7 +184,7 @@ def test_more_warnings_than_are_shown(capsys):
     assert check("--offline", "--allow-unknown") == 0
     out, err = capsys.readouterr()
     assert "3 further warnings not shown\n" in err
-    assert "103 requests to models whose price is not known\n" in out
+    assert "103 requests whose price is not known\n" in out
     assert " cost " not in out
     write({**GOOD, "model": "new"})
     assert check("--offline", "--allow-unknown") == 0
@@ -233,7 +233,7 @@ def test_a_server_without_a_list_is_told_once_and_not_checked_against(capsys, mo
     out, err = capsys.readouterr()
     assert err.count("\n") == 1
     assert err.rstrip().endswith("models, limits and prices are unchecked")
-    assert "1 request to models whose price is not known\n" in out
+    assert "1 request whose price is not known\n" in out
     assert check("--base-url", "http://127.0.0.1:9", "--offline", "--json") == 0
     out, err = capsys.readouterr()
     assert "no list of models is known" in err
@@ -298,7 +298,7 @@ def test_a_price_that_is_not_known_is_shown_as_such(capsys):
     out = capsys.readouterr().out
     assert "new                 1       1       ?          20\n" in out
     assert "in all              2       2  ≥ 0.01           -\n" in out
-    assert "they take about 10 s and cost ≥ 0.01 USD\n1 request to models whose price is not known\n" in out
+    assert "they take about 10 s and cost ≥ 0.01 USD\n1 request whose price is not known\n" in out
 
 
 def test_fifteen_jobs_of_four_images_take_three_windows(capsys):

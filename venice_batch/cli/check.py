@@ -257,7 +257,7 @@ def _closing(found: Plan, *, may_send: bool) -> list[str]:
         enhancement = cost_text(found.enhancement_usd)
         lines.append(f"{enhancement} of it for prompt enhancement, charged only where a prompt is rewritten")
     if found.unpriced:
-        lines.append(f"{counted(found.unpriced, 'request')} to models whose price is not known")
+        lines.append(f"{counted(found.unpriced, 'request')} whose price is not known")
     if found.balances is not None:
         verdict = {True: "enough", False: "not enough", None: "whether that is enough is unknown"}[found.suffices]
         shown = {name: amount for name, amount in found.balances.items() if amount} or found.balances

@@ -108,7 +108,7 @@ def _index(
 
 def _refuse_above(max_cost_usd: float, found: Plan) -> None:
     if found.unpriced:
-        raise UsageError(f"--max-cost: {counted(found.unpriced, 'job')} for models whose price is not known")
+        raise UsageError(f"--max-cost: {counted(found.unpriced, 'job')} whose price is not known")
     if found.exceeds(max_cost_usd):
         from venice_batch.catalogue import micro_usd, usd_text
 
