@@ -347,7 +347,7 @@ async def test_edits_have_the_documented_sizes_formats_and_prices(start, fields,
 
 async def test_quality_counts_where_several_images_are_joined(start):
     api = await start()
-    body = {"images": [TEXT], "prompt": "p", "modelId": "gpt-image-2-edit", "quality": "low"}
+    body = {"images": [TEXT] * 5, "prompt": "p", "modelId": "gpt-image-2-edit", "quality": "low"}
     assert (await api.post(body, MULTI)).status == 200
     assert await balance(api) == pytest.approx(100 - 0.03 - 4 * 0.0092)
     assert (await api.post({**body, "quality": "high", "resolution": "4K"}, MULTI)).status == 200
