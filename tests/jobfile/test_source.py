@@ -212,7 +212,7 @@ def test_folders_and_files_that_cannot_be_read_are_told(write, monkeypatch):
 
 def test_a_stream_that_breaks_is_told():
     class Broken(io.BytesIO):
-        def read(self, size=-1, /):
+        def read1(self, size=-1, /):
             raise OSError(28, "No space left on device")
 
     assert refused("-", Broken()) == "<stdin>: cannot be read: No space left on device"
