@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from venice_batch.errors import JobsFileError
 from venice_batch.jobfile import MAX_LINE_BYTES, TooLong, lines, open_source, spool
 from venice_batch.jobfile.reading import LineReader
+from venice_batch.jobfile.spool import copied
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -211,7 +212,7 @@ def test_folders_and_files_that_cannot_be_read_are_told(write, monkeypatch):
 
 def test_a_stream_that_breaks_is_told():
     class Broken(io.BytesIO):
-        def read(self, size=-1, /):
+        def read1(self, size=-1, /):
             raise OSError(28, "No space left on device")
 
     assert refused("-", Broken()) == "<stdin>: cannot be read: No space left on device"
@@ -227,3 +228,19 @@ def test_lines_are_read_again_at_their_offsets_in_any_order(tmp_path_factory, si
         for _, offset, line in chance.sample(found, len(found)):
             assert reader.line_at(offset) == line
         assert reader.line_at(path.stat().st_size + 5) == b""
+
+
+class Pipe(io.BytesIO):
+    """A pipe in which a whole block never comes together."""
+
+    def read(self, size=-1):
+        raise AssertionError("waits for a whole block, deaf to signals")
+
+    def read1(self, size=-1):
+        return super().read(3)
+
+
+def test_a_pipe_is_read_part_by_part():
+    with copied("-", Pipe(b"some lines\n")) as file:
+        file.seek(0)
+        assert file.read() == b"some lines\n"

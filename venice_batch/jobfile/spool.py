@@ -6,12 +6,12 @@ import sys
 import tempfile
 import zlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
 from venice_batch.errors import JobsFileError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from venice_batch.jobfile.content import Compression
 
@@ -19,10 +19,6 @@ MAX_UNPACKED_LINE = 64 << 20
 """Longest line that is unpacked, in bytes: kilobytes of gzip can hold gigabytes of one line."""
 
 _BLOCK = 1 << 18
-
-
-class _Readable(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
 
 
 @contextmanager
@@ -36,7 +32,8 @@ def temporary() -> Iterator[BinaryIO]:
 def copied(name: str, stream: BinaryIO) -> Iterator[BinaryIO]:
     """Copy all of `stream`, which is read to its end and left open."""
     with temporary() as file:
-        _pour(name, stream, file)
+        # `read` would wait for a whole block from a pipe, deaf to a signal that comes between two parts of it.
+        _pour(name, getattr(stream, "read1", stream.read), file)
         yield file
 
 
@@ -54,7 +51,7 @@ def unpacked(name: str, packed: BinaryIO, how: Compression) -> Iterator[BinaryIO
 
             try:
                 with gzip.GzipFile(fileobj=packed) as stream:
-                    _pour(name, stream, file)
+                    _pour(name, stream.read, file)
             except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                 raise _damaged(name, how, error) from error
         else:
@@ -65,15 +62,15 @@ def unpacked(name: str, packed: BinaryIO, how: Compression) -> Iterator[BinaryIO
 
             try:
                 with zstd.ZstdFile(packed) as stream:
-                    _pour(name, stream, file)
+                    _pour(name, stream.read, file)
             except (zstd.ZstdError, EOFError) as error:
                 raise _damaged(name, how, error) from error
         yield file
 
 
-def _pour(name: str, stream: _Readable, file: BinaryIO) -> None:
+def _pour(name: str, read: Callable[[int], bytes], file: BinaryIO) -> None:
     tail = 0
-    while block := stream.read(_BLOCK):
+    while block := read(_BLOCK):
         end = block.rfind(b"\n")
         tail = tail + len(block) if end < 0 else len(block) - end - 1
         if tail > MAX_UNPACKED_LINE:
