@@ -38,7 +38,7 @@ LEAST_LATENCY_S = LATENCY_S * 0.7
 class Case:
     """One run of this tool. `settings` are the sandbox's; `optimum_s` is uncompressed, None where none is known.
 
-    `concurrency` None: no option. `told`: the client is told how long the compressed minute is.
+    `concurrency` None: the option is left out. `told`: the client gets the compressed minute's length as an option.
     """
 
     name: str

@@ -53,7 +53,7 @@ class Account:
         others = sum(amount for amount in balances.values() if amount > 0) - max(balance, 0)
         low, total = balance + lacks, balance + others + may_lack
         if self.low is not None and self.total is not None and low <= self.total and self.low <= total:
-            # Without other currencies what is spent and what is left add up to the same at all times.
+            # With one currency, the sum of spent and left never changes.
             low = low if others else max(low, self.low)
             total = min(total, self.total)
         self.low, self.total = low, total

@@ -160,7 +160,7 @@ class _Bucket:
 
 
 class ErrorBudgets:
-    """The error buckets of one run: a request goes out only if the errors to expect fit into what is left.
+    """The error buckets of one run. A request goes out only if the budget has room for the errors to expect.
 
     Until an answer has the budget's own headers the server may be an older one, so the stricter of both rules holds,
     and its first few requests count as errors until they are answered. A message that names the limit settles it.
