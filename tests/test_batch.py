@@ -21,6 +21,7 @@ from venice_batch.pacing.traffic import SendingRules
 from venice_batch.progress import ProgressMeter
 from venice_batch.retry import Backoff
 from venice_batch.sandbox import SandboxSettings, serve
+from venice_batch.sandbox.pages import rate_limits
 
 PRICES = snapshot().catalogue(0.0)
 RECORD_FIELDS = {
@@ -219,6 +220,33 @@ async def test_a_balance_that_runs_out_stops_the_run_before_any_refusal_and_a_to
         assert at.stats()["requests"] == 30
     assert (second.exit_code, second.already_done, second.succeeded) == (0, 40, 30)
     assert len(at.images()) == 70
+
+
+@pytest.mark.parametrize("balance_usd", [0.0, 0.005])
+async def test_a_key_listed_without_access_sends_one_request_and_stops_at_its_refusal(
+    tmp_path, monkeypatch, balance_usd
+):
+    monkeypatch.setattr("venice_batch.sandbox.pages.rate_limits", without_access)
+    async with desk(tmp_path, balance_usd=balance_usd) as at:
+        at.write(*(line(number) for number in range(70)))
+        summary = await at.run(catalogue=PRICES)
+        stats = at.stats()
+    assert (summary.exit_code, summary.pending, stats["requests"]) == (4, 70, 1)
+    notices = [event.text for event in at.events if isinstance(event, Notice)]
+    assert [text for text in notices if "accessPermitted is false" in text] != []
+
+
+async def test_a_key_wrongly_listed_without_access_is_used_once_an_image_has_come(tmp_path, monkeypatch):
+    monkeypatch.setattr("venice_batch.sandbox.pages.rate_limits", without_access)
+    async with desk(tmp_path) as at:
+        at.write(*(line(number) for number in range(20)))
+        summary = await at.run(catalogue=PRICES)
+    assert (summary.exit_code, summary.succeeded) == (0, 20)
+
+
+def without_access(settings, model_ids, spendable, now):
+    listed = rate_limits(settings, model_ids, spendable, now)
+    return {"data": {**listed["data"], "accessPermitted": False}}
 
 
 async def test_a_disk_almost_full_stops_the_run_before_an_image_is_lost(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from venice_batch.api.secret import ApiKey
 from venice_batch.clock import SystemClock
 from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError
 from venice_batch.model import Endpoint
+from venice_batch.pacing.error_budget import KEYS_OWN
 from venice_batch.retry import Fault, Verdict
 
 BASE = "http://api.test/api/v1"
@@ -596,7 +597,16 @@ async def test_a_listings_headers_are_kept_even_where_it_is_refused(client):
     assert (client.listed.status, client.listed.headers.errors_left) == (403, 50)
 
 
-def test_only_uploads_have_an_error_bucket_of_their_own(client, monkeypatch):
+def test_what_shows_the_api_no_model_field_shares_one_error_bucket(client, monkeypatch):
+    edit = {"model": "qwen-edit", "image": "aGVsbG8=", "prompt": "p"}
+    assert client.error_bucket(Endpoint.GENERATE, {"model": "chroma", "prompt": "p"}) == ""
+    assert client.error_bucket(Endpoint.EDIT, edit) == ""
+    without = [
+        (Endpoint.UPSCALE, {"image": "aGVsbG8="}),
+        (Endpoint.BACKGROUND_REMOVE, {"image": "aGVsbG8="}),
+        (Endpoint.EDIT, {"image": "aGVsbG8=", "prompt": "p"}),
+        (Endpoint.MULTI_EDIT, {"model": "qwen-edit", "images": ["aGVsbG8="], "prompt": "p"}),  # sent as modelId
+    ]
+    assert {client.error_bucket(*request) for request in without} == {KEYS_OWN}
     monkeypatch.setattr("venice_batch.api.outgoing.MOST_JSON_BYTES", 0)
-    assert client.error_bucket(Endpoint.UPSCALE, {"image": "aGVsbG8="}) == "multipart uploads"
-    assert client.error_bucket(Endpoint.GENERATE, {"prompt": "p"}) == ""
+    assert client.error_bucket(Endpoint.EDIT, edit) == KEYS_OWN  # a multipart form

@@ -19,6 +19,10 @@ from venice_batch.model import Failure, Flags, Status
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
+# A tab or an image is shown by the address, and the page follows that in its own time: what is expected is waited for.
+expect = sync_api.expect
+expect.set_options(timeout=10_000)
+
 AXES = ("seed", "steps", "cfg_scale")
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u2028\u202eb"
 
@@ -104,20 +108,28 @@ def small(tmp_path_factory):
 
 
 def shown(page):
-    return page.locator(".shot .under").all_inner_texts()
+    return page.locator(".shot .under")
 
 
 def count(page):
-    return page.locator("[name=count]").inner_text()
+    return page.locator("[name=count]")
+
+
+def shown_by(page, tab):
+    """Click a tab; return its panel's selector once the panel can be seen."""
+    tab.click()
+    panel = f"#{tab.get_attribute('aria-controls')}"
+    page.locator(panel).wait_for()
+    return panel
 
 
 def test_every_image_and_every_job_without_one_is_on_the_sheet(small, open_page):
     page = open_page(small.as_uri())
-    assert count(page) == "12 images, 3 without"
+    expect(count(page)).to_have_text("12 images, 3 without")
     assert page.locator("[name=count]").get_attribute("aria-live") == "polite"
-    assert len(shown(page)) == 15
-    assert page.locator(".shot img").count() == 12
-    assert page.locator(".shot .blank strong").all_inner_texts() == ["failed", "rejected", "missing"]
+    expect(shown(page)).to_have_count(15)
+    expect(page.locator(".shot img")).to_have_count(12)
+    expect(page.locator(".shot .blank strong")).to_have_text(["failed", "rejected", "missing"], use_inner_text=True)
     until(page, "[...document.querySelectorAll('.shot img')].every(image => image.naturalWidth > 0)")
 
 
@@ -138,44 +150,47 @@ def test_filters_narrow_by_words_model_status_and_flag(small, open_page):
     page = open_page(small.as_uri())
     search = page.get_by_label("Words in the request")
     search.fill("GONDOLA cinematic")
-    assert count(page) == "3 images"
+    expect(count(page)).to_have_text("3 images")
     search.fill("blue")  # in a prompt, and in metadata
-    assert count(page) == "7 images"
+    expect(count(page)).to_have_text("7 images")
     search.fill("order")
-    assert shown(page) == ["broken"]
+    expect(shown(page)).to_have_text(["broken"], use_inner_text=True)
     page.get_by_role("button", name="Clear").click()
     page.locator("[name=model]").select_option("flux")
-    assert shown(page) == [f"many · {number} of 3" for number in (1, 2, 3)]
+    expect(shown(page)).to_have_text([f"many · {number} of 3" for number in (1, 2, 3)], use_inner_text=True)
     page.locator("[name=model]").select_option("")
     page.locator("[name=status]").select_option("rejected")
-    assert (shown(page), count(page)) == (["refused"], "0 images, 1 without")
+    expect(count(page)).to_have_text("0 images, 1 without")
+    expect(shown(page)).to_have_text(["refused"], use_inner_text=True)
     page.locator("[name=status]").select_option("")
     page.locator("[name=flag]").select_option("blurred")
-    assert shown(page) == ["tried"]
+    expect(shown(page)).to_have_text(["tried"], use_inner_text=True)
     page.locator("[name=flag]").select_option("")
     page.locator("[name=order]").select_option("id")
-    assert shown(page)[:2] == ["broken", "gondola__seed-1__style_preset-Anime"]
+    expect(shown(page).nth(0)).to_have_text("broken")
+    expect(shown(page).nth(1)).to_have_text("gondola__seed-1__style_preset-Anime")
 
 
 def test_what_fits_nothing_is_said_and_undone(small, open_page):
     page = open_page(small.as_uri())
     page.get_by_label("Words in the request").fill("nowhere to be found")
-    assert page.get_by_text("Nothing here is like that.").is_visible()
+    expect(page.get_by_text("Nothing here is like that.")).to_be_visible()
     page.get_by_role("button", name="Show all").click()
-    assert count(page) == "12 images, 3 without"
+    expect(count(page)).to_have_text("12 images, 3 without")
 
 
 def test_a_view_is_kept_in_the_address(small, open_page):
     page = open_page(small.as_uri())
     page.locator("[name=model]").select_option("flux")
     page.get_by_label("Words in the request").fill("many")
-    before = shown(page)
+    many = [f"many · {number} of 3" for number in (1, 2, 3)]
+    expect(shown(page)).to_have_text(many, use_inner_text=True)
     page.reload()
     page.locator("html.ready").wait_for()
-    assert shown(page) == before
+    expect(shown(page)).to_have_text(many, use_inner_text=True)
     page.get_by_role("tab", name="Time & cost").click()
     page.reload()
-    assert page.get_by_role("heading", name="Images over time").is_visible()
+    expect(page.get_by_role("heading", name="Images over time")).to_be_visible()
 
 
 def test_keys_move_between_images_and_into_one_and_back(small, open_page):
@@ -198,7 +213,7 @@ def test_keys_move_between_images_and_into_one_and_back(small, open_page):
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("heading", name="sea").wait_for()
-    assert dialog.locator(".place").inner_text() == "1 of 15"
+    expect(dialog.locator(".place")).to_have_text("1 of 15", use_inner_text=True)
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     dialog.get_by_role("heading", name="many").wait_for()
@@ -214,10 +229,10 @@ def test_the_dialog_tells_all_of_a_job_and_copies_its_line(small, open_page):
     page = open_page(small.as_uri(), permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Tried").click()
     dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("link", name="Open file")).to_have_attribute("href", "images/tried.png")
     text = dialog.inner_text()
     parts = ("tried", "blurred", "retried", "venice-sd35", "images/tried.png", "64 × 48", "2 attempts", "429", "server")
     assert [part for part in parts if part not in text] == []
-    assert dialog.get_by_role("link", name="Open file").get_attribute("href") == "images/tried.png"
     dialog.get_by_role("button", name="Copy").click()
     dialog.get_by_text("Copied").wait_for()
     line = page.evaluate("navigator.clipboard.readText()")
@@ -231,14 +246,14 @@ def test_the_dialog_tells_why_there_is_no_image(small, open_page):
     page = open_page(f"{small.as_uri()}#job=broken")
     text = page.get_by_role("dialog").inner_text()
     assert "failed, server: out of <b>order</b>" in text
-    assert not page.get_by_role("link", name="Open file").is_visible()
+    expect(page.get_by_role("link", name="Open file")).not_to_be_visible()
 
 
 def test_markup_and_scripts_in_a_record_show_as_text(small, open_page):
     page = open_page(f"{small.as_uri()}#job=hostile")
     assert page.title() == "canal & lagoon: 13 images"
     assert page.locator(".viewer .prompt").text_content() == HOSTILE
-    assert page.locator("img[src=x]").count() == 0
+    expect(page.locator("img[src=x]")).to_have_count(0)
     # What turns the text about it does so within its own element only.
     assert page.locator(".viewer .prompt").evaluate("it => getComputedStyle(it).unicodeBidi") == "plaintext"
     assert "\u202e" not in page.locator(".viewer pre").text_content()
@@ -248,14 +263,14 @@ def test_a_sweep_is_a_grid_with_its_fields_as_headers(small, open_page):
     page = open_page(small.as_uri())
     page.get_by_role("tab", name="Sweeps").click()
     table = page.locator("table.grid")
-    assert page.get_by_role("heading", name="gondola").is_visible()
-    assert table.locator("thead th").all_inner_texts() == ["Anime", "Cinematic"]
-    assert table.locator("tbody th").all_inner_texts() == ["1", "2", "3"]
-    assert table.locator("tbody img").count() == 6
+    expect(page.get_by_role("heading", name="gondola")).to_be_visible()
+    expect(table.locator("thead th")).to_have_text(["Anime", "Cinematic"], use_inner_text=True)
+    expect(table.locator("tbody th")).to_have_text(["1", "2", "3"], use_inner_text=True)
+    expect(table.locator("tbody img")).to_have_count(6)
     button = table.locator("tbody tr").nth(1).locator("button").nth(1)
     button.click()
-    assert page.locator(".viewer h2").inner_text() == "gondola__seed-2__style_preset-Cinematic"
-    assert page.locator(".viewer .place").inner_text() == "4 of 6"
+    expect(page.locator(".viewer h2")).to_have_text("gondola__seed-2__style_preset-Cinematic", use_inner_text=True)
+    expect(page.locator(".viewer .place")).to_have_text("4 of 6", use_inner_text=True)
     page.keyboard.press("Escape")
     table.locator("tbody tr").nth(1).locator("button:focus").wait_for()
 
@@ -271,32 +286,33 @@ def test_of_a_sweep_with_three_axes_the_third_is_chosen(tmp_path, open_page):
     ]
     write(tmp_path, *records)
     page = open_page(write_gallery(tmp_path).path.as_uri() + "#view=sweeps")
-    assert page.locator("table.grid img").count() == 6
+    expect(page.locator("table.grid img")).to_have_count(6)
     page.get_by_label("cfg_scale").select_option("7")
     page.locator("table.grid .shot").first.click()
-    assert page.locator(".viewer h2").inner_text() == "m__seed-1__steps-10__cfg_scale-7"
+    expect(page.locator(".viewer h2")).to_have_text("m__seed-1__steps-10__cfg_scale-7", use_inner_text=True)
 
 
 def test_jobs_without_image_are_listed_with_their_reasons(small, open_page):
     page = open_page(small.as_uri())
     page.get_by_role("tab", name="No image").click()
+    expect(page.locator("table.lines tbody tr")).to_have_count(3)
     rows = page.locator("table.lines tbody tr").all_inner_texts()
     assert [row.split("\t")[0].strip() for row in rows] == ["broken", "refused", "gone"]
     assert "out of <b>order</b>" in rows[0]
     assert "content_policy (422)" in rows[1]
     assert "no longer in the folder" in rows[2]
     page.get_by_role("button", name="refused").click()
-    assert page.get_by_role("dialog").is_visible()
+    expect(page.get_by_role("dialog")).to_be_visible()
 
 
 def test_many_failures_are_listed_as_far_as_is_asked(tmp_path, open_page):
     write(tmp_path, *(failed(f"job-{number}") for number in range(450)))
     page = open_page(write_gallery(tmp_path).path.as_uri() + "#view=problems")
     rows = page.locator("table.lines tbody tr")
-    assert rows.count() == 200
+    expect(rows).to_have_count(200)
     page.get_by_role("button", name="Show 200 more of 250").click()
     page.get_by_role("button", name="Show 50 more of 50").click()
-    assert rows.count() == 450
+    expect(rows).to_have_count(450)
 
 
 def test_an_image_that_cannot_be_shown_gives_way_to_words(tmp_path, open_page):
@@ -307,9 +323,9 @@ def test_an_image_that_cannot_be_shown_gives_way_to_words(tmp_path, open_page):
 
 def test_an_empty_folder_has_a_page(tmp_path, open_page):
     page = open_page(write_gallery(write(tmp_path)).path.as_uri())
-    assert count(page) == "0 images"
-    page.get_by_role("tab", name="Time & cost").click()
-    assert page.get_by_role("heading", name="What it cost").count() == 0
+    expect(count(page)).to_have_text("0 images")
+    shown_by(page, page.get_by_role("tab", name="Time & cost"))
+    expect(page.get_by_role("heading", name="What it cost")).to_have_count(0)
 
 
 @pytest.fixture
@@ -407,19 +423,20 @@ def test_who_wants_no_motion_gets_none(small, open_page):
 def test_print_has_the_images_and_the_charts_and_no_controls(small, open_page):
     page = open_page(small.as_uri())
     page.emulate_media(media="print")
-    assert page.locator("#run").is_visible()
-    assert page.locator(".shot").first.is_visible()
-    assert not page.locator(".filters").is_visible()
+    expect(page.locator("#run")).to_be_visible()
+    expect(page.locator(".shot").first).to_be_visible()
+    expect(page.locator(".filters")).not_to_be_visible()
     assert page.pdf()[:5] == b"%PDF-"
 
 
 def test_a_phone_shows_all_without_scrolling_sideways(small, open_page):
     page = open_page(small.as_uri(), viewport={"width": 360, "height": 740})
     for tab in page.get_by_role("tab").all():
-        tab.click()
+        shown_by(page, tab)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.get_by_role("tab", name="Images").click()
     page.locator(".shot").first.click()
+    page.get_by_role("dialog").wait_for()
     assert page.evaluate("document.querySelector('.viewer').scrollWidth") <= 360
 
 
@@ -436,10 +453,10 @@ def test_axe_finds_nothing_that_keeps_anybody_out(small, open_page, scheme):
 
     assert violations(None) == []
     for tab in page.get_by_role("tab").all()[1:]:
-        tab.click()
-        assert violations(f"#{tab.get_attribute('aria-controls')}") == []
+        assert violations(shown_by(page, tab)) == []
     page.get_by_role("tab", name="No image").click()
     page.get_by_role("button", name="broken").click()
+    page.get_by_role("dialog").wait_for()
     assert violations(".viewer") == []
 
 
@@ -459,16 +476,16 @@ def test_ten_thousand_images_have_elements_only_where_they_are_seen(tmp_path, op
     with (tmp_path / "manifest.jsonl").open("wb") as manifest:
         manifest.writelines(line.replace(b"ID", b"%05d" % number) + b"\n" for number in range(10_000))
     page = open_page(write_gallery(tmp_path).path.as_uri())
-    assert count(page) == "10,000 images"
+    expect(count(page)).to_have_text("10,000 images")
     elements = "document.querySelectorAll('*').length"
     assert page.evaluate(elements) < 2000
     assert page.locator(".sheet").get_attribute("aria-rowcount") == str(-(-10_000 // 4))
     page.locator("[data-at='0']").focus()
     page.keyboard.press("End")
     page.locator("[data-at='9999']:focus").wait_for()
-    assert page.locator("[data-at='9999']").is_visible()
+    expect(page.locator("[data-at='9999']")).to_be_visible()
     assert page.evaluate(elements) < 2000
     page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight / 2)")
     until(page, "[...document.querySelectorAll('.shot')].some(it => Math.abs(it.dataset.at - 5000) < 100)")
     page.get_by_label("Words in the request").fill("canal 07777")
-    assert shown(page) == ["07777"]
+    expect(shown(page)).to_have_text(["07777"], use_inner_text=True)

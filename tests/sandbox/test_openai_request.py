@@ -30,6 +30,7 @@ def test_breaches_are_reported_the_openai_way(change, field):
 
 def test_a_model_is_required_since_october():
     assert read({"prompt": "p"}, shipped()) == Refusal(400, "model is required")
+    assert read({"prompt": "p", "model": ""}, shipped()) == Refusal(400, "model is required")
     order = read({"prompt": "p"}, shipped(), OLD)
     assert isinstance(order, Order)
     assert order.model.id == "z-image-turbo"

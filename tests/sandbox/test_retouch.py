@@ -168,7 +168,22 @@ async def test_uploads_share_one_error_budget_whatever_their_model(start):
     for model in ("a", "b"):
         assert (await api.post(raw=form(("image", FILE), ("prompt", "p"), ("model", model)), path=EDIT)).status == 400
     assert (await api.post(raw=form(("image", FILE)), path=UPSCALE)).status == 429
-    assert (await api.post({"image": TEXT}, UPSCALE)).status == 200
+    assert (await api.post({"image": TEXT, "prompt": "p", "model": "firered-image-edit"}, EDIT)).status == 200
+
+
+async def test_uploads_that_cannot_be_read_count_with_those_that_can(start):
+    api = await start(failure_limit=1)
+    assert (await api.post(raw=form(*[("images", FILE)] * 11, ("prompt", "p")), path=MULTI)).status == 400
+    assert (await api.post(raw=form(("image", FILE), ("prompt", "p"), ("model", "a")), path=EDIT)).status == 400
+    assert (await api.post(raw=form(("image", FILE)), path=UPSCALE)).status == 429
+
+
+async def test_json_without_a_model_field_shares_the_budget_of_uploads(start):
+    api = await start(failure_limit=1)
+    for body in ({"images": [TEXT], "modelId": "a", "prompt": "p"}, {"images": [TEXT], "modelId": "b", "prompt": "p"}):
+        assert (await api.post(body, MULTI)).status == 400
+    assert (await api.post({"image": TEXT}, UPSCALE)).status == 429
+    assert (await api.post(raw=form(("image", FILE)), path=UPSCALE)).status == 429
 
 
 async def test_an_upload_has_ten_files_at_most(start):

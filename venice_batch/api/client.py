@@ -17,11 +17,11 @@ from yarl import URL
 from venice_batch import headers as answer_headers
 from venice_batch._version import __version__
 from venice_batch.api import listings, refusals
-from venice_batch.api.outgoing import is_upload, outgoing
+from venice_batch.api.outgoing import names_model, outgoing
 from venice_batch.decode import MAX_IMAGE_BYTES, BinaryDecoder, BodyDecoder, JsonDecoder
 from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError, one_line
 from venice_batch.model import Endpoint, ImageFile, ServerTiming
-from venice_batch.pacing.error_budget import UPLOADS
+from venice_batch.pacing.error_budget import KEYS_OWN
 from venice_batch.retry import Answer, Fault
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class ApiClient:
 
     def error_bucket(self, endpoint: Endpoint, body: dict[str, Any]) -> str:
         """Return where the API counts the errors of such a request; "" for its model's own bucket."""
-        return UPLOADS if is_upload(endpoint, body) else ""
+        return "" if names_model(endpoint, body) else KEYS_OWN
 
     async def styles(self) -> tuple[str, ...]:
         """The style presets' names. Raises ApiError, KeyRefusedError."""

@@ -68,6 +68,11 @@ def is_upload(endpoint: Endpoint, request: dict[str, Any]) -> bool:
     return size + _ROOM_BYTES > MOST_JSON_BYTES
 
 
+def names_model(endpoint: Endpoint, request: dict[str, Any]) -> bool:
+    """Return whether the API can count the request's errors by its model: it is JSON with a field of that name."""
+    return "model" in request and _name(endpoint, "model") == "model" and not is_upload(endpoint, request)
+
+
 _ROOM_BYTES = 256 * 1024
 """More than all other fields take: a prompt has 32,768 characters at most, of up to six bytes each when escaped."""
 

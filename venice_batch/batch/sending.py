@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from venice_batch.output.resume import Resume
 
 
+NO_ACCESS = "the API lists the key without access (accessPermitted is false): the first request shows if that is so"
+
+
 @dataclass(slots=True, kw_only=True)
 class Sender:
     """Sends a run's jobs, once.
@@ -81,6 +84,8 @@ class Sender:
             if self.settings.max_time_s != math.inf:
                 side.start_soon(self._stop_at, deadline_s)
             limits = await self._limits(api)
+            if limits is not None and not limits.access:
+                self.observe(Notice(NO_ACCESS))
             traffic = self._traffic(limits)
             if api.listed is not None:
                 traffic.listed(api.listed)
@@ -206,5 +211,9 @@ class Sender:
 
 
 def _balances(limits: Limits | None) -> dict[str, int] | None:
-    """The balances that are listed; None where none that pays for images is."""
-    return in_micro_usd(limits.spendable) or None if limits is not None else None
+    """The balances that are listed, all 0 for a key without access; None where none that pays for images is listed."""
+    if limits is None:
+        return None
+    if not limits.access:
+        return dict.fromkeys(limits.spendable or ("USD",), 0)
+    return in_micro_usd(limits.spendable) or None

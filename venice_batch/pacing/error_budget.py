@@ -13,8 +13,8 @@ from venice_batch.retry import Fault, Verdict
 if TYPE_CHECKING:
     from venice_batch.retry import Answer
 
-UPLOADS = "multipart uploads"
-"""The bucket that all multipart requests of a key share, whatever their model."""
+KEYS_OWN = "requests without a model field"
+"""The bucket of a key's requests in which the API sees no `model`: it reads that field of JSON bodies only."""
 
 SAMPLE = 200
 """Answers that the share of failing requests is estimated from: a file's bad part is not diluted by all before it."""

@@ -14,23 +14,18 @@ if TYPE_CHECKING:
 class Bucket:
     """The requests that share one error budget.
 
-    Uploads share one bucket per key: the API sees their key before their fields. Source: Venice's agent skills,
-    venice-errors, 2026-10-02.
+    Uploads share one bucket per key with all that names no model: the API sees their key before their fields.
+    Source: Venice's agent skills, venice-errors, 2026-10-02.
     """
 
     key: str
     model: str = ""
     user: str = ""
-    is_upload: bool = False
 
 
 def bucket_of(key: str, body: Body | None) -> Bucket:
     """Return the bucket of a request; `body` is None when it could not be read."""
-    if body is None:
-        return Bucket(key)
-    if body.is_form:
-        return Bucket(key, is_upload=True)
-    fields = body.value if isinstance(body.value, dict) else {}
+    fields = body.value if body is not None and not body.is_form and isinstance(body.value, dict) else {}
     model, user = (value if isinstance(value, str) else "" for value in (fields.get("model"), fields.get("user")))
     return Bucket(key, model, user)
 

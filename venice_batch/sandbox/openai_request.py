@@ -50,7 +50,7 @@ def read(body: object, catalogue: Catalogue, settings: SandboxSettings = _DEFAUL
     issues = check(body, TABLE_OLD if settings.is_old else TABLE)
     if issues:
         return invalid(*issues)
-    if "model" not in body and not settings.is_old:
+    if not body.get("model") and not settings.is_old:
         return NO_MODEL
     model = catalogue.find(body.get("model", "default")) or catalogue.default()
     if model.id in settings.retired:
