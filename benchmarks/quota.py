@@ -97,6 +97,10 @@ def cases() -> list[Case]:
         {**job, "prompt": f"{job['prompt']} forbidden"} if number % 5 < 3 else job
         for number, job in enumerate(jobs_of(MODEL, 500))
     ]
+    mixed_by_thirds = [
+        {**job, "prompt": f"{job['prompt']} forbidden"} if number % 3 else job
+        for number, job in enumerate(jobs_of(MODEL, 240))
+    ]
     no_limit: dict[str, object] = {"rpm": 0, "capacity": 4}
     return [
         Case(name="venice-batch", jobs=eighty, optimum_s=quota_s(80)),
@@ -120,6 +124,11 @@ def cases() -> list[Case]:
              optimum_s=160 / 4 * LATENCY_S),
         Case(name="venice-batch, 300 of 500 refused, 60 rpm", jobs=mixed, settings={"rpm": 60}, good=200,
              optimum_s=quota_s(500, 60)),
+        Case(name="venice-batch, 160 of 240 refused, no window", jobs=mixed_by_thirds, settings={"rpm": 0}, good=80,
+             concurrency=None, optimum_s=3 * 30.0 + LEAST_LATENCY_S),
+        Case(name="venice-batch, 160 of 240 refused, 4 models, 20 rpm", good=80, concurrency=None,
+             jobs=[{**job, "model": MODELS[number % 4]} for number, job in enumerate(mixed_by_thirds)],
+             optimum_s=quota_s(60)),
         *(
             Case(name=f"venice-batch, {len(models)} models x 60 jobs of {latency_s} s", concurrency=None,
                  jobs=[job for model in models for job in jobs_of(model, 60)],

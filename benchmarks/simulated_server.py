@@ -128,7 +128,8 @@ class SimulatedServer:
                 if rules.headers == "all":
                     headers |= self._rate_headers(verdict, unix_s)
                 return Served(lane, 429, "Rate limit exceeded", headers, _REFUSED_IN_S)
-        headers = self._peek(lane, unix_s)
+        # As seen of servers, a success tells what was left of the error budget when its request came in.
+        headers = {**self._peek(lane, unix_s), **self._budget_headers(lane, unix_s)}
         if bad:
             return Served(lane, 400, "invalid", headers, _REFUSED_IN_S)
         if rules.capacity and self._serving[lane] >= rules.capacity:
@@ -149,7 +150,7 @@ class SimulatedServer:
             self._serving[served.lane] -= 1
         if served.status >= 400 and served.counts_as_failure and self._is_blocking(served, unix_s):
             self.tally.counts["blocks"] += 1
-        budget = {} if self.rules.older else self._budget(served.lane).headers(unix_s)
+        budget = {} if served.status < 300 else self._budget_headers(served.lane, unix_s)
         dated_s = unix_s + self._rng.uniform(-1.0, 1.0) * self.rules.edges_apart_s
         return {**served.headers, **budget, "Date": formatdate(int(dated_s), usegmt=True)}
 
@@ -162,6 +163,9 @@ class SimulatedServer:
         if self.rules.older:
             return self._block.record_failure(unix_s)
         return error_counts(served.status) and self._budget(served.lane).record_failure(unix_s)
+
+    def _budget_headers(self, lane: str, unix_s: float) -> dict[str, str]:
+        return {} if self.rules.older else self._budget(lane).headers(unix_s)
 
     def _budget(self, lane: str) -> ErrorBudget:
         if lane not in self._budgets:

@@ -26,6 +26,8 @@ from venice_batch.pacing.traffic import MOST_IN_FLIGHT, SendingRules, Traffic
 
 SLOW = Latency(30.0, sigma=0.2)
 USUAL = Latency(4.0, 12.0)
+SANDBOXS = Latency(1.4, 2.6)
+"""As the sandbox has it by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,8 +286,8 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             for window in ("fixed", "aligned", "sliding", "token-bucket")
         ),
         s(name="160 of 240 are bad", jobs=240, bad=160, server=r(latency=USUAL)),
-        s(name="160 of 240 are bad, 60 a minute", jobs=240, bad=160, listed=60, server=r(rpm=60, latency=USUAL)),
-        s(name="160 of 240 are bad, no limit", jobs=240, bad=160, listed=None, server=r(rpm=0, latency=USUAL)),
+        s(name="160 of 240 are bad, 60 a minute", jobs=240, bad=160, listed=60, server=r(rpm=60, latency=SANDBOXS)),
+        s(name="160 of 240 are bad, no limit", jobs=240, bad=160, listed=None, server=r(rpm=0, latency=SANDBOXS)),
         s(name="160 of 240 are bad, 4 lanes", jobs=240, lanes=4, bad=160, server=r(latency=USUAL)),
         s(name="older server, 80 jobs", jobs=80, server=r(older=True)),
         s(name="older server, 4 x 60 jobs, 30 s", jobs=240, lanes=4, server=r(older=True, latency=Latency(30.0))),

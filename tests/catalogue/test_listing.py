@@ -64,10 +64,10 @@ def test_the_packaged_list_is_that_of_the_sandbox_and_knows_its_date():
         for part in ("pricing", "constraints"):
             assert spec.get(part, {}).items() <= filled.get(part, {}).items()
     assert packaged.styles == STYLES
-    assert "the list of 2026-11-17 that comes with the package (1" in packaged.told(packaged.asked_unix_s + 10 * 86_400)
+    assert "the list of 2026-11-20 that comes with the package (1" in packaged.told(packaged.asked_unix_s + 10 * 86_400)
     assert not packaged.is_fresh(packaged.asked_unix_s)
-    assert [len(packaged.of_kind(kind)) for kind in KINDS] == [49, 32, 1]
-    assert len(packaged.catalogue(time.time()).models) == 82
+    assert [len(packaged.of_kind(kind)) for kind in KINDS] == [50, 33, 1]
+    assert len(packaged.catalogue(time.time()).models) == 84
 
 
 def test_what_was_asked_is_kept_for_an_hour(kept):
@@ -145,7 +145,7 @@ def test_the_users_cache_is_where_the_specification_says(tmp_path, monkeypatch):
 def test_offline_takes_the_cache_then_the_package_and_tells_the_age(kept):
     packaged = at_hand(VENICE, kept, now_unix_s=NOW)
     assert packaged.listing.origin == "snapshot"
-    assert "the list of 2026-11-17 that comes with the package" in packaged.notice
+    assert "the list of 2026-11-20 that comes with the package" in packaged.notice
     kept.store(VENICE, listing(age_s=3 * 86_400))
     cached = at_hand(VENICE, kept, now_unix_s=NOW)
     assert cached.listing.origin == "cache"
@@ -205,7 +205,7 @@ async def test_what_cannot_be_asked_is_replaced_and_told_in_one_notice(kept, mod
     venice = await ask(Api(models), VENICE, kept, now_unix_s=NOW)
     assert venice.listing.origin == "snapshot"
     assert reason in venice.notice
-    assert "2026-11-17" in venice.notice
+    assert "2026-11-20" in venice.notice
     other = await ask(Api(models), OTHER, kept, now_unix_s=NOW)
     assert other.listing is None
     assert other.notice.endswith("are unchecked")

@@ -125,7 +125,7 @@ def test_each_kind_of_model_has_names_of_its_own():
     assert SHIPPED.resolve("fastest", "inpaint") is SHIPPED.resolve("venice-sd35", "inpaint") is None
     assert SHIPPED.resolve("upscaler") is None
     assert SHIPPED.names("upscale") == ["upscaler", "default"]
-    assert len(SHIPPED.of_kind("inpaint")) == 32
+    assert len(SHIPPED.of_kind("inpaint")) == 33
 
 
 def test_an_edit_model_is_read_in_full():

@@ -208,8 +208,8 @@ def test_offline_says_how_old_its_list_is(capsys):
     assert check("--offline", "--json") == 0
     out, err = capsys.readouterr()
     assert err.count("\n") == 1
-    assert "the list of 2026-11-17 that comes with the package (" in err
-    assert json.loads(out)["models"] == {"origin": "snapshot", "listed_at": "2026-11-17T00:00:00Z"}
+    assert "the list of 2026-11-20 that comes with the package (" in err
+    assert json.loads(out)["models"] == {"origin": "snapshot", "listed_at": "2026-11-20T00:00:00Z"}
     keep(*snapshot().entries, age_s=3 * 86_400)
     assert check("--offline") == 0
     assert "(3 days old)" in capsys.readouterr().err
@@ -245,7 +245,7 @@ def test_venice_out_of_reach_is_replaced_by_the_list_at_hand(capsys, monkeypatch
     write({**GOOD, "steps": 99})
     assert check() == 2
     err = capsys.readouterr().err
-    assert "models and prices are checked by the list of 2026-11-17" in err
+    assert "models and prices are checked by the list of 2026-11-20" in err
     assert "99 is above the 30 of venice-sd35" in err
     keep(*snapshot().entries)
     write(GOOD)

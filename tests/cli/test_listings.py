@@ -34,7 +34,7 @@ def test_models_are_a_table_or_json(capsys):
     assert rows["venice-sd35"] == "venice-sd35 0.01 pixels by 16 1500 30 eliza-default -"
     assert rows["z-image-turbo"] == "z-image-turbo 0.01 pixels by 8 7500 8 default, fastest -"
     assert run_cli(["models", "--sandbox", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 49
+    assert len(json.loads(capsys.readouterr().out)) == 50
 
 
 def test_models_that_change_images_have_tables_of_their_own(capsys):
@@ -42,7 +42,7 @@ def test_models_that_change_images_have_tables_of_their_own(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["model", "usd", "sizes", "prompt", "images", "traits", "marks"]
     rows = {line.split()[0]: " ".join(line.split()) for line in lines[1:]}
-    assert len(rows) == 32
+    assert len(rows) == 33
     assert rows["nano-banana-2-edit"] == "nano-banana-2-edit 0.10-0.19 ratio at 1K/2K/4K 32768 14 - -"
     assert rows["firered-image-edit"] == "firered-image-edit 0.04 ratio 1500 6 default -"
     assert run_cli(["models", "--offline", "--type", "upscale"]) == 0
@@ -58,7 +58,7 @@ def test_models_offline_are_the_last_that_were_had(capsys):
     assert run_cli(["models", "--offline"]) == 0
     out, err = capsys.readouterr()
     assert "gpt-image-2" in out
-    assert "the list of 2026-11-17 that comes with the package" in err
+    assert "the list of 2026-11-20 that comes with the package" in err
     entries = (
         {"id": "asleep", "model_spec": spec(offline=True, beta=True, regionRestrictions=["US", "CA"])},
         {
@@ -278,7 +278,7 @@ def test_a_difference_as_json_is_one_object(api, capsys):
 def test_a_difference_from_the_packaged_list_names_what_is_gone_with_its_successor(api, capsys):
     assert run_cli(["models", "--diff"]) == 1
     out = capsys.readouterr().out
-    assert out.startswith("since 2026-11-17:\nadded     image-1: 0.10 USD\n")
+    assert out.startswith("since 2026-11-20:\nadded     image-1: 0.10 USD\n")
     assert "removed   venice-sd35\n" in out
     gone = {"replacementModelId": "image-1"}
     old = ({"id": "old", "model_spec": {"deprecation": gone}}, {"id": "image-1"}, {"id": "inpaint-1"})

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from venice_batch.pacing.error_budget import FIRST_ANSWERS, ErrorBudgets, ErrorRule, likely_errors
+from venice_batch.pacing.period import Ends
 from venice_batch.retry import Fault
 
 OLDER = "Too many failed attempts (> 20) resulting in a non-success status code."
@@ -27,7 +28,8 @@ class Budgets:
     def answer(self, status=200, bucket="a", *, now_s=1.0, sent_s=0.0, times=1, resets_s=None, **head):
         for _ in range(times):
             given = self._answer(status, sent_s=sent_s, now_s=now_s, **head)
-            self.budgets.answered(bucket, given, sent_s=sent_s, resets_s=resets_s)
+            resets = None if resets_s is None else Ends.at(resets_s)
+            self.budgets.answered(bucket, given, sent_s=sent_s, resets=resets)
 
     def wait_s(self, bucket="a", now_s=1.0):
         return self.budgets.wait_s(bucket, now_s)
@@ -155,6 +157,31 @@ def test_after_the_reset_the_whole_budget_is_there_again(told):
     told.send(times=48, now_s=20.0)
 
 
+def test_an_answer_that_took_long_does_not_give_back_what_was_used_meanwhile(told):
+    told.send(times=49)
+    told.answer(400, left=49, resets_s=20.0)
+    told.answer(400, times=46, left=2, resets_s=20.0)
+    told.answer(200, left=49, resets_s=20.0)  # written when its request came in
+    told.answer(200, left=50, resets_s=19.0)  # before the first error opened the window
+    assert told.wait_s() == pytest.approx(19.0)
+
+
+def test_an_answer_to_a_window_that_is_over_says_nothing_of_the_next(told):
+    told.send(times=49)
+    told.answer(200, left=50, resets_s=20.0)
+    told.answer(400, times=48, left=2, resets_s=20.0)
+    told.send(times=40, now_s=21.0)
+    told.answer(200, left=2, resets_s=20.0, now_s=22.0)
+    assert told.wait_s(now_s=22.0) == 0
+
+
+def test_the_figure_of_a_later_window_goes_before_an_earlier_ones(told):
+    told.send(times=48)
+    told.answer(400, times=48, left=2, resets_s=20.0)
+    told.answer(200, left=50, resets_s=25.0)
+    assert told.wait_s() == 0
+
+
 def test_an_answer_without_the_headers_lowers_what_is_known_to_be_left(told):
     told.send(times=30)
     told.answer(400, left=20, resets_s=30.0)
@@ -242,7 +269,7 @@ def test_where_all_that_is_seen_fails_no_window_holds_more_than_is_affordable(an
     found, now_s, under_way, failed = ErrorBudgets(rule), 0.0, 0, []
     for _ in range(FIRST_ANSWERS):
         found.sent("a")
-        found.answered("a", answer(400, sent_s=-101.0, now_s=-100.0), sent_s=-101.0, resets_s=None)
+        found.answered("a", answer(400, sent_s=-101.0, now_s=-100.0), sent_s=-101.0, resets=None)
     for pause_s, what in script:
         now_s += pause_s
         wait_s = found.wait_s("a", now_s)
@@ -257,7 +284,7 @@ def test_where_all_that_is_seen_fails_no_window_holds_more_than_is_affordable(an
                 found.given_up("a", now_s)
             else:
                 status = 400 if what == "bad" else 500
-                found.answered("a", answer(status, now_s=now_s), sent_s=now_s, resets_s=None)
+                found.answered("a", answer(status, now_s=now_s), sent_s=now_s, resets=None)
             failed.append(now_s)
     for moment_s in failed:
         assert sum(moment_s <= other_s <= moment_s + rule.window_s for other_s in failed) <= min(limit, 20)

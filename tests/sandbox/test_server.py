@@ -330,10 +330,10 @@ async def test_a_deprecated_model_is_listed_with_its_replacement_and_the_date_of
 async def test_the_model_list_needs_no_key(start):
     api = await start()
     listed = (await api.get("/models?type=image", key=None)).json
-    assert (listed["object"], listed["type"], len(listed["data"])) == ("list", "image", 49)
+    assert (listed["object"], listed["type"], len(listed["data"])) == ("list", "image", 50)
     everything = (await api.get("/models?type=all")).json["data"]
-    assert Counter(entry["type"] for entry in everything) == {"image": 49, "inpaint": 32, "upscale": 1}
-    assert len((await api.get("/models?type=inpaint")).json["data"]) == 32
+    assert Counter(entry["type"] for entry in everything) == {"image": 50, "inpaint": 33, "upscale": 1}
+    assert len((await api.get("/models?type=inpaint")).json["data"]) == 33
     assert (await api.get("/models?type=video")).json["data"] == []
     assert (await api.get("/models?type=images")).json == (await api.get("/models")).json
     traits = (await api.get("/models/traits?type=image")).json["data"]

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from venice_batch.pacing.period import Ends
 from venice_batch.retry import Fault, Verdict
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ FIRST_ANSWERS = 5
 
 _Z = 3.0
 """Standard deviations of the upper bound: exceeded once in 740 times."""
+
+_SAME_S = 0.001
+"""Resets are in whole milliseconds; two that differ by no more are the same."""
 
 _LIMIT = re.compile(r">\s*(\d+)")
 
@@ -97,6 +101,7 @@ class _Bucket:
         self._sampled_errors = 0
         self._left: int | None = None
         self._left_until_s = math.inf
+        self._told: Ends | None = None
         self._most_left = 0
 
     def wait_s(self, rule: ErrorRule, now_s: float, *, cautious: bool) -> float:
@@ -119,25 +124,43 @@ class _Bucket:
             renews_s = self._errors[excess - 1] + rule.window_s if can_grow else math.inf
         return max(0.0, renews_s - now_s) if can_grow or not self.in_flight else math.inf
 
-    def answered(self, rule: ErrorRule, answer: Answer, resets_s: float | None) -> None:
-        """Learn from an answer; `resets_s` is when the bucket is full again, as the answer says."""
+    def answered(self, rule: ErrorRule, answer: Answer, resets: Ends | None) -> None:
+        """Learn from an answer; `resets` is when the bucket is full again, as the answer says."""
         now_s = answer.received_s
+        left = answer.headers.errors_left
         is_error = rule.counts(answer)
-        if is_error:
+        if is_error and left is None:
             self.failed(now_s)
+        elif is_error:
+            self._errors.append(now_s)
         if rule.tells(answer):
             self._sample.append(is_error)
             self._sampled_errors += is_error
             if len(self._sample) > SAMPLE:
                 self._sampled_errors -= self._sample.popleft()
-        left = answer.headers.errors_left
         if left is not None:
-            self._left = left
-            self._left_until_s = now_s + rule.window_s if resets_s is None else resets_s
             self._most_left = max(self._most_left, left)
+            self._tell(left, resets or Ends(answer.sent_s + rule.window_s, now_s + rule.window_s), now_s)
+
+    def _tell(self, left: int, resets: Ends, now_s: float) -> None:
+        """Take what a header says of the window that ends at `resets`.
+
+        A server may write it when the request comes in. So an answer that took long is old news, and within one window
+        the least figure is the newest.
+        """
+        if resets.latest_s <= now_s:
+            return
+        step_s = math.inf if self._told is None else resets.after(self._told)
+        if step_s < -_SAME_S:
+            return
+        if self._left is None or step_s > _SAME_S:
+            self._left, self._left_until_s, self._told = left, resets.latest_s, resets
+        else:
+            self._left = min(self._left, left)
+            self._left_until_s = resets.latest_s
 
     def failed(self, now_s: float) -> None:
-        """Count one error."""
+        """Count one error that no header has told of."""
         self._errors.append(now_s)
         if self._left is not None:
             self._left = max(0, self._left - 1)
@@ -204,16 +227,16 @@ class ErrorBudgets:
         self._all.in_flight += 1
         self._bucket(bucket).in_flight += 1
 
-    def answered(self, bucket: str, answer: Answer, *, sent_s: float, resets_s: float | None) -> None:
-        """Learn from the answer to a request sent at `sent_s`; `resets_s` is the bucket's reset on the run's clock."""
+    def answered(self, bucket: str, answer: Answer, *, sent_s: float, resets: Ends | None) -> None:
+        """Learn from the answer to a request sent at `sent_s`; `resets` is the bucket's reset on the run's clock."""
         self._has_headers = self._has_headers or answer.headers.errors_left is not None
         own = self._bucket(bucket)
         self._all.in_flight -= 1
         own.in_flight -= 1
         self._all.answered(self._older_rule, answer, None)
-        own.answered(self._rule, answer, resets_s)
+        own.answered(self._rule, answer, resets)
         if answer.verdict is Verdict.BLOCKED:
-            self._block(own, answer, sent_s, resets_s)
+            self._block(own, answer, sent_s, resets)
 
     def listed(self) -> None:
         """Learn that the server sent the budget's headers with a listing."""
@@ -225,7 +248,7 @@ class ErrorBudgets:
         self._all.failed(now_s)
         self._bucket(bucket).in_flight -= 1
 
-    def _block(self, own: _Bucket, answer: Answer, sent_s: float, resets_s: float | None) -> None:
+    def _block(self, own: _Bucket, answer: Answer, sent_s: float, resets: Ends | None) -> None:
         found = _LIMIT.search(answer.message)
         limit = int(found[1]) if found else None
         if limit == OLDER_LIMIT and not self._has_headers:
@@ -239,8 +262,8 @@ class ErrorBudgets:
             until_s = answer.received_s + self._rule.block_s
             if answer.hint_s is not None:
                 until_s = answer.received_s + answer.hint_s
-            elif resets_s is not None:
-                until_s = resets_s
+            elif resets is not None:
+                until_s = resets.latest_s
             bucket.blocked_until_s = max(bucket.blocked_until_s, until_s)
 
     def _set_rule(self, rule: ErrorRule) -> None:

@@ -136,9 +136,8 @@ class Traffic:
         headers = answer.headers
         if headers.date_unix_s is not None:
             self._skew.observe(headers.date_unix_s, answer.sent_s, answer.received_s)
-        errors_reset = self._ends(headers.errors_reset, answer)
-        resets_s = None if errors_reset is None else errors_reset.latest_s
-        self.errors.answered(ticket.bucket, answer, sent_s=ticket.sent_s, resets_s=resets_s)
+        resets = self._ends(headers.errors_reset, answer)
+        self.errors.answered(ticket.bucket, answer, sent_s=ticket.sent_s, resets=resets)
         ends = self._ends(headers.rate.reset, answer, within_s=ticket.lane.window.length_s)
         ticket.lane.answered(answer, sent_s=ticket.sent_s, settled=ticket.settled, ends=ends, units=ticket.units)
 
