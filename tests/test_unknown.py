@@ -124,3 +124,19 @@ def test_a_run_in_the_sandbox_is_refused_by_the_server_not_by_the_check(file, ca
     assert run_cli(["jobs-from", "output/jobs", "-o", "again.jsonl"]) == 2
     assert run_cli(["jobs-from", "output/jobs", "-o", "again.jsonl", "--allow-unknown"]) == 0
     assert run_cli(["jobs-from", "output/jobs", "-o", "b.jsonl", "--allow-unknown", "--unset", "brand_new"]) == 0
+
+
+@pytest.mark.parametrize("given", [["--allow-unknown"], []])
+def test_a_settings_file_may_give_unknown_fields_to_all_jobs_where_they_are_allowed(file, capfd, given):
+    allowed = "" if given else "[expand]\nallow-unknown = true\n"
+    file.with_name("venice-batch.toml").write_text(f"[defaults]\nbrand_new = [1]\n{allowed}")
+    file.write_text(json.dumps({"id": "a", **JOB}) + "\n")
+    assert run_cli(["expand", "jobs.jsonl", *given]) == 0
+    assert json.loads(capfd.readouterr().out) == {"id": "a", "brand_new": [1], **JOB}
+    assert run_cli(["config"]) == (2 if given else 0)
+
+
+def test_an_unknown_field_in_a_settings_file_is_told_with_its_place(file, capsys):
+    file.with_name("venice-batch.toml").write_text("[defaults]\nbrand_new = 1\n")
+    assert run_cli(["expand", "jobs.jsonl"]) == 2
+    assert "venice-batch.toml:2: defaults.brand_new: no endpoint has this field" in capsys.readouterr().err

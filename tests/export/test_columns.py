@@ -28,6 +28,8 @@ def test_each_image_has_a_row_and_so_has_a_job_without_any():
         ("b", None, None),
     ]
     assert sum(row["cost_usd"] for row in found) == pytest.approx(0.03), "what the jobs cost, not a multiple of it"
+    found, _ = table(outcome("a", files=(IMAGE, second), cost_usd=None, at_most_usd=0.06))
+    assert [(row.get("cost_usd"), row["at_most_usd"]) for row in found] == [(None, pytest.approx(0.03))] * 2
 
 
 def test_a_record_is_spread_over_columns_of_its_parts():

@@ -72,7 +72,8 @@ def test_a_model_that_takes_four_at_a_time_is_given_four(run):
 @pytest.mark.parametrize(("name", "most_s"), [
     ("4 x 60 jobs, 30 s", 157), ("60 jobs, 30 s", 157), ("4 x 60 jobs, 15 s", 142), ("15 jobs of 4 images", 133),
     ("a minute of 6 s, 0.5 s", 20), ("a minute of 6 s, 4 lanes, 3 s", 26),
-    ("160 of 240 are bad, 4 lanes", 100), ("160 of 240 are bad, 60 a minute", 100), ("160 of 240 are bad, no limit", 100),
+    ("160 of 240 are bad, 4 lanes", 100), ("160 of 240 are bad, 60 a minute", 100),
+    ("160 of 240 are bad, no limit", 100),
 ])  # fmt: skip
 def test_slow_models_lanes_variants_and_errors_take_hardly_longer_than_they_must(run, name, most_s):
     result = run(name)

@@ -524,3 +524,20 @@ async def test_leaving_does_not_wait_for_requests_in_flight(native):
                         pass
         with pytest.raises(aiohttp.ClientError):
             await request
+
+
+async def test_a_client_that_leaves_while_it_uploads_is_no_error_of_the_server(start, caplog):
+    api = await start()
+    host, _, port = api.url.removeprefix("http://").removesuffix("/api/v1").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"POST /api/v1/image/upscale HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\nContent-Length: 100000\r\n"
+        b"Content-Type: application/json\r\nExpect: 100-continue\r\n\r\n"
+    )
+    await reader.readline()  # the server reads the body by now
+    writer.write(b"{")
+    writer.transport.abort()
+    while api.sandbox.stats()["in_flight"]:  # noqa: ASYNC110 - the server tells nobody when it is done
+        await asyncio.sleep(0.001)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert api.sandbox.stats()["requests"] == 1

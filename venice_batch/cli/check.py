@@ -65,11 +65,11 @@ def check(jobs: str, **given: Any) -> int:
 
     The API is asked for its models, and with a key for balance and limits; after 5 s it is done without.
     """
-    from venice_batch.jobfile import Defaults, open_source
+    from venice_batch.jobfile import open_source
     from venice_batch.output.resume import has_records
 
     is_sandbox = options.is_sandbox(given)
-    defaults = Defaults.of(given["settings"], given["seed_policy"], allow_unknown=given["allow_unknown"])
+    defaults = options.job_defaults(given)
     which = {"defaults": defaults, "shard": given["shard"]}
     output = given["output"] or default_output(jobs)
     with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:

@@ -23,9 +23,9 @@ def expand(jobs: str, output: Path | None, **given: Any) -> int:
     Combinations of a `matrix`, rows of a table and prompts of a text become lines, fields of --set stand in them,
     and each has its id. Nothing is written if any line is invalid. Asks no server: `check` compares with the models.
     """
-    from venice_batch.jobfile import Defaults, JobIndex, native_line, open_source, oversize
+    from venice_batch.jobfile import JobIndex, native_line, open_source, oversize
 
-    defaults = Defaults.of(given["settings"], given["seed_policy"], allow_unknown=given["allow_unknown"])
+    defaults = options.job_defaults(given)
     with outfile.opened(output) as file, open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
         index = JobIndex.build(source, defaults=defaults, examine=oversize, shard=given["shard"])
         file.writelines(map(native_line, index.jobs_in_order()))

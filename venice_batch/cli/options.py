@@ -20,7 +20,7 @@ from venice_batch.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from venice_batch.jobfile import Shard
+    from venice_batch.jobfile import Defaults, Shard
     from venice_batch.sandbox import SandboxSettings
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
@@ -152,6 +152,21 @@ checks = group(
     option("--strict", is_flag=True, help="Take warnings for errors."),
     option("--offline", is_flag=True, help="Check by the last list of models, or the packaged one, without asking."),
 )
+
+
+def job_defaults(given: Mapping[str, Any]) -> Defaults:
+    """Return what the options of `which_jobs` and `allow_unknown`, and the settings files, give to every job.
+
+    Raises:
+        UsageError: a field or a value is wrong.
+    """
+    from venice_batch.jobfile import Defaults
+
+    if not given["allow_unknown"]:
+        settings.check_job_fields()  # here, where it can say in which file
+    return Defaults.of(given["settings"], given["seed_policy"], allow_unknown=given["allow_unknown"])
+
+
 as_json = option("--json", "as_json", is_flag=True, help="Print one JSON object, nothing else.")
 
 

@@ -47,12 +47,12 @@ def run(**given: Any) -> int:
     """
     from venice_batch.api.secret import ApiKey, find_key
     from venice_batch.cli.check import know, say, show_plan
-    from venice_batch.jobfile import Defaults, open_source
+    from venice_batch.jobfile import open_source
     from venice_batch.naming import Naming
     from venice_batch.plan import plan
 
     is_sandbox = options.is_sandbox(given)
-    defaults = Defaults.of(given["settings"], given["seed_policy"], allow_unknown=given["allow_unknown"])
+    defaults = options.job_defaults(given)
     output = given["output"] or default_output(given["jobs"])
     naming = Naming(given["name"], date=options.today())
     with open_source(given["jobs"], getattr(sys.stdin, "buffer", None)) as source:

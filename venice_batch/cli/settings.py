@@ -86,7 +86,7 @@ def settle(command: Command, found: tuple[SettingsFile, ...], profile: str | Non
             if name in said and said[name].value:
                 options.pop(other, None)
         options |= said
-        defaults |= _job_fields(layer)
+        defaults |= _job_fields(layer, allow_unknown=True)
     return Settled(found, profile, options, defaults)
 
 
@@ -101,7 +101,7 @@ def check_all(found: Sequence[SettingsFile]) -> None:
             for layer in _layers((file,), profile):
                 for name in _commands():
                     _checked(command_named(name), layer)
-                _job_fields(layer)
+                _job_fields(layer, allow_unknown=_allows_unknown(file.tables) or _allows_unknown(layer.tables))
 
 
 def profiles() -> list[str]:
@@ -122,6 +122,17 @@ def job_settings(ctx: click.Context, param: click.Parameter, given: Sequence[str
         for name, setting in settled.defaults.items()
     }
     return (*(f"{name}={text}" for name, text in texts.items()), *given)
+
+
+def check_job_fields() -> None:
+    """Check the files' [defaults] where fields and values that this version does not know are not allowed.
+
+    Raises:
+        UsageError: the first mistake.
+    """
+    settled: Settled = click.get_current_context().meta.get(SETTLED, Settled())
+    for name, setting in settled.defaults.items():
+        _check_field(name, setting.value, setting.file, setting.keys, allow_unknown=False)
 
 
 def _layers(found: Sequence[SettingsFile], profile: str | None) -> list[_Layer]:
@@ -179,21 +190,26 @@ def _checked(command: Command, layer: _Layer) -> dict[str, Setting]:
     return found
 
 
-def _job_fields(layer: _Layer) -> dict[str, Setting]:
-    fields = layer.tables.get("defaults")
-    if not fields:
-        return {}
-    from venice_batch.jobfile.defaults import complaint
-
+def _job_fields(layer: _Layer, *, allow_unknown: bool) -> dict[str, Setting]:
     found = {}
-    for name, value in fields.items():
+    for name, value in layer.tables.get("defaults", {}).items():
         keys = (*layer.prefix, "defaults", name)
         if what := _refused(name):
             raise _mistake(layer.file, keys, what)
-        if wrong := complaint(name, value):
-            raise _mistake(layer.file, (*keys[:-1], wrong[0]), wrong[1])
+        _check_field(name, value, layer.file, keys, allow_unknown=allow_unknown)
         found[name] = Setting(value, layer.file, keys)
     return found
+
+
+def _check_field(name: str, value: object, file: SettingsFile, keys: tuple[str, ...], *, allow_unknown: bool) -> None:
+    from venice_batch.jobfile.defaults import complaint
+
+    if wrong := complaint(name, value, allow_unknown=allow_unknown):
+        raise _mistake(file, (*keys[:-1], wrong[0]), wrong[1])
+
+
+def _allows_unknown(tables: Mapping[str, Any]) -> bool:
+    return any(isinstance(table, dict) and table.get("allow-unknown") is True for table in tables.values())
 
 
 def settable(command: Command) -> dict[str, Option]:

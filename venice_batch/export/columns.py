@@ -141,9 +141,9 @@ _FIELDS = {
 }
 
 
-def _cost_usd(row: Row) -> float | None:
+def _cost(name: str, row: Row) -> float | None:
     # Shared, so that the column adds up to what the jobs cost.
-    cost = row.record.cost_usd
+    cost: float | None = getattr(row.record, name)
     return cost if cost is None or row.image is None else cost / len(row.record.files)
 
 
@@ -191,7 +191,8 @@ _FIXED = (
     Column("height", Kind.INT, partial(_of_image, "height")),
     Column("bytes", Kind.INT, partial(_of_image, "bytes")),
     Column("sha256", Kind.TEXT, partial(_of_image, "sha256")),
-    Column("cost_usd", Kind.FLOAT, _cost_usd),
+    Column("cost_usd", Kind.FLOAT, partial(_cost, "cost_usd")),
+    Column("at_most_usd", Kind.FLOAT, partial(_cost, "at_most_usd")),
     Column("attempts", Kind.INT, lambda row: len(row.record.attempts)),
     Column("error_kind", Kind.TEXT, partial(_of_error, "kind")),
     Column("error_status", Kind.INT, partial(_of_error, "status")),

@@ -48,7 +48,7 @@ NOTES: Mapping[str, Note] = MappingProxyType(
         "safe_mode": Note("Blur what is taken for adult content."),
         "hide_watermark": Note("Leave the watermark out; the API may ignore it."),
         "embed_exif_metadata": Note("Write how the image was made into its EXIF data."),
-        "enhance_prompt": Note("Have the prompt rewritten first; costs extra."),
+        "enhance_prompt": Note("Have the prompt rewritten first, for 0.04 USD where it is."),
         "enable_web_search": Note("Let the model look things up, if it can."),
         "disable_prompt_optimization_thinking": Note("Skip the model's thinking about the prompt, which is faster."),
         "transparent_background": Note("Make the background transparent, for models that can; png or webp only."),

@@ -163,6 +163,9 @@ class Sandbox:
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as problem:
             kept = {"Allow": problem.headers["Allow"]} if "Allow" in problem.headers else {}
             return json_response({"error": problem.reason}, status=problem.status, headers=kept)
+        except ConnectionError:
+            # The client left while it was sending: nobody reads the answer, and it is no fault of the server.
+            return json_response({"error": "the request was not sent to its end"}, status=400)
         return response
 
     async def _sign(self, _: web.Request, response: web.StreamResponse) -> None:
