@@ -14,7 +14,7 @@ import click
 
 from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.cli.text import unwritten
-from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
+from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError, one_line
 from venice_batch.wording import counted
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _run(args: list[str] | None) -> int:
                 click.echo(line, err=True)
         return int(error.exit_code)
     except VeniceBatchError as error:
-        click.echo(f"venice-batch: {error}", err=True)
+        click.echo(one_line(f"venice-batch: {error}"), err=True)
         return int(error.exit_code)
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -68,7 +68,7 @@ def _run(args: list[str] | None) -> int:
         click.echo(error.format_message(), err=True)
         return int(ExitCode.INVALID)
     except click.ClickException as error:
-        click.echo(f"venice-batch: {_told(error)}", err=True)
+        click.echo(one_line(f"venice-batch: {_told(error)}"), err=True)
         return int(ExitCode.INVALID)
     except KeyboardInterrupt:
         return int(ExitCode.SIGINT)

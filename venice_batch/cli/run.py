@@ -125,7 +125,7 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
     import anyio
 
     from venice_batch.cli.closing import closing
-    from venice_batch.cli.text import terminal_width, unwritten
+    from venice_batch.cli.text import json_line, terminal_width, unwritten
     from venice_batch.cli.watching import is_live, watching
 
     async def go() -> Summary:
@@ -139,9 +139,7 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
     after_run.take(after_run.steps(given, ready.index, is_sandbox=options.is_sandbox(given)), summary, ready.output)
     try:
         if given["as_json"]:
-            import msgspec
-
-            click.echo(msgspec.json.encode(summary))
+            click.echo(json_line(summary))
         stream = sys.stderr if given["as_json"] else sys.stdout
         if not given["quiet"] and (not given["as_json"] or is_live(given, stream)):
             command = click.get_current_context().meta[options.WORDS]

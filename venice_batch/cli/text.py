@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from venice_batch.wording import json_bytes
+
 if TYPE_CHECKING:
     from typing import TextIO
 
@@ -21,6 +23,12 @@ def terminal_width(stream: TextIO | None) -> int | None:
         return os.get_terminal_size(stream.fileno()).columns or None
     except (OSError, ValueError):
         return None
+
+
+def json_line(value: object) -> str:
+    """`value` as JSON in one line. What a CI's runner would take for a command of its own is escaped in there."""
+    # It stands in strings only, so it is the same JSON.
+    return json_bytes(value).decode().replace("##", "#\\u0023")
 
 
 def unwritten(error: OSError) -> str:
