@@ -105,6 +105,7 @@ def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> Binar
         from venice_batch.jobfile.tables import as_lines
 
         return stack.enter_context(as_lines(name, file, suffix))
+    start = start.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if (what := json_hint(start, suffix) or table_hint(start)) is not None:
         raise refusal(name, what)
     return file

@@ -71,7 +71,7 @@ def unpacked(name: str, packed: BinaryIO, how: Compression) -> Iterator[BinaryIO
 def _pour(name: str, read: Callable[[int], bytes], file: BinaryIO) -> None:
     tail = 0
     while block := read(_BLOCK):
-        end = block.rfind(b"\n")
+        end = max(block.rfind(b"\n"), block.rfind(b"\r"))
         tail = tail + len(block) if end < 0 else len(block) - end - 1
         if tail > MAX_UNPACKED_LINE:
             megabytes = MAX_UNPACKED_LINE >> 20
