@@ -284,6 +284,9 @@ def _single(option: Option, value: object, folder: Path) -> object:
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise click.BadParameter(f"expected {expected}")
     if isinstance(option.type, click.Path):
+        option.type.convert(
+            str(value), option, None
+        )  # as it is written: joined to the folder, an address is none any more
         value = str(folder / Path(str(value)).expanduser())
     option.type.convert(value, option, None)
     return value
