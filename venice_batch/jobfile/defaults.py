@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from venice_batch.errors import UsageError
+from venice_batch.jobfile.exact import TOO_LONG, is_too_long, losses
 from venice_batch.jobfile.fields import FIELDS
 from venice_batch.jobfile.seeds import SeedPolicy
 from venice_batch.jobfile.shapes import RESERVED
@@ -81,6 +82,9 @@ def parse_setting(setting: str, *, allow_unknown: bool = False) -> tuple[str, An
     if not _is_unicode(text):
         raise UsageError(f"--set {name}: the value is not valid UTF-8")
     value = field_value(name, text)
+    if not isinstance(value, str) and (lost := losses(text.encode(), value)):
+        path, what = lost[0]
+        raise UsageError(f"--set {name}: {path + ': ' if path else ''}{what}")
     if found := complaint(name, value, allow_unknown=allow_unknown):
         path, what = found
         raise UsageError(f"--set {path}: {what}")
@@ -103,6 +107,8 @@ def complaint(name: str, value: object, *, allow_unknown: bool = False) -> tuple
     """Return what is wrong with `value` as the default of the field `name`, as (path, what); None if nothing."""
     from venice_batch.jobfile.explain import explain_field
 
+    if is_too_long(value):  # as TOML may hold
+        return name, f"an integer {TOO_LONG}"
     if name not in ALL_FIELDS:
         return None if allow_unknown and name and name not in RESERVED else _unknown(name)
     found = [
