@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+_SPREADSHEETS_WAY = re.compile(r"true|false|-?(?:0|[1-9]\d{0,17})\.0", re.IGNORECASE)
+"""How spreadsheets write what JSON writes as true, false and 512; with an exponent, digits may have been lost."""
 
 ALL_FIELDS = frozenset().union(*FIELDS.values())
 """Every field that some endpoint takes."""
@@ -138,9 +142,14 @@ def field_value(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         parsed: Any = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return text
+        parsed = text
     if not endpoints:
         return parsed
+    if _SPREADSHEETS_WAY.fullmatch(text.strip()):
+        plain: Any = orjson.loads(text.strip().lower().removesuffix(".0"))
+        for value in (parsed, plain):
+            if any(not explain_field(endpoint, name, value) for endpoint in endpoints):
+                return value
     # `prompt=` and `format=5` are about text: a message that calls them numbers would puzzle.
     return parsed if any(takes_json(endpoint, name) for endpoint in endpoints) else text
 
