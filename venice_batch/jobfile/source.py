@@ -6,6 +6,7 @@ temporary file first: a run reads its jobs again when their turn comes.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import ExitStack, contextmanager, suppress
@@ -52,6 +53,7 @@ def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> 
 
     Raises:
         JobsFileError: it cannot be read, or cannot be a jobs file; one problem, of the file as a whole.
+        FolderError: there is no room for a copy that has to be made of it.
     """
     name = os.fspath(path)
     with ExitStack() as stack:
@@ -65,6 +67,10 @@ def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> 
         try:
             file, suspects = _as_lines(name, file, plain, stack)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # that of the copy: reading takes no room
+                from venice_batch.jobfile.spool import no_room
+
+                raise no_room(error) from error
             raise refusal(name, f"cannot be read: {error.strerror or error}") from error
         yield Source(name, file, _stamp(file), os.path.dirname(name) if plain else "", suspects)
 
