@@ -312,7 +312,7 @@ def _refused(key: str) -> str:
         return "no command is run because a file says so; give --on-finish, or set VENICE_BATCH_ON_FINISH"
     if not _KEY_LIKE.search(key):
         return ""
-    return "the API key does not go into a file of settings; set VENICE_API_KEY, or name its own file by api-key-file"
+    return "the API key does not go into a file of settings; set VENICE_API_KEY, or give its own file by --api-key-file"
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
