@@ -232,7 +232,13 @@ def test_the_users_file_is_the_weaker_and_a_named_file_counts_alone(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"a = \xff", "is not UTF-8 text"), (b"a = ", "is not valid TOML: Invalid value"), (None, "cannot be read: ")],
+    [
+        (b"a = \xff", "is not UTF-8 text"),
+        (b"a = ", "is not valid TOML: Invalid value"),
+        (b"a = " + b"9" * 5000, "is not valid TOML: Exceeds the limit"),
+        (b"a = " + b"[" * 50_000 + b"]" * 50_000, "is not valid TOML: .*"),
+        (None, "cannot be read: "),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path, content, told):
     path = tmp_path / "x.toml"

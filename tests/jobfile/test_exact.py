@@ -117,7 +117,21 @@ def test_nothing_is_lost_of_a_setting(setting, told):
     assert str(caught.value) == told
 
 
-@pytest.mark.parametrize("value", [1 << 64, [1, -(1 << 63) - 1], {"a": {"b": 1 << 70}}])
-def test_nor_of_a_default_in_a_settings_file(value):
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (1 << 64, f"18446744073709551616{TOO_LONG}"),
+        ([1, -(1 << 63) - 1], f"-9223372036854775809{TOO_LONG}"),
+        ({"a": {"b": 10**5000}}, f"an integer{TOO_LONG}"),
+        (float("nan"), "nan is no number of JSON"),
+        ([{"a": float("-inf")}], "-inf is no number of JSON"),
+    ],
+)
+def test_nor_of_a_default_in_a_settings_file(value, told):
     for name in ("steps", "new"):
-        assert complaint(name, value, allow_unknown=True) == (name, f"an integer{TOO_LONG}")
+        assert complaint(name, value, allow_unknown=True) == (name, told)
+
+
+def test_a_default_that_json_can_keep_is_none_of_these():
+    value = {"a": [1, True, None, "x", 0.5, (1 << 64) - 1, -(1 << 63)]}
+    assert complaint("new", value, allow_unknown=True) is None

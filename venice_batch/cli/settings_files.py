@@ -108,7 +108,9 @@ def read(path: Path, *, is_project: bool = False) -> SettingsFile:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise UsageError(f"{path}: is not valid TOML: nested too deeply") from None
+    except ValueError as error:  # beside the parser's own, that of Python for an integer of thousands of digits
         raise UsageError(f"{path}: is not valid TOML: {error}") from None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from venice_batch.errors import UsageError
-from venice_batch.jobfile.exact import TOO_LONG, is_too_long, losses
+from venice_batch.jobfile.exact import losses, unwritable
 from venice_batch.jobfile.fields import FIELDS
 from venice_batch.jobfile.seeds import SeedPolicy
 from venice_batch.jobfile.shapes import RESERVED
@@ -111,8 +111,8 @@ def complaint(name: str, value: object, *, allow_unknown: bool = False) -> tuple
     """Return what is wrong with `value` as the default of the field `name`, as (path, what); None if nothing."""
     from venice_batch.jobfile.explain import explain_field
 
-    if is_too_long(value):  # as TOML may hold
-        return name, f"an integer {TOO_LONG}"
+    if wrong := unwritable(value):
+        return name, wrong
     if name not in ALL_FIELDS:
         return None if allow_unknown and name and name not in RESERVED else _unknown(name)
     found = [

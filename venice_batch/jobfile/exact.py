@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -43,11 +44,21 @@ def losses(text: bytes, value: object) -> list[Loss]:
         return []
 
 
-def is_too_long(value: object) -> bool:
-    """Tell whether `value` is, or holds, an integer of more than 64 bits."""
-    if isinstance(value, dict | list):
-        return any(map(is_too_long, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, int) and not _SMALLEST <= value <= _LARGEST
+def unwritable(value: object) -> str:
+    """Return which number in `value`, that may come from TOML, JSON cannot keep, and why; "" if there is none."""
+    match value:
+        case dict() | list():
+            return next(filter(None, map(unwritable, value.values() if isinstance(value, dict) else value)), "")
+        case int() if _is_too_long(value):
+            # Python refuses to write thousands of digits.
+            return f"{value if value.bit_length() <= 256 else 'an integer'} {TOO_LONG}"
+        case float() if not math.isfinite(value):
+            return f"{value} is no number of JSON"
+    return ""
+
+
+def _is_too_long(value: int) -> bool:
+    return not _SMALLEST <= value <= _LARGEST
 
 
 def _may_repeat_a_key(text: bytes, value: object) -> bool:
@@ -84,7 +95,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _integer(digits: str) -> object:
     # Of 20 characters at most, as Python refuses to read thousands of digits.
-    return _TooLong(digits) if len(digits) > 20 or is_too_long(int(digits)) else int(digits)
+    return _TooLong(digits) if len(digits) > 20 or _is_too_long(int(digits)) else int(digits)
 
 
 def _found(value: object, path: str) -> Iterator[Loss]:
