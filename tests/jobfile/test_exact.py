@@ -62,6 +62,12 @@ def test_what_loses_nothing_is_left_alone(text):
     assert found(text) == []
 
 
+def test_a_line_nested_deeper_than_any_job_is_left_to_what_refuses_it():
+    line = b'{"model":"m","prompt":"p","metadata":{"a":' + b"[" * 1010 + b'{"b":1,"b":2}' + b"]" * 1010 + b"}}"
+    (problem,) = parse(line, number=1, first_index=0, defaults=Defaults(), source="jobs.jsonl").problems
+    assert str(problem) == "jobs.jsonl:1: metadata: is nested too deeply; at most 250 levels"
+
+
 KEYS = st.sampled_from(["a", "b", '":', "c:", "é"])
 VALUES = st.recursive(
     st.one_of(st.integers(), st.text(alphabet='a":{}\\', max_size=8), st.floats(allow_nan=False, allow_infinity=False)),
