@@ -198,3 +198,18 @@ def test_an_address_is_no_output_folder(tmp_path, monkeypatch, capsys, address, 
 def test_nor_is_it_a_file_to_write(capsys, args):
     assert run_cli([*args, "s3://bucket/x"]) == 2
     assert "s3://bucket/x is an address, not a file" in capsys.readouterr().err
+    assert run_cli([*args, "https://bob:s3cret@host/x"]) == 2
+    assert "https://***@host/x is an address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["check jobs.jsonl", "run jobs.jsonl", "models", "limits"])
+def test_a_password_in_an_address_is_refused_and_shown_nowhere(tmp_path, monkeypatch, capsys, words):
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    monkeypatch.setenv("VENICE_BATCH_BASE_URL", "http://bob:s3cret@127.0.0.1:1/api/v1")
+    assert run_cli(words.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("venice-batch: --base-url: an address with a name or password in it is not used")
+    assert (err.count("\n"), "s3cret" in err) == (1, False)

@@ -130,6 +130,17 @@ def test_where_nobody_can_be_asked_yes_has_to_be_given(capsys, monkeypatch, stdi
     assert run_cli(["styles"]) == 2
 
 
+@pytest.mark.parametrize("url", ["https://bob:s3cret@host/v1", "ftp://bob:s3cret@host", "no address"])
+def test_a_server_that_cannot_be_one_is_not_trusted_and_no_password_is_shown(capsys, url):
+    project(f'[run]\nbase-url = "{url}"\n')
+    for command in (["trust", "--yes"], ["styles"]):
+        capsys.readouterr()
+        assert run_cli(command) == 2
+        out, err = capsys.readouterr()
+        assert "s3cret" not in out + err
+    assert not list(Path(os.environ["XDG_STATE_HOME"]).iterdir())
+
+
 def test_a_file_cannot_consent_to_itself(capsys, monkeypatch):
     project(SERVER + "[trust]\nyes = true\n")
     monkeypatch.setenv("VENICE_BATCH_YES", "1")

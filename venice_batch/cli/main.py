@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from venice_batch.cli.commands import COMMANDS, cli
+from venice_batch.cli.text import unwritten
 from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
 from venice_batch.wording import counted
 
@@ -28,9 +29,9 @@ def run_cli(args: list[str] | None = None) -> int:
     try:
         return _run(args)
     except OSError as error:
-        # Most likely standard output or standard error, closed or full: there may be nobody to be told.
+        # Standard error may be closed or full as well: there may be nobody to be told.
         with contextlib.suppress(OSError):
-            click.echo(f"venice-batch: {error}", err=True)
+            click.echo(f"venice-batch: {unwritten(error)}", err=True)
         return int(ExitCode.FOLDER_UNUSABLE)
 
 

@@ -39,7 +39,10 @@ def trust(file: Path | None, yes: bool, forget: bool) -> int:
     if all(str(server).rstrip("/") == VENICE for server in servers):
         click.echo(one_line(f"{found.path} names no server other than {VENICE}: nothing needs your consent"))
         return 0
+    from venice_batch.api.client import ApiSettings
+
     for server in dict.fromkeys(servers):
+        ApiSettings(base_url=str(server))  # before it is shown: it may hold a password, or be no address
         click.echo(one_line(f"the API key goes to {server}"))
     for keys, value in _values(found.tables):
         click.echo(one_line(f"  {found.where(keys)}: {'.'.join(keys)} = {value!r}"))
