@@ -21,7 +21,7 @@ from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.sandbox import SandboxSettings, serve
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FAST = ["--sandbox", "--sandbox-latency", "0"]
 ON_THE_SANDBOX = {
     "VENICE_BATCH_SANDBOX": "1",

@@ -97,6 +97,13 @@ async def test_an_error_in_the_block_comes_out_as_it_is(tmp_path):
                     raise ZeroDivisionError
 
 
+async def test_an_address_is_no_output_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="output: s3://bucket/run is an address, not a folder"):
+        await run_jobs(jobs(1), "s3://bucket/run", api_key="k")
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_mistyped_option_comes_out_as_it_is(tmp_path):
     with pytest.raises(TypeError, match="concurency"):
         async with stream_outcomes(jobs(1), tmp_path / "out", api_key="k", concurency=3) as outcomes:

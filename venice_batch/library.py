@@ -22,11 +22,12 @@ from venice_batch.batch.settings import error_rule, most_in_flight
 from venice_batch.catalogue import Cache, Preflight, ask, fresh
 from venice_batch.clock import SystemClock
 from venice_batch.engine.attempts import AttemptRules
-from venice_batch.errors import JobsFileError, Problem, VeniceBatchError
+from venice_batch.errors import JobsFileError, Problem, UsageError, VeniceBatchError
 from venice_batch.events import JobEnded
 from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source
 from venice_batch.naming import Naming
 from venice_batch.pacing.traffic import SendingRules
+from venice_batch.whole_file import is_address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -83,8 +84,11 @@ async def run_jobs(
     Raises:
         JobsFileError: a job is invalid; nothing was sent.
         KeyMissingError: no key was given.
+        UsageError: `output` is an address (`s3://…`).
         FolderError: the folder cannot be used, or another run is using it for longer than `lock_wait_s`.
     """
+    if is_address(os.fspath(output)):
+        raise UsageError(f"output: {os.fspath(output)} is an address, not a folder")
     key = find_key(None) if api_key is None else ApiKey(api_key)
     at_a_time = most_in_flight() if concurrency is None else concurrency
     settings = RunSettings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -16,6 +17,14 @@ from venice_batch.errors import FolderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_address(path: str) -> bool:
+    """Tell whether `path` is written as an address (`s3://…`), of which a folder named `s3:` would be made here."""
+    return bool(_ADDRESS.match(path))
 
 
 @contextmanager

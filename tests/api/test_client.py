@@ -14,7 +14,7 @@ from aioresponses import aioresponses
 from PIL import Image
 
 from venice_batch.api import outgoing
-from venice_batch.api.client import ApiClient, ApiSettings
+from venice_batch.api.client import ApiClient, ApiSettings, _proxy_for
 from venice_batch.api.secret import ApiKey
 from venice_batch.clock import SystemClock
 from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError
@@ -440,6 +440,45 @@ async def test_a_proxy_from_the_environment_is_used_and_no_proxy_honoured(monkey
         async with connect("http://venice.invalid/api/v1") as client:
             reply, _ = await ask(client)
     assert reply.answer.fault is Fault.CONNECT
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9", "no address"])
+async def test_a_server_on_this_machine_is_asked_without_a_proxy(monkeypatch, variable, proxy):
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv(variable, proxy)
+
+    async def serve(_):
+        return web.Response(body=png(), content_type="image/png")
+
+    async with Server(serve) as server, connect(server.url) as client:
+        reply, _ = await ask(client)
+    assert reply.answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("entry", "address", "is_direct"),
+    [
+        ("api.corp", "https://api.corp/v1", True), (".corp", "https://api.corp/v1", True),
+        ("corp", "https://api.corp/v1", True), ("corp", "https://mycorp/v1", False),
+        ("*", "https://api.corp/v1", True), ("x, API.corp ,y", "https://api.corp/v1", True),
+        ("api.corp:8080", "https://api.corp:8080/v1", True), ("api.corp:8080", "https://api.corp/v1", False),
+        (".corp:3128", "http://api.corp:3128/v1", True), (".corp:3128", "http://api.corp:3129/v1", False),
+        ("api.corp:443", "https://api.corp/v1", True), ("10.1.2.3", "http://10.1.2.3/v1", True),
+        ("10.0.0.0/8", "http://10.1.2.3/v1", True), ("10.0.0.0/8", "http://11.1.2.3/v1", False),
+        ("fd00::/8", "http://[fd00::1]:80/v1", True), ("[fd00::1]:80", "http://[fd00::1]:80/v1", True),
+        ("fd00::1", "http://[fd00::1]/v1", True), ("fd00::1", "http://[fd00::2]/v1", False),
+        ("10.0.0.0/8, /, 1.2.3.4/99", "http://host/v1", False), ("", "http://host/v1", False),
+    ],
+)  # fmt: skip
+def test_no_proxy_takes_names_domains_ports_and_networks(monkeypatch, entry, address, is_direct):
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://proxy.corp:3128")
+    monkeypatch.setenv("no_proxy", entry)
+    proxy, _ = _proxy_for(address)
+    assert (proxy is None) is is_direct
 
 
 async def test_a_local_picture_is_uploaded_with_its_length_and_the_answer_is_the_image(tmp_path):

@@ -64,6 +64,41 @@ def test_a_file_goes_before_the_environment(tmp_path, data):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        f'"{SECRET}"', f"'{SECRET}'", f"{VARIABLE}={SECRET}", f'export {VARIABLE}="{SECRET}"',
+        f"{VARIABLE} = '{SECRET}'", f"{VARIABLE}=\"{SECRET}\"",
+        f' "{SECRET}" ', f'" {SECRET} "',
+    ],
+)  # fmt: skip
+def test_quotes_and_the_variables_name_are_no_part_of_the_key(tmp_path, text):
+    (tmp_path / "key").write_text(text + "\r\n")
+    for found in (find_key(tmp_path / "key", {}), find_key(None, {VARIABLE: text})):
+        assert found.header() == f"Bearer {SECRET}"
+        assert found.redact(SECRET) == "***"
+
+
+@pytest.mark.parametrize(
+    "text", [f'"{SECRET}', f"{SECRET}'", f"`{SECRET}`x'", f"OTHER_KEY={SECRET}", '"', f"export A_B={SECRET}"]
+)
+def test_half_a_quote_or_another_name_is_refused_in_a_line_without_the_key(tmp_path, text):
+    (tmp_path / "key").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        find_key(tmp_path / "key", {})
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("key", ["QUJD==", "A=b", "a_b=c", "AB_CD=="])
+def test_a_key_may_have_signs_of_equality(key):
+    assert find_key(None, {VARIABLE: key}).header() == f"Bearer {key}"
+
+
+def test_empty_quotes_hold_no_key():
+    with pytest.raises(KeyMissingError):
+        find_key(None, {VARIABLE: '""'})
+
+
+@pytest.mark.parametrize(
     ("data", "reason"), [(None, "No such file"), (b"\xff\xfe" + SECRET.encode(), "not a text file")]
 )
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path, data, reason):

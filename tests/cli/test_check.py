@@ -364,3 +364,15 @@ def test_a_table_on_standard_input_is_told_once():
     told, closing = done.stderr.splitlines()
     assert told.startswith("<stdin>: looks like a table; ")
     assert closing == "venice-batch: 1 problem; nothing was sent"
+
+
+def test_a_column_that_nearly_is_a_field_is_warned_of_once_and_strictly_refused(capsys):
+    Path("jobs.csv").write_text("prompt,widht\n" + "".join(f"boat {number},512\n" for number in range(8)))
+    assert run_cli(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "widht" in line]
+    assert len(told) == 1
+    assert "did you mean 'width'?" in told[0]
+    assert run_cli(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline", "--strict"]) == 2
+    assert "jobs.csv:2: widht: is no field" in capsys.readouterr().err
+    assert run_cli(["jobs.csv", "--set", "model=venice-sd35", "--sandbox", "--sandbox-latency", "0"]) == 0
+    assert "did you mean 'width'?" in capsys.readouterr().err

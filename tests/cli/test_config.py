@@ -125,7 +125,8 @@ def test_commands_about_a_run_go_by_the_runs_table_and_before_it_by_their_own(ca
 
 def test_paths_are_relative_to_their_file(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    project('[run]\noutput = "out"\napi-key-file = "~/key"\n')
+    project('[run]\noutput = "out"\n')
+    user('[run]\napi-key-file = "~/key"\n')
     assert values(capsys)["output"] == "out"
     Path("sub").mkdir()
     monkeypatch.chdir("sub")
@@ -221,11 +222,20 @@ def test_the_server_named_with_more_weight_counts(capsys, monkeypatch):
 
 def test_an_address_from_a_file_is_told_before_the_key_is_sent_there(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
-    project('[run]\nbase-url = "http://127.0.0.1:9"\n')
+    user('[run]\nbase-url = "http://127.0.0.1:9"\n')
     assert run_cli(["styles"]) == 75
-    told = "venice-batch: the API is at http://127.0.0.1:9, by venice-batch.toml:2\n"
-    assert capsys.readouterr().err.startswith(told)
+    assert "the API is at http://127.0.0.1:9, by " in capsys.readouterr().err.splitlines()[0]
     assert run_cli(["styles", "--base-url", "http://127.0.0.1:10"]) == 75
+    assert ", by " not in capsys.readouterr().err
+
+
+def test_only_quiet_by_hand_keeps_the_server_of_a_file_from_being_told(capsys, monkeypatch):
+    jobs()
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    user('[run]\nbase-url = "http://127.0.0.1:9"\nquiet = true\nmax-time = 1\n')
+    assert run_cli(["jobs.jsonl"]) == 75
+    assert "the API is at http://127.0.0.1:9, by " in capsys.readouterr().err
+    assert run_cli(["jobs.jsonl", "--quiet"]) == 75
     assert ", by " not in capsys.readouterr().err
 
 
@@ -261,8 +271,9 @@ def test_the_table_has_fields_profile_and_key_too(capsys, monkeypatch):
 def test_the_key_is_shown_as_present_or_not_and_never_itself(capsys, monkeypatch):
     assert shown(capsys)["api_key"]["present"] is False
     Path("key").write_text("SECRET\n")
-    project('[run]\napi-key-file = "key"\n')
-    assert shown(capsys)["api_key"] == {"present": True, "from": "key (venice-batch.toml:2)"}
+    project('[run]\napi-key-file = "key"\n', "own.toml")
+    monkeypatch.setenv("VENICE_BATCH_CONFIG", "own.toml")
+    assert shown(capsys)["api_key"] == {"present": True, "from": "key (own.toml:2)"}
     Path("key").write_text("two words SECRET\n")
     assert run_cli(["config"]) == 0
     out = capsys.readouterr().out

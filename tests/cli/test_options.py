@@ -164,6 +164,44 @@ def test_the_form_of_values_by_model_is_told(text):
         settings("--sandbox-set", f"deprecated={text}")
 
 
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/run", "az://c/run", "gs://b", "https://host/x", "file:///tmp/x", "A+b-1.c://x"]
+)
+@pytest.mark.parametrize("by", ["option", "variable", "file"])
+def test_an_address_is_no_output_folder(tmp_path, monkeypatch, capsys, address, by):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs.jsonl").write_text('{"model": "venice-sd35", "prompt": "p"}\n')
+    args = ["jobs.jsonl", "--sandbox"]
+    if by == "option":
+        args += ["-o", address]
+    elif by == "variable":
+        monkeypatch.setenv("VENICE_BATCH_OUTPUT", address)
+    else:
+        (tmp_path / "c.toml").write_text(f'[run]\noutput = "{address}"\n')
+        args += ["--config", "c.toml"]
+    before = sorted(tmp_path.iterdir())
+    assert run_cli(args) == 2
+    error = capsys.readouterr().err
+    assert f"{address} is an address, not a folder" in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["run", "jobs.jsonl", "--junit"], ["run", "jobs.jsonl", "--metrics-file"], ["report", "out", "--html"],
+        ["export", "out", "--csv"], ["export", "out", "--parquet"], ["expand", "jobs.jsonl", "-o"],
+        ["sandbox", "--ready-file"],
+    ],
+)  # fmt: skip
+def test_nor_is_it_a_file_to_write(capsys, args):
+    assert run_cli([*args, "s3://bucket/x"]) == 2
+    assert "s3://bucket/x is an address, not a file" in capsys.readouterr().err
+    assert run_cli([*args, "https://bob:s3cret@host/x"]) == 2
+    assert "https://***@host/x is an address" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", ["check jobs.jsonl", "run jobs.jsonl", "models", "limits"])
 def test_a_password_in_an_address_is_refused_and_shown_nowhere(tmp_path, monkeypatch, capsys, words):
     (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')

@@ -23,7 +23,10 @@ def parsed(line):
 @given(
     prompt=st.text(st.characters(codec="utf-8"), min_size=1, max_size=40).filter(str.strip),
     seed=st.integers(-999_999_999, 999_999_999),
-    metadata=st.none() | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=5), st.integers(), max_size=3),
+    metadata=st.none()
+    | st.dictionaries(
+        st.text(st.characters(codec="utf-8"), max_size=5), st.integers(-(1 << 63), (1 << 64) - 1), max_size=3
+    ),
 )
 def test_a_job_line_is_the_same_job_again(prompt, seed, metadata):
     line = {"id": "a", "model": "venice-sd35", "prompt": prompt, "seed": seed, "cfg_scale": 7.0, "variants": 1}

@@ -1,9 +1,11 @@
 """Jobs files from every place, and what is said of those that are none."""
 
+import errno
 import gzip
 import io
 import os
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.errors import JobsFileError
+from venice_batch.errors import FolderError, JobsFileError
 from venice_batch.jobfile import MAX_LINE_BYTES, TooLong, lines, open_source, spool
 from venice_batch.jobfile.reading import LineReader
 from venice_batch.jobfile.spool import copied
@@ -213,9 +215,41 @@ def test_folders_and_files_that_cannot_be_read_are_told(write, monkeypatch):
 def test_a_stream_that_breaks_is_told():
     class Broken(io.BytesIO):
         def read1(self, size=-1, /):
-            raise OSError(28, "No space left on device")
+            raise OSError(5, "Input/output error")
 
-    assert refused("-", Broken()) == "<stdin>: cannot be read: No space left on device"
+    assert refused("-", Broken()) == "<stdin>: cannot be read: Input/output error"
+
+
+class Full(io.BytesIO):
+    def write(self, data, /):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("name", ["jobs.csv", "jobs.txt", "jobs.jsonl.gz", "-"])
+def test_a_copy_without_room_names_the_folder_and_what_to_set(write, monkeypatch, name):
+    content = gzip.compress(TEXT) if name.endswith(".gz") else TEXT
+    stdin = io.BytesIO(TEXT) if name == "-" else None
+    if name != "-":
+        write(name, content)
+    monkeypatch.setattr(tempfile, "tempdir", "/full")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Full())
+    with pytest.raises(FolderError) as caught, open_source(name, stdin):
+        pass
+    told = "/full: cannot take a temporary file: No space left on device; set TMPDIR to a folder with room"
+    assert str(caught.value) == told
+
+
+def test_without_any_folder_for_a_copy_it_is_said_what_to_set(write, monkeypatch):
+    def none(**_):
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "TemporaryFile", none)
+    with pytest.raises(
+        FolderError,
+        match=r"^\.: cannot take a temporary file, nor can the system's own folders; set TMPDIR to a folder",
+    ):
+        open_source("-", io.BytesIO(TEXT)).__enter__()
 
 
 @given(st.lists(st.integers(0, 200_000), min_size=1, max_size=8), st.randoms(use_true_random=False))

@@ -136,7 +136,9 @@ def test_a_full_disk_is_told(monkeypatch, where):
             file.close()
 
     monkeypatch.setattr(spill, "temporary", temporary)
-    with pytest.raises(FolderError, match=r"temporary file of a check: No space left on device$"):
+    with pytest.raises(
+        FolderError, match=r"temporary file: No space left on device; set TMPDIR to a folder with room$"
+    ):
         found(survey, jsonl(job(1), job(2)))
 
 

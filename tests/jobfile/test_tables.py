@@ -25,6 +25,9 @@ def jobs(path, *settings):
         return list(JobIndex.build(source, defaults=Defaults.of(settings)).jobs_in_order())
 
 
+SET = ("model=m", "prompt=p")
+
+
 def errors(path, *settings):
     with pytest.raises(JobsFileError) as caught:
         jobs(path, *settings)
@@ -97,6 +100,116 @@ def test_text_is_a_prompt_a_line(write):
 def test_a_table_that_cannot_be_read_is_told(write, name, content, message):
     (found,) = errors(write(name, content), "model=m")
     assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        "negative_prompt",
+        "Negative Prompt",
+        "negative-prompt",
+        "NEGATIVE  PROMPT",
+        "negativePrompt",
+        " Negative_prompt ",
+    ],
+)
+@pytest.mark.parametrize(("name", "delimiter"), [("jobs.csv", ","), ("jobs.tsv", "\t"), ("jobs.csv", ";")])
+def test_a_column_is_a_field_in_whatever_case_with_spaces_or_hyphens(write, column, name, delimiter):
+    (job,) = jobs(write(name, f"prompt{delimiter}{column}\na{delimiter}blurry\n"), "model=m")
+    assert (job.request["negative_prompt"], job.metadata) == ("blurry", None)
+
+
+def test_two_columns_for_one_field_are_refused(write):
+    for columns in ("Negative Prompt,negative_prompt", "id,ID", "note,metadata.note"):
+        (found,) = errors(write("a.csv", f"prompt,{columns}\na,b,c\n"), "model=m")
+        assert found.startswith("a.csv:1: the header names ")
+
+
+def test_a_column_that_nearly_is_a_field_is_doubted_in_each_job_that_uses_it(write):
+    path = write("jobs.csv", "prompt,widht,note\na,512,x\nb,,y\n")
+    first, second = jobs(path, "model=m")
+    assert first.metadata == {"widht": "512", "note": "x"}
+    what = "is no field, so that it goes into metadata; did you mean 'width'? (if not: metadata.NAME)"
+    assert (first.doubts, second.doubts) == ((("widht", what),), ())
+
+
+@pytest.mark.parametrize("column", ["promt", "hieght", "modle", "stylepresett", "seeed", "sizes"])
+def test_common_slips_are_seen(write, column):
+    (job,) = jobs(write("jobs.csv", f"{'x' if column == 'promt' else 'prompt'},{column}\na,b\n"), *SET)
+    assert [field for field, _ in job.doubts] == [column]
+
+
+@pytest.mark.parametrize("column", ["title", "category", "scene", "image_name", "prompts", "metadata.widht", "note"])
+def test_other_columns_are_metadata_without_a_word(write, column):
+    (job,) = jobs(write("jobs.csv", f"prompt,{column}\na,b\n"), "model=m")
+    assert (job.metadata, job.doubts) == ({column.removeprefix("metadata."): "b"}, ())
+
+
+def test_what_a_spreadsheet_makes_of_booleans_and_integers_is_read(write):
+    path = write("a.csv", "prompt,width,seed,safe_mode,hide_watermark,cfg_scale\nTRUE,512.0,-5.0,TRUE,False,7.0\n")
+    (job,) = jobs(path, "model=m")
+    assert job.request == {
+        "model": "m", "prompt": "TRUE", "width": 512, "seed": -5, "safe_mode": True, "hide_watermark": False,
+        "cfg_scale": 7.0,
+    }  # fmt: skip
+    assert type(job.request["width"]) is int
+    assert type(job.request["cfg_scale"]) is float  # as ever: what was bought under this hash is found again
+
+
+@pytest.mark.parametrize("cell", ["5.12E+02", "512.5", "1.23457E+08", "WAHR", "0512.0"])
+def test_what_may_have_lost_digits_is_not_guessed(write, cell):
+    assert len(errors(write("a.csv", f"prompt,width,safe_mode\na,{cell},{cell}\n"), "model=m")) == 2
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize("delimiter", [";", ",", "\t"])
+def test_the_delimiter_is_the_one_that_finds_the_fields(write, name, delimiter):
+    cell = '"x, y; z"' if delimiter != "\t" else "x, y; z"
+    path = write(name, f"Seed{delimiter}prompt{delimiter}note\r\n1{delimiter}{cell}{delimiter}n\r\n")
+    (job,) = jobs(path, "model=m")
+    assert (job.line, job.request, job.metadata) == (2, {"model": "m", "prompt": "x, y; z", "seed": 1}, {"note": "n"})
+
+
+@pytest.mark.parametrize("said", ["sep=;", "SEP=;", '"sep=;"', "\ufeffsep=;"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_that_says_the_delimiter_is_obeyed_and_counted(write, said, end):
+    path = write("a.csv", end.join([said, "", "prompt;seed", '"a;b";1', "c,d;2", ""]))
+    assert [(job.line, job.request["prompt"], job.request["seed"]) for job in jobs(path, "model=m")] == [
+        (4, "a;b", 1), (5, "c,d", 2),
+    ]  # fmt: skip
+    assert errors(write("a.csv", f"{said}{end}"), "model=m") == ["a.csv: holds no jobs"]
+    assert errors(write("a.csv", f"{said}{end}prompt{end}a;b{end}"), "model=m")[0].startswith("a.csv:3: has 2 cells")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_tables_that_were_joined_are_one_table(write, end, mark):
+    one, other = (end.join([mark + '"prompt","seed"', *rows, ""]) for rows in (["a,1", "b,2"], ["c,1", "d,2"]))
+    found = jobs(write("a.csv", one + other), "model=m")
+    assert [(job.line, job.request["prompt"]) for job in found] == [(2, "a"), (3, "b"), (5, "c"), (6, "d")]
+
+
+def test_another_table_in_the_same_file_is_told(write):
+    assert (
+        errors(write("a.csv", "prompt,seed\na,1\n\ufeffseed,prompt\n2,b\n"), "model=m")
+        == [
+            "a.csv:3: another table begins here, with other columns; give it by itself",
+            "a.csv:4: seed: 'b' is a string; expected an integer from -999999999 to 999999999",
+        ][:1]
+    )
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.txt", "a\n b\ufeffc\n"), ("a.csv", "prompt\na\nb\ufeffprompt\nc\n")])
+def test_files_joined_without_a_line_end_are_told(write, name, content):
+    (found,) = errors(write(name, content), "model=m")
+    line = 2 if name == "a.txt" else 3
+    assert found.startswith(f"{name}:{line}: holds a byte order mark (U+FEFF), as where two files were joined")
+
+
+def test_a_semicolon_table_on_standard_input_is_told_for_what_it_is(write):
+    (found,) = errors(write("jobs", "model;prompt\nm;a\n"))
+    assert "looks like a table" in found
+    assert ".csv" in found
 
 
 def test_the_file_keeps_open_for_the_lines(write):

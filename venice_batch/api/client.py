@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 import ssl
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 import aiohttp
 import anyio
@@ -19,6 +20,7 @@ from venice_batch import headers as answer_headers
 from venice_batch._version import __version__
 from venice_batch.api import listings, refusals
 from venice_batch.api.outgoing import names_model, outgoing
+from venice_batch.catalogue.listing import is_local
 from venice_batch.decode import MAX_IMAGE_BYTES, BinaryDecoder, BodyDecoder, JsonDecoder
 from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError, one_line
 from venice_batch.model import Endpoint, ImageFile, ServerTiming
@@ -79,8 +81,9 @@ class Reply(msgspec.Struct, frozen=True):
 class ApiClient:
     """A session with the API; an async context manager.
 
-    `HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` are honoured. Redirects are never followed, so the key goes to
-    no other host. The key is taken out of whatever the server says before it goes any further.
+    `HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE` are honoured; a server on this machine is asked without a proxy.
+    Redirects are never followed, so the key goes to no other host. The key is taken out of whatever the server says
+    before it goes any further.
     """
 
     def __init__(self, settings: ApiSettings, key: ApiKey, clock: Clock) -> None:
@@ -312,15 +315,34 @@ def _parse_base_url(text: str) -> URL:
 
 
 def _proxy_for(base_url: str) -> tuple[URL | None, aiohttp.BasicAuth | None]:
-    """The proxy that the environment names for `base_url` (HTTPS_PROXY and so on, NO_PROXY), and its credentials."""
+    """Return the proxy that the environment names for `base_url` (HTTPS_PROXY, NO_PROXY, …), and its credentials.
+
+    A server on this machine is asked directly: a proxy elsewhere would look for it on its own.
+    """
     url = URL(base_url)
     proxy = getproxies().get(url.scheme)
-    if proxy is None or url.host is None or proxy_bypass(url.host):
+    if proxy is None or url.host is None or is_local(base_url) or _goes_directly(url.host, url.port):
         return None, None
     address = _parse_address(proxy if "://" in proxy else f"http://{proxy}", f"the proxy for {url.scheme}")
     if address.user is None:
         return address, None
     return address.with_user(None), aiohttp.BasicAuth(address.user, address.password or "")
+
+
+def _goes_directly(host: str, port: int | None) -> bool:
+    """Tell whether NO_PROXY (or the system) has `host` asked without a proxy: by name, domain, port or network."""
+    shown = f"[{host}]" if ":" in host else host
+    if proxy_bypass(f"{shown}:{port}") or proxy_bypass(host):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    for entry in getproxies_environment().get("no", "").split(","):
+        with suppress(ValueError):  # a name
+            if address in ipaddress.ip_network(entry.strip(), strict=False):
+                return True
+    return False
 
 
 def _server_timing(document: dict[str, Any]) -> ServerTiming | None:

@@ -18,6 +18,8 @@ VARIABLE = "VENICE_API_KEY"
 _LONGEST_CHAR = 12
 """What one character may take when a server writes it in another way."""
 _SHORTEST_BASE64 = 8
+_QUOTES = ("'", '"', "`")
+_ASSIGNMENT = re.compile(r"(?:export\s+)?[A-Z][A-Z0-9]*_[A-Z0-9_]*=[^=]")
 """Base64 of less may be part of any word."""
 
 
@@ -81,7 +83,7 @@ def find_key(file: Path | None, environment: Mapping[str, str] | None = None) ->
     """
     if file is not None:
         try:
-            return ApiKey(file.read_text(encoding="utf-8-sig"))
+            return ApiKey(_bare(file.read_text(encoding="utf-8-sig")))
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a text file"
             raise UsageError(f"{file}: cannot read the API key: {reason}") from None
@@ -90,4 +92,20 @@ def find_key(file: Path | None, environment: Mapping[str, str] | None = None) ->
         raise KeyMissingError(
             f"no API key: set {VARIABLE} or give --api-key-file FILE (or try it without one: --sandbox)"
         )
-    return ApiKey(value)
+    return ApiKey(_bare(value))
+
+
+def _bare(text: str) -> str:
+    """Return the key that `text` is, or sets as a shell or a `.env` file would: `export VENICE_API_KEY="…"`.
+
+    Raises:
+        UsageError: it has one quotation mark, or sets another name.
+    """
+    text = re.sub(rf"\A(?:export\s+)?{VARIABLE}\s*=", "", text.strip()).strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1]
+    if text.startswith(_QUOTES) or text.endswith(_QUOTES):
+        raise UsageError("the API key has a quotation mark at one end; give the key alone")
+    if _ASSIGNMENT.match(text):
+        raise UsageError(f"the API key reads like NAME=VALUE; give the value alone, or as {VARIABLE}=…")
+    return text

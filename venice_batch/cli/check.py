@@ -11,7 +11,7 @@ import click
 
 from venice_batch.cli import options
 from venice_batch.cli.command import command
-from venice_batch.cli.output_folder import default_output
+from venice_batch.cli.output_folder import default_output, settle_temporary_files
 from venice_batch.cli.text import json_line, span
 from venice_batch.errors import KeyMissingError, one_line
 from venice_batch.wording import counted
@@ -72,6 +72,7 @@ def check(jobs: str, **given: Any) -> int:
     defaults = options.job_defaults(given)
     which = {"defaults": defaults, "shard": given["shard"]}
     output = given["output"] or default_output(jobs)
+    settle_temporary_files(jobs, output)
     with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         say(known.notice)

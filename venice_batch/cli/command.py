@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from venice_batch.cli import options, settings
 from venice_batch.cli.option import Option
 from venice_batch.cli.refusal import print_refusal
+from venice_batch.cli.settings_files import is_trusted
 from venice_batch.cli.settings_options import settings_options
-from venice_batch.errors import VeniceBatchError, one_line
+from venice_batch.errors import UsageError, VeniceBatchError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,12 +55,9 @@ class Command(click.Command):
         return left
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
-        """Run the command; where a file decides where the key is sent, say so first."""
-        address = ctx.meta[settings.SETTLED].options.get("base_url")
-        is_used = address and ctx.params["base_url"] == address.value and not ctx.params["sandbox"]
-        if address and is_used and not ctx.params.get("quiet"):
-            click.echo(f"venice-batch: the API is at {one_line(address.value)}, by {address.where}", err=True)
+        """Run the command; first see to where a settings file has the key sent."""
         try:
+            _see_to_server(ctx)
             return super().invoke(ctx)
         except VeniceBatchError as error:
             if ctx.params.get("as_json"):
@@ -86,6 +86,24 @@ class Command(click.Command):
         """What may stand here; the `--no-` forms only for who begins to write one."""
         found = super().shell_complete(ctx, incomplete)
         return [item for item in found if incomplete.startswith("--no") or not _negative(str(item.value), self)]
+
+
+def _see_to_server(ctx: click.Context) -> None:
+    """Say which server a settings file has the key sent to, unless the user himself wants quiet.
+
+    Raises:
+        UsageError: the file is a project's, and the user has not consented to its server.
+    """
+    address = ctx.meta[settings.SETTLED].options.get("base_url")
+    is_used = address and ctx.get_parameter_source("base_url") is ParameterSource.DEFAULT_MAP
+    if not is_used or ctx.params["base_url"] != address.value or ctx.params["sandbox"]:
+        return
+    shown = one_line(address.value)
+    if address.file.is_project and address.value.rstrip("/") != options.VENICE and not is_trusted(address.file):
+        consent = shlex.join(["venice-batch", "trust", str(address.file.path)])
+        raise UsageError(f"{address.where}: the API key would go to {shown}; if that is right: {one_line(consent)}")
+    if not ctx.params.get("quiet") or ctx.get_parameter_source("quiet") is ParameterSource.DEFAULT_MAP:
+        click.echo(f"venice-batch: the API is at {shown}, by {address.where}", err=True)
 
 
 def command(**attrs: Any) -> Callable[[Callable[..., int]], Command]:

@@ -44,6 +44,7 @@ HEADINGS = {
     },
     "Set it up": {
         "config": Entry("config", "Show every setting and where it comes from."),
+        "trust": Entry("trust", "Let a project's settings file name the API's server."),
         "completion": Entry("completion", "Print what makes bash, zsh or fish complete."),
         "sandbox": Entry("sandbox", "Serve a stand-in for the API: free, local, no AI."),
     },

@@ -15,7 +15,7 @@ from venice_batch.errors import FolderError, UsageError, one_line
 if TYPE_CHECKING:
     from venice_batch.output.latest import LatestRecords
 
-_FILE = click.Path(path_type=Path)
+_FILE = options.Target(path_type=Path)
 
 
 @command()

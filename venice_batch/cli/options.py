@@ -65,8 +65,26 @@ def today() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
-class Folder(click.Path):
-    """A path in which `{date}` is the day."""
+class Target(click.Path):
+    """A path to write to on this machine."""
+
+    kind = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
+        from venice_batch.whole_file import is_address
+
+        if is_address(str(value)):
+            shown = re.sub("//[^/]*@", "//***@", str(value))
+            self.fail(
+                f"{shown} is an address, not a {self.kind}; write to this machine and copy it from there", param, ctx
+            )
+        return super().convert(value, param, ctx)
+
+
+class Folder(Target):
+    """A folder to write to, in whose path `{date}` is the day."""
+
+    kind = "folder"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
         text = str(value)

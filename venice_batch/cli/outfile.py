@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import click
-
 from venice_batch.cli import options
 from venice_batch.errors import JobsFileError, UsageError
 from venice_batch.whole_file import whole_file, whole_stream
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 outfile = options.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.Target(path_type=Path),
     metavar="FILE",
     allow_from_autoenv=False,
     show_default="standard output",

@@ -24,7 +24,7 @@ from venice_batch.errors import FolderError, one_line
 )
 @options.option(
     "--html",
-    type=click.Path(path_type=Path),
+    type=options.Target(path_type=Path),
     metavar="FILE",
     help="Write the gallery to FILE instead; it finds the images as long as neither is moved.",
 )

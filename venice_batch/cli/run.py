@@ -14,7 +14,7 @@ import click
 
 from venice_batch.cli import after_run, options, run_options
 from venice_batch.cli.command import command
-from venice_batch.cli.output_folder import default_output
+from venice_batch.cli.output_folder import default_output, settle_temporary_files
 from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError, one_line
 from venice_batch.wording import counted
 
@@ -54,6 +54,7 @@ def run(**given: Any) -> int:
     is_sandbox = options.is_sandbox(given)
     defaults = options.job_defaults(given)
     output = given["output"] or default_output(given["jobs"])
+    settle_temporary_files(given["jobs"], output)
     naming = Naming(given["name"], date=options.today())
     with open_source(given["jobs"], getattr(sys.stdin, "buffer", None)) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])

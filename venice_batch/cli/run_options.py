@@ -130,13 +130,13 @@ after_the_run = options.group(
     ),
     options.option(
         "--junit",
-        type=click.Path(path_type=Path),
+        type=options.Target(path_type=Path),
         metavar="FILE",
         help="Write a JUnit test case for every job.",
     ),
     options.option(
         "--metrics-file",
-        type=click.Path(path_type=Path),
+        type=options.Target(path_type=Path),
         metavar="FILE",
         help="Write the run's numbers for the textfile collector of Prometheus.",
     ),

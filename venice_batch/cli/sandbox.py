@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @options.option(
     "--ready-file",
-    type=click.Path(path_type=Path),
+    type=options.Target(path_type=Path),
     metavar="FILE",
     help="Write the address to FILE when it can be asked; FILE is removed at the end.",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 SETTLED = "venice_batch.settings"
 """Under which a command's click context keeps its `Settled` (`Context.meta`)."""
 
-_NOT_IN_FILES = ("config", "no-config", "profile", "on-finish")
+_NOT_IN_FILES = ("config", "no-config", "profile", "on-finish", "yes", "forget")
+_PICTURES = ("image", "images")
 _KEY_LIKE = re.compile(r"(^|[-_])(key|token|secret|password|authorization|bearer)$", re.IGNORECASE)
 
 
@@ -184,10 +186,32 @@ def _checked(command: Command, layer: _Layer) -> dict[str, Setting]:
             raise _mistake(layer.file, keys, what)
         option = known[key]
         try:
-            found[str(option.name)] = Setting(_value(option, value, layer.file.path.parent), layer.file, keys)
+            given = _value(option, value, layer.file.path.parent)
         except click.BadParameter as error:
             raise _mistake(layer.file, keys, error.message) from None
+        if layer.file.is_project and isinstance(option.type, click.Path):
+            _confine(layer.file, keys, option, given)
+        found[str(option.name)] = Setting(given, layer.file, keys)
     return found
+
+
+def _confine(file: SettingsFile, keys: tuple[str, ...], option: Option, value: object) -> None:
+    """Refuse a path by which a project's file, which is a stranger's, reaches out of its own folder."""
+    from venice_batch.cli.export import errors_beside
+
+    others = f"give --{option.long_name}, set {option.envvar}, or say it in your own settings file"
+    if option.name == "api_key_file":
+        raise _mistake(file, keys, f"a project's file names no key file; {others}")
+    for path in value if isinstance(value, list) else [value]:
+        # Export's second file stands beside its first, where a link may wait for it.
+        beside = [errors_beside(Path(str(path)))] if option.name == "openai_to" else []
+        if not all(_is_inside(file, place) for place in (Path(str(path)), *beside)):
+            raise _mistake(file, keys, f"leads out of the folder of the project's file; {others}")
+
+
+def _is_inside(file: SettingsFile, path: Path) -> bool:
+    """Tell whether `path`, all links followed, is below the folder of `file`."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(file.path.parent))
 
 
 def _job_fields(layer: _Layer, *, allow_unknown: bool) -> dict[str, Setting]:
@@ -197,8 +221,23 @@ def _job_fields(layer: _Layer, *, allow_unknown: bool) -> dict[str, Setting]:
         if what := _refused(name):
             raise _mistake(layer.file, keys, what)
         _check_field(name, value, layer.file, keys, allow_unknown=allow_unknown)
+        if layer.file.is_project and name in _PICTURES:
+            pictures = value if isinstance(value, list) else [value]
+            if not all(_is_own_picture(layer.file, picture) for picture in pictures):
+                raise _mistake(layer.file, keys, "leads out of the folder of the project's file; name it in the jobs")
         found[name] = Setting(value, layer.file, keys)
     return found
+
+
+def _is_own_picture(file: SettingsFile, value: object) -> bool:
+    """Tell whether a picture is no file, or one below the folder of `file` (of the jobs, where it is relative)."""
+    from venice_batch.jobfile.pictures import local_file
+
+    path = local_file(value)[0]
+    if path is None:
+        return True
+    is_climbing = not os.path.isabs(path) and ".." in Path(path).parts
+    return not is_climbing and _is_inside(file, file.path.parent / path)
 
 
 def _check_field(name: str, value: object, file: SettingsFile, keys: tuple[str, ...], *, allow_unknown: bool) -> None:
@@ -245,6 +284,9 @@ def _single(option: Option, value: object, folder: Path) -> object:
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise click.BadParameter(f"expected {expected}")
     if isinstance(option.type, click.Path):
+        option.type.convert(
+            str(value), option, None
+        )  # as it is written: joined to the folder, an address is none any more
         value = str(folder / Path(str(value)).expanduser())
     option.type.convert(value, option, None)
     return value
@@ -270,7 +312,7 @@ def _refused(key: str) -> str:
         return "no command is run because a file says so; give --on-finish, or set VENICE_BATCH_ON_FINISH"
     if not _KEY_LIKE.search(key):
         return ""
-    return "the API key does not go into a file of settings; set VENICE_API_KEY, or name its own file by api-key-file"
+    return "the API key does not go into a file of settings; set VENICE_API_KEY, or give its own file by --api-key-file"
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

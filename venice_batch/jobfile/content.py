@@ -64,7 +64,7 @@ def json_hint(start: bytes, suffix: str) -> str | None:
 def table_hint(start: bytes) -> str | None:
     """Return what to do with text that begins with `start` if that names the columns of a table, else None."""
     first_line = start.partition(b"\n")[0]
-    for delimiter, suffix in ((b",", ".csv"), (b"\t", ".tsv")):
+    for delimiter, suffix in ((b",", ".csv"), (b";", ".csv"), (b"\t", ".tsv")):
         if b"prompt" in (cell.strip(b' "\r').lower() for cell in first_line.split(delimiter)):
             return f"looks like a table; tables are told by their names: save it as a file that ends in {suffix}"
     return None

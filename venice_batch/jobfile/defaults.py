@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from venice_batch.errors import UsageError
+from venice_batch.jobfile.exact import losses, unwritable
 from venice_batch.jobfile.fields import FIELDS
 from venice_batch.jobfile.seeds import SeedPolicy
 from venice_batch.jobfile.shapes import RESERVED
@@ -15,6 +17,9 @@ from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+_SPREADSHEETS_WAY = re.compile(r"true|false|-?(?:0|[1-9]\d{0,17})\.0", re.IGNORECASE)
+"""How spreadsheets write what JSON writes as true, false and 512; with an exponent, digits may have been lost."""
 
 ALL_FIELDS = frozenset().union(*FIELDS.values())
 """Every field that some endpoint takes."""
@@ -81,6 +86,9 @@ def parse_setting(setting: str, *, allow_unknown: bool = False) -> tuple[str, An
     if not _is_unicode(text):
         raise UsageError(f"--set {name}: the value is not valid UTF-8")
     value = field_value(name, text)
+    if not isinstance(value, str) and (lost := losses(text.encode(), value)):
+        path, what = lost[0]
+        raise UsageError(f"--set {name}: {path + ': ' if path else ''}{what}")
     if found := complaint(name, value, allow_unknown=allow_unknown):
         path, what = found
         raise UsageError(f"--set {path}: {what}")
@@ -103,6 +111,8 @@ def complaint(name: str, value: object, *, allow_unknown: bool = False) -> tuple
     """Return what is wrong with `value` as the default of the field `name`, as (path, what); None if nothing."""
     from venice_batch.jobfile.explain import explain_field
 
+    if wrong := unwritable(value):
+        return name, wrong
     if name not in ALL_FIELDS:
         return None if allow_unknown and name and name not in RESERVED else _unknown(name)
     found = [
@@ -132,9 +142,14 @@ def field_value(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         parsed: Any = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return text
+        parsed = text
     if not endpoints:
         return parsed
+    if _SPREADSHEETS_WAY.fullmatch(text.strip()):
+        plain: Any = orjson.loads(text.strip().lower().removesuffix(".0"))
+        for value in (parsed, plain):
+            if any(not explain_field(endpoint, name, value) for endpoint in endpoints):
+                return value
     # `prompt=` and `format=5` are about text: a message that calls them numbers would puzzle.
     return parsed if any(takes_json(endpoint, name) for endpoint in endpoints) else text
 

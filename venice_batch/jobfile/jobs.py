@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.pictures import Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
 from venice_batch.jobfile.source import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from venice_batch.errors import JobsFileError
     from venice_batch.jobfile.defaults import Defaults
@@ -73,7 +75,7 @@ class Jobs:
         return Again(self._source, self._parse)
 
     def _parse(self, line: bytes, number: int, first_index: int) -> Parsed:
-        return parse(
+        parsed = parse(
             line,
             number=number,
             first_index=first_index,
@@ -81,6 +83,7 @@ class Jobs:
             source=self._source.name,
             pictures=self._pictures,
         )
+        return _doubted(parsed, self._source.suspects) if self._source.suspects and parsed.jobs else parsed
 
 
 class Again:
@@ -112,6 +115,14 @@ class Again:
     def changed(self, line: int) -> JobsFileError:
         """Return the error that says so of a line."""
         return refusal(self._source.name, f"line {line} has changed since the check; run again")
+
+
+def _doubted(parsed: Parsed, suspects: Mapping[str, str]) -> Parsed:
+    """Return a line's jobs with a doubt for each of the `suspects` in their metadata."""
+    found = tuple((key, suspects[key]) for key in parsed.jobs[0].metadata or () if key in suspects)
+    if not found:
+        return parsed
+    return Parsed(tuple(msgspec.structs.replace(job, doubts=(*job.doubts, *found)) for job in parsed.jobs))
 
 
 def _too_long(line: TooLong) -> str:

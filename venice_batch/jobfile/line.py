@@ -8,6 +8,7 @@ import msgspec
 import orjson
 
 from venice_batch.errors import Problem
+from venice_batch.jobfile.exact import losses
 from venice_batch.jobfile.fields import faults
 from venice_batch.jobfile.identity import implicit_id, request_hash
 from venice_batch.jobfile.pictures import FIELD, Pictures
@@ -54,6 +55,8 @@ def parse(
         return _failed([("", _not_json(line, error))], number, source)
     if type(record) is not dict:
         return _failed([("", _not_an_object(record))], number, source)
+    if lost := losses(line, record):
+        return _failed(lost, number, source)
     job = draft(record)
     if job.matrix is not None:
         return _parse_matrix(job, number, first_index, defaults, source, pictures)

@@ -94,7 +94,7 @@ class Pictures:
                 what = f"{endpoint} takes no URL; download the picture, and give its path"
                 complaints.append(Fault(field, what, is_open=True))
             return value
-        path, sha256 = _local(value)
+        path, sha256 = local_file(value)
         if path is not None:
             look = self._look(path)
             if isinstance(look, str):
@@ -172,12 +172,12 @@ def size_faults(endpoint: Endpoint, width: int, height: int) -> Iterator[str]:
         yield f"{size}; twice that has {4 * pixels:,} pixels, and {endpoint} makes at most {MOST_UPSCALED_PIXELS:,}"
 
 
-def _local(value: object) -> tuple[str | None, str | None]:
+def local_file(value: object) -> tuple[str | None, str | None]:
     """Return the path of a local file and the hash that it has to have; None for what is no file, and for any hash."""
     if isinstance(value, dict):
         path, sha256 = value.get("path"), value.get("sha256")
         return (path if isinstance(path, str) and path else None), (sha256 if isinstance(sha256, str) else None)
-    if not isinstance(value, str) or not value or value.startswith("data:") or _BASE64.fullmatch(value):
+    if not isinstance(value, str) or not value or value.startswith(("data:", *_WEB)) or _BASE64.fullmatch(value):
         return None, None
     if value.startswith("file://"):
         address = urlsplit(value)

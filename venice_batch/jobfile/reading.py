@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
@@ -13,8 +14,11 @@ MAX_LINE_BYTES = 1 << 20
 
 BOM = b"\xef\xbb\xbf"
 
-_LIMIT = MAX_LINE_BYTES + 2  # room for CRLF
+_LIMIT = MAX_LINE_BYTES + 3  # room for the longest end
 _BLOCK = 1 << 16
+# A CRLF that was converted once more has two CRs.
+_LINE_END = re.compile(rb"\r{0,2}\n|\r")
+_ONE_END = (b"\r\n", b"\r", b"\r\r\n")
 
 
 class TooLong(NamedTuple):
@@ -26,28 +30,68 @@ class TooLong(NamedTuple):
 def lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes | TooLong]]:
     """Yield (number from 1, offset of the first byte, the line without its end) of every line not blank.
 
-    Reads from the file's start; the byte order mark of UTF-8 belongs to no line. The file must not be
+    Reads from the file's start. A line ends with LF, CRLF or a lone CR, also when one file has several of them. A byte
+    order mark at the start of any line belongs to none: files that were joined have several. The file must not be
     moved by others between two lines.
     """
     file.seek(0)
-    offset = len(BOM) if file.read(len(BOM)) == BOM else 0
-    file.seek(offset)
-    number = 0
+    for number, (start, line) in enumerate(_ended(file), start=1):
+        if isinstance(line, bytes):
+            if line.startswith(BOM):
+                start, line = start + len(BOM), line[len(BOM) :]
+            if not line or line.isspace():
+                continue
+        yield number, start, line
+
+
+def _ended(file: BinaryIO) -> Iterator[tuple[int, bytes | TooLong]]:
+    """Yield offset and text of every line from the file's position on, blank or not, without its end."""
+    offset = file.tell()
     readline = file.readline
     while data := readline(_LIMIT):
-        number += 1
-        start = offset
-        offset += len(data)
-        line: bytes | TooLong = data.rstrip(b"\r\n")
-        if len(line) > MAX_LINE_BYTES:
-            size = len(line)
-            while not data.endswith(b"\n") and (data := readline(_BLOCK)):
-                offset += len(data)
-                size += len(data.rstrip(b"\r\n"))
-            line = TooLong(size)
-        elif not line or data.isspace():
-            continue
-        yield number, start, line
+        end = data.find(b"\r")
+        pieces = [data] if end < 0 or data[end:] in _ONE_END else _split(data)
+        is_cut = len(data) == _LIMIT and not data.endswith(b"\n")
+        if is_cut and len(pieces) > 1:
+            # The last piece has no end yet, or half of one: it is read again, from its start.
+            again = pieces.pop()
+            if again == b"\r" and len(pieces) > 1:
+                again = pieces.pop() + again
+            file.seek(offset + len(data) - len(again))
+            is_cut = False
+        for piece in pieces:
+            line = piece.rstrip(b"\r\n")
+            if is_cut or len(line) > MAX_LINE_BYTES:
+                yield offset, TooLong(_size(file, offset, piece))
+                offset = file.tell()
+                break  # the file stands behind this line
+            else:
+                yield offset, line
+                offset += len(piece)
+
+
+def _split(data: bytes) -> list[bytes]:
+    """Cut `data` behind every line end."""
+    ends = [match.end() for match in _LINE_END.finditer(data)]
+    if not ends or ends[-1] < len(data):
+        ends.append(len(data))
+    return [data[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def _size(file: BinaryIO, start: int, data: bytes) -> int:
+    """Return the size of the line at `start`, which begins with `data`, and leave the file behind its end."""
+    size = 0
+    while data:
+        if found := _LINE_END.search(data):
+            size += found.start()
+            # Read again, as the first half of a CRLF may have been the last byte of `data`.
+            file.seek(start + size)
+            found = _LINE_END.match(file.read(3))
+            file.seek(start + size + (found.end() if found else 0))
+            break
+        size += len(data)
+        data = file.readline(_BLOCK)
+    return size
 
 
 class LineReader:
@@ -66,14 +110,20 @@ class LineReader:
     def line_at(self, offset: int) -> bytes:
         """Return the line that begins at `offset` without its end; b"" past the end of the file."""
         begin = offset - self._start
-        end = self._block.find(b"\n", begin) if 0 <= begin < len(self._block) else -1
+        end = self._end(begin) if 0 <= begin < len(self._block) else -1
         if end < 0:
             self._start, self._block, begin = offset, b"", 0
             while end < 0:
                 piece = os.pread(self._fd, _BLOCK, offset + len(self._block))
                 self._block += piece
-                end = self._block.find(b"\n", len(self._block) - len(piece))
+                end = self._end(len(self._block) - len(piece))
                 # A file that changed meanwhile may have no line end near.
                 if not piece or len(self._block) > _LIMIT + _BLOCK:
                     end = len(self._block)
-        return self._block[begin:end].rstrip(b"\r\n")
+        return self._block[begin:end]
+
+    def _end(self, begin: int) -> int:
+        """Return where in the block the line that `begin` is in ends; -1 if not in it."""
+        end = self._block.find(b"\n", begin)
+        lone = self._block.find(b"\r", begin, None if end < 0 else end)
+        return lone if lone >= 0 else end

@@ -6,10 +6,11 @@ temporary file first: a run reads its jobs again when their turn comes.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,7 +18,7 @@ from venice_batch.errors import JobsFileError, Problem
 from venice_batch.jobfile.content import HEAD_BYTES, compression, json_hint, not_text, table_hint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 STDIN = "<stdin>"
 
@@ -27,13 +28,15 @@ class Source:
     """An open jobs file: `name` as messages say it, `file` seekable, with JSON lines in it.
 
     `stamp` is the file's size and time of change (ns) when it was opened. Relative paths in its lines start at
-    `folder`: the file's own, the current one ("") for standard input and pipes.
+    `folder`: the file's own, the current one ("") for standard input and pipes. `suspects` are keys of metadata that
+    may be mistyped fields, as a table's columns can be, with a word about each.
     """
 
     name: str
     file: BinaryIO
     stamp: tuple[int, int]
     folder: str = ""
+    suspects: Mapping[str, str] = field(default_factory=dict)
 
     def unchanged(self) -> bool:
         """Tell whether the file still has the size and time of change that it was opened with, or has only grown.
@@ -50,6 +53,7 @@ def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> 
 
     Raises:
         JobsFileError: it cannot be read, or cannot be a jobs file; one problem, of the file as a whole.
+        FolderError: there is no room for a copy that has to be made of it.
     """
     name = os.fspath(path)
     with ExitStack() as stack:
@@ -61,10 +65,14 @@ def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> 
             file = stack.enter_context(_open(name))
             plain = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         try:
-            file = _as_lines(name, file, plain, stack)
+            file, suspects = _as_lines(name, file, plain, stack)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # that of the copy: reading takes no room
+                from venice_batch.jobfile.spool import no_room
+
+                raise no_room(error) from error
             raise refusal(name, f"cannot be read: {error.strerror or error}") from error
-        yield Source(name, file, _stamp(file), os.path.dirname(name) if plain else "")
+        yield Source(name, file, _stamp(file), os.path.dirname(name) if plain else "", suspects)
 
 
 def refusal(name: str, what: str) -> JobsFileError:
@@ -83,8 +91,8 @@ def _open(name: str) -> BinaryIO:
         raise refusal(name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> BinaryIO:
-    """Return `file`, or a copy of it, as JSON lines; copies are closed with `stack`."""
+def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> tuple[BinaryIO, Mapping[str, str]]:
+    """Return `file`, or a copy of it, as JSON lines, and its suspects; copies are closed with `stack`."""
     # Imported late: `check jobs.jsonl` pays for no decompressor and no temporary file.
     if not plain:
         from venice_batch.jobfile.spool import copied
@@ -105,9 +113,10 @@ def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> Binar
         from venice_batch.jobfile.tables import as_lines
 
         return stack.enter_context(as_lines(name, file, suffix))
+    start = start.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if (what := json_hint(start, suffix) or table_hint(start)) is not None:
         raise refusal(name, what)
-    return file
+    return file, {}
 
 
 def _suffix(name: str) -> str:

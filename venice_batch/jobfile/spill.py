@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import struct
-import tempfile
 from array import array
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from venice_batch.errors import FolderError
-from venice_batch.jobfile.spool import temporary
+from venice_batch.jobfile.spool import no_room, temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +64,7 @@ class Spill:
                 self._file = self._held.enter_context(temporary())
             self._file.write(self._buffers[group])
         except OSError as error:
-            raise _unusable(error) from error
+            raise no_room(error) from error
         self._buffers[group].clear()
         self._chunks[group].append(self._written)
         self._written += 1
@@ -83,9 +80,4 @@ class Spill:
             self._file.seek(chunk * self._chunk_bytes)
             return self._file.read(self._chunk_bytes)
         except OSError as error:
-            raise _unusable(error) from error
-
-
-def _unusable(error: OSError) -> FolderError:
-    # Without a folder for temporary files, the current one was the last that was tried.
-    return FolderError(Path(tempfile.tempdir or "."), f"cannot take the temporary file of a check: {error.strerror}")
+            raise no_room(error) from error

@@ -6,9 +6,10 @@ import sys
 import tempfile
 import zlib
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from venice_batch.errors import JobsFileError, Problem
+from venice_batch.errors import FolderError, JobsFileError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,9 +24,26 @@ _BLOCK = 1 << 18
 
 @contextmanager
 def temporary() -> Iterator[BinaryIO]:
-    """Open an empty file without a name; it is gone when closed, however the process ends."""
-    with tempfile.TemporaryFile(prefix="venice-batch-") as file:
+    """Open an empty file without a name; it is gone when closed, however the process ends.
+
+    Raises:
+        FolderError: there is no folder that takes it.
+    """
+    try:
+        opened = tempfile.TemporaryFile(prefix="venice-batch-")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise no_room(error) from error
+    with opened as file:
         yield file
+
+
+def no_room(error: OSError) -> FolderError:
+    """Return the error that says why there is no temporary file, and what to do."""
+    # Without a folder for temporary files, the current one was the last that was tried.
+    folder = Path(tempfile.tempdir or ".")
+    # Where none will do, the library lists all that it tried.
+    why = ", nor can the system's own folders" if isinstance(error, FileNotFoundError) else f": {error.strerror}"
+    return FolderError(folder, f"cannot take a temporary file{why}; set TMPDIR to a folder with room")
 
 
 @contextmanager
@@ -71,7 +89,7 @@ def unpacked(name: str, packed: BinaryIO, how: Compression) -> Iterator[BinaryIO
 def _pour(name: str, read: Callable[[int], bytes], file: BinaryIO) -> None:
     tail = 0
     while block := read(_BLOCK):
-        end = block.rfind(b"\n")
+        end = max(block.rfind(b"\n"), block.rfind(b"\r"))
         tail = tail + len(block) if end < 0 else len(block) - end - 1
         if tail > MAX_UNPACKED_LINE:
             megabytes = MAX_UNPACKED_LINE >> 20

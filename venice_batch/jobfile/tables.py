@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
+import re
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
@@ -15,27 +18,40 @@ from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines
 from venice_batch.jobfile.spool import temporary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 MAX_PROBLEMS = 1000
 
+_MARK = "\ufeff"
+_MARK_INSIDE = "holds a byte order mark (U+FEFF), as where two files were joined without a line end between; remove it"
+_NOT_UTF8 = "not valid UTF-8{}; save the file as UTF-8"
+_SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+"""The line by which Excel is told a table's delimiter."""
+
+_COLUMNS = ALL_FIELDS | {"id", "endpoint"}
+_SPELLINGS = {name.lower().replace("_", ""): name for name in _COLUMNS}
+_METADATA = "metadata."
+
 
 @contextmanager
-def as_lines(name: str, file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
+def as_lines(name: str, file: BinaryIO, suffix: str) -> Iterator[tuple[BinaryIO, Mapping[str, str]]]:
     """Rewrite a table (`.csv`, `.tsv`) or a prompt a line (`.txt`); a job stands on the line it stood on.
+
+    Beside the lines, yield the metadata that may be a mistyped field, by its key, with a word about it.
 
     Raises:
         JobsFileError: not UTF-8, a row that does not fit its header, a header that makes no sense.
     """
     with temporary() as spool:
+        suspects: Mapping[str, str] = {}
         if suffix == ".txt":
             _prompts(name, file, spool)
         else:
-            _rows(name, file, spool, DELIMITERS[suffix])
+            suspects = _rows(name, file, spool, DELIMITERS[suffix])
         spool.flush()
-        yield spool
+        yield spool, suspects
 
 
 def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> None:
@@ -46,49 +62,117 @@ def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> None:
         try:
             prompt = line.decode()
         except UnicodeDecodeError:
-            raise _refusal(name, number, "not valid UTF-8; save the file as UTF-8") from None
+            raise _refusal(name, number, _NOT_UTF8.format("")) from None
+        if _MARK in prompt:
+            raise _refusal(name, number, _MARK_INSIDE)
         # Blank lines keep the numbers right.
         spool.write(b"\n" * (number - written - 1) + orjson.dumps({"prompt": prompt.strip()}) + b"\n")
         written = number
 
 
-def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> None:
+def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> dict[str, str]:
+    """Write every row as a JSON line; return the columns that may be mistyped fields."""
     file.seek(0)
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    # Tab-separated values know no quotes (IANA text/tab-separated-values), and lists of prompts in the wild
-    # hold cells that merely begin with one; those that a spreadsheet has quoted are told apart below.
-    tabs = delimiter == "\t"
-    # strict: a stray quote is told instead of swallowing the lines up to the next one.
-    reader = csv.reader(
-        _bounded(text), delimiter=delimiter, quoting=csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL, strict=True
-    )
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     problems: list[Problem] = []
     total = 0
+    table = _Table(text, delimiter)
     try:
-        names = _names(name, next(row for row in reader if row), reader.line_num)
-        spool.write(b"\n" * reader.line_num)
-        written = reader.line_num
-        for row in reader:
-            first, written = written + 1, reader.line_num
-            if tabs:
-                row = [_unquoted(cell) for cell in row]
-            if len(row) > len(names):
+        header = [cell.strip() for cell in table.header()]
+        if not header:
+            raise _refusal(name, 0, "holds no jobs")
+        names = _names(name, header, table.line)
+        spool.write(b"\n" * table.line)
+        written = table.line
+        for row in table:
+            first, written = written + 1, table.line
+            is_header = [cell.strip() for cell in row] == header
+            what = ""
+            if first in table.marked and not is_header:
+                what = "another table begins here, with other columns; give it by itself"
+            elif len(row) > len(names):
+                what = f"has {len(row)} cells, the header {len(names)}; put cells with a delimiter in quotes"
+            elif any(_MARK in cell for cell in row):
+                what = _MARK_INSIDE
+            elif any(row) and not is_header:  # tables that were joined repeat their header
+                spool.write(orjson.dumps(_job(names, row)))
+            if what:
                 total += 1
                 if len(problems) < MAX_PROBLEMS:
-                    what = f"has {len(row)} cells, the header {len(names)}; put cells with a delimiter in quotes"
                     problems.append(Problem(name, first, "", what))
-            elif any(row):
-                spool.write(orjson.dumps(_job(names, row)))
             # A row may span lines; its job stands on the first of them.
             spool.write(b"\n" * (written - first + 1))
     except csv.Error as error:
-        raise _refusal(name, reader.line_num, f"not a table: {error}") from error
+        raise _refusal(name, table.line, f"not a table: {error}") from error
     except UnicodeDecodeError:
-        raise _refusal(name, reader.line_num + 1, "not valid UTF-8 near here; save the file as UTF-8") from None
+        raise _refusal(name, table.line + 1, _NOT_UTF8.format(" near here")) from None
     finally:
         text.detach()
     if problems:
         raise JobsFileError(problems, total)
+    return _suspects(names)
+
+
+class _Table:
+    """The rows of a table, whatever its delimiter; `line` is the one that the last row ended on.
+
+    `marked` are the lines that began with a byte order mark, but for the first.
+    """
+
+    def __init__(self, text: io.TextIOWrapper, delimiter: str) -> None:
+        self.marked: set[int] = set()
+        self._lines = self._bounded(text)
+        self._delimiter = delimiter
+        self._before = 0
+        self._reader = csv.reader(())
+
+    @property
+    def line(self) -> int:
+        return self._before + self._reader.line_num
+
+    def header(self) -> list[str]:
+        """Return the first row, [] if there is none; by it the delimiter is told."""
+        first = ""
+        for number, first in enumerate(self._lines):
+            self._before = number
+            if first.strip():
+                break
+        begun = [first]
+        if said := _SEP.fullmatch(first):
+            self._delimiter, self._before, begun = said[1], self._before + 1, []
+        else:
+            self._delimiter = _delimiter(first, self._delimiter)
+        # Tab-separated values know no quotes (IANA text/tab-separated-values), and lists of prompts in the wild
+        # hold cells that merely begin with one; those that a spreadsheet has quoted are told apart below.
+        quoting: Any = csv.QUOTE_NONE if self._delimiter == "\t" else csv.QUOTE_MINIMAL
+        # strict: a stray quote is told instead of swallowing the lines up to the next one.
+        self._reader = csv.reader(chain(begun, self._lines), delimiter=self._delimiter, quoting=quoting, strict=True)
+        return next((row for row in self if row), [])
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for row in self._reader:
+            yield [_unquoted(cell) for cell in row] if self._delimiter == "\t" else row
+
+    def _bounded(self, text: io.TextIOWrapper) -> Iterator[str]:
+        number = 0
+        while line := text.readline(MAX_LINE_BYTES):
+            number += 1
+            if len(line) == MAX_LINE_BYTES:
+                raise csv.Error("a line of more than 1 MB")
+            if line.startswith(_MARK):
+                line = line.removeprefix(_MARK)
+                if number > 1:
+                    self.marked.add(number)
+            yield line
+
+
+def _delimiter(header: str, own: str) -> str:
+    """Return the delimiter that finds the most fields in the header: spreadsheets go by the country, not the suffix."""
+
+    def found(delimiter: str) -> int:
+        return sum(_field(cell.strip(' "\r\n\t')) is not None for cell in header.split(delimiter))
+
+    return max((own, ",", ";", "\t"), key=found)
 
 
 def _unquoted(cell: str) -> str:
@@ -105,24 +189,34 @@ def _unquoted(cell: str) -> str:
     return cell[1:-1].replace('""', '"') if cell.endswith('"') and '"' not in inner else cell
 
 
-def _bounded(text: io.TextIOWrapper) -> Iterator[str]:
-    while line := text.readline(MAX_LINE_BYTES):
-        if len(line) == MAX_LINE_BYTES:
-            raise csv.Error("a line of more than 1 MB")
-        yield line
+def _field(column: str) -> str | None:
+    """Return the field that a column is called after, whatever its case, spaces, hyphens and underscores."""
+    return _SPELLINGS.get(re.sub(r"[\s_-]", "", column).lower())
 
 
-def _names(source: str, header: Sequence[str], line: int) -> list[str]:
+def _names(source: str, columns: Sequence[str], line: int) -> list[str]:
     """Return what each column is called: fields by their own names, the rest as the header has it."""
-    columns = [column.strip() for column in header]
-    names = [
-        column.lower() if column.lower() in ALL_FIELDS | {"id", "endpoint"} else column or f"column {number}"
-        for number, column in enumerate(columns, 1)
-    ]
-    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    names = [_field(column) or column or f"column {number}" for number, column in enumerate(columns, 1)]
+    keys = [name if name in _COLUMNS else _METADATA + name.removeprefix(_METADATA) for name in names]
+    twice = [name for number, name in enumerate(names) if keys[number] in keys[:number]]
     if twice:
         raise _refusal(source, line, f"the header names {twice[0]!r} twice")
     return names
+
+
+def _suspects(names: Sequence[str]) -> dict[str, str]:
+    """Return the metadata columns that look like a field that the table lacks."""
+    lacking = sorted(_COLUMNS.difference(names))
+    found = {}
+    for name in names:
+        if name not in _COLUMNS and not name.startswith(_METADATA):
+            close = difflib.get_close_matches(name.lower(), lacking, n=1, cutoff=0.8)
+            if close:
+                what = (
+                    f"is no field, so that it goes into metadata; did you mean {close[0]!r}? (if not: {_METADATA}NAME)"
+                )
+                found[name] = what
+    return found
 
 
 def _job(names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
@@ -137,7 +231,7 @@ def _job(names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
         elif name in {"id", "endpoint"}:
             job[name] = cell
         else:
-            metadata[name] = cell
+            metadata[name.removeprefix(_METADATA) or name] = cell
     return {**job, "metadata": metadata} if metadata else job
 
 

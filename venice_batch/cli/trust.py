@@ -1,0 +1,76 @@
+"""`venice-batch trust`: consent to the server that a project's settings file names."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from venice_batch.cli import candidates, settings
+from venice_batch.cli.command import command
+from venice_batch.cli.options import VENICE, option
+from venice_batch.cli.settings_files import NAME, SettingsFile, files, read, remember
+from venice_batch.errors import UsageError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@command()
+@click.argument(
+    "file", metavar="[FILE]", required=False, type=click.Path(path_type=Path), shell_complete=candidates.files
+)
+@option("--yes", is_flag=True, allow_from_autoenv=False, help="Do not ask; for scripts.")
+@option("--forget", is_flag=True, allow_from_autoenv=False, help="Take the consent back.")
+def trust(file: Path | None, yes: bool, forget: bool) -> int:
+    """Let FILE, a project's venice-batch.toml (the nearest unless given), decide which server gets the API key.
+
+    Shows all that the file settles, and asks. The consent is for the file's content as it is: a change needs another.
+    """
+    found = _project(file)
+    if forget:
+        remember(found, trusted=False)
+        click.echo(one_line(f"{found.path} is not trusted any more"))
+        return 0
+    settings.check_all([found])
+    servers = [value for keys, value in _values(found.tables) if keys[-1] == "base-url"]
+    if all(str(server).rstrip("/") == VENICE for server in servers):
+        click.echo(one_line(f"{found.path} names no server other than {VENICE}: nothing needs your consent"))
+        return 0
+    from venice_batch.api.client import ApiSettings
+
+    for server in dict.fromkeys(servers):
+        ApiSettings(base_url=str(server))  # before it is shown: it may hold a password, or be no address
+        click.echo(one_line(f"the API key goes to {server}"))
+    for keys, value in _values(found.tables):
+        click.echo(one_line(f"  {found.where(keys)}: {'.'.join(keys)} = {value!r}"))
+    if not yes:
+        if not sys.stdin or not sys.stdin.isatty():
+            raise UsageError("trust: there is nobody to ask; give --yes once you have read the file")
+        if not click.confirm(one_line(f"Trust {found.path} as it is?"), err=True):
+            click.echo("nothing is trusted", err=True)
+            return 1
+    remember(found, trusted=True)
+    click.echo(one_line(f"{found.path} is trusted until it changes"))
+    return 0
+
+
+def _project(path: Path | None) -> SettingsFile:
+    """Return the file at `path`, else the project's nearest. Raises UsageError."""
+    if path is not None:
+        return read(path, is_project=True)
+    found = [file for file in files() if file.is_project]
+    if not found:
+        raise UsageError(f"trust: there is no {NAME} here or above; give FILE")
+    return found[0]
+
+
+def _values(tables: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every value of a file with its keys."""
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            yield from _values(value, (*above, key))
+        else:
+            yield (*above, key), value
