@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
     from anyio import Event
+
+BEAT_S = 0.2
+LONGEST_BEAT_S = 0.5
+"""A process that has not come to look at the clock for longer than this was stopped: a busy one is not so late."""
+READ_FIRST_S = 5.0
+"""After a stop, the time to read what has arrived meanwhile before any deadline is believed."""
 
 
 class Clock(Protocol):
@@ -21,19 +32,84 @@ class Clock(Protocol):
         """Seconds since the Unix epoch, as this machine believes."""
         ...
 
+    def running(self) -> float:
+        """As `now`, but it stands still while this process is stopped (SIGSTOP, a paused container).
+
+        Only stops inside `beating` are noticed.
+        """
+        ...
+
+    def resumed(self) -> float:
+        """The moment (of `now`) at which the last stop that `running` has noticed was over; minus infinity for none."""
+        ...
+
+    def beating(self) -> AbstractContextManager[None]:
+        """Notice that the process was stopped, as long as the block lasts; needs a running event loop."""
+        ...
+
     async def wait(self, event: Event, timeout_s: float) -> None:
         """Return when `event` is set, or after `timeout_s` seconds (infinity: never)."""
         ...
 
 
+def left_s(clock: Clock, ends_s: float, chance_s: float = READ_FIRST_S) -> float:
+    """Seconds until the moment `ends_s` of `clock.running`, but `chance_s` at least after the process was stopped."""
+    left = ends_s - clock.running()
+    return max(left, clock.resumed() + chance_s - clock.now())
+
+
 class SystemClock:
-    """The machine's own clocks."""
+    """The machine's own clocks; `monotonic` may be another's in a test."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._looked_s: float | None = None
+        self._stopped_s = 0.0
+        self._resumed_s = -math.inf
+        self._beating = 0
 
     def now(self) -> float:
-        return time.monotonic()
+        return self._monotonic()
 
     def wall(self) -> float:
         return time.time()
+
+    def running(self) -> float:
+        now_s = self._monotonic()
+        if self._looked_s is not None:
+            stopped_s = now_s - self._looked_s - LONGEST_BEAT_S
+            if stopped_s > 0:
+                self._stopped_s += stopped_s
+                self._resumed_s = now_s
+            self._looked_s = now_s
+        return now_s - self._stopped_s
+
+    def resumed(self) -> float:
+        return self._resumed_s
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        self._beating += 1
+        if self._looked_s is None:
+            self._looked_s = self._monotonic()
+
+        timer: list[asyncio.TimerHandle] = []
+
+        def beat() -> None:
+            self.running()
+            timer[:] = [loop.call_later(BEAT_S, beat)]
+
+        beat()
+        try:
+            yield
+        finally:
+            timer[0].cancel()
+            self._beating -= 1
+            if not self._beating:
+                self._looked_s = None
 
     async def wait(self, event: Event, timeout_s: float) -> None:
         # Imported here: `check` and `--help` use this module and never wait.

@@ -277,7 +277,7 @@ async def test_a_not_found_that_is_none_of_the_apis_means_a_wrong_address(client
         wrong, _ = await ask(client)
         missing, _ = await ask(client)
     assert wrong.answer.verdict is Verdict.WRONG_ADDRESS
-    assert "--base-url" in wrong.answer.message
+    assert (wrong.answer.message, wrong.answer.from_api) == ("a web page: nginx", False)
     assert missing.answer.verdict is Verdict.LANE_REFUSED
 
 

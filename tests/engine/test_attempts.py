@@ -22,7 +22,10 @@ from venice_batch.retry import Fault
 class Bench:
     """A runner with everything around it faked."""
 
-    def __init__(self, clock, scripts, *, max_attempts=3, concurrency=4, catalogue=None, purse=None):
+    def __init__(
+        self, clock, scripts, *, max_attempts=3, max_paid_attempts=2, concurrency=4, catalogue=None, purse=None,
+        known=False,
+    ):  # fmt: skip
         self.clock = clock
         self.switch = StopSwitch()
         self.purse = purse or Purse()
@@ -36,10 +39,10 @@ class Bench:
             sink=NoSink(),
             turnstile=self.turnstile,
             switch=self.switch,
-            reach=Reach(Patience(first_s=15, later_s=120)),
+            reach=Reach(Patience(first_s=15, later_s=120), known=known),
             clock=clock,
             rng=rng,
-            rules=AttemptRules(max_attempts=max_attempts),
+            rules=AttemptRules(max_attempts=max_attempts, max_paid_attempts=max_paid_attempts),
             cashier=Cashier(self.purse, self.turnstile, self.switch),
             catalogue=catalogue,
             run_id="run",
@@ -277,7 +280,8 @@ async def test_what_may_have_been_charged_counts_as_spent(clock):
 
 async def test_a_job_that_may_have_been_charged_says_what_it_has_cost_at_most(clock):
     lost = Scripted(None, fault=Fault.CUT)
-    bench = Bench(clock, {"p": [lost, lost, OK], "q": [Scripted(500)] * 6}, catalogue=PRICED)
+    scripts = {"p": [lost, lost, OK], "q": [Scripted(500)] * 6}
+    bench = Bench(clock, scripts, catalogue=PRICED, max_paid_attempts=3)
     found = await bench.run("p")
     assert (found.cost_usd, found.at_most_usd, found.spent_usd) == (None, 1.2, 1.2)
     failed = await bench.run("q")
