@@ -441,7 +441,9 @@ async def test_a_storm_of_faults_ends_with_every_image_whole_and_every_slot_give
     kinds = ("500", "503", "reset-before", "reset-mid", "short-body", "garbage", "html", "empty", "bad-base64")
     async with desk(tmp_path, fault_rate=0.3, fault_kinds=kinds) as at:
         at.write(*(line(number, return_binary=number % 2 == 0) for number in range(120)))
-        summary = await at.run(attempts=AttemptRules(max_attempts=12, max_paid_attempts=12, backoff=Backoff(0.001, 0.002)))
+        summary = await at.run(
+            attempts=AttemptRules(max_attempts=12, max_paid_attempts=12, backoff=Backoff(0.001, 0.002))
+        )
         assert at.stats()["in_flight"] == 0
     assert (summary.exit_code, summary.succeeded) == (0, 120)
     assert summary.attempts > 130
