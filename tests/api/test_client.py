@@ -763,6 +763,32 @@ async def test_a_connect_timeout_of_a_listing_is_not_believed_after_a_stop(clien
         assert sum(map(len, mock.requests.values())) == asked
 
 
+async def test_a_server_that_hangs_up_on_a_used_connection_is_asked_over_new_ones_from_then_on():
+    requests = []
+
+    async def once(stream):
+        async with stream:
+            for number in range(2):
+                try:
+                    await stream.receive()
+                except anyio.EndOfStream:
+                    return
+                requests.append(number)
+                if number:
+                    return
+                await stream.send(whole(png()).replace(b"Connection: close", b"Connection: keep-alive"))
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, once)
+        async with connect(f"http://127.0.0.1:{port}") as client:
+            replies = [(await ask(client))[0] for _ in range(5)]
+        group.cancel_scope.cancel()
+    assert [reply.answer.fault for reply in replies] == [None, Fault.CUT, None, None, None]
+    assert requests == [0, 1, 0, 0, 0]
+
+
 async def test_a_disk_slower_than_the_timeout_loses_no_image_that_has_arrived():
     class Slow(Memory):
         async def write(self, piece):

@@ -275,8 +275,8 @@ async def test_attempts_that_may_be_charged_are_bounded_by_themselves(clock, los
     outcome = await bench.run()
     assert (outcome.status, len(outcome.attempts), outcome.flags.possibly_billed) == (Status.FAILED, most, True)
     attempts = "1 attempt" if most == 1 else f"{most} attempts"
-    more = "more only with a higher --max-paid-attempts, or in another run"
-    assert outcome.error.message == f"{lost.message}; {attempts} may have been charged, {more}"
+    again = "to try again, run again or raise --max-paid-attempts"
+    assert outcome.error.message == f"{lost.message}; {attempts} may have been charged: {again}"
     assert outcome.at_most_usd == pytest.approx(0.4 * most)
 
 

@@ -132,6 +132,7 @@ class ApiClient:
         self._base = settings.base_url.rstrip("/")
         self._urls = {endpoint: URL(self._base + endpoint) for endpoint in Endpoint}
         self._stack = AsyncExitStack()
+        self._reuses = True
         self.listed: Answer | None = None
         """The last answer to a request for a listing, its status and headers; None before any."""
 
@@ -139,12 +140,21 @@ class ApiClient:
         # Once a block of this size has been freed, glibc keeps the smaller ones that every read takes, instead of
         # fetching them from the system anew (mallopt(3), M_MMAP_THRESHOLD), which saves most page faults.
         bytearray(8 * _CHUNK_BYTES)
+        self._session = await self._open(reuse=True)
+        self._stack.enter_context(self._clock.beating())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def _open(self, *, reuse: bool) -> aiohttp.ClientSession:
+        """A session whose connections serve one request after the other, or one each; closed with this client."""
         # OpenSSL reads SSL_CERT_FILE when a context is made: one made here sees today's environment. Loading the
         # certificates takes as long as a small import, so nothing loads them that does not need them.
         tls = ssl.create_default_context() if self._base.lower().startswith("https:") else True
-        connector = aiohttp.TCPConnector(limit=self.settings.concurrency + 2, ssl=tls)
+        connector = aiohttp.TCPConnector(limit=self.settings.concurrency + 2, ssl=tls, force_close=not reuse)
         proxy, proxy_auth = _proxy_for(self._base)
-        self._session = await self._stack.enter_async_context(
+        return await self._stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=connector,
                 # Not trust_env: that would look for a .netrc file, in a thread, at every request.
@@ -157,11 +167,6 @@ class ApiClient:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.settings.connect_timeout_s),
             )
         )
-        self._stack.enter_context(self._clock.beating())
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._stack.aclose()
 
     async def generate(self, endpoint: Endpoint, body: dict[str, Any], writer: ImageWriter) -> Reply:
         """Make one attempt; whatever comes back is a Reply, and `writer` is committed or discarded.
@@ -222,6 +227,11 @@ class ApiClient:
             if isinstance(error.__cause__, SourceError):
                 raise error.__cause__ from None
             fault, text = Fault.CUT, f"the connection broke: {_told(error)}"
+            if status is None and self._reuses:
+                # Some servers hang up on a connection's next request although they said keep-alive. Whether it was
+                # served nobody knows, so that is not to happen to the same job again.
+                self._reuses = False
+                self._session = await self._open(reuse=False)
         finally:
             await writer.discard()
         return Reply(Answer(status, head, self._key.redact(text), sent_s, self._clock.now(), fault), ttfb_s=ttfb_s)

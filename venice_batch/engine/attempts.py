@@ -159,7 +159,7 @@ class JobRunner:
         if not answer.possibly_billed or paid < most or trail.counted >= self._rules.max_attempts:
             return ""
         attempts = "1 attempt" if paid == 1 else f"{paid} attempts"
-        return f"; {attempts} may have been charged, more only with a higher --max-paid-attempts, or in another run"
+        return f"; {attempts} may have been charged: to try again, run again or raise --max-paid-attempts"
 
     async def _tries(self, trail: Trail) -> Reply:
         """The first reply that needs no other; raises _TryAgainError with the last one when there is none."""
