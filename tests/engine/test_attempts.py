@@ -197,6 +197,18 @@ async def test_an_outage_is_sat_out_with_ever_longer_waits(clock):
     assert clock.now() >= clock.start_s + 120
 
 
+async def test_a_pause_of_the_process_is_no_outage(clock):
+    bench = Bench(clock, {"p": [Scripted(None, fault=Fault.CONNECT, latency_s=0.1)] * 4})
+
+    def pause(event):
+        if len(bench.api.asked) == 2:
+            clock.stop(3600)
+
+    bench.runner._observe = pause
+    assert (await bench.run()).status is Status.SUCCEEDED
+    assert clock.now() > clock.start_s + 3600
+
+
 PAGE = {"fault": Fault.NOT_THE_API, "message": "a web page", "latency_s": 0.1}
 
 
