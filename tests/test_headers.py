@@ -41,6 +41,8 @@ def test_retry_after_is_read_as_seconds_and_fractions(text, expected):
         "nan",
         "86401",
         "1e8",
+        "1e9",
+        "1600000000",
         "1e999",
         "9" * 400,
         "soon",

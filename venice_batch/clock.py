@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from types import TracebackType
 
     from anyio import Event
 
@@ -120,3 +121,40 @@ class SystemClock:
             return
         with anyio.move_on_after(max(0.0, timeout_s)):
             await event.wait()
+
+
+class Deadline:
+    """Raise TimeoutError in its block after the process has run for `limit_s` of it; an async context manager.
+
+    aiohttp's own timeouts are over at once when a process goes on that was stopped for longer (Ctrl-Z, a paused
+    container), before it has read the answers that came meanwhile, and which are paid for.
+    """
+
+    def __init__(self, clock: Clock, limit_s: float) -> None:
+        import asyncio
+
+        self._clock = clock
+        self._limit_s = limit_s
+        self._loop = asyncio.get_running_loop()
+        self._timeout = asyncio.timeout(None)
+        self.has_arrived: Callable[[], bool] = bool
+        """Whether there is nothing more to wait for: a slow disk is no timeout."""
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        self._ends_s = self._clock.running() + self._limit_s
+        self._timer = self._loop.call_later(self._limit_s, self._look)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        await self._timeout.__aexit__(kind, error, traceback)
+
+    def _look(self) -> None:
+        left = left_s(self._clock, self._ends_s, min(self._limit_s, READ_FIRST_S))
+        if left > 0 or self.has_arrived():
+            self._timer = self._loop.call_later(left if left > 0 else 1.0, self._look)
+        else:
+            self._timeout.reschedule(self._loop.time())

@@ -754,7 +754,7 @@ async def test_a_listing_that_came_while_the_process_was_stopped_is_read(monkeyp
 async def test_a_connect_timeout_of_a_listing_is_not_believed_after_a_stop(client, monkeypatch, stopped, asked):
     moments = iter([0.0, 0.1 if stopped else 10.0, 0.0, 10.0])
     monkeypatch.setattr(client._clock, "running", lambda: next(moments))
-    monkeypatch.setattr("venice_batch.api.client._Deadline", lambda *given: contextlib.AsyncExitStack())
+    monkeypatch.setattr("venice_batch.api.client.Deadline", lambda *given: contextlib.AsyncExitStack())
     with aioresponses() as mock:
         mock.get(BASE + "/image/styles", exception=aiohttp.ConnectionTimeoutError())
         mock.get(BASE + "/image/styles", exception=aiohttp.ConnectionTimeoutError())

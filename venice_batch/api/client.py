@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import ssl
 from contextlib import AsyncExitStack, suppress
@@ -18,7 +17,7 @@ from venice_batch import headers as answer_headers
 from venice_batch._version import __version__
 from venice_batch.api import listings, refusals
 from venice_batch.api.outgoing import names_model, outgoing
-from venice_batch.clock import READ_FIRST_S, left_s
+from venice_batch.clock import Deadline
 from venice_batch.decode import MAX_IMAGE_BYTES, BinaryDecoder, BodyDecoder, JsonDecoder
 from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError, one_line
 from venice_batch.model import Endpoint, ImageFile, ServerTiming
@@ -26,9 +25,6 @@ from venice_batch.pacing.error_budget import KEYS_OWN
 from venice_batch.retry import Answer, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
-
     from venice_batch.api.secret import ApiKey
     from venice_batch.catalogue.models import Kind
     from venice_batch.clock import Clock
@@ -80,42 +76,6 @@ class Reply(msgspec.Struct, frozen=True):
     ttfb_s: float | None = None
     download_s: float | None = None
     write_s: float | None = None
-
-
-class _Deadline:
-    """Raises TimeoutError in its block after `limit_s`, in which the process has run, unless `has_arrived`.
-
-    aiohttp's own timeouts are over at once when a process goes on that was stopped for longer (Ctrl-Z, a paused
-    container), before it has read the answers that came meanwhile, and which are paid for.
-    """
-
-    def __init__(self, clock: Clock, limit_s: float) -> None:
-        self._clock = clock
-        self._limit_s = limit_s
-        self._ends_s = math.inf
-        self._timeout = asyncio.timeout(None)
-        self.has_arrived: Callable[[], bool] = bool
-        """Whether there is nothing more to wait for: a slow disk is no timeout."""
-
-    async def __aenter__(self) -> Self:
-        await self._timeout.__aenter__()
-        self._loop = asyncio.get_running_loop()
-        self._ends_s = self._clock.running() + self._limit_s
-        self._timer = self._loop.call_later(self._limit_s, self._look)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        await self._timeout.__aexit__(kind, error, traceback)
-
-    def _look(self) -> None:
-        left = left_s(self._clock, self._ends_s, min(self._limit_s, READ_FIRST_S))
-        if left > 0 or self.has_arrived():
-            self._timer = self._loop.call_later(left if left > 0 else 1.0, self._look)
-        else:
-            self._timeout.reschedule(self._loop.time())
 
 
 class ApiClient:
@@ -183,7 +143,7 @@ class ApiClient:
         ttfb_s = None
         try:
             async with (
-                _Deadline(self._clock, self.settings.timeout_s) as deadline,
+                Deadline(self._clock, self.settings.timeout_s) as deadline,
                 self._session.post(
                     self._urls[endpoint],
                     data=sending.data,
@@ -299,7 +259,7 @@ class ApiClient:
         whole = False
         # The status is news enough: whatever becomes of the body is no fault of its own.
         with suppress(aiohttp.ClientError, TimeoutError, ConnectionError):
-            async with _Deadline(self._clock, _REFUSAL_S):
+            async with Deadline(self._clock, _REFUSAL_S):
                 async for chunk in response.content.iter_any():
                     body += chunk
                     if len(body) > _MAX_REFUSAL_BYTES:
@@ -314,7 +274,7 @@ class ApiClient:
         ends_s = self._clock.running() + self.settings.connect_timeout_s
         try:
             async with (
-                _Deadline(self._clock, _LISTING_TIMEOUT_S),
+                Deadline(self._clock, _LISTING_TIMEOUT_S),
                 self._session.get(
                     self._base + path, headers={"Authorization": self._key.header()}, allow_redirects=False
                 ) as response,
