@@ -6,6 +6,7 @@ Only what stops a run is an exception. A job that fails, is rejected or comes ba
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -57,9 +58,21 @@ class UsageError(VeniceBatchError):
     """An option or setting that cannot be used."""
 
 
+_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#(?:vso)?\[)", re.IGNORECASE)
+"""How commands to a CI's runner begin: GitHub's `::name::` at a line's start and `##[name]`, Azure's `##vso[name]`.
+
+Sources: GitHub's "Workflow commands for GitHub Actions"; Azure's "Logging commands", which are read anywhere in a line.
+"""
+
+
 def one_line(text: str) -> str:
-    """`text` without control characters: a terminal must not act on what a server or a file says."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
+    """Return `text` without control characters, and with a space in whatever a CI's runner would take for a command.
+
+    Neither a terminal nor a runner must act on what a server or a file says.
+    """
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else "\ufffd" for char in text)
+    return _COMMAND.sub(lambda found: found[0] + " ", text) if "::" in text or "##" in text else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.source}:{self.line}" if self.line else self.source
-        return f"{where}: {self.field}: {self.what}" if self.field else f"{where}: {self.what}"
+        return one_line(f"{where}: {self.field}: {self.what}" if self.field else f"{where}: {self.what}")
 
 
 class JobsFileError(VeniceBatchError):

@@ -803,3 +803,20 @@ async def test_a_disk_slower_than_the_timeout_loses_no_image_that_has_arrived():
         reply = await client.generate(Endpoint.GENERATE, {"model": "m", "prompt": "p"}, writer)
     assert reply.answer.verdict is Verdict.SUCCEEDED
     assert writer.images == [png()]
+
+
+@pytest.mark.parametrize("address", ["http://bob:s3cret@host/v1", "https://bob@host/v1", "http://:s3cret@host/v1"])
+def test_an_address_with_a_password_is_refused_without_being_shown(address):
+    with pytest.raises(UsageError, match="with a name or password in it is not used") as caught:
+        ApiSettings(base_url=address)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", ["http://bob:s3 cret@host:1", "socks5://bob:s3 cret@host:1", "//bob:s3 c@ret@[host"])
+async def test_a_proxys_password_is_not_shown(monkeypatch, proxy):
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(UsageError, match=r"the proxy for https: .[a-z5:]*//\*\*\*@") as caught:
+        async with ApiClient(ApiSettings(), ApiKey("k"), SystemClock()):
+            pass
+    assert "s3" not in str(caught.value)
+    assert caught.value.__cause__ is None

@@ -1,7 +1,9 @@
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -89,15 +91,41 @@ def test_closed_standard_streams_stop_nothing(tmp_path, standard, code):
     assert (tmp_path / "output/jobs/images/a.webp").exists()
 
 
-@pytest.mark.parametrize("target", [">/dev/full", "| true"])
-def test_a_summary_that_nobody_takes_leaves_the_runs_own_exit_code(tmp_path, target):
+@pytest.mark.parametrize(("target", "code"), [(">/dev/full", 5), ("| true", 0)])
+@pytest.mark.parametrize("form", ["--json", "--quiet --json", ""])
+def test_a_summary_that_cannot_be_written_is_told_but_not_one_that_nobody_takes(tmp_path, target, code, form):
     job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
     (tmp_path / "jobs.jsonl").write_text(job)
-    command = f"{sys.executable} -m venice_batch jobs.jsonl --sandbox --sandbox-latency 0 --json {target}"
+    command = f"{sys.executable} -m venice_batch jobs.jsonl --sandbox --sandbox-latency 0 {form} {target}"
     script = f"set -o pipefail; {command}"
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert done.returncode == 0
+    assert done.returncode == code
     assert "Traceback" not in done.stderr
+    told = "venice-batch: standard output: No space left on device; it stands in output/jobs/summary.json\n"
+    assert done.stderr.endswith(told) is bool(code)
+
+
+OTHERS = [
+    "check jobs.jsonl --sandbox", "check jobs.jsonl --sandbox --json", "report out", "report out --json",
+    "models --offline", "models --offline --json", "styles --offline", "export out --csv -",
+    "expand jobs.jsonl", "schema", "completion bash", "config", "--help", "run --help", "--version",
+    "run jobs.jsonl --sandbox --dry-run",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", OTHERS)
+def test_a_full_disk_behind_standard_output_is_an_error_of_every_command(tmp_path, monkeypatch, capsys, words):
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/manifest.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.MonkeyPatch.context() as patch, Path("/dev/full").open("w") as full:
+        patch.setattr("sys.stdout", full)
+        code = run_cli(words.split())
+        with contextlib.suppress(OSError):
+            full.close()
+    err = capsys.readouterr().err
+    assert (code, err.splitlines()[-1]) == (5, "venice-batch: standard output: No space left on device")
 
 
 def test_a_mistyped_command_with_a_file_is_recognised(capsys):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from venice_batch.cli import options
 from venice_batch.cli.command import command as make_command
+from venice_batch.cli.main import run_cli
 from venice_batch.cli.options import Duration, sandbox_options, sandbox_settings
 from venice_batch.errors import UsageError
 from venice_batch.sandbox import SandboxSettings
@@ -161,3 +162,16 @@ def test_words_of_a_list_are_completed_after_a_comma():
 def test_the_form_of_values_by_model_is_told(text):
     with pytest.raises(UsageError, match="deprecated \\(KEY:VALUE,KEY:VALUE\\)"):
         settings("--sandbox-set", f"deprecated={text}")
+
+
+@pytest.mark.parametrize("words", ["check jobs.jsonl", "run jobs.jsonl", "models", "limits"])
+def test_a_password_in_an_address_is_refused_and_shown_nowhere(tmp_path, monkeypatch, capsys, words):
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    monkeypatch.setenv("VENICE_BATCH_BASE_URL", "http://bob:s3cret@127.0.0.1:1/api/v1")
+    assert run_cli(words.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("venice-batch: --base-url: an address with a name or password in it is not used")
+    assert (err.count("\n"), "s3cret" in err) == (1, False)

@@ -41,13 +41,21 @@ def test_a_word_longer_than_a_line_is_cut():
     assert folded("a " + "x" * 20, 8) == ["a", "  xxxxxx", "  xxxxxx", "  xxxxxx", "  xx"]
 
 
-@given(st.text(st.characters(categories=["L", "N", "P", "Zs", "So"]), max_size=80), st.integers(4, 40))
+@given(st.text(st.characters(categories=["L", "N", "P", "Zs", "So"]), max_size=80), st.integers(2, 40))
 def test_no_folded_or_cropped_line_is_wider_than_asked(text, width):
     assert all(text_width(line) <= width for line in folded(text, width))
     assert text_width(cropped(text, width)) <= width
 
 
-@given(st.lists(st.text("abc水🎨", min_size=1, max_size=30), min_size=1, max_size=10), st.integers(4, 40))
+@pytest.mark.parametrize(("text", "width", "lines"), [
+    ("ab c", 1, ["a", "b", "c"]), ("ab cd", 2, ["ab", "cd"]), ("水a", 1, ["水", "a"]), ("水", 1, ["水"]),
+    ("   ", 1, [""]),
+])  # fmt: skip
+def test_the_narrowest_terminals_get_characters_below_each_other(text, width, lines):
+    assert folded(text, width) == lines
+
+
+@given(st.lists(st.text("abc水🎨", min_size=1, max_size=30), min_size=1, max_size=10), st.integers(1, 40))
 def test_folding_loses_nothing_but_spaces(words, width):
     assert "".join(folded(" ".join(words), width)).replace(" ", "") == "".join(words)
 

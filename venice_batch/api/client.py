@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import ssl
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ _AHEAD_OF_TIME_S = 0.5
 _MAX_LISTING_BYTES = 16 * 1024 * 1024
 _CHUNK_BYTES = 512 * 1024
 """Read at a time, where there is as much: every chunk takes a turn of the event loop."""
+_USERINFO = re.compile(r"//.*@", re.DOTALL)
 _READ_AHEAD_BYTES = 224 * 1024
 """aiohttp stops reading when twice this waits: after one whole chunk, so that no connection holds two."""
 
@@ -62,7 +64,7 @@ class ApiSettings:
     concurrency: int = 256
 
     def __post_init__(self) -> None:
-        _parse_address(self.base_url, "--base-url")
+        _parse_base_url(self.base_url)
         if not (0 < self.timeout_s < math.inf and 0 < self.connect_timeout_s < math.inf):
             raise UsageError("timeouts have to be positive numbers of seconds")
 
@@ -323,8 +325,20 @@ def _parse_address(text: str, what: str) -> URL:
         if url.scheme not in ("http", "https") or not url.host or url.port is None or " " in text:
             raise ValueError(text)
         url.host.encode("idna")
-    except ValueError as error:  # UnicodeError is one
-        raise UsageError(f"{what}: {text!r} is no http:// or https:// address") from error
+    except ValueError:  # UnicodeError is one; not chained, as its text may have the address with a password
+        shown = _USERINFO.sub("//***@", text)
+        raise UsageError(f"{what}: {shown!r} is no http:// or https:// address") from None
+    return url
+
+
+def _parse_base_url(text: str) -> URL:
+    """The address in `text`. Raises UsageError where it is none, or has a name or password in it."""
+    url = _parse_address(text, "--base-url")
+    if url.raw_user is not None or url.raw_password is not None:
+        raise UsageError(
+            "--base-url: an address with a name or password in it is not used; the key comes from VENICE_API_KEY or"
+            " --api-key-file"
+        )
     return url
 
 

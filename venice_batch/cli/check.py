@@ -12,7 +12,7 @@ import click
 from venice_batch.cli import options
 from venice_batch.cli.command import command
 from venice_batch.cli.output_folder import default_output
-from venice_batch.cli.text import span
+from venice_batch.cli.text import json_line, span
 from venice_batch.errors import KeyMissingError, one_line
 from venice_batch.wording import counted
 
@@ -278,4 +278,4 @@ def _print_json(found: Plan, preflight: Preflight, known: Known) -> None:
     if known.listing is not None:
         listed = known.listing.catalogue(time.time()).listed
         report["models"] = {"origin": known.listing.origin, "listed_at": listed}
-    click.echo(msgspec.json.encode(report))
+    click.echo(json_line(report))

@@ -7,9 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING, TextIO
 
-import orjson
-
-from venice_batch.cli.text import span
+from venice_batch.cli.text import json_line, span
 from venice_batch.errors import one_line
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Stopping, Waiting
 from venice_batch.model import Status
@@ -154,10 +152,7 @@ class JsonLog:
     def _write(self, name: str, fails: bool, **values: object) -> None:
         if fails or not self._quiet:
             record = {"time": round(self._wall(), 3), "event": name, **values}
-            try:
-                line = orjson.dumps(record).decode()
-            except TypeError:  # a lone surrogate, as in the name of a folder that is no UTF-8
-                line = orjson.dumps({name: _text_only(value) for name, value in record.items()}).decode()
+            line = json_line(record)
             if not line.isprintable():  # JSON lets pass some that terminals act on, and line ends beyond ASCII
                 line = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
             _print(line, self._stream)
@@ -168,9 +163,3 @@ def _print(line: str, stream: TextIO) -> None:
     with contextlib.suppress(OSError):
         stream.write(line + "\n")
         stream.flush()
-
-
-def _text_only(value: object) -> object:
-    if isinstance(value, list):
-        return [_text_only(item) for item in value]
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -232,9 +232,9 @@ def _at_hand(base_url: str) -> Listing:
 
 
 def _json(value: object) -> int:
-    import msgspec
+    from venice_batch.cli.text import json_line
 
-    click.echo(msgspec.json.encode(value))
+    click.echo(json_line(value))
     return 0
 
 

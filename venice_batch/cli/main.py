@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from venice_batch.cli.commands import COMMANDS, cli
-from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
+from venice_batch.cli.text import unwritten
+from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError, one_line
 from venice_batch.wording import counted
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ def run_cli(args: list[str] | None = None) -> int:
     try:
         return _run(args)
     except OSError as error:
-        # Most likely standard output or standard error, closed or full: there may be nobody to be told.
+        # Standard error may be closed or full as well: there may be nobody to be told.
         with contextlib.suppress(OSError):
-            click.echo(f"venice-batch: {error}", err=True)
+            click.echo(f"venice-batch: {unwritten(error)}", err=True)
         return int(ExitCode.FOLDER_UNUSABLE)
 
 
@@ -57,7 +58,7 @@ def _run(args: list[str] | None) -> int:
                 click.echo(line, err=True)
         return int(error.exit_code)
     except VeniceBatchError as error:
-        click.echo(f"venice-batch: {error}", err=True)
+        click.echo(one_line(f"venice-batch: {error}"), err=True)
         return int(error.exit_code)
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -67,7 +68,7 @@ def _run(args: list[str] | None) -> int:
         click.echo(error.format_message(), err=True)
         return int(ExitCode.INVALID)
     except click.ClickException as error:
-        click.echo(f"venice-batch: {_told(error)}", err=True)
+        click.echo(one_line(f"venice-batch: {_told(error)}"), err=True)
         return int(ExitCode.INVALID)
     except KeyboardInterrupt:
         return int(ExitCode.SIGINT)

@@ -42,9 +42,9 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> int:
     for line in merged.left_out:
         click.echo(one_line(f"venice-batch: left out: {line}"), err=True)
     if as_json:
-        import msgspec
+        from venice_batch.cli.text import json_line
 
-        click.echo(msgspec.json.encode(merged))
+        click.echo(json_line(merged))
     else:
         before = merged.jobs - merged.added
         click.echo(

@@ -86,7 +86,25 @@ output = option(
     show_default="output/<name of JOBS>",
     help="Folder for images and manifest; {date} is the day (UTC).",
 )
-base_url = option("--base-url", default=VENICE, show_default=True, metavar="URL", help="Where the API is.")
+
+
+def _without_password(ctx: click.Context, param: click.Parameter, address: str) -> str:
+    # Here, before any message has the address; the client is asked, which takes long to import, only where it matters.
+    if "@" in address:
+        from venice_batch.api.client import ApiSettings
+
+        ApiSettings(base_url=address)
+    return address
+
+
+base_url = option(
+    "--base-url",
+    default=VENICE,
+    show_default=True,
+    metavar="URL",
+    callback=_without_password,
+    help="Where the API is.",
+)
 api_key_file = option(
     "--api-key-file",
     type=click.Path(path_type=Path),

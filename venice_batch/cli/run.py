@@ -15,7 +15,7 @@ import click
 from venice_batch.cli import after_run, options, run_options
 from venice_batch.cli.command import command
 from venice_batch.cli.output_folder import default_output
-from venice_batch.errors import OutOfMoneyError, UsageError
+from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError, one_line
 from venice_batch.wording import counted
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
     import anyio
 
     from venice_batch.cli.closing import closing
-    from venice_batch.cli.text import terminal_width
+    from venice_batch.cli.text import json_line, terminal_width, unwritten
     from venice_batch.cli.watching import is_live, watching
 
     async def go() -> Summary:
@@ -137,17 +137,22 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     summary = anyio.run(go)
     after_run.take(after_run.steps(given, ready.index, is_sandbox=options.is_sandbox(given)), summary, ready.output)
-    # Whoever reads this may be gone, or the disk behind it full: what the run did still counts.
-    with suppress(OSError):
+    try:
         if given["as_json"]:
-            import msgspec
-
-            click.echo(msgspec.json.encode(summary))
+            click.echo(json_line(summary))
         stream = sys.stderr if given["as_json"] else sys.stdout
         if not given["quiet"] and (not given["as_json"] or is_live(given, stream)):
             command = click.get_current_context().meta[options.WORDS]
             width = terminal_width(stream)
             click.echo(closing(summary, width=width, command=command, has_page=given["gallery"]), file=stream)
+    except BrokenPipeError:
+        pass  # nobody reads it any more; what the run did still counts
+    except OSError as error:
+        with suppress(OSError):
+            click.echo(
+                f"venice-batch: {unwritten(error)}; it stands in {one_line(summary.output)}/summary.json", err=True
+            )
+        return summary.exit_code or ExitCode.FOLDER_UNUSABLE
     return summary.exit_code
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-import msgspec
-
 from venice_batch.model import Status
+from venice_batch.wording import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,9 +59,9 @@ def _failed(record: Outcome) -> bytes:
 
 def _encoded(record: Outcome, response: dict[str, Any] | None, error: dict[str, str] | None) -> bytes:
     name = "\0".join((record.run_id, record.id, record.request_hash))
-    digest = hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
     line = {"id": f"batch_req_{digest}", "custom_id": record.id, "response": response, "error": error}
-    return msgspec.json.encode(line) + b"\n"
+    return json_bytes(line) + b"\n"
 
 
 def _response(record: Outcome, status: int, body: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _image(root: Path, path: str, *, base64: bool) -> dict[str, str]:
         raise FileNotFoundError(2, "is outside of the folder", path)
     place = root / relative
     if not base64:
-        return {"url": "file://" + quote(str(place.absolute()))}
+        return {"url": "file://" + quote(os.fsencode(place.absolute()))}
     import pybase64
 
     return {"b64_json": pybase64.b64encode_as_string(place.read_bytes())}
