@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from typing import Any
 
 import anyio
@@ -57,6 +58,8 @@ class ChargingApi:
         self.charges_at_once = rng.random() < 0.5
         self.counts: dict[str, int] = {}
         self.unpaid = 0
+        self.charges: Counter[str] = Counter()
+        """How often each prompt was charged."""
         self._models = catalogue.shipped()
 
     async def balances(self) -> dict[str, int]:
@@ -102,6 +105,7 @@ class ChargingApi:
                 self.unpaid += isinstance(paid, Refusal)
                 if not isinstance(paid, Refusal):
                     self.ledger.charge(paid)
+                    self.charges[body["prompt"]] += 1
         if fault == "full disk":
             raise FolderError("out", "the disk is full")
         return self._answer(fault or "200", sent_s, balances, rewritten=rewritten, withheld=withheld)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 from typing import Any
@@ -36,6 +37,23 @@ class FakeClock:
         self._order = itertools.count()
         self._driver: asyncio.Task[None] | None = None
         self.waits: list[float] = []
+        self.stopped_s = 0.0
+        self.resumed_s = -float("inf")
+
+    def stop(self, seconds: float) -> None:
+        """Have the process stopped for so long, as by SIGSTOP: time goes on, nothing runs."""
+        self._now_s += seconds
+        self.stopped_s += seconds
+        self.resumed_s = self._now_s
+
+    def running(self) -> float:
+        return self._now_s - self.stopped_s
+
+    def resumed(self) -> float:
+        return self.resumed_s
+
+    def beating(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def now(self) -> float:
         return self._now_s

@@ -1,9 +1,12 @@
 import json
 import random
+from collections import Counter
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
+from aiohttp import web
 from PIL import Image
 
 from venice_batch.api.client import ApiSettings
@@ -441,7 +444,9 @@ async def test_a_storm_of_faults_ends_with_every_image_whole_and_every_slot_give
     kinds = ("500", "503", "reset-before", "reset-mid", "short-body", "garbage", "html", "empty", "bad-base64")
     async with desk(tmp_path, fault_rate=0.3, fault_kinds=kinds) as at:
         at.write(*(line(number, return_binary=number % 2 == 0) for number in range(120)))
-        summary = await at.run(attempts=AttemptRules(max_attempts=12, backoff=Backoff(0.001, 0.002)))
+        summary = await at.run(
+            attempts=AttemptRules(max_attempts=12, max_paid_attempts=12, backoff=Backoff(0.001, 0.002))
+        )
         assert at.stats()["in_flight"] == 0
     assert (summary.exit_code, summary.succeeded) == (0, 120)
     assert summary.attempts > 130
@@ -492,3 +497,174 @@ async def test_what_each_model_cost_adds_up_to_what_the_run_has_spent_whatever_w
     progress = meter.progress()
     assert progress.spent_usd == summary.cost_usd > progress.expected_usd
     assert progress.spent_usd - progress.possibly_billed_usd == pytest.approx(progress.expected_usd)
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes.fromhex("0000000d49484452000000010000000108000000003a7e9b55")
+PNG += bytes.fromhex("0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082")
+BLOCKED = "<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head></html>"
+
+
+class Gateway:
+    """A server whose generations go through `intervene`, which may answer in the API's stead.
+
+    It is given a prompt and how often that was asked for, and returns a response or None. `listing` answers any GET.
+    """
+
+    def __init__(self, intervene, *, listing=None):
+        self.intervene = intervene
+        self.listing = listing or (lambda: web.json_response({"error": "not found"}, status=404))
+        self.asked = Counter()
+
+    async def answer(self, request):
+        if request.method == "GET":
+            return self.listing()
+        prompt = (await request.json())["prompt"]
+        self.asked[prompt] += 1
+        await anyio.lowlevel.checkpoint()
+        return self.intervene(prompt, self.asked[prompt]) or web.Response(body=PNG, content_type="image/png")
+
+
+@asynccontextmanager
+async def behind(path, gateway):
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", gateway.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield Desk(path, f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}/v1", None)
+    finally:
+        await runner.cleanup()
+
+
+def one_at_a_time_or_many(test):
+    return pytest.mark.parametrize("concurrency", [1, 16])(test)
+
+
+def rules(concurrency):
+    return {"sending": SendingRules(concurrency=concurrency, errors=None)}
+
+
+PAGES = {
+    "403 by Cloudflare": lambda: web.Response(
+        status=403, text=BLOCKED, content_type="text/html", headers={"CF-RAY": "8f-FRA"}
+    ),
+    "404 by a router": lambda: web.Response(status=404, text="default backend - 404"),
+    "401 by a gateway": lambda: web.Response(
+        status=401, text="<html><title>401 Authorization Required</title>", content_type="text/html"
+    ),
+    "405 by a proxy": lambda: web.Response(status=405, text=""),
+    "407 by a proxy": lambda: web.Response(status=407, text="Proxy Authentication Required"),
+    "JSON of another shape": lambda: web.json_response({"message": "Forbidden"}, status=403),
+}
+
+
+@one_at_a_time_or_many
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+@pytest.mark.parametrize("bad", [1, 20, 40])
+async def test_a_prompt_that_a_firewall_blocks_fails_alone_in_every_run(tmp_path, concurrency, page, bad):
+    gateway = Gateway(lambda prompt, times: page() if prompt == f"prompt {bad}" else None)
+    async with behind(tmp_path, gateway) as at:
+        at.write(*(line(number) for number in range(1, 41)))
+        first = await at.run(**rules(concurrency))
+        again = await at.run(**rules(concurrency))
+    assert (first.exit_code, first.succeeded, first.failed, first.pending) == (1, 39, 1, 0)
+    assert (again.exit_code, again.already_done, again.failed, again.pending) == (1, 39, 1, 0)
+    record = at.records()[-1]
+    assert (record["id"], record["status"], record["error"]["kind"]) == (f"j{bad}", "failed", "not_the_api")
+    assert gateway.asked.pop(f"prompt {bad}") == 4
+    assert set(gateway.asked.values()) == {1}
+
+
+@one_at_a_time_or_many
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+async def test_pages_that_pass_cost_no_job_its_image(tmp_path, concurrency, page):
+    gateway = Gateway(lambda prompt, times: page() if prompt.endswith("7") and times == 1 else None)
+    async with behind(tmp_path, gateway) as at:
+        at.write(*(line(number) for number in range(1, 41)))
+        summary = await at.run(**rules(concurrency))
+    assert (summary.exit_code, summary.succeeded, summary.attempts) == (0, 40, 44)
+
+
+@one_at_a_time_or_many
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+async def test_pages_for_everything_stop_the_run_soon_and_the_next_goes_on(tmp_path, concurrency, page):
+    made = 0
+
+    def intervene(prompt, times):
+        nonlocal made
+        made += 1
+        return page() if made > 10 and not over else None
+
+    over = False
+    gateway = Gateway(intervene)
+    async with behind(tmp_path, gateway) as at:
+        at.write(*(line(number) for number in range(1, 61)))
+        # At 16 nobody gets to a second try, at 1 two jobs are all that can wait for one.
+        wait_s = 0.01 if concurrency == 1 else 30.0
+        first = await at.run(**rules(concurrency), attempts=AttemptRules(backoff=Backoff(wait_s, wait_s)))
+        over = True
+        again = await at.run(**rules(concurrency))
+    assert (first.exit_code, first.succeeded, first.rejected) == (75, 10, 0)
+    assert first.failed <= (2 if concurrency == 1 else 0)
+    assert "on the way" in first.reason
+    assert (again.exit_code, again.already_done, again.succeeded) == (0, 10, 50)
+
+
+@pytest.mark.parametrize(("name", "code"), [("403 by Cloudflare", 3), ("404 by a router", 75), ("407 by a proxy", 75)])
+async def test_a_page_at_an_address_that_never_worked_is_told_at_once(tmp_path, name, code):
+    page = PAGES[name]
+    gateway = Gateway(lambda prompt, times: page(), listing=page)
+    async with behind(tmp_path, gateway) as at:
+        at.write(line(1), line(2))
+        summary = await at.run(**rules(1))
+    assert (summary.exit_code, summary.pending, summary.attempts) == (code, 2, 1)
+    assert "is --base-url right?" in summary.reason
+
+
+@one_at_a_time_or_many
+async def test_a_key_that_is_revoked_in_mid_run_stops_it(tmp_path, concurrency):
+    served = 0
+
+    def intervene(prompt, times):
+        nonlocal served
+        served += 1
+        return web.json_response({"error": "Authentication failed"}, status=401) if served > 10 else None
+
+    gateway = Gateway(intervene)
+    async with behind(tmp_path, gateway) as at:
+        at.write(*(line(number) for number in range(1, 61)))
+        summary = await at.run(**rules(concurrency))
+    assert (summary.exit_code, summary.succeeded, summary.pending) == (3, 10, 50)
+    assert summary.reason == "the API refused the key: Authentication failed"
+
+
+@one_at_a_time_or_many
+async def test_a_401_of_a_restarting_service_is_waited_out(tmp_path, concurrency):
+    made = refused = 0
+
+    def intervene(prompt, times):
+        nonlocal made, refused
+        # Of 17 images one at least has arrived before the next request is answered.
+        if made > 16 and prompt.endswith("3") and times == 1:
+            refused += 1
+            return web.json_response({"error": "Authentication failed"}, status=401)
+        made += 1
+        return None
+
+    async with behind(tmp_path, Gateway(intervene)) as at:
+        at.write(*(line(number) for number in range(1, 61)))
+        summary = await at.run(**rules(concurrency))
+    assert (summary.exit_code, summary.succeeded, summary.attempts) == (0, 60, 60 + refused)
+    assert refused >= 3
+
+
+async def test_an_account_without_quota_ends_the_run_as_one_without_money(tmp_path):
+    quota = {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"}
+    gateway = Gateway(lambda prompt, times: web.json_response({"error": quota}, status=429))
+    async with behind(tmp_path, gateway) as at:
+        at.write(line(1), line(2))
+        summary = await at.run(**rules(1))
+    assert (summary.exit_code, summary.pending, summary.attempts) == (4, 2, 1)
+    assert "insufficient_quota" in summary.reason

@@ -1,5 +1,8 @@
 """Response headers in every form that servers send, and in none that makes sense."""
 
+from datetime import UTC, datetime
+from email.utils import formatdate
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -29,10 +32,92 @@ def test_retry_after_is_read_as_seconds_and_fractions(text, expected):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-1", "-0.5", "inf", "-inf", "nan", "86401", "1e9", "1e999", "9" * 400, "soon", "1_0", "5s", "٣", "0x10", ","],
+    [
+        "",
+        "-1",
+        "-0.5",
+        "inf",
+        "-inf",
+        "nan",
+        "86401",
+        "1e8",
+        "1e9",
+        "1600000000",
+        "1e999",
+        "9" * 400,
+        "soon",
+        "1_0",
+        "٣",
+        "٣s",
+        "0x10",
+        ",",
+        "s",
+        "-2s",
+        "2s1m",
+        "25h",
+        "12:30",
+        "in 5",
+        "5x",
+        "1800000000",
+        "1e13",
+    ],
 )
 def test_a_retry_after_that_makes_no_sense_is_ignored(text):
     assert wait(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2s", 2), ("1m23s", 83),
+        ("2.5", 2.5), ("2.5s", 2.5), ("1500ms", 1.5), ("1h", 3600), ("1h5m", 3900),
+        ("2023-11-14T22:13:50Z", 30), ("2023-11-14T22:13:50.5+00:00", 30.5), ("2023-11-14 22:13:50", 30),
+        ("2023-11-14T22:13:00Z", 0), ("1700000030", 30), ("1700000030500", 30.5),
+    ],
+)  # fmt: skip
+def test_a_retry_after_in_other_servers_forms_is_read(text, expected):
+    assert wait(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1, 1", 1), ("1,1", 1), ("1, 5", 5), ("5s , 1", 5), ("soon, 3", 3), ("3, ", 3), ("-1, 99999999", None),
+        (f"{DATE}, {DATE}", 0), ("Tue, 14 Nov 2023 22:13:50 GMT, 7", 30),
+        ("Tuesday, 14-Nov-23 22:13:50 GMT,Tue, 14 Nov 2023 22:13:25 GMT", 30),
+    ],
+)  # fmt: skip
+def test_of_a_retry_after_that_a_proxy_has_joined_the_longest_counts(text, expected):
+    assert wait(text) == expected
+
+
+FORMS = (
+    lambda wait_s: str(wait_s),
+    lambda wait_s: f"{wait_s}s",
+    lambda wait_s: f"{wait_s // 60}m{wait_s % 60}s",
+    lambda wait_s: f"{wait_s // 3600}h{wait_s % 3600}s",
+    lambda wait_s: f"{wait_s * 1000}ms",
+    lambda wait_s: datetime.fromtimestamp(NOW + wait_s, UTC).isoformat(),
+    lambda wait_s: formatdate(NOW + wait_s, usegmt=True),
+    lambda wait_s: f"{NOW + wait_s:.0f}",
+)
+
+
+@given(
+    st.integers(0, int(LONGEST_WAIT_S)), st.sampled_from(FORMS), st.integers(1, 3), st.sampled_from((", ", ",", " , "))
+)
+def test_every_form_of_the_same_wait_however_often_joined_means_the_same(wait_s, form, times, joint):
+    assert wait(joint.join([form(wait_s)] * times)) == wait_s
+
+
+def test_rate_limit_headers_that_a_proxy_has_doubled_are_read_once():
+    given = headers(
+        x_ratelimit_limit_requests="20, 20",
+        x_ratelimit_remaining_requests="5,5",
+        x_ratelimit_reset_requests="1m3s, 1m3s",
+    )
+    assert read(given, wall_s=NOW).rate == RateLimit(20, 5, Reset(in_s=63))
+    assert read(headers(x_ratelimit_remaining_requests="5, 9"), wall_s=NOW).rate.remaining is None
 
 
 @pytest.mark.parametrize(

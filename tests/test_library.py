@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -110,7 +111,17 @@ async def test_a_mistyped_option_comes_out_as_it_is(tmp_path):
             assert [outcome async for outcome in outcomes] == []
 
 
-@pytest.mark.parametrize("bad", [{"rpm": 0}, {"concurrency": 0}, {"max_attempts": 0}, {"timeout_s": -1}])
+async def test_attempts_that_may_be_charged_are_bounded(tmp_path):
+    lossy = replace(FAST, fault_rate=1.0, fault_kinds=("no-images",))
+    async with serve(lossy) as sandbox:
+        options = {"api_key": "k", "base_url": sandbox.base_url}
+        summary = await run_jobs(jobs(1), tmp_path / "out", **options, max_paid_attempts=1)
+    assert (summary.failed, summary.attempts, summary.possibly_billed) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"rpm": 0}, {"concurrency": 0}, {"max_attempts": 0}, {"max_paid_attempts": 0}, {"timeout_s": -1}]
+)
 async def test_options_that_make_no_sense_are_refused(tmp_path, bad):
     with pytest.raises(UsageError):
         await run_jobs(jobs(1), tmp_path, api_key="k", **bad)

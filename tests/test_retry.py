@@ -40,6 +40,9 @@ def answer(status, message="", *, fault=None, **head):
         (429, "The model is overloaded", Verdict.OVERLOADED),
         (429, "Too many failed attempts (> 20) resulting in a non-success status code", Verdict.BLOCKED),
         (402, "Insufficient balance", Verdict.NO_MONEY),
+        (429, "You exceeded your current quota (insufficient_quota)", Verdict.NO_MONEY),
+        (403, "quota: insufficient_user_quota", Verdict.NO_MONEY),
+        (400, "prompt: insufficient_quota", Verdict.REJECTED),
         (401, "Authentication failed", Verdict.KEY_REFUSED),
         (403, "Access disabled", Verdict.KEY_REFUSED),
         (401, "This model is only available to Pro users", Verdict.LANE_REFUSED),
@@ -92,7 +95,23 @@ def test_a_gate_holds_only_what_is_limited_or_overloaded_and_told_until_when(sta
 def test_only_what_was_sent_may_have_been_billed(fault):
     unsent = (Fault.CONNECT, Fault.SOURCE, Fault.NOT_THE_API)
     assert answer(None, fault=fault).possibly_billed is (fault not in unsent)
-    assert not answer(500).possibly_billed
+
+
+@pytest.mark.parametrize("status", [502, 504, 520, 524])
+def test_a_gateway_that_lost_the_answer_may_hide_an_image(status):
+    assert answer(status).possibly_billed
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 408, 429, 500, 503, 521, 522, 523, 525, 526])
+def test_what_the_api_has_not_taken_or_says_it_has_not_done_is_free(status):
+    assert not answer(status).possibly_billed
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 405, 407, 410])
+def test_words_that_are_not_the_apis_are_no_verdict_on_key_or_model(status):
+    told = answer(status, "This model is not found; Pro users only", fault=Fault.NOT_THE_API)
+    assert told.verdict is Verdict.WRONG_ADDRESS
+    assert failure_kind(told) == "not_the_api"
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 LONGEST_WAIT_S = 86_400.0
 """A day: the longest quota the API has. A header that asks for more is taken for a mistake."""
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII
+)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_JOINT = re.compile(r"(?<!day)(?<!Mon)(?<!Tue)(?<!Wed)(?<!Thu)(?<!Fri)(?<!Sat)(?<!Sun)\s*,\s*", re.IGNORECASE)
+"""Where a header that came twice was joined (RFC 9110, 5.2); the comma inside a date is none of these."""
 _SECONDS_FROM = 1e9
 _MILLISECONDS_FROM = 1e11
 _MILLISECONDS_TO = 1e14
@@ -119,20 +123,25 @@ def read(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], s
 def retry_after_s(headers: Mapping[str, str], *, now_unix_s: float) -> float | None:
     """Seconds that the server asks to wait, 0 to `LONGEST_WAIT_S`; None when it asks nothing sensible.
 
-    `retry-after-ms` goes before `Retry-After`, as in OpenAI's own client. A date in the past means 0; a
-    negative, infinite or absurdly long number of seconds is ignored.
+    `retry-after-ms` goes before `Retry-After`, as in OpenAI's own client. Besides the standard's seconds and dates it
+    takes what `parse_reset` reads. A date in the past means 0; a negative, infinite or absurdly long number of seconds
+    is ignored. Of several values, as a proxy joins a header that came twice, the longest counts.
     """
     millis = _number(headers.get("retry-after-ms"))
     if millis is not None and 0 <= millis / 1000 <= LONGEST_WAIT_S:
         return millis / 1000
-    text = headers.get("Retry-After", "").strip()
-    seconds = _number(text)
-    if seconds is None:
-        date = _http_date(text)
-        if date is None:
-            return None
-        seconds = max(0.0, date - now_unix_s)
-    return seconds if 0 <= seconds <= LONGEST_WAIT_S else None
+    waits = [_from_now_s(part, now_unix_s) for part in _JOINT.split(headers.get("Retry-After", ""))]
+    return max((wait_s for wait_s in waits if wait_s is not None), default=None)
+
+
+def _from_now_s(text: str, now_unix_s: float) -> float | None:
+    reset = parse_reset(text)
+    if reset is None or reset.unix_s is None:
+        return None if reset is None else reset.in_s
+    wait_s = reset.unix_s - now_unix_s
+    if wait_s < -LONGEST_WAIT_S and _number(text) is not None:
+        return None  # rather a number that is far too large than a moment of years ago
+    return max(0.0, wait_s) if wait_s <= LONGEST_WAIT_S else None
 
 
 def parse_reset(text: str) -> Reset | None:
@@ -140,9 +149,9 @@ def parse_reset(text: str) -> Reset | None:
 
     Numbers from 10^9 are Unix seconds, from 10^11 Unix milliseconds, smaller ones seconds from now; also
     ISO 8601 moments and durations (`1m23s`, `120ms`). A wait of over a day is garbage too, and so are
-    numbers beyond 10^14 (the year 5138).
+    numbers beyond 10^14 (the year 5138). A value that a proxy has joined with copies of itself is read once.
     """
-    text = text.strip()
+    text = _once(text)
     if not text:
         return None
     number = _number(text)
@@ -163,6 +172,12 @@ def parse_reset(text: str) -> Reset | None:
         date = _http_date(text)
         return None if date is None else Reset(unix_s=date)
     return _at(_unix(moment))
+
+
+def _once(text: str) -> str:
+    """`text` without white space around it, and once where it is a value joined with copies of itself."""
+    values = {part.strip() for part in _JOINT.split(text)}
+    return values.pop() if len(values) == 1 else text.strip()
 
 
 def _reset_within_a_day(text: str, date_unix_s: float | None) -> Reset | None:
@@ -202,7 +217,7 @@ def _amount(text: str | None) -> float | None:
 
 
 def _whole(text: str | None) -> int | None:
-    value = _number(text)
+    value = _number(_once(text)) if text else None
     return int(value) if value is not None and 0 <= value < 1e9 else None
 
 

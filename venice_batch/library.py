@@ -52,6 +52,7 @@ async def run_jobs(
     concurrency: int | None = None,
     rpm: int | None = None,
     max_attempts: int = 6,
+    max_paid_attempts: int = 2,
     timeout_s: float = 300.0,
     lock_wait_s: float = 0.0,
     max_time_s: float = math.inf,
@@ -75,6 +76,7 @@ async def run_jobs(
     `name` is the template of the images' names (`Naming`).
     `lock_wait_s` is how long to wait for another run in the folder (`on_event` is told a `Waiting`).
     `concurrency` is how many requests may be under way at a time (None: as many as quota and latency need).
+    `max_attempts` bounds the tries for each job, `max_paid_attempts` those that may have been charged without an image.
     `on_event` is called with everything that happens, on the event loop. `check_models`: check jobs against the API's
     list of models first, which also gives the prices that `max_cost_usd` (never spent beyond) needs. `allow_unknown`:
     send fields, values and models that this version or the list does not know as they are written, instead of raising.
@@ -95,7 +97,7 @@ async def run_jobs(
         output=Path(output),
         api=ApiSettings(base_url=base_url, timeout_s=timeout_s, concurrency=at_a_time),
         sending=SendingRules(concurrency=at_a_time, rpm=rpm, errors=error_rule(base_url)),
-        attempts=AttemptRules(max_attempts=max_attempts, prefer_json=prefer_json),
+        attempts=AttemptRules(max_attempts=max_attempts, max_paid_attempts=max_paid_attempts, prefer_json=prefer_json),
         retry_rejected=retry_rejected,
         durable=durable,
         lock_wait_s=lock_wait_s,

@@ -38,21 +38,26 @@ class Fault(StrEnum):
     CUT = "cut"  # the connection broke after the request had gone out
     NO_IMAGE = "no_image"  # the body is empty, invalid or no image
     SOURCE = "source"  # nothing was sent: a picture that belongs to the request is gone, or has changed
-    NOT_THE_API = "not_the_api"  # a redirect, or a "not found" that is none of the API's
+    NOT_THE_API = "not_the_api"  # a redirect, or a refusal in words that are none of the API's
 
 
 POSSIBLY_BILLED = frozenset({Fault.TIMEOUT, Fault.CUT, Fault.NO_IMAGE})
 """Faults after which the server may have charged for an image that never arrived."""
 
 GAVE_UP = frozenset({502, 504, 520, 524})
-"""What a gateway answers that lost the API's answer or waited too long for it: the API may have made the image."""
+"""What a gateway answers that lost the API's answer or waited too long for it: the API may have made the image.
+
+Not among them, as the API has not taken the request: 408 (it did not arrive whole, RFC 9110, 15.5.9), 521 (connection
+refused), 522 (not acknowledged), 523 (no route), 525 and 526 (no TLS). Nor are 429, 500 and 503, by which a server says
+itself that it has not done what was asked. Source for 520 to 526: Cloudflare's pages on them.
+"""
 
 
 class Answer(msgspec.Struct, frozen=True):
     """What one attempt brought back, without its image.
 
     Exactly one of `status` and `fault` may be None; a broken body on a 200 has both. `sent_s` and
-    `received_s` are moments of the run's clock.
+    `received_s` are moments of the run's clock. `from_api`: its body has the shape of the API's own answers.
     """
 
     status: int | None
@@ -61,6 +66,7 @@ class Answer(msgspec.Struct, frozen=True):
     sent_s: float
     received_s: float
     fault: Fault | None = None
+    from_api: bool = True
 
     @property
     def verdict(self) -> Verdict:
@@ -85,6 +91,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 _BLOCKED = re.compile(r"too many failed attempts", re.IGNORECASE)
 _OVERLOADED = re.compile(r"overload|at capacity", re.IGNORECASE)
+_NO_QUOTA = re.compile(r"\binsufficient_(user_)?quota\b", re.IGNORECASE)
 _ONE_MODEL = re.compile(r"\bpro users?\b|\btier\b|\bmodel\b", re.IGNORECASE)
 # A 400 about a field often names the model too ("model x does not accept width"), so these are whole phrases.
 _NO_MODEL = re.compile(
@@ -108,6 +115,8 @@ def classify(answer: Answer) -> Verdict:
     if status == 200:
         # Its image is a placeholder, and free: the same prompt would be answered so again.
         return Verdict.REJECTED if answer.headers.content_violation else Verdict.SUCCEEDED
+    if status in (403, 429) and _NO_QUOTA.search(answer.message):
+        return Verdict.NO_MONEY  # OpenAI's word for an account that has nothing left to spend
     if status == 429:
         if _BLOCKED.search(answer.message):
             return Verdict.BLOCKED

@@ -1,9 +1,12 @@
 import base64
+import contextlib
 import hashlib
 import io
 import json
 import socket
 import ssl
+import threading
+import time
 
 import aiohttp
 import anyio
@@ -277,8 +280,70 @@ async def test_a_not_found_that_is_none_of_the_apis_means_a_wrong_address(client
         wrong, _ = await ask(client)
         missing, _ = await ask(client)
     assert wrong.answer.verdict is Verdict.WRONG_ADDRESS
-    assert "--base-url" in wrong.answer.message
+    assert (wrong.answer.message, wrong.answer.from_api) == ("a web page: nginx", False)
     assert missing.answer.verdict is Verdict.LANE_REFUSED
+
+
+CLOUDFLARE = "<!DOCTYPE html><html><head><title>Attention Required! | Cloudflare</title></head></html>"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body"),
+    [
+        (403, "text/html; charset=UTF-8", CLOUDFLARE),
+        (404, "text/plain", "default backend - 404"),
+        (401, "text/html", "<html><title>401 Authorization Required</title></html>"),
+        (401, "text/plain", ""),
+        (403, "application/json", '{"message": "Forbidden"}'),
+        (403, "application/json", '["Forbidden"]'),
+        (403, "application/json", '{"error": null}'),
+        (403, "application/json", '{"error": "cut'),
+        (405, "text/html", "<html><title>This model is not found, Pro users only</title>"),
+        (410, "text/html", "<html><title>Gone</title>"),
+        (451, "text/plain", "not here"),
+    ],
+)
+async def test_a_refusal_that_has_not_the_apis_shape_is_somebody_elses(client, status, kind, body):
+    with aioresponses() as mock:
+        mock.post(URL, status=status, body=body, content_type=kind, headers={"CF-RAY": "abc-FRA"})
+        reply, _ = await ask(client)
+    assert (reply.answer.fault, reply.answer.from_api) == (Fault.NOT_THE_API, False)
+    assert reply.answer.headers.ray == "abc-FRA"
+    assert not reply.answer.possibly_billed
+
+
+@pytest.mark.parametrize(("status", "fault"), [(502, None), (429, None), (400, None)])
+async def test_other_pages_keep_the_meaning_of_their_status(client, status, fault):
+    with aioresponses() as mock:
+        mock.post(URL, status=status, body=CLOUDFLARE, content_type="text/html")
+        reply, _ = await ask(client)
+    assert (reply.answer.fault, reply.answer.from_api) == (fault, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "own"),
+    [
+        (200, '{"data": []}', True),
+        (200, CLOUDFLARE, False),
+        (404, '{"error": "not found"}', True),
+        (404, CLOUDFLARE, False),
+        (401, '{"error": {"message": "no"}}', True),
+        (403, CLOUDFLARE, False),
+    ],
+)
+async def test_a_listing_tells_whether_it_was_the_api_that_answered(client, status, body, own):
+    with aioresponses() as mock:
+        mock.get(BASE + "/api_keys/rate_limits", status=status, body=body)
+        with pytest.raises(ApiError):
+            await client.limits()
+    assert (client.listed.status, client.listed.from_api) == (status, own)
+
+
+async def test_a_listing_at_a_wrong_address_asks_for_the_right_one(client):
+    with aioresponses() as mock:
+        mock.get(BASE + "/image/styles", status=404, body="nothing here")
+        with pytest.raises(ApiError, match="nothing here; is --base-url right"):
+            await client.styles()
 
 
 async def test_a_key_in_a_header_or_across_a_cut_goes_no_further(client):
@@ -649,6 +714,134 @@ def test_what_shows_the_api_no_model_field_shares_one_error_bucket(client, monke
     assert {client.error_bucket(*request) for request in without} == {KEYS_OWN}
     monkeypatch.setattr("venice_batch.api.outgoing.MOST_JSON_BYTES", 0)
     assert client.error_bucket(Endpoint.EDIT, edit) == KEYS_OWN  # a multipart form
+
+
+class Elsewhere:
+    """A server in a thread of its own, which goes on while this process's event loop stands still.
+
+    It gives each connection one answer, `delay_s` after the request.
+    """
+
+    def __init__(self, answer, delay_s=0.0):
+        self.answer = answer
+        self.delay_s = delay_s
+        self.served = 0
+        self._done = threading.Event()
+
+    def __enter__(self):
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api/v1"
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info):
+        self._done.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    self._done.wait(self.delay_s)
+                    self.served += 1
+                    connection.sendall(self.answer)
+
+
+def whole(body, kind=b"image/png", status=b"200 OK"):
+    head = b"HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    return head % (status, kind, len(body)) + body
+
+
+async def stand_still(seconds):
+    """Do to this loop what SIGSTOP does, once a request is under way."""
+    await anyio.sleep(0.05)
+    time.sleep(seconds)  # noqa: ASYNC251 - that is the point
+
+
+async def test_an_answer_that_came_while_the_process_was_stopped_is_read_before_a_timeout_is_believed():
+    large = png((900, 900)) + b"\0" * 3_000_000
+    with Elsewhere(whole(large), delay_s=0.3) as server:
+        async with connect(server.url, timeout_s=0.6) as client, anyio.create_task_group() as group:
+            group.start_soon(stand_still, 1.8)
+            reply, writer = await ask(client)
+    assert (reply.answer.verdict, server.served) == (Verdict.SUCCEEDED, 1)
+    assert writer.images == [large]
+
+
+async def test_an_answer_that_does_not_come_after_a_stop_is_a_timeout_all_the_same():
+    with Elsewhere(whole(png()), delay_s=60) as server:
+        async with connect(server.url, timeout_s=0.3) as client, anyio.create_task_group() as group:
+            group.start_soon(stand_still, 1.0)
+            reply, _ = await ask(client)
+    assert reply.answer.fault is Fault.TIMEOUT
+
+
+async def test_a_listing_that_came_while_the_process_was_stopped_is_read(monkeypatch):
+    monkeypatch.setattr("venice_batch.api.client._LISTING_TIMEOUT_S", 0.6)
+    with Elsewhere(whole(b'{"data": ["Anime"]}', b"application/json"), delay_s=0.3) as server:
+        async with connect(server.url) as client, anyio.create_task_group() as group:
+            group.start_soon(stand_still, 1.8)
+            assert await client.styles() == ("Anime",)
+
+
+@pytest.mark.parametrize(("stopped", "asked"), [(True, 2), (False, 1)])
+async def test_a_connect_timeout_of_a_listing_is_not_believed_after_a_stop(client, monkeypatch, stopped, asked):
+    moments = iter([0.0, 0.1 if stopped else 10.0, 0.0, 10.0])
+    monkeypatch.setattr(client._clock, "running", lambda: next(moments))
+    monkeypatch.setattr("venice_batch.api.client.Deadline", lambda *given: contextlib.AsyncExitStack())
+    with aioresponses() as mock:
+        mock.get(BASE + "/image/styles", exception=aiohttp.ConnectionTimeoutError())
+        mock.get(BASE + "/image/styles", exception=aiohttp.ConnectionTimeoutError())
+        with pytest.raises(ApiError, match="no answer in time"):
+            await client.styles()
+        assert sum(map(len, mock.requests.values())) == asked
+
+
+async def test_a_server_that_hangs_up_on_a_used_connection_is_asked_over_new_ones_from_then_on():
+    requests = []
+
+    async def once(stream):
+        async with stream:
+            for number in range(2):
+                try:
+                    await stream.receive()
+                except anyio.EndOfStream:
+                    return
+                requests.append(number)
+                if number:
+                    return
+                await stream.send(whole(png()).replace(b"Connection: close", b"Connection: keep-alive"))
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(anyio.abc.SocketAttribute.local_port)
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, once)
+        async with connect(f"http://127.0.0.1:{port}") as client:
+            replies = [(await ask(client))[0] for _ in range(5)]
+        group.cancel_scope.cancel()
+    assert [reply.answer.fault for reply in replies] == [None, Fault.CUT, None, None, None]
+    assert requests == [0, 1, 0, 0, 0]
+
+
+async def test_a_disk_slower_than_the_timeout_loses_no_image_that_has_arrived():
+    class Slow(Memory):
+        async def write(self, piece):
+            await anyio.sleep(0.4)
+            await super().write(piece)
+
+    async def answer(request):
+        return web.Response(body=png(), content_type="image/png")
+
+    writer = Slow()
+    async with Server(answer) as server, connect(server.url, timeout_s=0.2) as client:
+        reply = await client.generate(Endpoint.GENERATE, {"model": "m", "prompt": "p"}, writer)
+    assert reply.answer.verdict is Verdict.SUCCEEDED
+    assert writer.images == [png()]
 
 
 @pytest.mark.parametrize("address", ["http://bob:s3cret@host/v1", "https://bob@host/v1", "http://:s3cret@host/v1"])

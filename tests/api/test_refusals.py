@@ -61,6 +61,24 @@ def test_what_gateways_send_is_told_in_few_words(content_type, body, expected):
     assert message(502, content_type, body) == expected
 
 
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (
+            {"error": {"message": "No quota.", "type": "insufficient_quota", "code": None}},
+            "No quota. (insufficient_quota)",
+        ),
+        ({"error": {"message": "No quota", "code": "insufficient_quota"}}, "No quota (insufficient_quota)"),
+        ({"error": {"message": "", "code": "insufficient_quota"}}, "insufficient_quota"),
+        ({"error": "No quota", "code": "insufficient_user_quota"}, "No quota (insufficient_user_quota)"),
+        ({"error": {"message": "insufficient_quota: pay", "code": "insufficient_quota"}}, "insufficient_quota: pay"),
+        ({"error": {"message": "Slow down", "code": "rate_limit_exceeded", "type": ["odd"]}}, "Slow down"),
+    ],
+)
+def test_an_account_without_quota_is_told_by_its_code(document, expected):
+    assert said(document) == expected
+
+
 @pytest.mark.parametrize("body", [b"", b" \r\n\t "])
 def test_an_empty_body_leaves_the_status(body):
     assert message(503, "text/plain", body) == "HTTP 503 without a reason"

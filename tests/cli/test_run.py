@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -339,3 +340,28 @@ def test_an_impossible_share_is_one_line(capsys):
     assert capsys.readouterr().err == (
         "venice-batch: --shard '3/2' is no share; give I/N with I from 1 to N, as in 1/3\n"
     )
+
+
+def attempts_of(capsys, *options):
+    write({"id": "a", "model": "venice-sd35", "prompt": "p"})
+    lost = ["--sandbox", "--sandbox-latency", "0", "--sandbox-fault-rate", "1", "--sandbox-faults", "no-images"]
+    assert run_cli(["jobs.jsonl", *lost, "--json", *options]) == 1
+    summary = json.loads(capsys.readouterr().out)
+    assert "raise --max-paid-attempts" in summary["failures"][0]["message"]
+    return summary["attempts"]
+
+
+def test_what_may_be_charged_is_tried_twice_unless_told_otherwise(capsys, monkeypatch):
+    assert attempts_of(capsys) == 2
+    assert attempts_of(capsys, "--max-paid-attempts", "1") == 1, "and it was tried again, as failed jobs are"
+    Path("venice-batch.toml").write_text("[run]\nmax-paid-attempts = 1\n")
+    assert attempts_of(capsys) == 1
+    monkeypatch.setenv("VENICE_BATCH_MAX_PAID_ATTEMPTS", "2")
+    assert attempts_of(capsys) == 2
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two"])
+def test_less_than_one_attempt_that_may_be_charged_is_refused(capsys, number):
+    write({"id": "a", "model": "venice-sd35", "prompt": "p"})
+    assert run_cli(["jobs.jsonl", "--sandbox", "--max-paid-attempts", number]) == 2
+    assert "--max-paid-attempts" in capsys.readouterr().err

@@ -18,11 +18,17 @@ from venice_batch.model import Endpoint, Status
 from venice_batch.pacing.traffic import SendingRules, Traffic
 from venice_batch.retry import Fault
 
+MODEL = {"id": "m", "model_spec": {"pricing": {"generation": {"usd": 0.4}}}}
+PRICED = Catalogue([model for model in [parse(MODEL)] if model], listed=datetime.now(UTC), now=datetime.now(UTC))
+
 
 class Bench:
     """A runner with everything around it faked."""
 
-    def __init__(self, clock, scripts, *, max_attempts=3, concurrency=4, catalogue=None, purse=None):
+    def __init__(
+        self, clock, scripts, *, max_attempts=3, max_paid_attempts=2, concurrency=4, catalogue=None, purse=None,
+        known=False,
+    ):  # fmt: skip
         self.clock = clock
         self.switch = StopSwitch()
         self.purse = purse or Purse()
@@ -36,10 +42,10 @@ class Bench:
             sink=NoSink(),
             turnstile=self.turnstile,
             switch=self.switch,
-            reach=Reach(Patience(first_s=15, later_s=120)),
+            reach=Reach(Patience(first_s=15, later_s=120), known=known),
             clock=clock,
             rng=rng,
-            rules=AttemptRules(max_attempts=max_attempts),
+            rules=AttemptRules(max_attempts=max_attempts, max_paid_attempts=max_paid_attempts),
             cashier=Cashier(self.purse, self.turnstile, self.switch),
             catalogue=catalogue,
             run_id="run",
@@ -191,6 +197,115 @@ async def test_an_outage_is_sat_out_with_ever_longer_waits(clock):
     assert clock.now() >= clock.start_s + 120
 
 
+async def test_a_pause_of_the_process_is_no_outage(clock):
+    bench = Bench(clock, {"p": [Scripted(None, fault=Fault.CONNECT, latency_s=0.1)] * 4})
+
+    def pause(event):
+        if len(bench.api.asked) == 2:
+            clock.stop(3600)
+
+    bench.runner._observe = pause
+    assert (await bench.run()).status is Status.SUCCEEDED
+    assert clock.now() > clock.start_s + 3600
+
+
+PAGE = {"fault": Fault.NOT_THE_API, "message": "a web page", "latency_s": 0.1}
+
+
+async def test_a_page_that_comes_once_is_waited_out(clock):
+    bench = Bench(clock, {"p": [Scripted(404, **PAGE)]}, known=True)
+    outcome = await bench.run()
+    assert outcome.status is Status.SUCCEEDED
+    assert [attempt.status for attempt in outcome.attempts] == [404, 200]
+    assert outcome.attempts[0].wait_s > 0
+
+
+async def test_a_page_that_comes_back_fails_its_job_alone_and_can_be_tried_in_another_run(clock):
+    bench = Bench(clock, {"p": [Scripted(403, **PAGE)] * 9}, known=True, max_attempts=6)
+    outcome = await bench.run()
+    assert (outcome.status, outcome.error.kind, outcome.error.status) == (Status.FAILED, "not_the_api", 403)
+    assert len(bench.api.asked) == 2
+    assert (await bench.run("q")).status is Status.SUCCEEDED
+
+
+async def test_pages_for_three_jobs_in_a_row_stop_the_run_with_jobs_pending(clock):
+    bench = Bench(clock, {prompt: [Scripted(403, **PAGE)] * 9 for prompt in "abc"}, known=True)
+    outcomes = [await bench.run(prompt) for prompt in "abc"]
+    assert outcomes[2] is None
+    assert bench.switch.stop.code is ExitCode.TEMPORARY
+    assert bench.switch.stop.reason.startswith("something on the way to the API refuses everything: a web page")
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, ExitCode.KEY_REFUSED), (404, ExitCode.TEMPORARY)])
+async def test_a_page_before_anything_has_worked_asks_whether_the_address_is_right(clock, status, code):
+    bench = Bench(clock, {"p": [Scripted(status, **PAGE)]})
+    assert await bench.run() is None
+    assert bench.switch.stop.code is code
+    assert "is --base-url right?" in bench.switch.stop.reason
+
+
+async def test_a_key_that_has_worked_is_asked_about_once_more(clock):
+    refused = Scripted(401, message="Authentication failed")
+    bench = Bench(clock, {"p": [refused], "q": [refused] * 9})
+    assert (await bench.run("first")).status is Status.SUCCEEDED
+    assert (await bench.run("p")).status is Status.SUCCEEDED
+    assert await bench.run("q") is None
+    assert bench.switch.stop == Stop(ExitCode.KEY_REFUSED, "the API refused the key: Authentication failed")
+    assert [prompt for _, prompt in bench.api.asked] == ["first", "p", "p", "q", "q"]
+
+
+async def test_one_attempt_that_is_refused_on_the_way_fails_and_rejects_nothing(clock):
+    bench = Bench(clock, {"p": [Scripted(401, message="Authentication failed")]}, max_attempts=1)
+    await bench.run("first")
+    assert (await bench.run("p")).status is Status.FAILED
+    assert bench.switch.stop is None
+
+
+async def test_an_account_without_quota_is_out_of_money_and_not_over_its_rate(clock):
+    bench = Bench(clock, {"p": [Scripted(429, message="You exceeded your current quota (insufficient_quota)")]})
+    assert await bench.run() is None
+    assert bench.switch.stop.code is ExitCode.OUT_OF_MONEY
+
+
+MAY_BE_CHARGED = [
+    Scripted(None, fault=Fault.TIMEOUT, message="no answer within 300 s"),
+    Scripted(None, fault=Fault.CUT, message="the connection broke"),
+    Scripted(200, fault=Fault.NO_IMAGE, message="the answer holds no image"),
+    *(Scripted(status, message="a web page") for status in (502, 504, 520, 524)),
+]
+FREE = [
+    Scripted(None, fault=Fault.CONNECT, message="refused", latency_s=0),
+    Scripted(429, retry_after_s=0.1),
+    *(Scripted(status) for status in (408, 429, 500, 503, 521, 522, 523, 525, 526)),
+]
+
+
+@pytest.mark.parametrize("lost", MAY_BE_CHARGED)
+@pytest.mark.parametrize("most", [1, 2, 3])
+async def test_attempts_that_may_be_charged_are_bounded_by_themselves(clock, lost, most):
+    bench = Bench(clock, {"p": [lost] * 9}, max_attempts=6, max_paid_attempts=most, catalogue=PRICED)
+    outcome = await bench.run()
+    assert (outcome.status, len(outcome.attempts), outcome.flags.possibly_billed) == (Status.FAILED, most, True)
+    attempts = "1 attempt" if most == 1 else f"{most} attempts"
+    again = "to try again, run again or raise --max-paid-attempts"
+    assert outcome.error.message == f"{lost.message}; {attempts} may have been charged: {again}"
+    assert outcome.at_most_usd == pytest.approx(0.4 * most)
+
+
+@pytest.mark.parametrize("free", FREE)
+async def test_attempts_that_cost_nothing_do_not_count_among_them(clock, free):
+    lost = Scripted(None, fault=Fault.TIMEOUT)
+    bench = Bench(clock, {"p": [free, lost, free, OK]}, max_attempts=6)
+    outcome = await bench.run()
+    assert (outcome.status, len(outcome.attempts)) == (Status.SUCCEEDED, 4)
+
+
+async def test_the_last_of_all_attempts_says_nothing_of_those_that_may_be_charged(clock):
+    lost = Scripted(None, fault=Fault.TIMEOUT, message="no answer")
+    bench = Bench(clock, {"p": [lost] * 9}, max_attempts=2, max_paid_attempts=2)
+    assert (await bench.run()).error.message == "no answer"
+
+
 async def test_what_is_not_the_api_stops_the_run_and_rejects_nothing(clock):
     bench = Bench(clock, {"p": [Scripted(404, fault=Fault.NOT_THE_API, message="a web page")]})
     assert await bench.run() is None
@@ -199,8 +314,10 @@ async def test_what_is_not_the_api_stops_the_run_and_rejects_nothing(clock):
 
 @pytest.mark.parametrize("attempts", [0, -1])
 def test_at_least_one_attempt_is_needed(attempts):
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="--max-attempts"):
         AttemptRules(max_attempts=attempts)
+    with pytest.raises(UsageError, match="--max-paid-attempts"):
+        AttemptRules(max_paid_attempts=attempts)
 
 
 async def test_a_stop_ends_a_backoff_at_once(clock):
@@ -246,10 +363,6 @@ def test_the_openai_endpoint_is_sent_as_it_is():
     assert as_sent(Endpoint.GENERATIONS, request, prefer_json=False) is request
 
 
-MODEL = {"id": "m", "model_spec": {"pricing": {"generation": {"usd": 0.4}}}}
-PRICED = Catalogue([model for model in [parse(MODEL)] if model], listed=datetime.now(UTC), now=datetime.now(UTC))
-
-
 async def test_a_price_is_set_aside_before_sending_and_spent_on_success(clock):
     bench = Bench(clock, {}, catalogue=PRICED, purse=Purse(limit=1_000_000))
     outcome = await bench.run()
@@ -277,7 +390,8 @@ async def test_what_may_have_been_charged_counts_as_spent(clock):
 
 async def test_a_job_that_may_have_been_charged_says_what_it_has_cost_at_most(clock):
     lost = Scripted(None, fault=Fault.CUT)
-    bench = Bench(clock, {"p": [lost, lost, OK], "q": [Scripted(500)] * 6}, catalogue=PRICED)
+    scripts = {"p": [lost, lost, OK], "q": [Scripted(500)] * 6}
+    bench = Bench(clock, scripts, catalogue=PRICED, max_paid_attempts=3)
     found = await bench.run("p")
     assert (found.cost_usd, found.at_most_usd, found.spent_usd) == (None, 1.2, 1.2)
     failed = await bench.run("q")

@@ -64,7 +64,7 @@ class Journal:
 class MoneyRun:
     """Jobs, an account and a cap (USD), and what came of them."""
 
-    def __init__(self, clock, rng, jobs, *, cap_usd=None, lists=True, grace_s=60.0, **api):
+    def __init__(self, clock, rng, jobs, *, cap_usd=None, lists=True, grace_s=60.0, rules=None, **api):
         self.clock, self.jobs, self.lists = clock, jobs, lists
         self.api = ChargingApi(clock, rng, **api)
         self.purse = Purse(None if cap_usd is None else round(cap_usd * 1e6))
@@ -75,7 +75,7 @@ class MoneyRun:
         cashier = Cashier(self.purse, turnstile, self.switch, ask_balances=self.api.balances if lists else None)
         runner = JobRunner(
             api=self.api, sink=NoSink(), turnstile=turnstile, switch=self.switch, reach=Reach(Patience()),
-            clock=clock, rng=rng, rules=AttemptRules(max_attempts=3), cashier=cashier, catalogue=CATALOGUE,
+            clock=clock, rng=rng, rules=rules or AttemptRules(max_attempts=3), cashier=cashier, catalogue=CATALOGUE,
             run_id="run", observe=lambda event: None,
         )  # fmt: skip
         self.pool = Pool(
@@ -142,6 +142,29 @@ async def test_no_run_of_two_hundred_spends_more_than_its_cap(clock):
     assert nearest > 0.99
     assert reached > 50
     assert cut_short > 20
+
+
+async def test_no_job_of_two_hundred_runs_is_charged_more_often_than_it_may_be(clock):
+    rng = random.Random(17)
+    most_often = dict.fromkeys((1, 2, 3), 0)
+    given_up = 0
+    for _ in range(200):
+        bound = rng.choice(tuple(most_often))
+        rules = AttemptRules(max_attempts=rng.choice((2, 6, 12)), max_paid_attempts=bound)
+        run = MoneyRun(
+            clock, rng, jobs_of(rng, rng.randint(1, 30)), lists=False, grace_s=5.0, rules=rules,
+            fault_rate=rng.choice((0.2, 0.6, 0.9)), refused=rng.choice((0.0, 0.3)),
+        )  # fmt: skip
+        await run(stop_after_s=rng.choice((None, None, rng.uniform(1, 30))))
+        often = max(run.api.charges.values(), default=0)
+        assert often <= bound
+        most_often[bound] = max(most_often[bound], often)
+        assert run.charged <= run.purse.spent
+        unlucky = [one for one in run.journal.outcomes if one.error and "--max-paid-attempts" in one.error.message]
+        assert all(one.status is Status.FAILED and one.flags.possibly_billed for one in unlucky)
+        given_up += len(unlucky)
+    assert (most_often[1], most_often[2]) == (1, 2), "the faults put the bounds to the test"
+    assert given_up > 200
 
 
 def same(count, **fields):

@@ -241,3 +241,32 @@ async def test_a_job_for_several_images_is_not_passed_by_a_smaller_one(clock):
     await run(jobs)
     assert [prompt for _, prompt in run.api.asked] == ["j0", "j1", "j2"]
     assert run.api.asked[1][0] >= clock.start_s + 55
+
+
+async def test_a_pause_of_the_process_is_no_grace(clock):
+    run = Run(clock, default=Scripted(latency_s=50), grace_s=20.0)
+
+    async def pause():
+        await clock.wait(anyio.Event(), 10)
+        run.switch.request(Stop(ExitCode.SIGINT, "test"))
+        await clock.wait(anyio.Event(), 10)
+        clock.stop(30)  # what is under way is answered meanwhile, and read at second 50
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(pause)
+        assert await run(many(2)) == ["j0", "j1"]
+
+
+@pytest.mark.parametrize(("latency_s", "ended"), [(20.0, ["j0", "j1"]), (40.0, [])])
+async def test_a_pause_longer_than_grace_leaves_what_was_left_of_it(clock, latency_s, ended):
+    run = Run(clock, default=Scripted(latency_s=1000 + latency_s), grace_s=30.0)
+
+    async def pause():
+        await clock.wait(anyio.Event(), 1)
+        run.switch.request(Stop(ExitCode.SIGINT, "test"))
+        await clock.wait(anyio.Event(), 1)
+        clock.stop(1000)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(pause)
+        assert await run(many(2)) == ended

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 import aiohttp
-import anyio
 import msgspec
 from yarl import URL
 
@@ -21,6 +20,7 @@ from venice_batch._version import __version__
 from venice_batch.api import listings, refusals
 from venice_batch.api.outgoing import names_model, outgoing
 from venice_batch.catalogue.listing import is_local
+from venice_batch.clock import Deadline
 from venice_batch.decode import MAX_IMAGE_BYTES, BinaryDecoder, BodyDecoder, JsonDecoder
 from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError, one_line
 from venice_batch.model import Endpoint, ImageFile, ServerTiming
@@ -37,8 +37,11 @@ VENICE = "https://api.venice.ai/api/v1"
 VIOLATION = "the image broke the API's content rules: nothing was charged, and there is no image"
 _LISTING_TIMEOUT_S = 20.0
 _MAX_REFUSAL_BYTES = 64 * 1024
+_NEEDS_OWN_WORDS = frozenset({401, 403, 404, 405, 410, 451})
+"""What a firewall, a proxy or a router says too: the API's word on key, address or model only in the API's shape."""
 _REFUSAL_S = 5.0
 """Most of a refusal's text comes with its head; what does not come soon would hold a slot for nothing."""
+_AHEAD_OF_TIME_S = 0.5
 _MAX_LISTING_BYTES = 16 * 1024 * 1024
 _CHUNK_BYTES = 512 * 1024
 """Read at a time, where there is as much: every chunk takes a turn of the event loop."""
@@ -52,7 +55,8 @@ class ApiSettings:
     """Where the API is and how long to wait for it.
 
     `timeout_s` bounds one attempt from its start to its last byte (the API's slowest documented step, prompt
-    enhancement, alone takes 30 s); `connect_timeout_s` bounds connecting and TLS.
+    enhancement, alone takes 30 s); `connect_timeout_s` bounds connecting and TLS. Time in which this process is stopped
+    does not count for `timeout_s`.
     """
 
     base_url: str = VENICE
@@ -93,6 +97,7 @@ class ApiClient:
         self._base = settings.base_url.rstrip("/")
         self._urls = {endpoint: URL(self._base + endpoint) for endpoint in Endpoint}
         self._stack = AsyncExitStack()
+        self._reuses = True
         self.listed: Answer | None = None
         """The last answer to a request for a listing, its status and headers; None before any."""
 
@@ -100,12 +105,21 @@ class ApiClient:
         # Once a block of this size has been freed, glibc keeps the smaller ones that every read takes, instead of
         # fetching them from the system anew (mallopt(3), M_MMAP_THRESHOLD), which saves most page faults.
         bytearray(8 * _CHUNK_BYTES)
+        self._session = await self._open(reuse=True)
+        self._stack.enter_context(self._clock.beating())
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def _open(self, *, reuse: bool) -> aiohttp.ClientSession:
+        """A session whose connections serve one request after the other, or one each; closed with this client."""
         # OpenSSL reads SSL_CERT_FILE when a context is made: one made here sees today's environment. Loading the
         # certificates takes as long as a small import, so nothing loads them that does not need them.
         tls = ssl.create_default_context() if self._base.lower().startswith("https:") else True
-        connector = aiohttp.TCPConnector(limit=self.settings.concurrency + 2, ssl=tls)
+        connector = aiohttp.TCPConnector(limit=self.settings.concurrency + 2, ssl=tls, force_close=not reuse)
         proxy, proxy_auth = _proxy_for(self._base)
-        self._session = await self._stack.enter_async_context(
+        return await self._stack.enter_async_context(
             aiohttp.ClientSession(
                 connector=connector,
                 # Not trust_env: that would look for a .netrc file, in a thread, at every request.
@@ -115,15 +129,9 @@ class ApiClient:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=_READ_AHEAD_BYTES,
                 headers={"User-Agent": f"venice-batch/{__version__}"},
-                timeout=aiohttp.ClientTimeout(
-                    total=self.settings.timeout_s, sock_connect=self.settings.connect_timeout_s
-                ),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.settings.connect_timeout_s),
             )
         )
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._stack.aclose()
 
     async def generate(self, endpoint: Endpoint, body: dict[str, Any], writer: ImageWriter) -> Reply:
         """Make one attempt; whatever comes back is a Reply, and `writer` is committed or discarded.
@@ -139,19 +147,24 @@ class ApiClient:
         head = answer_headers.AnswerHeaders()
         ttfb_s = None
         try:
-            async with self._session.post(
-                self._urls[endpoint],
-                data=sending.data,
-                headers={"Authorization": self._key.header(), "Accept-Encoding": "identity", **sending.headers},
-                allow_redirects=False,
-            ) as response:
+            async with (
+                Deadline(self._clock, self.settings.timeout_s) as deadline,
+                self._session.post(
+                    self._urls[endpoint],
+                    data=sending.data,
+                    headers={"Authorization": self._key.header(), "Accept-Encoding": "identity", **sending.headers},
+                    allow_redirects=False,
+                ) as response,
+            ):
+                deadline.has_arrived = response.content.is_eof
                 first_s = self._clock.now()
                 ttfb_s = first_s - sent_s
                 status = response.status
                 head = answer_headers.read(response.headers, wall_s=self._clock.wall(), redact=self._key.redact)
                 if status != 200:
-                    text, fault = await self._refusal(response)
-                    return Reply(Answer(status, head, text, sent_s, self._clock.now(), fault), ttfb_s=ttfb_s)
+                    text, fault, own = await self._refusal(response)
+                    answer = Answer(status, head, text, sent_s, self._clock.now(), fault, from_api=own)
+                    return Reply(answer, ttfb_s=ttfb_s)
                 if head.content_violation:
                     # The body is a placeholder, or blacked out: no image of the prompt.
                     return Reply(Answer(status, head, VIOLATION, sent_s, self._clock.now()), ttfb_s=ttfb_s)
@@ -179,6 +192,11 @@ class ApiClient:
             if isinstance(error.__cause__, SourceError):
                 raise error.__cause__ from None
             fault, text = Fault.CUT, f"the connection broke: {_told(error)}"
+            if status is None and self._reuses:
+                # Some servers hang up on a connection's next request although they said keep-alive. Whether it was
+                # served nobody knows, so that is not to happen to the same job again.
+                self._reuses = False
+                self._session = await self._open(reuse=False)
         finally:
             await writer.discard()
         return Reply(Answer(status, head, self._key.redact(text), sent_s, self._clock.now(), fault), ttfb_s=ttfb_s)
@@ -221,56 +239,69 @@ class ApiClient:
             await writer.write(piece)
         return document
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> tuple[str, Fault | None]:
-        """Why `response` is no success, without the key; the fault says what no status does."""
+    async def _refusal(self, response: aiohttp.ClientResponse) -> tuple[str, Fault | None, bool]:
+        """Why `response` is no success, without the key; what no status says; whether the API itself says so."""
         body = await self._start(response)
+        own = refusals.is_from_api(body)
         text = self._key.redact(refusals.message(response.status, response.content_type, body))
         if 300 <= response.status < 400:
             target = self._key.redact(response.headers.get("Location", "nowhere"))
-            return one_line(f"redirected to {target[:200]}, not followed; is --base-url right?"), Fault.NOT_THE_API
+            return (
+                one_line(f"redirected to {target[:200]}, not followed; is --base-url right?"),
+                Fault.NOT_THE_API,
+                False,
+            )
         if response.status == 407:
-            return f"{text}; the proxy wants a name and a password", Fault.NOT_THE_API
-        if response.status in (404, 405) and not refusals.is_from_api(body):
-            return f"{text}; is --base-url right?", Fault.NOT_THE_API
+            return f"{text}; the proxy wants a name and a password", Fault.NOT_THE_API, False
+        if response.status in _NEEDS_OWN_WORDS and not own:
+            return text, Fault.NOT_THE_API, False
         # No other success brings an image, nor does what is no answer's status; one may have been made all the same.
-        return text, Fault.NO_IMAGE if response.status < 300 else None
+        return text, Fault.NO_IMAGE if response.status < 300 else None, own
 
     async def _start(self, response: aiohttp.ClientResponse) -> bytes:
         """The start of a body that is no image, without the key: what comes before it breaks or takes too long."""
         body = bytearray()
         whole = False
         # The status is news enough: whatever becomes of the body is no fault of its own.
-        with suppress(aiohttp.ClientError, TimeoutError, ConnectionError), anyio.move_on_after(_REFUSAL_S):
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > _MAX_REFUSAL_BYTES:
-                    break
-            else:
-                whole = True
+        with suppress(aiohttp.ClientError, TimeoutError, ConnectionError):
+            async with Deadline(self._clock, _REFUSAL_S):
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > _MAX_REFUSAL_BYTES:
+                        break
+                else:
+                    whole = True
         # Redacted before anything is cut, here or for a message: half a key is one too many.
         return self._key.redact_bytes(bytes(body[:_MAX_REFUSAL_BYTES]), whole=whole)
 
     async def _get(self, path: str) -> bytes:
-        timeout = aiohttp.ClientTimeout(total=_LISTING_TIMEOUT_S, sock_connect=self.settings.connect_timeout_s)
         sent_s = self._clock.now()
+        ends_s = self._clock.running() + self.settings.connect_timeout_s
         try:
-            async with self._session.get(
-                self._base + path,
-                headers={"Authorization": self._key.header()},
-                allow_redirects=False,
-                timeout=timeout,
-            ) as response:
+            async with (
+                Deadline(self._clock, _LISTING_TIMEOUT_S),
+                self._session.get(
+                    self._base + path, headers={"Authorization": self._key.header()}, allow_redirects=False
+                ) as response,
+            ):
                 head = answer_headers.read(response.headers, wall_s=self._clock.wall(), redact=self._key.redact)
                 self.listed = Answer(response.status, head, "", sent_s, self._clock.now())
-                if response.status in (401, 403):
-                    raise KeyRefusedError((await self._refusal(response))[0], response.status)
                 if response.status != 200:
-                    raise ApiError(f"{path}: {(await self._refusal(response))[0]}", response.status)
+                    text, fault, own = await self._refusal(response)
+                    self.listed = Answer(response.status, head, "", sent_s, self._clock.now(), from_api=own)
+                    if response.status in (401, 403):
+                        raise KeyRefusedError(text, response.status)
+                    hint = "; is --base-url right?" if fault is Fault.NOT_THE_API and response.status >= 404 else ""
+                    raise ApiError(f"{path}: {text}{hint}", response.status)
                 body = await response.content.read(_MAX_LISTING_BYTES)
                 while not response.content.at_eof() and len(body) < _MAX_LISTING_BYTES:
                     body += await response.content.read(_MAX_LISTING_BYTES - len(body))
+                is_json = body.lstrip()[:1] in (b"{", b"[")  # a web site answers any address with a page
+                self.listed = Answer(response.status, head, "", sent_s, self.listed.received_s, from_api=is_json)
                 return body
         except TimeoutError as error:
+            if isinstance(error, aiohttp.ConnectionTimeoutError) and ends_s - self._clock.running() > _AHEAD_OF_TIME_S:
+                return await self._get(path)  # aiohttp has counted time in which this process was stopped
             raise ApiError(f"{self._base}: no answer in time") from error
         except (aiohttp.ClientError, ConnectionError) as error:
             raise ApiError(self._key.redact(f"{self._base}: {_told(error)}")) from error

@@ -9,6 +9,7 @@ import orjson
 from venice_batch.errors import one_line
 
 LONGEST = 500
+_NO_QUOTA = ("insufficient_quota", "insufficient_user_quota")
 # Bounded, so that a page of nothing but opening tags takes no time either.
 _TITLE = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title>", re.IGNORECASE | re.DOTALL)
 
@@ -50,6 +51,7 @@ def _from_json(body: bytes) -> str:
     error = document.get("error") or document.get("message") or ""
     if isinstance(error, dict):
         field = error.get("param")
+        document = {**document, **{name: error[name] for name in ("code", "type") if name in error}}
         error = error.get("message") or ""
         details = [f"{field}"] if isinstance(field, str) and field not in str(error) else []
     else:
@@ -58,6 +60,10 @@ def _from_json(body: bytes) -> str:
     if isinstance(suggestion, str):
         details.append(f"suggested prompt: {suggestion}")
     said = str(error)
+    # The one code that says what the message may not: this is about money, not about a rate.
+    for quota in (document.get("code"), document.get("type")):
+        if quota in _NO_QUOTA and quota not in said:
+            said = f"{said} ({quota})" if said else str(quota)
     # A server's whole sentence needs no colon after its full stop.
     between = " " if said.endswith((".", "!", "?")) else ": "
     return between.join(part for part in (said, "; ".join(details)) if part)

@@ -96,7 +96,7 @@ class Sender:
                 sink=sink,
                 turnstile=turnstile,
                 switch=self.switch,
-                reach=Reach(self.settings.patience),
+                reach=Reach(self.settings.patience, known=self._has_answered(api, known)),
                 clock=self.clock,
                 rng=self.rng,
                 rules=self.settings.attempts,
@@ -129,6 +129,11 @@ class Sender:
                 self.blocks = traffic.errors.blocks
                 self.parked = turnstile.parked
             side.cancel_scope.cancel()
+
+    @staticmethod
+    def _has_answered(api: ApiClient, known: Resume) -> bool:
+        """Whether the API has answered at its address before the first request of this run."""
+        return known.done > 0 or (api.listed is not None and api.listed.from_api)
 
     def _sink(self, known: Resume) -> DiskSink:
         return DiskSink(

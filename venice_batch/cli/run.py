@@ -203,7 +203,11 @@ def _settings(base_url: str, ready: _Ready, given: dict[str, Any]) -> RunSetting
             # The error budget's window is half a minute, on a compressed sandbox too.
             errors=error_rule(base_url, window_s=minute_s / 2),
         ),
-        attempts=AttemptRules(max_attempts=given["max_attempts"], prefer_json=given["response"] == "json"),
+        attempts=AttemptRules(
+            max_attempts=given["max_attempts"],
+            max_paid_attempts=given["max_paid_attempts"],
+            prefer_json=given["response"] == "json",
+        ),
         fail_on=frozenset(given["fail_on"] or ()),
         retry_rejected=given["retry_rejected"],
         verify=given["verify"],

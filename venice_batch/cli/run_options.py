@@ -45,6 +45,13 @@ sending = options.group(
         "--max-attempts", type=click.IntRange(min=1), default=6, show_default=True, help="Tries for each job."
     ),
     options.option(
+        "--max-paid-attempts",
+        type=click.IntRange(min=1),
+        default=2,
+        show_default=True,
+        help="Of them, those that may have been charged: timeouts, cut connections, answers without an image.",
+    ),
+    options.option(
         "--timeout",
         type=options.Duration(),
         default=300.0,

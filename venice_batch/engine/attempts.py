@@ -11,6 +11,7 @@ import tenacity
 
 from venice_batch.catalogue import corrected, enhancement_micro_usd, price_micro_usd
 from venice_batch.engine.cashier import no_money
+from venice_batch.engine.reach import stop_reason
 from venice_batch.engine.stop import Stop, StoppedError
 from venice_batch.engine.trail import AGAIN, Trail, as_sent, rounded
 from venice_batch.engine.turnstile import LaneRefusedError
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 _FREE_TRIES = 100
 """A server may have a job wait so often without that counting; past it something is wrong with the server."""
+_MOST_STRANGERS = 2
+"""A page that comes back for the same job is about that job, as far as can be told."""
 _LONGEST_HINT_S = 600.0
 """Of a server that asks one job alone to wait, as some do with a 500."""
 
@@ -54,15 +57,21 @@ class Api(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AttemptRules:
-    """How often and how a job is tried. `prefer_json`: ask for JSON even where binary would do."""
+    """How often and how a job is tried. `prefer_json`: ask for JSON even where binary would do.
+
+    `max_paid_attempts` bounds the attempts that may have been charged; the last of them may bring the image.
+    """
 
     max_attempts: int = 6
+    max_paid_attempts: int = 2
     backoff: Backoff = field(default_factory=Backoff)
     prefer_json: bool = False
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise UsageError("--max-attempts has to be at least 1")
+        if self.max_paid_attempts < 1:
+            raise UsageError("--max-paid-attempts has to be at least 1")
 
 
 class _TryAgainError(Exception):
@@ -131,7 +140,26 @@ class JobRunner:
             return trail.outcome(answer, None, run_id=self._run_id, now_s=now_s)
         except _TryAgainError as error:
             reply = error.reply
-        return trail.outcome(reply.answer, reply, run_id=self._run_id, now_s=self._clock.now())
+        remark = self._remark(trail, reply.answer)
+        return trail.outcome(reply.answer, reply, run_id=self._run_id, now_s=self._clock.now(), remark=remark)
+
+    def _is_over(self, trail: Trail) -> bool:
+        """Whether a job that has no image yet is not to be tried again."""
+        rules = self._rules
+        return (
+            trail.counted >= rules.max_attempts
+            or trail.perhaps_paid >= rules.max_paid_attempts
+            or trail.strangers >= _MOST_STRANGERS
+            or trail.sent_back >= _FREE_TRIES
+        )
+
+    def _remark(self, trail: Trail, answer: Answer) -> str:
+        """What to add to the message of a job's last answer."""
+        paid, most = trail.perhaps_paid, self._rules.max_paid_attempts
+        if not answer.possibly_billed or paid < most or trail.counted >= self._rules.max_attempts:
+            return ""
+        attempts = "1 attempt" if paid == 1 else f"{paid} attempts"
+        return f"; {attempts} may have been charged: to try again, run again or raise --max-paid-attempts"
 
     async def _tries(self, trail: Trail) -> Reply:
         """The first reply that needs no other; raises _TryAgainError with the last one when there is none."""
@@ -148,7 +176,7 @@ class JobRunner:
 
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(_TryAgainError),
-            stop=lambda state: trail.counted >= self._rules.max_attempts or trail.sent_back >= _FREE_TRIES,
+            stop=lambda state: self._is_over(trail),
             wait=lambda state: self._wait_s(trail, state),
             sleep=lambda delay_s: self._back_off(trail, delay_s),
             reraise=True,
@@ -172,6 +200,7 @@ class JobRunner:
             trail.rate_wait_s += self._clock.now() - began_s
             sent_s = self._clock.now()
             spent_before = self._cashier.purse.spent
+            number = self._reach.sent()
             try:
                 reply = await self._api.generate(job.endpoint, trail.body, self._sink.writer(job))
             except anyio.get_cancelled_exc_class():
@@ -180,20 +209,21 @@ class JobRunner:
             except FolderError as error:
                 self._note_lost(trail, sent_s, str(error))
                 raise
+            finally:
+                self._reach.ended(number)
             passage.answer = answer = reply.answer
         finally:
             self._turnstile.leave(passage)
-        verdict = answer.verdict
+        known = self._reach.known
+        verdict = self._reach.weigh(answer, job.id)
         self._note(trail, answer, verdict)
         self._cashier.note(answer, price=trail.price or 0, due=trail.due, spent_before=spent_before)
-        if verdict is Verdict.KEY_REFUSED:
-            self._switch.request(Stop(ExitCode.KEY_REFUSED, f"the API refused the key: {answer.message}"))
+        if verdict in (Verdict.KEY_REFUSED, Verdict.WRONG_ADDRESS):
+            code = ExitCode.KEY_REFUSED if verdict is Verdict.KEY_REFUSED else ExitCode.TEMPORARY
+            self._switch.request(Stop(code, stop_reason(answer, known=known)))
             raise StoppedError
         if verdict is Verdict.NO_MONEY:
             self._switch.request(Stop(ExitCode.OUT_OF_MONEY, no_money(answer.message)))
-            raise StoppedError
-        if verdict is Verdict.WRONG_ADDRESS:
-            self._switch.request(Stop(ExitCode.TEMPORARY, f"this is not the API: {answer.message}"))
             raise StoppedError
         if verdict is Verdict.LANE_REFUSED:
             self._turnstile.refuse(job.model, answer)
@@ -212,7 +242,8 @@ class JobRunner:
             sent_s=rounded(answer.sent_s - trail.enqueued_s),
         )
         trail.attempts.append(attempt)
-        trail.possibly_billed = trail.possibly_billed or answer.possibly_billed
+        trail.perhaps_paid += answer.possibly_billed
+        trail.strangers += answer.fault is Fault.NOT_THE_API
         # Neither being told when to come again nor not reaching the API at all is the job's failure.
         if answer.waits_at_gate:
             trail.sent_back += 1
@@ -225,7 +256,7 @@ class JobRunner:
         state = lane.state(answer.received_s)
         spent_usd = trail.charge(answer)
         self._observe(AttemptEnded(trail.job, attempt, verdict, state, answer.possibly_billed, spent_usd))
-        lost = self._reach.note(answer.received_s, reached=answer.fault is not Fault.CONNECT)
+        lost = self._reach.note(self._clock.running(), reached=answer.fault is not Fault.CONNECT)
         if lost is not None:
             self._switch.request(Stop(ExitCode.TEMPORARY, f"the API cannot be reached ({answer.message}); {lost}"))
             self._turnstile.wake()
@@ -243,7 +274,10 @@ class JobRunner:
         answer = error.reply.answer if isinstance(error, _TryAgainError) else None
         if answer is not None and answer.waits_at_gate:
             return 0.0
-        backoff_s = self._rules.backoff.wait_s(max(1, trail.counted + trail.unreached), self._rng)
+        failures = max(1, trail.counted + trail.unreached)
+        if answer is not None and answer.verdict in (Verdict.WRONG_ADDRESS, Verdict.KEY_REFUSED):
+            failures += 2  # what refuses on the way takes its time to come round, and no try is to be wasted
+        backoff_s = self._rules.backoff.wait_s(failures, self._rng)
         hint_s = answer.hint_s if answer is not None else None
         return max(backoff_s, min(hint_s or 0.0, _LONGEST_HINT_S))
 

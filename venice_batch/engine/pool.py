@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from venice_batch.clock import READ_FIRST_S, left_s
 from venice_batch.engine.feed import Feed
 from venice_batch.engine.stop import Stop
 from venice_batch.errors import ExitCode, FolderError, JobsFileError
@@ -146,5 +147,8 @@ class Pool:
         stop = self._switch.stop
         if stop is not None:
             self._observe(Stopping(stop.reason, self._turnstile.in_flight))
-        await self._clock.wait(anyio.Event(), self._grace_s)
+        ends_s = self._clock.running() + self._grace_s
+        # A pause is no grace: answers that came meanwhile are read before their requests are cancelled.
+        while (left := left_s(self._clock, ends_s, min(self._grace_s, READ_FIRST_S))) > 0:
+            await self._clock.wait(anyio.Event(), left)
         scope.cancel()

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 AGAIN = frozenset({Verdict.LIMITED, Verdict.BLOCKED, Verdict.OVERLOADED, Verdict.TRANSIENT})
 """Verdicts after which the same request may well succeed."""
 
+NEVER_AGAIN = frozenset({Verdict.REJECTED, Verdict.LANE_REFUSED})
+"""Verdicts of the API's own after which the same request would be refused again."""
+
 
 @dataclass(slots=True)
 class Trail:
@@ -35,16 +38,24 @@ class Trail:
     unreached: int = 0
     rate_wait_s: float = 0.0
     backoff_s: float = 0.0
-    possibly_billed: bool = False
+    perhaps_paid: int = 0  # attempts that may have been charged although no image came
+    strangers: int = 0  # answers that were none of the API's
     spent: int = 0  # by all attempts, those that may have been charged without an image included
     due: int = 0  # of that, by the attempt that has just ended
 
-    def outcome(self, answer: Answer, reply: Reply | None, *, run_id: str, now_s: float) -> Outcome:
-        """How the job ended, by its last `answer`; `reply` is that attempt's, None when nothing was sent for it."""
+    @property
+    def possibly_billed(self) -> bool:
+        return self.perhaps_paid > 0
+
+    def outcome(self, answer: Answer, reply: Reply | None, *, run_id: str, now_s: float, remark: str = "") -> Outcome:
+        """How the job ended, by its last `answer`; `reply` is that attempt's, None when nothing was sent for it.
+
+        `remark` is added to what the answer says.
+        """
         job, head = self.job, answer.headers
         spent_usd = None if self.price is None else self.spent / 1e6
         succeeded = answer.verdict is Verdict.SUCCEEDED
-        status = Status.FAILED if answer.verdict in AGAIN else Status.REJECTED
+        status = Status.REJECTED if answer.verdict in NEVER_AGAIN else Status.FAILED
         return Outcome(
             schema=SCHEMA,
             run_id=run_id,
@@ -57,7 +68,7 @@ class Trail:
             request=self.body,
             metadata=job.metadata,
             attempts=tuple(self.attempts),
-            error=None if succeeded else Failure(failure_kind(answer), answer.status, answer.message),
+            error=None if succeeded else Failure(failure_kind(answer), answer.status, answer.message + remark),
             flags=Flags(
                 blurred=head.blurred,
                 content_violation=head.content_violation,
