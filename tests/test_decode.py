@@ -69,12 +69,19 @@ def parsed(document):
                 if not isinstance(item, dict):
                     raise ValueError("no item")
                 texts += [
-                    (item[key], key == "url") for key in item if key in ("b64_json", "url") and item[key] is not None
+                    (item[key], key == "url")
+                    for key in item
+                    if key in ("b64_json", "url") and item[key] is not None and not stands_beside(key, item[key])
                 ]
     images = [whole_image(text, is_url=is_url) for text, is_url in texts]
     if not images:
         raise ValueError("no image")
     return images, {name: value for name, value in document.items() if name not in ("images", "data")}
+
+
+def stands_beside(key, text):
+    """An empty text is no image, and a link is none either."""
+    return text == "" or (key == "url" and isinstance(text, str) and text[:5].lower() != "data:")
 
 
 def whole_image(text, *, is_url):
@@ -221,6 +228,17 @@ def test_a_body_cut_anywhere_gives_what_the_whole_one_gives(made, points):
 def test_a_body_in_single_bytes_gives_what_the_whole_one_gives(made):
     body, images, rest = made
     assert decode(bytewise(body)) == (images, rest)
+
+
+LINKS = ["", 'https://cdn.example/a.png?x=1&y="', "0", "-", "data", "d", "data;", "häfen", "\\", "blob:0"]
+
+
+@given(st.sampled_from(LINKS), st.randoms(use_true_random=False), st.sampled_from([0, 1]), cuts)
+def test_a_link_or_nothing_beside_an_image_does_it_no_harm(link, random, place, points):
+    text = Image(base64.b64encode(b"an image").decode())
+    items = [("url", link), ("b64_json", text)] if link else [("url", f"data:;base64,{text}"), ("b64_json", "")]
+    body = Writer(random).write({"created": 1, "data": [dict(items if place else items[::-1])]}).encode()
+    assert decode(cut(body, points)) == whole(body) == ([b"an image"], {"created": 1})
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 64, 4096])
