@@ -1,6 +1,7 @@
 """The push decoder against decoding whole bodies, and against whatever a server could send."""
 
 import base64
+import codecs
 import itertools
 import re
 import string
@@ -52,7 +53,7 @@ class RefusedError(Exception):
 def whole(body):
     """The same by parsing the body as one."""
     try:
-        return parsed(orjson.loads(body))
+        return parsed(orjson.loads(body.removeprefix(codecs.BOM_UTF8)))
     except ValueError as error:
         raise RefusedError(str(error)) from error
 
@@ -255,6 +256,8 @@ def test_a_long_image_in_even_chunks_is_the_same(size):
         b'{"data":[{"url":"data:image\\/png;base64,%b","b64_json":null}],"created":1}' % ONE.encode(),
         b'{"data":[{"b64_json":"\\u0051UFB"},{"url":"data:;base64,QUFB"}]}',
         b'{"im\\u0061ges":["QU\\u0046B\\n QUE="]}',
+        b'\xef\xbb\xbf{"images":["QUFB"]}',
+        b'{"data":[{"url":"\\u0064ata:;base64,QUFB","b64_json":""},{"b64_json":"QUFB","url":"https:\\/\\/x\\""}]}',
     ],
 )
 def test_every_pair_of_chunks_gives_the_same(body):
@@ -356,7 +359,8 @@ REFUSED = {
     "no UTF-8 beside the image": b'{"id":"\xff","images":["QUFB"]}',
     "no UTF-8 in a key": b'{"\xff":1,"images":["QUFB"]}',
     "no UTF-8 in an image": b'{"images":["QUFB\xff\xff\xff\xff"]}',
-    "a byte order mark": b'\xef\xbb\xbf{"images":["QUFB"]}',
+    "two byte order marks": b'\xef\xbb\xbf\xef\xbb\xbf{"images":["QUFB"]}',
+    "half a byte order mark": b'\xef\xbb{"images":["QUFB"]}',
     "a list": b'["QUFB"]',
     "a string": b'"QUFB"',
     "a string cut": b'"QUFB',

@@ -10,6 +10,7 @@ accepted is what orjson accepts.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ import orjson
 
 from venice_batch.base64_stream import Base64Stream, too_large
 from venice_batch.errors import BodyError
+from venice_batch.formats import format_of, is_text
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 MAX_REST_BYTES = 4 * 1024 * 1024
@@ -91,6 +93,21 @@ class BinaryDecoder:
         return [Piece(0, b"", last=True)], {}
 
 
+def decoder_for(start: bytes, media_type: str, max_image_bytes: int = MAX_IMAGE_BYTES) -> BodyDecoder | None:
+    """What turns a body into images that begins with `start`: its first `START_BYTES`, or all; None for mere text.
+
+    The bytes tell; what the server calls them (`media_type`) counts only where they could be anything.
+    """
+    if format_of(start) is None:
+        is_object = start.removeprefix(BOM_UTF8).lstrip().startswith(b"{")
+        if is_object or (media_type.endswith("json") and is_text(start)):
+            return JsonDecoder(max_image_bytes)
+        is_called_text = media_type.startswith("text/")
+        if (start or is_called_text) and is_text(start, encoded=not is_called_text):
+            return None
+    return BinaryDecoder(max_image_bytes)
+
+
 class JsonDecoder:
     """Images inside either of the API's JSON documents, decoded as they arrive.
 
@@ -126,7 +143,7 @@ class JsonDecoder:
         if self._stream is not None or self._stack or self._tail or not self._rest.strip():
             raise BodyError("the body is cut short" if self._rest.strip() else "the body is empty")
         try:
-            document = orjson.loads(self._rest)
+            document = orjson.loads(self._rest.removeprefix(BOM_UTF8))  # which a reader may ignore (RFC 8259, 8.1)
         except orjson.JSONDecodeError as error:
             raise BodyError("the body is not valid JSON") from error
         if not isinstance(document, dict):

@@ -160,3 +160,11 @@ class SourceError(VeniceBatchError):
 
 class BodyError(VeniceBatchError):
     """A response body that holds no whole image; the attempt that got it has failed, not the run."""
+
+
+class UnrecognisedError(BodyError):
+    """A whole answer that is no image known here; `paths`, relative to the output folder, is where it is kept."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = tuple(paths)
+        super().__init__(f"no image known here, or none that can be told to be whole; kept as {', '.join(paths)}")

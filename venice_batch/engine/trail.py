@@ -44,7 +44,8 @@ class Trail:
         job, head = self.job, answer.headers
         spent_usd = None if self.price is None else self.spent / 1e6
         succeeded = answer.verdict is Verdict.SUCCEEDED
-        status = Status.FAILED if answer.verdict in AGAIN else Status.REJECTED
+        failed = answer.verdict in AGAIN or answer.verdict is Verdict.UNRECOGNISED
+        status = Status.FAILED if failed else Status.REJECTED
         return Outcome(
             schema=SCHEMA,
             run_id=run_id,
@@ -69,6 +70,7 @@ class Trail:
             timing=self._timing(reply, now_s),
             sandbox=head.sandbox,
             at_most_usd=spent_usd if self.possibly_billed else None,
+            unrecognised=reply.unrecognised if reply else (),
         )
 
     def charge(self, answer: Answer) -> float | None:
