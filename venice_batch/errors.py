@@ -167,4 +167,5 @@ class UnrecognisedError(BodyError):
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = tuple(paths)
-        super().__init__(f"no image known here, or none that can be told to be whole; kept as {', '.join(paths)}")
+        # Without the paths: equal endings are told as one.
+        super().__init__("the answer is no image known here, or one whose end cannot be told; kept below unrecognised")

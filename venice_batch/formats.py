@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-import imagesize
-
 from venice_batch.errors import BodyError
 
 if TYPE_CHECKING:
@@ -160,6 +158,8 @@ def _size(name: str, file: BinaryIO, start: bytes) -> tuple[int | None, int | No
 
 
 def _pixels(file: BinaryIO) -> tuple[int, int]:
+    import imagesize  # here: it takes a network client along, which most commands do without
+
     try:
         width, height = imagesize.get(file)
         return int(width), int(height)
@@ -226,7 +226,7 @@ def _has(file: BinaryIO, mark: bytes, at: int, size: int) -> bool:
 
 def _webp_ends(file: BinaryIO, size: int) -> bool | None:
     end = int.from_bytes(_read(file, 4, 4), "little") + 8
-    if end > size + 1:  # RIFF chunks are padded to even lengths, and some writers leave the last padding out
+    if end > size:
         return False
     at, pixels = 12, False
     for _ in range(_MOST_STEPS):
@@ -235,7 +235,7 @@ def _webp_ends(file: BinaryIO, size: int) -> bool | None:
             return pixels
         length = int.from_bytes(head[4:], "little")
         if at + 8 + length > size:
-            return False
+            return False  # some writers do not count the padding of the last chunk, but none counts less than that
         pixels = pixels or head[:4] in (b"VP8 ", b"VP8L", b"ANMF")
         at += 8 + length + length % 2
     return None
