@@ -213,15 +213,8 @@ def _jpeg_ends(file: BinaryIO, size: int) -> bool | None:
 
 
 def _has(file: BinaryIO, mark: bytes, at: int, size: int) -> bool:
-    before = b""
-    while at < size:
-        block = _read(file, at, _BLOCK_BYTES)
-        if not block:
-            return False
-        if mark in before + block:
-            return True
-        before, at = block[-len(mark) + 1 :], at + len(block)
-    return False
+    # Blocks overlap by what a mark has in the first of two.
+    return any(mark in _read(file, start, _BLOCK_BYTES + len(mark) - 1) for start in range(at, size, _BLOCK_BYTES))
 
 
 def _webp_ends(file: BinaryIO, size: int) -> bool | None:
@@ -264,8 +257,6 @@ def _gif_ends(file: BinaryIO, size: int) -> bool | None:
             at += 1 + length[0]
             if not length[0]:
                 break
-        if at > size:
-            return False
     return None
 
 
