@@ -29,10 +29,10 @@ from venice_batch.retry import Fault, Verdict
 
 
 @functools.cache
-def image(name="png", size=(48, 33), exif=b""):
+def image(name="png", size=(48, 33), xmp=b""):
     file = io.BytesIO()
     noise = random.Random(1).randbytes(3 * size[0] * size[1])
-    Image.frombytes("RGB", size, noise).save(file, name, **({"exif": exif} if exif else {}))
+    Image.frombytes("RGB", size, noise).save(file, name, **({"xmp": xmp} if xmp else {}))
     return file.getvalue()
 
 
@@ -96,7 +96,7 @@ def labelled(frame, data, media_type):
 
 
 def padded(name, before):
-    """An image with so much of metadata in front of its pixels."""
+    """An image with so much of metadata, in front of its pixels where the format has it there."""
     data = image(name)
     if name == "png":
         text = b"iTXt" + b"C2PA\0\0\0\0\0" + b"m" * before
@@ -104,7 +104,7 @@ def padded(name, before):
     if name == "jpeg":
         sizes = [min(60_000, before - at) for at in range(0, before, 60_000)]
         return data[:2] + b"".join(struct.pack(">HH", 0xFFEB, size + 2) + b"m" * size for size in sizes) + data[2:]
-    return image(name, exif=b"Exif\0\0" + b"m" * min(before, 60_000)) if before else data
+    return image(name, xmp=b"m" * before)
 
 
 @settings(max_examples=60)
