@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import ssl
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ _MAX_HEADER_BYTES = 256 * 1024
 """An enhanced prompt comes in a header, nine bytes a letter of many scripts: this holds 29,000, thrice the longest
 prompt that any model takes. An answer with more is lost, so that no server can fill the memory with what is unread."""
 _MAX_LISTING_BYTES = 16 * 1024 * 1024
+_QUOTED = re.compile(r"\s*\bb\\?['\"].*", re.DOTALL)
+"""What aiohttp quotes of an answer that it cannot read: cut anywhere, so that half a key in it would not be found."""
 _CHUNK_BYTES = 512 * 1024
 """Read at a time, where there is as much: every chunk takes a turn of the event loop."""
 _READ_AHEAD_BYTES = 224 * 1024
@@ -297,7 +300,8 @@ class ApiClient:
                 body = await response.content.read(_MAX_LISTING_BYTES)
                 while not response.content.at_eof() and len(body) < _MAX_LISTING_BYTES:
                     body += await response.content.read(_MAX_LISTING_BYTES - len(body))
-                return body
+                # What it lists is shown, and stored for the next time.
+                return self._key.redact_bytes(body)
         except TimeoutError as error:
             raise ApiError(f"{self._base}: no answer in time") from error
         except (aiohttp.ClientError, ConnectionError) as error:
@@ -307,7 +311,8 @@ class ApiClient:
         """What an error of the network says, in one line, without the key."""
         if isinstance(error, aiohttp.ServerDisconnectedError):
             return "the server closed it before its answer was whole"  # aiohttp's own words may be what it has parsed
-        return refusals.in_short(self._key.redact(str(error))) or type(error).__name__
+        text = _QUOTED.sub(" …", str(error))
+        return refusals.in_short(self._key.redact(text)) or type(error).__name__
 
 
 def _read_much(response: aiohttp.ClientResponse) -> None:
