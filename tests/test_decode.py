@@ -381,6 +381,7 @@ REFUSED = {
     "an item that is no object beside one that is": b'{"data":[{"b64_json":"QUFB"},1]}',
     "an item without image": b'{"data":[{"b64_json":null}]}',
     "a link": b'{"data":[{"url":"https://example.com/a.png"}]}',
+    "nothing in either place": b'{"data":[{"url":"","b64_json":""}]}',
     "a data URL without base64": b'{"data":[{"url":"data:image/png,QUFB"}]}',
     "a data URL without comma": b'{"data":[{"url":"data:image/png;base64"}]}',
     "a data URL with a prefix without end": b'{"data":[{"url":"data:image/png;x=' + b"y" * 300 + b';base64,QUFB"}]}',

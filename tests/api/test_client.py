@@ -611,3 +611,10 @@ def test_what_shows_the_api_no_model_field_shares_one_error_bucket(client, monke
     assert {client.error_bucket(*request) for request in without} == {KEYS_OWN}
     monkeypatch.setattr("venice_batch.api.outgoing.MOST_JSON_BYTES", 0)
     assert client.error_bucket(Endpoint.EDIT, edit) == KEYS_OWN  # a multipart form
+
+
+async def test_a_listing_is_read_as_it_is_where_the_key_is_no_secret():
+    async with ApiClient(ApiSettings(base_url=BASE), ApiKey("none"), SystemClock()) as client:
+        with aioresponses() as mock:
+            mock.get(BASE + "/image/styles", payload=["none", "Anime"])
+            assert await client.styles() == ("none", "Anime")

@@ -133,6 +133,12 @@ def test_the_words_that_all_keys_begin_with_are_words_like_any_other():
     assert ApiKey(LONG).redact(text) == text
 
 
+def test_a_key_that_may_be_any_word_is_taken_out_only_as_it_is_written():
+    assert not ApiKey("EMPTY").is_long
+    assert ApiKey("EMPTY").redact("the body is empty: EMPTY") == "the body is empty: ***"
+    assert ApiKey(SECRET).is_long
+
+
 @pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
 def test_a_key_in_another_case_is_taken_out(change):
     assert ApiKey(SECRET).redact(f"text/{change(SECRET)}") == "text/***"

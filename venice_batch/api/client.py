@@ -301,7 +301,7 @@ class ApiClient:
                 while not response.content.at_eof() and len(body) < _MAX_LISTING_BYTES:
                     body += await response.content.read(_MAX_LISTING_BYTES - len(body))
                 # What it lists is shown, and stored for the next time.
-                return self._key.redact_bytes(body)
+                return self._key.redact_bytes(body) if self._key.is_long else body
         except TimeoutError as error:
             raise ApiError(f"{self._base}: no answer in time") from error
         except (aiohttp.ClientError, ConnectionError) as error:

@@ -39,11 +39,17 @@ class ApiKey:
             raise UsageError("the API key holds characters that no key has; is the right file or variable given?")
         self._value = value
         forms = _forms(value)
-        # Header names and media types arrive in lower case, whatever was sent.
-        self._text = re.compile(forms, re.IGNORECASE)
-        self._bytes = re.compile(forms.encode(), re.IGNORECASE)
+        # Media types arrive in lower case, whatever was sent.
+        case = re.IGNORECASE if self.is_long else re.NOFLAG
+        self._text = re.compile(forms, case)
+        self._bytes = re.compile(forms.encode(), case)
         self._longest = len(value) * _LONGEST_CHAR
         self._pieces = _pieces(value.lower())
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it can be told from other words: local servers are given a key like `none`, which is no secret."""
+        return len(self._value) >= _PIECE
 
     def header(self) -> str:
         """The Authorization header's value (RFC 6750)."""
