@@ -176,7 +176,7 @@ async def test_what_failed_is_tried_in_the_next_run(tmp_path):
 
 @pytest.mark.parametrize(
     "fault",
-    ["500", "503", "522", "reset-before", "reset-mid", "short-body", "garbage", "html", "empty", "no-images",
+    ["500", "503", "522", "reset-before", "reset-mid", "short-body", "html", "empty", "no-images",
      "bad-base64", "truncated-json"],
 )  # fmt: skip
 async def test_each_passing_fault_ends_in_a_whole_image_and_no_litter(tmp_path, fault):
@@ -186,6 +186,26 @@ async def test_each_passing_fault_ends_in_a_whole_image_and_no_litter(tmp_path, 
     assert (summary.exit_code, summary.succeeded, summary.attempts) == (0, 1, 2)
     assert at.images() == ["j1.webp"]
     assert len(at.records()) == 1
+
+
+@pytest.mark.parametrize("binary", [True, False])
+async def test_a_whole_answer_that_is_no_known_image_is_kept_and_not_bought_again(tmp_path, binary):
+    async with desk(tmp_path, fault_schedule={1: "garbage", 3: "garbage"}) as at:
+        at.write(line(1, return_binary=binary), line(2))
+        first = await at.run(catalogue=PRICES)
+        second = await at.run(catalogue=PRICES)
+    assert (first.exit_code, first.succeeded, first.failed, first.attempts) == (1, 1, 1, 2)
+    assert first.errors == {"unrecognised": 1}
+    assert (second.exit_code, second.succeeded, second.attempts) == (1, 0, 1)
+    assert at.images() == ["j2.webp"]
+    kept = [record for record in at.records() if record["id"] == "j1"]
+    assert [record["unrecognised"] for record in kept] == [["unrecognised/j1.bin"], ["unrecognised/j1~1.bin"]]
+    for record in kept:
+        assert (record["status"], record["files"], record["error"]["kind"]) == ("failed", [], "unrecognised")
+        assert record["flags"]["possibly_billed"]
+        assert (record["cost_usd"], record["at_most_usd"]) == (None, 0.01)
+        (path,) = record["unrecognised"]
+        assert (tmp_path / "out" / path).stat().st_size == 4096
 
 
 @pytest.mark.parametrize(
@@ -441,7 +461,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, settings):
 
 
 async def test_a_storm_of_faults_ends_with_every_image_whole_and_every_slot_given_back(tmp_path):
-    kinds = ("500", "503", "reset-before", "reset-mid", "short-body", "garbage", "html", "empty", "bad-base64")
+    kinds = ("500", "503", "reset-before", "reset-mid", "short-body", "html", "empty", "bad-base64")
     async with desk(tmp_path, fault_rate=0.3, fault_kinds=kinds) as at:
         at.write(*(line(number, return_binary=number % 2 == 0) for number in range(120)))
         summary = await at.run(

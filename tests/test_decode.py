@@ -1,6 +1,7 @@
 """The push decoder against decoding whole bodies, and against whatever a server could send."""
 
 import base64
+import codecs
 import itertools
 import re
 import string
@@ -52,7 +53,7 @@ class RefusedError(Exception):
 def whole(body):
     """The same by parsing the body as one."""
     try:
-        return parsed(orjson.loads(body))
+        return parsed(orjson.loads(body.removeprefix(codecs.BOM_UTF8)))
     except ValueError as error:
         raise RefusedError(str(error)) from error
 
@@ -69,12 +70,19 @@ def parsed(document):
                 if not isinstance(item, dict):
                     raise ValueError("no item")
                 texts += [
-                    (item[key], key == "url") for key in item if key in ("b64_json", "url") and item[key] is not None
+                    (item[key], key == "url")
+                    for key in item
+                    if key in ("b64_json", "url") and item[key] is not None and not stands_beside(key, item[key])
                 ]
     images = [whole_image(text, is_url=is_url) for text, is_url in texts]
     if not images:
         raise ValueError("no image")
     return images, {name: value for name, value in document.items() if name not in ("images", "data")}
+
+
+def stands_beside(key, text):
+    """An empty text is no image, and a link is none either."""
+    return text == "" or (key == "url" and isinstance(text, str) and text[:5].lower() != "data:")
 
 
 def whole_image(text, *, is_url):
@@ -223,6 +231,17 @@ def test_a_body_in_single_bytes_gives_what_the_whole_one_gives(made):
     assert decode(bytewise(body)) == (images, rest)
 
 
+LINKS = ["", 'https://cdn.example/a.png?x=1&y="', "0", "-", "data", "d", "data;", "häfen", "\\", "blob:0"]
+
+
+@given(st.sampled_from(LINKS), st.randoms(use_true_random=False), st.sampled_from([0, 1]), cuts)
+def test_a_link_or_nothing_beside_an_image_does_it_no_harm(link, random, place, points):
+    text = Image(base64.b64encode(b"an image").decode())
+    items = [("url", link), ("b64_json", text)] if link else [("url", f"data:;base64,{text}"), ("b64_json", "")]
+    body = Writer(random).write({"created": 1, "data": [dict(items if place else items[::-1])]}).encode()
+    assert decode(cut(body, points)) == whole(body) == ([b"an image"], {"created": 1})
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 64, 4096])
 def test_a_long_image_in_even_chunks_is_the_same(size):
     image = bytes(range(256)) * 20
@@ -237,6 +256,8 @@ def test_a_long_image_in_even_chunks_is_the_same(size):
         b'{"data":[{"url":"data:image\\/png;base64,%b","b64_json":null}],"created":1}' % ONE.encode(),
         b'{"data":[{"b64_json":"\\u0051UFB"},{"url":"data:;base64,QUFB"}]}',
         b'{"im\\u0061ges":["QU\\u0046B\\n QUE="]}',
+        b'\xef\xbb\xbf{"images":["QUFB"]}',
+        b'{"data":[{"url":"\\u0064ata:;base64,QUFB","b64_json":""},{"b64_json":"QUFB","url":"https:\\/\\/x\\""}]}',
     ],
 )
 def test_every_pair_of_chunks_gives_the_same(body):
@@ -338,7 +359,8 @@ REFUSED = {
     "no UTF-8 beside the image": b'{"id":"\xff","images":["QUFB"]}',
     "no UTF-8 in a key": b'{"\xff":1,"images":["QUFB"]}',
     "no UTF-8 in an image": b'{"images":["QUFB\xff\xff\xff\xff"]}',
-    "a byte order mark": b'\xef\xbb\xbf{"images":["QUFB"]}',
+    "two byte order marks": b'\xef\xbb\xbf\xef\xbb\xbf{"images":["QUFB"]}',
+    "half a byte order mark": b'\xef\xbb{"images":["QUFB"]}',
     "a list": b'["QUFB"]',
     "a string": b'"QUFB"',
     "a string cut": b'"QUFB',
@@ -359,6 +381,7 @@ REFUSED = {
     "an item that is no object beside one that is": b'{"data":[{"b64_json":"QUFB"},1]}',
     "an item without image": b'{"data":[{"b64_json":null}]}',
     "a link": b'{"data":[{"url":"https://example.com/a.png"}]}',
+    "nothing in either place": b'{"data":[{"url":"","b64_json":""}]}',
     "a data URL without base64": b'{"data":[{"url":"data:image/png,QUFB"}]}',
     "a data URL without comma": b'{"data":[{"url":"data:image/png;base64"}]}',
     "a data URL with a prefix without end": b'{"data":[{"url":"data:image/png;x=' + b"y" * 300 + b';base64,QUFB"}]}',

@@ -10,18 +10,23 @@ accepted is what orjson accepts.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from typing import Any, Protocol
 
 import msgspec
 import orjson
 
 from venice_batch.base64_stream import Base64Stream, too_large
-from venice_batch.errors import BodyError, one_line
+from venice_batch.errors import BodyError
+from venice_batch.formats import format_of, is_text
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 MAX_REST_BYTES = 4 * 1024 * 1024
 """Cap on all of a body that is no image; the API echoes the request, style references and all."""
 MAX_IMAGES = 64
+_IN_IMAGES = [ord("{"), ord("[")]
+_IN_ITEM = [ord("{"), ord("["), ord("{")]
+_ITEM_FIELDS = ("b64_json", "url")
 _MAX_PREFIX_BYTES = 256
 _MAX_DEPTH = 1024
 """As deep as orjson goes; what is deeper would be refused in the end."""
@@ -31,6 +36,10 @@ END_BYTES = 2048
 
 _STRUCTURE = re.compile(rb"[{}\[\],:]")
 _STRING_STOP = re.compile(rb'["\\]')
+_ITEM_START = re.compile(rb'(?:[^"\\]|\\u[\s\S]{4}|\\[^u]){5}|(?:[^"\\]|\\u[\s\S]{4}|\\[^u]){0,4}"')
+"""The first five characters of a text, as JSON may write them, or all of a shorter one."""
+_NO_PLACE = "-"
+"""Stands before a text that could have been an image and is none, so that it is never taken for a placeholder."""
 _DATA_URL = re.compile(rb"data:[\w.+/-]*(?:;[\w.=+-]+)*;base64\Z", re.IGNORECASE)
 _ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4}))?")
 _NOT_DENSE = (b"\\", b" ", b'"')
@@ -84,6 +93,21 @@ class BinaryDecoder:
         return [Piece(0, b"", last=True)], {}
 
 
+def decoder_for(start: bytes, media_type: str, max_image_bytes: int = MAX_IMAGE_BYTES) -> BodyDecoder | None:
+    """What turns a body into images that begins with `start`: its first `START_BYTES`, or all; None for mere text.
+
+    The bytes tell; what the server calls them (`media_type`) counts only where they could be anything.
+    """
+    if format_of(start) is None:
+        is_object = start.removeprefix(BOM_UTF8).lstrip().startswith(b"{")
+        if is_object or (media_type.endswith("json") and is_text(start)):
+            return JsonDecoder(max_image_bytes)
+        is_called_text = media_type.startswith("text/")
+        if (start or is_called_text) and is_text(start, encoded=not is_called_text):
+            return None
+    return BinaryDecoder(max_image_bytes)
+
+
 class JsonDecoder:
     """Images inside either of the API's JSON documents, decoded as they arrive.
 
@@ -105,7 +129,6 @@ class JsonDecoder:
         self._key_start = 0
         self._stream: Base64Stream | None = None
         self._prefix: bytearray | None = None
-        self._in_url = False
 
     def feed(self, chunk: bytes) -> list[Piece]:
         data = self._tail + chunk if self._tail else chunk
@@ -120,16 +143,16 @@ class JsonDecoder:
         if self._stream is not None or self._stack or self._tail or not self._rest.strip():
             raise BodyError("the body is cut short" if self._rest.strip() else "the body is empty")
         try:
-            document = orjson.loads(self._rest)
+            document = orjson.loads(self._rest.removeprefix(BOM_UTF8))  # which a reader may ignore (RFC 8259, 8.1)
         except orjson.JSONDecodeError as error:
             raise BodyError("the body is not valid JSON") from error
         if not isinstance(document, dict):
             raise BodyError("the body is not a JSON object")
-        found = _placeholders(document)
+        found = _texts(document)
+        beside = [text for text in found if isinstance(text, str) and text.startswith(_NO_PLACE)]
+        found = [text for text in found if text not in beside]
         if not found:
-            said = document.get("error")
-            said = said.get("message") if isinstance(said, dict) else said
-            raise BodyError(f"the answer holds no image{f': {one_line(said)[:200]}' if isinstance(said, str) else ''}")
+            raise BodyError(_why_none(document, beside))
         if found != [str(number) for number in range(self._images)]:
             raise BodyError("the answer's images are not all strings")
         return [], {key: value for key, value in document.items() if key not in ("images", "data")}
@@ -146,15 +169,21 @@ class JsonDecoder:
         self._keep(b'"')
         if self._is_key:
             self._key_start = len(self._rest)
-        elif self._is_image():
-            if self._images >= MAX_IMAGES:
-                raise BodyError(f"the answer holds over {MAX_IMAGES} images")
-            self._stream = Base64Stream(self._max_image)
-            self._prefix = bytearray()
-            self._scan = self._scan_image
+        elif self._stack == _IN_IMAGES and self._keys[0] == "images":
+            self._begin_image()
+            return end + 1
+        elif self._stack == _IN_ITEM and self._keys[0] == "data" and self._keys[2] in _ITEM_FIELDS:
+            self._scan = self._scan_item
             return end + 1
         self._scan = self._scan_string
         return end + 1
+
+    def _begin_image(self) -> None:
+        if self._images >= MAX_IMAGES:
+            raise BodyError(f"the answer holds over {MAX_IMAGES} images")
+        self._stream = Base64Stream(self._max_image)
+        self._prefix = bytearray()
+        self._scan = self._scan_image
 
     def _structure(self, char: int) -> None:
         if char in b"{[":
@@ -174,14 +203,19 @@ class JsonDecoder:
         else:
             self._is_key = False
 
-    def _is_image(self) -> bool:
-        if self._stack == [ord("{"), ord("[")]:
-            self._in_url = False
-            return self._keys[0] == "images"
-        if self._stack == [ord("{"), ord("["), ord("{")] and self._keys[0] == "data":
-            self._in_url = self._keys[2] == "url"
-            return self._in_url or self._keys[2] == "b64_json"
-        return False
+    def _scan_item(self, data: bytes, position: int) -> int:
+        """Tell by its start whether an item's text is the image, or stands beside it: nothing at all, or a link."""
+        match = _ITEM_START.match(data, position)
+        if match is None:
+            self._tail = data[position:]
+            return len(data)
+        is_url = self._keys[2] == "url"
+        if match[0] == b'"' or (is_url and _text(match[0].removesuffix(b'"')).lower() != "data:"):
+            self._keep(_NO_PLACE.encode())
+            self._scan = self._scan_string
+        else:
+            self._begin_image()
+        return position
 
     def _scan_string(self, data: bytes, position: int) -> int:
         match = _STRING_STOP.search(data, position)
@@ -227,7 +261,7 @@ class JsonDecoder:
 
         False where something stands in it that may belong to the body.
         """
-        if self._prefix is not None and not self._prefix and not self._in_url:
+        if self._prefix is not None and not self._prefix:
             start = data[position : min(end, position + 5)]
             if len(start) == 5 and start.lower() != b"data:" and b"\\" not in start:
                 self._prefix = None  # no data URL
@@ -260,8 +294,6 @@ class JsonDecoder:
             if comma < 0 or not _DATA_URL.match(text[:comma]):
                 raise BodyError("an image's data URL is not base64")
             return text[comma + 1 :]
-        if self._in_url:
-            raise BodyError("the answer links to an image elsewhere; ask for response_format b64_json")
         return text
 
     def _end_image(self) -> None:
@@ -316,7 +348,7 @@ def _escaped_char(escape: re.Match[bytes]) -> bytes:
     return char.encode()
 
 
-def _placeholders(document: dict[str, Any]) -> list[Any]:
+def _texts(document: dict[str, Any]) -> list[Any]:
     """What stands where images are documented to be, in the document's order."""
     found: list[Any] = []
     for name, value in document.items():
@@ -329,4 +361,15 @@ def _placeholders(document: dict[str, Any]) -> list[Any]:
 
 
 def _of_item(item: dict[str, Any]) -> list[Any]:
-    return [value for name, value in item.items() if name in ("b64_json", "url") and value is not None]
+    return [value for name, value in item.items() if name in _ITEM_FIELDS and value is not None]
+
+
+def _why_none(document: dict[str, Any], beside: list[str]) -> str:
+    """Why `document` holds no image, not shortened: whoever does so knows what has to be taken out of it first."""
+    if any(text != _NO_PLACE for text in beside):
+        return "the answer links to an image elsewhere; ask for response_format b64_json"
+    if beside:
+        return "an image is empty"
+    said = document.get("error")
+    said = said.get("message") if isinstance(said, dict) else said
+    return f"the answer holds no image: {said}" if isinstance(said, str) else "the answer holds no image"

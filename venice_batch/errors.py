@@ -173,3 +173,12 @@ class SourceError(VeniceBatchError):
 
 class BodyError(VeniceBatchError):
     """A response body that holds no whole image; the attempt that got it has failed, not the run."""
+
+
+class UnrecognisedError(BodyError):
+    """A whole answer that is no image known here; `paths`, relative to the output folder, is where it is kept."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = tuple(paths)
+        # Without the paths: equal endings are told as one.
+        super().__init__("the answer is no image known here, or one whose end cannot be told; kept below unrecognised")

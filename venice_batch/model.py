@@ -82,14 +82,17 @@ class Status(StrEnum):
 
 
 class ImageFile(msgspec.Struct, frozen=True):
-    """One image on disk; `path` is relative to the output folder, `format` is told by the bytes."""
+    """One image on disk; `path` is relative to the output folder, `format` is told by the bytes.
+
+    `width` and `height` are null where the bytes do not tell them in any way that is known here.
+    """
 
     path: str
     bytes: int
     sha256: str
     format: str
-    width: int
-    height: int
+    width: int | None
+    height: int | None
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -164,7 +167,8 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `sandbox` marks what the sandbox made, so that no later run takes it for the real thing; it stands in no other
     record. `at_most_usd` stands only where `cost_usd` is null because an attempt is possibly billed: all attempts that
-    were or may have been charged, at their prices.
+    were or may have been charged, at their prices. `unrecognised` stands only where a whole answer is no image that is
+    known here: the paths of its files, which are kept.
     """
 
     schema: int
@@ -184,6 +188,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     timing: Timing
     sandbox: bool = False
     at_most_usd: float | None = None
+    unrecognised: tuple[str, ...] = ()
 
     @property
     def spent_usd(self) -> float | None:

@@ -23,6 +23,7 @@ class Verdict(StrEnum):
     BLOCKED = "blocked"  # too many failures of this user: every lane waits
     OVERLOADED = "overloaded"  # the model is at capacity: fewer at a time
     TRANSIENT = "transient"  # worth another try after a backoff
+    UNRECOGNISED = "unrecognised"  # whole and kept, but no image known here: the same would come again
     REJECTED = "rejected"  # the same request would be refused again
     LANE_REFUSED = "lane_refused"  # there is no such model, or this key may not use it
     KEY_REFUSED = "key_refused"
@@ -37,11 +38,12 @@ class Fault(StrEnum):
     TIMEOUT = "timeout"  # no answer in time; the request had gone out
     CUT = "cut"  # the connection broke after the request had gone out
     NO_IMAGE = "no_image"  # the body is empty, invalid or no image
+    UNRECOGNISED = "unrecognised"  # the body is whole and kept, but no image known here
     SOURCE = "source"  # nothing was sent: a picture that belongs to the request is gone, or has changed
     NOT_THE_API = "not_the_api"  # a redirect, or a refusal in words that are none of the API's
 
 
-POSSIBLY_BILLED = frozenset({Fault.TIMEOUT, Fault.CUT, Fault.NO_IMAGE})
+POSSIBLY_BILLED = frozenset({Fault.TIMEOUT, Fault.CUT, Fault.NO_IMAGE, Fault.UNRECOGNISED})
 """Faults after which the server may have charged for an image that never arrived."""
 
 GAVE_UP = frozenset({502, 504, 520, 524})
@@ -110,6 +112,8 @@ def classify(answer: Answer) -> Verdict:
     status = answer.status
     if answer.fault is Fault.NOT_THE_API:
         return Verdict.WRONG_ADDRESS
+    if answer.fault is Fault.UNRECOGNISED:
+        return Verdict.UNRECOGNISED
     if status is None or answer.fault is not None:
         return Verdict.TRANSIENT
     if status == 200:

@@ -48,7 +48,8 @@ class Memory:
             self.images.append(b"")
         self.images[piece.image] += piece.data
 
-    async def commit(self):
+    async def commit(self, *, all_came=True):
+        self.all_came = all_came
         if not all(image.startswith(b"\x89PNG") for image in self.images):
             raise BodyError("no image")
         self.committed = True
@@ -859,3 +860,10 @@ async def test_a_proxys_password_is_not_shown(monkeypatch, proxy):
             pass
     assert "s3" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+async def test_a_listing_is_read_as_it_is_where_the_key_is_no_secret():
+    async with ApiClient(ApiSettings(base_url=BASE), ApiKey("none"), SystemClock()) as client:
+        with aioresponses() as mock:
+            mock.get(BASE + "/image/styles", payload=["none", "Anime"])
+            assert await client.styles() == ("none", "Anime")

@@ -151,6 +151,35 @@ def test_no_three_bytes_before_it_hide_a_key_in_base64(value, before):
         assert len(redacted.replace("***", "")) <= len(encoded) - (len(value) * 8 // 6 - 2)
 
 
+LONG = "VENICE-INFERENCE-KEY-abcdEFGH01234ijklMNOP"
+
+
+@pytest.mark.parametrize("cut", [*range(21, 35), -1, -2])
+def test_half_a_key_is_taken_out_whoever_cut_it(cut):
+    for shown in (LONG[:cut], LONG[:cut].lower(), LONG[cut - 21 :]):
+        redacted = ApiKey(LONG).redact(f"before İ {shown} after")
+        assert redacted.startswith("before İ ")
+        assert redacted.endswith(" after")
+        assert not [at for at in range(14, len(LONG) - 7) if LONG[at : at + 8].lower() in redacted.lower()]
+
+
+def test_the_words_that_all_keys_begin_with_are_words_like_any_other():
+    text = "inference failed for venice-inference-key-: VENICE-INFERENCE-KEY-"
+    assert ApiKey(LONG).redact(text) == text
+
+
+def test_a_key_that_may_be_any_word_is_taken_out_only_as_it_is_written():
+    assert not ApiKey("EMPTY").is_long
+    assert ApiKey("EMPTY").redact("the body is empty: EMPTY") == "the body is empty: ***"
+    assert ApiKey(SECRET).is_long
+
+
+@pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
+def test_a_key_in_another_case_is_taken_out(change):
+    assert ApiKey(SECRET).redact(f"text/{change(SECRET)}") == "text/***"
+    assert ApiKey(SECRET).redact_bytes(f"text/{change(SECRET)}".encode()) == b"text/***"
+
+
 @given(st.integers(0, 200))
 def test_of_a_body_that_is_not_whole_no_part_of_a_key_at_its_end_is_left(end):
     body = (b"x" * 30 + SECRET.replace("-", r"\u002d").encode() + b" " * 120)[:end]

@@ -134,6 +134,13 @@ async def test_a_reset_header_on_a_429_closes_the_gate_until_then(clock):
     assert sent[1] - sent[0] >= 41
 
 
+async def test_what_is_kept_unrecognised_ends_its_job_at_once_as_failed_and_possibly_billed(clock):
+    bench = Bench(clock, {"p": [Scripted(200, fault=Fault.UNRECOGNISED, message="no image known here")]})
+    outcome = await bench.run()
+    assert (outcome.status, outcome.error.kind, len(outcome.attempts)) == (Status.FAILED, "unrecognised", 1)
+    assert outcome.flags.possibly_billed
+
+
 @pytest.mark.parametrize("fault", [Fault.TIMEOUT, Fault.CUT, Fault.NO_IMAGE])
 async def test_an_image_that_may_be_paid_for_but_never_came_is_marked(clock, fault):
     bench = Bench(clock, {"p": [Scripted(None, fault=fault, message="gone")]})

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from venice_batch.output import store as store_module
-from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Write
+from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Unrecognised, Write
 from venice_batch.output.store import ImageStore
 
 
@@ -29,7 +29,8 @@ class Contents:
 
 @pytest.fixture
 def images(tmp_path):
-    return tmp_path
+    (tmp_path / "images").mkdir()
+    return tmp_path / "images"
 
 
 def store(images, *contents):
@@ -111,9 +112,64 @@ def test_what_is_no_image_is_told_and_can_be_dropped(images):
     one = store(images, b"<html>")
     ending = one.carry_out(Place((".p",), ("a",), write(".p", 0, b"<html>")))
     assert isinstance(ending, NoImage)
-    assert "<html>" in ending.why
+    assert ending.why == "6 bytes that are no image"
     assert one.carry_out(Drop((".p",))) == Done()
     assert os.listdir(images) == []
+
+
+UNKNOWN = bytes(range(200))
+
+
+def kept(images):
+    root = images.parent / "unrecognised"
+    return {f"{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_unknown_bytes_are_kept_beside_the_images_folder_and_no_file_there_is_replaced(images, durable):
+    for number, mark in enumerate(("", "~1", "~2")):
+        one = store(images, UNKNOWN)
+        place = Place((".p",), ("sub/a",), write(".p", 0, UNKNOWN), owned=("images/sub/a.bin",), durable=durable)
+        assert one.carry_out(place) == Unrecognised((f"unrecognised/sub/a{mark}.bin",))
+        assert kept(images) == {f"sub/a{mark}.bin": UNKNOWN for mark in ("", "~1", "~2")[: number + 1]}
+        assert one.carry_out(Drop((".p",))) == Done()
+    assert os.listdir(images) == []
+
+
+def test_with_one_unknown_part_all_are_kept_and_none_is_an_image(images):
+    one = store(images, picture(), UNKNOWN)
+    for number, part in enumerate((".p", ".q")):
+        one.carry_out(write(part, number, (picture(), UNKNOWN)[number]))
+    ending = one.carry_out(Place((".p", ".q"), ("a-1", "a-2")))
+    assert ending == Unrecognised(("unrecognised/a-1.png", "unrecognised/a-2.bin"))
+    assert kept(images) == {"a-1.png": picture(), "a-2.bin": UNKNOWN}
+    assert os.listdir(images) == []
+
+
+def test_what_another_store_has_kept_already_is_not_kept_twice(images):
+    one = store(images, UNKNOWN)
+    one.carry_out(write(".p", 0, UNKNOWN))
+    (images.parent / "unrecognised").mkdir()
+    os.link(images / ".p", images.parent / "unrecognised" / "a.bin")
+    assert store(images).carry_out(Place((".p",), ("a",))) == Unrecognised(("unrecognised/a.bin",))
+    assert os.listdir(images) == []
+
+
+def test_where_nothing_can_be_kept_the_system_is_told_of(images):
+    (images.parent / "unrecognised").write_bytes(b"a file")
+    ending = store(images, UNKNOWN).carry_out(Place((".p",), ("a",), write(".p", 0, UNKNOWN)))
+    assert isinstance(ending, Trouble)
+
+
+def test_what_may_be_cut_needs_its_own_end(images):
+    data = picture() + b"more"
+    one = store(images, data)
+    assert isinstance(one.carry_out(Place((".p",), ("a",), write(".p", 0, data), all_came=False)), Done)
+    one = store(images, data[:-30])
+    ending = one.carry_out(Place((".q",), ("b",), write(".q", 0, data[:-30]), all_came=False))
+    assert isinstance(ending, NoImage)
+    assert one.carry_out(Drop((".q",))) == Done()
+    assert os.listdir(images) == ["a.png"]
 
 
 def test_an_image_without_any_byte_is_none(images):

@@ -21,8 +21,17 @@ from venice_batch.api import listings, refusals
 from venice_batch.api.outgoing import names_model, outgoing
 from venice_batch.catalogue.listing import is_local
 from venice_batch.clock import Deadline
-from venice_batch.decode import MAX_IMAGE_BYTES, BinaryDecoder, BodyDecoder, JsonDecoder
-from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError, one_line
+from venice_batch.decode import MAX_IMAGE_BYTES, JsonDecoder, decoder_for
+from venice_batch.errors import (
+    ApiError,
+    BodyError,
+    KeyRefusedError,
+    SourceError,
+    UnrecognisedError,
+    UsageError,
+    one_line,
+)
+from venice_batch.formats import START_BYTES
 from venice_batch.model import Endpoint, ImageFile, ServerTiming
 from venice_batch.pacing.error_budget import KEYS_OWN
 from venice_batch.retry import Answer, Fault
@@ -42,7 +51,12 @@ _NEEDS_OWN_WORDS = frozenset({401, 403, 404, 405, 410, 451})
 _REFUSAL_S = 5.0
 """Most of a refusal's text comes with its head; what does not come soon would hold a slot for nothing."""
 _AHEAD_OF_TIME_S = 0.5
+_MAX_HEADER_BYTES = 256 * 1024
+"""An enhanced prompt comes in a header, nine bytes a letter of many scripts: this holds 29,000, thrice the longest
+prompt that any model takes. An answer with more is lost, so that no server can fill the memory with what is unread."""
 _MAX_LISTING_BYTES = 16 * 1024 * 1024
+_QUOTED = re.compile(r"\s*\bb\\?['\"].*", re.DOTALL)
+"""What aiohttp quotes of an answer that it cannot read: cut anywhere, so that half a key in it would not be found."""
 _CHUNK_BYTES = 512 * 1024
 """Read at a time, where there is as much: every chunk takes a turn of the event loop."""
 _USERINFO = re.compile(r"//.*@", re.DOTALL)
@@ -72,7 +86,10 @@ class ApiSettings:
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """One attempt's answer, its images' files and where its time went (None: it did not get that far)."""
+    """One attempt's answer, its images' files and where its time went (None: it did not get that far).
+
+    `unrecognised` are the paths of what came whole and is no image known here.
+    """
 
     answer: Answer
     files: tuple[ImageFile, ...] = ()
@@ -80,6 +97,7 @@ class Reply(msgspec.Struct, frozen=True):
     ttfb_s: float | None = None
     download_s: float | None = None
     write_s: float | None = None
+    unrecognised: tuple[str, ...] = ()
 
 
 class ApiClient:
@@ -128,6 +146,8 @@ class ApiClient:
                 # The API sets none that mean anything to it, and looking for them takes time.
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=_READ_AHEAD_BYTES,
+                max_line_size=_MAX_HEADER_BYTES,
+                max_field_size=_MAX_HEADER_BYTES,
                 headers={"User-Agent": f"venice-batch/{__version__}"},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.settings.connect_timeout_s),
             )
@@ -146,6 +166,7 @@ class ApiClient:
         fault: Fault | None
         head = answer_headers.AnswerHeaders()
         ttfb_s = None
+        kept: tuple[str, ...] = ()
         try:
             async with (
                 Deadline(self._clock, self.settings.timeout_s) as deadline,
@@ -168,9 +189,9 @@ class ApiClient:
                 if head.content_violation:
                     # The body is a placeholder, or blacked out: no image of the prompt.
                     return Reply(Answer(status, head, VIOLATION, sent_s, self._clock.now()), ttfb_s=ttfb_s)
-                document = await self._stream(response, writer)
+                document, all_came = await self._stream(response, writer)
             last_s = self._clock.now()
-            files = await writer.commit()
+            files = await writer.commit(all_came=all_came)
             return Reply(
                 Answer(status, head, "", sent_s, last_s),
                 files,
@@ -179,6 +200,8 @@ class ApiClient:
                 last_s - first_s,
                 self._clock.now() - last_s,
             )
+        except UnrecognisedError as error:
+            fault, text, kept = Fault.UNRECOGNISED, str(error), error.paths
         except BodyError as error:
             fault, text = Fault.NO_IMAGE, str(error)
         except TimeoutError as error:
@@ -187,11 +210,11 @@ class ApiClient:
             limit_s = self.settings.connect_timeout_s if unsent else self.settings.timeout_s
             text = f"no {'connection' if unsent else 'answer'} within {limit_s:g} s"
         except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.ClientHttpProxyError) as error:
-            fault, text = Fault.CONNECT, _told(error)
+            fault, text = Fault.CONNECT, self._told(error)
         except (aiohttp.ClientError, ConnectionError) as error:
             if isinstance(error.__cause__, SourceError):
                 raise error.__cause__ from None
-            fault, text = Fault.CUT, f"the connection broke: {_told(error)}"
+            fault, text = Fault.CUT, f"the connection broke: {self._told(error)}"
             if status is None and self._reuses:
                 # Some servers hang up on a connection's next request although they said keep-alive. Whether it was
                 # served nobody knows, so that is not to happen to the same job again.
@@ -199,7 +222,9 @@ class ApiClient:
                 self._session = await self._open(reuse=False)
         finally:
             await writer.discard()
-        return Reply(Answer(status, head, self._key.redact(text), sent_s, self._clock.now(), fault), ttfb_s=ttfb_s)
+        text = refusals.in_short(self._key.redact(text))
+        answer = Answer(status, head, text, sent_s, self._clock.now(), fault)
+        return Reply(answer, ttfb_s=ttfb_s, unrecognised=kept)
 
     def error_bucket(self, endpoint: Endpoint, body: dict[str, Any]) -> str:
         """Return where the API counts the errors of such a request; "" for its model's own bucket."""
@@ -217,33 +242,40 @@ class ApiClient:
         """The key's quotas and balances. Raises ApiError, KeyRefusedError (also for a key without that right)."""
         return listings.parse_limits(await self._get("/api_keys/rate_limits"))
 
-    async def _stream(self, response: aiohttp.ClientResponse, writer: ImageWriter) -> dict[str, Any]:
-        decoder: BodyDecoder
+    async def _stream(self, response: aiohttp.ClientResponse, writer: ImageWriter) -> tuple[dict[str, Any], bool]:
+        """The body's images to `writer`; returns what else it says, and whether all of it is known to have come."""
         kind = response.content_type
-        if kind.startswith("image/") or kind == "application/octet-stream":
-            decoder = BinaryDecoder(self.settings.max_image_bytes)
-        elif kind.endswith("json"):
-            decoder = JsonDecoder(self.settings.max_image_bytes)
-        else:
-            start = await self._start(response)
-            raise BodyError(f"{kind} instead of an image: {refusals.message(200, kind, start)[:100]}")
         _read_much(response)
+        start = b""
+        while len(start) < START_BYTES and not response.content.at_eof():
+            start += (await response.content.readchunk())[0]
+        decoder = decoder_for(start, kind, self.settings.max_image_bytes)
+        if decoder is None:
+            said = refusals.message(200, kind, await self._start(response, start), self._key.redact)
+            instead = "text" if kind.startswith(("image/", "application/octet")) else kind
+            raise BodyError(f"{instead} instead of an image: {said}")
+        pieces = decoder.feed(start)
+        del start  # while the disk is waited for, the pieces are enough to hold
+        for piece in pieces:
+            await writer.write(piece)
         # Chunks as they came: whatever has gathered meanwhile is not worth a copy to join it.
         async for chunk, _ in response.content.iter_chunks():
             pieces = decoder.feed(chunk)
-            del chunk  # while the disk is waited for, the pieces are enough to hold
+            del chunk
             for piece in pieces:
                 await writer.write(piece)
         pieces, document = decoder.close()
         for piece in pieces:
             await writer.write(piece)
-        return document
+        # A body that goes on until the connection is closed may have been cut anywhere, but JSON tells its own end.
+        is_framed = response.headers.get("Content-Length") is not None or "Transfer-Encoding" in response.headers
+        return document, is_framed or isinstance(decoder, JsonDecoder)
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> tuple[str, Fault | None, bool]:
         """Why `response` is no success, without the key; what no status says; whether the API itself says so."""
         body = await self._start(response)
         own = refusals.is_from_api(body)
-        text = self._key.redact(refusals.message(response.status, response.content_type, body))
+        text = refusals.message(response.status, response.content_type, body, self._key.redact)
         if 300 <= response.status < 400:
             target = self._key.redact(response.headers.get("Location", "nowhere"))
             return (
@@ -258,9 +290,12 @@ class ApiClient:
         # No other success brings an image, nor does what is no answer's status; one may have been made all the same.
         return text, Fault.NO_IMAGE if response.status < 300 else None, own
 
-    async def _start(self, response: aiohttp.ClientResponse) -> bytes:
-        """The start of a body that is no image, without the key: what comes before it breaks or takes too long."""
-        body = bytearray()
+    async def _start(self, response: aiohttp.ClientResponse, read: bytes = b"") -> bytes:
+        """The start of a body that is no image, without the key: what comes before it breaks or takes too long.
+
+        `read` has been read of it already.
+        """
+        body = bytearray(read)
         whole = False
         # The status is news enough: whatever becomes of the body is no fault of its own.
         with suppress(aiohttp.ClientError, TimeoutError, ConnectionError):
@@ -298,20 +333,21 @@ class ApiClient:
                     body += await response.content.read(_MAX_LISTING_BYTES - len(body))
                 is_json = body.lstrip()[:1] in (b"{", b"[")  # a web site answers any address with a page
                 self.listed = Answer(response.status, head, "", sent_s, self.listed.received_s, from_api=is_json)
-                return body
+                # What it lists is shown, and stored for the next time.
+                return self._key.redact_bytes(body) if self._key.is_long else body
         except TimeoutError as error:
             if isinstance(error, aiohttp.ConnectionTimeoutError) and ends_s - self._clock.running() > _AHEAD_OF_TIME_S:
                 return await self._get(path)  # aiohttp has counted time in which this process was stopped
             raise ApiError(f"{self._base}: no answer in time") from error
         except (aiohttp.ClientError, ConnectionError) as error:
-            raise ApiError(self._key.redact(f"{self._base}: {_told(error)}")) from error
+            raise ApiError(f"{self._base}: {self._told(error)}") from None
 
-
-def _told(error: Exception) -> str:
-    """What an error of the network says, in one line."""
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the server closed it before its answer was whole"  # aiohttp's own words may be what it has parsed
-    return refusals.in_short(str(error)) or type(error).__name__
+    def _told(self, error: Exception) -> str:
+        """What an error of the network says, in one line, without the key."""
+        if isinstance(error, aiohttp.ServerDisconnectedError):
+            return "the server closed it before its answer was whole"  # aiohttp's own words may be what it has parsed
+        text = _QUOTED.sub(" …", str(error))
+        return refusals.in_short(self._key.redact(text)) or type(error).__name__
 
 
 def _read_much(response: aiohttp.ClientResponse) -> None:

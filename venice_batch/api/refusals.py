@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import orjson
 
 from venice_batch.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LONGEST = 500
 _NO_QUOTA = ("insufficient_quota", "insufficient_user_quota")
@@ -14,15 +18,15 @@ _NO_QUOTA = ("insufficient_quota", "insufficient_user_quota")
 _TITLE = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title>", re.IGNORECASE | re.DOTALL)
 
 
-def message(status: int, content_type: str, body: bytes) -> str:
+def message(status: int, content_type: str, body: bytes, redact: Callable[[str], str] = str) -> str:
     """The reason that `body` gives, at most `LONGEST` characters on one line; never empty, never raises.
 
     No control characters: a terminal must not act on what a server says.
 
     Reads the API's three shapes ({"error": text}, with `details` or `issues`; {"error": {"message": …}}) and
-    the HTML that gateways in front of it send.
+    the HTML that gateways in front of it send. What must not be told is taken out by `redact` before anything is cut.
     """
-    line = in_short(_from_json(body) or _from_html(content_type, body) or _from_text(body))
+    line = in_short(redact(_from_json(body) or _from_html(content_type, body) or _from_text(body)))
     return line or f"HTTP {status} without a reason"
 
 

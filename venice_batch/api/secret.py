@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import re
 from typing import TYPE_CHECKING
@@ -21,12 +22,16 @@ _SHORTEST_BASE64 = 8
 _QUOTES = ("'", '"', "`")
 _ASSIGNMENT = re.compile(r"(?:export\s+)?[A-Z][A-Z0-9]*_[A-Z0-9_]*=[^=]")
 """Base64 of less may be part of any word."""
+_PIECE = 8
+"""So many of a key's characters in a row are taken out, too: others cut what they tell before this package sees it."""
+_PUBLIC = re.compile(r"(?:[A-Za-z]+[-_])*")
+"""The words that all keys of a kind begin with (`VENICE-INFERENCE-KEY-`) tell nothing, and some stand in messages."""
 
 
 class ApiKey:
     """A key that shows itself only to `header`; its `str` and `repr` are stars."""
 
-    __slots__ = ("_bytes", "_longest", "_text", "_value")
+    __slots__ = ("_bytes", "_longest", "_pieces", "_text", "_value")
 
     def __init__(self, value: str) -> None:
         value = value.strip()
@@ -36,17 +41,28 @@ class ApiKey:
             raise UsageError("the API key holds characters that no key has; is the right file or variable given?")
         self._value = value
         forms = _forms(value)
-        self._text = re.compile(forms)
-        self._bytes = re.compile(forms.encode())
+        # Media types arrive in lower case, whatever was sent.
+        case = re.IGNORECASE if self.is_long else re.NOFLAG
+        self._text = re.compile(forms, case)
+        self._bytes = re.compile(forms.encode(), case)
         self._longest = len(value) * _LONGEST_CHAR
+        self._pieces = _pieces(value.lower())
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it can be told from other words: local servers are given a key like `none`, which is no secret."""
+        return len(self._value) >= _PIECE
 
     def header(self) -> str:
         """The Authorization header's value (RFC 6750)."""
         return f"Bearer {self._value}"
 
     def redact(self, text: str) -> str:
-        """`text` without the key, should a server send it back, escaped as in JSON, URLs or HTML, or in base64."""
-        return self._text.sub("***", text)
+        """`text` without the key, should a server send it back, escaped as in JSON, URLs or HTML, or in base64.
+
+        Call it before anything is cut. What others have cut already loses all pieces of the key of `_PIECE` characters.
+        """
+        return _without(self._pieces, self._text.sub("***", text))
 
     def redact_bytes(self, body: bytes, *, whole: bool = True) -> bytes:
         """`body` without the key; without an end that may be the beginning of it, unless `body` is `whole`."""
@@ -55,6 +71,30 @@ class ApiKey:
 
     def __repr__(self) -> str:
         return "ApiKey(***)"
+
+
+def _pieces(key: str) -> tuple[str, ...]:
+    public = _PUBLIC.match(key)
+    told = public.end() if public else 0
+    return tuple(key[at : at + _PIECE] for at in range(len(key) - _PIECE + 1) if at + _PIECE > told)
+
+
+def _without(pieces: tuple[str, ...], text: str) -> str:
+    """`text` with each run of characters that belong to `pieces`, in any case, replaced by stars."""
+    # Of ASCII only: other letters may become two.
+    lower = text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+    if not any(piece in lower for piece in pieces):
+        return text
+    hidden = bytearray(len(text))
+    for piece in pieces:
+        at = lower.find(piece)
+        while at >= 0:
+            hidden[at : at + _PIECE] = b"\1" * _PIECE
+            at = lower.find(piece, at + 1)
+    return "".join(
+        "***" if is_hidden else "".join(char for char, _ in run)
+        for is_hidden, run in itertools.groupby(zip(text, hidden, strict=True), key=lambda pair: pair[1])
+    )
 
 
 def _forms(key: str) -> str:

@@ -80,6 +80,7 @@ class Trail:
             timing=self._timing(reply, now_s),
             sandbox=head.sandbox,
             at_most_usd=spent_usd if self.possibly_billed else None,
+            unrecognised=reply.unrecognised if reply else (),
         )
 
     def charge(self, answer: Answer) -> float | None:

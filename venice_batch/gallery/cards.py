@@ -88,8 +88,8 @@ class Shelf:
         return Picture(
             name=file.path,
             src="" if state == "missing" else self._base + quote(file.path),
-            width=max(1, file.width),
-            height=max(1, file.height),
+            width=max(1, file.width or 1),
+            height=max(1, file.height or 1),
             bytes=file.bytes,
             format=file.format,
             sha256=file.sha256,

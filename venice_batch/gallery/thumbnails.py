@@ -44,7 +44,8 @@ def thumbnail_name(file: ImageFile) -> str | None:
 
     It is told by the image's hash, so that a thumbnail that is there is the right one.
     """
-    if file.bytes <= SMALL_BYTES or not 0 < file.width * file.height <= MOST_PIXELS:
+    # Of an unknown size it may be so many pixels that to make a small one takes all memory.
+    if file.bytes <= SMALL_BYTES or not 0 < (file.width or 0) * (file.height or 0) <= MOST_PIXELS:
         return None
     return f"{file.sha256[:32]}.webp" if re.fullmatch("[0-9a-f]{64}", file.sha256) else None
 

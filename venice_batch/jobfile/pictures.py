@@ -118,7 +118,7 @@ class Pictures:
             return value
         if kind is None or kind.format not in _FORMATS:
             complaints.append(Fault(field, f"{name} no {_KINDS}", is_open=True))
-        else:
+        elif kind.width and kind.height:
             sizes = size_faults(endpoint, kind.width, kind.height)
             complaints += [Fault(field, what, is_open=True) for what in sizes]
         return value

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IMAGES = "images"
+UNRECOGNISED = "unrecognised"
 PART_SUFFIX = ".part"
 
 _LOCK = ".lock"

@@ -23,7 +23,7 @@ class Place(msgspec.Struct, frozen=True, tag=True, gc=False):
 
     `write` is carried out first. `stems` are the names without extension, one for each part. `owned` are the paths
     that may be replaced; None: what they are has not been looked up, so being in the way ends in `Taken`. `durable`:
-    the files and their folder reach the disk first.
+    the files and their folder reach the disk first. `all_came`: HTTP itself has told that nothing is missing.
     """
 
     parts: tuple[str, ...]
@@ -31,6 +31,7 @@ class Place(msgspec.Struct, frozen=True, tag=True, gc=False):
     write: Write | None = None
     owned: tuple[str, ...] | None = None
     durable: bool = False
+    all_came: bool = True
 
 
 class Drop(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -51,6 +52,12 @@ class NoImage(msgspec.Struct, frozen=True, tag=True, gc=False):
     why: str
 
 
+class Unrecognised(msgspec.Struct, frozen=True, tag=True, gc=False):
+    """A part is no image known here; all parts are kept, at `paths`, none of them among the images."""
+
+    paths: tuple[str, ...]
+
+
 class Taken(msgspec.Struct, frozen=True, tag=True, gc=False):
     """Something stands under the name of a part; nothing was placed, and the same may be asked again with `owned`."""
 
@@ -63,7 +70,7 @@ class Trouble(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 Order: TypeAlias = Write | Place | Drop
-Ending: TypeAlias = Done | NoImage | Taken | Trouble
+Ending: TypeAlias = Done | NoImage | Unrecognised | Taken | Trouble
 
 
 def written_bytes(order: Order) -> int:

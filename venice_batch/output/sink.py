@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from venice_batch.errors import BodyError
+from venice_batch.errors import BodyError, UnrecognisedError
 from venice_batch.model import ImageFile
 from venice_batch.names import safe_name
 from venice_batch.output.buffers import Buffers
 from venice_batch.output.folder import IMAGES, PART_SUFFIX, unusable
 from venice_batch.output.memory import BUFFER_BYTES, Memory
-from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Write
+from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Unrecognised, Write
 from venice_batch.output.workers import DiskWorkers
 
 if TYPE_CHECKING:
@@ -36,11 +36,14 @@ class ImageWriter(Protocol):
         """Take the next bytes of an image."""
         ...
 
-    async def commit(self) -> tuple[ImageFile, ...]:
+    async def commit(self, *, all_came: bool = True) -> tuple[ImageFile, ...]:
         """Put the images under their names and tell what they are, in the order received.
+
+        `all_came`: the server has told that what was written is all; if not, each image's own end has to be there.
 
         Raises:
             BodyError: one of them is no image, or not a whole one; nothing was put anywhere.
+            UnrecognisedError: one of them is no image known here; all are kept, none among the images.
             FolderError: the folder does not take them.
         """
         ...
@@ -133,7 +136,7 @@ class DiskWriter:
             if self._filled == BUFFER_BYTES:
                 await self._flush()
 
-    async def commit(self) -> tuple[ImageFile, ...]:
+    async def commit(self, *, all_came: bool = True) -> tuple[ImageFile, ...]:
         if not self._parts:
             raise BodyError("the answer holds no image")
         if not self._ended:
@@ -141,7 +144,9 @@ class DiskWriter:
         wanted = self._job.request.get("variants") or 1
         many = len(self._parts) > 1 or wanted > 1
         stems = [f"{self._stem}-{number}" if many else self._stem for number in range(1, len(self._parts) + 1)]
-        order = Place(tuple(self._parts), tuple(stems), self._unwritten(), durable=self._sink.durable)
+        order = Place(
+            tuple(self._parts), tuple(stems), self._unwritten(), durable=self._sink.durable, all_came=all_came
+        )
         self._written = True
         ending = await self._carry_out(order)
         if isinstance(ending, Taken):
@@ -149,6 +154,9 @@ class DiskWriter:
             ending = await self._carry_out(msgspec.structs.replace(order, write=None, owned=owned))
         if isinstance(ending, NoImage):
             raise BodyError(ending.why)
+        if isinstance(ending, Unrecognised):
+            self._parts = []
+            raise UnrecognisedError(ending.paths)
         assert isinstance(ending, Done)  # noqa: S101  (with `owned` given nothing else is left)
         self._parts = []
         return ending.files
@@ -182,7 +190,7 @@ class DiskWriter:
             return None
         return Write(self._parts[-1], self._buffer, self._filled, self._ordered_bytes)
 
-    async def _carry_out(self, order: Order) -> Done | NoImage | Taken:
+    async def _carry_out(self, order: Order) -> Done | NoImage | Unrecognised | Taken:
         try:
             ending = await self._worker.run(order)
         finally:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from venice_batch.errors import BodyError
-from venice_batch.formats import HEAD_BYTES, TAIL_BYTES, recognise
+from venice_batch.formats import recognise
 from venice_batch.model import ImageFile
-from venice_batch.output.folder import IMAGES, sync_folder
+from venice_batch.output.folder import IMAGES, UNRECOGNISED, sync_folder
 from venice_batch.output.memory import BUFFER_BYTES
-from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Write
+from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Unrecognised, Write
 from venice_batch.output.placing import put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import BinaryIO
 
     from venice_batch.formats import ImageKind
     from venice_batch.output.orders import Ending, Order
@@ -34,8 +36,6 @@ class _Part:
     path: str
     file: int = -1
     size: int = 0
-    head: bytes = b""
-    tail: bytes = b""
     sha256: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def write(self, data: memoryview, at: int) -> None:
@@ -74,9 +74,6 @@ class _Part:
     def _count(self, data: memoryview) -> None:
         self.sha256.update(data)
         self.size += len(data)
-        if len(self.head) < HEAD_BYTES:
-            self.head += data[: HEAD_BYTES - len(self.head)]
-        self.tail = (self.tail + data[-TAIL_BYTES:])[-TAIL_BYTES:]
 
     def end(self, *, durable: bool) -> None:
         if self.file >= 0:
@@ -85,17 +82,20 @@ class _Part:
             file, self.file = self.file, -1
             os.close(file)
 
-    def kind(self) -> ImageKind:
-        kind = recognise(self.head, self.tail, self.size)
-        if kind is None:
-            raise BodyError(f"{self.size} bytes that are no whole image (they start with {self.head[:12]!r})")
-        return kind
+    def kind(self, *, all_came: bool) -> ImageKind | None:
+        """What image it is, None if none known here. Raises BodyError: none, or not all of it."""
+        if not self.size:
+            raise BodyError("0 bytes that are no image")
+        # What was written is read again, a few pieces of it: they may be anywhere, and the system still holds them.
+        with open(self.path, "rb", buffering=0, opener=_without_following) as file:
+            return recognise(cast("BinaryIO", file), self.size, all_came=all_came)
 
 
 class ImageStore:
     """Files below the folder `images`; the contents of buffer n are what `buffer(n)` gives.
 
-    An image is written to a temporary file in the folder where it will stand, and linked to its name when whole.
+    An image is written to a temporary file in the folder where it will stand, and linked to its name when whole. What
+    is none known here gets a name in the folder `unrecognised` beside it.
     What stands there already stays there, unless an order says that it may be replaced: otherwise the new one gets
     `~1`, `~2`, … after its name. Several threads may carry out orders at the same time, those of one image one at a
     time. What another process has left undone, this one can go on with: the orders tell how far it was. Nothing is
@@ -114,7 +114,7 @@ class ImageStore:
                 case Write():
                     self._write(order)
                 case Place():
-                    return Done(self._place(order))
+                    return self._place(order)
                 case Drop():
                     self._drop(order)
         except BodyError as error:
@@ -134,7 +134,7 @@ class ImageStore:
             part = self._parts[name] = _Part(self._prefix + name)
         return part
 
-    def _place(self, order: Place) -> tuple[ImageFile, ...]:
+    def _place(self, order: Place) -> Done | Unrecognised:
         if order.write is not None:
             self._write(order.write)
         parts = [self._part(name) for name in order.parts]
@@ -142,11 +142,15 @@ class ImageStore:
             if not part.size:
                 with contextlib.suppress(FileNotFoundError):  # then it is of no bytes, and so no image
                     part.take_over()
+        kinds = [part.kind(all_came=order.all_came) for part in parts]
+        for part in parts:
             part.end(durable=order.durable)
-        kinds = [part.kind() for part in parts]
+        if None in kinds:
+            return Unrecognised(self._keep(order, parts, kinds))
         files: list[ImageFile] = []
         try:
             for part, kind, stem in zip(parts, kinds, order.stems, strict=True):
+                assert kind is not None  # noqa: S101  (else they are kept elsewhere)
                 files.append(self._put(part, kind, stem, order.owned))
         except (OSError, _TakenError):
             # All of a job's images, or none: what has its name already becomes a part again.
@@ -157,26 +161,38 @@ class ImageStore:
             sync_folder(os.path.dirname(parts[0].path))
         for name in order.parts:
             del self._parts[name]
-        return tuple(files)
+        return Done(tuple(files))
+
+    def _keep(self, order: Place, parts: list[_Part], kinds: list[ImageKind | None]) -> tuple[str, ...]:
+        """Give all parts names in the folder beside the images' one; what this has done already stays done."""
+        kept = []
+        for part, kind, stem in zip(parts, kinds, order.stems, strict=True):
+            name = f"{UNRECOGNISED}/{stem}"
+            target = os.path.join(os.path.dirname(self._prefix.rstrip("/")), name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            ending = kind.extension if kind else "bin"
+            marks = (f"~{copy}" if copy else "" for copy in itertools.count())
+            mark = next(mark for mark in marks if _has_put(part.path, f"{target}{mark}.{ending}"))
+            kept.append(f"{name}{mark}.{ending}")
+            if order.durable:
+                sync_folder(os.path.dirname(target))
+        for part_name in order.parts:
+            del self._parts[part_name]
+        return tuple(kept)
 
     def _put(self, part: _Part, kind: ImageKind, stem: str, owned: tuple[str, ...] | None) -> ImageFile:
         copy = 0
         while True:
             name = f"{stem}{f'~{copy}' if copy else ''}.{kind.extension}"
             target, path = self._prefix + name, f"{IMAGES}/{name}"
-            try:
-                put(part.path, target)
+            if _has_put(part.path, target):
                 break
-            except FileExistsError:
-                if _is_same(part.path, target):
-                    os.unlink(part.path)
-                    break
-                if owned is None:
-                    raise _TakenError from None
-                if path in owned and os.path.isfile(target) and not os.path.islink(target):
-                    os.replace(part.path, target)
-                    break
-                copy += 1
+            if owned is None:
+                raise _TakenError
+            if path in owned and os.path.isfile(target) and not os.path.islink(target):
+                os.replace(part.path, target)
+                break
+            copy += 1
         return ImageFile(path, part.size, part.sha256.hexdigest(), kind.format, kind.width, kind.height)
 
     def _drop(self, order: Drop) -> None:
@@ -194,6 +210,16 @@ class _TakenError(Exception):
     """A name is taken, by whom has yet to be looked up."""
 
 
-def _is_same(part: str, target: str) -> bool:
-    """Whether both are names of one file: whoever gave it the second one did not live to remove the first."""
-    return os.path.samestat(os.lstat(part), os.lstat(target))
+def _has_put(part: str, target: str) -> bool:
+    """Give `part` the name `target`, or tell that something else has it."""
+    try:
+        put(part, target)
+    except FileExistsError:
+        if not os.path.samestat(os.lstat(part), os.lstat(target)):
+            return False
+        os.unlink(part)  # whoever gave it the second name did not live to remove the first
+    return True
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
