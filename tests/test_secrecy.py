@@ -127,7 +127,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 def test_no_part_of_the_key_reaches_a_record_a_log_a_page_or_the_terminal(form, capfd):
     places = answers(FORMS[form])
     lines = {place: {"id": f"j{at}", "model": f"m{at}", "prompt": place} for at, place in enumerate(places)}
-    # What stops a run has one to itself, and no run has so many errors that it waits for others to be forgotten.
+    # What may stop a run has one to itself, and no run has so many errors that it waits for others to be forgotten.
     going = [line for place, line in lines.items() if place not in STOPPING]
     files = [*(going[at : at + 12] for at in range(0, len(going), 12)), *([lines[place]] for place in STOPPING)]
 
@@ -148,7 +148,7 @@ def test_no_part_of_the_key_reaches_a_record_a_log_a_page_or_the_terminal(form, 
     made = left(".") | left(os.environ["XDG_CACHE_HOME"])
     assert {"out/manifest.jsonl", "out/gallery.html", "out/summary.json", "junit.xml", "table.csv"} < made.keys()
     recorded = {json.loads(line)["id"] for line in made["out/manifest.jsonl"].splitlines()}
-    assert recorded == {line["id"] for line in going}
+    assert recorded >= {line["id"] for line in going}
     for name, text in made.items():
         assert leaks(text) == [], name
 
