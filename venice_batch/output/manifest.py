@@ -19,7 +19,7 @@ from venice_batch.output.placing import put
 from venice_batch.output.record import NO_RECORD, RecordView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 NAME = MANIFEST
@@ -50,7 +50,7 @@ class Manifest:
     `durable` has reached the disk; then it survives the process, or with `durable` the machine.
 
     When the file is moved, removed or replaced meanwhile, its records are written where it was, or beside what stands
-    there now, before any more are added; from then on `moved` tells so.
+    there now, before any more are added; from then on `moved` tells so, and `told` is called with it by every `append`.
     """
 
     def __init__(self, path: Path, *, durable: bool = False, writers: int = 1) -> None:
@@ -61,6 +61,7 @@ class Manifest:
         self._at = path
         self._minds_place = False
         self.moved: FolderError | None = None
+        self.told: Callable[[FolderError], None] = lambda error: None
         self._gathering: Gathering[_Entry] = Gathering(self._write, max(1, writers // _SHARE))
 
     def open(self) -> str | None:
@@ -84,11 +85,16 @@ class Manifest:
 
     def close(self) -> None:
         """Close the file; records given to `append` have been written by then."""
-        if self._file >= 0:
-            with contextlib.suppress(OSError):
-                self._keep_place()
-            os.close(self._file)
-            self._file = -1
+        if self._file < 0 or self._gathering.is_abandoned:
+            return  # to close a file may wait for its disk too
+        with contextlib.suppress(OSError):
+            self._keep_place()
+        os.close(self._file)
+        self._file = -1
+
+    def abandon(self) -> None:
+        """Have nobody wait any longer for a disk that does not answer; records under way may be lost."""
+        self._gathering.abandon()
 
     async def append(self, outcome: Outcome) -> None:
         """Write `outcome`'s record; not interrupted by cancellation once begun.
@@ -97,7 +103,12 @@ class Manifest:
             FolderError: the record was not written, and no part of it was left.
         """
         entry = _Entry(_line(outcome))
-        await self._gathering.add(entry)
+        try:
+            await self._gathering.add(entry)
+        except OSError as error:
+            entry.error = error
+        if self.moved is not None:
+            self.told(self.moved)
         self._check(entry)
 
     def append_line(self, line: bytes) -> None:
