@@ -109,8 +109,8 @@ def main() -> None:
             ends.append(number)
         raise KeyboardInterrupt
 
-    # SIGINT too: an event loop leaves alone a handler that is not Python's own, which would only cancel what it runs, and
-    # that is heard no sooner than it waits for something.
+    # SIGINT too: in place of Python's own handler an event loop sets one that only cancels what runs, and that is heard
+    # no sooner than it waits for something.
     for number in _ENDS:
         # nohup has SIGHUP ignored, a shell SIGINT for a job in the background
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from venice_batch.events import Event, Observer
 
 LOOK_EVERY_S = 1.0
-UNKNOWN_BYTES = 2 * 1024 * 1024
-"""Taken for the size of a job's images where none is recorded: a PNG of a megapixel."""
+UNKNOWN_BYTES = 1024 * 1024
+"""Taken for the size of a job's images where none is recorded."""
 KEPT_FREE_BYTES = 256 * 1024
 """Of the free room, what records, the summary and the file system's own lists may take."""
 LARGE_BYTES = 64 * 1024 * 1024
@@ -71,10 +71,15 @@ class SpaceWatch:
 
         Where there is not even room for one, a stop is requested.
         """
-        left_bytes = await self._ask()
-        if left_bytes is None or left_bytes >= most * LARGE_BYTES:
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(self._give_up, asking.cancel_scope)
+            left_bytes = await self._ask()
+            if left_bytes is not None and left_bytes < most * LARGE_BYTES:
+                self._largest_bytes = max(self._largest_bytes, await self._thread.submit(self._recorded))
+            asking.cancel_scope.cancel()
+        left_bytes = self._left_bytes
+        if left_bytes is None or left_bytes >= most * LARGE_BYTES or self._switch.stop is not None:
             return most
-        self._largest_bytes = max(self._largest_bytes, await self._thread.submit(self._recorded))
         one_bytes = self._largest_bytes or UNKNOWN_BYTES
         room = left_bytes // one_bytes
         if room < 1:
@@ -91,6 +96,10 @@ class SpaceWatch:
             await self._ask()
             self._weigh()
 
+    async def _give_up(self, scope: anyio.CancelScope) -> None:
+        await self._switch.event.wait()
+        scope.cancel()
+
     async def _ask(self) -> int | None:
         try:
             found = await self._thread.submit(self._look)
@@ -102,7 +111,7 @@ class SpaceWatch:
 
     def _weigh(self) -> None:
         needed_bytes = self.most() * self._largest_bytes
-        if self._left_bytes is not None and self._left_bytes < needed_bytes:
+        if self._left_bytes is not None and needed_bytes and self._left_bytes < needed_bytes:
             self._stop(self._left_bytes, f"what is under way may take {needed_bytes / 1e6:.1f} MB")
 
     def _stop(self, left_bytes: int, needed: str) -> None:
