@@ -215,10 +215,13 @@ def _mark_held(mark: Path, root: Path) -> None:
         try:
             file = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:
-            holder, _, host = _read_mark(mark).partition(" ")
+            made_by = _read_mark(mark)
+            if made_by is None:
+                continue
+            holder, _, host = made_by.partition(" ")
             if host != here or _is_alive(holder, mark):
-                who = f"process {holder} on {host or '?'}; if it has ended, remove {_HELD}"
-                raise FolderHeldError(root, who) from None
+                who = f"process {holder} on {host}" if holder.isdigit() and host else "another process"
+                raise FolderHeldError(root, f"{who}; if it has ended, remove {_HELD}") from None
             mark.unlink(missing_ok=True)
         else:
             os.write(file, f"{os.getpid()} {here}\n".encode())
@@ -228,11 +231,12 @@ def _mark_held(mark: Path, root: Path) -> None:
     raise FolderHeldError(root, "another process")
 
 
-def _read_mark(mark: Path) -> str:
+def _read_mark(mark: Path) -> str | None:
+    """The process's number and its computer; None where there is no mark any more."""
     try:
         file = os.open(mark, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        return ""
+        return None
     try:
         return os.read(file, 256).decode("utf-8", "replace").strip()
     finally:
