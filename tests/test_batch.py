@@ -1,5 +1,6 @@
 import json
 import random
+import threading
 from collections import Counter
 from contextlib import asynccontextmanager
 
@@ -18,8 +19,9 @@ from venice_batch.engine.reach import Patience
 from venice_batch.errors import FolderError, UsageError
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Sending, Stopping
 from venice_batch.jobfile import JobIndex, open_source
-from venice_batch.output import folder
+from venice_batch.output import folder, manifest
 from venice_batch.output.resume import Resume
+from venice_batch.output.store import ImageStore
 from venice_batch.pacing.traffic import SendingRules
 from venice_batch.progress import ProgressMeter
 from venice_batch.retry import Backoff
@@ -272,15 +274,115 @@ def without_access(settings, model_ids, spendable, now):
     return {"data": {**listed["data"], "accessPermitted": False}}
 
 
-async def test_a_disk_almost_full_stops_the_run_before_an_image_is_lost(tmp_path, monkeypatch):
+def small_disk(at, monkeypatch, size_bytes):
+    """Have the disk say that it has this size; it is not full itself."""
     monkeypatch.setattr("venice_batch.engine.space.LOOK_EVERY_S", 0.02)
-    monkeypatch.setattr(folder, "free_bytes", lambda root: 500)
+    monkeypatch.setattr("venice_batch.engine.space.KEPT_FREE_BYTES", 0)
+    monkeypatch.setattr("venice_batch.engine.space.UNKNOWN_BYTES", 1000)
+
+    def free_bytes(root):
+        return size_bytes - sum(image.stat().st_size for image in (root / "images").glob("[!.]*"))
+
+    monkeypatch.setattr(folder, "free_bytes", free_bytes)
+
+
+async def test_a_disk_almost_full_stops_the_run_before_an_image_is_lost(tmp_path, monkeypatch):
     async with desk(tmp_path, latency_s=0.05) as at:
+        small_disk(at, monkeypatch, 10_000)
         at.write(*(line(number) for number in range(400)))
         summary = await at.run()
-        assert at.stats()["images"] == summary.succeeded == len(at.images()) < 400
-    assert (summary.exit_code, summary.pending) == (5, 400 - summary.succeeded)
-    assert "the disk is almost full" in summary.reason
+        assert at.stats()["images"] == summary.succeeded == len(at.images())
+        assert 0 < summary.succeeded < 400
+        assert (summary.exit_code, summary.pending) == (5, 400 - summary.succeeded)
+        assert "the disk is almost full" in summary.reason
+        assert sum(image.stat().st_size for image in (at.output / "images").iterdir()) <= 10_000
+        # What is left may do for a few more, one at a time; then nothing is asked for, however often it is tried.
+        for _ in range(3):
+            summary = await at.run()
+            assert summary.exit_code == 5
+            assert at.stats()["images"] == len(at.images())
+        before = at.stats()["requests"]
+        summary = await at.run()
+        assert at.stats()["requests"] == before
+        assert "an image may take" in summary.reason
+
+
+async def test_little_room_lets_few_be_under_way_at_a_time(tmp_path, monkeypatch):
+    async with desk(tmp_path, latency_s=0.02) as at:
+        small_disk(at, monkeypatch, 100_000)
+        monkeypatch.setattr("venice_batch.engine.space.UNKNOWN_BYTES", 50_000)
+        at.write(*(line(number) for number in range(8)))
+        summary = await at.run()
+        assert (summary.succeeded, at.stats()["max_in_flight"]) == (8, 2)
+    assert "at most 2 requests at a time" in next(event.text for event in at.events if isinstance(event, Notice))
+
+
+@pytest.mark.parametrize("name", [".lock", "manifest.jsonl"])
+@pytest.mark.parametrize("harm", ["moved", "removed"])
+async def test_a_run_that_loses_its_lock_or_manifest_stops_and_keeps_its_records(tmp_path, monkeypatch, name, harm):
+    monkeypatch.setattr("venice_batch.engine.space.LOOK_EVERY_S", 0.02)
+    async with desk(tmp_path, latency_s=0.05) as at:
+        at.write(*(line(number) for number in range(200)))
+        ended = []
+
+        def lose(event):
+            ended.extend([event] if isinstance(event, JobEnded) else [])
+            if len(ended) == 3 and isinstance(event, JobEnded):
+                path = at.output / name
+                path.rename(at.output / "other") if harm == "moved" else path.unlink()
+
+        summary = await at.run(observe=lose)
+        assert summary.exit_code == 5
+        assert 3 < summary.succeeded < 200
+        assert "during the run" in summary.reason
+        assert len(at.records()) == summary.succeeded == at.stats()["images"]
+        summary = await at.run()
+        assert (summary.exit_code, at.stats()["images"]) == (0, 200)
+
+
+async def test_a_manifest_that_is_moved_at_the_very_end_is_told(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1))
+
+        def lose(event):
+            if isinstance(event, JobEnded):
+                (at.output / "manifest.jsonl").rename(at.output / "other")
+
+        summary = await at.run(observe=lose)
+        assert summary.exit_code == 5
+        assert "written anew" in summary.reason
+        assert len(at.records()) == 1
+
+
+async def test_without_locks_a_run_says_so_and_goes_on(tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(folder.fcntl, "flock", flock)
+    async with desk(tmp_path) as at:
+        at.write(line(1))
+        assert (await at.run()).exit_code == 0
+    assert "no locks" in next(event.text for event in at.events if isinstance(event, Notice))
+    assert not (at.output / ".lock-held").exists()
+
+
+@pytest.mark.parametrize("call", ["carry_out", "_write"])
+async def test_a_disk_that_does_not_answer_does_not_outlive_the_grace(tmp_path, monkeypatch, call):
+    going = threading.Event()
+    monkeypatch.setattr("venice_batch.batch.sending.DISK_S", 0.05)
+    stalled = ImageStore if call == "carry_out" else manifest.Manifest
+    monkeypatch.setattr(stalled, call, lambda *_: going.wait(30))
+    async with desk(tmp_path) as at:
+        at.write(*(line(number) for number in range(20)))
+        summary = await at.run(max_time_s=0.5, grace_s=0.05)
+        asked = at.stats()["images"]
+    going.set()
+    assert (summary.exit_code, summary.succeeded) == (75, 0)
+    assert summary.attempts == asked > 0
+    if call == "carry_out":
+        assert summary.possibly_billed == asked
+    assert "the disk does not answer" in [event.text for event in at.events if isinstance(event, Notice)][-1]
+    assert not (at.output / "summary.json").exists()
 
 
 async def test_an_api_that_nobody_serves_ends_with_75_and_everything_pending(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from venice_batch.names import LONGEST_BYTES, case_key, safe_name, with_digest
+from venice_batch.names import LONGEST_BYTES, case_key, safe_name, short_name, with_digest
 
 ids = st.text(max_size=60) | st.text("a./\\~- :\0\n", max_size=12) | st.text("äé", min_size=60, max_size=300)
 RESERVED = ["CON", "con", "PRN", "aux", "NUL", "nul.txt", "COM1", "com9.webp", "LPT¹", "CONIN$", "nul .txt"]
@@ -102,3 +102,11 @@ def test_a_name_shares_its_key_with_its_other_normal_form(name):
 
 def test_different_names_have_different_keys():
     assert len({case_key(name) for name in ("a", "b", "ä", "a-1", "a_1")}) == 5
+
+
+@given(st.text(min_size=1))
+def test_a_short_name_is_short_plain_and_tells_its_name(name):
+    short = short_name(name)
+    assert re.fullmatch("[A-Za-z0-9_-]{1,60}", short)
+    assert short != short_name(name + "x")
+    assert short == short_name(name)

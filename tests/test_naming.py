@@ -79,3 +79,10 @@ def test_no_two_ids_share_a_name_and_none_leaves_its_folder(ids):
     stems = [naming.stem(one) for one in jobs]
     assert len({stem.casefold() for stem in stems}) == len(stems)
     assert all(stem.startswith("x/") and stem.count("/") == 1 for stem in stems)
+
+
+@pytest.mark.parametrize("name", ["con", "nul", "aux", "prn", "com1", "lpt9"])
+def test_a_device_of_windows_is_no_name(name):
+    naming = settled("{id}", job(name), job(f"{name}sole"))
+    assert naming.stem(job(name)).startswith(f"_{name}-")
+    assert naming.stem(job(f"{name}sole")) == f"{name}sole"

@@ -1,9 +1,11 @@
 """Files that are there in full or not at all."""
 
+import fcntl
 import gzip
 import io
 import os
 import stat
+import subprocess
 import sys
 import threading
 
@@ -108,3 +110,62 @@ def test_a_stream_gets_all_or_nothing():
     with whole_stream(stream) as file:
         file.write(b"all")
     assert stream.getvalue() == b"all"
+
+
+@pytest.mark.parametrize("name", ["jobs.jsonl", "\u65e5" * 80, "\U0001f600" * 60, "a[b]*.jsonl"])
+def test_what_a_killed_process_has_left_is_removed_and_nothing_else(tmp_path, name):
+    path = tmp_path / name
+    script = "import os, pathlib, sys\nfrom venice_batch.whole_file import whole_file\n"
+    script += (
+        "with whole_file(pathlib.Path(sys.argv[1])) as file:\n    file.write(b'half'), file.flush(), os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, path], check=False)
+    (left,) = os.listdir(tmp_path)
+    assert left.endswith(".part")
+    others = [".other.0a1b2c3d.part", ".jobs.jsonl.part", ".jobs.jsonl.0a1b2c3d.part.old", "jobs.jsonl.0a1b2c3d.part"]
+    for other in others:
+        (tmp_path / other).write_bytes(b"the user's")
+    (tmp_path / f".{name[:10]}.0a1b2c3d.part").mkdir()
+    with whole_file(path, tidy=False) as file:
+        file.write(b"text")
+    assert left in os.listdir(tmp_path)
+    with whole_file(path) as file:
+        file.write(b"text")
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, name, f".{name[:10]}.0a1b2c3d.part"])
+
+
+def test_a_part_that_somebody_is_writing_stays(tmp_path):
+    path = tmp_path / "jobs.jsonl"
+    with whole_file(path) as one:
+        one.write(b"one")
+        with whole_file(path) as other:
+            other.write(b"other")
+        assert path.read_bytes() == b"other"
+    assert path.read_bytes() == b"one"
+
+
+def test_a_part_that_was_taken_for_a_left_over_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    path, real, removed = tmp_path / "jobs.jsonl", fcntl.flock, []
+
+    def flock(file, operation):
+        if not removed:
+            removed.extend(tmp_path.glob(".*.part"))
+            removed[0].unlink()
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with whole_file(path) as file:
+        file.write(b"text")
+    assert path.read_bytes() == b"text"
+    assert os.listdir(tmp_path) == ["jobs.jsonl"]
+
+
+def test_without_locks_left_overs_stay(tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".jobs.jsonl.0a1b2c3d.part").write_bytes(b"perhaps somebody's")
+    with whole_file(tmp_path / "jobs.jsonl") as file:
+        file.write(b"text")
+    assert sorted(os.listdir(tmp_path)) == [".jobs.jsonl.0a1b2c3d.part", "jobs.jsonl"]

@@ -9,6 +9,10 @@ import unicodedata
 LONGEST_BYTES = 180
 """Leaves room within the usual 255 bytes for a variant's number, an extension and the temporary name."""
 
+SHORTEST_BYTES = 60
+"""Fits wherever a temporary name does."""
+
+_NOT_PLAIN = re.compile("[^A-Za-z0-9_-]+")
 _UNSAFE = re.compile(
     r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]'
 )
@@ -39,6 +43,11 @@ def with_digest(name: str, job_id: str) -> str:
     digest = hashlib.blake2b(job_id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     room = name.encode("utf-8", "replace")[: LONGEST_BYTES - 13]
     return f"{room.decode('utf-8', 'ignore').rstrip(' .')}-{digest}"
+
+
+def short_name(name: str) -> str:
+    """A name of at most `SHORTEST_BYTES` plain letters and digits for one that a disk refuses; tells it by a digest."""
+    return with_digest(_NOT_PLAIN.sub("_", name)[: SHORTEST_BYTES - 13], name)
 
 
 def case_key(name: str) -> str:

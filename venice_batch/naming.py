@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 FIELDS = ("id", "index", "model", "seed", "hash", "date")
 DEFAULT = "{id}"
 
-_PLAIN = re.compile(r"[a-z0-9_][a-z0-9_-]{0,99}")
-"""Names that need no cleaning and equal no other when case is ignored."""
+_PLAIN = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9_][a-z0-9_-]{0,99}")
+"""Names that need no cleaning and equal no other when case is ignored; devices of Windows are none of them."""
 
 
 class Naming:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_NAME_BYTES = 80
+"""Of a file's name, what its temporary file has in its own."""
 
 
 def is_address(path: str) -> bool:
@@ -28,12 +31,13 @@ def is_address(path: str) -> bool:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, tidy: bool = True) -> Iterator[BinaryIO]:
     """Open `path` for writing; what is written appears there when the block ends without an exception.
 
     Until then, and for good if it ends with one, whatever was there stays as it was. `.gz` and `.zst` are packed as
     their ending says. A link is followed, the mode of an earlier file kept; what is no plain file (a pipe, a
-    device) is written to at the end.
+    device) is written to at the end. What a killed process has left of an earlier attempt at this file is removed,
+    unless `tidy` is false: to look for it takes as long as the folder is.
 
     Raises:
         FolderError: the file cannot be written.
@@ -46,10 +50,12 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         target = Path(os.path.realpath(path))
         if target.is_dir():
             raise FolderError(path, "is a folder; give the name of a file")
-        part = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.part")
+        if tidy:
+            _remove_left_overs(target)
+        part, opened = _open_part(target)
         try:
             with ExitStack() as stack:
-                plain = stack.enter_context(part.open("xb"))
+                plain = stack.enter_context(opened)
                 if target.exists():
                     shutil.copymode(target, part)
                 yield stack.enter_context(_packed(plain, target.suffix))
@@ -67,6 +73,42 @@ def whole_stream(stream: BinaryIO) -> Iterator[BinaryIO]:
         file.seek(0)
         shutil.copyfileobj(file, stream, 1 << 18)
         stream.flush()
+
+
+def _part_prefix(target: Path) -> str:
+    return f".{os.fsencode(target.name)[:_NAME_BYTES].decode('utf-8', 'ignore')}."
+
+
+def _open_part(target: Path) -> tuple[Path, BinaryIO]:
+    """Make the temporary file, locked for as long as it is open: that tells it from a left-over."""
+    while True:
+        part = target.with_name(f"{_part_prefix(target)}{secrets.token_hex(4)}.part")
+        file = part.open("xb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return part, file
+        except OSError:
+            return part, file  # no locks here: nobody takes it for a left-over, then
+        file.close()  # somebody did, before it was locked
+
+
+def _remove_left_overs(target: Path) -> None:
+    ours = re.compile(re.escape(_part_prefix(target)) + r"[0-9a-f]{8}\.part")
+    with suppress(OSError), os.scandir(target.parent) as entries:
+        for entry in entries:
+            if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                _remove_if_left(entry.path)
+
+
+def _remove_if_left(path: str) -> None:
+    with suppress(OSError):
+        file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        finally:
+            os.close(file)
 
 
 def _is_special(path: Path) -> bool:

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import shutil
 import threading
 
 import anyio
+import anyio.lowlevel
 import msgspec
 import orjson
 import pytest
@@ -152,10 +154,127 @@ async def test_a_failure_is_the_failing_records_alone(journal, path, monkeypatch
     assert [record.id for record in read_outcomes(path)] == ["b"]
 
 
-async def test_a_journal_that_vanished_is_noticed(journal, path):
-    path.unlink()
+def ids(path):
+    return [record.id for record in read_outcomes(path)]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+@pytest.mark.parametrize("harm", ["moved", "removed"])
+async def test_a_journal_that_is_moved_or_removed_is_written_anew_whole_and_that_is_told(path, durable, harm):
+    journal = Manifest(path, durable=durable)
+    journal.open()
+    told = []
+    journal.told = told.append
+    await journal.append(outcome("a"))
+    assert journal.moved is None
+    path.rename(path.with_name("manifest.jsonl.1")) if harm == "moved" else path.unlink()
+    await append_all(journal, [outcome("b"), outcome("c")])
+    await journal.append(outcome("d"))
+    journal.close()
+    assert ids(path) == ["a", "b", "c", "d"]
+    assert "moved or removed during the run; it was written anew, whole" in str(journal.moved)
+    assert set(told) == {journal.moved}
+    assert journal.moved.exit_code is ExitCode.FOLDER_UNUSABLE
+    rest = ["manifest.jsonl.1"] if harm == "moved" else []
+    assert sorted(os.listdir(path.parent)) == ["manifest.jsonl", *rest]
+
+
+async def test_a_journal_that_is_replaced_has_its_records_beside_the_other(journal, path):
+    await journal.append(outcome("a"))
+    path.rename(path.with_name("old"))
+    path.write_bytes(b"somebody else's\n")
+    for job_id in ("b", "c"):
+        await journal.append(outcome(job_id))
+    (beside,) = path.parent.glob("manifest-*.jsonl")
+    assert ids(beside) == ["a", "b", "c"]
+    assert f"records are in {beside.name}; append that to it" in str(journal.moved)
+    assert path.read_bytes() == b"somebody else's\n"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_moved_after_the_last_record_or_twice_it_is_there_in_the_end(journal, path, times):
+    for number in range(times):
+        await journal.append(outcome(f"a{number}"))
+        path.rename(path.with_name(f"old-{number}"))
+    journal.close()
+    assert ids(path) == [f"a{number}" for number in range(times)]
+    assert journal.moved is not None
+
+
+async def test_moved_with_its_folder_a_journal_is_gone_on_with_where_it_is(tmp_path):
+    (tmp_path / "out").mkdir()
+    journal = Manifest(tmp_path / "out" / manifest.NAME)
+    journal.open()
+    (tmp_path / "out").rename(tmp_path / "other")
+    await journal.append(outcome("a"))
+    await journal.append(outcome("b"))
+    journal.close()
+    assert ids(tmp_path / "other" / manifest.NAME) == ["a", "b"]
+    assert "all records are where it is now" in str(journal.moved)
+
+
+async def test_a_journal_that_vanished_with_its_folder_is_noticed(tmp_path):
+    (tmp_path / "out").mkdir()
+    journal = Manifest(tmp_path / "out" / manifest.NAME)
+    journal.open()
+    shutil.rmtree(tmp_path / "out")
     with pytest.raises(FolderError, match="vanished"):
         await journal.append(outcome("a"))
+    journal.close()
+
+
+async def test_a_copy_that_finds_no_room_leaves_nothing_and_the_records_where_they_are(journal, path, monkeypatch):
+    await journal.append(outcome("a"))
+    path.rename(path.with_name("old"))
+    disk = FakeDisk(monkeypatch, room=5)
+    with pytest.raises(FolderError, match="disk is full"):
+        await journal.append(outcome("b"))
+    disk.room = 10**9
+    await journal.append(outcome("c"))
+    assert ids(path.with_name("old")) == ["a", "c"]
+    assert os.listdir(path.parent) == ["old"]
+
+
+async def test_where_files_are_numbered_anew_each_time_a_journal_minds_its_place_no_more(path, monkeypatch):
+    monkeypatch.setattr(os.path, "samestat", lambda one, other: False)
+    journal = Manifest(path)
+    journal.open()
+    await journal.append(outcome("a"))
+    journal.close()
+    assert journal.moved is None
+    assert ids(path) == ["a"]
+
+
+async def test_nobody_waits_for_a_journal_whose_disk_does_not_answer(path, monkeypatch):
+    holding, going = threading.Event(), threading.Event()
+    really = os.write
+
+    def stall(file, data):
+        holding.set()
+        assert going.wait(10)
+        return really(file, data)
+
+    journal = Manifest(path)
+    journal.open()
+    monkeypatch.setattr(manifest.os, "write", stall)
+    errors = []
+
+    async def append(job_id):
+        with pytest.raises(FolderError, match="the disk does not answer") as caught:
+            await journal.append(outcome(job_id))
+        errors.append(caught.value)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(append, "a")
+        while not holding.is_set():
+            await anyio.lowlevel.checkpoint()
+        tasks.start_soon(append, "b")
+        await anyio.lowlevel.checkpoint()
+        journal.abandon()
+    await append("c")
+    assert len(errors) == 3
+    journal.close()
+    going.set()
 
 
 async def test_a_failing_sync_fails_the_append(path, monkeypatch):

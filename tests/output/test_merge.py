@@ -1,5 +1,6 @@
 """Folders joined into one."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ from records import failed, outcome
 
 from venice_batch.errors import FolderError, FolderHeldError, UsageError
 from venice_batch.model import ImageFile
+from venice_batch.names import short_name
 from venice_batch.output import folder, manifest
 from venice_batch.output import merge as module
 from venice_batch.output.latest import LatestRecords
@@ -217,3 +219,51 @@ def test_a_disk_that_fills_up_is_told_and_leaves_nothing_half_done(folders, monk
     with pytest.raises(FolderError, match="disk is full"):
         folders.merge("one")
     assert (folders / "all/manifest.jsonl").read_bytes() == b""
+
+
+def test_what_a_killed_merge_has_left_does_no_harm_and_is_removed(folders):
+    folders.add("one", "a", b"A", path="images/inner/a.webp")
+    (folders / "all/images/inner").mkdir(parents=True)
+    for name in (f".merge-{os.getpid()}.part", ".merge-1.part", ".merge-0a1b2c3d4e5f6071.part"):
+        os.link(folders / "one/images/inner/a.webp", folders / "all/images/inner" / name)
+    assert folders.merge("one").images == 1
+    assert os.listdir(folders / "all/images/inner") == ["a.webp"]
+
+
+def test_a_name_that_the_destination_refuses_gives_way_to_a_short_one(folders, monkeypatch):
+    name = "a" * 150
+    folders.add("one", name, b"A").add("one", "b", b"B")
+    for call, of_target in (("link", 1), ("open", 0)):
+        real = getattr(os, call)
+
+        def asked(*args, real=real, of_target=of_target, **options):
+            path = os.fspath(args[of_target])
+            if "/all/" in path and len(os.path.basename(path)) > 143:
+                raise OSError(errno.ENAMETOOLONG, "File name too long")
+            return real(*args, **options)
+
+        monkeypatch.setattr(os, call, asked)
+    assert folders.merge("one") == module.Merged(2, 2, 2, ())
+    assert folders.latest("all") == {name: ("succeeded", [b"A"]), "b": ("succeeded", [b"B"])}
+    assert sorted(os.listdir(folders / "all/images")) == sorted([f"{short_name(name)}.webp", "b.webp"])
+    assert folders.merge("one") == module.Merged(2, 0, 0, ())
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.EINVAL, errno.EXDEV, errno.ENOSYS])
+def test_whatever_refuses_links_images_are_copied(folders, monkeypatch, number):
+    def link(*args, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+    folders.add("one", "a", b"A")
+    assert folders.merge("one").images == 1
+    assert folders.latest("all") == {"a": ("succeeded", [b"A"])}
+    assert os.listdir(folders / "all/images") == ["a.webp"]
+
+
+def test_a_disk_that_is_full_when_a_name_is_given_ends_the_merge(folders, monkeypatch):
+    folders.add("one", "a", b"A")
+    monkeypatch.setattr(module, "put", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(FolderError, match="disk is full"):
+        folders.merge("one")
+    assert os.listdir(folders / "all/images") == []

@@ -6,6 +6,7 @@ import os
 import pytest
 from PIL import Image
 
+from venice_batch.names import short_name
 from venice_batch.output import store as store_module
 from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Unrecognised, Write
 from venice_batch.output.store import ImageStore
@@ -234,3 +235,63 @@ def test_dropping_goes_on_past_a_part_that_cannot_be_removed(images):
     (images / ".p").unlink()
     assert one.carry_out(Drop((".p", ".q"))) == Done()
     assert os.listdir(images) == []
+
+
+LONG = "a" * 150
+STRANGE = "caf\u00e9"
+
+
+def refuse_names(monkeypatch, number, is_refused):
+    """Have the disk refuse to give some names, whichever way it is asked to."""
+    for call, of_target in (("link", 1), ("open", 0)):
+        real = getattr(os, call)
+
+        def asked(*args, real=real, of_target=of_target, **options):
+            name = os.path.basename(os.fsdecode(args[of_target]))
+            if is_refused(name):
+                raise OSError(number, os.strerror(number))
+            return real(*args, **options)
+
+        monkeypatch.setattr(store_module.os, call, asked)
+
+
+@pytest.mark.parametrize(
+    ("number", "stem", "is_refused"),
+    [
+        (errno.ENAMETOOLONG, LONG, lambda name: len(os.fsencode(name)) > 143),
+        (errno.ENAMETOOLONG, LONG, lambda name: len(os.fsencode(name)) > 70),
+        (errno.EILSEQ, STRANGE, lambda name: not name.isascii()),
+        (errno.EINVAL, STRANGE, lambda name: not name.isascii()),
+        (errno.EACCES, "aux", lambda name: name.startswith("aux.")),
+        (errno.EIO, "inner/aux", lambda name: name.startswith("aux.")),
+    ],
+)
+def test_a_name_that_the_disk_refuses_gives_way_to_a_short_one_with_a_digest(
+    images, monkeypatch, number, stem, is_refused
+):
+    data = picture()
+    (images / "inner").mkdir()
+    refuse_names(monkeypatch, number, is_refused)
+    folder, slash, name = stem.rpartition("/")
+    part = f"{folder}{slash}.p"
+    paths = []
+    for owned in (None, (), ("images/none",)):
+        one = store(images, data)
+        ending = one.carry_out(Place((part,), (stem,), write(part, 0, data), owned))
+        assert isinstance(ending, Done)
+        paths.append(ending.files[0].path)
+    expected = f"images/{folder}{slash}{short_name(name)}"
+    assert paths == [f"{expected}.png", f"{expected}~1.png", f"{expected}~2.png"]
+    assert all((images.parent / images.name / path.removeprefix("images/")).read_bytes() == data for path in paths)
+    # Made again, it takes the place of its earlier one.
+    ending = store(images, data).carry_out(Place((part,), (stem,), write(part, 0, data), (paths[0],)))
+    assert ending.files[0].path == paths[0]
+
+
+def test_with_every_name_refused_the_first_refusal_is_told(images, monkeypatch):
+    data = picture()
+    one = store(images, data)
+    one.carry_out(write(".p", 0, data))
+    refuse_names(monkeypatch, errno.EACCES, lambda name: name.endswith(".png"))
+    assert one.carry_out(Place((".p",), ("a",))) == Trouble(errno.EACCES, "Permission denied")
+    assert os.listdir(images) == [".p"]

@@ -118,3 +118,28 @@ def test_a_call_may_outlive_its_loop():
     asyncio.run(ask())
     going.set()
     assert ended.wait(10)
+
+
+async def test_nobody_waits_for_threads_that_are_abandoned():
+    threads, begun, going = DiskThreads(1), threading.Event(), threading.Event()
+
+    def stall():
+        begun.set()
+        assert going.wait(10)
+
+    async def call():
+        with pytest.raises(OSError, match="the disk does not answer"):
+            await threads.run(stall)
+        raised.append(True)
+
+    raised = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        tasks.start_soon(call)
+        while not begun.is_set():
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+        threads.abandon()
+    assert raised == [True, True]
+    await call()
+    going.set()

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -7,7 +8,7 @@ import anyio
 import pytest
 
 from venice_batch.output.memory import BUFFER_BYTES, Memory
-from venice_batch.output.orders import Done, Drop, Place, Write
+from venice_batch.output.orders import Done, Drop, Place, Trouble, Write
 from venice_batch.output.workers import ORDER_BYTES, PILE, PROCESS_AFTER_BYTES, DiskWorkers
 
 
@@ -88,7 +89,6 @@ async def test_where_no_process_can_be_had_threads_do_it_all(tmp_path, monkeypat
 
 async def test_when_a_run_stops_at_once_threads_take_over_from_a_process_that_stands_still(tmp_path):
     async with team(tmp_path) as workers, anyio.create_task_group() as run:
-        run.start_soon(workers.hurry)
         await pile_up(workers)
         await many_orders(workers)
         await workers.choose()
@@ -105,5 +105,33 @@ async def test_when_a_run_stops_at_once_threads_take_over_from_a_process_that_st
         await anyio.lowlevel.checkpoint()
         assert not endings
         run.cancel_scope.cancel()
+        workers.hurry()
     assert endings == [Done()]
     assert os.listdir(tmp_path) == [".p"]
+
+
+async def test_nobody_waits_for_a_disk_that_does_not_answer(tmp_path):
+    going = threading.Event()
+    async with team(tmp_path) as workers, anyio.create_task_group() as run:
+        workers._store.carry_out = lambda order: going.wait(10)
+        endings = []
+
+        async def order():
+            endings.append(await workers.run(Drop(())))
+
+        run.start_soon(order)
+        await anyio.lowlevel.checkpoint()
+        run.cancel_scope.cancel()
+        workers.hurry()
+        workers.abandon()
+    assert endings == [Trouble(errno.ETIMEDOUT, "the disk does not answer")]
+    going.set()
+
+
+async def test_a_process_that_cannot_be_waited_for_is_left(tmp_path):
+    async with team(tmp_path) as workers:
+        await workers.process.start()
+        process = workers.process._process
+        workers.abandon()
+    assert workers.process._process is None
+    process.wait(10)

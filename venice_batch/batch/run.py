@@ -16,14 +16,14 @@ from venice_batch.batch.summing_up import Course, sum_up, write_summary
 from venice_batch.catalogue import micro_usd
 from venice_batch.clock import SystemClock
 from venice_batch.engine.purse import Purse
-from venice_batch.engine.stop import StopSwitch
+from venice_batch.engine.stop import Stop, StopSwitch
 from venice_batch.engine.turn import take_turn
 from venice_batch.errors import FolderError
 from venice_batch.events import Notice, RunEnded, RunStarted
 from venice_batch.output import folder, manifest
 from venice_batch.output.resume import Resume
 from venice_batch.output.standing import Standing
-from venice_batch.summary import Summary
+from venice_batch.summary import SUMMARY, Summary
 from venice_batch.tally import Tally
 from venice_batch.wording import counted
 
@@ -60,7 +60,7 @@ async def run_batch(
     """
     batch = _Batch(index, key, settings, observers, clock or SystemClock(), rng or random.Random())
     with ExitStack() as held:
-        await take_turn(
+        batch.held = await take_turn(
             held,
             lambda: folder.hold(
                 settings.output, settings.naming.folders if settings.naming else (), durable=settings.durable
@@ -109,6 +109,7 @@ class _Batch:
         self.tally = Tally()
         self.observers: tuple[Observer, ...] = (self.tally, *observers)
         self.switch = StopSwitch()
+        self.held: folder.Hold  # from the moment that the run has its folder
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         limit = settings.max_cost_usd
         self.purse = Purse(None if limit is None else micro_usd(limit))
@@ -123,6 +124,7 @@ class _Batch:
         path = self.settings.output / manifest.NAME
         journal = manifest.Manifest(path, durable=self.settings.durable, writers=self.settings.workers)
         repaired = journal.open()
+        journal.told = lambda error: self.switch.request(Stop(error.exit_code, str(error)))
         try:
             known = Resume(
                 self.index, self.settings.output, verify=self.settings.verify, sandbox=self.settings.may_be_sandbox
@@ -141,13 +143,14 @@ class _Batch:
                     expected_usd=self._expected_usd(known),
                 )
             )
-            for text in (*([repaired] if repaired else []), *known.notices):
+            for text in (*self.held.notices, *([repaired] if repaired else []), *known.notices):
                 self.observe(Notice(text))
             sender = self._sender()
             if any(lane.pending for lane in lanes):
                 await sender.send(lanes, known, journal, deadline_s=began_s + self.settings.max_time_s)
         finally:
             journal.close()
+        self._tell_if_moved(journal)
         course = Course(
             run_id=self.run_id,
             output=str(self.settings.output),
@@ -156,20 +159,29 @@ class _Batch:
             jobs=len(self.index),
             done=done,
             already_rejected=rejected,
-            flagged=self._flagged(),
+            flagged=0 if sender.is_stalled else self._flagged(),
             stop=self.switch.stop or sender.parked,
             blocks=sender.blocks,
             spent_usd=None if self.settings.catalogue is None else self.purse.spent / 1e6,
         )
         summary = sum_up(course, self.tally)
+        if sender.is_stalled:
+            text = f"{self.settings.output}: the disk does not answer; what it was given last may not be there"
+            self.observe(Notice(f"{text}, and {SUMMARY} was not written"))
+        else:
+            summary = self._write(summary)
+        self.observe(RunEnded(summary))
+        return summary
+
+    def _write(self, summary: Summary) -> Summary:
+        """Put the summary into its file; returns it with what came of that."""
         try:
             write_summary(self.settings.output, summary)
         except FolderError as error:
             # The run's own news is not lost with the file.
             self.observe(Notice(str(error)))
             reason = summary.reason or str(error)
-            summary = msgspec.structs.replace(summary, exit_code=int(error.exit_code), reason=reason)
-        self.observe(RunEnded(summary))
+            return msgspec.structs.replace(summary, exit_code=int(error.exit_code), reason=reason)
         return summary
 
     def _sender(self) -> Sender:
@@ -183,7 +195,14 @@ class _Batch:
             purse=self.purse,
             run_id=self.run_id,
             observe=self.observe,
+            held=self.held,
         )
+
+    def _tell_if_moved(self, journal: manifest.Manifest) -> None:
+        if journal.moved is not None:
+            self.switch.request(Stop(journal.moved.exit_code, str(journal.moved)))
+            if self.switch.stop is None or self.switch.stop.reason != str(journal.moved):
+                self.observe(Notice(str(journal.moved)))
 
     def _lanes(self, known: Resume) -> list[_Lane]:
         is_settled = self._is_settled(known)

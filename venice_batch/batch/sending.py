@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -23,13 +25,13 @@ from venice_batch.events import Notice, RunState, Sending
 from venice_batch.model import UNNAMED
 from venice_batch.naming import Naming
 from venice_batch.output import folder, manifest
-from venice_batch.output.resume import Ownership
+from venice_batch.output.resume import Ownership, largest_bytes
 from venice_batch.output.sink import DiskSink
 from venice_batch.pacing.traffic import Traffic
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from venice_batch.api.listings import Limits
     from venice_batch.api.secret import ApiKey
@@ -41,7 +43,11 @@ if TYPE_CHECKING:
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
     from venice_batch.output.resume import Resume
+    from venice_batch.pacing.traffic import SendingRules
 
+
+DISK_S = 5.0
+"""What a disk has to end what it is at when a run's grace is over, or it was stopped at once."""
 
 NO_ACCESS = "the API lists the key without access (accessPermitted is false): the first request shows if that is so"
 
@@ -50,8 +56,8 @@ NO_ACCESS = "the API lists the key without access (accessPermitted is false): th
 class Sender:
     """Sends a run's jobs, once.
 
-    Afterwards, even if it was cancelled, `blocks` tells how often the API blocked its user, and `parked` why jobs were
-    left pending while others went on, if any were.
+    Afterwards, even if it was cancelled, `blocks` tells how often the API blocked its user, `parked` why jobs were
+    left pending while others went on, if any were, and `is_stalled` whether the disk did not answer any more.
     """
 
     index: JobIndex
@@ -63,8 +69,11 @@ class Sender:
     purse: Purse
     run_id: str
     observe: Observer
+    held: folder.Hold
     blocks: int = 0
     parked: Stop | None = None
+    is_stalled: bool = False
+    _abandoning: asyncio.TimerHandle | None = None
 
     async def send(
         self, lanes: Sequence[LaneJobs], known: Resume, journal: manifest.Manifest, *, deadline_s: float
@@ -73,6 +82,15 @@ class Sender:
 
         Nothing is sent from the moment `deadline_s` of the clock on.
         """
+        try:
+            await self._send(lanes, known, journal, deadline_s)
+        finally:
+            if self._abandoning is not None:
+                self._abandoning.cancel()
+
+    async def _send(
+        self, lanes: Sequence[LaneJobs], known: Resume, journal: manifest.Manifest, deadline_s: float
+    ) -> None:
         async with (
             ApiClient(self.settings.api, self.key, self.clock) as api,
             self._sink(known) as sink,
@@ -80,13 +98,20 @@ class Sender:
         ):
             if self.settings.handle_signals:
                 side.start_soon(stop_on_signals, self.switch, side.cancel_scope)
-            side.start_soon(sink.workers.hurry)
+            hurry = partial(self._hurry, sink, journal)
+            side.start_soon(_when_cancelled, hurry)
             if self.settings.max_time_s != math.inf:
                 side.start_soon(self._stop_at, deadline_s)
             limits = await self._limits(api)
             if limits is not None and not limits.access:
                 self.observe(Notice(NO_ACCESS))
-            traffic = self._traffic(limits)
+            space = self._space()
+            room = await space.begin(self.settings.sending.concurrency, self.observe)
+            if self.switch.stop is not None:
+                side.cancel_scope.cancel()
+                return
+            traffic = self._traffic(limits, replace(self.settings.sending, concurrency=room))
+            space.most = lambda: traffic.most_in_flight
             if api.listed is not None:
                 traffic.listed(api.listed)
             self.observe(Sending(lambda: self._state(traffic)))
@@ -105,7 +130,6 @@ class Sender:
                 run_id=self.run_id,
                 observe=self.observe,
             )
-            space = self._space(traffic)
             side.start_soon(space.run)
 
             def observe(event: Event) -> None:
@@ -122,6 +146,7 @@ class Sender:
                 workers=self.settings.workers,
                 grace_s=self.settings.grace_s,
                 max_failures=self.settings.max_failures,
+                hurry=hurry,
             )
             try:
                 await pool.run(lanes)
@@ -145,11 +170,26 @@ class Sender:
             stem=(self.settings.naming or Naming()).stem,
         )
 
-    def _space(self, traffic: Traffic) -> SpaceWatch:
+    def _hurry(self, sink: DiskSink, journal: manifest.Manifest) -> None:
+        """See to it that nobody waits for a disk that does not answer, now that what is under way was cancelled."""
+        sink.workers.hurry()
+
+        def abandon() -> None:
+            self.is_stalled = True
+            sink.workers.abandon()
+            journal.abandon()
+
+        loop = asyncio.get_running_loop()
+        self._abandoning = self._abandoning or loop.call_later(DISK_S, abandon)
+
+    def _space(self) -> SpaceWatch:
         root = self.settings.output
-        return SpaceWatch(
-            root, lambda: folder.free_bytes(root), self.switch, self.clock, most=lambda: traffic.most_in_flight
-        )
+
+        def look() -> int | None:
+            self.held.check()
+            return folder.free_bytes(root)
+
+        return SpaceWatch(root, look, self.switch, self.clock, recorded=lambda: largest_bytes(root / manifest.NAME))
 
     def _state(self, traffic: Traffic) -> RunState:
         now_s = self.clock.now()
@@ -160,14 +200,14 @@ class Sender:
             spent_usd=None if self.settings.catalogue is None else self.purse.spent / 1e6,
         )
 
-    def _traffic(self, limits: Limits | None) -> Traffic:
+    def _traffic(self, limits: Limits | None, rules: SendingRules) -> Traffic:
         """Traffic with the quotas that the key may read; without any where it may not."""
         untested = frozenset(filter(self._is_unlisted, self.index.lanes))
         if limits is None:
-            return Traffic(self.settings.sending, self.rng, untested=untested)
+            return Traffic(rules, self.rng, untested=untested)
         ends_unix_s = limits.day_ends_unix_s
         day_ends_s = math.inf if ends_unix_s is None else self.clock.now() + ends_unix_s - self.clock.wall()
-        return Traffic(self.settings.sending, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s, untested=untested)
+        return Traffic(rules, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s, untested=untested)
 
     def _is_unlisted(self, lane: str) -> bool:
         """Whether the list of models is known and lacks this one."""
@@ -213,6 +253,13 @@ class Sender:
         self.switch.request(
             Stop(ExitCode.TEMPORARY, f"--max-time of {self.settings.max_time_s:g} s is over; run again to go on")
         )
+
+
+async def _when_cancelled(call: Callable[[], None]) -> None:
+    try:
+        await anyio.sleep_forever()
+    finally:
+        call()
 
 
 def _balances(limits: Limits | None) -> dict[str, int] | None:

@@ -100,21 +100,21 @@ def _mistyped(error: JobsFileError) -> str:
 def main() -> None:
     """The entry point of the installed command.
 
-    Outside of a run's sending, which has its own way, SIGTERM and SIGHUP end it as Ctrl-C does, with their own code:
-    what it was about to write is cleared away.
+    Outside of a run's sending, which has its own way, the first signal ends it at once, whatever it is at: SIGTERM and
+    SIGHUP as Ctrl-C does, with their own code. What it was about to write is cleared away.
     """
     ends = []
 
     def end(number: int, frame: FrameType | None) -> None:
-        ends.append(number)
-        interrupt = signal.getsignal(signal.SIGINT)
-        if callable(interrupt):
-            interrupt(signal.SIGINT, frame)
-        else:  # a shell's job in the background ignores Ctrl-C, but not this
-            raise KeyboardInterrupt
+        if number != signal.SIGINT:
+            ends.append(number)
+        raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+    # SIGINT too: in place of Python's own handler an event loop sets one that only cancels what runs, and that is heard
+    # no sooner than it waits for something.
+    for number in _ENDS:
+        # nohup has SIGHUP ignored, a shell SIGINT for a job in the background
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end)
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)  # held back while all this was imported

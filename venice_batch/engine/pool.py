@@ -17,7 +17,7 @@ from venice_batch.shelter import shelter
 from venice_batch.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from venice_batch.clock import Clock
     from venice_batch.engine.attempts import JobRunner
@@ -65,7 +65,7 @@ class Pool:
     A lane begins with one worker. Whenever a request has gone out and none waits behind it, another worker starts, so
     that a lane has as many as it can use, and `workers` at most. A job that waits for its gate or backs off keeps its
     worker but no slot: the number of workers bounds the jobs in memory, the slots bound the requests. `grace_s` after a
-    stop was requested, what is still under way is cancelled.
+    stop was requested, what is still under way is cancelled, and `hurry` is called.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Pool:
         workers: int,
         grace_s: float,
         max_failures: int | None,
+        hurry: Callable[[], None] = lambda: None,
     ) -> None:
         self._runner = runner
         self._journal = journal
@@ -90,6 +91,7 @@ class Pool:
         self._workers = workers
         self._grace_s = grace_s
         self._max_failures = max_failures
+        self._hurry = hurry
         self._failures = 0
 
     async def run(self, lanes: Sequence[LaneJobs]) -> None:
@@ -151,4 +153,5 @@ class Pool:
         # A pause is no grace: answers that came meanwhile are read before their requests are cancelled.
         while (left := left_s(self._clock, ends_s, min(self._grace_s, READ_FIRST_S))) > 0:
             await self._clock.wait(anyio.Event(), left)
+        self._hurry()
         scope.cancel()

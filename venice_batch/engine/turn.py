@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
@@ -18,21 +18,23 @@ if TYPE_CHECKING:
     from venice_batch.engine.stop import StopSwitch
     from venice_batch.events import Observer
 
+Held = TypeVar("Held")
+
 POLL_S = 1.0
 """Time between two looks at the lock: a run takes minutes, and a look is three system calls."""
 
 
 async def take_turn(
     stack: ExitStack,
-    hold: Callable[[], AbstractContextManager[None]],
+    hold: Callable[[], AbstractContextManager[Held]],
     *,
     wait_s: float,
     clock: Clock,
     switch: StopSwitch,
     observe: Observer,
     handle_signals: bool,
-) -> None:
-    """Enter `hold()` into `stack`, at once or within `wait_s` seconds.
+) -> Held:
+    """Enter `hold()` into `stack`, at once or within `wait_s` seconds; returns what it gives.
 
     There is no queue: of several runs that wait, any may be next.
 
@@ -42,29 +44,29 @@ async def take_turn(
         FolderError: what else `hold` raises.
     """
     deadline_s = clock.now() + wait_s
-    refused = _try(stack, hold)
-    if isinstance(refused, FolderHeldError) and wait_s > 0:
+    held = _try(stack, hold)
+    if isinstance(held, FolderHeldError) and wait_s > 0:
         async with anyio.create_task_group() as side:
             if handle_signals:
                 await side.start(stop_on_signals, switch, side.cancel_scope)
-            observe(Waiting(str(refused.path), refused.holder, wait_s))
-            while isinstance(refused, FolderHeldError) and switch.stop is None:
+            observe(Waiting(str(held.path), held.holder, wait_s))
+            while isinstance(held, FolderHeldError) and switch.stop is None:
                 left_s = deadline_s - clock.now()
                 if left_s <= 0:
                     break
                 await clock.wait(switch.event, min(left_s, POLL_S))
-                refused = _try(stack, hold)
+                held = _try(stack, hold)
             side.cancel_scope.cancel()
     if switch.stop is not None:
         raise StoppedWaitingError(switch.stop.reason, switch.stop.code)
-    if refused is not None:
-        raise refused
+    if isinstance(held, FolderError):
+        raise held
+    return held
 
 
-def _try(stack: ExitStack, hold: Callable[[], AbstractContextManager[None]]) -> FolderError | None:
-    """Why `hold` could not be entered; returned, as a task group would wrap what is raised."""
+def _try(stack: ExitStack, hold: Callable[[], AbstractContextManager[Held]]) -> Held | FolderError:
+    """What `hold` gives, or why it could not be entered: a task group would wrap what is raised."""
     try:
-        stack.enter_context(hold())
+        return stack.enter_context(hold())
     except FolderError as error:
         return error
-    return None

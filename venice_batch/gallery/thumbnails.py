@@ -75,10 +75,14 @@ def make_thumbnails(
         # Pillow lets go of the interpreter's lock while it decodes, scales and encodes.
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             made = threads.map(lambda name: _make(root / wanted[name], folder / name), missing)
-            for number, (name, is_made) in enumerate(zip(missing, made, strict=True), start=1):
-                if not is_made:
-                    broken.add(name)
-                told(number, len(missing))
+            try:
+                for number, (name, is_made) in enumerate(zip(missing, made, strict=True), start=1):
+                    if not is_made:
+                        broken.add(name)
+                    told(number, len(missing))
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for all of the others
+                raise
     except OSError as error:
         raise unusable(folder, error) from error
     return frozenset(wanted.keys() - broken)
@@ -87,7 +91,7 @@ def make_thumbnails(
 def _make(image: Path, thumbnail: Path) -> bool:
     data = _small(image)
     if data is not None:
-        with whole_file(thumbnail) as file:
+        with whole_file(thumbnail, tidy=False) as file:  # the folder was tidied before
             file.write(data)
     return data is not None
 

@@ -45,6 +45,15 @@ class Gathering(Generic[Entry]):
         if trip.error is not None:
             raise trip.error
 
+    def abandon(self) -> None:
+        """Have nobody wait any longer for a disk that does not answer; see `DiskThreads.abandon`."""
+        self._thread.abandon()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether entries may be lost."""
+        return self._thread.is_abandoned
+
     def _depart(self) -> None:
         trip = self._next
         if trip is None:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from venice_batch.errors import FolderError
 from venice_batch.model import Outcome
-from venice_batch.output.folder import own_file, sync_folder, unusable
+from venice_batch.output.folder import MANIFEST, PART_SUFFIX, is_at, own_file, sync_folder, unusable
 from venice_batch.output.gathering import Gathering
+from venice_batch.output.placing import put
 from venice_batch.output.record import NO_RECORD, RecordView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-NAME = "manifest.jsonl"
+NAME = MANIFEST
 
 _SHARE = 8
 """Of those who may wait for their records at the same time, one in so many does before they are written."""
+
+_COPIED_BYTES = 1024 * 1024
 
 _TORN = (b"{", b"\0")
 """How a record begins, or what a file system leaves of one that did not reach the disk."""
@@ -44,6 +48,9 @@ class Manifest:
 
     Each record is one `write` of one whole line. When `append` returns, its record has been written, and with
     `durable` has reached the disk; then it survives the process, or with `durable` the machine.
+
+    When the file is moved, removed or replaced meanwhile, its records are written where it was, or beside what stands
+    there now, before any more are added; from then on `moved` tells so, and `told` is called with it by every `append`.
     """
 
     def __init__(self, path: Path, *, durable: bool = False, writers: int = 1) -> None:
@@ -51,6 +58,10 @@ class Manifest:
         self._path = path
         self._durable = durable
         self._file = -1
+        self._at = path
+        self._minds_place = False
+        self.moved: FolderError | None = None
+        self.told: Callable[[FolderError], None] = lambda error: None
         self._gathering: Gathering[_Entry] = Gathering(self._write, max(1, writers // _SHARE))
 
     def open(self) -> str | None:
@@ -66,6 +77,7 @@ class Manifest:
             self._file = own_file(self._path, os.O_RDWR | os.O_APPEND)
             if self._durable:
                 sync_folder(self._path.parent)
+            self._minds_place = is_at(self._file, self._path)
             return self._repair()
         except OSError as error:
             self.close()
@@ -73,9 +85,16 @@ class Manifest:
 
     def close(self) -> None:
         """Close the file; records given to `append` have been written by then."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        if self._file < 0 or self._gathering.is_abandoned:
+            return  # to close a file may wait for its disk too
+        with contextlib.suppress(OSError):
+            self._keep_place()
+        os.close(self._file)
+        self._file = -1
+
+    def abandon(self) -> None:
+        """Have nobody wait any longer for a disk that does not answer; records under way may be lost."""
+        self._gathering.abandon()
 
     async def append(self, outcome: Outcome) -> None:
         """Write `outcome`'s record; not interrupted by cancellation once begun.
@@ -84,7 +103,12 @@ class Manifest:
             FolderError: the record was not written, and no part of it was left.
         """
         entry = _Entry(_line(outcome))
-        await self._gathering.add(entry)
+        try:
+            await self._gathering.add(entry)
+        except OSError as error:
+            entry.error = error
+        if self.moved is not None:
+            self.told(self.moved)
         self._check(entry)
 
     def append_line(self, line: bytes) -> None:
@@ -103,13 +127,11 @@ class Manifest:
 
     def _write(self, entries: list[_Entry]) -> None:
         try:
-            state = os.fstat(self._file)
-            if not state.st_nlink:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            self._keep_place()
+            end = os.fstat(self._file).st_size
         except OSError as error:
             _spoil(entries, error)
             return
-        end = state.st_size
         for entry in entries:
             try:
                 end = self._write_line(entry.line, end)
@@ -120,6 +142,53 @@ class Manifest:
                 os.fsync(self._file)
             except OSError as error:
                 _spoil(entries, error)
+
+    def _keep_place(self) -> None:
+        """Have the records where the next run looks for them.
+
+        Raises:
+            OSError: the file is gone, and cannot be made again.
+        """
+        if not self._minds_place or is_at(self._file, self._at):
+            return
+        is_free = not os.path.lexists(self._path)
+        at = self._path if is_free else self._path.with_name(f"{self._path.stem}-{secrets.token_hex(4)}.jsonl")
+        try:
+            file = self._copy_to(at)
+        except OSError:
+            if not os.fstat(self._file).st_nlink:
+                raise
+            self._minds_place = False
+            self.moved = FolderError(self._path, "was moved during the run; all records are where it is now")
+            return
+        os.close(self._file)
+        self._file, self._at = file, at
+        if is_free:
+            self.moved = FolderError(self._path, "was moved or removed during the run; it was written anew, whole")
+        else:
+            what = f"was replaced during the run, whose records are in {at.name}; append that to it before the next run"
+            self.moved = FolderError(self._path, what)
+
+    def _copy_to(self, at: Path) -> int:
+        """Write what the file holds to a new one at `at`; returns its descriptor."""
+        part = at.with_name(f".{at.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
+        copy = os.open(part, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            position = 0
+            while data := os.pread(self._file, _COPIED_BYTES, position):
+                position += len(data)
+                while data:
+                    data = data[os.write(copy, data) :]
+            if self._durable:
+                os.fsync(copy)
+            put(str(part), str(at))
+            if self._durable:
+                sync_folder(at.parent)
+        except OSError:
+            os.close(copy)
+            part.unlink(missing_ok=True)
+            raise
+        return copy
 
     def _write_line(self, line: bytes, end: int) -> int:
         """Append `line` to a file of `end` bytes, or leave it as it was; returns its new length."""

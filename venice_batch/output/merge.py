@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import secrets
 import shutil
 from contextlib import suppress
 from datetime import datetime
@@ -14,9 +14,10 @@ import msgspec
 
 from venice_batch.errors import FolderError, UsageError
 from venice_batch.model import Status
+from venice_batch.names import short_name
 from venice_batch.output import folder, manifest
 from venice_batch.output.files import have_hashes, have_sizes
-from venice_batch.output.placing import NO_LINKS, put
+from venice_batch.output.placing import NOT_THE_NAME, put
 from venice_batch.output.record import NO_RECORD, RecordView
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from venice_batch.output.record import FileView
-
-_NO_HARD_LINK = NO_LINKS | {errno.EXDEV, errno.EACCES, errno.EROFS}
 
 
 class Merged(msgspec.Struct, frozen=True):
@@ -155,8 +154,22 @@ class _Merge:
         root = self.folders[0]
         path = PurePosixPath(file.path)
         (root / path.parent).mkdir(parents=True, exist_ok=True)
-        part = root / path.parent / f".merge-{os.getpid()}{folder.PART_SUFFIX}"
-        _copy(source / path, part)
+        part = root / path.parent / f".merge-{secrets.token_hex(8)}{folder.PART_SUFFIX}"
+        try:
+            _copy(source / path, part)
+            return self._put(part, path, job_id, file)
+        except OSError as error:
+            if error.errno in NOT_THE_NAME:
+                raise
+            try:  # as for a run's images: the disk may refuse this very name
+                return self._put(part, path.with_name(short_name(path.stem) + path.suffix), job_id, file)
+            except OSError:
+                raise error from None
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _put(self, part: Path, path: PurePosixPath, job_id: str, file: FileView) -> str:
+        root = self.folders[0]
         copy = 0
         while True:
             here = path if not copy else path.with_name(f"{path.stem}~{copy}{path.suffix}")
@@ -166,7 +179,6 @@ class _Merge:
                 break
             except FileExistsError:
                 if _is(target, file):
-                    part.unlink()
                     return str(here)
                 if str(here) in self.owned.get(job_id, ()) and not target.is_symlink():
                     os.replace(part, target)
@@ -202,7 +214,7 @@ def _copy(source: Path, part: Path) -> None:
             os.link(source, part)
             return
     except OSError as error:
-        if error.errno not in _NO_HARD_LINK:
+        if error.errno in NOT_THE_NAME:
             raise
     shutil.copyfile(source, part)
 

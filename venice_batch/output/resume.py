@@ -136,3 +136,8 @@ def has_records(root: Path) -> bool:
     """Whether there is anything of an earlier run in `root` to compare jobs with."""
     path = root / manifest.NAME
     return path.exists() and path.stat().st_size > 0
+
+
+def largest_bytes(path: Path) -> int:
+    """The size of the images of the job that has the largest, by the manifest at `path`; 0 where none is recorded."""
+    return max((sum(file.bytes for file in record.files) for _, record in read(path) if record is not None), default=0)

@@ -150,7 +150,10 @@ class DiskWriter:
         self._written = True
         ending = await self._carry_out(order)
         if isinstance(ending, Taken):
-            owned = tuple(await self._sink.workers.threads.run(lambda: self._sink.replaceable(self._job.id)))
+            try:
+                owned = tuple(await self._sink.workers.threads.run(lambda: self._sink.replaceable(self._job.id)))
+            except OSError as error:
+                raise unusable(self._sink.root, error) from error
             ending = await self._carry_out(msgspec.structs.replace(order, write=None, owned=owned))
         if isinstance(ending, NoImage):
             raise BodyError(ending.why)

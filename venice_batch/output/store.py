@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, cast
 from venice_batch.errors import BodyError
 from venice_batch.formats import recognise
 from venice_batch.model import ImageFile
+from venice_batch.names import short_name
 from venice_batch.output.folder import IMAGES, UNRECOGNISED, sync_folder
 from venice_batch.output.memory import BUFFER_BYTES
 from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Unrecognised, Write
-from venice_batch.output.placing import put
+from venice_batch.output.placing import NOT_THE_NAME, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,9 +98,9 @@ class ImageStore:
     An image is written to a temporary file in the folder where it will stand, and linked to its name when whole. What
     is none known here gets a name in the folder `unrecognised` beside it.
     What stands there already stays there, unless an order says that it may be replaced: otherwise the new one gets
-    `~1`, `~2`, … after its name. Several threads may carry out orders at the same time, those of one image one at a
-    time. What another process has left undone, this one can go on with: the orders tell how far it was. Nothing is
-    raised: an order's ending tells.
+    `~1`, `~2`, … after its name. A name that the disk refuses gives way to a short one (`short_name`).
+    Several threads may carry out orders at the same time, those of one image one at a time. What another process has
+    left undone, this one can go on with: the orders tell how far it was. Nothing is raised: an order's ending tells.
     """
 
     def __init__(self, images: str, buffer: Callable[[int], memoryview]) -> None:
@@ -181,6 +182,19 @@ class ImageStore:
         return tuple(kept)
 
     def _put(self, part: _Part, kind: ImageKind, stem: str, owned: tuple[str, ...] | None) -> ImageFile:
+        try:
+            return self._put_as(part, kind, stem, owned)
+        except OSError as error:
+            if error.errno in NOT_THE_NAME:
+                raise
+            # The disk may take no such name (too long, of letters that it does not know): it is paid for all the same.
+            folder, slash, name = stem.rpartition("/")
+            try:
+                return self._put_as(part, kind, folder + slash + short_name(name), owned)
+            except OSError:
+                raise error from None
+
+    def _put_as(self, part: _Part, kind: ImageKind, stem: str, owned: tuple[str, ...] | None) -> ImageFile:
         copy = 0
         while True:
             name = f"{stem}{f'~{copy}' if copy else ''}.{kind.extension}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import threading
 import weakref
 from collections import deque
@@ -34,6 +35,8 @@ class DiskThreads:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self.started = 0
+        self.is_abandoned = False
+        self._futures: set[asyncio.Future[Any]] = set()
         self._errands: SimpleQueue[_Errand[Any] | None] = SimpleQueue()
         self._returns = _Returns()
         weakref.finalize(self, _dismiss, self._errands, most)
@@ -45,12 +48,31 @@ class DiskThreads:
     def submit(self, call: Callable[[], Result]) -> asyncio.Future[Result]:
         """Have one of the threads run `call`, which it does whatever becomes of the future."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        if self.is_abandoned:
+            future.set_exception(_no_answer())
+            return future
+        self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
         errand = _Errand(call, future)
         self._errands.put(errand)
         if self.started < self._most and self._errands.qsize() > self.started * BACKLOG:
             self.started += 1
             threading.Thread(target=_work, args=(self._errands, self._returns), name="disk", daemon=True).start()
         return future
+
+    def abandon(self) -> None:
+        """Have nobody wait any longer for a disk that does not answer: calls under way, and all to come, raise OSError.
+
+        What is under way may still be done, by threads that do not keep the process from ending.
+        """
+        self.is_abandoned = True
+        for future in tuple(self._futures):
+            if not future.done():
+                future.set_exception(_no_answer())
+
+
+def _no_answer() -> OSError:
+    return OSError(errno.ETIMEDOUT, "the disk does not answer")
 
 
 class _Errand(Generic[Result]):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Protocol
 
-import anyio
-
 from venice_batch.output import child
-from venice_batch.output.orders import written_bytes
+from venice_batch.output.orders import Trouble, written_bytes
 from venice_batch.output.store import ImageStore
 from venice_batch.output.threads import DiskThreads
 from venice_batch.output.writing_process import WritingProcess
@@ -61,18 +60,18 @@ class DiskWorkers:
         self._piled_up = self._piled_up or self._under_way >= PILE
         try:
             return await self.threads.run(lambda: self._store.carry_out(order))
+        except OSError as error:  # of threads that were abandoned; the store raises nothing
+            return Trouble(error.errno or errno.EIO, error.strerror or str(error))
         finally:
             self._under_way -= 1
 
-    async def hurry(self) -> None:
-        """Wait to be cancelled, as all are when a run stops at once; then have nobody wait for a process at a stand.
+    def hurry(self) -> None:
+        """Have nobody wait for a process at a stand: what it has begun the threads take over."""
+        self.process.kill()
 
-        What it has begun the threads take over.
-        """
-        try:
-            await anyio.sleep_forever()
-        finally:
-            self.process.kill()
+    def abandon(self) -> None:
+        """Have nobody wait for the disk any longer: no order under way, and none to come, is carried out for sure."""
+        self.threads.abandon()
 
     async def close(self) -> None:
         """End the process, if there is one; threads end by themselves."""

@@ -7,6 +7,7 @@ image; at a thousand images a second that costs more than all the work itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections import deque
 from typing import TYPE_CHECKING, cast
@@ -84,7 +85,8 @@ class WritingProcess(asyncio.Protocol):
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            await self._threads.run(process.wait)
+            with contextlib.suppress(OSError):  # it waits for a disk that does not answer, as nobody does any more
+                await self._threads.run(process.wait)
 
     def _spawn(self, link: int) -> subprocess.Popen[bytes] | None:
         files = (link, self._memory.file)
