@@ -54,7 +54,7 @@ async def watched(clock, left_bytes, *, most=10):
 
 
 async def test_a_run_stops_while_there_is_room_for_what_is_under_way(clock):
-    stop, after_s = await watched(clock, [10**9, 10 * 2 * IMAGE.bytes, 10 * 2 * IMAGE.bytes - 1])
+    stop, after_s = await watched(clock, [10**9, 2 * 10 * 2 * IMAGE.bytes, 2 * 10 * 2 * IMAGE.bytes - 1])
     assert stop.code is ExitCode.FOLDER_UNUSABLE
     assert stop.reason.startswith("out: the disk is almost full: 0.0 MB are left")
     assert after_s == 3
@@ -79,7 +79,7 @@ async def test_a_folder_that_can_be_used_no_longer_stops_the_run(clock):
 async def test_between_two_looks_what_is_written_is_reckoned_with(clock):
     watch, switch, _ = watch_of(clock, [5 * IMAGE.bytes], most=1, recorded=IMAGE.bytes)
     assert await watch.begin(1, [].append) == 1
-    for _ in range(4):
+    for _ in range(3):
         watch(JobEnded(outcome(files=(IMAGE,))))
         assert switch.stop is None
     watch(JobEnded(outcome(files=(IMAGE,))))

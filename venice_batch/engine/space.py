@@ -110,7 +110,8 @@ class SpaceWatch:
         return self._left_bytes
 
     def _weigh(self) -> None:
-        needed_bytes = self.most() * self._largest_bytes
+        # Twice: once an image is on the disk the next request goes out, before the size of the first is known here.
+        needed_bytes = 2 * self.most() * self._largest_bytes
         if self._left_bytes is not None and needed_bytes and self._left_bytes < needed_bytes:
             self._stop(self._left_bytes, f"what is under way may take {needed_bytes / 1e6:.1f} MB")
 
