@@ -7,11 +7,12 @@ import errno
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
 from venice_batch.model import Outcome
+from venice_batch.output.files import open_plain
 from venice_batch.output.folder import own_file, sync_folder, unusable
 from venice_batch.output.gathering import Gathering
 from venice_batch.output.record import NO_RECORD, RecordView
@@ -176,6 +177,15 @@ def _line_start(file: int, end: int) -> int:
     return 0
 
 
+def opened(path: Path) -> BinaryIO:
+    """Open a manifest for reading, which may have come from anybody: no link is followed, no pipe waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is no plain file (`NoPlainFileError`).
+    """
+    return os.fdopen(open_plain(path), "rb")
+
+
 def read_outcomes(path: Path) -> Iterator[Outcome]:
     """Every whole record, in full; lines that are none are passed over.
 
@@ -189,7 +199,7 @@ def numbered_outcomes(path: Path) -> Iterator[tuple[int, Outcome]]:
     """As `read_outcomes`, with the number of each record's line, from 1."""
     decoder = msgspec.json.Decoder(Outcome)
     try:
-        with path.open("rb") as lines:
+        with opened(path) as lines:
             for number, line in enumerate(lines, start=1):
                 with contextlib.suppress(*NO_RECORD):
                     yield number, decoder.decode(line)
