@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING, Any
+
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SUMMARY = "summary.json"
 """Its name in the output folder."""
+
+
+def as_json(value: object, *, enc_hook: Callable[[Any], Any] | None = None) -> bytes:
+    """`value` as JSON, whatever is in it: for each byte of a file's name that is no text stands a question mark."""
+    try:
+        return msgspec.json.encode(value, enc_hook=enc_hook)
+    except UnicodeEncodeError:
+        plain = json.dumps(msgspec.to_builtins(value, enc_hook=enc_hook), ensure_ascii=False, separators=(",", ":"))
+        return plain.encode("utf-8", "replace")
 
 
 class Percentiles(msgspec.Struct, frozen=True):

@@ -58,7 +58,12 @@ class ApiSettings:
     concurrency: int = 256
 
     def __post_init__(self) -> None:
-        _parse_address(self.base_url, "--base-url")
+        url = _parse_address(self.base_url, "--base-url")
+        if url.user is not None or url.password is not None:
+            shown = without_userinfo(self.base_url)
+            raise UsageError(
+                f"--base-url: {shown!r} holds a name or a password; the API takes a key only: leave them out"
+            )
         if not (0 < self.timeout_s < math.inf and 0 < self.connect_timeout_s < math.inf):
             raise UsageError("timeouts have to be positive numbers of seconds")
 
@@ -292,9 +297,16 @@ def _parse_address(text: str, what: str) -> URL:
         if url.scheme not in ("http", "https") or not url.host or url.port is None or " " in text:
             raise ValueError(text)
         url.host.encode("idna")
-    except ValueError as error:  # UnicodeError is one
-        raise UsageError(f"{what}: {text!r} is no http:// or https:// address") from error
+    except ValueError:  # UnicodeError is one
+        raise UsageError(f"{what}: {without_userinfo(text)!r} is no http:// or https:// address") from None
     return url
+
+
+def without_userinfo(address: str) -> str:
+    """`address` with stars for a name and a password in it, also where it is none that could be used."""
+    scheme, slashes, rest = address.rpartition("://")
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}{slashes}***@{host}" if at else address
 
 
 def _proxy_for(base_url: str) -> tuple[URL | None, aiohttp.BasicAuth | None]:

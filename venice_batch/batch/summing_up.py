@@ -13,7 +13,7 @@ from venice_batch.engine.stop import Stop
 from venice_batch.errors import ExitCode
 from venice_batch.model import SCHEMA
 from venice_batch.output import folder
-from venice_batch.summary import SUMMARY, Summary
+from venice_batch.summary import SUMMARY, Summary, as_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -99,7 +99,7 @@ def write_summary(root: Path, summary: Summary) -> None:
     path = root / SUMMARY
     part = path.with_name(f".{path.name}{folder.PART_SUFFIX}")
     try:
-        part.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+        part.write_bytes(msgspec.json.format(as_json(summary), indent=2) + b"\n")
         os.replace(part, path)
     except OSError as error:
         with suppress(OSError):

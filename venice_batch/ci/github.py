@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from venice_batch.catalogue import cost_text
+from venice_batch.ci.commands import broken_text
 from venice_batch.ci.complaint import complaint
 from venice_batch.errors import one_line
 
@@ -95,7 +96,7 @@ def _in_workspace(source: str, workspace: str | None) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return broken_text(text, b".").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
@@ -104,7 +105,7 @@ def _property(text: str) -> str:
 
 def _cell(text: str) -> str:
     """`text` as it is, in a table: no markup, no link, no new column."""
-    text = one_line(text)
+    text = broken_text(one_line(text))
     text = text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "…"
     for char in "\\`*_{}[]()#+-!|~":
         text = text.replace(char, "\\" + char)

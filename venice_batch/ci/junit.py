@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
+from venice_batch.ci.commands import broken_text
 from venice_batch.ci.complaint import complaint
 
 if TYPE_CHECKING:
@@ -79,4 +80,4 @@ def _quoted(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    return _NO_XML.sub("\ufffd", text)
+    return broken_text(_NO_XML.sub("\ufffd", text))  # pipelines print names and messages of what failed

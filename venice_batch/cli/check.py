@@ -271,6 +271,8 @@ def _closing(found: Plan, *, may_send: bool) -> list[str]:
 def _print_json(found: Plan, preflight: Preflight, known: Known) -> None:
     import msgspec
 
+    from venice_batch.cli.outfile import print_json
+
     report = msgspec.to_builtins(found)
     if known.limits is not None:
         report["access_permitted"] = known.limits.access
@@ -278,4 +280,4 @@ def _print_json(found: Plan, preflight: Preflight, known: Known) -> None:
     if known.listing is not None:
         listed = known.listing.catalogue(time.time()).listed
         report["models"] = {"origin": known.listing.origin, "listed_at": listed}
-    click.echo(msgspec.json.encode(report))
+    print_json(report)

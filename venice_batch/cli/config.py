@@ -59,8 +59,6 @@ def config(ctx: click.Context, of: str, as_json: bool) -> int:
     takes_jobs = settings.takes_job_fields(shown)
     key = _key(values["api_key_file"], rows) if "api_key_file" in values else None
     if as_json:
-        import msgspec
-
         report = {
             "command": of,
             "files": [str(file.path) for file in read.files],
@@ -69,7 +67,9 @@ def config(ctx: click.Context, of: str, as_json: bool) -> int:
             "defaults": {row.name: {"value": row.value, "from": row.origin} for row in fields} if takes_jobs else None,
             "api_key": {"present": key.value == "present", "from": key.origin} if key else None,
         }
-        click.echo(msgspec.json.encode(report, enc_hook=str))
+        from venice_batch.cli.outfile import print_json
+
+        print_json(report, enc_hook=str)
         return 0
     from venice_batch.cli.table import table
 

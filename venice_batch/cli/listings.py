@@ -232,9 +232,10 @@ def _at_hand(base_url: str) -> Listing:
 
 
 def _json(value: object) -> int:
-    import msgspec
 
-    click.echo(msgspec.json.encode(value))
+    from venice_batch.cli.outfile import print_json
+
+    print_json(value)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import io
 import os
 import signal
 import sys
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from venice_batch.ci import commands
 from venice_batch.cli.commands import COMMANDS, cli
-from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
+from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError, one_line
 from venice_batch.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
 
@@ -25,16 +28,41 @@ _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def run_cli(args: list[str] | None = None) -> int:
     """Run the command line `args` (default: the process's own); returns the exit code, prints errors."""
+    with _readable_output(), commands.guarded(os.environ):
+        try:
+            return _run(sys.argv[1:] if args is None else args)
+        except OSError as error:
+            # Most likely standard output or standard error, closed or full: there may be nobody to be told.
+            what = f"{error.filename}" if error.filename else "what was to be printed cannot be written"
+            with contextlib.suppress(OSError):
+                click.echo(one_line(f"venice-batch: {what}: {error.strerror or error}"), err=True)
+            return int(ExitCode.FOLDER_UNUSABLE)
+        except UnicodeEncodeError as error:
+            what = f"{error.object!r} cannot be a file's name under this locale ({error.encoding})"
+            click.echo(one_line(f"venice-batch: {what}; set LC_ALL=C.UTF-8"), err=True)
+            return int(ExitCode.INVALID)
+
+
+@contextlib.contextmanager
+def _readable_output() -> Iterator[None]:
+    """Have letters that the locale lacks, and bytes that are no text, printed as a question mark, not raised."""
+    stream = sys.stdout
+    errors = getattr(stream, "errors", None)
+    if errors != "strict" or not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    stream.reconfigure(errors="replace")
     try:
-        return _run(args)
-    except OSError as error:
-        # Most likely standard output or standard error, closed or full: there may be nobody to be told.
-        with contextlib.suppress(OSError):
-            click.echo(f"venice-batch: {error}", err=True)
-        return int(ExitCode.FOLDER_UNUSABLE)
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):  # full, or closed
+            stream.reconfigure(errors=errors)
 
 
-def _run(args: list[str] | None) -> int:
+def _run(args: list[str]) -> int:
+    if any("\0" in arg for arg in args):
+        click.echo("venice-batch: an argument holds a NUL character, which no path and no option has", err=True)
+        return int(ExitCode.INVALID)
     if instruction := os.environ.get("_VENICE_BATCH_COMPLETE"):
         from venice_batch.cli.completion import answer
 
@@ -54,7 +82,7 @@ def _run(args: list[str] | None) -> int:
             from venice_batch.ci import github
 
             for line in github.of_problems(error.problems, os.environ):
-                click.echo(line, err=True)
+                click.echo(line, file=commands.unguarded(sys.stderr), err=True)
         return int(error.exit_code)
     except VeniceBatchError as error:
         click.echo(f"venice-batch: {error}", err=True)

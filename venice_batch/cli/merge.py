@@ -42,9 +42,9 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> int:
     for line in merged.left_out:
         click.echo(one_line(f"venice-batch: left out: {line}"), err=True)
     if as_json:
-        import msgspec
+        from venice_batch.cli.outfile import print_json
 
-        click.echo(msgspec.json.encode(merged))
+        print_json(merged)
     else:
         before = merged.jobs - merged.added
         click.echo(

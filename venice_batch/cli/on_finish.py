@@ -9,8 +9,6 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from venice_batch.api.secret import VARIABLE as KEY
 from venice_batch.errors import HookError
 
@@ -36,6 +34,8 @@ def on_finish(command: str, summary: Summary, output: Path, *, patience_s: float
     Raises:
         HookError: it ended with another status than 0, or not in time.
     """
+    from venice_batch.summary import as_json
+
     process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
         command,
         shell=True,
@@ -45,7 +45,7 @@ def on_finish(command: str, summary: Summary, output: Path, *, patience_s: float
         start_new_session=True,
     )
     try:
-        process.communicate(msgspec.json.encode(summary) + b"\n", timeout=patience_s)
+        process.communicate(as_json(summary) + b"\n", timeout=patience_s)
     except subprocess.TimeoutExpired:
         raise HookError(f"the command was stopped after {patience_s:g} s") from None
     finally:

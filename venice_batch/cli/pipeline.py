@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,13 +38,13 @@ class Pipeline:
 
     def annotate(self, asked: bool, summary: Summary, output: Path) -> None:
         """Print GitHub's annotations on standard error: they are read there too, and standard output is the run's."""
-        from venice_batch.ci import github
+        from venice_batch.ci import commands, github
 
         lines = github.of_jobs(
             self.index, self._standing(output), source=self.source, fail_on=self.fail_on, environment=os.environ
         )
         for line in lines:
-            click.echo(line, err=True)
+            click.echo(line, file=commands.unguarded(sys.stderr), err=True)
 
     def append_summary(self, path: str, summary: Summary, output: Path) -> None:
         """Append the run to the summary of GitHub's step."""

@@ -11,7 +11,6 @@ from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
 
 def print_refusal(error: VeniceBatchError | click.UsageError) -> None:
     """Print `exit_code` and `reason`, as a run's summary has them, and the `problems` of a jobs file."""
-    import msgspec
 
     refusal: dict[str, Any] = {"exit_code": int(ExitCode.INVALID), "reason": " ".join(str(error).split())}
     if isinstance(error, VeniceBatchError):
@@ -22,4 +21,6 @@ def print_refusal(error: VeniceBatchError | click.UsageError) -> None:
             for problem in error.problems
         ]
         refusal["problems"] = {"total": error.total, "shown": shown}
-    click.echo(msgspec.json.encode(refusal))
+    from venice_batch.cli.outfile import print_json
+
+    print_json(refusal)

@@ -44,7 +44,9 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
         page = _page(output, gallery, html)
         # A path's bytes may be no text.
         named = page and os.fsencode(page).decode("utf-8", "replace")
-        click.echo(msgspec.json.encode({**msgspec.structs.asdict(found), "gallery": named}))
+        from venice_batch.cli.outfile import print_json
+
+        print_json({**msgspec.structs.asdict(found), "gallery": named})
         return 0
     from venice_batch.catalogue import cost_text
     from venice_batch.cli.lane_tables import counts_table, times_table

@@ -15,7 +15,7 @@ import click
 from venice_batch.cli import after_run, options, run_options
 from venice_batch.cli.command import command
 from venice_batch.cli.output_folder import default_output
-from venice_batch.errors import OutOfMoneyError, UsageError
+from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError, one_line
 from venice_batch.wording import counted
 
 if TYPE_CHECKING:
@@ -137,18 +137,30 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     summary = anyio.run(go)
     after_run.take(after_run.steps(given, ready.index, is_sandbox=options.is_sandbox(given)), summary, ready.output)
-    # Whoever reads this may be gone, or the disk behind it full: what the run did still counts.
-    with suppress(OSError):
+    code = summary.exit_code
+    try:
         if given["as_json"]:
-            import msgspec
+            from venice_batch.cli.outfile import print_json
 
-            click.echo(msgspec.json.encode(summary))
+            print_json(summary)
         stream = sys.stderr if given["as_json"] else sys.stdout
         if not given["quiet"] and (not given["as_json"] or is_live(given, stream)):
             command = click.get_current_context().meta[options.WORDS]
             width = terminal_width(stream)
             click.echo(closing(summary, width=width, command=command, has_page=given["gallery"]), file=stream)
-    return summary.exit_code
+    except BrokenPipeError:
+        pass  # who reads this has gone: what the run did still counts
+    except OSError as error:
+        from venice_batch.summary import SUMMARY
+
+        with suppress(OSError):
+            where = ready.output / SUMMARY
+            click.echo(
+                one_line(f"venice-batch: the summary cannot be printed: {error.strerror or error}; it is in {where}"),
+                err=True,
+            )
+        code = code or ExitCode.FOLDER_UNUSABLE  # an exit code that says more is kept
+    return code
 
 
 @asynccontextmanager

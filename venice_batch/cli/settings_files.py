@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from contextlib import suppress
@@ -89,13 +90,16 @@ def read(path: Path) -> SettingsFile:
 
     try:
         text = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
-        return SettingsFile(path, text, tomllib.loads(text))
+        found = SettingsFile(path, text, tomllib.loads(text))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: is not valid TOML: {error}") from None
+    if "\\u0000" in json.dumps(found.tables, default=str):
+        raise UsageError(f"{path}: a value holds a NUL character, which no path and no option has")
+    return found
 
 
 def _statements(text: str) -> Iterator[tuple[tuple[str, ...], int]]:

@@ -37,12 +37,17 @@ def cropped(text: str, width: int) -> str:
     return set_cell_size(text, max(0, width - 1)).rstrip() + "…"
 
 
+_INDENTED = 8
+"""From this width on, lines that go on are indented."""
+
+
 def folded(text: str, width: int | None) -> list[str]:
     """`text` in lines of `width` columns at most (None: in one), broken at spaces where there are any.
 
-    All lines but the first are indented; `width` has to be 4 at least.
+    All lines but the first are indented, unless that would leave no room for text. A character of two columns has a
+    line of its own where there is only one.
     """
-    indent = "  "
+    indent = "  " if width is not None and width >= _INDENTED else ""
     if width is None or text_width(text) <= width:
         return [text]
     from rich.cells import chop_cells
@@ -57,11 +62,11 @@ def folded(text: str, width: int | None) -> list[str]:
             lines.append(line)
             word = indent + word
         while text_width(word) > width:
-            piece = chop_cells(word, width)[0]
+            piece = chop_cells(word, max(1, width))[0] or word[0]  # at least a character, however narrow
             lines.append(piece)
             word = indent + word[len(piece) :]
         line = word
-    return [*lines, line]
+    return [*lines, line] if line else lines
 
 
 def size(count: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,6 +15,7 @@ from venice_batch.output.files import open_plain
 from venice_batch.output.folder import own_file, sync_folder, unusable
 from venice_batch.output.gathering import Gathering
 from venice_batch.output.record import NO_RECORD, RecordView
+from venice_batch.summary import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,6 @@ _SHARE = 8
 
 _TORN = (b"{", b"\0")
 """How a record begins, or what a file system leaves of one that did not reach the disk."""
-
-_encoder = msgspec.json.Encoder()
 
 
 @dataclass(slots=True)
@@ -158,12 +156,7 @@ def _spoil(entries: list[_Entry], error: OSError) -> None:
 
 
 def _line(outcome: Outcome) -> bytes:
-    try:
-        return _encoder.encode(outcome) + b"\n"
-    except UnicodeEncodeError:
-        # A lone surrogate, of bytes from outside that are no text. The record counts more than they do.
-        plain = json.dumps(msgspec.to_builtins(outcome), ensure_ascii=False)
-        return plain.encode("utf-8", "replace") + b"\n"
+    return as_json(outcome) + b"\n"
 
 
 def _line_start(file: int, end: int) -> int:
