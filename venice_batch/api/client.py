@@ -18,6 +18,7 @@ from venice_batch import headers as answer_headers
 from venice_batch._version import __version__
 from venice_batch.api import listings, refusals
 from venice_batch.api.outgoing import names_model, outgoing
+from venice_batch.api.secret import without_userinfo
 from venice_batch.decode import MAX_IMAGE_BYTES, BinaryDecoder, BodyDecoder, JsonDecoder
 from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError, one_line
 from venice_batch.model import Endpoint, ImageFile, ServerTiming
@@ -300,13 +301,6 @@ def _parse_address(text: str, what: str) -> URL:
     except ValueError:  # UnicodeError is one
         raise UsageError(f"{what}: {without_userinfo(text)!r} is no http:// or https:// address") from None
     return url
-
-
-def without_userinfo(address: str) -> str:
-    """`address` with stars for a name and a password in it, also where it is none that could be used."""
-    scheme, slashes, rest = address.rpartition("://")
-    _, at, host = rest.rpartition("@")
-    return f"{scheme}{slashes}***@{host}" if at else address
 
 
 def _proxy_for(base_url: str) -> tuple[URL | None, aiohttp.BasicAuth | None]:

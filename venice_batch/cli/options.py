@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import click
 from click.shell_completion import CompletionItem
 
+from venice_batch.api.secret import without_userinfo
 from venice_batch.cli import candidates, settings
 from venice_batch.cli.option import Option, weightier
 from venice_batch.errors import UsageError
@@ -86,7 +88,28 @@ output = option(
     show_default="output/<name of JOBS>",
     help="Folder for images and manifest; {date} is the day (UTC).",
 )
-base_url = option("--base-url", default=VENICE, show_default=True, metavar="URL", help="Where the API is.")
+
+
+class Address(click.ParamType[str]):
+    """An address that nothing secret stands in: what is printed of a run shows it."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ANN401 - as in click.ParamType
+        address, shown = str(value), without_userinfo(str(value))
+        try:
+            parts = urlsplit(address)
+            is_secret, _ = "@" in parts.netloc, parts.port  # a password with a slash makes it no number
+        except ValueError:
+            self.fail(f"{shown!r} is no http:// or https:// address", param, ctx)
+        if is_secret:
+            self.fail(f"{shown!r} holds a name or a password, but the API takes a key only", param, ctx)
+        return address
+
+
+base_url = option(
+    "--base-url", type=Address(), default=VENICE, show_default=True, metavar="URL", help="Where the API is."
+)
 api_key_file = option(
     "--api-key-file",
     type=click.Path(path_type=Path),
