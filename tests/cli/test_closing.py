@@ -212,3 +212,8 @@ def test_a_library_that_knows_no_command_suggests_none():
 def test_the_next_command_can_be_pasted_into_a_shell():
     lines = closing(summary(exit_code=75, pending=1), command=("my jobs.jsonl", "--set", "prompt=a b"), width=40)
     assert lines.endswith("next: venice-batch 'my jobs.jsonl' --set 'prompt=a b'")
+
+
+@pytest.mark.parametrize("width", range(1, 21))
+def test_a_terminal_of_a_few_columns_gets_an_end_too(width):
+    assert "gondola" in closing(BUSY, width=width, command=COMMAND).replace("\n", "").replace(" ", "") or width < 20

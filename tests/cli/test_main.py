@@ -89,15 +89,104 @@ def test_closed_standard_streams_stop_nothing(tmp_path, standard, code):
     assert (tmp_path / "output/jobs/images/a.webp").exists()
 
 
-@pytest.mark.parametrize("target", [">/dev/full", "| true"])
-def test_a_summary_that_nobody_takes_leaves_the_runs_own_exit_code(tmp_path, target):
+@pytest.mark.parametrize(("target", "code"), [(">/dev/full", 5), ("| true", 0)])
+def test_a_summary_that_cannot_be_written_is_told_and_one_that_nobody_takes_is_not(tmp_path, target, code):
     job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
     (tmp_path / "jobs.jsonl").write_text(job)
     command = f"{sys.executable} -m venice_batch jobs.jsonl --sandbox --sandbox-latency 0 --json {target}"
     script = f"set -o pipefail; {command}"
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert done.returncode == 0
+    assert done.returncode == code
     assert "Traceback" not in done.stderr
+    told = "the summary cannot be printed: No space left on device; it is in output/jobs/summary.json"
+    assert (told in done.stderr) == (code == 5)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["--help", "run --help", "check jobs.jsonl --sandbox --json", "models --sandbox", "limits --sandbox --json", "schema"]
+    + ["expand jobs.jsonl", "completion bash", "report out --no-gallery", "export out --csv -", "jobs-from out"],
+)
+def test_what_cannot_be_printed_is_one_line_and_5(tmp_path, command):
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/manifest.jsonl").write_bytes(msgspec.json.encode(outcome("a")) + b"\n")
+    script = f"{sys.executable} -m venice_batch {command} > /dev/full"
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True)
+    told = "venice-batch: what was to be printed cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr.splitlines(keepends=True)[-1]) == (5, told)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("variables", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_names_that_the_locale_or_utf8_lack_cost_no_paid_image(tmp_path, variables):
+    jobs = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    job = {"id": "東京-été", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
+    jobs.write_text(json.dumps(job) + "\n")
+    command = [sys.executable, "-m", "venice_batch", jobs.name, "--sandbox", "--sandbox-latency", "0", "--json", "-q"]
+    found = []
+    for environment in (os.environ | variables, os.environ):
+        done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, env=environment)
+        found.append(json.loads(done.stdout))
+    output = os.fsencode(tmp_path) + b"/output/caf\xe9"
+    assert [(one["succeeded"], one["already_done"]) for one in found] == [(1, 0), (0, 1)]
+    assert os.listdir(output + b"/images") == ["東京-été.webp".encode()]
+    assert json.loads(Path(os.fsdecode(output), "summary.json").read_bytes())["exit_code"] == 0
+    folder = os.fsdecode(output)
+    for arguments in (["report", folder], ["export", folder, "--openai", "o.jsonl"], ["check", jobs.name, "--sandbox"]):
+        subprocess.run(
+            [sys.executable, "-m", "venice_batch", *arguments], cwd=tmp_path, check=True, env=os.environ | variables,
+            capture_output=True,
+        )
+    url = json.loads((tmp_path / "o.jsonl").read_text())["response"]["body"]["data"][0]["url"]
+    assert url.endswith("/output/caf%E9/images/%E6%9D%B1%E4%BA%AC-%C3%A9t%C3%A9.webp")
+
+
+def test_a_mistake_in_a_file_whose_name_is_no_text_is_one_object(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    Path(os.fsdecode(b"caf\xe9.jsonl")).write_text("[]\n")
+    assert run_cli(["check", os.fsdecode(b"caf\xe9.jsonl"), "--json", "--sandbox"]) == 2
+    assert json.loads(capfd.readouterr().out)["problems"]["shown"][0]["source"] == "caf?.jsonl"
+
+
+def test_a_nul_in_an_argument_or_a_settings_file_is_one_line(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(["report", "a\0b"]) == 2
+    assert capfd.readouterr().err == "venice-batch: an argument holds a NUL character, which no path and no option has\n"
+    Path("mine.toml").write_text('[run]\noutput = "a\\u0000b"\n')
+    assert run_cli(["run", "jobs.jsonl", "--config", "mine.toml"]) == 2
+    assert capfd.readouterr().err == (
+        "venice-batch: mine.toml: a value holds a NUL character, which no path and no option has\n"
+    )
+
+
+@pytest.mark.parametrize("address", ["http://bob:pw@127.0.0.1:1/v1", "http://bob:p/w@127.0.0.1:1", "http://pw@h"])
+def test_an_address_with_a_password_is_refused_without_showing_it(address, capfd):
+    assert run_cli(["run", "jobs.jsonl", "--offline", "--base-url", address]) == 2
+    told = capfd.readouterr().err
+    assert told.startswith("venice-batch: --base-url: 'http://***@")
+    assert "pw" not in told and "p/w" not in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("variable", ["GITHUB_ACTIONS", "TF_BUILD"])
+def test_ids_run_no_command_of_a_pipeline(tmp_path, monkeypatch, capfd, variable):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "true")
+    ids = ["::stop-commands::x", "a##vso[task.complete]b", "##[group]"]
+    Path("jobs.jsonl").write_text(
+        "".join(json.dumps({"id": one, "model": "venice-sd35", "prompt": "p"}) + "\n" for one in ids)
+    )
+    faults = ["--sandbox-fault-rate", "1", "--sandbox-faults", "500", "--max-attempts", "1", "--sandbox-latency", "0"]
+    assert run_cli(["jobs.jsonl", "--sandbox", "--no-progress", *faults]) == 1
+    told = capfd.readouterr()
+    assert "##" not in told.out + told.err
+    commands = [line for line in (told.out + told.err).splitlines() if line.lstrip().startswith("::")]
+    assert all(line.startswith("::error file=jobs.jsonl,line=") for line in commands)
+    assert run_cli(["jobs-from", "output/jobs"]) == 0
+    out = capfd.readouterr().out
+    assert "##" not in out
+    assert sorted(json.loads(line)["id"] for line in out.splitlines()) == sorted(ids)
 
 
 def test_a_mistyped_command_with_a_file_is_recognised(capsys):

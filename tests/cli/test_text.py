@@ -99,3 +99,10 @@ def test_only_a_terminal_has_a_width():
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 91, 0, 0))
         assert terminal_width(terminal) == 91
     os.close(master)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"])), st.integers(1, 20))
+def test_text_is_folded_at_any_width_and_nothing_of_it_is_lost(text, width):
+    lines = folded(text, width)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    assert all(text_width(line) <= max(width, 2) for line in lines)

@@ -154,4 +154,7 @@ def _source(text: str) -> str:
 
 
 def _moment(unix_s: float) -> str:
-    return f"{datetime.fromtimestamp(unix_s, UTC):%-d %B %Y, %H:%M} UTC"
+    try:
+        return f"{datetime.fromtimestamp(unix_s, UTC):%-d %B %Y, %H:%M} UTC"
+    except (ValueError, OverflowError, OSError):
+        return "a time beyond all calendars"
