@@ -80,7 +80,12 @@ def test_a_stream_without_a_guard_is_given_json_as_it_is():
 
 @pytest.mark.parametrize(
     ("environment", "searched"),
-    [({}, False), ({"GITHUB_ACTIONS": "true"}, True), ({"GITHUB_ACTIONS": "false"}, False), ({"TF_BUILD": "True"}, True)],
+    [
+        ({}, False),
+        ({"GITHUB_ACTIONS": "true"}, True),
+        ({"GITHUB_ACTIONS": "false"}, False),
+        ({"TF_BUILD": "True"}, True),
+    ],
 )
 def test_output_is_guarded_where_a_pipeline_reads_it(environment, searched, capfdbinary):
     assert is_read(environment) is searched

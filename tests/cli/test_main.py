@@ -1,9 +1,13 @@
+import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import msgspec
 import pytest
+from records import outcome
 
 from venice_batch._version import __version__
 from venice_batch.cli.commands import COMMANDS
@@ -104,7 +108,14 @@ def test_a_summary_that_cannot_be_written_is_told_and_one_that_nobody_takes_is_n
 
 @pytest.mark.parametrize(
     "command",
-    ["--help", "run --help", "check jobs.jsonl --sandbox --json", "models --sandbox", "limits --sandbox --json", "schema"]
+    [
+        "--help",
+        "run --help",
+        "check jobs.jsonl --sandbox --json",
+        "models --sandbox",
+        "limits --sandbox --json",
+        "schema",
+    ]
     + ["expand jobs.jsonl", "completion bash", "report out --no-gallery", "export out --csv -", "jobs-from out"],
 )
 def test_what_cannot_be_printed_is_one_line_and_5(tmp_path, command):
@@ -135,7 +146,10 @@ def test_names_that_the_locale_or_utf8_lack_cost_no_paid_image(tmp_path, variabl
     folder = os.fsdecode(output)
     for arguments in (["report", folder], ["export", folder, "--openai", "o.jsonl"], ["check", jobs.name, "--sandbox"]):
         subprocess.run(
-            [sys.executable, "-m", "venice_batch", *arguments], cwd=tmp_path, check=True, env=os.environ | variables,
+            [sys.executable, "-m", "venice_batch", *arguments],
+            cwd=tmp_path,
+            check=True,
+            env=os.environ | variables,
             capture_output=True,
         )
     url = json.loads((tmp_path / "o.jsonl").read_text())["response"]["body"]["data"][0]["url"]
@@ -152,7 +166,9 @@ def test_a_mistake_in_a_file_whose_name_is_no_text_is_one_object(tmp_path, monke
 def test_a_nul_in_an_argument_or_a_settings_file_is_one_line(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert run_cli(["report", "a\0b"]) == 2
-    assert capfd.readouterr().err == "venice-batch: an argument holds a NUL character, which no path and no option has\n"
+    assert (
+        capfd.readouterr().err == "venice-batch: an argument holds a NUL character, which no path and no option has\n"
+    )
     Path("mine.toml").write_text('[run]\noutput = "a\\u0000b"\n')
     assert run_cli(["run", "jobs.jsonl", "--config", "mine.toml"]) == 2
     assert capfd.readouterr().err == (

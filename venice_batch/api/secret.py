@@ -77,7 +77,7 @@ def _forms(key: str) -> str:
 
 def without_userinfo(address: str) -> str:
     """`address` with stars for a name and a password in it, also where it is none that could be used."""
-    scheme, slashes, rest = address.rpartition("://")
+    scheme, slashes, rest = address.partition("://") if "://" in address else ("", "", address)
     _, at, host = rest.rpartition("@")
     return f"{scheme}{slashes}***@{host}" if at else address
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 _LONGEST_S = 1e11
 """Longer than any run; a record that says more was not written by one."""
 
