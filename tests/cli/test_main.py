@@ -115,8 +115,12 @@ def test_a_summary_that_cannot_be_written_is_told_and_one_that_nobody_takes_is_n
         "models --sandbox",
         "limits --sandbox --json",
         "schema",
-    ]
-    + ["expand jobs.jsonl", "completion bash", "report out --no-gallery", "export out --csv -", "jobs-from out"],
+        "expand jobs.jsonl",
+        "completion bash",
+        "report out --no-gallery",
+        "export out --csv -",
+        "jobs-from out",
+    ],
 )
 def test_what_cannot_be_printed_is_one_line_and_5(tmp_path, command):
     (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
@@ -181,7 +185,8 @@ def test_an_address_with_a_password_is_refused_without_showing_it(address, capfd
     assert run_cli(["run", "jobs.jsonl", "--offline", "--base-url", address]) == 2
     told = capfd.readouterr().err
     assert told.startswith("venice-batch: --base-url: 'http://***@")
-    assert "pw" not in told and "p/w" not in told
+    assert "pw" not in told
+    assert "p/w" not in told
     assert told.count("\n") == 1
 
 
