@@ -169,3 +169,30 @@ def test_without_locks_left_overs_stay(tmp_path, monkeypatch):
     with whole_file(tmp_path / "jobs.jsonl") as file:
         file.write(b"text")
     assert sorted(os.listdir(tmp_path)) == [".jobs.jsonl.0a1b2c3d.part", "jobs.jsonl"]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "link to a folder", "pipe"])
+def test_what_is_not_to_be_followed_is_replaced(tmp_path, kind):
+    victim, path = tmp_path / "victim", tmp_path / "page.html"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        victim.write_text("precious") if kind == "link" else victim.mkdir() if "folder" in kind else None
+        path.symlink_to(victim)
+    with whole_file(path, follow=False) as file:
+        file.write(b"text")
+    assert (path.is_symlink(), path.read_bytes()) == (False, b"text")
+    if kind == "link":
+        assert victim.read_text() == "precious"
+
+
+def test_a_file_that_is_not_to_be_followed_keeps_its_mode(tmp_path):
+    path = tmp_path / "page.html"
+    path.touch()
+    path.chmod(0o600)
+    with whole_file(path, follow=False) as file:
+        file.write(b"text")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FolderError, match="is a folder"), whole_file(tmp_path / "folder", follow=False):
+        pass

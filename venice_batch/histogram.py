@@ -17,8 +17,8 @@ class Histogram:
         self._buckets: Counter[int] = Counter()
 
     def add(self, value_s: float) -> None:
-        """Count one duration; less than a microsecond counts as that."""
-        self._buckets[math.floor(math.log(max(value_s, 1e-6)) / self._STEP)] += 1
+        """Count one duration; less than a microsecond counts as that, as does more than any job takes as the most."""
+        self._buckets[math.floor(math.log(min(max(value_s, 1e-6), 1e15)) / self._STEP)] += 1
 
     def update(self, other: Histogram) -> None:
         """Count all that `other` has counted, too."""

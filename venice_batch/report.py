@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MOST_PROBLEMS = 20
 
+MOST_USD = 1e12
+"""More was never spent: a record that says so does not keep the others from being added up."""
+
 
 class TimeSpent(msgspec.Struct, frozen=True):
     """Where the time of jobs went, in seconds; the parts add up to their `total_s` but for milliseconds.
@@ -76,7 +79,7 @@ class Report(msgspec.Struct, frozen=True):
 def total_usd(amounts: Iterable[float | None]) -> float | None:
     """Return the sum of those amounts that are known, to the millionth; None if none is."""
     known = [amount for amount in amounts if amount is not None]
-    return round(sum(known), 6) if known else None
+    return round(min(sum(known), MOST_USD), 6) if known else None
 
 
 def report(outcomes: Iterable[Outcome]) -> Report:
@@ -137,6 +140,7 @@ class _LaneCount:
         )
         spent_usd = outcome.spent_usd
         if spent_usd is not None:
+            spent_usd = max(min(spent_usd, MOST_USD), -MOST_USD)
             self._cost_usd = (self._cost_usd or 0.0) + spent_usd
             self._sandbox_usd += spent_usd if outcome.sandbox else 0.0
         if outcome.status is Status.SUCCEEDED:

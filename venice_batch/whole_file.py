@@ -31,24 +31,25 @@ def is_address(path: str) -> bool:
 
 
 @contextmanager
-def whole_file(path: Path, *, tidy: bool = True) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, follow: bool = True, tidy: bool = True) -> Iterator[BinaryIO]:
     """Open `path` for writing; what is written appears there when the block ends without an exception.
 
     Until then, and for good if it ends with one, whatever was there stays as it was. `.gz` and `.zst` are packed as
     their ending says. A link is followed, the mode of an earlier file kept; what is no plain file (a pipe, a
-    device) is written to at the end. What a killed process has left of an earlier attempt at this file is removed,
-    unless `tidy` is false: to look for it takes as long as the folder is.
+    device) is written to at the end. Without `follow` both are replaced, as in a folder that may come from anybody. What
+    a killed process has left of an earlier attempt at this file is removed, unless `tidy` is false: to look for it takes
+    as long as the folder is.
 
     Raises:
         FolderError: the file cannot be written.
     """
     with _translated(path):
-        if _is_special(path):
+        if follow and _is_special(path):
             with path.open("wb") as device, whole_stream(device) as file:
                 yield file
             return
-        target = Path(os.path.realpath(path))
-        if target.is_dir():
+        target = Path(os.path.realpath(path)) if follow else path
+        if target.is_dir() and (follow or not target.is_symlink()):
             raise FolderError(path, "is a folder; give the name of a file")
         if tidy:
             _remove_left_overs(target)
@@ -56,7 +57,7 @@ def whole_file(path: Path, *, tidy: bool = True) -> Iterator[BinaryIO]:
         try:
             with ExitStack() as stack:
                 plain = stack.enter_context(opened)
-                if target.exists():
+                if target.is_file() and (follow or not target.is_symlink()):
                     shutil.copymode(target, part)
                 yield stack.enter_context(_packed(plain, target.suffix))
             os.replace(part, target)

@@ -2,15 +2,17 @@
 
 import base64
 import html
+import os
 import string
 import traceback
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.api.secret import VARIABLE, ApiKey, find_key
+from venice_batch.api.secret import VARIABLE, ApiKey, find_key, without_userinfo
 from venice_batch.errors import KeyMissingError, UsageError
 
 SECRET = "vk-Zq9_secret-77"
@@ -196,3 +198,25 @@ def test_no_body_takes_long_to_search(repeated):
 @pytest.mark.parametrize("value", ["k", "ab", "a-b", "$^.*+?()[]{}|\\/"])
 def test_short_and_odd_keys_are_taken_out_too(value):
     assert ApiKey(value).redact(f" {value} ") == " *** "
+
+
+def test_a_file_without_end_or_without_a_writer_is_no_key_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long").write_bytes(b"k" * (64 * 1024 + 1))
+    plain, much = "is no plain file", "more than 64 KB"
+    for path, why in ((Path("/dev/zero"), plain), (tmp_path / "pipe", plain), (tmp_path / "long", much)):
+        with pytest.raises(UsageError, match=why):
+            find_key(path)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://a:b@h/x", "http://***@h/x"),
+        ("u:p w@h", "***@h"),
+        ("http://h/x", "http://h/x"),
+        ("http://a:b/c@d@h", "http://***@h"),
+    ],
+)
+def test_names_and_passwords_of_addresses_are_not_shown(address, shown):
+    assert without_userinfo(address) == shown

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -77,3 +78,15 @@ def test_a_missing_pyarrow_is_told_before_anything_is_written(monkeypatch, capfd
     told = capfd.readouterr().err
     assert told == "venice-batch: --parquet needs pyarrow: pip install 'venice-batch[parquet]'\n"
     assert not Path("t.csv").exists()
+
+
+@pytest.mark.parametrize("images", ["paths", "base64"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_an_image_that_is_no_plain_file_is_an_error_and_told(images, kind, tmp_path, capfd):
+    image = tmp_path / "out/images/a.webp"
+    image.rename(tmp_path / "private")
+    image.symlink_to(tmp_path / "private") if kind == "link" else os.mkfifo(image)
+    assert run_cli(["export", "out", "--openai", "x.jsonl", "--images", images]) == 0
+    assert "warning: left out what is no plain file of the folder: a: 'images/a.webp' is " in capfd.readouterr().err
+    errors = {line["custom_id"]: line for line in map(json.loads, Path("x-errors.jsonl").read_text().splitlines())}
+    assert errors["a"]["error"]["code"] == "image_missing"

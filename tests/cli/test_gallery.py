@@ -113,3 +113,12 @@ def test_a_folder_whose_name_is_no_text_has_a_report(made, tmp_path, capsys):
     (tmp_path / "output/jobs").rename(tmp_path / name)
     assert run_cli(["report", name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["gallery"] == "out\ufffd/gallery.html"
+
+
+def test_an_image_that_is_a_link_is_told_of_in_one_line(made, tmp_path, capsys):
+    image = tmp_path / "output/jobs/images/a.webp"
+    image.rename(tmp_path / "private")
+    image.symlink_to(tmp_path / "private")
+    assert run_cli(["report", "output/jobs"]) == 0
+    told = "left out what is no plain file of the folder: a: 'images/a.webp' is a link, which is not followed"
+    assert capsys.readouterr().err == f"venice-batch: warning: {told}\n"

@@ -198,3 +198,31 @@ def test_memory_does_not_grow_with_the_page(tmp_path):
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
     assert (tmp_path / "gallery.html").stat().st_size > 6_000_000
     assert int(done.stdout) < 0.8 * (tmp_path / "gallery.html").stat().st_size
+
+
+def test_a_page_that_is_a_link_is_replaced_and_what_it_leads_to_kept(tmp_path):
+    root = write(tmp_path / "out", record(tmp_path / "out", "a"))
+    (tmp_path / "victim").write_text("precious")
+    for given in ({}, {"page": root / "gallery.html"}):
+        (root / "gallery.html").unlink(missing_ok=True)
+        (root / "gallery.html").symlink_to(tmp_path / "victim")
+        write_gallery(root, **given)
+        assert not (root / "gallery.html").is_symlink()
+        assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_what_is_no_plain_file_of_the_folder_is_not_shown_but_told(tmp_path):
+    root = tmp_path / "out"
+    private = put(tmp_path, "private.png", noise_bytes())
+    linked = record(root, "b")
+    (root / "images/b.png").unlink()
+    (root / "images/b.png").symlink_to("../../private.png")
+    outside = msgspec.structs.replace(private, path="../private.png")
+    write(root, record(root, "a"), linked, outcome("c", files=(outside,)))
+    found = write_gallery(root)
+    told = "b: 'images/b.png' is a link, which is not followed, and 1 more like it"
+    assert found.refused == f"left out what is no plain file of the folder: {told}"
+    assert (root / "thumbnails").is_dir()
+    assert list((root / "thumbnails").iterdir()) == []
+    _, _, data = made(root)
+    assert [picture.get("src", "") for job in data["jobs"] for picture in job["pictures"]] == ["images/a.png", "", ""]

@@ -102,3 +102,54 @@ def test_rows_of_the_page_are_no_higher_than_thumbnails():
 
     layout = files("venice_batch.gallery").joinpath("templates/script/sheet.js").read_text()
     assert f"BIGGER_THAN_THUMBNAILS = {BOX[1]};" in layout
+
+
+def test_a_folder_of_thumbnails_that_is_a_link_is_left_alone(tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / ".download.part").touch()
+    (other / f"{'0' * 32}.webp").touch()
+    root = tmp_path / "out"
+    image = put(root, "images/a.png", noise_bytes())
+    (root / FOLDER).symlink_to(other)
+    with pytest.raises(FolderError, match="is a link, which is not followed; remove it"):
+        make_thumbnails(root, [image])
+    assert sorted(os.listdir(other)) == [".download.part", f"{'0' * 32}.webp"]
+
+
+def test_only_left_overs_of_thumbnails_are_removed(tmp_path):
+    (tmp_path / FOLDER).mkdir()
+    theirs = [".download.part", ".x.webp.part", "notes.part"]
+    for name in (*theirs, f".{'0' * 32}.webp.0123abcd.part", f"{'0' * 32}.webp"):
+        (tmp_path / FOLDER / name).touch()
+    make_thumbnails(tmp_path, [])
+    assert there(tmp_path) == sorted(theirs)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "outside"])
+def test_no_thumbnail_is_made_of_what_is_no_plain_file_of_the_folder(tmp_path, kind):
+    private = put(tmp_path, "private.png", noise_bytes())
+    root = tmp_path / "out"
+    (root / "images").mkdir(parents=True)
+    path = "../private.png" if kind == "outside" else "images/a.png"
+    if kind == "link":
+        (root / path).symlink_to("../../private.png")
+    elif kind == "pipe":
+        os.mkfifo(root / path)
+    assert make_thumbnails(root, [msgspec.structs.replace(private, path=path)]) == frozenset()
+    assert there(root) == []
+
+
+def test_an_image_larger_than_its_record_says_is_not_made_small(tmp_path, monkeypatch):
+    image = put(tmp_path, "images/a.png", noise_bytes(640, 480), 64, 48)
+    monkeypatch.setattr(thumbnails, "MOST_PIXELS", 64 * 48)
+    assert make_thumbnails(tmp_path, [image]) == frozenset()
+
+
+def test_a_thumbnail_that_is_a_link_is_replaced_by_one(tmp_path):
+    image = put(tmp_path, "images/a.png", noise_bytes())
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / thumbnail_name(image)).symlink_to(tmp_path / "target")
+    assert make_thumbnails(tmp_path, [image]) == {thumbnail_name(image)}
+    assert not (tmp_path / FOLDER / thumbnail_name(image)).is_symlink()
+    assert not (tmp_path / "target").exists()

@@ -151,11 +151,32 @@ def test_images_are_linked_where_that_is_possible_else_copied(folders, monkeypat
     folders.merge("one", into="copy")
     assert folders.latest("copy") == {"a": ("succeeded", [b"A"])}
     assert not (folders / "copy/images/a.webp").samefile(folders / "one/images/a.webp")
-    (folders / "one/images/a.webp").unlink()
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_nothing_is_brought_from_outside_of_a_folder_and_the_rest_is(folders, kind):
+    folders.add("one", "a", b"A").add("one", "b", b"B")
+    image = folders / "one/images/a.webp"
+    image.unlink()
     (folders / "target").write_bytes(b"A")
-    (folders / "one/images/a.webp").symlink_to(folders / "target")
-    folders.merge("one", into="plain")
-    assert not (folders / "plain/images/a.webp").is_symlink()
+    if kind == "link":
+        image.symlink_to(folders / "target")
+    elif kind == "pipe":
+        os.mkfifo(image)
+    else:
+        image.mkdir()
+    merged = folders.merge("one")
+    assert (merged.jobs, len(merged.left_out)) == (1, 1)
+    assert "one: a: 'images/a.webp' is " in merged.left_out[0]
+    assert os.listdir(folders / "all/images") == ["b.webp"]
+
+
+def test_a_manifest_that_is_a_link_is_not_read(folders):
+    folders.add("one", "a", b"A")
+    (folders / "two/images").mkdir(parents=True)
+    (folders / "two/manifest.jsonl").symlink_to(folders / "one/manifest.jsonl")
+    with pytest.raises(FolderError, match="is a link or no plain file"):
+        folders.merge("two")
 
 
 @pytest.mark.parametrize("harm", ["gone", "cut"])

@@ -388,7 +388,11 @@ async def test_stats_can_be_read_and_reset_over_http(start, native):
     root = api.url.removesuffix("/api/v1")
     assert (await api.get(root + "/sandbox/stats", key=None)).json == api.sandbox.stats()
     assert api.sandbox.stats()["max_in_flight"] == 1
-    async with api.session.post(root + "/sandbox/reset") as response:
+    for origin in ("http://example.com", "null", root.replace("http:", "https:")):
+        async with api.session.post(root + "/sandbox/reset", headers={"Origin": origin}) as response:
+            assert response.status == 403
+    assert api.sandbox.stats()["requests"] == 1
+    async with api.session.post(root + "/sandbox/reset", headers={"Origin": root}) as response:
         zeroed = await response.json()
     assert (zeroed["requests"], zeroed["charged_usd"], zeroed["by_model"]) == (0, 0.0, {})
     assert (await api.post(native())).status == 200

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
 import itertools
 import os
 import re
+import stat
 from typing import TYPE_CHECKING
 
 from venice_batch.errors import KeyMissingError, UsageError
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "VENICE_API_KEY"
 
+_LONGEST_FILE_BYTES = 64 * 1024
 _LONGEST_CHAR = 12
 """What one character may take when a server writes it in another way."""
 _SHORTEST_BASE64 = 8
@@ -114,6 +117,25 @@ def _forms(key: str) -> str:
     return "|".join((chars, *(form for form in urlsafe if len(form) >= _SHORTEST_BASE64)))
 
 
+def without_userinfo(address: str) -> str:
+    """`address` with stars for a name and a password in it, also where it is none that could be used."""
+    scheme, slashes, rest = address.partition("://") if "://" in address else ("", "", address)
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}{slashes}***@{host}" if at else address
+
+
+def _read(path: Path) -> bytes:
+    """What is in a key's file, without waiting for a pipe or reading what has no end."""
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(file, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise OSError(errno.EINVAL, "is no plain file")
+        text = opened.read(_LONGEST_FILE_BYTES + 1)
+    if len(text) > _LONGEST_FILE_BYTES:
+        raise OSError(errno.EFBIG, f"more than {_LONGEST_FILE_BYTES // 1024} KB, which no key is")
+    return text
+
+
 def find_key(file: Path | None, environment: Mapping[str, str] | None = None) -> ApiKey:
     """The key from `file`, else from the environment.
 
@@ -123,7 +145,7 @@ def find_key(file: Path | None, environment: Mapping[str, str] | None = None) ->
     """
     if file is not None:
         try:
-            return ApiKey(_bare(file.read_text(encoding="utf-8-sig")))
+            return ApiKey(_bare(_read(file).decode("utf-8-sig")))
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a text file"
             raise UsageError(f"{file}: cannot read the API key: {reason}") from None

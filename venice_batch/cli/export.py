@@ -68,23 +68,26 @@ def _tables(records: LatestRecords, csv_to: Path | None, parquet_to: Path | None
     table = columns(records)
     for path, write in ((csv_to, csv_file.write), (parquet_to, parquet.write)):
         if path is not None:
-            with outfile.opened(path) as file:
+            with outfile.opened(path, is_json=False) as file:
                 count = write(records, table, file)
             _tell(path, f"{_counted(count, 'row')}, {_counted(len(table), 'column')}")
 
 
 def _openai(records: LatestRecords, folder: Path, path: Path, *, base64: bool) -> None:
     from venice_batch.export.openai import lines
+    from venice_batch.output.files import Refusals
 
     errors_path = errors_beside(path)
-    counts = [0, 0]
+    counts, refusals = [0, 0], Refusals()
     with ExitStack() as stack:
         files = [stack.enter_context(outfile.opened(place)) for place in (path, errors_path)]
-        for line in lines(records, folder, base64=base64):
+        for line in lines(records, folder, base64=base64, refusals=refusals):
             files[line.is_error].write(line.text)
             counts[line.is_error] += 1
     _tell(path, _counted(counts[False], "line"))
     _tell(errors_path, _counted(counts[True], "line"))
+    if refusals.count:
+        click.echo(one_line(f"venice-batch: warning: {refusals}"), err=True)
 
 
 def errors_beside(path: Path) -> Path:

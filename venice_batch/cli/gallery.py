@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from venice_batch.errors import UsageError
+from venice_batch.errors import UsageError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,8 @@ def make_gallery(output: Path, page: Path | None = None, *, quiet: bool = False)
         # A page under another name would be shown as text, or overwrite something else.
         raise UsageError(f"--html {page}: the name of a page ends in .html")
     made = write_gallery(output, page, told=_silent if quiet else Progress())
+    if made.refused and not quiet:
+        click.echo(one_line(f"venice-batch: warning: {made.refused}"), err=True)
     if made.images and not made.has_thumbnails and not quiet:
         click.echo("no thumbnails, so the page shows the images: pip install 'venice-batch[gallery]'", err=True)
     return made.path

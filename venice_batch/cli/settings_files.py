@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 import tempfile
@@ -103,7 +104,7 @@ def read(path: Path, *, is_project: bool = False) -> SettingsFile:
                 raise UsageError(one_line(f"{path}: not obeyed, as {why}; give {by_hand}"))
             data = file.read()
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
-        return SettingsFile(path, text, tomllib.loads(text), is_project, hashlib.sha256(data).hexdigest())
+        found = SettingsFile(path, text, tomllib.loads(text), is_project, hashlib.sha256(data).hexdigest())
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -112,6 +113,9 @@ def read(path: Path, *, is_project: bool = False) -> SettingsFile:
         raise UsageError(f"{path}: is not valid TOML: nested too deeply") from None
     except ValueError as error:  # beside the parser's own, that of Python for an integer of thousands of digits
         raise UsageError(f"{path}: is not valid TOML: {error}") from None
+    if "\\u0000" in json.dumps(found.tables, default=str):
+        raise UsageError(f"{path}: a value holds a NUL character, which no path and no option has")
+    return found
 
 
 def _open_to_others(path: Path, status: os.stat_result) -> str:

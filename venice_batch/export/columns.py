@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_METADATA_COLUMNS = 256
 """With more keys than these in all, `metadata` is one column of JSON."""
 
-_INT64 = range(-(2**63), 2**63)
+INT64 = range(-(2**63), 2**63)
 
 
 class Kind(Enum):
@@ -102,7 +102,7 @@ def _kind(value: object) -> Kind | None:
         case bool():
             return Kind.BOOL
         case int():
-            return Kind.INT if value in _INT64 else Kind.TEXT
+            return Kind.INT if value in INT64 else Kind.TEXT
         case float():
             return Kind.FLOAT
         case _:
@@ -150,9 +150,9 @@ def _cost(name: str, row: Row) -> float | None:
 def _moment(text: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _of_image(name: str, row: Row) -> Cell:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from venice_batch.model import Status
+from venice_batch.output.files import NoPlainFileError, PlainFiles, on_disk
 from venice_batch.wording import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from venice_batch.model import Outcome
+    from venice_batch.output.files import Refusals
 
 
 class Line(NamedTuple):
@@ -25,19 +28,25 @@ class Line(NamedTuple):
     is_error: bool
 
 
-def lines(records: Iterable[Outcome], root: Path, *, base64: bool = False) -> Iterator[Line]:
+def lines(
+    records: Iterable[Outcome], root: Path, *, base64: bool = False, refusals: Refusals | None = None
+) -> Iterator[Line]:
     """Yield the line of each record; images stand in it as `file://` URLs below `root`, with `base64` as they are.
 
     A job whose images `base64` finds gone is an error, `image_missing`. What a server refused has its status and
-    message as the response, what never came to an answer has none, as in OpenAI's own files.
+    message as the response, what never came to an answer has none, as in OpenAI's own files. An image that is no plain
+    file below `root` is an error too, and counts among the `refusals`.
     """
+    plain = PlainFiles(root)
     for record in records:
         if record.status is not Status.SUCCEEDED:
             yield Line(_failed(record), True)
             continue
         try:
-            data = [_image(root, file.path, base64=base64) for file in record.files]
+            data = [_image(plain, root, file.path, base64=base64) for file in record.files]
         except OSError as error:
+            if refusals is not None and isinstance(error, NoPlainFileError):
+                refusals.add(record.id, error)
             message = f"{error.filename}: {error.strerror}"
             yield Line(_encoded(record, None, {"code": "image_missing", "message": message}), True)
             continue
@@ -77,14 +86,13 @@ def _created(record: Outcome) -> int:
     return int(enqueued.replace(tzinfo=enqueued.tzinfo or UTC).timestamp() + record.timing.total_s)
 
 
-def _image(root: Path, path: str, *, base64: bool) -> dict[str, str]:
+def _image(plain: PlainFiles, root: Path, path: str, *, base64: bool) -> dict[str, str]:
     # A manifest may come from anybody; it is not to have other files read than the folder's own.
-    relative = PurePosixPath(path)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise FileNotFoundError(2, "is outside of the folder", path)
-    place = root / relative
     if not base64:
-        return {"url": "file://" + quote(os.fsencode(place.absolute()))}
+        with suppress(FileNotFoundError):
+            plain.size(path)
+        return {"url": "file://" + quote(os.fsencode((root / on_disk(path)).absolute()))}
     import pybase64
 
-    return {"b64_json": pybase64.b64encode_as_string(place.read_bytes())}
+    with plain.open(path) as file:
+        return {"b64_json": pybase64.b64encode_as_string(file.read())}

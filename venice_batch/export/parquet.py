@@ -6,12 +6,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 from venice_batch.errors import UsageError
-from venice_batch.export.columns import Kind, rows
+from venice_batch.export.columns import INT64, Kind, rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from venice_batch.export.columns import Column
+    from venice_batch.export.columns import Cell, Column, Row
     from venice_batch.model import Outcome
 
 BATCH_ROWS = 10_000
@@ -28,6 +28,18 @@ def require() -> None:
         import pyarrow.parquet  # noqa: F401 - loaded here to be there later
     except ModuleNotFoundError as error:
         raise UsageError("--parquet needs pyarrow: pip install 'venice-batch[parquet]'") from error
+
+
+def _fitting(column: Column) -> Callable[[Row], Cell]:
+    """What fills the column's cells; empty where a record has a number that its type does not hold."""
+    if column.kind is not Kind.INT:
+        return column.cell
+
+    def cell(row: Row) -> Cell:
+        value = column.cell(row)
+        return value if value in INT64 else None
+
+    return cell
 
 
 def write(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -> int:
@@ -47,7 +59,7 @@ def write(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -> in
     left = rows(records)
     with ParquetWriter(file, schema, compression="zstd") as writer:
         while batch := list(islice(left, BATCH_ROWS)):
-            cells = [pyarrow.array(map(column.cell, batch), types[column.kind]) for column in table]
+            cells = [pyarrow.array(map(_fitting(column), batch), types[column.kind]) for column in table]
             writer.write_batch(pyarrow.RecordBatch.from_arrays(cells, schema=schema))
             count += len(batch)
     return count

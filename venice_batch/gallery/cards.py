@@ -10,6 +10,7 @@ import msgspec
 
 from venice_batch.gallery.thumbnails import FOLDER, thumbnail_name
 from venice_batch.model import Attempt, Endpoint, Failure, ImageFile, Outcome, ServerTiming, Status
+from venice_batch.output.files import NoPlainFileError, PlainFiles, Refusals
 from venice_batch.redo import Changes
 from venice_batch.report import time_spent
 
@@ -76,13 +77,17 @@ class Shelf:
     """
 
     def __init__(self, root: Path, base: str = "", thumbnails: Collection[str] = frozenset()) -> None:
-        self._root = root
-        self._base = quote(base)
+        self._files = PlainFiles(root)
+        self._base = quote(os.fsencode(base))
         self._thumbnails = thumbnails
+        self.refusals = Refusals()
 
-    def picture(self, file: ImageFile) -> Picture:
-        """`file` as the page shows it. Never points outside the output folder, whatever the record says."""
-        state = self.state(file)
+    def picture(self, file: ImageFile, job_id: str = "") -> Picture:
+        """`file` as the page shows it. Never points outside the output folder, whatever the record says.
+
+        What is no plain file there is missing, and counts among the `refusals`.
+        """
+        state = self._state(file, job_id)
         name = thumbnail_name(file)
         has_thumb = not state and name in self._thumbnails
         return Picture(
@@ -97,20 +102,15 @@ class Shelf:
             state=state,
         )
 
-    def state(self, file: ImageFile) -> State:
-        """Whether `file` is there, with the size of its record."""
-        if not is_within(file.path):
-            return "missing"
+    def _state(self, file: ImageFile, job_id: str) -> State:
         try:
-            size = os.stat(self._root / file.path).st_size
-        except (OSError, ValueError):
+            size = self._files.size(file.path)
+        except NoPlainFileError as error:
+            self.refusals.add(job_id, error)
+            return "missing"
+        except OSError:
             return "missing"
         return "" if size == file.bytes else "changed"
-
-
-def is_within(path: str) -> bool:
-    """Whether a record's path stays within the output folder."""
-    return bool(path) and not path.startswith("/") and ".." not in path.split("/")
 
 
 def card(outcome: Outcome, shelf: Shelf) -> Card:
@@ -123,7 +123,7 @@ def card(outcome: Outcome, shelf: Shelf) -> Card:
         at=outcome.timing.enqueued_at,
         total_s=round(outcome.timing.total_s, 4),
         spent={name: round(value, 4) for name, value in msgspec.structs.asdict(time_spent(outcome)).items() if value},
-        pictures=tuple(map(shelf.picture, outcome.files)),
+        pictures=tuple(shelf.picture(file, outcome.id) for file in outcome.files),
         attempts=outcome.attempts if len(outcome.attempts) > 1 or outcome.error else (),
         marks=tuple(marks(outcome)),
         error=outcome.error,

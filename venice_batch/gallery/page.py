@@ -43,11 +43,15 @@ _ICON = (
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A page that was written: where, how many images it shows, and whether it has thumbnails."""
+    """A page that was written: where, how many images it shows, and whether it has thumbnails.
+
+    `refused` tells of files that records name and that are no plain files of the folder ("": there are none).
+    """
 
     path: Path
     images: int
     has_thumbnails: bool
+    refused: str = ""
 
 
 def write_gallery(
@@ -56,20 +60,22 @@ def write_gallery(
     """Write the page of the output folder `root` to `page` (default: `gallery.html` in it).
 
     The page shows the last record of each id; it is replaced whole or not at all. Where Pillow is installed, images
-    that have no thumbnail get one first, in `root/thumbnails`; `told` hears how many of how many are made.
+    that have no thumbnail get one first, in `root/thumbnails`; `told` hears how many of how many are made. The folder
+    may come from anybody: no link in it is followed, one that stands where the page belongs is replaced.
 
     Raises:
         FolderError: the manifest cannot be read, or the page not be written.
     """
     page = page or root / NAME
+    is_inside = page.parent.resolve() == root.resolve()
     records = LatestRecords(root / manifest.NAME)
     held = contents(records)
     has_thumbnails = available()
     thumbnails = make_thumbnails(root, held.files, told=told) if has_thumbnails else frozenset()
     shelf = Shelf(root, _base(root, page), thumbnails)
-    with whole_file(page) as file:
+    with whole_file(page, follow=not is_inside) as file:
         file.writelines(_rendered(root, records, held, shelf))
-    return Gallery(page, len(held.files), has_thumbnails)
+    return Gallery(page, len(held.files), has_thumbnails, str(shelf.refusals))
 
 
 def _base(root: Path, page: Path) -> str:
@@ -148,4 +154,7 @@ def _source(text: str) -> str:
 
 
 def _moment(unix_s: float) -> str:
-    return f"{datetime.fromtimestamp(unix_s, UTC):%-d %B %Y, %H:%M} UTC"
+    try:
+        return f"{datetime.fromtimestamp(unix_s, UTC):%-d %B %Y, %H:%M} UTC"
+    except (ValueError, OverflowError, OSError):
+        return "a time beyond all calendars"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+_LONGEST_S = 1e11
+"""Longer than any run; a record that says more was not written by one."""
+
 
 def duration(seconds: float | None) -> str:
     """`seconds` with two or three digits and its unit: 8 ms, 0.39 s, 12 s, 3 min 20 s, 2 h 05 min; – for None."""
     if seconds is None:
         return "–"
+    if seconds > _LONGEST_S:
+        return "ages"
     if seconds == 0:
         return "0 s"
     if seconds < 0.0995:

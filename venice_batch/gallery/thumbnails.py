@@ -9,6 +9,8 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from venice_batch.errors import FolderError
+from venice_batch.output.files import PlainFiles
 from venice_batch.output.folder import unusable
 from venice_batch.whole_file import whole_file
 
@@ -27,7 +29,8 @@ MOST_PIXELS = 64_000_000
 """Of an image to be made small, so that a thread takes at most some 250 MB."""
 
 _QUALITY = 80
-_OURS = re.compile(r"[0-9a-f]{32}\.webp|\..*\.part")
+_OURS = re.compile(r"[0-9a-f]{32}\.webp|\.[0-9a-f]{32}\.webp\.[0-9a-f]{8}\.part")
+"""Thumbnails and what a killed run has left of them, by their names; all else is somebody else's."""
 
 
 def available() -> bool:
@@ -59,13 +62,16 @@ def make_thumbnails(
     done, now and then, from this thread.
 
     Raises:
-        FolderError: they cannot be written.
+        FolderError: they cannot be written, or their folder is a link.
     """
     folder = root / FOLDER
     wanted = {name: file.path for file in files if (name := thumbnail_name(file)) is not None}
     try:
         folder.mkdir(exist_ok=True)
-        there = set(os.listdir(folder))
+        if folder.is_symlink():
+            raise FolderError(folder, "is a link, which is not followed; remove it, then make the gallery again")
+        with os.scandir(folder) as entries:
+            there = {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
         for name in there - wanted.keys():
             if _OURS.fullmatch(name):
                 with contextlib.suppress(FileNotFoundError):
@@ -74,7 +80,8 @@ def make_thumbnails(
         broken = set()
         # Pillow lets go of the interpreter's lock while it decodes, scales and encodes.
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            made = threads.map(lambda name: _make(root / wanted[name], folder / name), missing)
+            plain = PlainFiles(root)
+            made = threads.map(lambda name: _make(plain, wanted[name], folder / name), missing)
             try:
                 for number, (name, is_made) in enumerate(zip(missing, made, strict=True), start=1):
                     if not is_made:
@@ -88,19 +95,21 @@ def make_thumbnails(
     return frozenset(wanted.keys() - broken)
 
 
-def _make(image: Path, thumbnail: Path) -> bool:
-    data = _small(image)
+def _make(plain: PlainFiles, image: str, thumbnail: Path) -> bool:
+    data = _small(plain, image)
     if data is not None:
-        with whole_file(thumbnail, tidy=False) as file:  # the folder was tidied before
+        with whole_file(thumbnail, follow=False, tidy=False) as file:  # the folder was tidied before
             file.write(data)
     return data is not None
 
 
-def _small(path: Path) -> bytes | None:
+def _small(plain: PlainFiles, path: str) -> bytes | None:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF")) as image:
+        with plain.open(path) as opened, Image.open(opened, formats=("PNG", "JPEG", "WEBP", "GIF")) as image:
+            if image.width * image.height > MOST_PIXELS:
+                return None  # whatever its record says
             image.draft("RGB", BOX)
             image.thumbnail(BOX)
             # WebP knows no palettes, no CMYK and no 16 bits a channel.

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from venice_batch.report import MOST_USD
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -80,7 +82,7 @@ def timeline(outcomes: Iterable[Outcome]) -> Timeline:
         run = runs.setdefault(outcome.run_id, _Run(start_s, end_s))
         run.start_s = min(run.start_s, start_s)
         run.end_s = max(run.end_s, end_s)
-        run.arrivals.append(Arrival(end_s, outcome.lane, len(outcome.files), outcome.spent_usd or 0.0))
+        run.arrivals.append(Arrival(end_s, outcome.lane, len(outcome.files), min(outcome.spent_usd or 0.0, MOST_USD)))
         _look_back(run, outcome, start_s)
     return _joined(sorted(runs.items(), key=lambda item: item[1].start_s))
 

@@ -12,6 +12,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from venice_batch.errors import FolderError, FolderHeldError
+from venice_batch.output.files import on_disk
 from venice_batch.output.placing import put
 
 if TYPE_CHECKING:
@@ -86,11 +87,12 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
             raise unusable(root / MANIFEST, error) from error
         try:
             _remove_parts(root, _OF_FILE)  # alone: below it there may be anything, as with `-o .`
-            _remove_image_parts(root / IMAGES)
+            if not (root / IMAGES).is_symlink():  # what a link leads to is no run's own
+                _remove_image_parts(root / IMAGES)
             for place in (root, root / IMAGES):
                 _prove_writable(place)
             for folder in sorted(folders):
-                _make_ready(root / IMAGES / folder)
+                _make_ready(root / IMAGES / on_disk(folder))
             if durable:
                 _sync(root, folders, made)
         except OSError as error:
@@ -286,7 +288,8 @@ def _make_ready(folder: Path) -> None:
 
 def _sync(root: Path, folders: Collection[str], made: Collection[Path]) -> None:
     """Have the disk know of every folder that may be new, each of which stands in another's list."""
-    inner = {parent for folder in folders for parent in (root / IMAGES / folder).parents if parent.is_relative_to(root)}
+    below = (root / IMAGES / on_disk(folder) for folder in folders)
+    inner = {parent for folder in below for parent in folder.parents if parent.is_relative_to(root)}
     for place in (*inner, root / IMAGES, root, *(new.parent for new in made)):
         sync_folder(place)
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
 from venice_batch.errors import FolderError
 from venice_batch.model import Outcome
+from venice_batch.output.files import open_plain
 from venice_batch.output.folder import MANIFEST, PART_SUFFIX, is_at, own_file, sync_folder, unusable
 from venice_batch.output.gathering import Gathering
 from venice_batch.output.placing import put
 from venice_batch.output.record import NO_RECORD, RecordView
+from venice_batch.summary import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +34,6 @@ _COPIED_BYTES = 1024 * 1024
 
 _TORN = (b"{", b"\0")
 """How a record begins, or what a file system leaves of one that did not reach the disk."""
-
-_encoder = msgspec.json.Encoder()
 
 
 @dataclass(slots=True)
@@ -226,12 +227,7 @@ def _spoil(entries: list[_Entry], error: OSError) -> None:
 
 
 def _line(outcome: Outcome) -> bytes:
-    try:
-        return _encoder.encode(outcome) + b"\n"
-    except UnicodeEncodeError:
-        # A lone surrogate, of bytes from outside that are no text. The record counts more than they do.
-        plain = json.dumps(msgspec.to_builtins(outcome), ensure_ascii=False)
-        return plain.encode("utf-8", "replace") + b"\n"
+    return as_json(outcome) + b"\n"
 
 
 def _line_start(file: int, end: int) -> int:
@@ -243,6 +239,15 @@ def _line_start(file: int, end: int) -> int:
             return position - step + found + 1
         position -= step
     return 0
+
+
+def opened(path: Path) -> BinaryIO:
+    """Open a manifest for reading, which may have come from anybody: no link is followed, no pipe waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is no plain file (`NoPlainFileError`).
+    """
+    return os.fdopen(open_plain(path), "rb")
 
 
 def read_outcomes(path: Path) -> Iterator[Outcome]:
@@ -258,7 +263,7 @@ def numbered_outcomes(path: Path) -> Iterator[tuple[int, Outcome]]:
     """As `read_outcomes`, with the number of each record's line, from 1."""
     decoder = msgspec.json.Decoder(Outcome)
     try:
-        with path.open("rb") as lines:
+        with opened(path) as lines:
             for number, line in enumerate(lines, start=1):
                 with contextlib.suppress(*NO_RECORD):
                     yield number, decoder.decode(line)

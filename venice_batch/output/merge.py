@@ -16,7 +16,7 @@ from venice_batch.errors import FolderError, UsageError
 from venice_batch.model import Status
 from venice_batch.names import short_name
 from venice_batch.output import folder, manifest
-from venice_batch.output.files import have_hashes, have_sizes
+from venice_batch.output.files import NoPlainFileError, PlainFiles, have_hashes, have_sizes, on_disk
 from venice_batch.output.placing import NOT_THE_NAME, put
 from venice_batch.output.record import NO_RECORD, RecordView
 
@@ -153,10 +153,11 @@ class _Merge:
         """Give an image its name in the destination, the same as in `source` if that is free; returns its path."""
         root = self.folders[0]
         path = PurePosixPath(file.path)
-        (root / path.parent).mkdir(parents=True, exist_ok=True)
-        part = root / path.parent / f".merge-{secrets.token_hex(8)}{folder.PART_SUFFIX}"
+        inner = root / on_disk(str(path.parent))
+        inner.mkdir(parents=True, exist_ok=True)
+        part = inner / f".merge-{secrets.token_hex(8)}{folder.PART_SUFFIX}"
         try:
-            _copy(source / path, part)
+            _copy(source, file.path, part)
             return self._put(part, path, job_id, file)
         except OSError as error:
             if error.errno in NOT_THE_NAME:
@@ -173,12 +174,12 @@ class _Merge:
         copy = 0
         while True:
             here = path if not copy else path.with_name(f"{path.stem}~{copy}{path.suffix}")
-            target = root / here
+            target = root / on_disk(str(here))
             try:
                 put(str(part), str(target))
                 break
             except FileExistsError:
-                if _is(target, file):
+                if have_hashes(f"{root}/", [msgspec.structs.replace(file, path=str(here))]):
                     return str(here)
                 if str(here) in self.owned.get(job_id, ()) and not target.is_symlink():
                     os.replace(part, target)
@@ -191,7 +192,7 @@ class _Merge:
 def _records(root: Path) -> Iterator[tuple[int, bytes, _View]]:
     """Every line of the folder's manifest that is a record, with its number."""
     decoder = msgspec.json.Decoder(_View)
-    with (root / manifest.NAME).open("rb") as lines:
+    with manifest.opened(root / manifest.NAME) as lines:
         for number, line in enumerate(lines, start=1):
             with suppress(*NO_RECORD):
                 yield number, line, decoder.decode(line)
@@ -199,26 +200,26 @@ def _records(root: Path) -> Iterator[tuple[int, bytes, _View]]:
 
 def _fault(root: Path, record: _View) -> str:
     """Why the record cannot be brought to another folder; "" if it can."""
+    plain = PlainFiles(root)
     for file in record.files:
-        path = PurePosixPath(file.path)
-        if path.is_absolute() or path.parts[:1] != (folder.IMAGES,) or ".." in path.parts or "\0" in file.path:
+        try:
+            is_whole = plain.size(file.path) == file.bytes
+        except NoPlainFileError as error:
+            return f"{file.path!r} {error.strerror}"
+        except OSError:
+            is_whole = False
+        if PurePosixPath(file.path).parts[0] != folder.IMAGES:
             return f"{file.path!r} is no place for an image"
-        if not have_sizes(f"{root}/", [file]):
+        if not is_whole:
             return f"{file.path} is missing, or has not the size that is recorded"
     return "" if record.files or record.status != Status.SUCCEEDED else "has no image"
 
 
-def _copy(source: Path, part: Path) -> None:
+def _copy(source: Path, path: str, part: Path) -> None:
     try:
-        if not source.is_symlink():
-            os.link(source, part)
-            return
+        os.link(source / on_disk(path), part, follow_symlinks=False)
     except OSError as error:
         if error.errno in NOT_THE_NAME:
             raise
-    shutil.copyfile(source, part)
-
-
-def _is(target: Path, file: FileView) -> bool:
-    """Whether the very image that `file` records stands at `target`."""
-    return have_hashes("", [msgspec.structs.replace(file, path=str(target))])
+        with PlainFiles(source).open(path) as image, part.open("wb") as copy:
+            shutil.copyfileobj(image, copy)

@@ -14,6 +14,7 @@ from venice_batch.errors import BodyError
 from venice_batch.formats import recognise
 from venice_batch.model import ImageFile
 from venice_batch.names import short_name
+from venice_batch.output.files import on_disk
 from venice_batch.output.folder import IMAGES, UNRECOGNISED, sync_folder
 from venice_batch.output.memory import BUFFER_BYTES
 from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Unrecognised, Write
@@ -132,7 +133,7 @@ class ImageStore:
     def _part(self, name: str) -> _Part:
         part = self._parts.get(name)
         if part is None:
-            part = self._parts[name] = _Part(self._prefix + name)
+            part = self._parts[name] = _Part(self._prefix + on_disk(name))
         return part
 
     def _place(self, order: Place) -> Done | Unrecognised:
@@ -156,7 +157,7 @@ class ImageStore:
         except (OSError, _TakenError):
             # All of a job's images, or none: what has its name already becomes a part again.
             for part, file in zip(parts, files, strict=False):
-                os.replace(self._prefix + file.path[len(IMAGES) + 1 :], part.path)
+                os.replace(self._prefix + on_disk(file.path[len(IMAGES) + 1 :]), part.path)
             raise
         if order.durable:
             sync_folder(os.path.dirname(parts[0].path))
@@ -198,7 +199,7 @@ class ImageStore:
         copy = 0
         while True:
             name = f"{stem}{f'~{copy}' if copy else ''}.{kind.extension}"
-            target, path = self._prefix + name, f"{IMAGES}/{name}"
+            target, path = self._prefix + on_disk(name), f"{IMAGES}/{name}"
             if _has_put(part.path, target):
                 break
             if owned is None:

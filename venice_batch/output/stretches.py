@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from venice_batch.output.files import open_plain
 from venice_batch.output.folder import unusable
 from venice_batch.output.record import records
 
@@ -87,7 +88,7 @@ class Stretches:
 def opened(path: Path, size_bytes: int = SIZE_BYTES) -> Iterator[Stretches]:
     """The stretches of the manifest at `path`. Raises FolderError where it cannot be opened."""
     try:
-        file = path.open("rb", buffering=0)
+        file = os.fdopen(open_plain(path), "rb", buffering=0)
     except OSError as error:
         raise unusable(path, error) from error
     with file:

@@ -109,7 +109,11 @@ class Sandbox:
     async def _get_stats(self, _: web.Request) -> web.Response:
         return json_response(self.stats())
 
-    async def _reset(self, _: web.Request) -> web.Response:
+    async def _reset(self, request: web.Request) -> web.Response:
+        # A browser names the page that asks; other programs name none.
+        origin = request.headers.get("Origin")
+        if origin is not None and origin != f"http://{request.host}":
+            return json_response({"error": "asked for by a page of another origin"}, status=403)
         self._stats.reset()
         self._desk.reset()
         return json_response(self.stats())
