@@ -36,9 +36,9 @@ def whole_file(path: Path, *, follow: bool = True, tidy: bool = True) -> Iterato
 
     Until then, and for good if it ends with one, whatever was there stays as it was. `.gz` and `.zst` are packed as
     their ending says. A link is followed, the mode of an earlier file kept; what is no plain file (a pipe, a
-    device) is written to at the end. Without `follow` both are replaced, as in a folder that may come from anybody. What
-    a killed process has left of an earlier attempt at this file is removed, unless `tidy` is false: to look for it takes
-    as long as the folder is.
+    device) is written to at the end. Without `follow` both are replaced, as in a folder that may come from anybody.
+    What a killed process has left of an earlier attempt at this file is removed, unless `tidy` is false: to look for it
+    takes as long as the folder is.
 
     Raises:
         FolderError: the file cannot be written.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import io
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError, one_l
 from venice_batch.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
 
@@ -26,8 +28,33 @@ _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def run_cli(args: list[str] | None = None) -> int:
     """Run the command line `args` (default: the process's own); returns the exit code, prints errors."""
+    with _readable_output():
+        return _guarded(sys.argv[1:] if args is None else args)
+
+
+@contextlib.contextmanager
+def _readable_output() -> Iterator[None]:
+    """Have letters that the locale lacks, and bytes that are no text, printed as a question mark, not raised."""
+    stream = sys.stdout
+    errors = getattr(stream, "errors", None)
+    if errors != "strict" or not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    stream.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):  # full, or closed
+            stream.reconfigure(errors=errors)
+
+
+def _guarded(args: list[str]) -> int:
     try:
         return _run(args)
+    except UnicodeEncodeError as error:
+        what = f"{error.object!r} cannot be a file's name under this locale ({error.encoding})"
+        click.echo(one_line(f"venice-batch: {what}; set LC_ALL=C.UTF-8"), err=True)
+        return int(ExitCode.INVALID)
     except OSError as error:
         # Standard error may be closed or full as well: there may be nobody to be told.
         with contextlib.suppress(OSError):
@@ -35,7 +62,10 @@ def run_cli(args: list[str] | None = None) -> int:
         return int(ExitCode.FOLDER_UNUSABLE)
 
 
-def _run(args: list[str] | None) -> int:
+def _run(args: list[str]) -> int:
+    if any("\0" in arg for arg in args):
+        click.echo("venice-batch: an argument holds a NUL character, which no path and no option has", err=True)
+        return int(ExitCode.INVALID)
     if instruction := os.environ.get("_VENICE_BATCH_COMPLETE"):
         from venice_batch.cli.completion import answer
 

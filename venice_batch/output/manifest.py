@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
 import os
 import secrets
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from venice_batch.output.folder import MANIFEST, PART_SUFFIX, is_at, own_file, s
 from venice_batch.output.gathering import Gathering
 from venice_batch.output.placing import put
 from venice_batch.output.record import NO_RECORD, RecordView
-from venice_batch.summary import as_json
+from venice_batch.wording import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -227,7 +225,7 @@ def _spoil(entries: list[_Entry], error: OSError) -> None:
 
 
 def _line(outcome: Outcome) -> bytes:
-    return as_json(outcome) + b"\n"
+    return json_bytes(outcome) + b"\n"
 
 
 def _line_start(file: int, end: int) -> int:

@@ -16,7 +16,7 @@ from venice_batch.errors import FolderError, UsageError
 from venice_batch.model import Status
 from venice_batch.names import short_name
 from venice_batch.output import folder, manifest
-from venice_batch.output.files import NoPlainFileError, PlainFiles, have_hashes, have_sizes, on_disk
+from venice_batch.output.files import NoPlainFileError, PlainFiles, have_hashes, on_disk
 from venice_batch.output.placing import NOT_THE_NAME, put
 from venice_batch.output.record import NO_RECORD, RecordView
 
