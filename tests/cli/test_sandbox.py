@@ -121,3 +121,14 @@ def test_what_the_sandbox_cannot_be_is_one_line(arguments, words, capsys):
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_a_signal_ends_it_cleanly_with_the_code_of_every_command(number, code, tmp_path):
+    arguments = [sys.executable, "-u", "-m", "venice_batch", "sandbox", "--port", "0", "--ready-file", "ready"]
+    with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (code, b"")
+    assert not (tmp_path / "ready").exists()

@@ -11,7 +11,7 @@ import click
 
 from venice_batch.cli import options
 from venice_batch.cli.command import command
-from venice_batch.errors import UsageError
+from venice_batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
                     click.echo(
                         f"sandbox at {server.base_url} (no AI: pictures are drawn from hashes); stop it with Ctrl-C"
                     )
-                    return 128 + await anext(signals)
+                    return int(ExitCode.SIGINT if await anext(signals) == SIGINT else ExitCode.SIGTERM)
 
     try:
         if ready_file is not None and ready_file.is_file():

@@ -37,7 +37,7 @@ def _fitting(column: Column) -> Callable[[Row], Cell]:
 
     def cell(row: Row) -> Cell:
         value = column.cell(row)
-        return value if value in INT64 else None
+        return value if isinstance(value, int) and value in INT64 else None  # anything else is looked for one by one
 
     return cell
 
