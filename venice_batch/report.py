@@ -20,6 +20,9 @@ MOST_PROBLEMS = 20
 MOST_USD = 1e12
 """More was never spent: a record that says so does not keep the others from being added up."""
 
+MOST_S = 1e15
+"""Nor did anything take longer."""
+
 
 class TimeSpent(msgspec.Struct, frozen=True):
     """Where the time of jobs went, in seconds; the parts add up to their `total_s` but for milliseconds.
@@ -145,7 +148,8 @@ class _LaneCount:
             self._sandbox_usd += spent_usd if outcome.sandbox else 0.0
         if outcome.status is Status.SUCCEEDED:
             self._times.add(outcome)
-            self._spent_s.update(msgspec.structs.asdict(time_spent(outcome)))
+            spent_s = msgspec.structs.asdict(time_spent(outcome))
+            self._spent_s.update({name: max(min(value, MOST_S), -MOST_S) for name, value in spent_s.items()})
 
     def report(self) -> LaneReport:
         names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused", "unpriced")
