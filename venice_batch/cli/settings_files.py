@@ -63,14 +63,19 @@ def files(
 
 def of_user(environment: Mapping[str, str]) -> Path | None:
     """The user's own file, `$XDG_CONFIG_HOME/venice-batch/config.toml`, by default below `~/.config`."""
-    folder = environment.get("XDG_CONFIG_HOME", "")
-    home = _home()
+    path = _of_base_directory(environment, "XDG_CONFIG_HOME", ".config", "config.toml")
+    return path if path is not None and path.is_file() else None
+
+
+def _of_base_directory(environment: Mapping[str, str], variable: str, usual: str, name: str) -> Path | None:
+    """Return the program's file `name` by the XDG Base Directory Specification; None for a user without a home."""
+    folder = environment.get(variable, "")
     if not os.path.isabs(folder):  # the specification: anything else is to be ignored
+        home = _home()
         if home is None:
             return None
-        folder = str(home / ".config")
-    path = Path(folder) / "venice-batch" / "config.toml"
-    return path if path.is_file() else None
+        folder = str(home / usual)
+    return Path(folder) / "venice-batch" / name
 
 
 def of_project(folder: Path, home: Path | None) -> Path | None:
@@ -179,13 +184,7 @@ def _consents(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _store(environment: Mapping[str, str]) -> Path | None:
     """Return the file that consents are kept in, `$XDG_STATE_HOME/venice-batch/trusted.json`."""
-    folder = environment.get("XDG_STATE_HOME", "")
-    home = _home()
-    if not os.path.isabs(folder):  # the specification: anything else is to be ignored
-        if home is None:
-            return None
-        folder = str(home / ".local/state")
-    return Path(folder) / "venice-batch" / "trusted.json"
+    return _of_base_directory(environment, "XDG_STATE_HOME", ".local/state", "trusted.json")
 
 
 def _statements(text: str) -> Iterator[tuple[tuple[str, ...], int]]:
