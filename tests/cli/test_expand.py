@@ -124,3 +124,18 @@ def test_a_share_of_the_jobs_can_be_written(capsys):
         shares.append({json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()})
     assert all(shares)
     assert sorted([*shares[0], *shares[1]]) == [f"j{number}" for number in range(9)]
+
+
+@pytest.mark.parametrize("runner", [{"GITHUB_ACTIONS": "true"}, {"TF_BUILD": "True"}, {}])
+def test_no_text_in_lines_that_a_ci_runner_reads_is_a_command_to_it(monkeypatch, capfdbinary, runner):
+    for name in ("GITHUB_ACTIONS", "TF_BUILD"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in runner.items():
+        monkeypatch.setenv(name, value)
+    prompts = ["##vso[task.complete]", "###[error]", "#" * 300_000]
+    jobs = [{"id": f"j{n}", "model": "m", "prompt": prompt} for n, prompt in enumerate(prompts)]
+    Path("jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
+    assert run_cli(["expand", "jobs.jsonl", "--allow-unknown"]) == 0
+    out = capfdbinary.readouterr().out
+    assert (b"##" in out) is not bool(runner)
+    assert [json.loads(line)["prompt"] for line in out.splitlines()] == prompts

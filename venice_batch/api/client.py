@@ -19,6 +19,7 @@ from venice_batch import headers as answer_headers
 from venice_batch._version import __version__
 from venice_batch.api import listings, refusals
 from venice_batch.api.outgoing import names_model, outgoing
+from venice_batch.api.secret import without_userinfo
 from venice_batch.catalogue.listing import is_local
 from venice_batch.clock import Deadline
 from venice_batch.decode import MAX_IMAGE_BYTES, JsonDecoder, decoder_for
@@ -59,7 +60,6 @@ _QUOTED = re.compile(r"\s*\bb\\?['\"].*", re.DOTALL)
 """What aiohttp quotes of an answer that it cannot read: cut anywhere, so that half a key in it would not be found."""
 _CHUNK_BYTES = 512 * 1024
 """Read at a time, where there is as much: every chunk takes a turn of the event loop."""
-_USERINFO = re.compile(r"//.*@", re.DOTALL)
 _READ_AHEAD_BYTES = 224 * 1024
 """aiohttp stops reading when twice this waits: after one whole chunk, so that no connection holds two."""
 
@@ -365,8 +365,7 @@ def _parse_address(text: str, what: str) -> URL:
             raise ValueError(text)
         url.host.encode("idna")
     except ValueError:  # UnicodeError is one; not chained, as its text may have the address with a password
-        shown = _USERINFO.sub("//***@", text)
-        raise UsageError(f"{what}: {shown!r} is no http:// or https:// address") from None
+        raise UsageError(f"{what}: {without_userinfo(text)!r} is no http:// or https:// address") from None
     return url
 
 

@@ -68,7 +68,7 @@ def _tables(records: LatestRecords, csv_to: Path | None, parquet_to: Path | None
     table = columns(records)
     for path, write in ((csv_to, csv_file.write), (parquet_to, parquet.write)):
         if path is not None:
-            with outfile.opened(path) as file:
+            with outfile.opened(path, is_json=False) as file:
                 count = write(records, table, file)
             _tell(path, f"{_counted(count, 'row')}, {_counted(len(table), 'column')}")
 
