@@ -180,5 +180,5 @@ class UnrecognisedError(BodyError):
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = tuple(paths)
-        # Without the paths: equal endings are told as one.
+        # Without the paths, so that equal endings are counted together.
         super().__init__("the answer is no image known here, or one whose end cannot be told; kept below unrecognised")

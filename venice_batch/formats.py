@@ -71,7 +71,7 @@ def recognise(file: BinaryIO, size_bytes: int, *, all_came: bool = True) -> Imag
     HTTP tells it; if they may have been cut, an image whose end cannot be told is None as well.
 
     Raises:
-        BodyError: the image is cut short; or what is there is text, or may be the beginning of anything.
+        BodyError: the image is cut short, the bytes are text, or there are too few of them to tell.
     """
     start = _read(file, 0, START_BYTES)
     name = format_of(start)

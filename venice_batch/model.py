@@ -82,7 +82,7 @@ class Status(StrEnum):
 
 
 class ImageFile(msgspec.Struct, frozen=True):
-    """One image on disk; `path` is relative to the output folder, `format` is told by the bytes.
+    """One image on disk; `path` is relative to the output folder, `format` is that of the bytes.
 
     `width` and `height` are null where the bytes do not tell them in any way that is known here.
     """

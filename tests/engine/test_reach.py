@@ -39,14 +39,14 @@ def own(status=200, *, sent_s=0.0, received_s=None):
 def reached(*answers, known=False):
     reach = Reach(Patience(), known=known)
     for answer in answers:
-        reach.weigh(answer, "before")
+        reach.judge(answer, "before")
     return reach
 
 
-def weigh(reach, answer, job):
+def judge(reach, answer, job):
     """One request after the other."""
     reach.ended(reach.sent())
-    return reach.weigh(answer, job)
+    return reach.judge(answer, job)
 
 
 @pytest.mark.parametrize(
@@ -55,19 +55,19 @@ def weigh(reach, answer, job):
      (407, Verdict.WRONG_ADDRESS), (302, Verdict.WRONG_ADDRESS)],
 )  # fmt: skip
 def test_a_page_is_believed_at_once_where_the_api_has_never_answered(status, verdict):
-    assert weigh(reached(), page(status), "a") is verdict
+    assert judge(reached(), page(status), "a") is verdict
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 410, 451])
 @pytest.mark.parametrize("before", [own(), own(400), own(429), own(503)])
 def test_a_page_after_any_answer_of_the_apis_is_its_jobs_own_trouble(status, before):
-    assert weigh(reached(before), page(status), "a") is Verdict.TRANSIENT
+    assert judge(reached(before), page(status), "a") is Verdict.TRANSIENT
 
 
 def test_an_address_that_was_good_before_the_run_counts_for_pages_and_not_for_redirects():
-    assert weigh(reached(known=True), page(403), "a") is Verdict.TRANSIENT
-    assert weigh(reached(known=True), page(302), "a") is Verdict.WRONG_ADDRESS
-    assert weigh(reached(own()), page(302), "a") is Verdict.TRANSIENT
+    assert judge(reached(known=True), page(403), "a") is Verdict.TRANSIENT
+    assert judge(reached(known=True), page(302), "a") is Verdict.WRONG_ADDRESS
+    assert judge(reached(own()), page(302), "a") is Verdict.TRANSIENT
 
 
 def test_neither_a_gateways_500_nor_a_cut_answer_shows_that_the_api_is_there():
@@ -75,62 +75,62 @@ def test_neither_a_gateways_500_nor_a_cut_answer_shows_that_the_api_is_there():
     cut = Answer(200, AnswerHeaders(), "cut", 0.0, 0.0, Fault.CUT)
     timeout = Answer(None, AnswerHeaders(), "no answer", 0.0, 0.0, Fault.TIMEOUT)
     empty = Answer(200, AnswerHeaders(), "a web page instead of an image", 0.0, 0.0, Fault.NO_IMAGE)
-    assert weigh(reached(gateway, cut, timeout, empty), page(404), "a") is Verdict.WRONG_ADDRESS
+    assert judge(reached(gateway, cut, timeout, empty), page(404), "a") is Verdict.WRONG_ADDRESS
 
 
 def test_pages_for_three_jobs_in_a_row_mean_that_everything_is_refused():
     reach = reached(own())
-    assert [weigh(reach, page(), job) for job in "aab"] == [Verdict.TRANSIENT] * 3
-    assert weigh(reach, page(404), "c") is Verdict.WRONG_ADDRESS
+    assert [judge(reach, page(), job) for job in "aab"] == [Verdict.TRANSIENT] * 3
+    assert judge(reach, page(404), "c") is Verdict.WRONG_ADDRESS
 
 
 def test_anything_of_the_apis_between_begins_the_row_anew():
     reach = reached(own())
     for between in (own(), own(400), own(503)):
-        assert [weigh(reach, page(), job) for job in "ab"] == [Verdict.TRANSIENT] * 2
-        weigh(reach, between, "good")
+        assert [judge(reach, page(), job) for job in "ab"] == [Verdict.TRANSIENT] * 2
+        judge(reach, between, "good")
 
 
 def test_pages_are_weighed_against_images_that_were_under_way_before_them():
     reach = reached(own())
     slow = reach.sent()
-    assert [weigh(reach, page(), job) for job in "abcde"] == [Verdict.TRANSIENT] * 5
+    assert [judge(reach, page(), job) for job in "abcde"] == [Verdict.TRANSIENT] * 5
     reach.ended(slow)
-    assert weigh(reach, page(), "f") is Verdict.WRONG_ADDRESS
+    assert judge(reach, page(), "f") is Verdict.WRONG_ADDRESS
 
 
 def test_what_was_sent_after_the_first_page_delays_nothing():
     reach = reached(own())
-    assert weigh(reach, page(), "a") is Verdict.TRANSIENT
+    assert judge(reach, page(), "a") is Verdict.TRANSIENT
     reach.sent()
-    assert weigh(reach, page(), "b") is Verdict.TRANSIENT
-    assert weigh(reach, page(), "c") is Verdict.WRONG_ADDRESS
+    assert judge(reach, page(), "b") is Verdict.TRANSIENT
+    assert judge(reach, page(), "c") is Verdict.WRONG_ADDRESS
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_the_apis_own_refusal_of_a_key_that_never_worked_is_believed_at_once(status):
-    assert weigh(reached(known=True), own(status), "a") is Verdict.KEY_REFUSED
-    assert weigh(reached(own(503)), own(status), "a") is Verdict.KEY_REFUSED
+    assert judge(reached(known=True), own(status), "a") is Verdict.KEY_REFUSED
+    assert judge(reached(own(503)), own(status), "a") is Verdict.KEY_REFUSED
 
 
 def test_a_key_that_has_worked_is_refused_once_a_later_request_is_refused_too():
     reach = reached(own())
-    assert weigh(reach, own(401, sent_s=1, received_s=2), "a") is Verdict.TRANSIENT
-    assert weigh(reach, own(401, sent_s=1.5, received_s=3), "b") is Verdict.TRANSIENT, "it was under way already"
-    assert weigh(reach, own(401, sent_s=2.5, received_s=3), "c") is Verdict.KEY_REFUSED
+    assert judge(reach, own(401, sent_s=1, received_s=2), "a") is Verdict.TRANSIENT
+    assert judge(reach, own(401, sent_s=1.5, received_s=3), "b") is Verdict.TRANSIENT, "it was under way already"
+    assert judge(reach, own(401, sent_s=2.5, received_s=3), "c") is Verdict.KEY_REFUSED
 
 
 def test_an_image_clears_the_key_of_doubt():
     reach = reached(own())
     for moment in range(5):
-        assert weigh(reach, own(401, sent_s=10 * moment), "a") is Verdict.TRANSIENT
-        assert weigh(reach, own(sent_s=10 * moment + 5), "b") is Verdict.SUCCEEDED
+        assert judge(reach, own(401, sent_s=10 * moment), "a") is Verdict.TRANSIENT
+        assert judge(reach, own(sent_s=10 * moment + 5), "b") is Verdict.SUCCEEDED
 
 
 def test_what_only_one_model_refuses_is_no_refusal_of_the_key():
     reach = reached(own())
     only_pro = Answer(401, AnswerHeaders(), "This model is only available to Pro users", 0.0, 0.0)
-    assert [weigh(reach, only_pro, job) for job in "ab"] == [Verdict.LANE_REFUSED] * 2
+    assert [judge(reach, only_pro, job) for job in "ab"] == [Verdict.LANE_REFUSED] * 2
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _FREE_TRIES = 100
 """A server may have a job wait so often without that counting; past it something is wrong with the server."""
-_MOST_STRANGERS = 2
+_MOST_INTERCEPTED = 2
 """A page that comes back for the same job is about that job, as far as can be told."""
 _LONGEST_HINT_S = 600.0
 """Of a server that asks one job alone to wait, as some do with a 500."""
@@ -149,7 +149,7 @@ class JobRunner:
         return (
             trail.counted >= rules.max_attempts
             or trail.perhaps_paid >= rules.max_paid_attempts
-            or trail.strangers >= _MOST_STRANGERS
+            or trail.intercepted >= _MOST_INTERCEPTED
             or trail.sent_back >= _FREE_TRIES
         )
 
@@ -215,7 +215,7 @@ class JobRunner:
         finally:
             self._turnstile.leave(passage)
         known = self._reach.known
-        verdict = self._reach.weigh(answer, job.id)
+        verdict = self._reach.judge(answer, job.id)
         self._note(trail, answer, verdict)
         self._cashier.note(answer, price=trail.price or 0, due=trail.due, spent_before=spent_before)
         if verdict in (Verdict.KEY_REFUSED, Verdict.WRONG_ADDRESS):
@@ -243,7 +243,7 @@ class JobRunner:
         )
         trail.attempts.append(attempt)
         trail.perhaps_paid += answer.possibly_billed
-        trail.strangers += answer.fault is Fault.NOT_THE_API
+        trail.intercepted += answer.fault is Fault.NOT_THE_API
         # Neither being told when to come again nor not reaching the API at all is the job's failure.
         if answer.waits_at_gate:
             trail.sent_back += 1

@@ -10,7 +10,7 @@ from venice_batch.retry import Fault, Verdict
 if TYPE_CHECKING:
     from venice_batch.retry import Answer
 
-STRANGERS = 3
+MOST_INTERCEPTED = 3
 """So many jobs in a row that somebody else than the API has answered mean that everything is refused on the way."""
 
 
@@ -41,7 +41,7 @@ class Reach:
         self._doubted_s: float | None = None
         self._requests = 0
         self._under_way: set[int] = set()
-        self._strangers: set[str] = set()
+        self._intercepted: set[str] = set()
         self._row_began = 0
 
     def note(self, now_s: float, *, reached: bool) -> str | None:
@@ -66,26 +66,27 @@ class Reach:
         return self._requests
 
     def ended(self, number: int) -> None:
-        """The request is over, however it ended; to be called before `weigh`."""
+        """The request is over, however it ended; to be called before `judge`."""
         self._under_way.discard(number)
 
-    def weigh(self, answer: Answer, job: str) -> Verdict:
+    def judge(self, answer: Answer, job: str) -> Verdict:
         """The verdict on the answer for the job with this id, in the light of those before.
 
         A page of a firewall, a proxy or a router (NOT_THE_API) is believed about the address only while the API has
-        never answered there. After that it is `job`'s own trouble, to be tried again (TRANSIENT), until `STRANGERS`
-        jobs in a row have got one, with nothing of the API's between and nothing still under way that was sent before.
+        never answered there. After that only `job` is at fault, and is to be tried again (TRANSIENT). The address is
+        doubted again once `MOST_INTERCEPTED` jobs in a row have got a page, with no answer of the API between, and
+        nothing is under way that was sent before the first of them.
 
         A refused key is believed at once while nothing was served. A key that has worked is refused when a request
         that was sent after the first refusal is refused too: an authentication service that restarts also says 401.
         """
         verdict = answer.verdict
         if verdict is Verdict.WRONG_ADDRESS:
-            return self._stranger(answer, job)
+            return self._judge_intermediary(answer, job)
         if answer.status is None or answer.fault is not None or not answer.from_api:
             return verdict
         self.known = True
-        self._strangers.clear()
+        self._intercepted.clear()
         if verdict is Verdict.KEY_REFUSED:
             if not self._served or (self._doubted_s is not None and answer.sent_s >= self._doubted_s):
                 return verdict
@@ -95,16 +96,16 @@ class Reach:
             self._served, self._doubted_s = True, None
         return verdict
 
-    def _stranger(self, answer: Answer, job: str) -> Verdict:
+    def _judge_intermediary(self, answer: Answer, job: str) -> Verdict:
         # An address that redirects may well have a listing all the same.
         redirected = answer.status is not None and answer.status < 400
         if not (self._served if redirected else self.known):
             return Verdict.KEY_REFUSED if answer.status in (401, 403) else Verdict.WRONG_ADDRESS
-        if not self._strangers:
+        if not self._intercepted:
             self._row_began = self._requests
-        self._strangers.add(job)
+        self._intercepted.add(job)
         # Pages come at once, images take their time: what was sent before the first page has yet to tell.
-        if len(self._strangers) < STRANGERS or any(number <= self._row_began for number in self._under_way):
+        if len(self._intercepted) < MOST_INTERCEPTED or any(number <= self._row_began for number in self._under_way):
             return Verdict.TRANSIENT
         return Verdict.WRONG_ADDRESS
 

@@ -39,7 +39,7 @@ class Trail:
     rate_wait_s: float = 0.0
     backoff_s: float = 0.0
     perhaps_paid: int = 0  # attempts that may have been charged although no image came
-    strangers: int = 0  # answers that were none of the API's
+    intercepted: int = 0  # answers that were none of the API's
     spent: int = 0  # by all attempts, those that may have been charged without an image included
     due: int = 0  # of that, by the attempt that has just ended
 

@@ -28,7 +28,7 @@ _MARK = "\ufeff"
 _MARK_INSIDE = "holds a byte order mark (U+FEFF), as where two files were joined without a line end between; remove it"
 _NOT_UTF8 = "not valid UTF-8{}; save the file as UTF-8"
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
-"""The line by which Excel is told a table's delimiter."""
+"""A first line that names the table's delimiter to Excel."""
 
 _COLUMNS = ALL_FIELDS | {"id", "endpoint"}
 _SPELLINGS = {name.lower().replace("_", ""): name for name in _COLUMNS}
@@ -131,7 +131,7 @@ class _Table:
         return self._before + self._reader.line_num
 
     def header(self) -> list[str]:
-        """Return the first row, [] if there is none; by it the delimiter is told."""
+        """Return the first row, [] if there is none, and find the delimiter by it."""
         first = ""
         for number, first in enumerate(self._lines):
             self._before = number
@@ -143,9 +143,9 @@ class _Table:
         else:
             self._delimiter = _delimiter(first, self._delimiter)
         # Tab-separated values know no quotes (IANA text/tab-separated-values), and lists of prompts in the wild
-        # hold cells that merely begin with one; those that a spreadsheet has quoted are told apart below.
+        # hold cells that merely begin with one; the code below finds those that a spreadsheet has quoted.
         quoting: Any = csv.QUOTE_NONE if self._delimiter == "\t" else csv.QUOTE_MINIMAL
-        # strict: a stray quote is told instead of swallowing the lines up to the next one.
+        # strict: a stray quote is an error. Else it would swallow the lines up to the next quote.
         self._reader = csv.reader(chain(begun, self._lines), delimiter=self._delimiter, quoting=quoting, strict=True)
         return next((row for row in self if row), [])
 
