@@ -24,6 +24,8 @@ CHUNK_BYTES = 3 * 128 * 1024
 
 _JSON = {"Content-Type": "application/json"}
 
+_ROOM_BYTES = 256 * 1024
+"""More than all other fields take: a prompt has 32,768 characters at most, of up to six bytes each when escaped."""
 
 MOST_JSON_BYTES = 35 * 1000 * 1000
 """The largest JSON body that the API takes; a larger one goes out as a form (Venice's agent skills, 2026-10-02)."""
@@ -71,10 +73,6 @@ def is_upload(endpoint: Endpoint, request: dict[str, Any]) -> bool:
 def names_model(endpoint: Endpoint, request: dict[str, Any]) -> bool:
     """Return whether the API can count the request's errors by its model: it is JSON with a field of that name."""
     return "model" in request and _name(endpoint, "model") == "model" and not is_upload(endpoint, request)
-
-
-_ROOM_BYTES = 256 * 1024
-"""More than all other fields take: a prompt has 32,768 characters at most, of up to six bytes each when escaped."""
 
 
 async def outgoing(endpoint: Endpoint, request: dict[str, Any]) -> Outgoing:

@@ -24,7 +24,7 @@ def message(status: int, content_type: str, body: bytes, redact: Callable[[str],
     No control characters: a terminal must not act on what a server says.
 
     Reads the API's three shapes ({"error": text}, with `details` or `issues`; {"error": {"message": …}}) and
-    the HTML that gateways in front of it send. What must not be told is taken out by `redact` before anything is cut.
+    the HTML that gateways in front of it send. `redact` takes the key out before anything is cut.
     """
     line = in_short(redact(_from_json(body) or _from_html(content_type, body) or _from_text(body)))
     return line or f"HTTP {status} without a reason"

@@ -22,9 +22,9 @@ _LONGEST_FILE_BYTES = 64 * 1024
 _LONGEST_CHAR = 12
 """What one character may take when a server writes it in another way."""
 _SHORTEST_BASE64 = 8
+"""Base64 of less may be part of any word."""
 _QUOTES = ("'", '"', "`")
 _ASSIGNMENT = re.compile(r"(?:export\s+)?[A-Z][A-Z0-9]*_[A-Z0-9_]*=[^=]")
-"""Base64 of less may be part of any word."""
 _PIECE = 8
 """So many of a key's characters in a row are taken out, too: others cut what they tell before this package sees it."""
 _PUBLIC = re.compile(r"(?:[A-Za-z]+[-_])*")
