@@ -25,15 +25,17 @@ import anyio
 from PIL import Image
 
 from venice_batch.api.client import ApiSettings
-from venice_batch.api.secret import ApiKey
-from venice_batch.batch import RunSettings, run_batch
-from venice_batch.catalogue import Preflight, micro_usd, snapshot
-from venice_batch.engine.attempts import AttemptRules
+from venice_batch.api.key import ApiKey
+from venice_batch.catalogue import Preflight, snapshot
 from venice_batch.errors import ExitCode
 from venice_batch.jobfile import JobIndex, open_source
-from venice_batch.pacing.traffic import SendingRules
-from venice_batch.plan import plan
-from venice_batch.retry import Backoff
+from venice_batch.money import micro_usd
+from venice_batch.pacing.backoff import Backoff
+from venice_batch.pacing.limiter import SendingRules
+from venice_batch.run.attempts import AttemptRules
+from venice_batch.run.plan import plan
+from venice_batch.run.run import run_batch
+from venice_batch.run.settings import RunSettings
 from venice_batch.sandbox import SandboxSettings, serve
 from venice_batch.sandbox.settings import FAULT_KINDS
 

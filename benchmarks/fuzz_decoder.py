@@ -17,8 +17,8 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["venice_batch"]):
-    from venice_batch import decode
-    from venice_batch.decode import JsonDecoder
+    from venice_batch.api import decode
+    from venice_batch.api.decode import JsonDecoder
     from venice_batch.errors import BodyError
 
 import orjson

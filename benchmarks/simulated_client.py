@@ -8,8 +8,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from venice_batch.headers import read
-from venice_batch.retry import Answer, Backoff, Verdict
+from venice_batch.api.answers import Answer, Verdict
+from venice_batch.api.responses import read
+from venice_batch.pacing.backoff import Backoff
 
 if TYPE_CHECKING:
     import random
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from simulated_server import SimulatedServer
 
-    from venice_batch.pacing.traffic import Ticket, Traffic
+    from venice_batch.pacing.limiter import Ticket, Traffic
 
 _AGAIN = frozenset({Verdict.LIMITED, Verdict.BLOCKED, Verdict.OVERLOADED, Verdict.TRANSIENT})
 _FREE_TRIES = 100

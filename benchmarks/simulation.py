@@ -20,9 +20,9 @@ from simulated_client import Network, Observed, SimulatedClient, SimulatedJob
 from simulated_server import Latency, ServerRules, SimulatedServer, Tally
 
 import venice_batch
+from venice_batch.api.listings import Quota
 from venice_batch.pacing.error_budget import ErrorRule
-from venice_batch.pacing.lane import Quota
-from venice_batch.pacing.traffic import MOST_IN_FLIGHT, SendingRules, Traffic
+from venice_batch.pacing.limiter import MOST_IN_FLIGHT, SendingRules, Traffic
 
 SLOW = Latency(30.0, sigma=0.2)
 USUAL = Latency(4.0, 12.0)

@@ -8,11 +8,11 @@ from typing import Any
 
 import anyio
 
+from venice_batch.api.answers import Answer, Fault
 from venice_batch.api.client import Reply
+from venice_batch.api.responses import AnswerHeaders, RateLimit
 from venice_batch.errors import FolderError
-from venice_batch.headers import AnswerHeaders, RateLimit
 from venice_batch.model import Endpoint, ImageFile
-from venice_batch.retry import Answer, Fault
 from venice_batch.sandbox import catalogue, native_request
 from venice_batch.sandbox.ledger import Ledger
 from venice_batch.sandbox.order import Order

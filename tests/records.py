@@ -14,11 +14,13 @@ from venice_batch.model import (
     Flags,
     ImageFile,
     Job,
+    LaneSummary,
     Outcome,
+    Percentiles,
     Status,
+    Summary,
     Timing,
 )
-from venice_batch.summary import LaneSummary, Percentiles, Summary
 
 IMAGE = ImageFile("images/a.webp", 5, "0" * 64, "webp", 64, 48)
 

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from raw_server import chunked, framed, raw_server, until_closed
 
+from venice_batch.api.answers import Fault, Verdict
 from venice_batch.api.client import ApiClient, ApiSettings
-from venice_batch.api.secret import ApiKey
+from venice_batch.api.key import ApiKey
 from venice_batch.clock import SystemClock
 from venice_batch.model import Endpoint
 from venice_batch.output.sink import DiskSink
-from venice_batch.retry import Fault, Verdict
 
 
 @functools.cache

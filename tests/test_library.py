@@ -164,8 +164,8 @@ async def test_another_run_in_the_folder_is_waited_for_if_asked(tmp_path, monkey
     from contextlib import ExitStack
 
     from venice_batch import Waiting
-    from venice_batch.engine import turn
     from venice_batch.output import folder
+    from venice_batch.run import run as turn
 
     monkeypatch.setattr(turn, "POLL_S", 0.01)
     with ExitStack() as held:

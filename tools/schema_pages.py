@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 
 from tools.option_pages import NOTE, table
-from venice_batch.model import Outcome
-from venice_batch.summary import Summary
+from venice_batch.model import Outcome, Summary
 
 Schema = dict[str, Any]
 

@@ -39,13 +39,11 @@ if TYPE_CHECKING:
         Waiting,
     )
     from venice_batch.library import run_jobs, stream_outcomes
-    from venice_batch.model import Attempt, Failure, Flags, ImageFile, Job, Outcome, Status, Timing
-    from venice_batch.summary import Summary
+    from venice_batch.model import Attempt, Failure, Flags, ImageFile, Job, Outcome, Status, Summary, Timing
 
 _HOMES = {
     "library": ("run_jobs", "stream_outcomes"),
-    "model": ("Attempt", "Failure", "Flags", "ImageFile", "Job", "Outcome", "Status", "Timing"),
-    "summary": ("Summary",),
+    "model": ("Attempt", "Failure", "Flags", "ImageFile", "Job", "Outcome", "Status", "Summary", "Timing"),
     "events": (
         "AttemptEnded",
         "Event",

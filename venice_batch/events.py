@@ -9,10 +9,9 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from venice_batch.model import Attempt, Job, Outcome
+    from venice_batch.api.answers import Verdict
+    from venice_batch.model import Attempt, Job, Outcome, Summary
     from venice_batch.pacing.lane import LaneState
-    from venice_batch.retry import Verdict
-    from venice_batch.summary import Summary
 
 
 class RunStarted(msgspec.Struct, frozen=True):

@@ -16,18 +16,18 @@ import anyio.to_thread
 import orjson
 
 from venice_batch.api.client import VENICE, ApiClient, ApiSettings
-from venice_batch.api.secret import ApiKey, find_key
-from venice_batch.batch import RunSettings, run_batch
-from venice_batch.batch.settings import error_rule, most_in_flight
+from venice_batch.api.key import ApiKey, find_key
 from venice_batch.catalogue import Cache, Preflight, ask, fresh
 from venice_batch.clock import SystemClock
-from venice_batch.engine.attempts import AttemptRules
 from venice_batch.errors import JobsFileError, Problem, UsageError, VeniceBatchError
 from venice_batch.events import JobEnded
 from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source
-from venice_batch.naming import Naming
-from venice_batch.pacing.traffic import SendingRules
-from venice_batch.whole_file import is_address
+from venice_batch.output.atomic_file import is_address
+from venice_batch.output.naming import Naming
+from venice_batch.pacing.limiter import SendingRules
+from venice_batch.run.attempts import AttemptRules
+from venice_batch.run.run import run_batch
+from venice_batch.run.settings import RunSettings, error_rule, most_in_flight
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from venice_batch.catalogue import Catalogue
     from venice_batch.events import Event
     from venice_batch.jobfile import Source
-    from venice_batch.model import Job, Outcome
-    from venice_batch.summary import Summary
+    from venice_batch.model import Job, Outcome, Summary
 
 
 GIVEN = "<jobs>"

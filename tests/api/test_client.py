@@ -16,14 +16,13 @@ from aiohttp import web
 from aioresponses import aioresponses
 from PIL import Image
 
-from venice_batch.api import outgoing
+from venice_batch.api import requests as outgoing
+from venice_batch.api.answers import KEYS_OWN, Fault, Verdict
 from venice_batch.api.client import ApiClient, ApiSettings, _proxy_for
-from venice_batch.api.secret import ApiKey
+from venice_batch.api.key import ApiKey
 from venice_batch.clock import SystemClock
 from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError
 from venice_batch.model import Endpoint
-from venice_batch.pacing.error_budget import KEYS_OWN
-from venice_batch.retry import Fault, Verdict
 
 BASE = "http://api.test/api/v1"
 URL = BASE + "/image/generate"
@@ -713,7 +712,7 @@ def test_what_shows_the_api_no_model_field_shares_one_error_bucket(client, monke
         (Endpoint.MULTI_EDIT, {"model": "qwen-edit", "images": ["aGVsbG8="], "prompt": "p"}),  # sent as modelId
     ]
     assert {client.error_bucket(*request) for request in without} == {KEYS_OWN}
-    monkeypatch.setattr("venice_batch.api.outgoing.MOST_JSON_BYTES", 0)
+    monkeypatch.setattr("venice_batch.api.requests.MOST_JSON_BYTES", 0)
     assert client.error_bucket(Endpoint.EDIT, edit) == KEYS_OWN  # a multipart form
 
 

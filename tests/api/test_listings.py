@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.api.listings import Limits, parse_limits, parse_models, parse_styles
+from venice_batch.api.listings import Limits, Quota, parse_limits, parse_models, parse_styles
 from venice_batch.errors import ApiError, ExitCode
-from venice_batch.pacing.lane import Quota
 
 
 def limits_body(**changes):

@@ -7,9 +7,9 @@ import orjson
 import pytest
 from catalogue.made import entry
 
-from venice_batch.catalogue import Cache, at_hand, cache, fresh, snapshot
-from venice_batch.catalogue.finding import ask
-from venice_batch.catalogue.listing import Listing, age_text, is_local, is_venice, renewed
+from venice_batch.catalogue import Cache, at_hand, fresh, snapshot
+from venice_batch.catalogue import listing as cache
+from venice_batch.catalogue.listing import Listing, age_text, ask, is_local, is_venice, renewed
 from venice_batch.catalogue.models import KINDS
 from venice_batch.errors import ApiError, KeyRefusedError
 from venice_batch.sandbox.catalogue import shipped

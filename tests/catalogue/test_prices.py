@@ -7,17 +7,9 @@ from catalogue.made import SHIPPED, catalogue, entry, job
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from venice_batch.catalogue import (
-    amount_text,
-    corrected,
-    cost_text,
-    micro_usd,
-    price_micro_usd,
-    price_usd,
-    usd,
-    usd_text,
-)
+from venice_batch.catalogue import corrected, price_micro_usd, price_usd
 from venice_batch.model import Endpoint
+from venice_batch.money import amount_text, cost_text, micro_usd, usd, usd_text
 from venice_batch.sandbox import native_request, openai_request
 from venice_batch.sandbox.catalogue import shipped
 from venice_batch.sandbox.prices import price_micro_usd as charged_micro_usd

@@ -17,7 +17,7 @@ from venice_batch.cli.check import Known, know, show_plan
 from venice_batch.cli.main import run_cli
 from venice_batch.cli.options import VENICE
 from venice_batch.jobfile import JobIndex
-from venice_batch.plan import Plan
+from venice_batch.run.plan import Plan
 
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
 

@@ -7,7 +7,7 @@ import records
 from venice_batch.cli.closing import FEW_JOBS, MOST_REASONS, closing, next_command
 from venice_batch.cli.text import text_width
 from venice_batch.errors import ExitCode
-from venice_batch.summary import LaneSummary, Percentiles, Reason, SlowJob
+from venice_batch.model import LaneSummary, Percentiles, Reason, SlowJob
 
 SD = LaneSummary(
     4, 1, 0, 5, 4_500_000, 9, 2,

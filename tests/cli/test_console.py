@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import IMAGE, attempt, failed, job, outcome, summary
 
+from venice_batch.api.answers import Verdict
 from venice_batch.cli.console import EVERY_S, MOST_S, JsonLog, TextLog, observer
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, RunState, Sending, Stopping
 from venice_batch.model import Status
 from venice_batch.pacing.lane import LaneState
-from venice_batch.retry import Verdict
 
 STARTED = RunStarted("run-1", "out", 10, 0, ("sd", "flux"))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from venice_batch.cli.frame import MOST_LANES, frame
 from venice_batch.cli.text import text_width
-from venice_batch.progress import LaneMode, LaneProgress, Progress
+from venice_batch.report.progress import LaneMode, LaneProgress, Progress
 
 INF = float("inf")
 SD = LaneProgress("venice-sd35", 60, 20, 0, 4, 16, LaneMode.OPEN, INF, 20, 7)

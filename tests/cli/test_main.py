@@ -262,7 +262,7 @@ def test_the_first_signal_ends_a_command_that_reads_for_an_hour(tmp_path, monkey
 def test_a_process_whose_disk_never_answers_ends_with_its_grace(tmp_path, ends):
     lines = (f'{{"id": "j{n}", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}}\n' for n in range(9))
     (tmp_path / "jobs.jsonl").write_text("".join(lines))
-    script = "import os, threading\nfrom venice_batch.batch import sending\n"
+    script = "import os, threading\nfrom venice_batch.run import sending\n"
     script += "from venice_batch.output.store import ImageStore\nsending.DISK_S = 0.1\n"
     script += (
         "def stall(*_):\n    os.write(1, b'stalled\\n')\n    threading.Event().wait()\nImageStore.carry_out = stall\n"

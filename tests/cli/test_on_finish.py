@@ -8,7 +8,7 @@ from records import summary
 
 from venice_batch.cli.on_finish import environment, on_finish
 from venice_batch.errors import HookError
-from venice_batch.summary import Summary
+from venice_batch.model import Summary
 
 OUT = Path("out")
 

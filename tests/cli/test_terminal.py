@@ -164,7 +164,7 @@ def test_ctrl_c_twice_stops_at_once():
 
 CRASH = """
 from venice_batch.cli.main import main
-from venice_batch.engine.pool import Pool
+from venice_batch.run.workers import Pool
 
 ended, as_it_should = [], Pool._ended
 

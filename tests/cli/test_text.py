@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.cli.text import cropped, folded, seconds, size, span, terminal_width, text_width
+from venice_batch.cli.text import cropped, folded, terminal_width, text_width
+from venice_batch.text_format import seconds, size, span
 
 
 @pytest.mark.parametrize(("text", "width"), [("", 0), ("abc", 3), ("水の都", 6), ("é", 1), ("e\u0301", 1), ("🎨", 2)])

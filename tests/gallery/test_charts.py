@@ -17,8 +17,8 @@ from venice_batch.gallery.overview import COLOURS, colours, contents
 from venice_batch.gallery.quantities import duration
 from venice_batch.gallery.scales import Linear, ceiling
 from venice_batch.gallery.timeline import Arrival, RunSpan, Span, Timeline
-from venice_batch.histogram import Histogram
-from venice_batch.report import report
+from venice_batch.report.summary import Histogram
+from venice_batch.report.tables import report
 
 
 def history(*arrivals, length_s=100.0, **more):

@@ -7,7 +7,7 @@ from records import IMAGE, attempt, failed, outcome
 from venice_batch.gallery.overview import contents, cost_sentence, figures, progress_text
 from venice_batch.gallery.timeline import timeline
 from venice_batch.model import Flags, Status
-from venice_batch.report import report
+from venice_batch.report.tables import report
 
 
 def shown(*outcomes):

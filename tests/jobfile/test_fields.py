@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.jobfile import FIELDS, problems
-from venice_batch.jobfile.fields import READ_HERE, faults
+from venice_batch.jobfile.fields import READ_HERE
+from venice_batch.jobfile.request_check import faults
 from venice_batch.model import Endpoint
 
 GENERATE, GENERATIONS = Endpoint.GENERATE, Endpoint.GENERATIONS

@@ -1,8 +1,10 @@
-"""The index against the lines that it was built from."""
+"""Jobs found by the hash of their id."""
 
 import io
 import os
 import tracemalloc
+from array import array
+from collections import Counter
 
 import orjson
 import pytest
@@ -11,6 +13,19 @@ from hypothesis import strategies as st
 
 from venice_batch.errors import JobsFileError
 from venice_batch.jobfile import Defaults, JobIndex, index, lines, open_source, parse
+from venice_batch.jobfile.index import Directory
+
+# Hashes that share a bucket whatever the number of jobs, and some that are equal.
+HASHES = st.sampled_from([number << 60 for number in range(-8, 8)]) | st.integers(-4, 4)
+
+
+@given(st.lists(HASHES, max_size=40), HASHES)
+def test_every_job_with_a_hash_is_found_and_what_several_have_is_known(hashes, other):
+    directory = Directory(array("q", hashes))
+    for hashed in {*hashes, other}:
+        assert sorted(directory.places(hashed)) == [place for place, one in enumerate(hashes) if one == hashed]
+    assert directory.repeated == {hashed for hashed, count in Counter(hashes).items() if count > 1}
+
 
 LINES = [
     {"id": "a", "model": "one", "prompt": "p"},

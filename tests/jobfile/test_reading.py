@@ -90,7 +90,7 @@ def test_every_job_of_a_file_is_found_and_read_again(tmp_path, join, name, parts
 
 
 def test_a_packed_file_of_lone_carriage_returns_is_no_single_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("venice_batch.jobfile.spool.MAX_UNPACKED_LINE", 300_000)
+    monkeypatch.setattr("venice_batch.jobfile.reading.MAX_UNPACKED_LINE", 300_000)
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"\r".join([b"x" * 1000] * 500)))
     with open_source(tmp_path / "a.txt.gz") as source:
         assert len(list(lines(source.file))) == 500

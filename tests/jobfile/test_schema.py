@@ -12,10 +12,9 @@ from msgspec import inspect
 
 from venice_batch.jobfile import FIELDS, Defaults, matrix, problems
 from venice_batch.jobfile.explain import explain_field
-from venice_batch.jobfile.fields import REQUESTS
-from venice_batch.jobfile.notes import DEFAULTS, NOTES
+from venice_batch.jobfile.fields import DEFAULTS, NOTES, REQUESTS, RESERVED
+from venice_batch.jobfile.line import draft
 from venice_batch.jobfile.schema import schema
-from venice_batch.jobfile.shapes import RESERVED, draft
 from venice_batch.model import Endpoint
 
 SCHEMA = schema()

@@ -9,7 +9,8 @@ import types
 import pytest
 
 from venice_batch.errors import ExitCode, FolderError, FolderHeldError
-from venice_batch.output import folder, placing
+from venice_batch.output import atomic_file as placing
+from venice_batch.output import folder
 
 
 def test_the_folder_and_its_images_are_made(tmp_path):

@@ -11,11 +11,11 @@ from records import failed, outcome
 
 from venice_batch.errors import FolderError, FolderHeldError, UsageError
 from venice_batch.model import ImageFile
-from venice_batch.names import short_name
 from venice_batch.output import folder, manifest
 from venice_batch.output import merge as module
 from venice_batch.output.latest import LatestRecords
 from venice_batch.output.merge import merge
+from venice_batch.output.naming import short_name
 
 
 class Folders:

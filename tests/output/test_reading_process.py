@@ -12,7 +12,7 @@ import pytest
 
 from venice_batch.output import child, reading_process
 from venice_batch.output.extract import extract
-from venice_batch.output.files import have_sizes
+from venice_batch.output.plain_files import have_sizes
 from venice_batch.output.reader import GREETING
 from venice_batch.output.reading_process import ReadingProcess
 from venice_batch.output.stretches import opened

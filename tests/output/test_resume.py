@@ -14,7 +14,7 @@ from records import CORRUPT
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.output import reading_process, resume
 from venice_batch.output.extract import Extract, extract
-from venice_batch.output.files import have_hashes, have_sizes
+from venice_batch.output.plain_files import have_hashes, have_sizes
 from venice_batch.output.reading_process import ReadingProcess
 from venice_batch.output.resume import Ownership, Resume
 from venice_batch.output.state import DONE

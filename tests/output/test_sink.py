@@ -9,9 +9,9 @@ import pytest
 from fakes import job
 from PIL import Image
 
-from venice_batch.decode import Piece
+from venice_batch.api.decode import Piece
 from venice_batch.errors import BodyError, FolderError
-from venice_batch.output import placing
+from venice_batch.output import atomic_file as placing
 from venice_batch.output import store as image_store
 from venice_batch.output.memory import BUFFER_BYTES
 from venice_batch.output.sink import DiskSink

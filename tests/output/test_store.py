@@ -6,8 +6,8 @@ import os
 import pytest
 from PIL import Image
 
-from venice_batch.names import short_name
 from venice_batch.output import store as store_module
+from venice_batch.output.naming import short_name
 from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Unrecognised, Write
 from venice_batch.output.store import ImageStore
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from venice_batch.headers import AnswerHeaders, RateLimit, Reset
-from venice_batch.retry import Answer
+from venice_batch.api.answers import Answer
+from venice_batch.api.responses import AnswerHeaders, RateLimit, Reset
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

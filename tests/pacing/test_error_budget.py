@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from venice_batch.api.answers import Fault
 from venice_batch.pacing.error_budget import FIRST_ANSWERS, ErrorBudgets, ErrorRule, likely_errors
-from venice_batch.pacing.period import Ends
-from venice_batch.retry import Fault
+from venice_batch.pacing.reset_time import Ends
 
 OLDER = "Too many failed attempts (> 20) resulting in a non-success status code."
 NEWER = "Too many failed attempts (> 50) resulting in a non-success status code."

@@ -2,10 +2,120 @@ import math
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from venice_batch.pacing.lane import FIRST_BURST, QUOTA_SPENT_S, Lane, Quota
-from venice_batch.pacing.period import Ends
+from venice_batch.api.listings import Quota
+from venice_batch.pacing.lane import DAY_S, FIRST_BURST, QUOTA_SPENT_S, DayQuota, Gate, Lane
+from venice_batch.pacing.reset_time import Ends
 from venice_batch.pacing.window import Source
+
+
+@pytest.fixture
+def gate():
+    return Gate(random.Random(1), spread_s=0.05)
+
+
+def test_is_open_at_first(gate):
+    assert gate.wait_s(0.0) == 0.0
+
+
+def test_holds_everybody_until_it_opens(gate):
+    gate.close(10.0, 0.0)
+    assert gate.wait_s(4.0) >= 6.0
+    assert gate.opens_s == 10.0
+
+
+def test_an_earlier_opening_changes_nothing(gate):
+    gate.close(10.0, 0.0)
+    gate.close(5.0, 1.0)
+    assert gate.opens_s == 10.0
+
+
+def test_closing_until_a_moment_that_has_passed_does_nothing(gate):
+    gate.close(1.0, 2.0)
+    assert gate.wait_s(2.0) == 0.0
+
+
+def test_those_who_waited_together_pass_one_after_another(gate):
+    gate.close(10.0, 0.0)
+    now_s, passed = 10.0, []
+    for _ in range(10):
+        now_s += gate.wait_s(now_s)
+        gate.passed(now_s)
+        passed.append(now_s)
+    assert len(set(passed)) == 10
+    assert passed[-1] < 10.0 + 11 * 0.05
+
+
+def test_long_after_an_opening_nobody_is_held(gate):
+    gate.close(10.0, 0.0)
+    gate.passed(12.0)
+    assert gate.wait_s(12.0) == 0.0
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1), st.floats(0, 200))
+def test_never_opens_before_any_moment_it_was_closed_until(closings, now_s):
+    gate = Gate(random.Random(1))
+    for until_s, at_s in closings:
+        gate.close(until_s, at_s)
+    latest_s = max((until_s for until_s, at_s in closings if until_s > at_s), default=0.0)
+    assert now_s + gate.wait_s(now_s) >= min(latest_s, gate.opens_s)
+    assert gate.wait_s(now_s) >= 0
+
+
+@pytest.mark.parametrize("limit", [None, 0])
+def test_without_a_limit_it_never_waits(limit):
+    day = DayQuota(limit, math.inf)
+    for _ in range(100):
+        day.sent(0.0)
+    assert day.wait_s(0.0) == 0.0
+
+
+def test_a_spent_quota_waits_for_the_days_end():
+    day = DayQuota(2, 100.0)
+    day.sent(1.0)
+    day.sent(2.0)
+    assert day.wait_s(10.0) == 90.0
+
+
+def test_the_next_day_has_its_quota_again():
+    day = DayQuota(1, 100.0)
+    day.sent(1.0)
+    assert day.wait_s(100.0) == 0.0
+    day.sent(100.0)
+    assert day.wait_s(101.0) == DAY_S - 1
+
+
+def test_days_without_a_request_pass_too():
+    day = DayQuota(1, 100.0)
+    day.sent(1.0)
+    now_s = 100.0 + 3.5 * DAY_S
+    assert day.wait_s(now_s) == 0.0
+    day.sent(now_s)
+    assert day.wait_s(now_s) == pytest.approx(DAY_S / 2)
+
+
+def test_where_its_end_is_unknown_a_day_counts_from_the_first_request():
+    day = DayQuota(1, math.inf)
+    day.sent(50.0)
+    assert day.wait_s(60.0) == DAY_S - 10
+
+
+def test_a_refused_request_did_not_count():
+    day = DayQuota(1, 100.0)
+    day.sent(1.0)
+    day.refused()
+    assert day.wait_s(2.0) == 0.0
+
+
+def test_the_servers_word_goes_before_the_count():
+    day = DayQuota(None, math.inf)
+    day.spent(500.0)
+    day.spent(400.0)
+    assert day.wait_s(100.0) == 400.0
+    assert day.wait_s(500.0) == 0.0
 
 
 @pytest.fixture

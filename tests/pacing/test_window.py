@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from venice_batch.pacing.period import Ends, Kind
+from venice_batch.pacing.reset_time import Ends, Kind
 from venice_batch.pacing.window import Source, Window
 
 

@@ -8,21 +8,23 @@ import re
 import ssl
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from venice_batch import headers as answer_headers
 from venice_batch._version import __version__
-from venice_batch.api import listings, refusals
-from venice_batch.api.outgoing import names_model, outgoing
-from venice_batch.api.secret import without_userinfo
+from venice_batch.api import errors_in as refusals
+from venice_batch.api import listings
+from venice_batch.api import responses as answer_headers
+from venice_batch.api.answers import KEYS_OWN, Answer, Fault
+from venice_batch.api.decode import MAX_IMAGE_BYTES, JsonDecoder, decoder_for
+from venice_batch.api.key import without_userinfo
+from venice_batch.api.requests import names_model, outgoing
 from venice_batch.catalogue.listing import is_local
 from venice_batch.clock import Deadline
-from venice_batch.decode import MAX_IMAGE_BYTES, JsonDecoder, decoder_for
 from venice_batch.errors import (
     ApiError,
     BodyError,
@@ -32,16 +34,15 @@ from venice_batch.errors import (
     UsageError,
     one_line,
 )
-from venice_batch.formats import START_BYTES
+from venice_batch.image_format import START_BYTES
 from venice_batch.model import Endpoint, ImageFile, ServerTiming
-from venice_batch.pacing.error_budget import KEYS_OWN
-from venice_batch.retry import Answer, Fault
 
 if TYPE_CHECKING:
-    from venice_batch.api.secret import ApiKey
+    from venice_batch.api.decode import Piece
+    from venice_batch.api.key import ApiKey
     from venice_batch.catalogue.models import Kind
     from venice_batch.clock import Clock
-    from venice_batch.output.sink import ImageWriter
+    from venice_batch.model import ImageFile
 
 VENICE = "https://api.venice.ai/api/v1"
 VIOLATION = "the image broke the API's content rules: nothing was charged, and there is no image"
@@ -62,6 +63,30 @@ _CHUNK_BYTES = 512 * 1024
 """Read at a time, where there is as much: every chunk takes a turn of the event loop."""
 _READ_AHEAD_BYTES = 224 * 1024
 """aiohttp stops reading when twice this waits: after one whole chunk, so that no connection holds two."""
+
+
+class ImageWriter(Protocol):
+    """Takes one job's images; ends with `commit` or `discard`, both of which may follow each other."""
+
+    async def write(self, piece: Piece) -> None:
+        """Take the next bytes of an image."""
+        ...
+
+    async def commit(self, *, all_came: bool = True) -> tuple[ImageFile, ...]:
+        """Put the images under their names and tell what they are, in the order received.
+
+        `all_came`: the server has told that what was written is all; if not, each image's own end has to be there.
+
+        Raises:
+            BodyError: one of them is no image, or not a whole one; nothing was put anywhere.
+            UnrecognisedError: one of them is no image known here; all are kept, none among the images.
+            FolderError: the folder does not take them.
+        """
+        ...
+
+    async def discard(self) -> None:
+        """Leave no trace of what was written and not committed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

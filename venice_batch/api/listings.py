@@ -11,10 +11,17 @@ import msgspec
 import orjson
 
 from venice_batch.errors import ApiError
-from venice_batch.pacing.lane import Quota
 
 CURRENCIES = ("DIEM", "BUNDLED_CREDITS", "USD")
 """What pays for images, each unit a dollar: a request is paid from the first that covers all of it, never from two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What the API lists for one model: images a minute and a day; None where it says nothing."""
+
+    rpm: int | None = None
+    rpd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 import orjson
 
-from venice_batch.catalogue.models import Catalogue, parse
+from venice_batch.catalogue.models import KINDS, Catalogue, parse
+from venice_batch.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from venice_batch.catalogue.models import Kind
+
 
 FRESH_S = 3600.0
 """For so long a listing is used without asking again."""
@@ -115,3 +122,178 @@ def age_text(seconds: float) -> str:
         if seconds >= 2 * length_s:
             return f"{seconds // length_s:.0f} {unit}"
     return "moments"
+
+
+SCHEMA = 2
+
+
+class _Stored(msgspec.Struct):
+    schema: int
+    base_url: str
+    asked_unix_s: float
+    models: tuple[dict[str, Any], ...]
+    styles: tuple[str, ...] | None = None
+    former: dict[str, str | None] = {}
+
+
+class Cache:
+    """Listings in files of a folder, `models-<hash of the address>.json`. No method ever raises OSError.
+
+    `folder` None keeps nothing; nor is anything kept of servers on this machine.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    @classmethod
+    def of_user(cls, environment: Mapping[str, str] | None = None) -> Cache:
+        """The cache in `$XDG_CACHE_HOME/venice-batch`, by default `~/.cache/venice-batch`."""
+        home = (os.environ if environment is None else environment).get("XDG_CACHE_HOME", "")
+        if os.path.isabs(home):  # the specification: anything else is to be ignored
+            return cls(Path(home) / "venice-batch")
+        try:
+            return cls(Path.home() / ".cache" / "venice-batch")
+        except RuntimeError:  # a user without a home
+            return cls(None)
+
+    def keeps(self, base_url: str) -> bool:
+        """Whether a listing of `base_url` is kept at all."""
+        return self._path(base_url) is not None
+
+    def load(self, base_url: str) -> Listing | None:
+        """The last listing of `base_url`; None where there is none that can be read."""
+        path = self._path(base_url)
+        if path is None:
+            return None
+        try:
+            stored = msgspec.json.decode(path.read_bytes(), type=_Stored)
+        except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            return None
+        if stored.schema != SCHEMA or not stored.models or not 0 <= stored.asked_unix_s < 1e11:
+            return None
+        return Listing(stored.models, stored.styles, stored.asked_unix_s, "cache", stored.former)
+
+    def store(self, base_url: str, listing: Listing) -> None:
+        """Keep `listing`, all of it or nothing."""
+        path = self._path(base_url)
+        if path is None:
+            return
+        stored = _Stored(SCHEMA, base_url, listing.asked_unix_s, listing.entries, listing.styles, listing.former)
+        part = None
+        try:
+            body = msgspec.json.encode(stored)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(body)
+            os.replace(part, path)
+        except (OSError, ValueError):
+            if part is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(part)
+
+    def _path(self, base_url: str) -> Path | None:
+        if self.folder is None or is_local(base_url):
+            return None
+        digest = hashlib.blake2b(base_url.rstrip("/").encode("utf-8", "replace"), digest_size=8).hexdigest()
+        return self.folder / f"models-{digest}.json"
+
+
+PATIENCE_S = 5.0
+"""How long the API may take to answer before the list at hand is used."""
+
+
+class Lister(Protocol):
+    """The part of the API client that is needed here."""
+
+    async def models(self, kind: Kind = "image") -> tuple[dict[str, Any], ...]:
+        """The entries of `GET /models` of that type. Raises ApiError."""
+        ...
+
+    async def styles(self) -> tuple[str, ...]:
+        """The names of `GET /image/styles`. Raises ApiError."""
+        ...
+
+
+class Found(NamedTuple):
+    """A listing, None if none is to be had, and what the user has to know about it ("": nothing)."""
+
+    listing: Listing | None
+    notice: str = ""
+
+
+def fresh(base_url: str, cache: Cache, *, now_unix_s: float) -> Listing | None:
+    """The cached listing, if it is recent enough not to ask for another."""
+    kept = cache.load(base_url)
+    return kept if kept is not None and kept.is_fresh(now_unix_s) else None
+
+
+def at_hand(base_url: str, cache: Cache, *, now_unix_s: float, reason: str = "") -> Found:
+    """The best listing without the network: cached, else the packaged one if the address is Venice's.
+
+    `reason` says why the network is not used, where the user did not ask for that.
+    """
+    listing = _at_hand(base_url, cache)
+    before = f"{reason}; " if reason else ""
+    if listing is None:
+        return Found(
+            None, f"{before}no list of models is known for {base_url}: models, limits and prices are unchecked"
+        )
+    return Found(listing, f"{before}models and prices are checked by {listing.told(now_unix_s)}")
+
+
+async def ask(api: Lister, base_url: str, cache: Cache, *, now_unix_s: float, patience_s: float = PATIENCE_S) -> Found:
+    """The live listing, which is cached; where it cannot be had, what is at hand. Never raises ApiError."""
+    import anyio
+
+    reason = f"no answer from {base_url} within {patience_s:g} s"
+    entries: tuple[dict[str, Any], ...] = ()
+    others: dict[Kind, tuple[dict[str, Any], ...]] = {}
+    styles: tuple[str, ...] | None = None
+
+    async def ask_models() -> None:
+        nonlocal entries, reason
+        try:
+            entries = await api.models()
+            reason = f"{base_url} lists no image models"
+        except ApiError as error:
+            reason = str(error)
+            group.cancel_scope.cancel()
+
+    async def ask_others(kind: Kind) -> None:
+        with suppress(ApiError):  # some servers make images only
+            others[kind] = tuple(entry for entry in await api.models(kind) if entry.get("type") == kind)
+
+    async def ask_styles() -> None:
+        nonlocal styles
+        try:
+            styles = await api.styles()
+        except ApiError:
+            styles = None  # some servers have no such page
+
+    with anyio.move_on_after(patience_s):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask_models)
+            group.start_soon(ask_styles)
+            for kind in KINDS[1:]:
+                group.start_soon(ask_others, kind)
+    kept = _at_hand(base_url, cache)
+    if not entries:
+        if is_venice(base_url) or kept is not None:
+            return at_hand(base_url, cache, now_unix_s=now_unix_s, reason=reason)
+        return Found(None, f"{reason}; models, limits and prices are unchecked")
+    earlier = [cache.load(base_url), snapshot() if is_venice(base_url) else None]
+    for kind in KINDS[1:]:
+        entries += others.get(kind) or (kept.of_kind(kind) if kept else ())
+    listing = renewed(
+        entries,
+        styles or (kept.styles if kept else None),
+        now_unix_s=now_unix_s,
+        earlier=[one for one in earlier if one is not None],
+    )
+    cache.store(base_url, listing)
+    return Found(listing)
+
+
+def _at_hand(base_url: str, cache: Cache) -> Listing | None:
+    return cache.load(base_url) or (snapshot() if is_venice(base_url) else None)

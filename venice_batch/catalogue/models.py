@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from venice_batch.errors import one_line
+from venice_batch.money import MICRO_PER_USD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,9 +24,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 DEFAULT = "default"
 """The trait of the model that stands in where a request names none, or none that is known."""
-
-MICRO_PER_USD = 1_000_000
-"""Money is counted in millionths of a dollar, so that sums are exact."""
 
 _DEFAULT_INPUTS = 3
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from venice_batch.catalogue.prices import enhancement_micro_usd, images, model_of, request_micro_usd
-from venice_batch.catalogue.rules import (
+from venice_batch.catalogue.constraints import (
     Complaint,
     nearest,
     prompt_complaints,
     reference_complaints,
     shape_complaints,
 )
+from venice_batch.catalogue.prices import enhancement_micro_usd, images, model_of, request_micro_usd
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:

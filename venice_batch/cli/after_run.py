@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from venice_batch.jobfile import JobIndex
-    from venice_batch.summary import Summary
+    from venice_batch.model import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ def _write_gallery(quiet: bool, summary: Summary, output: Path) -> None:
 
 
 def _write_metrics(path: Path, summary: Summary, output: Path) -> None:
-    from venice_batch.metrics import exposition
-    from venice_batch.whole_file import whole_file
+    from venice_batch.output.atomic_file import whole_file
+    from venice_batch.report.prometheus import exposition
 
     # A pipe would have the reader wait for itself.
     previous = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""

@@ -12,16 +12,16 @@ import click
 from venice_batch.cli import options
 from venice_batch.cli.command import command
 from venice_batch.cli.output_folder import default_output, settle_temporary_files
-from venice_batch.cli.text import json_line, span
+from venice_batch.cli.text import json_line
 from venice_batch.errors import KeyMissingError, one_line
-from venice_batch.wording import counted
+from venice_batch.text_format import counted, span
 
 if TYPE_CHECKING:
+    from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
-    from venice_batch.api.secret import ApiKey
     from venice_batch.catalogue import Cache, Found, Listing, Preflight
     from venice_batch.jobfile import Source
-    from venice_batch.plan import LanePlan, Plan
+    from venice_batch.run.plan import LanePlan, Plan
 
 
 class Known(NamedTuple):
@@ -94,7 +94,7 @@ def _plan_anew(
 ) -> Plan:
     """The plan for a folder that holds nothing yet, in memory that does not grow with the file."""
     from venice_batch.jobfile import survey
-    from venice_batch.plan import plan_of
+    from venice_batch.run.plan import plan_of
 
     jobs = survey(source, examine=preflight.examine, **which)
     return plan_of(preflight.bills(), output, jobs=jobs, **terms)
@@ -105,7 +105,7 @@ def _plan_rest(
 ) -> Plan:
     """The plan for what a folder does not hold yet: by an index, as each job has to be found there."""
     from venice_batch.jobfile import JobIndex
-    from venice_batch.plan import plan
+    from venice_batch.run.plan import plan
 
     index = JobIndex.build(source, examine=preflight.examine, **which)
     return plan(index, output, preflight=preflight, **terms)
@@ -134,7 +134,7 @@ def know(
     if offline:
         listing, notice = at_hand(base_url, cache, now_unix_s=now)
         return Known(listing, None, notice)
-    from venice_batch.api.secret import find_key
+    from venice_batch.api.key import find_key
 
     kept = fresh(base_url, cache, now_unix_s=now)
     try:
@@ -153,7 +153,7 @@ def _ask(
     import anyio
 
     from venice_batch.catalogue import Found, ask
-    from venice_batch.catalogue.finding import PATIENCE_S
+    from venice_batch.catalogue.listing import PATIENCE_S
     from venice_batch.cli.listings import connect
     from venice_batch.errors import ApiError
 
@@ -240,13 +240,13 @@ def _rows(found: Plan) -> list[tuple[Any, ...]]:
 
 
 def _cost(sums: LanePlan | Plan) -> str | None:
-    from venice_batch.catalogue import amount_text
+    from venice_batch.money import amount_text
 
     return amount_text(sums.usd, sums.unpriced)
 
 
 def _closing(found: Plan, *, may_send: bool) -> list[str]:
-    from venice_batch.catalogue import cost_text
+    from venice_batch.money import cost_text
 
     lines = []
     if found.pending:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from venice_batch.catalogue import cost_text
 from venice_batch.cli.lane_tables import counts_table, times_table
 from venice_batch.cli.table import table
-from venice_batch.cli.text import cropped, folded, seconds, size, text_width
+from venice_batch.cli.text import cropped, folded, text_width
 from venice_batch.errors import ExitCode, one_line
-from venice_batch.wording import counted
+from venice_batch.money import cost_text
+from venice_batch.text_format import counted, seconds, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from venice_batch.summary import Reason, Summary
+    from venice_batch.model import Reason, Summary
 
 MOST_REASONS = 8
 """Different reasons of failures that are shown; the summary has more, the manifest all."""

@@ -110,7 +110,7 @@ def _origin(option: Option, context: click.Context, settled: settings.Settled) -
 
 
 def _key(file: Path | None, rows: list[Row]) -> Row:
-    from venice_batch.api.secret import VARIABLE, find_key
+    from venice_batch.api.key import VARIABLE, find_key
 
     origin = next(f"{row.value} ({row.origin})" for row in rows if row.name == "api-key-file") if file else VARIABLE
     try:

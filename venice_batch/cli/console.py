@@ -7,18 +7,18 @@ import json
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from venice_batch.cli.text import json_line, span
+from venice_batch.cli.text import json_line
 from venice_batch.errors import one_line
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Stopping, Waiting
 from venice_batch.model import Status
-from venice_batch.progress import LaneMode, ProgressMeter
-from venice_batch.wording import counted
+from venice_batch.report.progress import LaneMode, ProgressMeter
+from venice_batch.text_format import counted, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from venice_batch.events import Event, Observer
-    from venice_batch.progress import Progress
+    from venice_batch.report.progress import Progress
 
 EVERY_S = 5.0
 MOST_S = 60.0

@@ -50,7 +50,7 @@ def export(folder: Path, csv_to: Path | None, parquet_to: Path | None, openai_to
     if not (folder / manifest.NAME).is_file():
         raise FolderError(folder, f"holds no {manifest.NAME}; is it a run's output folder?")
     if parquet_to is not None:
-        from venice_batch.export import parquet
+        from venice_batch.report.export import parquet
 
         parquet.require()
     records = LatestRecords(folder / manifest.NAME)
@@ -62,8 +62,8 @@ def export(folder: Path, csv_to: Path | None, parquet_to: Path | None, openai_to
 
 
 def _tables(records: LatestRecords, csv_to: Path | None, parquet_to: Path | None) -> None:
-    from venice_batch.export import csv_file, parquet
-    from venice_batch.export.columns import columns
+    from venice_batch.report.export import csv_file, parquet
+    from venice_batch.report.export.columns import columns
 
     table = columns(records)
     for path, write in ((csv_to, csv_file.write), (parquet_to, parquet.write)):
@@ -74,8 +74,8 @@ def _tables(records: LatestRecords, csv_to: Path | None, parquet_to: Path | None
 
 
 def _openai(records: LatestRecords, folder: Path, path: Path, *, base64: bool) -> None:
-    from venice_batch.export.openai import lines
-    from venice_batch.output.files import Refusals
+    from venice_batch.output.plain_files import Refusals
+    from venice_batch.report.export.openai import lines
 
     errors_path = errors_beside(path)
     counts, refusals = [0, 0], Refusals()

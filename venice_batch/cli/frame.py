@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from venice_batch.catalogue import micro_usd, usd_text
-from venice_batch.cli.text import cropped, size, span, text_width
+from venice_batch.cli.text import cropped, text_width
 from venice_batch.errors import one_line
-from venice_batch.progress import LaneMode
+from venice_batch.money import micro_usd, usd_text
+from venice_batch.report.progress import LaneMode
+from venice_batch.text_format import size, span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from venice_batch.progress import LaneProgress, Progress
+    from venice_batch.report.progress import LaneProgress, Progress
 
 MOST_LANES = 8
 """Models that have a line of their own, at most."""

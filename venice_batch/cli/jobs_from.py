@@ -14,7 +14,7 @@ from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.model import Flags, Status
 
 if TYPE_CHECKING:
-    from venice_batch.redo import Choice
+    from venice_batch.report.jobs_from import Choice
 
 
 @command()
@@ -57,7 +57,7 @@ def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
     from venice_batch.jobfile import native_line, parse_field, parse_setting
     from venice_batch.output import manifest
     from venice_batch.output.latest import LatestRecords
-    from venice_batch.redo import Changes, Choice, jobs_of
+    from venice_batch.report.jobs_from import Changes, Choice, jobs_of
 
     path = folder / manifest.NAME
     if not path.is_file():

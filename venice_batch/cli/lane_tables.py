@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from venice_batch.catalogue import amount_text
 from venice_batch.cli.table import table
-from venice_batch.cli.text import seconds, size
+from venice_batch.money import amount_text
+from venice_batch.text_format import seconds, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from venice_batch.summary import Percentiles
+    from venice_batch.model import Percentiles
 
 
 _WIDE = 100

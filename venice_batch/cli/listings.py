@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from venice_batch.api.secret import ApiKey, find_key
+from venice_batch.api.key import ApiKey, find_key
 from venice_batch.cli import candidates, options
 from venice_batch.cli.command import command
 from venice_batch.errors import ApiError, KeyMissingError, UsageError, one_line
@@ -246,7 +246,7 @@ def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> int:
 
 
 def _show_model(name: str, kinds: tuple[Kind, ...], listing: Listing, *, as_json: bool) -> int:
-    from venice_batch.catalogue.rules import nearest
+    from venice_batch.catalogue.constraints import nearest
 
     catalogue = listing.catalogue(time.time())
     model = next((found for kind in kinds if (found := catalogue.resolve(name, kind))), None)
@@ -267,7 +267,7 @@ _DOES = {"image": "makes images", "inpaint": "edits images", "upscale": "enlarge
 
 def _details(model: Model, catalogue: Catalogue) -> list[tuple[str, str]]:
     """All that is known of a model, as labels and texts."""
-    from venice_batch.catalogue.families import ignored_fields
+    from venice_batch.catalogue.capabilities import ignored_fields
 
     lines = [
         ("model", f"{model.id}{f' ({model.name})' if model.name else ''}, {_DOES[model.kind]}"),
@@ -295,7 +295,7 @@ def _choice(offered: tuple[str, ...], default: str | None) -> str:
 
 def _price_list(model: Model) -> list[tuple[str, str]]:
     """Each price of a model, as what it is for and the amount."""
-    from venice_batch.catalogue import usd_text
+    from venice_batch.money import usd_text
 
     pricing = model.pricing
     if model.kind == "upscale":
@@ -393,7 +393,7 @@ def _sizes(model: Model) -> str:
 
 
 def _prices(model: Model) -> str:
-    from venice_batch.catalogue import usd_text
+    from venice_batch.money import usd_text
 
     pricing = model.pricing
     found = list(pricing.qualities.values()) or list(pricing.tiers.values())

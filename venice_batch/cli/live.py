@@ -14,7 +14,7 @@ from venice_batch.cli.console import told
 from venice_batch.cli.text import folded
 from venice_batch.clock import SystemClock
 from venice_batch.events import JobEnded, RunStarted
-from venice_batch.progress import ProgressMeter
+from venice_batch.report.progress import ProgressMeter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
-    from venice_batch.progress import Progress
+    from venice_batch.report.progress import Progress
 
 EVERY_S = 0.25
 """Time between two looks at the run; what has not changed is drawn once a second, for its countdowns."""

@@ -16,7 +16,7 @@ import click
 from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.cli.text import unwritten
 from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError, one_line
-from venice_batch.wording import counted
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ def _run(args: list[str]) -> int:
             err=True,
         )
         if os.environ.get("GITHUB_ACTIONS") == "true":
-            from venice_batch.ci import github
+            from venice_batch.report import github
 
             for line in github.of_problems(error.problems, os.environ):
                 click.echo(line, err=True)

@@ -9,7 +9,7 @@ import click
 from venice_batch.cli import candidates, options
 from venice_batch.cli.command import command
 from venice_batch.errors import ExitCode, one_line
-from venice_batch.wording import counted
+from venice_batch.text_format import counted
 
 
 @command()

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from venice_batch.api.secret import VARIABLE as KEY
+from venice_batch.api.key import VARIABLE as KEY
 from venice_batch.errors import HookError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from venice_batch.summary import Summary
+    from venice_batch.model import Summary
 
 PATIENCE_S = 300.0
 """How long the command may take: cron's next run waits for this one's end."""

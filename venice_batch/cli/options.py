@@ -71,7 +71,7 @@ class Target(click.Path):
     kind = "file"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
-        from venice_batch.whole_file import is_address
+        from venice_batch.output.atomic_file import is_address
 
         if is_address(str(value)):
             shown = re.sub("//[^/]*@", "//***@", str(value))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from venice_batch.cli import options
 from venice_batch.errors import JobsFileError, UsageError
-from venice_batch.whole_file import whole_file, whole_stream
+from venice_batch.output.atomic_file import whole_file, whole_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from venice_batch.jobfile import JobIndex
+    from venice_batch.model import Summary
     from venice_batch.output.standing import Standing
-    from venice_batch.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Pipeline:
 
     def write_junit(self, path: Path, summary: Summary, output: Path) -> None:
         """Write the run as JUnit XML."""
-        from venice_batch.ci.junit import junit
-        from venice_batch.whole_file import whole_file
+        from venice_batch.output.atomic_file import whole_file
+        from venice_batch.report.junit import junit
 
         pieces = junit(self.index, self._standing(output), summary, source=self.source, fail_on=self.fail_on)
         with whole_file(path) as file:
@@ -37,7 +37,7 @@ class Pipeline:
 
     def annotate(self, asked: bool, summary: Summary, output: Path) -> None:
         """Print GitHub's annotations on standard error: they are read there too, and standard output is the run's."""
-        from venice_batch.ci import github
+        from venice_batch.report import github
 
         lines = github.of_jobs(
             self.index, self._standing(output), source=self.source, fail_on=self.fail_on, environment=os.environ
@@ -47,7 +47,7 @@ class Pipeline:
 
     def append_summary(self, path: str, summary: Summary, output: Path) -> None:
         """Append the run to the summary of GitHub's step."""
-        from venice_batch.ci import github
+        from venice_batch.report import github
 
         pieces = github.step_summary(
             self.index, self._standing(output), summary, source=self.source, fail_on=self.fail_on

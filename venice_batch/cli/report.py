@@ -33,7 +33,7 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
     """Sum up the manifest in the folder OUT and make its gallery; needs no network."""
     from venice_batch.output import manifest
     from venice_batch.output.latest import LatestRecords
-    from venice_batch.report import report as sum_up
+    from venice_batch.report.tables import report as sum_up
 
     if not (output / manifest.NAME).is_file():
         raise FolderError(output, "holds no manifest.jsonl; is it a run's output folder?")
@@ -48,9 +48,9 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
         named = page and os.fsencode(page).decode("utf-8", "replace")
         click.echo(json_line({**msgspec.structs.asdict(found), "gallery": named}))
         return 0
-    from venice_batch.catalogue import cost_text
     from venice_batch.cli.lane_tables import counts_table, times_table
     from venice_batch.cli.text import terminal_width
+    from venice_batch.money import cost_text
 
     width = terminal_width(sys.stdout)
     cost = cost_text(found.cost_usd, found.unpriced, sandbox_usd=found.sandbox_usd)

@@ -16,19 +16,18 @@ from venice_batch.cli import after_run, options, run_options
 from venice_batch.cli.command import command
 from venice_batch.cli.output_folder import default_output, settle_temporary_files
 from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError, one_line
-from venice_batch.wording import counted
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from venice_batch.api.secret import ApiKey
-    from venice_batch.batch import RunSettings
+    from venice_batch.api.key import ApiKey
     from venice_batch.catalogue import Preflight
     from venice_batch.jobfile import Defaults, JobIndex, Shard, Source
-    from venice_batch.model import Job
-    from venice_batch.naming import Naming
-    from venice_batch.plan import Plan
-    from venice_batch.summary import Summary
+    from venice_batch.model import Job, Summary
+    from venice_batch.output.naming import Naming
+    from venice_batch.run.plan import Plan
+    from venice_batch.run.settings import RunSettings
 
 
 @command()
@@ -45,11 +44,11 @@ def run(**given: Any) -> int:
 
     A DURATION is in seconds, or has a unit: 90, 15m, 2h.
     """
-    from venice_batch.api.secret import ApiKey, find_key
+    from venice_batch.api.key import ApiKey, find_key
     from venice_batch.cli.check import know, say, show_plan
     from venice_batch.jobfile import open_source
-    from venice_batch.naming import Naming
-    from venice_batch.plan import plan
+    from venice_batch.output.naming import Naming
+    from venice_batch.run.plan import plan
 
     is_sandbox = options.is_sandbox(given)
     defaults = options.job_defaults(given)
@@ -111,7 +110,7 @@ def _refuse_above(max_cost_usd: float, found: Plan) -> None:
     if found.unpriced:
         raise UsageError(f"--max-cost: {counted(found.unpriced, 'job')} whose price is not known")
     if found.exceeds(max_cost_usd):
-        from venice_batch.catalogue import micro_usd, usd_text
+        from venice_batch.money import micro_usd, usd_text
 
         price = f"{usd_text(micro_usd(found.usd))} USD, above --max-cost"
         raise OutOfMoneyError(f"the {counted(found.pending, 'job')} left would cost {price}; nothing was sent")
@@ -130,7 +129,7 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
     from venice_batch.cli.watching import is_live, watching
 
     async def go() -> Summary:
-        from venice_batch.batch import run_batch
+        from venice_batch.run.run import run_batch
 
         async with watching(given, sys.stderr) as observer, _server(given) as base_url:
             return await run_batch(ready.index, ready.key, _settings(base_url, ready, given), observers=(observer,))
@@ -175,10 +174,9 @@ async def _server(given: dict[str, Any]) -> AsyncIterator[str]:
 
 def _settings(base_url: str, ready: _Ready, given: dict[str, Any]) -> RunSettings:
     from venice_batch.api.client import ApiSettings
-    from venice_batch.batch import RunSettings
-    from venice_batch.batch.settings import error_rule, most_in_flight
-    from venice_batch.engine.attempts import AttemptRules
-    from venice_batch.pacing.traffic import SendingRules
+    from venice_batch.pacing.limiter import SendingRules
+    from venice_batch.run.attempts import AttemptRules
+    from venice_batch.run.settings import RunSettings, error_rule, most_in_flight
 
     speed = (given["sandbox_speed"] or 1.0) if given["sandbox"] else 1.0
     minute_s = given["api_minute"] or 60.0 / speed

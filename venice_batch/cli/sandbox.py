@@ -73,7 +73,7 @@ def _told(file: Path | None, address: str) -> Iterator[None]:
     if file is None:
         yield
         return
-    from venice_batch.whole_file import whole_file
+    from venice_batch.output.atomic_file import whole_file
 
     with whole_file(file) as told:
         told.write(f"{address}\n".encode())

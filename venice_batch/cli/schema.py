@@ -24,7 +24,7 @@ def schema(output: Path | None, settings: tuple[str, ...], array: bool, **_: Any
     import orjson
 
     from venice_batch.catalogue import snapshot
-    from venice_batch.catalogue.offers import offers
+    from venice_batch.catalogue.capabilities import offers
     from venice_batch.jobfile import Defaults
     from venice_batch.jobfile.schema import schema as schema_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from venice_batch.wording import json_bytes
+from venice_batch.text_format import json_bytes
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -81,30 +81,3 @@ def folded(text: str, width: int | None) -> list[str]:
             word = indent + rest if rest else ""
         line = word
     return [*lines, line] if line or not lines else lines
-
-
-def size(count: int) -> str:
-    """Bytes for people, in powers of ten."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return ""  # not reached: the last unit takes any value
-
-
-def seconds(value_s: float | None) -> str:
-    """A duration in seconds, with as many decimals as matter; None is a dash."""
-    if value_s is None:
-        return "-"
-    return f"{value_s:.2f}" if value_s < 9.995 else f"{value_s:.1f}" if value_s < 99.95 else f"{value_s:.0f}"
-
-
-def span(seconds: float) -> str:
-    """A time span for people, in its two largest units."""
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
-    first = next((place for place, (count, _) in enumerate(parts) if count), 3)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"

@@ -10,9 +10,9 @@ import msgspec
 
 from venice_batch.gallery.thumbnails import FOLDER, thumbnail_name
 from venice_batch.model import Attempt, Endpoint, Failure, ImageFile, Outcome, ServerTiming, Status
-from venice_batch.output.files import NoPlainFileError, PlainFiles, Refusals
-from venice_batch.redo import Changes
-from venice_batch.report import time_spent
+from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, Refusals
+from venice_batch.report.jobs_from import Changes
+from venice_batch.report.tables import time_spent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

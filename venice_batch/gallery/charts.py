@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from venice_batch.gallery.overview import Contents
     from venice_batch.gallery.timeline import Timeline
-    from venice_batch.report import LaneReport, Report
+    from venice_batch.report.tables import LaneReport, Report
 
 WIDTHS = {"wide": 720, "narrow": 340}
 """A chart's texts keep their size on a phone; it is the chart that is drawn narrower."""

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from venice_batch.gallery.quantities import duration, short_duration
 from venice_batch.gallery.scales import Label, Logarithmic
-from venice_batch.histogram import Histogram
+from venice_batch.report.summary import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from venice_batch.summary import Percentiles
+    from venice_batch.model import Percentiles
 
 ROW_PX, HEAD_PX, AXIS_PX, SIDE_PX = 84, 24, 24, 1
 LEAST_COLUMN_PX = 9

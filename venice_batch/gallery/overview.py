@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from jinja2.filters import do_filesizeformat
 
-from venice_batch.catalogue import cost_text
 from venice_batch.gallery.quantities import count, duration, usd
-from venice_batch.histogram import Histogram
 from venice_batch.model import Status
+from venice_batch.money import cost_text
+from venice_batch.report.summary import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from venice_batch.gallery.timeline import Timeline
     from venice_batch.model import ImageFile, Outcome
-    from venice_batch.report import Report
+    from venice_batch.report.tables import Report
 
 COLOURS = 8
 """Colours for models; from the last one's on they share it."""

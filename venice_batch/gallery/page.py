@@ -23,9 +23,9 @@ from venice_batch.gallery.sweeps import Candidate, find_sweeps
 from venice_batch.gallery.thumbnails import available, make_thumbnails
 from venice_batch.gallery.timeline import timeline
 from venice_batch.output import manifest
+from venice_batch.output.atomic_file import whole_file
 from venice_batch.output.latest import LatestRecords
-from venice_batch.report import report
-from venice_batch.whole_file import whole_file
+from venice_batch.report.tables import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

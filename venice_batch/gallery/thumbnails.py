@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from venice_batch.errors import FolderError
-from venice_batch.output.files import PlainFiles
+from venice_batch.output.atomic_file import whole_file
 from venice_batch.output.folder import unusable
-from venice_batch.whole_file import whole_file
+from venice_batch.output.plain_files import PlainFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

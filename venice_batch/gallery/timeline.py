@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from venice_batch.report import MOST_USD
+from venice_batch.report.tables import MOST_USD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,25 +1,132 @@
-"""Where every job of a file stands, in some 50 bytes a job.
-
-A run of a million jobs keeps their places, not the jobs; a job is read again when its turn comes.
-"""
+"""Finds the jobs of a file by their id."""
 
 from __future__ import annotations
 
+import hashlib
 from array import array
-from typing import TYPE_CHECKING
+from heapq import nsmallest
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from venice_batch.jobfile.defaults import Defaults
-from venice_batch.jobfile.directory import Directory
-from venice_batch.jobfile.duplicates import complaint
-from venice_batch.jobfile.findings import MAX_PROBLEMS, Findings
-from venice_batch.jobfile.jobs import Jobs
+from venice_batch.jobfile.identity import has_implicit_id
+from venice_batch.jobfile.jobs import MAX_PROBLEMS, Findings, Jobs
+from venice_batch.jobfile.spill import Spill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from venice_batch.jobfile.shard import Shard
+    from venice_batch.jobfile.jobs import Shard
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
+
+
+class Directory:
+    """From an id's hash to the places of jobs that have it, in 4 to 12 bytes a job beside the hashes.
+
+    A hash table chained through arrays: a dict of a million ids would take ten times the memory, and looking one up
+    in a sorted array five times as long. `repeated` holds the hashes that several jobs have.
+    """
+
+    __slots__ = ("_first", "_hashes", "_mask", "_next", "repeated")
+
+    def __init__(self, hashes: array[int]) -> None:
+        """Refer to each job's `hash(id)`, in the file's order; the array must not change any more."""
+        self._hashes = hashes
+        self._mask = (1 << len(hashes).bit_length()) - 1
+        # Places count from 1 here, so that 0 ends a chain.
+        first = self._first = array("I", bytes(4 * (self._mask + 1)))
+        chain = self._next = array("I", bytes(4))
+        mask = self._mask
+        self.repeated: set[int] = set()
+        for place, hashed in enumerate(hashes, start=1):
+            bucket = hashed & mask
+            other = first[bucket]
+            chain.append(other)
+            first[bucket] = place
+            while other:
+                if hashes[other - 1] == hashed:
+                    self.repeated.add(hashed)
+                    break
+                other = chain[other]
+
+    def places(self, hashed: int) -> list[int]:
+        """Every place of a job whose id has this hash: one at most, but for a rare coincidence."""
+        found = []
+        place = self._first[hashed & self._mask]
+        while place:
+            if self._hashes[place - 1] == hashed:
+                found.append(place - 1)
+            place = self._next[place]
+        return found
+
+
+class Repeat(NamedTuple):
+    """Where a job stands that has the id of another before it, which is on line `first`.
+
+    `number` counts the file's jobs from 0, `offset` is that of the line, `sub` the place within it.
+    """
+
+    number: int
+    offset: int
+    line: int
+    sub: int
+    first: int
+
+
+class Ids:
+    """The ids of a file's jobs, told apart by 128 bits of BLAKE2, on disk but for what is under examination.
+
+    Use it as a context. Memory is a megabyte and about a byte for each job.
+    """
+
+    def __init__(self) -> None:
+        self._spill = Spill("<16sQIIH")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._spill.__exit__()
+
+    def add(self, job: Job, offset: int, sub: int) -> None:
+        """Take in a job, in the file's order. Raises FolderError where the temporary file cannot be written."""
+        digest = hashlib.blake2b(job.id.encode(), digest_size=16).digest()
+        self._spill.add(digest, offset, job.line, job.index, sub)
+
+    def repeats(self, most: int) -> tuple[list[Repeat], int]:
+        """Return the first `most` jobs with the id of an earlier one, in the file's order, and how many there are.
+
+        Raises:
+            FolderError: the temporary file cannot be read.
+        """
+        total = 0
+
+        def counted() -> Iterator[Repeat]:
+            nonlocal total
+            for repeat in self._repeats():
+                total += 1
+                yield repeat
+
+        return nsmallest(most, counted()), total
+
+    def _repeats(self) -> Iterator[Repeat]:
+        for records in self._spill.groups():
+            lines: dict[bytes, int] = {}
+            for digest, offset, line, index, sub in records:
+                if digest in lines:
+                    yield Repeat(index, offset, line, sub, lines[digest])
+                else:
+                    lines[digest] = line
+
+
+def complaint(job: Job, first: int) -> str:
+    """Return what is wrong with a job whose id is used on the line `first` already."""
+    if has_implicit_id(job):
+        if first == job.line:
+            return "the matrix makes the same request twice; give the line an id to have both"
+        return f"the request is that of line {first}, where no id tells them apart; give each an id"
+    return f"{job.id!r} is used on line {first} already"
+
 
 _LAST = 0xFFFF_FFFF
 

@@ -1,11 +1,15 @@
-"""The jobs of an open file: all of them once and in order, any of them again."""
+"""A share of a file's jobs, the same wherever and in whatever order they stand."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from venice_batch.errors import JobsFileError, Problem, UsageError
 from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.pictures import Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
@@ -14,12 +18,71 @@ from venice_batch.jobfile.source import refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from venice_batch.errors import JobsFileError
     from venice_batch.jobfile.defaults import Defaults
-    from venice_batch.jobfile.findings import Findings
-    from venice_batch.jobfile.shard import Shard
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Share `number`, from 1, of `count` shares that have every job once between them.
+
+    A job's share depends on its id and on `count` alone, so that lines may be added or moved, and machines need
+    not agree on anything else. Shares of many jobs are about equal.
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Read `I/N`, as in `2/3`. Raises UsageError."""
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise UsageError(f"--shard {text!r} is no share; give I/N with I from 1 to N, as in 1/3")
+        return cls(int(found[1]), int(found[2]))
+
+    def holds(self, job_id: str) -> bool:
+        """Whether the job is in this share."""
+        digest = hashlib.blake2b(job_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.count == self.number - 1
+
+
+MAX_PROBLEMS = 1000
+"""How many problems are kept; all of them are counted."""
+
+
+class Findings:
+    """Collects problems in any order; keeps the `keep` that come first in the file."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._kept: list[Problem] = []
+        self.total = 0
+
+    def add(self, line: int, field: str, what: str, source: str) -> None:
+        """Add one problem."""
+        self.extend([Problem(source, line, field, what)])
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Add several problems."""
+        for problem in problems:
+            self.total += 1
+            self._kept.append(problem)
+        # Now and then, not each time: a file of a million mistakes is not sorted a million times.
+        if len(self._kept) > 2 * self._keep + 100:
+            self._cut()
+
+    def raise_any(self) -> None:
+        """Raise JobsFileError if there is any problem."""
+        if self.total:
+            self._cut()
+            raise JobsFileError(self._kept, self.total)
+
+    def _cut(self) -> None:
+        # Stable: the problems of one line stay in their order.
+        self._kept.sort(key=lambda problem: problem.line)
+        del self._kept[self._keep :]
 
 
 class Jobs:

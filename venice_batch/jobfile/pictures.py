@@ -18,7 +18,7 @@ from venice_batch.model import Endpoint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from venice_batch.formats import ImageKind
+    from venice_batch.image_format import ImageKind
 
 LARGEST_BYTES = 25 * 1024 * 1024
 """Size that a picture has to stay below; this and the next four: the API's description of the endpoints of 2026-08-21,
@@ -131,7 +131,7 @@ class Pictures:
 
     def _read(self, path: str) -> _Look | str:
         # Imported late: a file without pictures does without.
-        from venice_batch.formats import kind_of
+        from venice_batch.image_format import kind_of
 
         if len(path) > _LONGEST_PATH:
             return f"is {len(path):,} characters long; expected a path, a URL, or base64 of a {_KINDS}"
@@ -203,7 +203,7 @@ def _inline(text: str) -> ImageKind | str | None:
     """Return the kind of a picture in the line, None if it is not known, or why there is none."""
     import pybase64
 
-    from venice_batch.formats import kind_of
+    from venice_batch.image_format import kind_of
 
     try:
         data = pybase64.b64decode(base64_of(text), validate=True)

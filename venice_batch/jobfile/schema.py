@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from venice_batch.jobfile.fields import REQUESTS
-from venice_batch.jobfile.notes import DEFAULTS, NOTES
-from venice_batch.jobfile.shapes import CONTROL, MAX_ID, URL_PREFIX
+from venice_batch.jobfile.fields import DEFAULTS, NOTES, REQUESTS
+from venice_batch.jobfile.line import CONTROL, MAX_ID, URL_PREFIX
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from array import array
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from venice_batch.jobfile.spool import no_room, temporary
+from venice_batch.jobfile.reading import no_room, temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

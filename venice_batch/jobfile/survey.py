@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from venice_batch.jobfile.defaults import Defaults
-from venice_batch.jobfile.duplicates import Ids, complaint
-from venice_batch.jobfile.findings import MAX_PROBLEMS, Findings
-from venice_batch.jobfile.jobs import Jobs
+from venice_batch.jobfile.index import Ids, complaint
+from venice_batch.jobfile.jobs import MAX_PROBLEMS, Findings, Jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from venice_batch.jobfile.shard import Shard
+    from venice_batch.jobfile.jobs import Shard
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
 

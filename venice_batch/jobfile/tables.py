@@ -14,8 +14,7 @@ import orjson
 
 from venice_batch.errors import JobsFileError, Problem
 from venice_batch.jobfile.defaults import ALL_FIELDS, field_value
-from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines
-from venice_batch.jobfile.spool import temporary
+from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines, temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

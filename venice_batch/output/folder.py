@@ -12,8 +12,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from venice_batch.errors import FolderError, FolderHeldError
-from venice_batch.output.files import on_disk
-from venice_batch.output.placing import put
+from venice_batch.output.atomic_file import put
+from venice_batch.output.plain_files import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

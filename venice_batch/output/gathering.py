@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from venice_batch.output.threads import DiskThreads
-from venice_batch.shelter import uninterrupted
+from venice_batch.shield import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

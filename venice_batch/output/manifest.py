@@ -12,12 +12,12 @@ import msgspec
 
 from venice_batch.errors import FolderError
 from venice_batch.model import Outcome
-from venice_batch.output.files import open_plain
+from venice_batch.output.atomic_file import put
 from venice_batch.output.folder import MANIFEST, PART_SUFFIX, is_at, own_file, sync_folder, unusable
 from venice_batch.output.gathering import Gathering
-from venice_batch.output.placing import put
+from venice_batch.output.plain_files import open_plain
 from venice_batch.output.record import NO_RECORD, RecordView
-from venice_batch.wording import json_bytes
+from venice_batch.text_format import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

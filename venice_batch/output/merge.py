@@ -14,10 +14,10 @@ import msgspec
 
 from venice_batch.errors import FolderError, UsageError
 from venice_batch.model import Status
-from venice_batch.names import short_name
 from venice_batch.output import folder, manifest
-from venice_batch.output.files import NoPlainFileError, PlainFiles, have_hashes, on_disk
-from venice_batch.output.placing import NOT_THE_NAME, put
+from venice_batch.output.atomic_file import NOT_THE_NAME, put
+from venice_batch.output.naming import short_name
+from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, have_hashes, on_disk
 from venice_batch.output.record import NO_RECORD, RecordView
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import msgspec
 
 from venice_batch._version import __version__
 from venice_batch.output.extract import extract
-from venice_batch.output.files import have_hashes, have_sizes
+from venice_batch.output.plain_files import have_hashes, have_sizes
 from venice_batch.output.stretches import Stretches
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from venice_batch.output import manifest
 from venice_batch.output.extract import Corrupt
-from venice_batch.output.files import have_hashes, have_sizes
 from venice_batch.output.marks import Marks
+from venice_batch.output.plain_files import have_hashes, have_sizes
 from venice_batch.output.reading_process import ReadingProcess
 from venice_batch.output.state import DONE, LOST, PLAYED, REJECTED
 from venice_batch.output.stretches import SIZE_BYTES, opened, read
-from venice_batch.wording import counted
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from venice_batch.errors import BodyError, UnrecognisedError
 from venice_batch.model import ImageFile
-from venice_batch.names import safe_name
 from venice_batch.output.buffers import Buffers
 from venice_batch.output.folder import IMAGES, PART_SUFFIX, unusable
 from venice_batch.output.memory import BUFFER_BYTES, Memory
+from venice_batch.output.naming import safe_name
 from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Unrecognised, Write
 from venice_batch.output.workers import DiskWorkers
 
@@ -21,44 +21,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from venice_batch.decode import Piece
+    from venice_batch.api.decode import Piece
     from venice_batch.model import Job
     from venice_batch.output.orders import Order
     from venice_batch.output.workers import Worker
 
 _SPARE_BUFFERS = 2
-
-
-class ImageWriter(Protocol):
-    """Takes one job's images; ends with `commit` or `discard`, both of which may follow each other."""
-
-    async def write(self, piece: Piece) -> None:
-        """Take the next bytes of an image."""
-        ...
-
-    async def commit(self, *, all_came: bool = True) -> tuple[ImageFile, ...]:
-        """Put the images under their names and tell what they are, in the order received.
-
-        `all_came`: the server has told that what was written is all; if not, each image's own end has to be there.
-
-        Raises:
-            BodyError: one of them is no image, or not a whole one; nothing was put anywhere.
-            UnrecognisedError: one of them is no image known here; all are kept, none among the images.
-            FolderError: the folder does not take them.
-        """
-        ...
-
-    async def discard(self) -> None:
-        """Leave no trace of what was written and not committed."""
-        ...
-
-
-class Sink(Protocol):
-    """Where images go."""
-
-    def writer(self, job: Job) -> ImageWriter:
-        """A writer for one attempt at `job`."""
-        ...
 
 
 class DiskSink:

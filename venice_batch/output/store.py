@@ -11,20 +11,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from venice_batch.errors import BodyError
-from venice_batch.formats import recognise
+from venice_batch.image_format import recognise
 from venice_batch.model import ImageFile
-from venice_batch.names import short_name
-from venice_batch.output.files import on_disk
+from venice_batch.output.atomic_file import NOT_THE_NAME, put
 from venice_batch.output.folder import IMAGES, UNRECOGNISED, sync_folder
 from venice_batch.output.memory import BUFFER_BYTES
+from venice_batch.output.naming import short_name
 from venice_batch.output.orders import Done, Drop, NoImage, Place, Taken, Trouble, Unrecognised, Write
-from venice_batch.output.placing import NOT_THE_NAME, put
+from venice_batch.output.plain_files import on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-    from venice_batch.formats import ImageKind
+    from venice_batch.image_format import ImageKind
     from venice_batch.output.orders import Ending, Order
 
 SLICE_BYTES = 64 * 1024

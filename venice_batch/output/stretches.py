@@ -8,8 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from venice_batch.output.files import open_plain
 from venice_batch.output.folder import unusable
+from venice_batch.output.plain_files import open_plain
 from venice_batch.output.record import records
 
 if TYPE_CHECKING:

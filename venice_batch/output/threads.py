@@ -11,7 +11,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from venice_batch.shelter import uninterrupted
+from venice_batch.shield import uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ import msgspec
 
 from venice_batch.output import child
 from venice_batch.output.orders import Ending
-from venice_batch.shelter import uninterrupted
+from venice_batch.shield import uninterrupted
 
 if TYPE_CHECKING:
     import subprocess

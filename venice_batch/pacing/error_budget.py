@@ -8,14 +8,12 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from venice_batch.pacing.period import Ends
-from venice_batch.retry import Fault, Verdict
+from venice_batch.api.answers import Fault, Verdict
+from venice_batch.pacing.reset_time import Ends
 
 if TYPE_CHECKING:
-    from venice_batch.retry import Answer
+    from venice_batch.api.answers import Answer
 
-KEYS_OWN = "requests without a model field"
-"""The bucket of a key's requests in which the API sees no `model`: it reads that field of JSON bodies only."""
 
 SAMPLE = 200
 """Answers that the share of failing requests is estimated from: a file's bad part is not diluted by all before it."""

@@ -1,24 +1,102 @@
-"""The state of one lane: all that decides when it may send."""
+"""A lane's shared "nobody sends before T"."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from venice_batch.api.answers import Verdict
+from venice_batch.pacing.backoff import Backoff
 from venice_batch.pacing.concurrency import AdaptiveLimit
-from venice_batch.pacing.day import DayQuota
-from venice_batch.pacing.gate import Gate
 from venice_batch.pacing.window import Source, Window
-from venice_batch.retry import Backoff, Verdict
 
 if TYPE_CHECKING:
     import random
 
-    from venice_batch.pacing.period import Ends
-    from venice_batch.retry import Answer
+    from venice_batch.api.answers import Answer
+    from venice_batch.api.listings import Quota
+    from venice_batch.pacing.reset_time import Ends
+
+
+class Gate:
+    """Holds all of a lane's workers, then lets them through one after another.
+
+    `spread_s` bounds the random gap between two that pass soon after an opening, so that those who waited
+    together do not arrive together.
+    """
+
+    def __init__(self, rng: random.Random, spread_s: float = 0.05) -> None:
+        self._rng = rng
+        self._spread_s = spread_s
+        self._opens_s = 0.0
+        self._next_s = 0.0
+        self._herd_s = 0.0
+
+    def close(self, until_s: float, now_s: float) -> None:
+        """Nobody passes before `until_s`; an earlier moment than already set changes nothing."""
+        if until_s > max(now_s, self._opens_s):
+            self._opens_s = until_s
+            self._next_s = until_s + self._rng.uniform(0.0, self._spread_s)
+            self._herd_s = until_s + 20 * self._spread_s
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until one may pass; 0 when it may now."""
+        return max(0.0, self._opens_s - now_s, self._next_s - now_s)
+
+    def passed(self, now_s: float) -> None:
+        """One went through at `now_s`."""
+        if now_s < self._herd_s:
+            self._next_s = now_s + self._rng.uniform(0.0, self._spread_s)
+
+    @property
+    def opens_s(self) -> float:
+        """The moment until which it is, or was last, closed."""
+        return self._opens_s
+
+
+DAY_S = 86_400.0
+
+
+class DayQuota:
+    """Counts images until the day ends; without a limit (None or 0) it counts, and holds, nothing.
+
+    `ends_s` is the present day's end on the run's clock; infinity where the API does not say, then a day
+    counts from the first request. A server's own word (`spent`) goes before any count.
+    """
+
+    def __init__(self, limit: int | None, ends_s: float) -> None:
+        self._limit = limit or None
+        self._ends_s = ends_s
+        self._used = 0
+        self._spent_until_s = -math.inf
+
+    def wait_s(self, now_s: float, units: int = 1) -> float:
+        """Seconds until the day has room for `units` more images; 0 when it has."""
+        if now_s >= self._ends_s:
+            self._used = 0
+            self._ends_s += DAY_S * (1 + (now_s - self._ends_s) // DAY_S)
+        if self._limit is not None and self._used + min(units, self._limit) > self._limit:
+            return max(self._ends_s, self._spent_until_s) - now_s
+        return max(0.0, self._spent_until_s - now_s)
+
+    def sent(self, now_s: float, units: int = 1) -> None:
+        """A request for `units` images goes out."""
+        if self._limit is None:
+            return
+        if math.isinf(self._ends_s):
+            self._ends_s = now_s + DAY_S
+        self._used += units
+
+    def refused(self, units: int = 1) -> None:
+        """A request for `units` images was not taken, so it did not count."""
+        self._used = max(0, self._used - units)
+
+    def spent(self, until_s: float) -> None:
+        """The server says that the day has no room before `until_s`."""
+        self._spent_until_s = max(self._spent_until_s, until_s)
+
 
 FIRST_BURST = 4
 """Requests under way at first when nothing is known of a lane's limits."""
@@ -28,14 +106,6 @@ DOCUMENTED_RPM = 20
 
 QUOTA_SPENT_S = 3600.0
 """A server that asks for more than an hour's wait speaks of a daily quota."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """What the API lists for one model: images a minute and a day; None where it says nothing."""
-
-    rpm: int | None = None
-    rpd: int | None = None
 
 
 class LaneState(msgspec.Struct, frozen=True, gc=False):

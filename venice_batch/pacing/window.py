@@ -6,7 +6,7 @@ import math
 from collections import deque
 from enum import IntEnum
 
-from venice_batch.pacing.period import Ends, Kind, Period
+from venice_batch.pacing.reset_time import Ends, Kind, Period
 
 LATE_S = 0.3
 """A request may reach the server so much later than it was sent, on a busy machine or a slow network."""

@@ -1,0 +1,121 @@
+"""Workflow commands and step summaries, read by the rules of GitHub's runner."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from records import summary
+
+from venice_batch.errors import Problem
+from venice_batch.model import Flags, Status
+from venice_batch.report import github
+
+COMMAND = re.compile(r"::error (.*?)::(.*)")
+
+
+def unescaped(text, *, property_value=False):
+    for code, char in (("%3A", ":"), ("%2C", ",")) if property_value else ():
+        text = text.replace(code, char)
+    return text.replace("%0D", "\r").replace("%0A", "\n").replace("%25", "%")
+
+
+def parse(line):
+    """What the runner makes of a line: properties and message."""
+    match = COMMAND.fullmatch(line)
+    assert match, line
+    pairs = (pair.partition("=") for pair in match[1].split(","))
+    return {name: unescaped(value, property_value=True) for name, _, value in pairs}, unescaped(match[2])
+
+
+def annotations(at, *records, fail_on=(), environment=None):
+    lines = github.of_jobs(
+        at.index, at.record(*records), source="jobs.jsonl", fail_on=fail_on, environment=environment or {}
+    )
+    return [parse(line) for line in lines]
+
+
+def test_jobs_that_do_not_pass_are_annotated_on_their_lines(stage):
+    with stage("a", "b", "c", "d") as at:
+        found = annotations(at, at.failed("c"), at.failed("b", status=Status.REJECTED, message="no"), at.done("a"))
+    assert found == [
+        ({"file": "jobs.jsonl", "line": "2", "title": "b: rejected"}, "server: no"),
+        ({"file": "jobs.jsonl", "line": "3", "title": "c: failed"}, "server: out of order"),
+    ]
+
+
+def test_a_flag_is_annotated_where_that_is_asked_for(stage):
+    with stage("a") as at:
+        flagged = at.done("a", flags=Flags(content_violation=True))
+        assert annotations(at, flagged) == []
+        ((place, message),) = annotations(at, flagged, fail_on={"content_violation"})
+    assert place["title"] == "a: content_violation"
+    assert message == "the API has marked the image as content violation: images/a.webp"
+
+
+def test_the_first_ten_jobs_of_the_file_are_annotated(stage):
+    ids = [f"j{number}" for number in range(30)]
+    with stage(*ids) as at:
+        found = annotations(at, *(at.failed(job_id) for job_id in reversed(ids)))
+    assert [place["line"] for place, _ in found] == [str(line) for line in range(1, 11)]
+
+
+@given(st.text(min_size=1), st.text())
+def test_whatever_stands_in_an_annotation_stays_in_it(source, what):
+    (line,) = github.of_problems([Problem(source, 3, "", what)], {})
+    place, message = parse(line)
+    printable = "".join(char if char.isprintable() else "\ufffd" for char in source)
+    assert place == {"file": printable, "line": "3", "title": "invalid job"}
+    assert message == "".join(char if char.isprintable() else "\ufffd" for char in what)
+
+
+def test_problems_of_a_file_are_annotated_up_to_a_number():
+    problems = [Problem("jobs.jsonl", number, "width", "is wrong") for number in range(1, 40)]
+    found = [parse(line) for line in github.of_problems(problems, {})]
+    assert len(found) == 10
+    assert found[0] == ({"file": "jobs.jsonl", "line": "1", "title": "invalid job"}, "width: is wrong")
+    ((place, _),) = [parse(line) for line in github.of_problems([Problem("jobs.jsonl", 0, "", "no such file")], {})]
+    assert "line" not in place
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("jobs.jsonl", "sub/jobs.jsonl"), ("../jobs.jsonl", "jobs.jsonl"), ("/elsewhere/jobs.jsonl",) * 2],
+)
+def test_files_are_named_as_the_repository_has_them(tmp_path, monkeypatch, source, expected):
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    (line,) = github.of_problems([Problem(source, 1, "", "x")], {"GITHUB_WORKSPACE": str(tmp_path)})
+    assert parse(line)[0]["file"] == expected
+
+
+def page(at, *records, fail_on=(), **changes):
+    standing = at.record(*records)
+    return "".join(github.step_summary(at.index, standing, summary(**changes), source="jobs.jsonl", fail_on=fail_on))
+
+
+def test_the_step_summary_has_the_models_and_what_went_wrong(stage):
+    with stage("a", "b") as at:
+        text = page(at, at.done("a"), at.failed("b", message="a|b\n<b>`"), reason="time is over", exit_code=75)
+    assert text.startswith("### jobs.jsonl: 3 of 3 jobs done\n\nStopped: time is over\n\n")
+    assert "\n| venice\\-sd35 | 2 | 0 | 0 | 2 | 3 |\n" in text
+    assert "1 done before, 0 pending, 12.5 s, 0.02 USD; exit code 75\n" in text
+    assert "\n| 2 | b | failed: server: a\\|b\ufffd&lt;b&gt;\\` |\n" in text
+
+
+def test_a_step_summary_without_faults_has_no_table_of_them(stage):
+    with stage("a") as at:
+        text = page(at, at.done("a"), cost_usd=None)
+    assert "| line |" not in text
+    with stage("a") as at:
+        assert "|" not in page(at, at.done("a"), lanes={})
+    assert "USD" not in text
+
+
+def test_a_step_summary_of_many_faults_stays_small(stage):
+    ids = [f"j{number}" for number in range(80)]
+    with stage(*ids) as at:
+        text = page(at, *(at.failed(job_id, message="*" * 5000) for job_id in ids))
+    assert text.endswith("\n… and more\n\n")
+    assert text.count("| failed: ") == 50
+    assert len(text) < 50_000

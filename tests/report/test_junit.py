@@ -1,0 +1,101 @@
+"""JUnit XML, read with an XML parser of its own."""
+
+import re
+import tracemalloc
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from records import attempt, summary
+
+from venice_batch.model import Flags, Status
+from venice_batch.report.junit import junit
+
+
+def document(stage, *records, fail_on=(), **changes):
+    pieces = junit(stage.index, stage.record(*records), summary(**changes), source="jobs.jsonl", fail_on=fail_on)
+    return ElementTree.fromstring(b"".join(pieces))
+
+
+def cases(root):
+    """{name: the element inside, or None}."""
+    return {case.get("name"): (list(case) or [None])[0] for case in root.iter("testcase")}
+
+
+def test_every_job_is_a_test_case_with_its_time(stage):
+    with stage("a", "b", "c", "d") as at:
+        root = document(
+            at,
+            at.done("a", total_s=1.25),
+            at.failed("b", message="out of order"),
+            at.failed("c", message="forbidden", status=Status.REJECTED),
+            reason="--max-time is over",
+        )
+    (suite,) = root
+    assert (root.tag, suite.tag, suite.get("name")) == ("testsuites", "testsuite", "jobs.jsonl")
+    for element in (root, suite):
+        counts = {name: element.get(name) for name in ("tests", "failures", "errors", "skipped", "time")}
+        assert counts == {"tests": "4", "failures": "1", "errors": "1", "skipped": "1", "time": "12.500"}
+    assert suite.get("timestamp") == "2026-01-01T02:00:00"
+    found = cases(root)
+    assert found["a"] is None
+    assert (found["b"].tag, found["b"].get("type"), found["b"].get("message")) == (
+        "error",
+        "failed",
+        "server: out of order",
+    )
+    assert (found["c"].tag, found["c"].get("type")) == ("failure", "rejected")
+    assert (found["d"].tag, found["d"].get("message")) == ("skipped", "--max-time is over")
+    first = next(root.iter("testcase"))
+    assert first.attrib == {"name": "a", "classname": "venice-sd35", "file": "jobs.jsonl", "time": "1.250"}
+
+
+def test_what_went_wrong_on_the_way_is_told_inside(stage):
+    with stage("b") as at:
+        root = document(at, at.failed("b", attempts=(attempt(503), attempt(None), attempt(500))))
+    assert cases(root)["b"].text == "503: no\nNone: no\n500: no"
+
+
+@pytest.mark.parametrize(("fail_on", "tag"), [((), None), (("content_violation",), None), (("blurred",), "failure")])
+def test_a_flag_fails_a_job_only_where_that_is_asked_for(stage, fail_on, tag):
+    with stage("a") as at:
+        root = document(at, at.done("a", flags=Flags(blurred=True)), fail_on=fail_on)
+    found = cases(root)["a"]
+    assert (None if found is None else found.tag) == tag
+    assert root.get("failures") == ("1" if tag else "0")
+    if tag:
+        assert found.get("message") == "the API has marked the image as blurred: images/a.webp"
+
+
+def test_jobs_without_a_record_that_counts_are_skipped(stage):
+    with stage("a", "b") as at:
+        (at.path / "out/images/a.webp").unlink()
+        root = document(at, at.done("a"), at.done("b", request_hash="0" * 32))
+    assert [element.tag for element in cases(root).values()] == ["skipped", "skipped"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.characters(min_codepoint=0, exclude_categories=["Cs"])))
+def test_whatever_a_server_says_is_well_formed_and_comes_out_again(stage, text):
+    """A character that XML cannot have becomes the replacement character."""
+    with stage("b") as at:
+        root = document(at, at.failed("b", message=text))
+    allowed = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+    expected = "".join(char if allowed.match(char) else "\ufffd" for char in text)
+    assert cases(root)["b"].get("message") == f"server: {expected}"
+
+
+def test_many_jobs_are_written_in_little_memory(stage):
+    ids = [f"job-{number}" for number in range(3000)]
+    with stage(*ids) as at:
+        standing = at.record(*(at.failed(job_id, message="x" * 2000) for job_id in ids))
+        at.jobs.clear()
+        tracemalloc.start()
+        try:
+            size = sum(map(len, junit(at.index, standing, summary(), source="jobs.jsonl")))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert size > 6_000_000
+    assert peak < 1_000_000

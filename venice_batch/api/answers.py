@@ -1,0 +1,174 @@
+"""What an answer means for the job that asked."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from venice_batch.api.responses import AnswerHeaders
+
+if TYPE_CHECKING:
+    pass
+
+
+class Verdict(StrEnum):
+    """What is to be done about an attempt (the contract's "rules of sending")."""
+
+    SUCCEEDED = "succeeded"
+    LIMITED = "limited"  # over the lane's quota: wait at the gate
+    BLOCKED = "blocked"  # too many failures of this user: every lane waits
+    OVERLOADED = "overloaded"  # the model is at capacity: fewer at a time
+    TRANSIENT = "transient"  # worth another try after a backoff
+    UNRECOGNISED = "unrecognised"  # whole and kept, but no image known here: the same would come again
+    REJECTED = "rejected"  # the same request would be refused again
+    LANE_REFUSED = "lane_refused"  # there is no such model, or this key may not use it
+    KEY_REFUSED = "key_refused"
+    NO_MONEY = "no_money"
+    WRONG_ADDRESS = "wrong_address"  # whoever answers there is not the API
+
+
+class Fault(StrEnum):
+    """What went wrong on the way when there is no status to go by, or a 200 without its image."""
+
+    CONNECT = "connect"  # nothing was sent
+    TIMEOUT = "timeout"  # no answer in time; the request had gone out
+    CUT = "cut"  # the connection broke after the request had gone out
+    NO_IMAGE = "no_image"  # the body is empty, invalid or no image
+    UNRECOGNISED = "unrecognised"  # the body is whole and kept, but no image known here
+    SOURCE = "source"  # nothing was sent: a picture that belongs to the request is gone, or has changed
+    NOT_THE_API = "not_the_api"  # a redirect, or a refusal in words that are none of the API's
+
+
+POSSIBLY_BILLED = frozenset({Fault.TIMEOUT, Fault.CUT, Fault.NO_IMAGE, Fault.UNRECOGNISED})
+"""Faults after which the server may have charged for an image that never arrived."""
+
+GAVE_UP = frozenset({502, 504, 520, 524})
+"""What a gateway answers that lost the API's answer or waited too long for it: the API may have made the image.
+
+Not among them, as the API has not taken the request: 408 (it did not arrive whole, RFC 9110, 15.5.9), 521 (connection
+refused), 522 (not acknowledged), 523 (no route), 525 and 526 (no TLS). Nor are 429, 500 and 503, by which a server says
+itself that it has not done what was asked. Source for 520 to 526: Cloudflare's pages on them.
+"""
+
+
+KEYS_OWN = "requests without a model field"
+"""The bucket of a key's requests in which the API sees no `model`: it reads that field of JSON bodies only."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What one attempt brought back, without its image.
+
+    Exactly one of `status` and `fault` may be None; a broken body on a 200 has both. `sent_s` and
+    `received_s` are moments of the run's clock. `from_api`: its body has the shape of the API's own answers.
+    """
+
+    status: int | None
+    headers: AnswerHeaders
+    message: str
+    sent_s: float
+    received_s: float
+    fault: Fault | None = None
+    from_api: bool = True
+
+    @property
+    def verdict(self) -> Verdict:
+        return classify(self)
+
+    @property
+    def hint_s(self) -> float | None:
+        """Seconds that the server itself asks to wait, by `Retry-After`; None if it does not say."""
+        return self.headers.retry_after_s
+
+    @property
+    def waits_at_gate(self) -> bool:
+        """Whether the lane's gate holds the job until the moment that the server named: no attempt is used up."""
+        if self.verdict not in (Verdict.LIMITED, Verdict.BLOCKED, Verdict.OVERLOADED):
+            return False
+        return self.hint_s is not None or (self.status == 429 and self.headers.rate.reset is not None)
+
+    @property
+    def possibly_billed(self) -> bool:
+        return self.fault in POSSIBLY_BILLED or self.status in GAVE_UP
+
+
+_BLOCKED = re.compile(r"too many failed attempts", re.IGNORECASE)
+_OVERLOADED = re.compile(r"overload|at capacity", re.IGNORECASE)
+_NO_QUOTA = re.compile(r"\binsufficient_(user_)?quota\b", re.IGNORECASE)
+_ONE_MODEL = re.compile(r"\bpro users?\b|\btier\b|\bmodel\b", re.IGNORECASE)
+# A 400 about a field often names the model too ("model x does not accept width"), so these are whole phrases.
+_NO_MODEL = re.compile(
+    r"invalid model|unknown model|no such model|unsupported model"
+    r"|\bmodel\b.{0,120}?(not found|does not exist|not available|is unavailable|retired|no longer|deprecated|sunset)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def classify(answer: Answer) -> Verdict:
+    """The verdict on `answer`, by the contract's table.
+
+    Sources: the API's error-code page and Venice's published agent skills (2026-10-02) for the texts; curl's `--retry`
+    for 408, 522 and 524.
+    """
+    status = answer.status
+    if answer.fault is Fault.NOT_THE_API:
+        return Verdict.WRONG_ADDRESS
+    if answer.fault is Fault.UNRECOGNISED:
+        return Verdict.UNRECOGNISED
+    if status is None or answer.fault is not None:
+        return Verdict.TRANSIENT
+    if status == 200:
+        # Its image is a placeholder, and free: the same prompt would be answered so again.
+        return Verdict.REJECTED if answer.headers.content_violation else Verdict.SUCCEEDED
+    if status in (403, 429) and _NO_QUOTA.search(answer.message):
+        return Verdict.NO_MONEY  # OpenAI's word for an account that has nothing left to spend
+    if status == 429:
+        if _BLOCKED.search(answer.message):
+            return Verdict.BLOCKED
+        # "Overloaded" beside quota that is left speaks of the model, not of this key's limit.
+        if _OVERLOADED.search(answer.message) and answer.headers.rate.remaining != 0:
+            return Verdict.OVERLOADED
+        return Verdict.LIMITED
+    if status == 503:
+        return Verdict.OVERLOADED
+    if status >= 500 or status == 408:
+        return Verdict.TRANSIENT
+    if status == 402:
+        return Verdict.NO_MONEY
+    if status in (401, 403):
+        return Verdict.LANE_REFUSED if _ONE_MODEL.search(answer.message) else Verdict.KEY_REFUSED
+    if status in (404, 410) or (status == 400 and _NO_MODEL.search(answer.message)):
+        return Verdict.LANE_REFUSED
+    return Verdict.REJECTED
+
+
+_KINDS = {
+    400: "invalid_request",
+    401: "model_access",
+    403: "model_access",
+    404: "not_found",
+    410: "not_found",
+    408: "timeout",
+    413: "too_large",
+    415: "content_type",
+    422: "content_policy",
+    429: "rate_limited",
+    503: "overloaded",
+}
+
+
+def failure_kind(answer: Answer) -> str:
+    """The word that the manifest's `error.kind` has for `answer`."""
+    if answer.fault is not None:
+        return str(answer.fault)
+    if answer.status is None:
+        return "connect"
+    if answer.status == 200 and answer.headers.content_violation:
+        return "content_violation"
+    if answer.status in _KINDS:
+        return _KINDS[answer.status]
+    if 300 <= answer.status < 400:
+        return "redirect"
+    return "server" if answer.status >= 500 else "invalid_request"

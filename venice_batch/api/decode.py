@@ -1,0 +1,375 @@
+"""Response bytes in, image bytes out, however the body is cut into chunks.
+
+An image of ten megabytes arrives as fourteen megabytes of base64 inside a JSON string. No JSON parser
+yields a string in pieces, so this one follows the document's structure itself: strings where images are
+documented to be (`images[]`, `data[].b64_json`, `data[].url`) are decoded as they come, the rest of the document
+is kept (bounded) with a placeholder for each image, and parsed by orjson when it is complete. So what is
+accepted is what orjson accepts.
+"""
+
+from __future__ import annotations
+
+import re
+from codecs import BOM_UTF8
+from typing import Any, Protocol
+
+import msgspec
+import orjson
+
+from venice_batch.api.base64_stream import Base64Stream, too_large
+from venice_batch.errors import BodyError
+from venice_batch.image_format import format_of, is_text
+
+MAX_IMAGE_BYTES = 64 * 1024 * 1024
+MAX_REST_BYTES = 4 * 1024 * 1024
+"""Cap on all of a body that is no image; the API echoes the request, style references and all."""
+MAX_IMAGES = 64
+_IN_IMAGES = [ord("{"), ord("[")]
+_IN_ITEM = [ord("{"), ord("["), ord("{")]
+_ITEM_FIELDS = ("b64_json", "url")
+_MAX_PREFIX_BYTES = 256
+_MAX_DEPTH = 1024
+"""As deep as orjson goes; what is deeper would be refused in the end."""
+
+END_BYTES = 2048
+"""Most often what follows an image is no longer than this."""
+
+_STRUCTURE = re.compile(rb"[{}\[\],:]")
+_STRING_STOP = re.compile(rb'["\\]')
+_ITEM_START = re.compile(rb'(?:[^"\\]|\\u[\s\S]{4}|\\[^u]){5}|(?:[^"\\]|\\u[\s\S]{4}|\\[^u]){0,4}"')
+"""The first five characters of a text, as JSON may write them, or all of a shorter one."""
+_NO_PLACE = "-"
+"""Stands before a text that could have been an image and is none, so that it is never taken for a placeholder."""
+_DATA_URL = re.compile(rb"data:[\w.+/-]*(?:;[\w.=+-]+)*;base64\Z", re.IGNORECASE)
+_ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4}))?")
+_NOT_DENSE = (b"\\", b" ", b'"')
+_ESCAPED = ((b"\\/", b"/"), (b"\\n", b" "), (b"\\r", b" "), (b"\\t", b" "))
+
+
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """Consecutive bytes of image number `image`; `last` marks the image as complete."""
+
+    image: int
+    data: bytes
+    last: bool = False
+
+
+class BodyDecoder(Protocol):
+    """Turns one response body into pieces of its images."""
+
+    def feed(self, chunk: bytes) -> list[Piece]:
+        """The pieces that `chunk` completes, in order.
+
+        Raises:
+            BodyError: the body is no image, or larger than allowed; the decoder is of no more use.
+        """
+        ...
+
+    def close(self) -> tuple[list[Piece], dict[str, Any]]:
+        """The last pieces, then the document without its images ({} for a binary body).
+
+        Raises:
+            BodyError: the body ended too soon or holds no image.
+        """
+        ...
+
+
+class BinaryDecoder:
+    """A body that is itself the image."""
+
+    def __init__(self, max_image_bytes: int = MAX_IMAGE_BYTES) -> None:
+        self._max = max_image_bytes
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> list[Piece]:
+        self._size += len(chunk)
+        if self._size > self._max:
+            raise BodyError(too_large(self._max))
+        return [Piece(0, chunk)] if chunk else []
+
+    def close(self) -> tuple[list[Piece], dict[str, Any]]:
+        if not self._size:
+            raise BodyError("the body is empty")
+        return [Piece(0, b"", last=True)], {}
+
+
+def decoder_for(start: bytes, media_type: str, max_image_bytes: int = MAX_IMAGE_BYTES) -> BodyDecoder | None:
+    """What turns a body into images that begins with `start`: its first `START_BYTES`, or all; None for mere text.
+
+    The bytes tell; what the server calls them (`media_type`) counts only where they could be anything.
+    """
+    if format_of(start) is None:
+        is_object = start.removeprefix(BOM_UTF8).lstrip().startswith(b"{")
+        if is_object or (media_type.endswith("json") and is_text(start)):
+            return JsonDecoder(max_image_bytes)
+        is_called_text = media_type.startswith("text/")
+        if (start or is_called_text) and is_text(start, encoded=not is_called_text):
+            return None
+    return BinaryDecoder(max_image_bytes)
+
+
+class JsonDecoder:
+    """Images inside either of the API's JSON documents, decoded as they arrive.
+
+    Memory is bounded by a chunk, `MAX_REST_BYTES` and the consumer's own buffers. Nothing but what
+    orjson parses is accepted, and of images only those at the documented places.
+    """
+
+    def __init__(self, max_image_bytes: int = MAX_IMAGE_BYTES, max_rest_bytes: int = MAX_REST_BYTES) -> None:
+        self._max_image = max_image_bytes
+        self._max_rest = max_rest_bytes
+        self._rest = bytearray()
+        self._stack: list[int] = []  # the open brackets
+        self._keys: list[str] = []  # the key last read at each of them, "" in arrays
+        self._is_key = False
+        self._images = 0
+        self._pieces: list[Piece] = []
+        self._tail = b""  # of the last chunk: an escape sequence that it cut
+        self._scan = self._scan_outside
+        self._key_start = 0
+        self._stream: Base64Stream | None = None
+        self._prefix: bytearray | None = None
+
+    def feed(self, chunk: bytes) -> list[Piece]:
+        data = self._tail + chunk if self._tail else chunk
+        self._tail = b""
+        position, end = 0, len(data)
+        while position < end:
+            position = self._scan(data, position)
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def close(self) -> tuple[list[Piece], dict[str, Any]]:
+        if self._stream is not None or self._stack or self._tail or not self._rest.strip():
+            raise BodyError("the body is cut short" if self._rest.strip() else "the body is empty")
+        try:
+            document = orjson.loads(self._rest.removeprefix(BOM_UTF8))  # which a reader may ignore (RFC 8259, 8.1)
+        except orjson.JSONDecodeError as error:
+            raise BodyError("the body is not valid JSON") from error
+        if not isinstance(document, dict):
+            raise BodyError("the body is not a JSON object")
+        found = _texts(document)
+        beside = [text for text in found if isinstance(text, str) and text.startswith(_NO_PLACE)]
+        found = [text for text in found if text not in beside]
+        if not found:
+            raise BodyError(_why_none(document, beside))
+        if found != [str(number) for number in range(self._images)]:
+            raise BodyError("the answer's images are not all strings")
+        return [], {key: value for key, value in document.items() if key not in ("images", "data")}
+
+    def _scan_outside(self, data: bytes, position: int) -> int:
+        quote = data.find(b'"', position)
+        end = len(data) if quote < 0 else quote
+        between = data[position:end]
+        self._keep(between)
+        for match in _STRUCTURE.finditer(between):
+            self._structure(between[match.start()])
+        if quote < 0:
+            return end
+        self._keep(b'"')
+        if self._is_key:
+            self._key_start = len(self._rest)
+        elif self._stack == _IN_IMAGES and self._keys[0] == "images":
+            self._begin_image()
+            return end + 1
+        elif self._stack == _IN_ITEM and self._keys[0] == "data" and self._keys[2] in _ITEM_FIELDS:
+            self._scan = self._scan_item
+            return end + 1
+        self._scan = self._scan_string
+        return end + 1
+
+    def _begin_image(self) -> None:
+        if self._images >= MAX_IMAGES:
+            raise BodyError(f"the answer holds over {MAX_IMAGES} images")
+        self._stream = Base64Stream(self._max_image)
+        self._prefix = bytearray()
+        self._scan = self._scan_image
+
+    def _structure(self, char: int) -> None:
+        if char in b"{[":
+            if len(self._stack) >= _MAX_DEPTH:
+                raise BodyError("the body is nested too deeply")
+            self._stack.append(char)
+            self._keys.append("")
+            self._is_key = char == ord("{")
+        elif char in b"}]":
+            if not self._stack:
+                raise BodyError("the body is not valid JSON")
+            self._stack.pop()
+            self._keys.pop()
+            self._is_key = False
+        elif char == ord(","):
+            self._is_key = bool(self._stack) and self._stack[-1] == ord("{")
+        else:
+            self._is_key = False
+
+    def _scan_item(self, data: bytes, position: int) -> int:
+        """Tell by its start whether an item's text is the image, or stands beside it: nothing at all, or a link."""
+        match = _ITEM_START.match(data, position)
+        if match is None:
+            self._tail = data[position:]
+            return len(data)
+        is_url = self._keys[2] == "url"
+        if match[0] == b'"' or (is_url and _text(match[0].removesuffix(b'"')).lower() != "data:"):
+            self._keep(_NO_PLACE.encode())
+            self._scan = self._scan_string
+        else:
+            self._begin_image()
+        return position
+
+    def _scan_string(self, data: bytes, position: int) -> int:
+        match = _STRING_STOP.search(data, position)
+        if match is None:
+            self._keep(data[position:])
+            return len(data)
+        stop = match.start()
+        if data[stop] == ord("\\"):
+            if stop + 1 == len(data):
+                self._keep(data[position:stop])
+                self._tail = b"\\"
+                return len(data)
+            self._keep(data[position : stop + 2])
+            return stop + 2
+        self._keep(data[position : stop + 1])
+        if self._is_key:
+            self._keys[-1] = _text(bytes(self._rest[self._key_start : -1]))
+        self._scan = self._scan_outside
+        return stop + 1
+
+    def _scan_image(self, data: bytes, position: int) -> int:
+        # To look for the end of the text in all of it costs half of what decoding does, which tells it as well.
+        may_end = data.find(b'"', max(position, len(data) - END_BYTES)) >= 0
+        if not may_end and self._take_dense(data, position, len(data)):
+            return len(data)
+        # No escape that base64 can hold contains a quote, so the first one ends the text.
+        quote = data.find(b'"', position)
+        end = len(data) if quote < 0 else quote
+        if not self._take_dense(data, position, end):
+            text = data[position:end]
+            if b"\\" in text:
+                if quote < 0:
+                    text, self._tail = _without_cut_escape(text)
+                text = _unescaped(text)
+            self._image_text(text)
+        if quote < 0:
+            return end
+        self._end_image()
+        return end + 1
+
+    def _take_dense(self, data: bytes, position: int, end: int) -> bool:
+        """Take what is between if it is nothing but base64, as nearly always; decoding it is what tells.
+
+        False where something stands in it that may belong to the body.
+        """
+        if self._prefix is not None and not self._prefix:
+            start = data[position : min(end, position + 5)]
+            if len(start) == 5 and start.lower() != b"data:" and b"\\" not in start:
+                self._prefix = None  # no data URL
+        if self._prefix is not None or self._stream is None:
+            return False
+        try:
+            parts = self._stream.feed_dense(memoryview(data)[position:end])
+        except BodyError:
+            if any(data.find(other, position, end) >= 0 for other in _NOT_DENSE):
+                return False
+            raise
+        self._pieces += [Piece(self._images, part) for part in parts]
+        return True
+
+    def _image_text(self, text: bytes) -> None:
+        assert self._stream is not None  # noqa: S101  (set before this state is entered)
+        if self._prefix is not None:
+            self._prefix += text
+            if b"," not in self._prefix and len(self._prefix) < _MAX_PREFIX_BYTES:
+                return  # too early to tell whether this is a data URL
+            text = self._without_prefix()
+        data = self._stream.feed(text)
+        if data:
+            self._pieces.append(Piece(self._images, data))
+
+    def _without_prefix(self) -> bytes:
+        text, self._prefix = bytes(self._prefix or b""), None
+        if text[:5].lower() == b"data:":
+            comma = text.find(b",", 0, _MAX_PREFIX_BYTES)  # the same whatever the chunks are
+            if comma < 0 or not _DATA_URL.match(text[:comma]):
+                raise BodyError("an image's data URL is not base64")
+            return text[comma + 1 :]
+        return text
+
+    def _end_image(self) -> None:
+        assert self._stream is not None  # noqa: S101  (set before this state is entered)
+        if self._prefix is not None:
+            data = self._stream.feed(self._without_prefix())
+            if data:
+                self._pieces.append(Piece(self._images, data))
+        self._stream.close()
+        self._pieces.append(Piece(self._images, b"", last=True))
+        self._keep(b'%d"' % self._images)
+        self._images += 1
+        self._stream = None
+        self._scan = self._scan_outside
+
+    def _keep(self, data: bytes) -> None:
+        self._rest += data
+        if len(self._rest) > self._max_rest:
+            raise BodyError(f"the answer holds over {self._max_rest} bytes beside its images")
+
+
+def _text(raw: bytes) -> str:
+    try:
+        text = orjson.loads(b'"%s"' % raw)
+    except orjson.JSONDecodeError:
+        return ""  # the whole document will be refused when it is parsed
+    return str(text)
+
+
+def _without_cut_escape(text: bytes) -> tuple[bytes, bytes]:
+    """`text` up to the escape sequence that its end cuts, and that beginning of it (b"" where it cuts none)."""
+    at = text.rfind(b"\\")
+    length = 6 if text[at + 1 : at + 2] == b"u" else 2
+    return (text, b"") if at + length <= len(text) else (text[:at], text[at:])
+
+
+def _unescaped(text: bytes) -> bytes:
+    """An image's `text` without JSON's escapes; all white space becomes spaces."""
+    if b"\\\\" in text:
+        raise BodyError("not base64")
+    for escape, char in _ESCAPED:
+        text = text.replace(escape, char)
+    return _ESCAPE.sub(_escaped_char, text)
+
+
+def _escaped_char(escape: re.Match[bytes]) -> bytes:
+    char = chr(int(escape[1], 16)) if escape[1] else "\\"
+    if char in "\t\n\r":
+        return b" "
+    if not char.isascii() or not char.isprintable() or char == "\\":
+        raise BodyError("not base64")
+    return char.encode()
+
+
+def _texts(document: dict[str, Any]) -> list[Any]:
+    """What stands where images are documented to be, in the document's order."""
+    found: list[Any] = []
+    for name, value in document.items():
+        if name == "images" and isinstance(value, list):
+            found += value
+        elif name == "data" and isinstance(value, list):
+            for item in value:
+                found += _of_item(item) if isinstance(item, dict) else [item]
+    return found
+
+
+def _of_item(item: dict[str, Any]) -> list[Any]:
+    return [value for name, value in item.items() if name in _ITEM_FIELDS and value is not None]
+
+
+def _why_none(document: dict[str, Any], beside: list[str]) -> str:
+    """Why `document` holds no image, not shortened: whoever does so knows what has to be taken out of it first."""
+    if any(text != _NO_PLACE for text in beside):
+        return "the answer links to an image elsewhere; ask for response_format b64_json"
+    if beside:
+        return "an image is empty"
+    said = document.get("error")
+    said = said.get("message") if isinstance(said, dict) else said
+    return f"the answer holds no image: {said}" if isinstance(said, str) else "the answer holds no image"

@@ -1,1 +1,0 @@
-"""What continuous-integration systems are told of a run."""

@@ -1,1 +1,0 @@
-"""The worker pool: jobs in, outcomes out."""

@@ -1,0 +1,197 @@
+"""File names that are safe on every system, made from job ids."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from array import array
+from itertools import pairwise
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+from venice_batch.errors import JobsFileError, Problem, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from venice_batch.model import Job
+
+
+LONGEST_BYTES = 180
+"""Leaves room within the usual 255 bytes for a variant's number, an extension and the temporary name."""
+
+SHORTEST_BYTES = 60
+"""Fits wherever a temporary name does."""
+
+_NOT_PLAIN = re.compile("[^A-Za-z0-9_-]+")
+_UNSAFE = re.compile(
+    r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]'
+)
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\.|$)")
+
+
+def safe_name(job_id: str) -> str:
+    """A file name's stem for `job_id`: itself when it is safe everywhere, else cleaned with a digest added.
+
+    No path can be escaped by it: separators, control characters and leading dots are replaced, Windows'
+    reserved names and trailing dots avoided (Microsoft, "Naming Files, Paths, and Namespaces"), and it is at most
+    `LONGEST_BYTES` long in UTF-8. Distinct ids give distinct names: it takes an id made to look like another's
+    digest to meet it, and on some systems two that differ only in case.
+    """
+    name = unicodedata.normalize("NFC", job_id)
+    name = _UNSAFE.sub("_", name)
+    if name.startswith((".", "~", "-", " ")) or _RESERVED.match(name) or not name:
+        name = "_" + name
+    if name.endswith((".", " ")):
+        name = name[:-1] + "_"
+    if name == job_id and len(name.encode()) <= LONGEST_BYTES:
+        return name
+    return with_digest(name, job_id)
+
+
+def with_digest(name: str, job_id: str) -> str:
+    """`name`, cut to fit, with twelve hex digits that tell `job_id` from every other id."""
+    digest = hashlib.blake2b(job_id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    room = name.encode("utf-8", "replace")[: LONGEST_BYTES - 13]
+    return f"{room.decode('utf-8', 'ignore').rstrip(' .')}-{digest}"
+
+
+def short_name(name: str) -> str:
+    """A name of at most `SHORTEST_BYTES` plain letters and digits for one that a disk refuses; tells it by a digest."""
+    return with_digest(_NOT_PLAIN.sub("_", name)[: SHORTEST_BYTES - 13], name)
+
+
+def case_key(name: str) -> str:
+    """Equal for two names that a case-insensitive or normalising file system takes for one."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+FIELDS = ("id", "index", "model", "seed", "hash", "date")
+DEFAULT = "{id}"
+
+_PLAIN = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9_][a-z0-9_-]{0,99}")
+"""Names that need no cleaning and equal no other when case is ignored; devices of Windows are none of them."""
+
+
+class Naming:
+    """Names without extension, relative to the images' folder, `/` between folders.
+
+    The template's fields are `{id}`, `{index}` (from 1), `{model}`, `{seed}`, `{hash}` (eight digits of the request's),
+    `{date}` (of the run, UTC) and `{metadata.KEY}`; formats as in Python (`{index:05}`). Each part between slashes
+    becomes a safe file name, so that a value can leave no folder. Call `examine` for every job, then `settle`, then
+    `stem`.
+
+    Raises:
+        UsageError: the template has an unknown field, or no field that could tell two jobs apart.
+    """
+
+    def __init__(self, template: str = DEFAULT, *, date: str = "") -> None:
+        self._date = date
+        self._parts = [_parse(part, template) for part in template.split("/")]
+        names = {name for part in self._parts for _, name, _ in part if name}
+        if not names - {"date"}:
+            raise UsageError(f"--name {template!r} gives all images one name; add {{id}} or {{index}}")
+        self._is_default = self._all_plain = template == DEFAULT
+        self._has_id = "id" in names
+        self._hashes = array("q")
+        self._clashes: frozenset[int] = frozenset()
+        self.folders: set[str] = set()
+
+    def examine(self, job: Job) -> list[tuple[str, str]]:
+        """Take note of `job`'s name; returns what is wrong with it as (field, complaint)."""
+        if self._is_default and _PLAIN.fullmatch(job.id):
+            self._hashes.append(hash(job.id))
+            return []
+        self._all_plain = False
+        try:
+            stem = self._stem(job)
+        except LookupError as error:
+            return [(str(error.args[0]), "is missing, and --name needs it")]
+        except (ValueError, TypeError) as error:
+            return [("--name", f"cannot be made for this job: {error}")]
+        self._hashes.append(hash(case_key(stem)))
+        folder, slash, _ = stem.rpartition("/")
+        if slash:
+            self.folders.add(folder)
+        return []
+
+    def settle(self, jobs: Iterable[Job], source: str) -> None:
+        """Find names that are equal, if only on a system that ignores case.
+
+        Where the id is part of the name, a digest of it tells them apart from then on.
+
+        Raises:
+            JobsFileError: two jobs share a name that has no id in it; names both lines.
+        """
+        if not self._all_plain:  # plain ids are told apart like their jobs; a million take a second to sort
+            self._clashes = frozenset(one for one, other in pairwise(sorted(self._hashes)) if one == other)
+        self._hashes = array("q")
+        if not self._clashes or self._has_id:
+            return
+        users: dict[str, int] = {}
+        problems = []
+        for job in jobs:
+            stem = case_key(self._stem(job))
+            line = users.setdefault(stem, job.line)
+            if hash(stem) in self._clashes and line != job.line:
+                what = f"{self._stem(job)!r} is the name of line {line}'s image too; add {{id}} or {{index}}"
+                problems.append(Problem(source, job.line, "--name", what))
+        if problems:
+            raise JobsFileError(problems[:100], len(problems))
+
+    def stem(self, job: Job) -> str:
+        """The path of `job`'s image below the images' folder, without extension."""
+        if self._is_default and _PLAIN.fullmatch(job.id):
+            return job.id
+        stem = self._stem(job)
+        if self._clashes and hash(case_key(stem)) in self._clashes:
+            folder, slash, name = stem.rpartition("/")
+            return folder + slash + with_digest(name, job.id)
+        return stem
+
+    def _stem(self, job: Job) -> str:
+        return "/".join(
+            safe_name("".join(text + self._value(job, name, form) for text, name, form in part)) for part in self._parts
+        )
+
+    def _value(self, job: Job, name: str, form: str) -> str:
+        if not name:
+            return ""
+        value: Any
+        if name.startswith("metadata."):
+            value = job.metadata or {}
+            for key in name.split(".")[1:]:
+                if not isinstance(value, dict) or value.get(key) is None:
+                    raise LookupError(name)
+                value = value[key]
+        elif name == "seed":
+            if "seed" not in job.request:
+                raise LookupError(name)
+            value = job.request["seed"]
+        else:
+            value = {
+                "id": job.id,
+                "index": job.index + 1,
+                "model": job.model,
+                "hash": job.request_hash[:8],
+                "date": self._date,
+            }[name]
+        return format(value, form)
+
+
+def _parse(part: str, template: str) -> list[tuple[str, str, str]]:
+    """Pairs of literal text and field (with its format) of one part of the path."""
+    try:
+        parsed = [(text, name or "", form or "") for text, name, form, _ in Formatter().parse(part)]
+    except ValueError as error:
+        raise UsageError(f"--name {template!r}: {error}") from error
+    if not parsed:
+        raise UsageError(f"--name {template!r} has an empty part")
+    for _, name, form in parsed:
+        if re.search(r"\d{4}", form):
+            raise UsageError(f"--name {template!r}: {form!r} makes longer names than any file system takes")
+        if name and name not in FIELDS and not re.fullmatch(r"metadata(\.[^.]+)+", name):
+            known = ", ".join(f"{{{field}}}" for field in FIELDS)
+            raise UsageError(f"--name {template!r}: {{{name}}} is none of {known}, {{metadata.KEY}}")
+    return parsed

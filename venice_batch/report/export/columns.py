@@ -1,0 +1,215 @@
+"""Records as a table: a row for each image, or for a job that has none."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from venice_batch.jobfile.fields import REQUESTS
+from venice_batch.model import Flags, Timing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from venice_batch.model import ImageFile, Outcome
+
+    Cell = bool | int | float | str | datetime | None
+
+
+MAX_METADATA_COLUMNS = 256
+"""With more keys than these in all, `metadata` is one column of JSON."""
+
+INT64 = range(-(2**63), 2**63)
+
+
+class Kind(Enum):
+    """What a column's cells are, where they are not empty."""
+
+    BOOL = "bool"
+    INT = "int"
+    FLOAT = "float"
+    TEXT = "text"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A job with one of its images: `image` is None, and `number` (from 1) too, where it has none."""
+
+    record: Outcome
+    image: ImageFile | None = None
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column, and how a row fills it."""
+
+    name: str
+    kind: Kind
+    cell: Callable[[Row], Cell]
+
+
+def columns(records: Iterable[Outcome]) -> list[Column]:
+    """Return the columns of a table of `records`, which are read once.
+
+    First come those that every table has, then `request.FIELD` for each field that any request has, in the order of the
+    endpoints' own tables, then `metadata.KEY` for each key, sorted. These hold booleans, integers or numbers where all
+    of their values are such; else text, in which what is no text is written as JSON.
+    """
+    requests: defaultdict[str, set[Kind | None]] = defaultdict(set)
+    metadata: defaultdict[str, set[Kind | None]] = defaultdict(set)
+    for record in records:
+        for name, value in record.request.items():
+            requests[name].add(_kind(value))
+        if len(metadata) <= MAX_METADATA_COLUMNS:
+            for name, value in (record.metadata or {}).items():
+                metadata[name].add(_kind(value))
+    found = [*_FIXED, *(_request_column(name, requests[name]) for name in sorted(requests, key=_place))]
+    if len(metadata) > MAX_METADATA_COLUMNS:
+        return [*found, Column("metadata", Kind.TEXT, lambda row: _typed(Kind.TEXT, row.record.metadata))]
+    return [*found, *(_metadata_column(name, metadata[name]) for name in sorted(metadata))]
+
+
+def rows(records: Iterable[Outcome]) -> Iterator[Row]:
+    """Yield the rows of `records`: a job's images one after the other, or the job alone."""
+    for record in records:
+        if not record.files:
+            yield Row(record)
+        for number, image in enumerate(record.files, start=1):
+            yield Row(record, image, number)
+
+
+def _request_column(name: str, kinds: set[Kind | None]) -> Column:
+    kind = _common(kinds)
+    return Column(f"request.{name}", kind, lambda row: _typed(kind, row.record.request.get(name)))
+
+
+def _metadata_column(name: str, kinds: set[Kind | None]) -> Column:
+    kind = _common(kinds)
+    return Column(f"metadata.{name}", kind, lambda row: _typed(kind, (row.record.metadata or {}).get(name)))
+
+
+def _kind(value: object) -> Kind | None:
+    match value:
+        case None:
+            return None
+        case bool():
+            return Kind.BOOL
+        case int():
+            return Kind.INT if value in INT64 else Kind.TEXT
+        case float():
+            return Kind.FLOAT
+        case _:
+            return Kind.TEXT
+
+
+def _common(kinds: set[Kind | None]) -> Kind:
+    known = kinds - {None}
+    if known == {Kind.INT, Kind.FLOAT}:
+        return Kind.FLOAT
+    (kind,) = known if len(known) == 1 else {Kind.TEXT}
+    return kind or Kind.TEXT
+
+
+def _typed(kind: Kind, value: Any) -> Cell:  # noqa: ANN401 - any JSON value
+    if value is None:
+        return None
+    if kind is Kind.FLOAT:
+        return float(value)
+    if kind is Kind.TEXT and not isinstance(value, str):
+        return msgspec.json.encode(value).decode()
+    cell: Cell = value
+    return cell
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Where a field's column stands: as in the tables of the endpoints' fields, unknown ones at the end."""
+    return _FIELDS.get(name, len(_FIELDS)), name
+
+
+_FIELDS = {
+    name: place
+    for place, name in enumerate(
+        dict.fromkeys(name for request in REQUESTS.values() for name in request.__struct_fields__)
+    )
+}
+
+
+def _cost(name: str, row: Row) -> float | None:
+    # Shared, so that the column adds up to what the jobs cost.
+    cost: float | None = getattr(row.record, name)
+    return cost if cost is None or row.image is None else cost / len(row.record.files)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _of_image(name: str, row: Row) -> Cell:
+    cell: Cell = getattr(row.image, name, None)
+    return cell
+
+
+def _of_error(name: str, row: Row) -> Cell:
+    cell: Cell = getattr(row.record.error, name, None)
+    return cell
+
+
+def _of_flags(name: str, row: Row) -> Cell:
+    cell: Cell = getattr(row.record.flags, name)
+    return cell
+
+
+def _of_timing(name: str, row: Row) -> Cell:
+    cell: Cell = getattr(row.record.timing, name)
+    return cell
+
+
+def _of_server(name: str, row: Row) -> Cell:
+    cell: Cell = getattr(row.record.timing.server, name, None)
+    return cell
+
+
+_FIXED = (
+    Column("id", Kind.TEXT, lambda row: row.record.id),
+    Column("image", Kind.INT, lambda row: row.number),
+    Column("status", Kind.TEXT, lambda row: str(row.record.status)),
+    Column("lane", Kind.TEXT, lambda row: row.record.lane),
+    Column("path", Kind.TEXT, partial(_of_image, "path")),
+    Column("format", Kind.TEXT, partial(_of_image, "format")),
+    Column("width", Kind.INT, partial(_of_image, "width")),
+    Column("height", Kind.INT, partial(_of_image, "height")),
+    Column("bytes", Kind.INT, partial(_of_image, "bytes")),
+    Column("sha256", Kind.TEXT, partial(_of_image, "sha256")),
+    Column("cost_usd", Kind.FLOAT, partial(_cost, "cost_usd")),
+    Column("at_most_usd", Kind.FLOAT, partial(_cost, "at_most_usd")),
+    Column("attempts", Kind.INT, lambda row: len(row.record.attempts)),
+    Column("error_kind", Kind.TEXT, partial(_of_error, "kind")),
+    Column("error_status", Kind.INT, partial(_of_error, "status")),
+    Column("error_message", Kind.TEXT, partial(_of_error, "message")),
+    *(
+        Column(name, Kind.BOOL if default is False else Kind.TEXT, partial(_of_flags, name))
+        for name, default in zip(Flags.__struct_fields__, Flags.__struct_defaults__, strict=True)
+    ),
+    Column("enqueued_at", Kind.TIME, lambda row: _moment(row.record.timing.enqueued_at)),
+    *(Column(name, Kind.FLOAT, partial(_of_timing, name)) for name in Timing.__struct_fields__ if name.endswith("_s")),
+    Column("server_inference_ms", Kind.FLOAT, partial(_of_server, "inference_duration")),
+    Column("server_preprocessing_ms", Kind.FLOAT, partial(_of_server, "inference_preprocessing_time")),
+    Column("server_queue_ms", Kind.FLOAT, partial(_of_server, "inference_queue_time")),
+    Column("server_total_ms", Kind.FLOAT, partial(_of_server, "total")),
+    Column("run_id", Kind.TEXT, lambda row: row.record.run_id),
+    Column("request_hash", Kind.TEXT, lambda row: row.record.request_hash),
+    Column("sandbox", Kind.BOOL, lambda row: row.record.sandbox),
+    Column("endpoint", Kind.TEXT, lambda row: str(row.record.endpoint)),
+)

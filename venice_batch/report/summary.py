@@ -1,0 +1,233 @@
+"""Durations counted without keeping them."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from venice_batch.api.answers import Verdict
+from venice_batch.events import AttemptEnded, JobEnded, RunStarted
+from venice_batch.model import LaneSummary, Percentiles, Reason, SlowJob, Status
+
+if TYPE_CHECKING:
+    from venice_batch.events import Event
+    from venice_batch.model import Outcome, Timing
+
+
+class Histogram:
+    """Durations counted in buckets 5 % wide, so that a million of them take no memory to speak of."""
+
+    _STEP = math.log(1.05)
+
+    def __init__(self) -> None:
+        self._buckets: Counter[int] = Counter()
+
+    def add(self, value_s: float) -> None:
+        """Count one duration; less than a microsecond counts as that, as does more than any job takes as the most."""
+        self._buckets[math.floor(math.log(min(max(value_s, 1e-6), 1e15)) / self._STEP)] += 1
+
+    def update(self, other: Histogram) -> None:
+        """Count all that `other` has counted, too."""
+        self._buckets.update(other._buckets)
+
+    def counts(self) -> dict[int, int]:
+        """How many durations each bucket holds, by its number, in order; empty buckets are left out."""
+        return dict(sorted(self._buckets.items()))
+
+    @classmethod
+    def starts_at_s(cls, bucket: int) -> float:
+        """The shortest duration that the bucket of this number holds; the next one's is the first that it does not."""
+        return math.exp(bucket * cls._STEP)
+
+    def percentiles(self) -> Percentiles:
+        """The nearest-rank percentiles, each as the middle of its bucket."""
+        return Percentiles(*(self._rank(share) for share in (0.50, 0.95, 0.99)))
+
+    def _rank(self, share: float) -> float | None:
+        left = math.ceil(share * self._buckets.total())
+        for bucket in sorted(self._buckets):
+            left -= self._buckets[bucket]
+            if left <= 0:
+                return float(f"{math.exp((bucket + 0.5) * self._STEP):.4g}")
+        return None
+
+
+class Times:
+    """Durations of the jobs that succeeded, not kept: `queue_s`, `server_s`, `latency_s` and `total_s`.
+
+    `queue_s` is all that a job waited for its turns, `server_s` until the first byte of the answer that counted,
+    `latency_s` that attempt as a whole, `total_s` from enqueued to finished.
+    """
+
+    def __init__(self) -> None:
+        self._queue, self._server, self._latency, self._total = Histogram(), Histogram(), Histogram(), Histogram()
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one job that succeeded."""
+        timing = outcome.timing
+        self._queue.add(queue_s(timing))
+        self._total.add(timing.total_s)
+        if timing.ttfb_s is not None:
+            self._server.add(timing.ttfb_s)
+        if outcome.attempts:
+            self._latency.add(outcome.attempts[-1].duration_s)
+
+    def update(self, other: Times) -> None:
+        """Count all that `other` has counted, too."""
+        self._queue.update(other._queue)
+        self._server.update(other._server)
+        self._latency.update(other._latency)
+        self._total.update(other._total)
+
+    @property
+    def queue_s(self) -> Percentiles:
+        return self._queue.percentiles()
+
+    @property
+    def server_s(self) -> Percentiles:
+        return self._server.percentiles()
+
+    @property
+    def latency_s(self) -> Percentiles:
+        return self._latency.percentiles()
+
+    @property
+    def total_s(self) -> Percentiles:
+        return self._total.percentiles()
+
+
+def queue_s(timing: Timing) -> float:
+    """All that a job waited for its turns: for a worker, its lane's window, the gate and a slot."""
+    return timing.queued_s + timing.rate_wait_s
+
+
+MOST_SLOWEST = 5
+MOST_REASONS = 20
+"""Different reasons of failures that are kept; all failures are counted by their kinds."""
+
+_MOST_IDS = 3
+
+
+class _LaneTally:
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.times = Times()
+        self.cost_usd: float | None = None
+
+    def summary(self) -> LaneSummary:
+        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused", "unpriced")
+        return LaneSummary(
+            **{name: self.counts[name] for name in names},
+            cost_usd=None if self.cost_usd is None else round(self.cost_usd, 6),
+            queue_s=self.times.queue_s,
+            server_s=self.times.server_s,
+            latency_s=self.times.latency_s,
+            total_s=self.times.total_s,
+        )
+
+
+class Tally:
+    """An observer that counts; nothing it keeps grows with the number of jobs."""
+
+    def __init__(self) -> None:
+        self.errors: Counter[str] = Counter()
+        self.sandbox = False
+        self._lanes: dict[str, _LaneTally] = {}
+        self._order: tuple[str, ...] = ()
+        self._slowest: list[tuple[float, int, SlowJob]] = []
+        self._timed = 0
+        self._reasons: dict[tuple[str, str, str], Reason] = {}
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, AttemptEnded):
+            lane = self._lane(event.job.model)
+            lane.counts["attempts"] += 1
+            if event.possibly_billed:
+                lane.counts["possibly_billed"] += 1
+            if event.spent_usd is not None:
+                lane.cost_usd = (lane.cost_usd or 0.0) + event.spent_usd
+            elif event.possibly_billed or event.verdict is Verdict.SUCCEEDED:
+                lane.counts["unpriced"] += 1
+            if event.attempt.status == 429:
+                lane.counts["refused"] += 1
+        elif isinstance(event, RunStarted):
+            self._order = event.lanes
+        elif isinstance(event, JobEnded):
+            outcome = event.outcome
+            counts = self._lane(outcome.lane).counts
+            counts[outcome.status] += 1
+            counts["images"] += len(outcome.files)
+            counts["bytes"] += sum([file.bytes for file in outcome.files])
+            counts["retries"] += max(0, len(outcome.attempts) - 1)
+            self.sandbox = self.sandbox or outcome.sandbox
+            counts["blurred"] += outcome.flags.blurred
+            counts["content_violations"] += outcome.flags.content_violation
+            if outcome.status is Status.SUCCEEDED:
+                self._lane(outcome.lane).times.add(outcome)
+                self._time(outcome)
+            else:
+                self._blame(outcome)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """All lanes' counts together."""
+        total: Counter[str] = Counter()
+        for lane in self._lanes.values():
+            total.update(lane.counts)
+        return total
+
+    @property
+    def times(self) -> Times:
+        """All lanes' times together."""
+        total = Times()
+        for lane in self._lanes.values():
+            total.update(lane.times)
+        return total
+
+    def lanes(self) -> dict[str, LaneSummary]:
+        """The share of every lane that was used, by name, in the order of the jobs file."""
+        names = [name for name in self._order if name in self._lanes]
+        names += [name for name in self._lanes if name not in self._order]
+        return {name: self._lanes[name].summary() for name in names}
+
+    def slowest(self) -> tuple[SlowJob, ...]:
+        """The jobs that succeeded last after they were enqueued, the slowest first."""
+        return tuple(job for _, _, job in sorted(self._slowest, reverse=True))
+
+    def failures(self) -> tuple[Reason, ...]:
+        """Why jobs have no image, the commonest reason first; of very many different ones the first to come."""
+        return tuple(sorted(self._reasons.values(), key=lambda reason: -reason.count))
+
+    def _lane(self, name: str) -> _LaneTally:
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = _LaneTally()
+        return lane
+
+    def _time(self, outcome: Outcome) -> None:
+        timing = outcome.timing
+        if len(self._slowest) == MOST_SLOWEST and timing.total_s <= self._slowest[0][0]:
+            return
+        slow = SlowJob(outcome.id, outcome.lane, len(outcome.attempts), queue_s(timing), timing.ttfb_s, timing.total_s)
+        # The number keeps jobs themselves from being compared, and the earlier one first among equals.
+        self._timed += 1
+        entry = (timing.total_s, -self._timed, slow)
+        if len(self._slowest) < MOST_SLOWEST:
+            heapq.heappush(self._slowest, entry)
+        else:
+            heapq.heapreplace(self._slowest, entry)
+
+    def _blame(self, outcome: Outcome) -> None:
+        if outcome.error is None:
+            return
+        self.errors[outcome.error.kind] += 1
+        key = (str(outcome.status), outcome.error.kind, outcome.error.message)
+        known = self._reasons.get(key)
+        if known is None:
+            if len(self._reasons) == MOST_REASONS:
+                return
+            known = Reason(*key, count=0, ids=())
+        ids = known.ids if len(known.ids) == _MOST_IDS else (*known.ids, outcome.id)
+        self._reasons[key] = Reason(*key, count=known.count + 1, ids=ids)

@@ -1,0 +1,165 @@
+"""A manifest in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from venice_batch.errors import one_line
+from venice_batch.model import LaneSummary, Outcome, Percentiles, Status
+from venice_batch.report.summary import Times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+MOST_PROBLEMS = 20
+
+MOST_USD = 1e12
+"""More was never spent: a record that says so does not keep the others from being added up."""
+
+MOST_S = 1e15
+"""Nor did anything take longer."""
+
+
+class TimeSpent(msgspec.Struct, frozen=True):
+    """Where the time of jobs went, in seconds; the parts add up to their `total_s` but for milliseconds.
+
+    `queued_s`, `rate_wait_s` and `backoff_s` as in a record's timing; `in_vain_s` is of the attempts that brought no
+    image; `server_s` from sending the request that counted to its answer's first byte, `download_s` and `write_s` after
+    it.
+    """
+
+    queued_s: float = 0.0
+    rate_wait_s: float = 0.0
+    backoff_s: float = 0.0
+    in_vain_s: float = 0.0
+    server_s: float = 0.0
+    download_s: float = 0.0
+    write_s: float = 0.0
+
+
+class LaneReport(LaneSummary, frozen=True):
+    """One model's jobs as in the summary of a run, over all runs.
+
+    `cost_usd` adds up the records, with what possibly billed jobs cost at most, as their run has counted it; `unpriced`
+    counts the jobs whose cost no record says. `sandbox_usd` is the part of it that a sandbox pretended to charge.
+    `spent_s` adds up the jobs that succeeded.
+    """
+
+    spent_s: TimeSpent = TimeSpent()
+    sandbox_usd: float = 0.0
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All models' jobs, and a line for each of the first that have no image.
+
+    `total_s` is of the jobs of all models that succeeded.
+    """
+
+    total_s: Percentiles
+    lanes: dict[str, LaneReport]
+    problems: tuple[str, ...]
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What all models' jobs have cost, or may have; None where nothing is known."""
+        return total_usd(lane.cost_usd for lane in self.lanes.values())
+
+    @property
+    def unpriced(self) -> int:
+        """Jobs whose cost no record says."""
+        return sum(lane.unpriced for lane in self.lanes.values())
+
+    @property
+    def sandbox_usd(self) -> float:
+        """The part of the cost that a sandbox pretended to charge."""
+        return total_usd(lane.sandbox_usd for lane in self.lanes.values()) or 0.0
+
+
+def total_usd(amounts: Iterable[float | None]) -> float | None:
+    """Return the sum of those amounts that are known, to the millionth; None if none is."""
+    known = [amount for amount in amounts if amount is not None]
+    return round(min(sum(known), MOST_USD), 6) if known else None
+
+
+def report(outcomes: Iterable[Outcome]) -> Report:
+    """Sum up `outcomes`, each of another job; none of them is kept."""
+    lanes: dict[str, _LaneCount] = {}
+    times = Times()
+    problems: list[str] = []
+    without = 0
+    for outcome in outcomes:
+        lanes.setdefault(outcome.lane, _LaneCount()).add(outcome)
+        if outcome.status is Status.SUCCEEDED:
+            times.add(outcome)
+        else:
+            without += 1
+            if without <= MOST_PROBLEMS:
+                reason = outcome.error.message if outcome.error else "?"
+                problems.append(one_line(f"{outcome.id}: {outcome.status}: {reason}"))
+    if without > MOST_PROBLEMS:
+        problems.append(f"… and {without - MOST_PROBLEMS} more")
+    return Report(times.total_s, {name: lane.report() for name, lane in lanes.items()}, tuple(problems))
+
+
+def time_spent(outcome: Outcome) -> TimeSpent:
+    """Where one job's time went; without an image all its attempts were in vain."""
+    timing, attempts = outcome.timing, outcome.attempts
+    waited = TimeSpent(queued_s=timing.queued_s, rate_wait_s=timing.rate_wait_s, backoff_s=timing.backoff_s)
+    if outcome.status is not Status.SUCCEEDED:
+        return msgspec.structs.replace(waited, in_vain_s=sum(attempt.duration_s for attempt in attempts))
+    return msgspec.structs.replace(
+        waited,
+        in_vain_s=sum(attempt.duration_s for attempt in attempts[:-1]),
+        server_s=timing.ttfb_s or 0.0,
+        download_s=timing.download_s or 0.0,
+        write_s=timing.write_s or 0.0,
+    )
+
+
+class _LaneCount:
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._cost_usd: float | None = None
+        self._sandbox_usd = 0.0
+        self._spent_s: Counter[str] = Counter()
+        self._times = Times()
+
+    def add(self, outcome: Outcome) -> None:
+        attempts = outcome.attempts
+        self._counts.update(
+            {
+                str(outcome.status): 1,
+                "images": len(outcome.files),
+                "bytes": sum(file.bytes for file in outcome.files),
+                "attempts": len(attempts),
+                "retries": max(0, len(attempts) - 1),
+                "refused": sum(attempt.status == 429 for attempt in attempts),
+                "unpriced": outcome.is_unpriced,
+            }
+        )
+        spent_usd = outcome.spent_usd
+        if spent_usd is not None:
+            spent_usd = max(min(spent_usd, MOST_USD), -MOST_USD)
+            self._cost_usd = (self._cost_usd or 0.0) + spent_usd
+            self._sandbox_usd += spent_usd if outcome.sandbox else 0.0
+        if outcome.status is Status.SUCCEEDED:
+            self._times.add(outcome)
+            spent_s = msgspec.structs.asdict(time_spent(outcome))
+            self._spent_s.update({name: max(min(value, MOST_S), -MOST_S) for name, value in spent_s.items()})
+
+    def report(self) -> LaneReport:
+        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused", "unpriced")
+        return LaneReport(
+            **{name: self._counts[name] for name in names},
+            cost_usd=None if self._cost_usd is None else round(self._cost_usd, 6),
+            sandbox_usd=round(self._sandbox_usd, 6),
+            queue_s=self._times.queue_s,
+            server_s=self._times.server_s,
+            latency_s=self._times.latency_s,
+            total_s=self._times.total_s,
+            spent_s=TimeSpent(**{name: round(spent_s, 6) for name, spent_s in self._spent_s.items()}),
+        )

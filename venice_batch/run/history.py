@@ -1,0 +1,151 @@
+"""What a job has been through, from its body to its record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from venice_batch.api.answers import Verdict, failure_kind
+from venice_batch.model import SCHEMA, Endpoint, Failure, Flags, Outcome, Status, Timing
+
+if TYPE_CHECKING:
+    from venice_batch.api.answers import Answer
+    from venice_batch.api.client import Reply
+    from venice_batch.model import Attempt, Job
+
+
+AGAIN = frozenset({Verdict.LIMITED, Verdict.BLOCKED, Verdict.OVERLOADED, Verdict.TRANSIENT})
+"""Verdicts after which the same request may well succeed."""
+
+NEVER_AGAIN = frozenset({Verdict.REJECTED, Verdict.LANE_REFUSED})
+"""Verdicts of the API's own after which the same request would be refused again."""
+
+
+@dataclass(slots=True)
+class Trail:
+    """What a job has been through so far."""
+
+    job: Job
+    body: dict[str, Any]
+    price: int | None  # the most that an attempt can cost, in millionths of a USD
+    enhancement: int  # the part of it that is charged only where the prompt was rewritten
+    enqueued_s: float
+    enqueued_unix_s: float
+    started_s: float
+    attempts: list[Attempt] = field(default_factory=list)
+    counted: int = 0
+    sent_back: int = 0
+    unreached: int = 0
+    rate_wait_s: float = 0.0
+    backoff_s: float = 0.0
+    perhaps_paid: int = 0  # attempts that may have been charged although no image came
+    intercepted: int = 0  # answers that were none of the API's
+    spent: int = 0  # by all attempts, those that may have been charged without an image included
+    due: int = 0  # of that, by the attempt that has just ended
+
+    @property
+    def possibly_billed(self) -> bool:
+        return self.perhaps_paid > 0
+
+    def outcome(self, answer: Answer, reply: Reply | None, *, run_id: str, now_s: float, remark: str = "") -> Outcome:
+        """How the job ended, by its last `answer`; `reply` is that attempt's, None when nothing was sent for it.
+
+        `remark` is added to what the answer says.
+        """
+        job, head = self.job, answer.headers
+        spent_usd = None if self.price is None else self.spent / 1e6
+        succeeded = answer.verdict is Verdict.SUCCEEDED
+        status = Status.REJECTED if answer.verdict in NEVER_AGAIN else Status.FAILED
+        return Outcome(
+            schema=SCHEMA,
+            run_id=run_id,
+            id=job.id,
+            request_hash=job.request_hash,
+            status=Status.SUCCEEDED if succeeded else status,
+            lane=job.model,
+            files=reply.files if reply else (),
+            endpoint=job.endpoint,
+            request=self.body,
+            metadata=job.metadata,
+            attempts=tuple(self.attempts),
+            error=None if succeeded else Failure(failure_kind(answer), answer.status, answer.message + remark),
+            flags=Flags(
+                blurred=head.blurred,
+                content_violation=head.content_violation,
+                possibly_billed=self.possibly_billed,
+                deprecated=head.deprecated,
+                enhanced_prompt=head.enhanced_prompt,
+            ),
+            cost_usd=None if self.possibly_billed else spent_usd,
+            timing=self._timing(reply, now_s),
+            sandbox=head.sandbox,
+            at_most_usd=spent_usd if self.possibly_billed else None,
+            unrecognised=reply.unrecognised if reply else (),
+        )
+
+    def charge(self, answer: Answer) -> float | None:
+        """Take note of what an attempt has cost by its answer, and return it in USD; None where no price is known.
+
+        What may have been charged counts in full; a rewrite of the prompt counts with an image only if it was applied.
+        """
+        price = self.price or 0
+        if not answer.possibly_billed:
+            if answer.verdict is not Verdict.SUCCEEDED:
+                price = 0
+            elif answer.headers.enhanced_prompt is None:
+                price -= self.enhancement
+        return self.charge_in_full(price)
+
+    def charge_in_full(self, price: int | None = None) -> float | None:
+        """Take note of an attempt that was or may have been charged; by default at all that it can cost."""
+        self.due = (self.price or 0) if price is None else price
+        self.spent += self.due
+        return None if self.price is None else self.due / 1e6
+
+    def take_due(self) -> int:
+        """Return what the attempt that has just ended is to be settled at, once."""
+        due, self.due = self.due, 0
+        return due
+
+    def _timing(self, reply: Reply | None, now_s: float) -> Timing:
+        at = datetime.fromtimestamp(self.enqueued_unix_s, UTC).isoformat(timespec="milliseconds")
+        return Timing(
+            enqueued_at=at.replace("+00:00", "Z"),
+            queued_s=rounded(self.started_s - self.enqueued_s),
+            rate_wait_s=rounded(self.rate_wait_s),
+            backoff_s=rounded(self.backoff_s),
+            ttfb_s=_rounded_or_none(reply.ttfb_s if reply else None),
+            download_s=_rounded_or_none(reply.download_s if reply else None),
+            write_s=_rounded_or_none(reply.write_s if reply else None),
+            total_s=rounded(now_s - self.enqueued_s),
+            server=reply.server if reply else None,
+        )
+
+
+def as_sent(endpoint: Endpoint, request: dict[str, Any], *, prefer_json: bool) -> dict[str, Any]:
+    """The body that is sent for `request`.
+
+    A single image is asked for as binary, a quarter less to move and nothing to decode, unless the line says
+    otherwise or JSON (which brings the server's own timing) is preferred.
+    """
+    if (
+        endpoint is not Endpoint.GENERATE
+        or prefer_json
+        or "return_binary" in request
+        or request.get("variants", 1) != 1
+    ):
+        return request
+    # The API refuses `variants`, even 1, beside `return_binary`.
+    body = {name: value for name, value in request.items() if name != "variants"}
+    body["return_binary"] = True
+    return body
+
+
+def rounded(value_s: float) -> float:
+    """A duration for a record: microseconds, never negative."""
+    return round(max(0.0, value_s), 6)
+
+
+def _rounded_or_none(value_s: float | None) -> float | None:
+    return None if value_s is None else rounded(value_s)

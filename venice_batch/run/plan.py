@@ -1,0 +1,280 @@
+"""What a run would do, cost and take."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from venice_batch.api.listings import CURRENCIES
+from venice_batch.catalogue import Bill
+from venice_batch.catalogue.prices import images
+from venice_batch.model import SUMMARY, Percentiles
+from venice_batch.money import micro_usd, usd
+from venice_batch.output.resume import Resume
+from venice_batch.pacing.estimate import LATENCY_S, Load, Sizes, lane_s, windows_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from decimal import Decimal
+    from pathlib import Path
+
+    from venice_batch.api.listings import Quota
+    from venice_batch.catalogue import Preflight
+    from venice_batch.jobfile import JobIndex
+
+
+DEFAULT_RPM = 20
+"""Images a minute for an image model where the key's own figure is not known (the API's documentation)."""
+
+_DAY_S = 86_400.0
+
+
+class LanePlan(msgspec.Struct):
+    """One model's pending requests, the images that they ask for, and what these cost.
+
+    `usd` is the most that they can cost, without `unpriced` requests, whose price is not known; `enhancement_usd` is
+    the part of it that is charged only where a prompt is rewritten. `rpm` is the number of images a minute gone by.
+    """
+
+    requests: int = 0
+    images: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+    enhancement_usd: float = 0.0
+    rpm: int = DEFAULT_RPM
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Jobs in the file, those done, those refused before, and what is left to do, by model and in all.
+
+    Sums of money are exact to the last digit shown. `expected_s` is how long the longest lane takes, its last
+    answer as late as in the folder's last run. `balances` are those that pay for images, in the order in which the API
+    takes them; `suffices` says whether each request can be paid from one of them. Both are None where not known.
+    """
+
+    jobs: int
+    already_done: int
+    already_rejected: int
+    pending: int
+    lanes: dict[str, LanePlan]
+    images: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+    enhancement_usd: float = 0.0
+    expected_s: float = 0.0
+    balances: dict[str, float] | None = None
+    suffices: bool | None = None
+
+    def exceeds(self, max_usd: Decimal | float) -> bool:
+        """Whether the known prices come to more than `max_usd`."""
+        return micro_usd(self.usd) > micro_usd(max_usd)
+
+
+def plan(
+    index: JobIndex,
+    output: Path,
+    *,
+    preflight: Preflight | None = None,
+    retry_rejected: bool = False,
+    sandbox: bool = True,
+    quotas: Mapping[str, Quota] | None = None,
+    rpm: int | None = None,
+    balances: Mapping[str, float] | None = None,
+    access: bool = True,
+) -> Plan:
+    """Compare `index` with what `output` holds; touches nothing.
+
+    `preflight` has examined every job of the index (else they are read again, and no price is known). `quotas` and
+    `balances` are the key's own, which pays for nothing without `access`; `rpm` caps the images a minute of each model.
+    `sandbox`: what a sandbox made counts as done, as the run would ask one again.
+
+    Raises:
+        FolderError: there is a manifest that cannot be read.
+    """
+    known = Resume(index, output, sandbox=sandbox)
+    done = known.done
+    is_settled = known.is_done if retry_rejected else known.is_settled
+    untouched = not (done or known.rejected)
+    if preflight is None:
+        bills = _unpriced(index, is_settled)
+    else:
+        bills = preflight.bills(None if untouched else (not is_settled(place) for place in range(len(index))))
+    return plan_of(
+        bills,
+        output,
+        jobs=len(index),
+        already_done=done,
+        quotas=quotas,
+        rpm=rpm,
+        balances=balances,
+        access=access,
+    )
+
+
+def plan_of(
+    bills: Sequence[tuple[Bill, int]],
+    output: Path,
+    *,
+    jobs: int,
+    already_done: int = 0,
+    quotas: Mapping[str, Quota] | None = None,
+    rpm: int | None = None,
+    balances: Mapping[str, float] | None = None,
+    access: bool = True,
+) -> Plan:
+    """What `plan` returns where it is known that `bills`, each of so many jobs, are left to do of `jobs`.
+
+    Of those that are neither done nor left it is taken that they were refused. `output` tells how long answers took.
+    """
+    lanes: dict[str, LanePlan] = {}
+    micro: defaultdict[str, int] = defaultdict(int)
+    enhancement: defaultdict[str, int] = defaultdict(int)
+    sizes: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    for bill, count in bills:
+        lane = lanes.setdefault(bill.lane, LanePlan(rpm=images_a_minute(bill, quotas, rpm)))
+        lane.requests += count
+        lane.images += count * bill.images
+        if bill.micro_usd is None:
+            lane.unpriced += count
+        else:
+            micro[bill.lane] += count * bill.micro_usd
+            enhancement[bill.lane] += count * bill.enhancement_micro_usd
+        # Names of one model share its limit.
+        by_size = sizes[bill.model]
+        by_size[bill.images] = by_size.get(bill.images, 0) + count
+    for name, lane in lanes.items():
+        lane.usd = float(usd(micro[name]))
+        lane.enhancement_usd = float(usd(enhancement[name]))
+    latencies = observed_latencies(output)
+    pending = sum(lane.requests for lane in lanes.values())
+    unpriced = sum(lane.unpriced for lane in lanes.values())
+    if balances is not None:
+        balances = {name: balances[name] for name in CURRENCIES if name in balances}
+    return Plan(
+        jobs=jobs,
+        already_done=already_done,
+        already_rejected=jobs - already_done - pending,
+        pending=pending,
+        lanes=lanes,
+        images=sum(lane.images for lane in lanes.values()),
+        usd=float(usd(sum(micro.values()))),
+        unpriced=unpriced,
+        enhancement_usd=float(usd(sum(enhancement.values()))),
+        expected_s=max(
+            (
+                _expected_s(bill, tuple(sizes[bill.model].items()), quotas, rpm, latencies.get(bill.lane))
+                for bill, _ in bills
+            ),
+            default=0.0,
+        ),
+        balances=balances,
+        suffices=None if balances is None else access and suffices(bills, balances),
+    )
+
+
+def images_a_minute(bill: Bill, quotas: Mapping[str, Quota] | None, rpm: int | None) -> int:
+    """The images a minute to reckon with: the key's own, else the documented ones, at most `rpm`."""
+    quota = _quota(bill, quotas)
+    own = (quota.rpm if quota else None) or DEFAULT_RPM
+    return own if rpm is None else min(own, rpm)
+
+
+def duration_s(sizes: Sizes, rpm: int, rpd: int | None = None, *, latency_s: float = LATENCY_S) -> float:
+    """How long requests of these sizes take: a window's at once, the next a minute later; `rpd` images a day."""
+    requests = sum(count for _, count in sizes)
+    if not requests:
+        return 0.0
+    days = 0
+    if rpd is not None:
+        days, today = windows_needed(sizes, rpd, rpd)
+        sizes = _last_of(sizes, today if days else requests)
+    requests = sum(count for _, count in sizes)
+    load = Load(requests=requests, sizes=sizes, quota=rpm, left=rpm, latency_s=latency_s)
+    return days * _DAY_S + lane_s(load)
+
+
+def suffices(bills: Sequence[tuple[Bill, int]], balances: Mapping[str, float]) -> bool | None:
+    """Whether each request can be paid from one of `balances`, by what it can cost at most.
+
+    None where that is not known: a price is not, or it depends on the order of requests, or on rewritten prompts.
+    """
+    most = [(bill.micro_usd, count) for bill, count in bills if bill.micro_usd is not None]
+    least = [
+        (bill.micro_usd - bill.enhancement_micro_usd, count) for bill, count in bills if bill.micro_usd is not None
+    ]
+    amounts = [max(0, micro_usd(balances.get(name, 0.0))) for name in CURRENCIES]
+    if _pay(least, amounts) is False:
+        return False
+    is_priced = all(bill.micro_usd is not None for bill, _ in bills)
+    return True if is_priced and _pay(most, amounts) else None
+
+
+class _Lane(msgspec.Struct):
+    latency_s: Percentiles = Percentiles()
+
+
+class _Before(msgspec.Struct):
+    lanes: dict[str, _Lane] = {}
+
+
+def observed_latencies(output: Path) -> dict[str, float]:
+    """Seconds within which 95 % of a lane's requests were answered in the last run into `output`, where it has told."""
+    try:
+        before = msgspec.json.decode((output / SUMMARY).read_bytes(), type=_Before)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return {}  # nothing worth a word: an assumption takes its place
+    return {name: lane.latency_s.p95 for name, lane in before.lanes.items() if lane.latency_s.p95}
+
+
+def _expected_s(
+    bill: Bill, sizes: Sizes, quotas: Mapping[str, Quota] | None, rpm: int | None, latency_s: float | None
+) -> float:
+    """The time of a model's requests, under whatever names the jobs have it."""
+    quota = _quota(bill, quotas)
+    rate, rpd = images_a_minute(bill, quotas, rpm), quota.rpd if quota else None
+    return duration_s(sizes, rate, rpd, latency_s=LATENCY_S if latency_s is None else latency_s)
+
+
+def _quota(bill: Bill, quotas: Mapping[str, Quota] | None) -> Quota | None:
+    return (quotas or {}).get(bill.model)
+
+
+def _last_of(sizes: Sizes, requests: int) -> Sizes:
+    """The last so many requests."""
+    found: list[tuple[int, int]] = []
+    for images_each, count in reversed(sizes):
+        taken = min(count, requests)
+        requests -= taken
+        if taken:
+            found.insert(0, (images_each, taken))
+    return tuple(found)
+
+
+def _pay(prices: Sequence[tuple[int, int]], amounts: Sequence[int]) -> bool | None:
+    """Whether all can be paid, each from the first amount that covers it; None where it depends on their order."""
+    orders = (prices, sorted(prices), sorted(prices, reverse=True))
+    found = {_pays(order, amounts) for order in orders}
+    return found.pop() if len(found) == 1 else None
+
+
+def _pays(prices: Sequence[tuple[int, int]], amounts: Sequence[int]) -> bool:
+    left = list(amounts)
+    for price, count in prices:
+        for place, amount in enumerate(left):
+            paid = min(count, amount // price) if price else count
+            left[place] -= paid * price
+            count -= paid
+        if count:
+            return False
+    return True
+
+
+def _unpriced(index: JobIndex, is_settled: Callable[[int], bool]) -> list[tuple[Bill, int]]:
+    counts: dict[Bill, int] = {}
+    for number, name in enumerate(index.lanes):
+        for job in index.pending(number, is_settled):
+            bill = Bill(name, name, images(job.request), None)
+            counts[bill] = counts.get(bill, 0) + 1
+    return list(counts.items())

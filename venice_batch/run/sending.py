@@ -1,0 +1,268 @@
+"""Everything that sends a run's jobs, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from venice_batch.api.client import ApiClient
+from venice_batch.catalogue.models import KINDS
+from venice_batch.errors import ApiError, ExitCode, KeyRefusedError
+from venice_batch.events import Notice, RunState, Sending
+from venice_batch.model import UNNAMED
+from venice_batch.output import folder, manifest
+from venice_batch.output.naming import Naming
+from venice_batch.output.resume import Ownership, largest_bytes
+from venice_batch.output.sink import DiskSink
+from venice_batch.pacing.limiter import Traffic
+from venice_batch.run.attempts import JobRunner
+from venice_batch.run.slots import Turnstile
+from venice_batch.run.spending import Cashier, in_micro_usd
+from venice_batch.run.stop import Reach, SpaceWatch, Stop, stop_on_signals
+from venice_batch.run.workers import Pool
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+
+    from venice_batch.api.key import ApiKey
+    from venice_batch.api.listings import Limits
+    from venice_batch.clock import Clock
+    from venice_batch.events import Event, Observer
+    from venice_batch.jobfile import JobIndex
+    from venice_batch.output.resume import Resume
+    from venice_batch.pacing.limiter import SendingRules
+    from venice_batch.run.settings import RunSettings
+    from venice_batch.run.spending import Purse
+    from venice_batch.run.stop import StopSwitch
+    from venice_batch.run.workers import LaneJobs
+
+
+DISK_S = 5.0
+"""What a disk has to end what it is at when a run's grace is over, or it was stopped at once."""
+
+NO_ACCESS = "the API lists the key without access (accessPermitted is false): the first request shows if that is so"
+
+
+@dataclass(slots=True, kw_only=True)
+class Sender:
+    """Sends a run's jobs, once.
+
+    Afterwards, even if it was cancelled, `blocks` tells how often the API blocked its user, `parked` why jobs were
+    left pending while others went on, if any were, and `is_stalled` whether the disk did not answer any more.
+    """
+
+    index: JobIndex
+    key: ApiKey
+    settings: RunSettings
+    clock: Clock
+    rng: random.Random
+    switch: StopSwitch
+    purse: Purse
+    run_id: str
+    observe: Observer
+    held: folder.Hold
+    blocks: int = 0
+    parked: Stop | None = None
+    is_stalled: bool = False
+    _abandoning: asyncio.TimerHandle | None = None
+
+    async def send(
+        self, lanes: Sequence[LaneJobs], known: Resume, journal: manifest.Manifest, *, deadline_s: float
+    ) -> None:
+        """Return when every job of `lanes` has its record, or the run has been stopped; the switch says which.
+
+        Nothing is sent from the moment `deadline_s` of the clock on.
+        """
+        try:
+            await self._send(lanes, known, journal, deadline_s)
+        finally:
+            if self._abandoning is not None:
+                self._abandoning.cancel()
+
+    async def _send(
+        self, lanes: Sequence[LaneJobs], known: Resume, journal: manifest.Manifest, deadline_s: float
+    ) -> None:
+        async with (
+            ApiClient(self.settings.api, self.key, self.clock) as api,
+            self._sink(known) as sink,
+            anyio.create_task_group() as side,
+        ):
+            if self.settings.handle_signals:
+                side.start_soon(stop_on_signals, self.switch, side.cancel_scope)
+            hurry = partial(self._hurry, sink, journal)
+            side.start_soon(_when_cancelled, hurry)
+            if self.settings.max_time_s != math.inf:
+                side.start_soon(self._stop_at, deadline_s)
+            limits = await self._limits(api)
+            if limits is not None and not limits.access:
+                self.observe(Notice(NO_ACCESS))
+            space = self._space()
+            room = await space.begin(self.settings.sending.concurrency, self.observe)
+            if self.switch.stop is not None:
+                side.cancel_scope.cancel()
+                return
+            traffic = self._traffic(limits, replace(self.settings.sending, concurrency=room))
+            space.most = lambda: traffic.most_in_flight
+            if api.listed is not None:
+                traffic.listed(api.listed)
+            self.observe(Sending(lambda: self._state(traffic)))
+            turnstile = Turnstile(traffic, self.clock, self.switch, deadline_s=deadline_s)
+            runner = JobRunner(
+                api=api,
+                sink=sink,
+                turnstile=turnstile,
+                switch=self.switch,
+                reach=Reach(self.settings.patience, known=self._has_answered(api, known)),
+                clock=self.clock,
+                rng=self.rng,
+                rules=self.settings.attempts,
+                cashier=self._cashier(api, limits, turnstile),
+                catalogue=self.settings.catalogue,
+                run_id=self.run_id,
+                observe=self.observe,
+            )
+            side.start_soon(space.run)
+
+            def observe(event: Event) -> None:
+                space(event)
+                self.observe(event)
+
+            pool = Pool(
+                runner=runner,
+                journal=journal,
+                turnstile=turnstile,
+                switch=self.switch,
+                clock=self.clock,
+                observe=observe,
+                workers=self.settings.workers,
+                grace_s=self.settings.grace_s,
+                max_failures=self.settings.max_failures,
+                hurry=hurry,
+            )
+            try:
+                await pool.run(lanes)
+            finally:
+                self.blocks = traffic.errors.blocks
+                self.parked = turnstile.parked
+            side.cancel_scope.cancel()
+
+    @staticmethod
+    def _has_answered(api: ApiClient, known: Resume) -> bool:
+        """Whether the API has answered at its address before the first request of this run."""
+        return known.done > 0 or (api.listed is not None and api.listed.from_api)
+
+    def _sink(self, known: Resume) -> DiskSink:
+        return DiskSink(
+            self.settings.output,
+            run_id=self.run_id,
+            durable=self.settings.durable,
+            concurrency=self.settings.sending.concurrency,
+            replaceable=Ownership(self.settings.output / manifest.NAME, self.index, known),
+            stem=(self.settings.naming or Naming()).stem,
+        )
+
+    def _hurry(self, sink: DiskSink, journal: manifest.Manifest) -> None:
+        """See to it that nobody waits for a disk that does not answer, now that what is under way was cancelled."""
+        sink.workers.hurry()
+
+        def abandon() -> None:
+            self.is_stalled = True
+            sink.workers.abandon()
+            journal.abandon()
+
+        loop = asyncio.get_running_loop()
+        self._abandoning = self._abandoning or loop.call_later(DISK_S, abandon)
+
+    def _space(self) -> SpaceWatch:
+        root = self.settings.output
+
+        def look() -> int | None:
+            self.held.check()
+            return folder.free_bytes(root)
+
+        return SpaceWatch(root, look, self.switch, self.clock, recorded=lambda: largest_bytes(root / manifest.NAME))
+
+    def _state(self, traffic: Traffic) -> RunState:
+        now_s = self.clock.now()
+        return RunState(
+            lanes=traffic.states(now_s),
+            concurrency=self.settings.sending.concurrency,
+            held_s=traffic.held_s(now_s),
+            spent_usd=None if self.settings.catalogue is None else self.purse.spent / 1e6,
+        )
+
+    def _traffic(self, limits: Limits | None, rules: SendingRules) -> Traffic:
+        """Traffic with the quotas that the key may read; without any where it may not."""
+        untested = frozenset(filter(self._is_unlisted, self.index.lanes))
+        if limits is None:
+            return Traffic(rules, self.rng, untested=untested)
+        ends_unix_s = limits.day_ends_unix_s
+        day_ends_s = math.inf if ends_unix_s is None else self.clock.now() + ends_unix_s - self.clock.wall()
+        return Traffic(rules, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s, untested=untested)
+
+    def _is_unlisted(self, lane: str) -> bool:
+        """Whether the list of models is known and lacks this one."""
+        catalogue = self.settings.catalogue
+        if catalogue is None or lane in UNNAMED.values():
+            return False
+        return all(catalogue.resolve(lane, kind) is None for kind in KINDS)
+
+    def _cashier(self, api: ApiClient, limits: Limits | None, turnstile: Turnstile) -> Cashier:
+        """A cashier that knows the balance, where the key may read it."""
+        if limits is None:
+            return Cashier(self.purse, turnstile, self.switch)
+
+        async def ask() -> dict[str, int] | None:
+            return _balances(await self._limits(api))
+
+        if (balances := _balances(limits)) is not None:
+            self.purse.balances_told(balances, spent_before=0)
+        return Cashier(self.purse, turnstile, self.switch, ask_balances=ask)
+
+    async def _limits(self, api: ApiClient) -> Limits | None:
+        """What the API lists for the key; None where it does not, or when the run is stopped while it is asked."""
+        limits = None
+        async with anyio.create_task_group() as asking:
+
+            async def give_up() -> None:
+                await self.switch.event.wait()
+                asking.cancel_scope.cancel()
+
+            asking.start_soon(give_up)
+            try:
+                limits = await api.limits()
+            except KeyRefusedError:
+                pass  # a key for inference only, as far as is known
+            except ApiError as error:
+                if error.status not in (None, 404, 405, 501):
+                    self.observe(Notice(f"the key's rate limits are unknown: {error}"))
+            asking.cancel_scope.cancel()
+        return limits
+
+    async def _stop_at(self, deadline_s: float) -> None:
+        await self.clock.wait(anyio.Event(), deadline_s - self.clock.now())
+        self.switch.request(
+            Stop(ExitCode.TEMPORARY, f"--max-time of {self.settings.max_time_s:g} s is over; run again to go on")
+        )
+
+
+async def _when_cancelled(call: Callable[[], None]) -> None:
+    try:
+        await anyio.sleep_forever()
+    finally:
+        call()
+
+
+def _balances(limits: Limits | None) -> dict[str, int] | None:
+    """The balances that are listed, all 0 for a key without access; None where none that pays for images is listed."""
+    if limits is None:
+        return None
+    if not limits.access:
+        return dict.fromkeys(limits.spendable or ("USD",), 0)
+    return in_micro_usd(limits.spendable) or None

@@ -1,0 +1,165 @@
+"""Where workers wait for their turn to send."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from venice_batch.api.answers import Verdict
+from venice_batch.errors import ExitCode
+from venice_batch.pacing.lane import QUOTA_SPENT_S
+from venice_batch.run.stop import Stop, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from venice_batch.api.answers import Answer
+    from venice_batch.clock import Clock
+    from venice_batch.pacing.limiter import Ticket, Traffic
+    from venice_batch.run.stop import StopSwitch
+
+
+class LaneRefusedError(Exception):
+    """There is no such model, or the key may not use it; `answer` says so."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(answer.message)
+
+
+@dataclass(slots=True, eq=False)
+class Passage:
+    """One request under way, holder of a slot: set `answer` before `leave`, else it counts as given up."""
+
+    ticket: Ticket
+    answer: Answer | None = None
+
+
+class Turnstile:
+    """Lets requests through when `Traffic` allows: one waiter a lane asks, the others queue behind it.
+
+    So a gate's opening wakes one worker and no herd, and a lane's requests go out in the order in which they came: one
+    for four images is not passed by a smaller one while fewer are left in the window. A slot (of anyio's
+    CapacityLimiter) is held only between entering and leaving: never while waiting for the window, the gate or a
+    backoff. Lanes wait independently. `entered`, where set, is called with a lane's name whenever one of its requests
+    has gone through and no other waits behind it.
+    """
+
+    def __init__(self, traffic: Traffic, clock: Clock, switch: StopSwitch, *, deadline_s: float) -> None:
+        self.traffic = traffic
+        self._clock = clock
+        self._switch = switch
+        self._deadline_s = deadline_s
+        self._slots = anyio.CapacityLimiter(traffic.rules.concurrency)
+        self.entered: Callable[[str], None] | None = None
+        self._turns: dict[str, anyio.Lock] = {}
+        self._waiting: Counter[str] = Counter()
+        self._good: set[str] = set()
+        self._doubted: set[str] = set()
+        self._changed: anyio.Event | None = None
+        self._refused: dict[str, Answer] = {}
+        self._parked: dict[str, Stop] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Requests under way."""
+        return self._slots.borrowed_tokens
+
+    @property
+    def parked(self) -> Stop | None:
+        """Why a lane's jobs were left pending while others went on, if any were."""
+        return next(iter(self._parked.values()), None)
+
+    def refuse(self, lane: str, answer: Answer) -> None:
+        """Raise LaneRefusedError for all that wait for `lane` or come later: it cannot be used, as `answer` says.
+
+        A lane that has worked before is believed to be gone only at the second such answer in a row.
+        """
+        if lane in self._good and lane not in self._doubted:
+            self._doubted.add(lane)
+            return
+        self._refused.setdefault(lane, answer)
+        self.wake()
+
+    async def change(self) -> None:
+        """Return when a request has come back, or whoever waits is to look again."""
+        await self._wait_for_change(float("inf"))
+
+    def wake(self) -> None:
+        """Have all who wait look again."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def enter(self, name: str, *, units: int = 1, bucket: str = "") -> Passage:
+        """Wait for a turn in lane `name` with a request for `units` images; its slot is held until `leave`.
+
+        `bucket` is where its errors count (see `Traffic`).
+
+        Raises:
+            StoppedError: the run stops, or the wait would outlast it.
+            LaneRefusedError: see `refuse`.
+        """
+        turn = self._turns.get(name)
+        if turn is None:
+            turn = self._turns[name] = anyio.Lock(fast_acquire=True)
+        self._waiting[name] += 1
+        try:
+            async with turn:
+                passage = await self._wait(name, units, bucket)
+        finally:
+            self._waiting[name] -= 1
+        if self.entered is not None and not self._waiting[name]:
+            self.entered(name)
+        return passage
+
+    def leave(self, passage: Passage) -> None:
+        """Give the slot back, having learnt from the passage's answer."""
+        self._slots.release_on_behalf_of(passage)
+        if passage.answer is None:
+            self.traffic.given_up(passage.ticket, self._clock.now())
+        else:
+            self.traffic.answered(passage.ticket, passage.answer)
+            if passage.answer.verdict is Verdict.SUCCEEDED:
+                self._good.add(passage.ticket.lane.name)
+                self._doubted.discard(passage.ticket.lane.name)
+        self.wake()
+
+    async def _wait(self, name: str, units: int, bucket: str) -> Passage:
+        lane = self.traffic.lane(name)
+        while True:
+            self._check(name)
+            now_s = self._clock.now()
+            wait_s = self.traffic.wait_s(lane, now_s, units=units, bucket=bucket)
+            if wait_s <= 0:
+                passage = Passage(self.traffic.send(lane, now_s, units=units, bucket=bucket))
+                self._slots.acquire_on_behalf_of_nowait(passage)
+                return passage
+            if wait_s != float("inf"):
+                self._park_if_too_long(name, wait_s, now_s)
+            await self._wait_for_change(wait_s)
+
+    async def _wait_for_change(self, timeout_s: float) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._clock.wait(self._changed, timeout_s)
+
+    def _check(self, name: str) -> None:
+        self._switch.check()
+        if name in self._refused:
+            raise LaneRefusedError(self._refused[name])
+        if name in self._parked:
+            raise StoppedError
+
+    def _park_if_too_long(self, name: str, wait_s: float, now_s: float) -> None:
+        if wait_s > QUOTA_SPENT_S:
+            reason = f"{name} may send again in {wait_s / 3600:.1f} h, as when a daily quota is spent"
+        elif now_s + wait_s > self._deadline_s:
+            reason = f"{name} may send again in {wait_s:.0f} s, after --max-time"
+        else:
+            return
+        self._parked[name] = Stop(ExitCode.TEMPORARY, f"{reason}; run the same command again then")
+        raise StoppedError

@@ -1,0 +1,240 @@
+"""How far the account's balance reaches, by what the API says of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import anyio
+
+from venice_batch.api.answers import Verdict
+from venice_batch.errors import ExitCode
+from venice_batch.money import usd_text
+from venice_batch.run.stop import Stop, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from venice_batch.api.answers import Answer
+    from venice_batch.run.slots import Turnstile
+    from venice_batch.run.stop import StopSwitch
+
+
+@dataclass(slots=True)
+class Account:
+    """What a run can spend in all until the account is empty: at least `low`, at most `high`; None: not known.
+
+    Amounts are millionths of a USD. The API pays a request from one currency that covers all of it, so currencies are
+    never added up: the balance that counts is the largest. What the run spends lowers it at most by as much, and not
+    at all while another currency pays. A balance that comes with an answer was written at some moment while the request
+    was under way, so it is only known to lack what the run had spent before, and may lack all that was spent or
+    under way until the answer came. Several such balances together say more than the newest alone, in whatever
+    order they come: the bounds are where they all agree. Where they do not, someone else has spent or topped up, and
+    the newest counts. `total` is the upper bound if all currencies together could pay.
+
+    Not every account pays with what its balance shows: earned credits are listed nowhere. So a balance is `believed`
+    only once it was seen to fall, and never again after an image that it could not have paid for. Diem that falls
+    proves nothing, as earned credits come after Diem. While bundled credits are listed, which no answer shows,
+    `only_lists` is true: answers tell too little to go by.
+    """
+
+    low: int | None = None
+    high: int | None = None
+    total: int | None = None
+    most: int = 0
+    fell: bool = False
+    disproved: bool = False
+    only_lists: bool = False
+
+    @property
+    def believed(self) -> bool:
+        return self.fell and not self.disproved
+
+    def told(self, balances: Mapping[str, int], *, lacks: int, may_lack: int, own: int = 0) -> None:
+        """Learn of balances that lack what was spent up to `lacks` for sure, up to `may_lack` perhaps.
+
+        `own` is what the request that they came with may cost, and which they do not lack.
+        """
+        self.only_lists = balances.get("BUNDLED_CREDITS", 0) > 0
+        balance = max(balances.values(), default=0)
+        diem = balances.get("DIEM", 0)
+        if balance > diem or not diem:
+            self.fell = self.fell or balance < self.most
+            self.most = max(self.most, balance)
+        others = sum(amount for amount in balances.values() if amount > 0) - max(balance, 0)
+        low, total = balance + lacks, balance + others + may_lack
+        if self.low is not None and self.total is not None and low <= self.total and self.low <= total:
+            # With one currency, the sum of spent and left never changes.
+            low = low if others else max(low, self.low)
+            total = min(total, self.total)
+        self.low, self.total = low, total
+        self.high = min(total, balance + may_lack + min(own, others))
+
+    def disprove(self) -> None:
+        """An image came that the balance could not have paid for."""
+        self.disproved = True
+
+    def surely_covers(self, spending: int) -> bool:
+        """Whether the account holds out until so much is spent in all."""
+        return self.disproved or self.low is None or spending <= self.low
+
+    def perhaps_covers(self, spending: int) -> bool:
+        """Whether it may."""
+        return self.disproved or self.high is None or spending <= self.high
+
+
+class Leave(Enum):
+    """Whether a price may be set aside."""
+
+    GRANTED = auto()
+    LATER = auto()  # what is under way may cost less, or tell more
+    OVER_LIMIT = auto()  # never, by the run's own limit
+    SHORT = auto()  # never, by the account's balance
+
+
+@dataclass(slots=True)
+class Purse:
+    """Money in millionths of a USD, so that sums are exact.
+
+    A request's price is reserved before it is sent, and spent or given back when its answer is known; what is spent
+    and reserved together never exceeds `limit` (None: no limit), whatever is under way at once. Nor does it exceed
+    what the `account` is sure to hold: beyond that one request at a time goes out, as long as the balance may do.
+    """
+
+    limit: int | None = None
+    spent: int = 0
+    reserved: int = 0
+    account: Account = field(default_factory=Account)
+
+    def reserve(self, price: int) -> Leave:
+        """Set `price` aside if it fits beside what is spent and reserved; nothing changes unless GRANTED."""
+        committed = self.spent + self.reserved + price
+        if self.limit is not None and committed > self.limit:
+            return Leave.LATER if self.spent + price <= self.limit else Leave.OVER_LIMIT
+        if price and not self.account.surely_covers(committed):
+            if self.reserved:
+                return Leave.LATER
+            if not self.account.perhaps_covers(committed):
+                return Leave.SHORT
+        self.reserved = committed - self.spent
+        return Leave.GRANTED
+
+    def dare(self, price: int) -> None:
+        """Set `price` aside against what the balance says."""
+        self.reserved += price
+
+    def settle(self, price: int, *, spent: int) -> None:
+        """Turn so much of a reservation into an expense, and give the rest back."""
+        self.reserved -= price
+        self.spent += spent
+
+    def balances_told(self, balances: Mapping[str, int], *, spent_before: int, own: int = 0) -> None:
+        """Learn of balances by currency that came with an answer, or a listing (`own` 0), before `settle`.
+
+        `spent_before` is what was spent when they were asked for; the balances lack that and not the request's `own`
+        price, which is taken off after they were read.
+        """
+        self.account.told(balances, lacks=spent_before, may_lack=self.spent + self.reserved - own, own=own)
+
+
+_TOP_UP = "top up, then run the same command again"
+_KEYS_LIMIT = re.compile(r"\bkey\b.*\blimit\b|\bspend(ing)? limit\b", re.IGNORECASE)
+
+
+def no_money(message: str) -> str:
+    """Return why the run stops at a 402 with this message: the account is empty, or the key has a limit of its own."""
+    if _KEYS_LIMIT.search(message):
+        return (
+            f"the key's own limit is used up: {message.rstrip('.')}; the account may have money:"
+            " raise the key's limit, then run the same command again"
+        )
+    return f"out of money: {message}; {_TOP_UP}"
+
+
+class Cashier:
+    """Keeps the purse for all jobs, and stops the run at the first that cannot be paid.
+
+    `ask_balances` reads the account's balances by currency in millionths of a USD (None: not known now); it is None
+    itself where the key may not. The run has read them before its first request.
+    """
+
+    def __init__(
+        self,
+        purse: Purse,
+        turnstile: Turnstile,
+        switch: StopSwitch,
+        *,
+        ask_balances: Callable[[], Awaitable[Mapping[str, int] | None]] | None = None,
+    ) -> None:
+        self.purse = purse
+        self._turnstile = turnstile
+        self._switch = switch
+        self._ask_balances = ask_balances
+        self._asking = anyio.Lock()
+        self._asked_at = 0
+        """What was spent when the balance was last asked for."""
+
+    async def reserve(self, price: int | None) -> None:
+        """Return once `price` (None: not known, which counts as 0) is set aside; to be settled once.
+
+        Raises:
+            StoppedError: the run stops, perhaps because it does not fit into the limit or the balance.
+        """
+        if price is None:
+            if self.purse.limit is not None:
+                self._stop("--max-cost: the price of the next job is not known")
+            return
+        leave = self.purse.reserve(price)
+        while leave is not Leave.GRANTED:
+            self._switch.check()
+            if leave is Leave.OVER_LIMIT:
+                spent = usd_text(self.purse.spent)
+                self._stop(f"--max-cost is reached: {spent} USD are spent, the next job's {usd_text(price)} do not fit")
+            if leave is Leave.LATER:
+                await self._turnstile.change()
+                leave = self.purse.reserve(price)
+            else:
+                leave = await self._last_resort(price)
+
+    def settle(self, price: int, *, spent: int) -> None:
+        """Turn so much of a reservation into an expense, give the rest back, and wake the jobs that wait for money."""
+        self.purse.settle(price, spent=spent)
+        self._turnstile.wake()
+
+    def note(self, answer: Answer, *, price: int, due: int, spent_before: int) -> None:
+        """Learn the balances from an answer whose request has `price` set aside and costs what is `due`."""
+        balances = in_micro_usd(answer.headers.balances)
+        if not balances or self.purse.account.only_lists:
+            return
+        self.purse.balances_told(balances, spent_before=spent_before, own=price)
+        if max(balances.values()) < due and answer.verdict is Verdict.SUCCEEDED:
+            self.purse.account.disprove()
+
+    async def _last_resort(self, price: int) -> Leave:
+        """The balance falls short: ask for it once more, and stop unless it is not to be believed."""
+        async with self._asking:  # one asks for all
+            leave = self.purse.reserve(price)
+            if leave is not Leave.SHORT or self._switch.stop is not None:
+                return leave
+            if self._ask_balances is not None and self._asked_at != self.purse.spent:
+                self._asked_at = before = self.purse.spent
+                balances = await self._ask_balances()
+                if balances is not None:
+                    self.purse.balances_told(balances, spent_before=before)
+                return self.purse.reserve(price)
+            if self.purse.account.believed:
+                left = usd_text(max(0, (self.purse.account.high or 0) - self.purse.spent))
+                self._stop(f"the balance of {left} USD is below the {usd_text(price)} USD of the next job; {_TOP_UP}")
+            self.purse.dare(price)
+            return Leave.GRANTED
+
+    def _stop(self, reason: str) -> None:
+        self._switch.request(Stop(ExitCode.OUT_OF_MONEY, reason))
+        raise StoppedError
+
+
+def in_micro_usd(balances: Mapping[str, float]) -> dict[str, int]:
+    """Return balances in millionths."""
+    return {name: round(amount * 1_000_000) for name, amount in balances.items()}

@@ -1,0 +1,303 @@
+"""The one switch that ends a run early."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from venice_batch.api.answers import Fault, Verdict
+from venice_batch.errors import ExitCode, FolderError
+from venice_batch.events import JobEnded, Notice
+from venice_batch.output.threads import DiskThreads
+from venice_batch.text_format import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from anyio.abc import TaskStatus
+
+    from venice_batch.api.answers import Answer
+    from venice_batch.clock import Clock
+    from venice_batch.events import Event, Observer
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why the run ends with jobs pending, and the exit code that says so."""
+
+    code: ExitCode
+    reason: str
+
+
+class StoppedError(Exception):
+    """Raised inside the engine by whoever would have sent or waited; its job stays pending."""
+
+
+class StopSwitch:
+    """Set once, by the first reason; nothing is launched after it."""
+
+    def __init__(self) -> None:
+        self.stop: Stop | None = None
+        self.event = anyio.Event()
+
+    def request(self, stop: Stop) -> None:
+        """Stop for this reason, unless there is one already."""
+        if self.stop is None:
+            self.stop = stop
+            self.event.set()
+
+    def check(self) -> None:
+        """Raise StoppedError once a stop was requested."""
+        if self.stop is not None:
+            raise StoppedError
+
+
+_CODES = {
+    signal.SIGINT: ExitCode.SIGINT,
+    signal.SIGTERM: ExitCode.SIGTERM,
+    signal.SIGHUP: ExitCode.SIGTERM,
+}
+
+
+async def stop_on_signals(
+    switch: StopSwitch, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Turn the first signal into a stop that lets what is under way finish, cancel `scope` at the second.
+
+    Runs until cancelled; has started once signals are received, and leaves them to whoever received them before. A
+    closed terminal (SIGHUP) ends a run as SIGTERM does, unless the process was started to ignore it (nohup).
+    """
+    former = {number: signal.getsignal(number) for number in _CODES}
+    watched = [number for number, handler in former.items() if handler is not signal.SIG_IGN]
+    try:
+        with anyio.open_signal_receiver(*watched) as signals:
+            task_status.started()
+            before = False
+            async for number in signals:
+                if before:
+                    scope.cancel()
+                    return
+                before = True
+                switch.request(Stop(_CODES[number], f"stopped by {signal.Signals(number).name}"))
+    finally:
+        for number in watched:
+            signal.signal(number, former[number])  # the event loop leaves the system's own
+
+
+MOST_INTERCEPTED = 3
+"""So many jobs in a row that somebody else than the API has answered mean that everything is refused on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds of failing to connect before the run stops.
+
+    `first_s`, when it never connected: more likely a wrong address than an outage. `later_s`, after it had:
+    long enough for a router or a gateway to restart.
+    """
+
+    first_s: float = 15.0
+    later_s: float = 120.0
+
+
+class Reach:
+    """Watches connections come about or not, and who answers on them, over all lanes.
+
+    `known`: the API has answered at this address before, in an earlier run or to a request for a listing.
+    """
+
+    def __init__(self, patience: Patience, *, known: bool = False) -> None:
+        self._patience = patience
+        self._ever = False
+        self._lost_since_s: float | None = None
+        self.known = known
+        self._served = False
+        self._doubted_s: float | None = None
+        self._requests = 0
+        self._under_way: set[int] = set()
+        self._intercepted: set[str] = set()
+        self._row_began = 0
+
+    def note(self, now_s: float, *, reached: bool) -> str | None:
+        """Take one attempt into account; returns what to tell the user once the API is to be given up.
+
+        `now_s` is time in which the process ran (`Clock.running`): a laptop that slept has not tried to connect.
+        """
+        if reached:
+            self._ever, self._lost_since_s = True, None
+            return None
+        if self._lost_since_s is None:
+            self._lost_since_s = now_s
+        limit_s = self._patience.later_s if self._ever else self._patience.first_s
+        if now_s - self._lost_since_s < limit_s:
+            return None
+        return "run the same command again when it can" if self._ever else "is the address right?"
+
+    def sent(self) -> int:
+        """A request goes out; returns its number, for `ended`."""
+        self._requests += 1
+        self._under_way.add(self._requests)
+        return self._requests
+
+    def ended(self, number: int) -> None:
+        """The request is over, however it ended; to be called before `judge`."""
+        self._under_way.discard(number)
+
+    def judge(self, answer: Answer, job: str) -> Verdict:
+        """The verdict on the answer for the job with this id, in the light of those before.
+
+        A page of a firewall, a proxy or a router (NOT_THE_API) is believed about the address only while the API has
+        never answered there. After that only `job` is at fault, and is to be tried again (TRANSIENT). The address is
+        doubted again once `MOST_INTERCEPTED` jobs in a row have got a page, with no answer of the API between, and
+        nothing is under way that was sent before the first of them.
+
+        A refused key is believed at once while nothing was served. A key that has worked is refused when a request
+        that was sent after the first refusal is refused too: an authentication service that restarts also says 401.
+        """
+        verdict = answer.verdict
+        if verdict is Verdict.WRONG_ADDRESS:
+            return self._judge_intermediary(answer, job)
+        if answer.status is None or answer.fault is not None or not answer.from_api:
+            return verdict
+        self.known = True
+        self._intercepted.clear()
+        if verdict is Verdict.KEY_REFUSED:
+            if not self._served or (self._doubted_s is not None and answer.sent_s >= self._doubted_s):
+                return verdict
+            self._doubted_s = answer.received_s if self._doubted_s is None else self._doubted_s
+            return Verdict.TRANSIENT
+        if answer.status < 500:  # whoever fails may not have looked at the key
+            self._served, self._doubted_s = True, None
+        return verdict
+
+    def _judge_intermediary(self, answer: Answer, job: str) -> Verdict:
+        # An address that redirects may well have a listing all the same.
+        redirected = answer.status is not None and answer.status < 400
+        if not (self._served if redirected else self.known):
+            return Verdict.KEY_REFUSED if answer.status in (401, 403) else Verdict.WRONG_ADDRESS
+        if not self._intercepted:
+            self._row_began = self._requests
+        self._intercepted.add(job)
+        # Pages come at once, images take their time: what was sent before the first page has yet to tell.
+        if len(self._intercepted) < MOST_INTERCEPTED or any(number <= self._row_began for number in self._under_way):
+            return Verdict.TRANSIENT
+        return Verdict.WRONG_ADDRESS
+
+
+def stop_reason(answer: Answer, *, known: bool) -> str:
+    """Why the run stops at an answer that is none of the API's, or that refuses the key."""
+    if answer.fault is not Fault.NOT_THE_API:
+        return f"the API refused the key: {answer.message}"
+    if known:
+        return f"something on the way to the API refuses everything: {answer.message}; run the same command again later"
+    hint = "" if "--base-url" in answer.message else "; is --base-url right?"
+    if answer.status in (401, 403):
+        return f"the key was refused, though not in the API's own words: {answer.message}{hint}"
+    return f"this is not the API: {answer.message}{hint}"
+
+
+LOOK_EVERY_S = 1.0
+UNKNOWN_BYTES = 1024 * 1024
+"""Taken for the size of a job's images where none is recorded."""
+KEPT_FREE_BYTES = 256 * 1024
+"""Of the free room, what records, the summary and the file system's own lists may take."""
+LARGE_BYTES = 64 * 1024 * 1024
+"""With so much room for each request nothing has to be known of sizes."""
+
+
+class SpaceWatch:
+    """An observer that knows how large a job's images get, and sees to it that there is room for what is under way.
+
+    `most`, to be set before `run`, returns how many requests were under way at a time at most. `look` returns the bytes
+    left for `root`, None where that is not told, and raises FolderError where the folder can be used no longer; it may
+    wait for the disk, as may `recorded`, which returns the size of the largest job recorded, 0 without any.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        look: Callable[[], int | None],
+        switch: StopSwitch,
+        clock: Clock,
+        *,
+        most: Callable[[], int] = lambda: 0,
+        recorded: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._root = root
+        self._look = look
+        self._switch = switch
+        self._clock = clock
+        self.most = most
+        self._recorded = recorded
+        self._largest_bytes = 0
+        self._left_bytes: int | None = None
+        # Not anyio's threads: at a disk that never answers those would keep the process from ending.
+        self._thread = DiskThreads(1)
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, JobEnded):
+            size = sum(file.bytes for file in event.outcome.files)
+            self._largest_bytes = max(self._largest_bytes, size)
+            if self._left_bytes is not None:
+                self._left_bytes -= size
+                self._weigh()
+
+    async def begin(self, most: int, observe: Observer) -> int:
+        """Look before anything is sent; returns how many requests, of `most`, there is room for at a time.
+
+        Where there is not even room for one, a stop is requested.
+        """
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(self._give_up, asking.cancel_scope)
+            left_bytes = await self._ask()
+            if left_bytes is not None and left_bytes < most * LARGE_BYTES:
+                self._largest_bytes = max(self._largest_bytes, await self._thread.submit(self._recorded))
+            asking.cancel_scope.cancel()
+        left_bytes = self._left_bytes
+        if left_bytes is None or left_bytes >= most * LARGE_BYTES or self._switch.stop is not None:
+            return most
+        one_bytes = self._largest_bytes or UNKNOWN_BYTES
+        room = left_bytes // one_bytes
+        if room < 1:
+            self._stop(left_bytes, f"an image may take {one_bytes / 1e6:.1f} MB")
+        elif room < most:
+            left = f"only {left_bytes / 1e6:.1f} MB are left"
+            observe(Notice(f"{self._root}: {left}; at most {counted(room, 'request')} at a time"))
+        return max(1, min(most, room))
+
+    async def run(self) -> None:
+        """Request a stop once there is too little room, or the folder can be used no longer; returns then."""
+        while self._switch.stop is None:
+            await self._clock.wait(anyio.Event(), LOOK_EVERY_S)
+            await self._ask()
+            self._weigh()
+
+    async def _give_up(self, scope: anyio.CancelScope) -> None:
+        await self._switch.event.wait()
+        scope.cancel()
+
+    async def _ask(self) -> int | None:
+        try:
+            found = await self._thread.submit(self._look)
+        except FolderError as error:
+            self._switch.request(Stop(error.exit_code, str(error)))
+            return None
+        self._left_bytes = None if found is None else found - KEPT_FREE_BYTES
+        return self._left_bytes
+
+    def _weigh(self) -> None:
+        # Twice: once an image is on the disk the next request goes out, before the size of the first is known here.
+        needed_bytes = 2 * self.most() * self._largest_bytes
+        if self._left_bytes is not None and needed_bytes and self._left_bytes < needed_bytes:
+            self._stop(self._left_bytes, f"what is under way may take {needed_bytes / 1e6:.1f} MB")
+
+    def _stop(self, left_bytes: int, needed: str) -> None:
+        reason = (
+            f"{self._root}: the disk is almost full: {max(0, left_bytes) / 1e6:.1f} MB are left, and {needed};"
+            " free some space, then run the same command again"
+        )
+        self._switch.request(Stop(ExitCode.FOLDER_UNUSABLE, reason))

@@ -1,0 +1,179 @@
+"""A lane's jobs on their way from the file to the workers."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from venice_batch.clock import READ_FIRST_S, left_s
+from venice_batch.errors import ExitCode, FolderError, JobsFileError
+from venice_batch.events import JobEnded, Stopping
+from venice_batch.model import Status
+from venice_batch.run.stop import Stop
+from venice_batch.shield import shelter
+from venice_batch.text_format import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from venice_batch.clock import Clock
+    from venice_batch.events import Observer
+    from venice_batch.model import Job, Outcome
+    from venice_batch.run.attempts import JobRunner
+    from venice_batch.run.slots import Turnstile
+    from venice_batch.run.stop import StopSwitch
+
+
+class Feed:
+    """Jobs in their order, each with the moment it was read; `ahead` of them wait in memory, no more.
+
+    Nothing is awaited here: a job is read when one before it is taken, and reading takes microseconds.
+    """
+
+    def __init__(self, jobs: Iterator[Job], ahead: int, clock: Clock) -> None:
+        self._jobs = jobs
+        self._ahead = ahead
+        self._clock = clock
+        self._waiting: deque[tuple[Job, float]] = deque()
+
+    def take(self) -> tuple[Job, float] | None:
+        """The next job and when it was read, in seconds of the clock; None when there is none left.
+
+        Raises what the iterator raises, once; then the jobs read before are still there.
+        """
+        while len(self._waiting) <= self._ahead and (job := next(self._jobs, None)) is not None:
+            self._waiting.append((job, self._clock.now()))
+        return self._waiting.popleft() if self._waiting else None
+
+
+class Journal(Protocol):
+    """Where outcomes are remembered."""
+
+    async def append(self, outcome: Outcome) -> None:
+        """Return once `outcome` is written. Raises FolderError."""
+        ...
+
+
+class LaneJobs(Protocol):
+    """One lane's pending jobs, read as they are asked for."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def pending(self) -> int: ...
+
+    def jobs(self) -> Iterator[Job]: ...
+
+
+READ_AHEAD = 32
+"""Jobs of a lane that are read before a worker takes them."""
+
+
+@dataclass(slots=True)
+class _Crew:
+    """A lane's workers and the jobs that they take."""
+
+    feed: Feed
+    most: int
+    workers: int = 0
+
+
+class Pool:
+    """Workers that each take one job at a time to its end.
+
+    A lane begins with one worker. Whenever a request has gone out and none waits behind it, another worker starts, so
+    that a lane has as many as it can use, and `workers` at most. A job that waits for its gate or backs off keeps its
+    worker but no slot: the number of workers bounds the jobs in memory, the slots bound the requests. `grace_s` after a
+    stop was requested, what is still under way is cancelled, and `hurry` is called.
+    """
+
+    def __init__(
+        self,
+        *,
+        runner: JobRunner,
+        journal: Journal,
+        turnstile: Turnstile,
+        switch: StopSwitch,
+        clock: Clock,
+        observe: Observer,
+        workers: int,
+        grace_s: float,
+        max_failures: int | None,
+        hurry: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._runner = runner
+        self._journal = journal
+        self._turnstile = turnstile
+        self._switch = switch
+        self._clock = clock
+        self._observe = observe
+        self._workers = workers
+        self._grace_s = grace_s
+        self._max_failures = max_failures
+        self._hurry = hurry
+        self._failures = 0
+
+    async def run(self, lanes: Sequence[LaneJobs]) -> None:
+        """Return when every job has its outcome or the run was stopped; the switch says which."""
+        async with anyio.create_task_group() as watch:
+            watch.start_soon(self._watch_stop, watch.cancel_scope)
+            async with anyio.create_task_group() as work:
+                crews = {lane.name: self._crew(lane) for lane in lanes if lane.pending}
+
+                def start(name: str) -> None:
+                    crew = crews.get(name)
+                    if crew is not None and crew.workers < crew.most and self._switch.stop is None:
+                        crew.workers += 1
+                        work.start_soon(self._work, crew.feed)
+
+                self._turnstile.entered = start
+                for name in crews:
+                    start(name)
+            watch.cancel_scope.cancel()
+
+    def _crew(self, lane: LaneJobs) -> _Crew:
+        most = min(self._workers, lane.pending)
+        return _Crew(Feed(lane.jobs(), min(READ_AHEAD, most), self._clock), most)
+
+    async def _work(self, feed: Feed) -> None:
+        try:
+            with shelter():
+                while self._switch.stop is None and (taken := feed.take()) is not None:
+                    outcome = await self._runner.run(*taken)
+                    if outcome is None:
+                        return
+                    await self._journal.append(outcome)
+                    self._ended(outcome)
+        except FolderError as error:
+            self._stop(error.exit_code, str(error))
+        except JobsFileError as error:
+            self._stop(ExitCode.INVALID, str(error))
+
+    def _stop(self, code: ExitCode, reason: str) -> None:
+        self._switch.request(Stop(code, reason))
+        self._turnstile.wake()
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._observe(JobEnded(outcome))
+        if outcome.status is Status.SUCCEEDED:
+            return
+        self._failures += 1
+        if self._max_failures is not None and self._failures >= self._max_failures:
+            failed = f"{counted(self._failures, 'job')} failed (--max-failures); see the manifest"
+            self._stop(ExitCode.TEMPORARY, failed)
+
+    async def _watch_stop(self, scope: anyio.CancelScope) -> None:
+        await self._switch.event.wait()
+        self._turnstile.wake()
+        stop = self._switch.stop
+        if stop is not None:
+            self._observe(Stopping(stop.reason, self._turnstile.in_flight))
+        ends_s = self._clock.running() + self._grace_s
+        # A pause is no grace: answers that came meanwhile are read before their requests are cancelled.
+        while (left := left_s(self._clock, ends_s, min(self._grace_s, READ_FIRST_S))) > 0:
+            await self._clock.wait(anyio.Event(), left)
+        self._hurry()
+        scope.cancel()
