@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from simulated_server import SimulatedServer
 
-    from venice_batch.pacing.limiter import Ticket, Traffic
+    from venice_batch.pacing.limiter import Permit, RateLimiter
 
 _AGAIN = frozenset({Verdict.LIMITED, Verdict.BLOCKED, Verdict.OVERLOADED, Verdict.TRANSIENT})
 _FREE_TRIES = 100
@@ -60,7 +60,7 @@ class Observed:
 
 
 class SimulatedClient:
-    """Runs jobs against a `SimulatedServer` through `Traffic`, with a heap for a clock.
+    """Runs jobs against a `SimulatedServer` through `RateLimiter`, with a heap for a clock.
 
     Like the engine: a lane holds twice the ceiling of jobs in hand, a backoff holds no slot, every answer has
     all lanes look again, and a wait ends by itself a little late.
@@ -68,7 +68,7 @@ class SimulatedClient:
 
     def __init__(
         self,
-        traffic: Traffic,
+        limiter: RateLimiter,
         server: SimulatedServer,
         jobs: Mapping[str, Iterator[SimulatedJob]],
         rng: random.Random,
@@ -77,7 +77,7 @@ class SimulatedClient:
         max_attempts: int = 6,
         others: tuple[int, float] = (0, 60.0),
     ) -> None:
-        self.traffic = traffic
+        self.limiter = limiter
         self.server = server
         self.observed = Observed()
         self._rng = rng
@@ -100,7 +100,7 @@ class SimulatedClient:
     def run(self, until_s: float) -> Observed:
         """Run to the last job's end, or to `until_s`."""
         listed = read(self.server.listing(self._now_s), wall_s=0.0)
-        self.traffic.listed(Answer(200, listed, "", self._now_s - self._network.delay_s, self._now_s))
+        self.limiter.listed(Answer(200, listed, "", self._now_s - self._network.delay_s, self._now_s))
         self._pump()
         while self._events and any(self._in_hand.values()):
             self._now_s, _, happen = heapq.heappop(self._events)
@@ -115,7 +115,7 @@ class SimulatedClient:
         heapq.heappush(self._events, (moment_s, next(self._numbers), happen))
 
     def _refill(self, name: str) -> None:
-        while self._in_hand[name] < 2 * self.traffic.rules.concurrency:
+        while self._in_hand[name] < 2 * self.limiter.rules.concurrency:
             job = next(self._jobs[name], None)
             if job is None:
                 return
@@ -137,11 +137,11 @@ class SimulatedClient:
             waiting = [name for name in waiting if self._try(name)]
 
     def _try(self, name: str) -> bool:
-        lane = self.traffic.lane(name)
+        lane = self.limiter.lane(name)
         images = self._ready[name][0].images
-        wait_s = self.traffic.wait_s(lane, self._now_s, units=images)
+        wait_s = self.limiter.wait_s(lane, self._now_s, units=images)
         if wait_s <= 0:
-            self._send(self._ready[name].popleft(), self.traffic.send(lane, self._now_s, units=images))
+            self._send(self._ready[name].popleft(), self.limiter.send(lane, self._now_s, units=images))
             return bool(self._ready[name])
         if wait_s != float("inf"):
             wake_s = self._now_s + max(_TIMER_S, wait_s)
@@ -150,13 +150,13 @@ class SimulatedClient:
                 self._at(wake_s, self._pump)
         return False
 
-    def _send(self, job: SimulatedJob, ticket: Ticket) -> None:
+    def _send(self, job: SimulatedJob, permit: Permit) -> None:
         self._in_flight += 1
         self.observed.most_in_flight = max(self.observed.most_in_flight, self._in_flight)
-        sent_s = self._now_s + 1e-4  # the client takes its own time after the ticket's
-        self._at(self._now_s + self._network.draw(self._rng), lambda: self._arrive(job, ticket, sent_s))
+        sent_s = self._now_s + 1e-4  # the client takes its own time after the permit's
+        self._at(self._now_s + self._network.draw(self._rng), lambda: self._arrive(job, permit, sent_s))
 
-    def _arrive(self, job: SimulatedJob, ticket: Ticket, sent_s: float) -> None:
+    def _arrive(self, job: SimulatedJob, permit: Permit, sent_s: float) -> None:
         served = self.server.receive(self._now_s, job.lane, bad=job.bad, images=job.images)
 
         def leave() -> None:
@@ -164,17 +164,17 @@ class SimulatedClient:
 
             def received() -> None:
                 answer = Answer(served.status, read(headers, wall_s=0.0), served.message, sent_s, self._now_s)
-                self._answered(job, ticket, answer)
+                self._answered(job, permit, answer)
 
             self._at(self._now_s + self._network.draw(self._rng), received)
 
         self._at(self._now_s + served.takes_s, leave)
 
-    def _answered(self, job: SimulatedJob, ticket: Ticket, answer: Answer) -> None:
+    def _answered(self, job: SimulatedJob, permit: Permit, answer: Answer) -> None:
         if answer.status == 429 and self.observed.first_refused_in_flight is None:
             self.observed.first_refused_in_flight = self._in_flight
         self._in_flight -= 1
-        self.traffic.answered(ticket, answer)
+        self.limiter.answered(permit, answer)
         verdict = answer.verdict
         job.tries += 1
         if not answer.waits_at_gate:

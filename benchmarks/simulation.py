@@ -22,7 +22,7 @@ from simulated_server import Latency, ServerRules, SimulatedServer, Tally
 import venice_batch
 from venice_batch.api.listings import Quota
 from venice_batch.pacing.error_budget import ErrorRule
-from venice_batch.pacing.limiter import MOST_IN_FLIGHT, SendingRules, Traffic
+from venice_batch.pacing.limiter import MOST_IN_FLIGHT, RateLimiter, SendingRules
 
 SLOW = Latency(30.0, sigma=0.2)
 USUAL = Latency(4.0, 12.0)
@@ -92,7 +92,7 @@ def simulate(scenario: Scenario) -> Result:
     names = [f"model-{number}" for number in range(scenario.lanes)]
     minute_s = scenario.server.minute_s
     taken_s = scenario.minute_s or minute_s
-    traffic = Traffic(
+    limiter = RateLimiter(
         SendingRules(
             concurrency=scenario.concurrency,
             minute_s=taken_s,
@@ -114,7 +114,7 @@ def simulate(scenario: Scenario) -> Result:
         )
         for name in names
     }
-    client = SimulatedClient(traffic, server, jobs, rng, network=scenario.network, others=(scenario.others, minute_s))
+    client = SimulatedClient(limiter, server, jobs, rng, network=scenario.network, others=(scenario.others, minute_s))
     observed = client.run(10 * last_admission_s(scenario, server.epoch_s, 0) + 3600)
     best_s = last_admission_s(scenario, server.epoch_s, server.tally.counts["others"])
     return Result(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from venice_batch.api.listings import Quota
 from venice_batch.pacing.lane import DAY_S, FIRST_BURST, QUOTA_SPENT_S, DayQuota, Gate, Lane
 from venice_batch.pacing.reset_time import Ends
-from venice_batch.pacing.window import Source
+from venice_batch.pacing.window import LimitSource
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_opens_up_to_the_quota_that_a_header_names(make, answer):
     send(lane, 0.0, FIRST_BURST)
     give(lane, answer(limit=20, remaining=16))
     assert lane.concurrency.limit == 32
-    assert lane.window.source is Source.HEADER
+    assert lane.window.source is LimitSource.HEADER
 
 
 def test_a_refusal_closes_the_gate_for_as_long_as_the_server_asks(make, answer):

@@ -8,145 +8,145 @@ from hypothesis import strategies as st
 from venice_batch.api.answers import Fault
 from venice_batch.api.listings import Quota
 from venice_batch.pacing.error_budget import ErrorRule
-from venice_batch.pacing.limiter import SendingRules, Traffic
+from venice_batch.pacing.limiter import RateLimiter, SendingRules
 
 BLOCKED = "Too many failed attempts (> 20) resulting in a non-success status code."
 EPOCH_S = 1_800_000_000.0
 
 
 @pytest.fixture
-def traffic():
-    return Traffic(SendingRules(concurrency=8), random.Random(1), quotas={"a": Quota(rpm=20), "b": Quota(rpm=20)})
+def limiter():
+    return RateLimiter(SendingRules(concurrency=8), random.Random(1), quotas={"a": Quota(rpm=20), "b": Quota(rpm=20)})
 
 
-def send(traffic, name, now_s, times=1):
-    lane = traffic.lane(name)
+def send(limiter, name, now_s, times=1):
+    lane = limiter.lane(name)
     tickets = []
     for _ in range(times):
-        assert traffic.wait_s(lane, now_s) == 0
-        tickets.append(traffic.send(lane, now_s))
+        assert limiter.wait_s(lane, now_s) == 0
+        tickets.append(limiter.send(lane, now_s))
     return tickets
 
 
 def test_lanes_are_made_once():
-    traffic = Traffic(SendingRules(), random.Random(1))
-    assert traffic.lane("a") is traffic.lane("a")
-    assert [state.name for state in traffic.states(0.0)] == ["a"]
+    limiter = RateLimiter(SendingRules(), random.Random(1))
+    assert limiter.lane("a") is limiter.lane("a")
+    assert [state.name for state in limiter.states(0.0)] == ["a"]
 
 
-def test_the_ceiling_holds_over_all_lanes(traffic):
-    send(traffic, "a", 0.0, 5)
-    send(traffic, "b", 0.0, 3)
-    assert traffic.wait_s(traffic.lane("b"), 0.0) == math.inf
+def test_the_ceiling_holds_over_all_lanes(limiter):
+    send(limiter, "a", 0.0, 5)
+    send(limiter, "b", 0.0, 3)
+    assert limiter.wait_s(limiter.lane("b"), 0.0) == math.inf
 
 
-def test_a_closed_lane_does_not_hold_another(traffic, answer):
-    (ticket,) = send(traffic, "a", 0.0)
-    traffic.answered(ticket, answer(429, hint_s=30.0))
-    assert traffic.wait_s(traffic.lane("a"), 1.0) >= 30
-    assert traffic.wait_s(traffic.lane("b"), 1.0) == 0
+def test_a_closed_lane_does_not_hold_another(limiter, answer):
+    (permit,) = send(limiter, "a", 0.0)
+    limiter.answered(permit, answer(429, hint_s=30.0))
+    assert limiter.wait_s(limiter.lane("a"), 1.0) >= 30
+    assert limiter.wait_s(limiter.lane("b"), 1.0) == 0
 
 
-def test_a_block_of_an_older_server_holds_every_lane_and_counts_once(traffic, answer):
-    tickets = send(traffic, "a", 0.0, 3)
-    for ticket in tickets:
-        traffic.answered(ticket, answer(429, message=BLOCKED))
-    assert traffic.errors.blocks == 1
-    assert traffic.held_s(1.0) == traffic.wait_s(traffic.lane("b"), 1.0) == 30.0
-    assert traffic.wait_s(traffic.lane("b"), 31.5) == 0
+def test_a_block_of_an_older_server_holds_every_lane_and_counts_once(limiter, answer):
+    tickets = send(limiter, "a", 0.0, 3)
+    for permit in tickets:
+        limiter.answered(permit, answer(429, message=BLOCKED))
+    assert limiter.errors.blocks == 1
+    assert limiter.held_s(1.0) == limiter.wait_s(limiter.lane("b"), 1.0) == 30.0
+    assert limiter.wait_s(limiter.lane("b"), 31.5) == 0
 
 
-def test_a_block_of_today_holds_its_own_lane_and_shows_there(traffic, answer):
-    traffic.listed(answer(200, left=50))
-    (ticket,) = send(traffic, "a", 0.0)
-    send(traffic, "b", 0.0)
-    traffic.answered(ticket, answer(429, message=BLOCKED.replace("20", "50"), hint_s=12.0, left=0))
-    assert traffic.wait_s(traffic.lane("b"), 1.0) == 0
-    assert [state.held_s for state in traffic.states(1.0)] == [12.0, 0.0]
+def test_a_block_of_today_holds_its_own_lane_and_shows_there(limiter, answer):
+    limiter.listed(answer(200, left=50))
+    (permit,) = send(limiter, "a", 0.0)
+    send(limiter, "b", 0.0)
+    limiter.answered(permit, answer(429, message=BLOCKED.replace("20", "50"), hint_s=12.0, left=0))
+    assert limiter.wait_s(limiter.lane("b"), 1.0) == 0
+    assert [state.held_s for state in limiter.states(1.0)] == [12.0, 0.0]
 
 
-def test_errors_of_uploads_are_counted_apart_from_their_model(traffic, answer):
-    traffic.listed(answer(200, left=50))
-    lane = traffic.lane("a")
+def test_errors_of_uploads_are_counted_apart_from_their_model(limiter, answer):
+    limiter.listed(answer(200, left=50))
+    lane = limiter.lane("a")
     for _ in range(3):
-        ticket = traffic.send(lane, 0.0, bucket="uploads")
-        traffic.answered(ticket, answer(400, left=0))
-    assert traffic.wait_s(lane, 1.0, bucket="uploads") > 0
-    assert traffic.wait_s(lane, 1.0) == 0
+        permit = limiter.send(lane, 0.0, bucket="uploads")
+        limiter.answered(permit, answer(400, left=0))
+    assert limiter.wait_s(lane, 1.0, bucket="uploads") > 0
+    assert limiter.wait_s(lane, 1.0) == 0
 
 
-def test_a_listing_teaches_the_servers_clock(traffic, answer):
-    traffic.listed(answer(200, sent_s=0.0, now_s=0.2, date_s=EPOCH_S))
-    (ticket,) = send(traffic, "a", 1.0)
-    traffic.answered(ticket, answer(429, sent_s=1.0, now_s=9.0, limit=20, remaining=0, reset_s=EPOCH_S + 30))
-    assert traffic.wait_s(traffic.lane("a"), 9.0) == pytest.approx(21.2, abs=0.1)
+def test_a_listing_teaches_the_servers_clock(limiter, answer):
+    limiter.listed(answer(200, sent_s=0.0, now_s=0.2, date_s=EPOCH_S))
+    (permit,) = send(limiter, "a", 1.0)
+    limiter.answered(permit, answer(429, sent_s=1.0, now_s=9.0, limit=20, remaining=0, reset_s=EPOCH_S + 30))
+    assert limiter.wait_s(limiter.lane("a"), 9.0) == pytest.approx(21.2, abs=0.1)
 
 
-def test_a_request_takes_as_many_units_of_the_window_as_it_asks_for_images(traffic):
-    lane = traffic.lane("a")
+def test_a_request_takes_as_many_units_of_the_window_as_it_asks_for_images(limiter):
+    lane = limiter.lane("a")
     for _ in range(5):
-        assert traffic.wait_s(lane, 0.0, units=4) == 0
-        traffic.send(lane, 0.0, units=4)
-    assert traffic.wait_s(lane, 0.0) > 50
+        assert limiter.wait_s(lane, 0.0, units=4) == 0
+        limiter.send(lane, 0.0, units=4)
+    assert limiter.wait_s(lane, 0.0) > 50
 
 
-def test_remembers_how_many_were_under_way_at_most(traffic, answer):
-    tickets = send(traffic, "a", 0.0, 3)
-    traffic.answered(tickets[0], answer())
-    send(traffic, "a", 1.0)
-    assert traffic.most_in_flight == 3
+def test_remembers_how_many_were_under_way_at_most(limiter, answer):
+    tickets = send(limiter, "a", 0.0, 3)
+    limiter.answered(tickets[0], answer())
+    send(limiter, "a", 1.0)
+    assert limiter.most_in_flight == 3
 
 
-def test_a_block_lasts_as_long_as_the_server_says(traffic, answer):
-    (ticket,) = send(traffic, "a", 0.0)
-    traffic.answered(ticket, answer(429, message=BLOCKED, hint_s=12.0))
-    assert traffic.wait_s(traffic.lane("b"), 1.0) == 12.0
+def test_a_block_lasts_as_long_as_the_server_says(limiter, answer):
+    (permit,) = send(limiter, "a", 0.0)
+    limiter.answered(permit, answer(429, message=BLOCKED, hint_s=12.0))
+    assert limiter.wait_s(limiter.lane("b"), 1.0) == 12.0
 
 
-def test_a_request_given_up_is_under_way_no_longer(traffic):
-    (ticket,) = send(traffic, "a", 0.0)
-    traffic.given_up(ticket, 1.0)
-    assert traffic.states(1.0)[0].in_flight == 0
+def test_a_request_given_up_is_under_way_no_longer(limiter):
+    (permit,) = send(limiter, "a", 0.0)
+    limiter.given_up(permit, 1.0)
+    assert limiter.states(1.0)[0].in_flight == 0
 
 
 def test_of_a_model_that_may_not_exist_one_request_goes_ahead(answer):
-    traffic = Traffic(SendingRules(), random.Random(1), quotas={"a": Quota(rpm=20)}, untested=["a"])
-    traffic.listed(answer(200, left=50))
-    (ticket,) = send(traffic, "a", 0.0)
-    assert traffic.wait_s(traffic.lane("a"), 0.0) == math.inf
-    traffic.answered(ticket, answer())
-    send(traffic, "a", 1.0, 19)
+    limiter = RateLimiter(SendingRules(), random.Random(1), quotas={"a": Quota(rpm=20)}, untested=["a"])
+    limiter.listed(answer(200, left=50))
+    (permit,) = send(limiter, "a", 0.0)
+    assert limiter.wait_s(limiter.lane("a"), 0.0) == math.inf
+    limiter.answered(permit, answer())
+    send(limiter, "a", 1.0, 19)
 
 
-def test_resets_in_unix_time_are_read_by_the_servers_own_clock(traffic, answer):
-    (ticket,) = send(traffic, "a", 0.0)
-    traffic.answered(
-        ticket, answer(429, limit=20, remaining=0, reset_s=EPOCH_S + 30, date_s=EPOCH_S, now_s=1.0)
+def test_resets_in_unix_time_are_read_by_the_servers_own_clock(limiter, answer):
+    (permit,) = send(limiter, "a", 0.0)
+    limiter.answered(
+        permit, answer(429, limit=20, remaining=0, reset_s=EPOCH_S + 30, date_s=EPOCH_S, now_s=1.0)
     )  # fmt: skip
-    assert traffic.wait_s(traffic.lane("a"), 1.0) == pytest.approx(30.0, abs=0.1)
+    assert limiter.wait_s(limiter.lane("a"), 1.0) == pytest.approx(30.0, abs=0.1)
 
 
-def test_resets_in_seconds_count_from_the_answer(traffic, answer):
-    (ticket,) = send(traffic, "a", 0.0)
-    traffic.answered(ticket, answer(429, limit=20, remaining=0, reset_in_s=30.0))
-    assert traffic.wait_s(traffic.lane("a"), 1.0) == pytest.approx(30.0, abs=0.1)
+def test_resets_in_seconds_count_from_the_answer(limiter, answer):
+    (permit,) = send(limiter, "a", 0.0)
+    limiter.answered(permit, answer(429, limit=20, remaining=0, reset_in_s=30.0))
+    assert limiter.wait_s(limiter.lane("a"), 1.0) == pytest.approx(30.0, abs=0.1)
 
 
-def test_a_unix_reset_without_any_date_is_not_guessed_at(traffic, answer):
-    (ticket,) = send(traffic, "a", 0.0)
-    traffic.answered(ticket, answer(200, limit=20, remaining=19, reset_s=EPOCH_S))
-    assert traffic.wait_s(traffic.lane("a"), 1.0) == 0
+def test_a_unix_reset_without_any_date_is_not_guessed_at(limiter, answer):
+    (permit,) = send(limiter, "a", 0.0)
+    limiter.answered(permit, answer(200, limit=20, remaining=19, reset_s=EPOCH_S))
+    assert limiter.wait_s(limiter.lane("a"), 1.0) == 0
 
 
 @pytest.mark.parametrize("limit", [None, 3, 20])
-def test_a_refusal_that_comes_after_the_reset_it_names_holds_the_lane_no_longer(traffic, answer, limit):
-    (elsewhere,) = send(traffic, "b", 99.9)
-    traffic.answered(elsewhere, answer(sent_s=99.9, now_s=100.0, date_s=EPOCH_S))  # which tells the server's clock
-    first, refused = send(traffic, "a", 100.0, 2)
-    traffic.answered(first, answer(sent_s=100.0, now_s=100.5, limit=limit))
+def test_a_refusal_that_comes_after_the_reset_it_names_holds_the_lane_no_longer(limiter, answer, limit):
+    (elsewhere,) = send(limiter, "b", 99.9)
+    limiter.answered(elsewhere, answer(sent_s=99.9, now_s=100.0, date_s=EPOCH_S))  # which tells the server's clock
+    first, refused = send(limiter, "a", 100.0, 2)
+    limiter.answered(first, answer(sent_s=100.0, now_s=100.5, limit=limit))
     head = {"limit": limit, "date_s": EPOCH_S, "reset_s": EPOCH_S + 1}
-    traffic.answered(refused, answer(429, sent_s=100.0, now_s=112.0, **head))
-    assert traffic.wait_s(traffic.lane("a"), 112.0) < 1.1
+    limiter.answered(refused, answer(429, sent_s=100.0, now_s=112.0, **head))
+    assert limiter.wait_s(limiter.lane("a"), 112.0) < 1.1
 
 
 answers = st.fixed_dictionaries(
@@ -169,7 +169,7 @@ steps = st.tuples(st.sampled_from(["send", "send", "answer", "give up"]), st.int
 )
 def test_guarantees_hold_for_any_sequence_of_answers(answer, script, ceiling, failures, listed):
     rule = ErrorRule(limit=failures, margin=0)
-    traffic = Traffic(
+    limiter = RateLimiter(
         SendingRules(concurrency=ceiling, errors=rule),
         random.Random(1),
         quotas={name: Quota(rpm=5, rpd=50) for name in "012"} if listed else None,
@@ -177,35 +177,35 @@ def test_guarantees_hold_for_any_sequence_of_answers(answer, script, ceiling, fa
     now_s, under_way, closed_until_s = 0.0, [], {}
     for what, number, pause_s, given_answer in script:
         now_s += pause_s
-        lane = traffic.lane(str(number))
-        wait_s = traffic.wait_s(lane, now_s)
+        lane = limiter.lane(str(number))
+        wait_s = limiter.wait_s(lane, now_s)
         assert wait_s >= 0
         assert not math.isnan(wait_s)
         if what == "send" and wait_s == 0:
             assert now_s >= closed_until_s.get(lane.name, 0.0) - 1e-6
-            under_way.append(traffic.send(lane, now_s))
+            under_way.append(limiter.send(lane, now_s))
             assert len(under_way) <= ceiling
             assert lane.in_flight <= lane.concurrency.limit
         elif what == "answer" and under_way:
-            ticket = under_way.pop(number % len(under_way))
+            permit = under_way.pop(number % len(under_way))
             fault = Fault.CUT if given_answer["status"] is None else None
-            came = answer(**given_answer, sent_s=ticket.sent_s, now_s=now_s, fault=fault)
-            traffic.answered(ticket, came)
+            came = answer(**given_answer, sent_s=permit.sent_s, now_s=now_s, fault=fault)
+            limiter.answered(permit, came)
             if came.status in (429, 503) and came.hint_s is not None and came.message != BLOCKED:
-                name = ticket.lane.name
+                name = permit.lane.name
                 closed_until_s[name] = max(closed_until_s.get(name, 0.0), now_s + came.hint_s)
         elif what == "give up" and under_way:
-            traffic.given_up(under_way.pop(), now_s)
+            limiter.given_up(under_way.pop(), now_s)
     # Progress: if everything is answered well from now on, every lane soon sends.
     while under_way:
-        ticket = under_way.pop()
-        traffic.answered(ticket, answer(200, sent_s=ticket.sent_s, now_s=now_s))
+        permit = under_way.pop()
+        limiter.answered(permit, answer(200, sent_s=permit.sent_s, now_s=now_s))
     for number in range(3):
-        lane = traffic.lane(str(number))
+        lane = limiter.lane(str(number))
         for _ in range(60):
-            wait_s = traffic.wait_s(lane, now_s)
+            wait_s = limiter.wait_s(lane, now_s)
             assert wait_s < math.inf
             if wait_s == 0:
                 break
             now_s += max(0.01, wait_s)
-        assert traffic.wait_s(lane, now_s) == 0
+        assert limiter.wait_s(lane, now_s) == 0

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from venice_batch.pacing.reset_time import ClockSkew, Ends, Kind, Period
+from venice_batch.pacing.reset_time import ClockSkew, Ends, Period, ResetKind
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def period():
 
 def test_knows_no_end_before_any_was_named(period):
     period.sent(0.0)
-    assert period.kind is Kind.UNSEEN
+    assert period.kind is ResetKind.UNSEEN
     assert period.ends_s is None
     assert not period.turned(1000.0)
 
@@ -22,7 +22,7 @@ def test_knows_no_end_before_any_was_named(period):
 def test_ends_at_the_last_moment_that_was_named_for_it(period):
     period.observe(Ends(59.0, 60.5), 0.0, now_s=0.0)
     period.observe(Ends(58.5, 60.2), 0.0, now_s=0.0)
-    assert period.kind is Kind.GUESSED
+    assert period.kind is ResetKind.GUESSED
     assert period.ends_s == 60.2
     assert not period.turned(60.0)
     assert period.turned(60.2)
@@ -43,7 +43,7 @@ def test_a_window_that_no_answer_has_told_of_lasts_as_long_as_any_from_its_first
 def test_a_reset_that_moves_before_it_is_reached_is_of_no_fixed_window(period):
     period.observe(Ends.at(60.0), 0.0, now_s=0.0)
     period.observe(Ends.at(63.0), 1.0, now_s=1.0)
-    assert period.kind is Kind.GLIDING
+    assert period.kind is ResetKind.GLIDING
     assert period.ends_s is None
     period.observe(Ends.at(90.0), 2.0, now_s=2.0)
     assert period.ends_s is None
@@ -53,14 +53,14 @@ def test_the_next_reset_less_than_a_window_later_is_of_no_fixed_window(period):
     period.observe(Ends.at(60.0), 0.0, now_s=0.0)
     period.turned(60.0)
     period.observe(Ends.at(65.0), 60.0, now_s=60.0)
-    assert period.kind is Kind.GLIDING
+    assert period.kind is ResetKind.GLIDING
 
 
 def test_a_late_answer_from_the_window_before_changes_nothing(period):
     period.observe(Ends.at(60.0), 0.0, now_s=0.0)
     period.turned(60.0)
     assert not period.observe(Ends.at(60.1), 0.0, now_s=0.0)
-    assert period.kind is Kind.GUESSED
+    assert period.kind is ResetKind.GUESSED
     assert period.ends_s is None
 
 
@@ -74,10 +74,10 @@ def test_notices_that_the_server_is_a_window_further(period):
 def test_is_confirmed_only_after_a_reset_was_lived_through(period):
     period.observe(Ends.at(60.0), 0.0, now_s=0.0)
     period.confirm()
-    assert period.kind is Kind.GUESSED
+    assert period.kind is ResetKind.GUESSED
     period.turned(60.0)
     period.confirm()
-    assert period.kind is Kind.PERIODIC
+    assert period.kind is ResetKind.PERIODIC
 
 
 def test_a_reset_named_too_early_moves_all_later_ones(period):
@@ -113,7 +113,7 @@ def test_an_end_that_passed_before_its_answer_came_counts_where_no_other_is_know
 def test_an_end_that_passed_before_its_answer_came_changes_nothing_of_a_window_that_is_known(period):
     period.observe(Ends.at(65.0), 6.0, now_s=6.0)
     period.came_late(Ends.at(5.0), 0.0, now_s=12.0)
-    assert (period.kind, period.ends_s) == (Kind.GUESSED, 65.0)
+    assert (period.kind, period.ends_s) == (ResetKind.GUESSED, 65.0)
 
 
 def test_one_request_goes_ahead_of_the_others_after_a_reset(period):
@@ -128,7 +128,7 @@ def test_one_request_goes_ahead_of_the_others_after_a_reset(period):
 def test_grows_as_soon_as_a_reset_lies_further_ahead_than_a_window_is_long(period):
     period.observe(Ends.at(120.0), 0.0, now_s=0.5)
     assert period.length_s == 120.0
-    assert period.kind is Kind.GUESSED
+    assert period.kind is ResetKind.GUESSED
 
 
 def test_shrinks_at_the_first_reset_after_which_the_server_has_forgotten_more(period):
@@ -138,7 +138,7 @@ def test_shrinks_at_the_first_reset_after_which_the_server_has_forgotten_more(pe
     period.sent(6.1)
     period.observe(Ends.at(12.1), 6.1, now_s=6.6, forgot=True)
     assert period.length_s == pytest.approx(6.1, abs=0.11)
-    assert period.kind is Kind.GUESSED
+    assert period.kind is ResetKind.GUESSED
     assert period.ends_s == 12.1
 
 
@@ -170,7 +170,7 @@ def test_a_part_of_an_aligned_minute_is_not_taken_for_a_window(period):
     period.turned(20.0)
     period.sent(20.0)
     period.observe(Ends.at(80.0), 20.0, now_s=20.5, forgot=True)
-    assert (period.length_s, period.kind) == (60.0, Kind.GUESSED)
+    assert (period.length_s, period.kind) == (60.0, ResetKind.GUESSED)
 
 
 def test_a_reset_that_moves_by_less_than_its_own_reach_is_of_no_fixed_window(period):
@@ -179,7 +179,7 @@ def test_a_reset_that_moves_by_less_than_its_own_reach_is_of_no_fixed_window(per
     period.turned(6.0)
     period.sent(6.0)
     period.observe(Ends.at(9.0), 6.0, now_s=6.5, forgot=True)
-    assert period.kind is Kind.GLIDING
+    assert period.kind is ResetKind.GLIDING
 
 
 def test_a_gliding_window_is_no_longer_than_its_resets_show(period):

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from venice_batch.pacing.reset_time import Ends, Kind
-from venice_batch.pacing.window import Source, Window
+from venice_batch.pacing.reset_time import Ends, ResetKind
+from venice_batch.pacing.window import LimitSource, Window
 
 
 def send(window, now_s, times=1):
@@ -33,7 +33,7 @@ def periodic():
     tell(window, 10.0, remaining=0, ends_s=60.0)
     send(window, 60.0)
     tell(window, 61.0, remaining=19, ends_s=120.0, sent_s=60.0)
-    assert window.kind is Kind.PERIODIC
+    assert window.kind is ResetKind.PERIODIC
     return window
 
 
@@ -42,7 +42,7 @@ def test_without_a_limit_it_never_waits():
     send(window, 0.0, 1000)
     assert window.left(0.0) == math.inf
     assert window.limit is None
-    assert window.source is Source.NONE
+    assert window.source is LimitSource.NONE
 
 
 def test_a_listed_limit_is_used_at_once():
@@ -73,7 +73,7 @@ def test_headers_overrule_the_listing():
     window = Window(60.0, 40)
     send(window, 0.0, 18)
     tell(window, 1.0, remaining=2)
-    assert window.source is Source.HEADER
+    assert window.source is LimitSource.HEADER
     send(window, 1.0, 2)
     assert window.wait_s(1.0) > 0
 
@@ -155,7 +155,7 @@ def test_a_refusal_without_a_limit_teaches_how_many_were_let_in():
     send(window, 5.0)
     refuse(window, 5.0, 5.1)
     assert window.limit == 15
-    assert window.source is Source.LEARNED
+    assert window.source is LimitSource.LEARNED
     assert window.wait_s(5.1) > 50
     send(window, 61.0, 15)
 
@@ -326,7 +326,7 @@ def test_at_the_first_reset_a_request_for_several_images_goes_ahead():
     window.sent(60.0, 4)
     assert window.wait_s(60.5, 4) > 0
     tell(window, 61.0, remaining=16, ends_s=120.0, sent_s=60.0)
-    assert window.kind is Kind.PERIODIC
+    assert window.kind is ResetKind.PERIODIC
     for _ in range(4):
         assert window.wait_s(61.0, 4) == 0
         window.sent(61.0, 4)

@@ -233,9 +233,9 @@ def test_failures_that_are_tried_again_take_their_time():
 
 
 def test_what_the_server_sends_back_to_wait_is_no_failure():
-    sent_back = [tried(Verdict.LIMITED, 429), tried()] * 5 + [JobEnded(outcome(str(n))) for n in range(5)]
+    deferrals = [tried(Verdict.LIMITED, 429), tried()] * 5 + [JobEnded(outcome(str(n))) for n in range(5)]
     without = lane(window_limit=None, window_left=math.inf, limit=1)
-    assert eta_s(*sent_back, pending=15, now=without, concurrency=1) == 10
+    assert eta_s(*deferrals, pending=15, now=without, concurrency=1) == 10
 
 
 def test_a_gate_and_the_apis_block_put_the_end_off():

@@ -9,12 +9,12 @@ from venice_batch.api.answers import Fault
 from venice_batch.catalogue import Catalogue, parse
 from venice_batch.errors import ExitCode, FolderError, SourceError, UsageError
 from venice_batch.model import Endpoint, Status
-from venice_batch.pacing.limiter import SendingRules, Traffic
+from venice_batch.pacing.limiter import RateLimiter, SendingRules
 from venice_batch.run.attempts import AttemptRules, JobRunner
 from venice_batch.run.history import as_sent
-from venice_batch.run.slots import Turnstile
-from venice_batch.run.spending import Cashier, Purse
-from venice_batch.run.stop import Patience, Reach, Stop, StopSwitch
+from venice_batch.run.slots import Slots
+from venice_batch.run.spending import Spending, SpendingGuard
+from venice_batch.run.stop import Connectivity, Patience, Stop, StopSignal
 
 MODEL = {"id": "m", "model_spec": {"pricing": {"generation": {"usd": 0.4}}}}
 PRICED = Catalogue([model for model in [parse(MODEL)] if model], listed=datetime.now(UTC), now=datetime.now(UTC))
@@ -24,27 +24,27 @@ class Bench:
     """A runner with everything around it faked."""
 
     def __init__(
-        self, clock, scripts, *, max_attempts=3, max_paid_attempts=2, concurrency=4, catalogue=None, purse=None,
+        self, clock, scripts, *, max_attempts=3, max_paid_attempts=2, concurrency=4, catalogue=None, spending=None,
         known=False,
     ):  # fmt: skip
         self.clock = clock
-        self.switch = StopSwitch()
-        self.purse = purse or Purse()
+        self.stop_signal = StopSignal()
+        self.spending = spending or Spending()
         self.api = FakeApi(clock, scripts)
         rng = random.Random(1)
-        traffic = Traffic(SendingRules(concurrency=concurrency), rng)
-        self.turnstile = Turnstile(traffic, clock, self.switch, deadline_s=float("inf"))
+        limiter = RateLimiter(SendingRules(concurrency=concurrency), rng)
+        self.slots = Slots(limiter, clock, self.stop_signal, deadline_s=float("inf"))
         self.events = []
         self.runner = JobRunner(
             api=self.api,
             sink=NoSink(),
-            turnstile=self.turnstile,
-            switch=self.switch,
-            reach=Reach(Patience(first_s=15, later_s=120), known=known),
+            slots=self.slots,
+            stop_signal=self.stop_signal,
+            connectivity=Connectivity(Patience(first_s=15, later_s=120), known=known),
             clock=clock,
             rng=rng,
             rules=AttemptRules(max_attempts=max_attempts, max_paid_attempts=max_paid_attempts),
-            cashier=Cashier(self.purse, self.turnstile, self.switch),
+            money=SpendingGuard(self.spending, self.slots, self.stop_signal),
             catalogue=catalogue,
             run_id="run",
             observe=self.events.append,
@@ -157,20 +157,20 @@ async def test_a_connection_that_never_came_about_is_not_possibly_billed_nor_cou
 async def test_an_api_that_is_never_reached_stops_the_run(clock):
     bench = Bench(clock, {"p": [Scripted(None, fault=Fault.CONNECT, message="refused", latency_s=1)] * 99})
     assert await bench.run() is None
-    assert bench.switch.stop.code is ExitCode.TEMPORARY
-    assert "cannot be reached (refused)" in bench.switch.stop.reason
+    assert bench.stop_signal.stop.code is ExitCode.TEMPORARY
+    assert "cannot be reached (refused)" in bench.stop_signal.stop.reason
 
 
 async def test_a_refused_key_stops_the_run_and_leaves_the_job_pending(clock):
     bench = Bench(clock, {"p": [Scripted(401, message="Authentication failed")]})
     assert await bench.run() is None
-    assert bench.switch.stop.code is ExitCode.KEY_REFUSED
+    assert bench.stop_signal.stop.code is ExitCode.KEY_REFUSED
 
 
 async def test_an_empty_balance_stops_the_run_and_leaves_the_job_pending(clock):
     bench = Bench(clock, {"p": [Scripted(402, message="Insufficient balance")]})
     assert await bench.run() is None
-    assert bench.switch.stop.code is ExitCode.OUT_OF_MONEY
+    assert bench.stop_signal.stop.code is ExitCode.OUT_OF_MONEY
 
 
 async def test_a_model_above_the_keys_tier_rejects_its_lane_and_no_other(clock):
@@ -183,7 +183,7 @@ async def test_a_model_above_the_keys_tier_rejects_its_lane_and_no_other(clock):
     assert second.attempts == ()
     assert second.error.kind == "model_access"
     assert [prompt for _, prompt in bench.api.asked] == ["p", "r"]
-    assert bench.switch.stop is None
+    assert bench.stop_signal.stop is None
 
 
 async def test_a_500_that_names_a_wait_counts_and_is_waited_for(clock):
@@ -196,7 +196,7 @@ async def test_a_500_that_names_a_wait_counts_and_is_waited_for(clock):
 
 async def test_an_outage_is_sat_out_with_ever_longer_waits(clock):
     bench = Bench(clock, {"p": [Scripted(None, fault=Fault.CONNECT, latency_s=0)] * 20})
-    bench.runner._reach.note(clock.now(), reached=True)
+    bench.runner._connectivity.note(clock.now(), reached=True)
     assert await bench.run() is None
     assert len(bench.api.asked) < 20
     assert clock.now() >= clock.start_s + 120
@@ -237,16 +237,16 @@ async def test_pages_for_three_jobs_in_a_row_stop_the_run_with_jobs_pending(cloc
     bench = Bench(clock, {prompt: [Scripted(403, **PAGE)] * 9 for prompt in "abc"}, known=True)
     outcomes = [await bench.run(prompt) for prompt in "abc"]
     assert outcomes[2] is None
-    assert bench.switch.stop.code is ExitCode.TEMPORARY
-    assert bench.switch.stop.reason.startswith("something on the way to the API refuses everything: a web page")
+    assert bench.stop_signal.stop.code is ExitCode.TEMPORARY
+    assert bench.stop_signal.stop.reason.startswith("something on the way to the API refuses everything: a web page")
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, ExitCode.KEY_REFUSED), (404, ExitCode.TEMPORARY)])
 async def test_a_page_before_anything_has_worked_asks_whether_the_address_is_right(clock, status, code):
     bench = Bench(clock, {"p": [Scripted(status, **PAGE)]})
     assert await bench.run() is None
-    assert bench.switch.stop.code is code
-    assert "is --base-url right?" in bench.switch.stop.reason
+    assert bench.stop_signal.stop.code is code
+    assert "is --base-url right?" in bench.stop_signal.stop.reason
 
 
 async def test_a_key_that_has_worked_is_asked_about_once_more(clock):
@@ -255,7 +255,7 @@ async def test_a_key_that_has_worked_is_asked_about_once_more(clock):
     assert (await bench.run("first")).status is Status.SUCCEEDED
     assert (await bench.run("p")).status is Status.SUCCEEDED
     assert await bench.run("q") is None
-    assert bench.switch.stop == Stop(ExitCode.KEY_REFUSED, "the API refused the key: Authentication failed")
+    assert bench.stop_signal.stop == Stop(ExitCode.KEY_REFUSED, "the API refused the key: Authentication failed")
     assert [prompt for _, prompt in bench.api.asked] == ["first", "p", "p", "q", "q"]
 
 
@@ -263,13 +263,13 @@ async def test_one_attempt_that_is_refused_on_the_way_fails_and_rejects_nothing(
     bench = Bench(clock, {"p": [Scripted(401, message="Authentication failed")]}, max_attempts=1)
     await bench.run("first")
     assert (await bench.run("p")).status is Status.FAILED
-    assert bench.switch.stop is None
+    assert bench.stop_signal.stop is None
 
 
 async def test_an_account_without_quota_is_out_of_money_and_not_over_its_rate(clock):
     bench = Bench(clock, {"p": [Scripted(429, message="You exceeded your current quota (insufficient_quota)")]})
     assert await bench.run() is None
-    assert bench.switch.stop.code is ExitCode.OUT_OF_MONEY
+    assert bench.stop_signal.stop.code is ExitCode.OUT_OF_MONEY
 
 
 MAY_BE_CHARGED = [
@@ -314,7 +314,7 @@ async def test_the_last_of_all_attempts_says_nothing_of_those_that_may_be_charge
 async def test_what_is_not_the_api_stops_the_run_and_rejects_nothing(clock):
     bench = Bench(clock, {"p": [Scripted(404, fault=Fault.NOT_THE_API, message="a web page")]})
     assert await bench.run() is None
-    assert bench.switch.stop.code is ExitCode.TEMPORARY
+    assert bench.stop_signal.stop.code is ExitCode.TEMPORARY
 
 
 @pytest.mark.parametrize("attempts", [0, -1])
@@ -329,7 +329,7 @@ async def test_a_stop_ends_a_backoff_at_once(clock):
     bench = Bench(clock, {"p": [Scripted(500)] * 9})
 
     def stop_at_first(event):
-        bench.switch.request(Stop(ExitCode.SIGINT, "test"))
+        bench.stop_signal.request(Stop(ExitCode.SIGINT, "test"))
 
     bench.runner._observe = stop_at_first
     assert await bench.run() is None
@@ -369,27 +369,27 @@ def test_the_openai_endpoint_is_sent_as_it_is():
 
 
 async def test_a_price_is_set_aside_before_sending_and_spent_on_success(clock):
-    bench = Bench(clock, {}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    bench = Bench(clock, {}, catalogue=PRICED, spending=Spending(limit=1_000_000))
     outcome = await bench.run()
     assert outcome.cost_usd == 0.4
-    assert (bench.purse.spent, bench.purse.reserved) == (400_000, 0)
+    assert (bench.spending.spent, bench.spending.reserved) == (400_000, 0)
 
 
 async def test_what_was_refused_costs_nothing(clock):
-    bench = Bench(clock, {"p": [Scripted(400)]}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    bench = Bench(clock, {"p": [Scripted(400)]}, catalogue=PRICED, spending=Spending(limit=1_000_000))
     outcome = await bench.run()
     assert outcome.cost_usd == 0.0
-    assert (bench.purse.spent, bench.purse.reserved) == (0, 0)
+    assert (bench.spending.spent, bench.spending.reserved) == (0, 0)
     assert [ended.spent_usd for ended in bench.events] == [0.0]
 
 
 async def test_what_may_have_been_charged_counts_as_spent(clock):
     lost = [Scripted(None, fault=Fault.TIMEOUT)]
-    bench = Bench(clock, {"p": lost}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    bench = Bench(clock, {"p": lost}, catalogue=PRICED, spending=Spending(limit=1_000_000))
     outcome = await bench.run()
     assert outcome.status is Status.SUCCEEDED
     assert outcome.cost_usd is None
-    assert (bench.purse.spent, bench.purse.reserved) == (800_000, 0)
+    assert (bench.spending.spent, bench.spending.reserved) == (800_000, 0)
     assert [(ended.possibly_billed, ended.spent_usd) for ended in bench.events] == [(True, 0.4), (False, 0.4)]
 
 
@@ -405,11 +405,11 @@ async def test_a_job_that_may_have_been_charged_says_what_it_has_cost_at_most(cl
 
 async def test_a_rewritten_prompt_is_paid_for_and_one_left_as_it_is_is_not(clock):
     scripts = {"p": [Scripted(enhanced_prompt="p, in detail")]}
-    bench = Bench(clock, scripts, catalogue=PRICED, purse=Purse(limit=880_000))
+    bench = Bench(clock, scripts, catalogue=PRICED, spending=Spending(limit=880_000))
     assert (await bench.run("p", enhance_prompt=True)).cost_usd == 0.44
-    assert (bench.purse.spent, bench.purse.reserved) == (440_000, 0)
+    assert (bench.spending.spent, bench.spending.reserved) == (440_000, 0)
     assert (await bench.run("q", enhance_prompt=True)).cost_usd == 0.4
-    assert (bench.purse.spent, bench.purse.reserved) == (840_000, 0)
+    assert (bench.spending.spent, bench.spending.reserved) == (840_000, 0)
     assert [ended.spent_usd for ended in bench.events] == [0.44, 0.4]
     assert await bench.run("r", enhance_prompt=True) is None, "0.44 do not fit into the 0.04 that are left"
 
@@ -418,15 +418,15 @@ async def test_what_is_lost_on_the_way_counts_with_the_enhancement(clock):
     bench = Bench(clock, {"p": [Scripted(None, fault=Fault.TIMEOUT)]}, catalogue=PRICED)
     found = await bench.run("p", enhance_prompt=True)
     assert [ended.spent_usd for ended in bench.events] == [0.44, 0.4]
-    assert (found.at_most_usd, bench.purse.spent) == (0.84, 840_000)
+    assert (found.at_most_usd, bench.spending.spent) == (0.84, 840_000)
 
 
 async def test_a_content_violation_is_rejected_and_costs_nothing(clock):
     violation = Scripted(content_violation=True, enhanced_prompt="p, in detail")
-    bench = Bench(clock, {"p": [violation]}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    bench = Bench(clock, {"p": [violation]}, catalogue=PRICED, spending=Spending(limit=1_000_000))
     found = await bench.run("p", enhance_prompt=True)
     assert (found.status, found.error.kind, found.cost_usd) == (Status.REJECTED, "content_violation", 0.0)
-    assert (bench.purse.spent, bench.purse.reserved) == (0, 0)
+    assert (bench.spending.spent, bench.spending.reserved) == (0, 0)
     assert [ended.spent_usd for ended in bench.events] == [0.0]
 
 
@@ -444,29 +444,29 @@ async def test_a_content_violation_is_rejected_and_costs_nothing(clock):
 async def test_a_402_is_told_as_the_keys_limit_or_as_an_empty_account(clock, message, reason):
     bench = Bench(clock, {"p": [Scripted(402, message=message)]}, catalogue=PRICED)
     assert await bench.run() is None
-    assert bench.switch.stop == Stop(ExitCode.OUT_OF_MONEY, reason)
+    assert bench.stop_signal.stop == Stop(ExitCode.OUT_OF_MONEY, reason)
 
 
 async def test_an_image_that_could_not_be_stored_is_paid_for_all_the_same(clock):
     lost = [Scripted(raises=FolderError("out", "the disk is full"))]
-    bench = Bench(clock, {"p": lost}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    bench = Bench(clock, {"p": lost}, catalogue=PRICED, spending=Spending(limit=1_000_000))
     with pytest.raises(FolderError):
         await bench.run()
-    assert (bench.purse.spent, bench.purse.reserved) == (400_000, 0)
+    assert (bench.spending.spent, bench.spending.reserved) == (400_000, 0)
     assert [ended.spent_usd for ended in bench.events] == [0.4]
 
 
 async def test_a_job_that_does_not_fit_stops_the_run_unsent(clock):
-    bench = Bench(clock, {}, catalogue=PRICED, purse=Purse(limit=700_000))
+    bench = Bench(clock, {}, catalogue=PRICED, spending=Spending(limit=700_000))
     assert (await bench.run("p")).status is Status.SUCCEEDED
     assert await bench.run("q") is None
-    assert bench.switch.stop.code is ExitCode.OUT_OF_MONEY
-    assert "0.40 USD are spent" in bench.switch.stop.reason
+    assert bench.stop_signal.stop.code is ExitCode.OUT_OF_MONEY
+    assert "0.40 USD are spent" in bench.stop_signal.stop.reason
     assert [prompt for _, prompt in bench.api.asked] == ["p"]
 
 
 async def test_a_job_waits_for_money_that_another_may_give_back(clock):
-    bench = Bench(clock, {"p": [Scripted(400, latency_s=5)]}, catalogue=PRICED, purse=Purse(limit=500_000))
+    bench = Bench(clock, {"p": [Scripted(400, latency_s=5)]}, catalogue=PRICED, spending=Spending(limit=500_000))
     outcomes = {}
 
     async def run(prompt):
@@ -484,14 +484,14 @@ async def test_a_picture_that_is_another_by_now_fails_its_job_alone_and_costs_no
     bench = Bench(clock, {"p": [Scripted(raises=SourceError("a.png has changed"))]}, catalogue=PRICED)
     outcome = await bench.run()
     assert (outcome.status, outcome.error.kind, outcome.error.message) == (Status.FAILED, "source", "a.png has changed")
-    assert (outcome.attempts, outcome.cost_usd, bench.purse.spent) == ((), 0.0, 0)
+    assert (outcome.attempts, outcome.cost_usd, bench.spending.spent) == ((), 0.0, 0)
     assert (await bench.run("other")).status is Status.SUCCEEDED
 
 
 async def test_a_job_without_a_known_price_is_not_sent_under_a_cap(clock):
-    bench = Bench(clock, {}, catalogue=PRICED, purse=Purse(limit=1_000_000))
+    bench = Bench(clock, {}, catalogue=PRICED, spending=Spending(limit=1_000_000))
     assert await bench.run(model="unlisted") is None
-    assert bench.switch.stop.reason == "--max-cost: the price of the next job is not known"
+    assert bench.stop_signal.stop.reason == "--max-cost: the price of the next job is not known"
     assert bench.api.asked == []
     bench = Bench(clock, {}, catalogue=PRICED)
     assert (await bench.run(model="unlisted")).cost_usd is None

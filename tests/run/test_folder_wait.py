@@ -12,8 +12,8 @@ from fakes import FakeClock
 from venice_batch.errors import ExitCode, FolderError, FolderHeldError, StoppedWaitingError
 from venice_batch.events import Waiting
 from venice_batch.output.folder import unusable
-from venice_batch.run.run import POLL_S, take_turn
-from venice_batch.run.stop import Stop, StopSwitch
+from venice_batch.run.run import POLL_S, acquire_folder
+from venice_batch.run.stop import Stop, StopSignal
 
 OUT = Path("out")
 
@@ -24,7 +24,7 @@ class Turn:
     def __init__(self, clock, free_in_s=0.0):
         self.clock = clock
         self.free_at_s = clock.now() + free_in_s
-        self.switch = StopSwitch()
+        self.stop_signal = StopSignal()
         self.told = []
         self.holders = 0
         self.error = FolderHeldError(OUT, "process 7")
@@ -39,12 +39,12 @@ class Turn:
 
     async def take(self, wait_s, *, handle_signals=False, observe=None):
         with ExitStack() as stack:
-            await take_turn(
+            await acquire_folder(
                 stack,
                 self.hold,
                 wait_s=wait_s,
                 clock=self.clock,
-                switch=self.switch,
+                stop_signal=self.stop_signal,
                 observe=observe or self.told.append,
                 handle_signals=handle_signals,
             )
@@ -100,7 +100,7 @@ async def test_a_stop_ends_the_waiting_with_its_own_exit_code():
 
             async def stop():
                 await clock.wait(anyio.Event(), 5.5)
-                turn.switch.request(Stop(ExitCode.SIGTERM, "stopped by SIGTERM"))
+                turn.stop_signal.request(Stop(ExitCode.SIGTERM, "stopped by SIGTERM"))
 
             group.start_soon(stop)
             with pytest.raises(StoppedWaitingError, match="stopped by SIGTERM while waiting") as caught:

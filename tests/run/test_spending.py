@@ -3,19 +3,19 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.run.spending import Account, Leave, Purse
+from venice_batch.run.spending import Balance, Reservation, Spending
 
 
 def told(*balances):
     """An account that was told of balances, each with what they lack and may lack."""
-    account = Account()
+    account = Balance()
     for balance, lacks, may_lack in balances:
         account.told(balance if isinstance(balance, dict) else {"USD": balance}, lacks=lacks, may_lack=may_lack)
     return account
 
 
 def test_of_an_account_that_nothing_is_known_of_anything_is_expected():
-    account = Account()
+    account = Balance()
     assert account.surely_covers(10**12)
     assert account.perhaps_covers(10**12)
     assert not account.believed
@@ -93,7 +93,7 @@ def test_while_bundled_credits_are_listed_only_lists_count():
 def test_what_really_is_in_the_account_is_always_within_the_bounds(seed, most_at_once, charged_at_once, funds):
     """A server that charges at admission or at the end, answers in any order, and one client of it."""
     rng = random.Random(seed)
-    account, left = Account(), funds
+    account, left = Balance(), funds
     spent = reserved = 0
     under_way = []
     for _ in range(60):
@@ -118,7 +118,7 @@ CURRENCIES = ("DIEM", "USD")
 def test_with_two_currencies_what_is_surely_covered_can_be_paid(seed, most_at_once, diem, usd):
     """A server that pays each request from the first currency that covers it, and answers in any order."""
     rng = random.Random(seed)
-    account, left = Account(), {"DIEM": diem, "USD": usd}
+    account, left = Balance(), {"DIEM": diem, "USD": usd}
     spent = reserved = 0
     under_way = []
     for _ in range(60):
@@ -143,80 +143,80 @@ def test_with_two_currencies_what_is_surely_covered_can_be_paid(seed, most_at_on
 
 
 def with_balance(balance, **fields):
-    purse = Purse(**fields)
-    purse.balances_told({"USD": balance}, spent_before=0)
-    return purse
+    spending = Spending(**fields)
+    spending.balances_told({"USD": balance}, spent_before=0)
+    return spending
 
 
 def test_without_a_limit_everything_fits():
-    purse = Purse()
-    assert purse.reserve(10**12) is Leave.GRANTED
-    purse.settle(10**12, spent=10**12)
-    assert purse.spent == 10**12
+    spending = Spending()
+    assert spending.reserve(10**12) is Reservation.GRANTED
+    spending.settle(10**12, spent=10**12)
+    assert spending.spent == 10**12
 
 
 def test_what_is_given_back_may_be_spent_by_another():
-    purse = Purse(limit=100)
-    assert purse.reserve(60) is Leave.GRANTED
-    assert purse.reserve(60) is Leave.LATER
-    purse.settle(60, spent=0)
-    assert purse.reserve(60) is Leave.GRANTED
-    purse.settle(60, spent=60)
-    assert purse.reserve(60) is Leave.OVER_LIMIT
-    assert purse.reserved == 0
+    spending = Spending(limit=100)
+    assert spending.reserve(60) is Reservation.GRANTED
+    assert spending.reserve(60) is Reservation.LATER
+    spending.settle(60, spent=0)
+    assert spending.reserve(60) is Reservation.GRANTED
+    spending.settle(60, spent=60)
+    assert spending.reserve(60) is Reservation.OVER_LIMIT
+    assert spending.reserved == 0
 
 
 def test_a_request_may_cost_less_than_was_set_aside():
-    purse = Purse(limit=100)
-    assert purse.reserve(60) is Leave.GRANTED
-    purse.settle(60, spent=20)
-    assert (purse.spent, purse.reserved) == (20, 0)
-    assert purse.reserve(80) is Leave.GRANTED
+    spending = Spending(limit=100)
+    assert spending.reserve(60) is Reservation.GRANTED
+    spending.settle(60, spent=20)
+    assert (spending.spent, spending.reserved) == (20, 0)
+    assert spending.reserve(80) is Reservation.GRANTED
 
 
 def test_currencies_are_not_added_up():
-    purse = Purse()
-    purse.balances_told({"DIEM": 30, "BUNDLED_CREDITS": 20, "USD": 40}, spent_before=0)
-    assert purse.reserve(41) is Leave.SHORT
-    assert purse.reserve(40) is Leave.GRANTED
+    spending = Spending()
+    spending.balances_told({"DIEM": 30, "BUNDLED_CREDITS": 20, "USD": 40}, spent_before=0)
+    assert spending.reserve(41) is Reservation.SHORT
+    assert spending.reserve(40) is Reservation.GRANTED
 
 
 def test_no_more_is_under_way_than_the_balance_surely_covers():
-    purse = with_balance(100)
-    assert purse.reserve(60) is Leave.GRANTED
-    assert purse.reserve(40) is Leave.GRANTED
-    assert purse.reserve(1) is Leave.LATER
-    purse.settle(60, spent=60)
-    purse.settle(40, spent=40)
-    assert purse.reserve(1) is Leave.SHORT
+    spending = with_balance(100)
+    assert spending.reserve(60) is Reservation.GRANTED
+    assert spending.reserve(40) is Reservation.GRANTED
+    assert spending.reserve(1) is Reservation.LATER
+    spending.settle(60, spent=60)
+    spending.settle(40, spent=40)
+    assert spending.reserve(1) is Reservation.SHORT
 
 
 def test_what_costs_nothing_that_is_known_needs_no_balance():
-    assert with_balance(0).reserve(0) is Leave.GRANTED
+    assert with_balance(0).reserve(0) is Reservation.GRANTED
 
 
 def test_where_the_balance_may_suffice_one_at_a_time_is_let_out():
-    purse = Purse()
-    assert [purse.reserve(10) for _ in range(4)] == [Leave.GRANTED] * 4
-    purse.balances_told({"USD": 10}, spent_before=0, own=10)  # written before, between or after the other three
+    spending = Spending()
+    assert [spending.reserve(10) for _ in range(4)] == [Reservation.GRANTED] * 4
+    spending.balances_told({"USD": 10}, spent_before=0, own=10)  # written before, between or after the other three
     for _ in range(4):
-        purse.settle(10, spent=0)
-    assert purse.reserve(10) is Leave.GRANTED
-    assert purse.reserve(10) is Leave.LATER
+        spending.settle(10, spent=0)
+    assert spending.reserve(10) is Reservation.GRANTED
+    assert spending.reserve(10) is Reservation.LATER
 
 
 def test_the_lower_of_limit_and_balance_counts():
-    assert with_balance(50, limit=100).reserve(60) is Leave.SHORT
-    assert with_balance(100, limit=50).reserve(60) is Leave.OVER_LIMIT
+    assert with_balance(50, limit=100).reserve(60) is Reservation.SHORT
+    assert with_balance(100, limit=50).reserve(60) is Reservation.OVER_LIMIT
 
 
 def test_one_may_go_out_against_what_the_balance_says():
-    purse = with_balance(5)
-    assert purse.reserve(10) is Leave.SHORT
-    purse.dare(10)
-    assert purse.reserve(10) is Leave.LATER
-    purse.settle(10, spent=0)
-    assert purse.reserved == 0
+    spending = with_balance(5)
+    assert spending.reserve(10) is Reservation.SHORT
+    spending.reserve_regardless(10)
+    assert spending.reserve(10) is Reservation.LATER
+    spending.settle(10, spent=0)
+    assert spending.reserved == 0
 
 
 @given(
@@ -225,12 +225,12 @@ def test_one_may_go_out_against_what_the_balance_says():
     st.lists(st.tuples(st.integers(0, 300), st.booleans(), st.booleans()), max_size=50),
 )
 def test_no_order_of_events_spends_more_than_the_limit_or_an_exact_balance(limit, balance, steps):
-    purse = Purse(limit=limit) if balance is None else with_balance(balance, limit=limit)
+    spending = Spending(limit=limit) if balance is None else with_balance(balance, limit=limit)
     under_way = []
     for price, billed, wait in steps:
-        if purse.reserve(price) is Leave.GRANTED:
+        if spending.reserve(price) is Reservation.GRANTED:
             under_way.append((price, billed))
         if under_way and not wait:
             paid, was_billed = under_way.pop(0)
-            purse.settle(paid, spent=paid if was_billed else 0)
-        assert purse.spent + purse.reserved <= min(limit, limit if balance is None else balance)
+            spending.settle(paid, spent=paid if was_billed else 0)
+        assert spending.spent + spending.reserved <= min(limit, limit if balance is None else balance)

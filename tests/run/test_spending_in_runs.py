@@ -11,11 +11,11 @@ from fakes import FakeClock, NoSink, job
 from venice_batch.catalogue import snapshot
 from venice_batch.errors import ExitCode
 from venice_batch.model import Status
-from venice_batch.pacing.limiter import SendingRules, Traffic
+from venice_batch.pacing.limiter import RateLimiter, SendingRules
 from venice_batch.run.attempts import AttemptRules, JobRunner
-from venice_batch.run.slots import Turnstile
-from venice_batch.run.spending import Cashier, Purse
-from venice_batch.run.stop import Patience, Reach, Stop, StopSwitch
+from venice_batch.run.slots import Slots
+from venice_batch.run.spending import Spending, SpendingGuard
+from venice_batch.run.stop import Connectivity, Patience, Stop, StopSignal
 from venice_batch.run.workers import Pool
 from venice_batch.sandbox.ledger import Payment
 
@@ -65,25 +65,26 @@ class MoneyRun:
     def __init__(self, clock, rng, jobs, *, cap_usd=None, lists=True, grace_s=60.0, rules=None, **api):
         self.clock, self.jobs, self.lists = clock, jobs, lists
         self.api = ChargingApi(clock, rng, **api)
-        self.purse = Purse(None if cap_usd is None else round(cap_usd * 1e6))
-        self.switch = StopSwitch()
+        self.spending = Spending(None if cap_usd is None else round(cap_usd * 1e6))
+        self.stop_signal = StopSignal()
         self.journal = Journal()
-        traffic = Traffic(SendingRules(concurrency=CONCURRENCY, errors=None), rng)
-        turnstile = Turnstile(traffic, clock, self.switch, deadline_s=float("inf"))
-        cashier = Cashier(self.purse, turnstile, self.switch, ask_balances=self.api.balances if lists else None)
+        limiter = RateLimiter(SendingRules(concurrency=CONCURRENCY, errors=None), rng)
+        slots = Slots(limiter, clock, self.stop_signal, deadline_s=float("inf"))
+        money = SpendingGuard(self.spending, slots, self.stop_signal, ask_balances=self.api.balances if lists else None)
         runner = JobRunner(
-            api=self.api, sink=NoSink(), turnstile=turnstile, switch=self.switch, reach=Reach(Patience()),
-            clock=clock, rng=rng, rules=rules or AttemptRules(max_attempts=3), cashier=cashier, catalogue=CATALOGUE,
+            api=self.api, sink=NoSink(), slots=slots, stop_signal=self.stop_signal,
+            connectivity=Connectivity(Patience()),
+            clock=clock, rng=rng, rules=rules or AttemptRules(max_attempts=3), money=money, catalogue=CATALOGUE,
             run_id="run", observe=lambda event: None,
         )  # fmt: skip
         self.pool = Pool(
-            runner=runner, journal=self.journal, turnstile=turnstile, switch=self.switch, clock=clock,
+            runner=runner, journal=self.journal, slots=slots, stop_signal=self.stop_signal, clock=clock,
             observe=lambda event: None, workers=2 * CONCURRENCY, grace_s=grace_s, max_failures=None,
         )  # fmt: skip
 
     async def __call__(self, *, stop_after_s=None):
         if self.lists:
-            self.purse.balances_told(await self.api.balances(), spent_before=0)
+            self.spending.balances_told(await self.api.balances(), spent_before=0)
         lanes = {}
         for one in self.jobs:
             lanes.setdefault(one.model, []).append(one)
@@ -96,7 +97,7 @@ class MoneyRun:
 
     async def _stop(self, after_s):
         await self.clock.wait(anyio.Event(), after_s)
-        self.switch.request(Stop(ExitCode.SIGINT, "test"))
+        self.stop_signal.request(Stop(ExitCode.SIGINT, "test"))
 
     @property
     def charged(self):
@@ -132,11 +133,11 @@ async def test_no_run_of_two_hundred_spends_more_than_its_cap(clock):
             refused=rng.choice((0.0, 0.3)),
         )  # fmt: skip
         await run(stop_after_s=rng.choice((None, None, rng.uniform(1, 30))))
-        assert run.charged <= run.purse.spent <= round(cap_usd * 1e6)
-        assert run.purse.reserved == 0
+        assert run.charged <= run.spending.spent <= round(cap_usd * 1e6)
+        assert run.spending.reserved == 0
         nearest = max(nearest, run.charged / (cap_usd * 1e6))
-        reached += run.switch.stop is not None and run.switch.stop.code is ExitCode.OUT_OF_MONEY
-        cut_short += run.switch.stop is not None and run.switch.stop.code is ExitCode.SIGINT
+        reached += run.stop_signal.stop is not None and run.stop_signal.stop.code is ExitCode.OUT_OF_MONEY
+        cut_short += run.stop_signal.stop is not None and run.stop_signal.stop.code is ExitCode.SIGINT
     assert nearest > 0.99
     assert reached > 50
     assert cut_short > 20
@@ -157,7 +158,7 @@ async def test_no_job_of_two_hundred_runs_is_charged_more_often_than_it_may_be(c
         often = max(run.api.charges.values(), default=0)
         assert often <= bound
         most_often[bound] = max(most_often[bound], often)
-        assert run.charged <= run.purse.spent
+        assert run.charged <= run.spending.spent
         unlucky = [one for one in run.journal.outcomes if one.error and "--max-paid-attempts" in one.error.message]
         assert all(one.status is Status.FAILED and one.flags.possibly_billed for one in unlucky)
         given_up += len(unlucky)
@@ -173,22 +174,22 @@ def same(count, **fields):
 async def test_enhancement_is_set_aside_for_each_request_and_never_spent_beyond_the_cap(clock, rewritten, succeeded):
     run = MoneyRun(clock, random.Random(1), same(10, enhance_prompt=True), cap_usd=0.11, rewritten=rewritten)
     await run()
-    assert run.charged == run.purse.spent <= 110_000
+    assert run.charged == run.spending.spent <= 110_000
     # With 0.07 spent the next request, which may cost 0.05, does not fit.
     assert run.succeeded == succeeded
-    assert run.switch.stop.code is ExitCode.OUT_OF_MONEY
+    assert run.stop_signal.stop.code is ExitCode.OUT_OF_MONEY
 
 
 async def test_one_enhancement_is_paid_for_whatever_the_variants(clock):
     run = await MoneyRun(clock, random.Random(1), same(1, enhance_prompt=True, variants=4), rewritten=1.0)()
-    assert (run.charged, run.purse.spent) == (80_000, 80_000)
+    assert (run.charged, run.spending.spent) == (80_000, 80_000)
     assert run.journal.outcomes[0].cost_usd == 0.08
 
 
 async def test_a_withheld_image_is_rejected_and_free_and_its_money_may_be_spent_by_others(clock):
     run = await MoneyRun(clock, random.Random(1), same(10, enhance_prompt=True), cap_usd=0.05, refused=1.0)()
-    assert run.switch.stop is None
-    assert (run.charged, run.purse.spent) == (0, 0)
+    assert run.stop_signal.stop is None
+    assert (run.charged, run.spending.spent) == (0, 0)
     assert {(outcome.status, outcome.error.kind, outcome.cost_usd) for outcome in run.journal.outcomes} == {
         (Status.REJECTED, "content_violation", 0.0)
     }
@@ -199,7 +200,7 @@ async def test_a_request_is_paid_from_one_currency_so_the_rest_of_others_is_left
     run = await MoneyRun(clock, random.Random(2), dear, balance_usd=0.75, diem=0.6, bundled_usd=0.2)()
     assert run.succeeded == 3
     assert "402" not in run.api.counts
-    assert run.switch.stop.reason == (
+    assert run.stop_signal.stop.reason == (
         "the balance of 0.25 USD is below the 0.35 USD of the next job; top up, then run the same command again"
     )
 
@@ -212,13 +213,13 @@ async def test_whatever_the_currencies_money_is_used_as_far_as_one_of_them_cover
         if lists:
             money["bundled_usd"] = rng.choice((0.0, round(rng.uniform(0, 2), 3)))
         run = await MoneyRun(clock, rng, jobs_of(rng, 60), lists=lists, **money)()
-        assert run.charged == run.purse.spent or run.api.unpaid
+        assert run.charged == run.spending.spent or run.api.unpaid
         assert not run.api.unpaid or not lists, "more was under way than the account had"
-        assert (run.switch.stop is None) == (run.succeeded == 60)
+        assert (run.stop_signal.stop is None) == (run.succeeded == 60)
         # Where only Diem has fallen no balance is believed, and a refusal says that the money is up. Without a list
         # the first requests go out before any balance is known.
         assert run.api.counts.get("402", 0) <= (1 if lists else CONCURRENCY)
-        assert run.switch.stop is None or max(run.api.ledger.spendable("").values()) < MOST_USD
+        assert run.stop_signal.stop is None or max(run.api.ledger.spendable("").values()) < MOST_USD
 
 
 @pytest.mark.parametrize("affordable", [1, 2, 31, 32, 33, 64, 90])
@@ -228,7 +229,7 @@ async def test_with_a_balance_for_so_many_jobs_so_many_images_are_made_and_nothi
 ):
     run = await MoneyRun(clock, random.Random(seed), same(100), balance_usd=affordable * 0.01 + 0.004)()
     assert run.api.counts == {"200": affordable}
-    assert run.switch.stop == Stop(
+    assert run.stop_signal.stop == Stop(
         ExitCode.OUT_OF_MONEY,
         "the balance of 0.004 USD is below the 0.01 USD of the next job; top up, then run the same command again",
     )
@@ -240,8 +241,8 @@ async def test_whatever_the_prices_nothing_is_sent_that_the_balance_does_not_cov
         run = MoneyRun(clock, rng, jobs_of(rng, 60), balance_usd=round(rng.uniform(0.5, 4), 3), fault_rate=0.0)
         await run()
         assert "402" not in run.api.counts
-        assert (run.switch.stop is None) == (run.succeeded == 60)
-        assert run.charged == run.purse.spent
+        assert (run.stop_signal.stop is None) == (run.succeeded == 60)
+        assert run.charged == run.spending.spent
 
 
 async def test_answers_alone_tell_of_the_balance_where_the_key_may_not_read_it(clock):
@@ -249,7 +250,7 @@ async def test_answers_alone_tell_of_the_balance_where_the_key_may_not_read_it(c
         run = await MoneyRun(clock, random.Random(seed), same(300), balance_usd=2.004, lists=False)()
         # Of an API that charges only with the answer the last word is not known before one has asked.
         assert run.api.counts == ({"200": 200} if run.api.charges_at_once else {"200": 200, "402": 1})
-        assert run.switch.stop.code is ExitCode.OUT_OF_MONEY
+        assert run.stop_signal.stop.code is ExitCode.OUT_OF_MONEY
 
 
 async def test_a_listing_alone_suffices_where_answers_tell_of_no_balance(clock):
@@ -260,13 +261,13 @@ async def test_a_listing_alone_suffices_where_answers_tell_of_no_balance(clock):
 async def test_without_any_balance_a_refusal_for_want_of_money_stops_the_run(clock):
     run = await MoneyRun(clock, random.Random(1), same(100), balance_usd=0.404, tells=False, lists=False)()
     assert run.api.counts["200"] == 40
-    assert run.switch.stop.reason == "out of money: 402; top up, then run the same command again"
+    assert run.stop_signal.stop.reason == "out of money: 402; top up, then run the same command again"
 
 
 async def test_an_empty_account_gets_one_request_to_say_so(clock):
     run = await MoneyRun(clock, random.Random(1), same(100), balance_usd=0.004)()
     assert run.api.counts == {"402": 1}
-    assert run.switch.stop.code is ExitCode.OUT_OF_MONEY
+    assert run.stop_signal.stop.code is ExitCode.OUT_OF_MONEY
 
 
 @pytest.mark.parametrize("lists", [True, False])
@@ -274,7 +275,7 @@ async def test_an_empty_account_gets_one_request_to_say_so(clock):
 async def test_credits_that_no_balance_shows_are_used_all_the_same(clock, balance_usd, lists):
     api = {"balance_usd": balance_usd, "credits_usd": 1.0}
     run = await MoneyRun(clock, random.Random(1), same(100), lists=lists, **api)()
-    assert run.switch.stop is None
+    assert run.stop_signal.stop is None
     assert run.succeeded == 100
 
 
@@ -290,7 +291,7 @@ async def test_what_another_client_spends_meanwhile_is_noticed(clock, lists):
         group.start_soon(spend)
         await run()
         group.cancel_scope.cancel()
-    assert run.switch.stop.code is ExitCode.OUT_OF_MONEY
+    assert run.stop_signal.stop.code is ExitCode.OUT_OF_MONEY
     assert run.api.counts.get("402", 0) <= 1
     assert run.api.ledger.balance_usd < 0.01
 
@@ -305,14 +306,14 @@ async def test_a_top_up_during_the_run_is_noticed(clock):
     async with anyio.create_task_group() as group:
         group.start_soon(top_up)
         await run()
-    assert run.switch.stop is None
+    assert run.stop_signal.stop is None
     assert run.succeeded == 200
 
 
 async def test_a_job_too_dear_stops_the_run_though_cheaper_ones_are_left(clock):
     dear = [job(f"d{number}", model="gpt-image-2", resolution="4K", quality="high") for number in range(3)]
     run = await MoneyRun(clock, random.Random(1), [*dear, *same(100)], balance_usd=1.0)()
-    assert run.switch.stop.code is ExitCode.OUT_OF_MONEY
+    assert run.stop_signal.stop.code is ExitCode.OUT_OF_MONEY
     assert "402" not in run.api.counts
 
 
@@ -320,6 +321,6 @@ async def test_the_balance_is_not_held_back_by_what_failed(clock):
     rng = random.Random(5)
     for _ in range(10):
         run = await MoneyRun(clock, rng, same(60), balance_usd=0.304, fault_rate=0.4)()
-        assert run.switch.stop is not None
-        assert run.api.ledger.balance_usd < 0.01 or run.switch.stop.code is not ExitCode.OUT_OF_MONEY
+        assert run.stop_signal.stop is not None
+        assert run.api.ledger.balance_usd < 0.01 or run.stop_signal.stop.code is not ExitCode.OUT_OF_MONEY
         assert run.api.counts.get("402", 0) <= 1

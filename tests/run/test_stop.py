@@ -16,25 +16,25 @@ from venice_batch.run.stop import (
     KEPT_FREE_BYTES,
     LARGE_BYTES,
     UNKNOWN_BYTES,
+    Connectivity,
+    DiskSpaceWatch,
     Patience,
-    Reach,
-    SpaceWatch,
     Stop,
-    StopSwitch,
+    StopSignal,
     stop_on_signals,
     stop_reason,
 )
 
 
 def test_an_api_that_was_never_reached_is_given_up_soon():
-    reach = Reach(Patience(first_s=15, later_s=120))
+    reach = Connectivity(Patience(first_s=15, later_s=120))
     assert reach.note(0, reached=False) is None
     assert reach.note(14, reached=False) is None
     assert "address" in reach.note(15, reached=False)
 
 
 def test_an_outage_is_sat_out_for_longer():
-    reach = Reach(Patience(first_s=15, later_s=120))
+    reach = Connectivity(Patience(first_s=15, later_s=120))
     reach.note(0, reached=True)
     assert reach.note(10, reached=False) is None
     assert reach.note(129, reached=False) is None
@@ -42,7 +42,7 @@ def test_an_outage_is_sat_out_for_longer():
 
 
 def test_one_connection_ends_an_outage():
-    reach = Reach(Patience(first_s=15, later_s=120))
+    reach = Connectivity(Patience(first_s=15, later_s=120))
     reach.note(0, reached=True)
     reach.note(10, reached=False)
     reach.note(100, reached=True)
@@ -58,7 +58,7 @@ def own(status=200, *, sent_s=0.0, received_s=None):
 
 
 def reached(*answers, known=False):
-    reach = Reach(Patience(), known=known)
+    reach = Connectivity(Patience(), known=known)
     for answer in answers:
         reach.judge(answer, "before")
     return reach
@@ -185,15 +185,15 @@ def before():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_signals_go_to_the_run_while_it_listens_and_then_to_whoever_had_them(before, number):
-    switch = StopSwitch()
+    stop_signal = StopSignal()
     async with anyio.create_task_group() as tasks:
-        await tasks.start(stop_on_signals, switch, anyio.CancelScope())
+        await tasks.start(stop_on_signals, stop_signal, anyio.CancelScope())
         os.kill(os.getpid(), number)
         with anyio.fail_after(10):
-            await switch.event.wait()
+            await stop_signal.event.wait()
         assert not before
         tasks.cancel_scope.cancel()
-    assert switch.stop.code is (ExitCode.SIGINT if number is signal.SIGINT else ExitCode.SIGTERM)
+    assert stop_signal.stop.code is (ExitCode.SIGINT if number is signal.SIGINT else ExitCode.SIGTERM)
     os.kill(os.getpid(), number)
     assert before == [number]
 
@@ -212,12 +212,12 @@ MB = 1_000_000
 
 def watch_of(clock, looks, *, most=10, recorded=0):
     """A watch of a disk that says this at each look, and what it may stop; it is stopped when no more is said."""
-    switch, answers, asked = StopSwitch(), iter(looks), []
+    stop_signal, answers, asked = StopSignal(), iter(looks), []
 
     def look():
         answer = next(answers, ENOUGH)
         if answer is ENOUGH:
-            switch.request(Stop(ExitCode.TEMPORARY, "enough"))
+            stop_signal.request(Stop(ExitCode.TEMPORARY, "enough"))
             return None
         if isinstance(answer, FolderError):
             raise answer
@@ -227,17 +227,17 @@ def watch_of(clock, looks, *, most=10, recorded=0):
         asked.append(recorded)
         return recorded
 
-    watch = SpaceWatch(Path("out"), look, switch, clock, most=lambda: most, recorded=largest)
-    return watch, switch, asked
+    watch = DiskSpaceWatch(Path("out"), look, stop_signal, clock, most=lambda: most, recorded=largest)
+    return watch, stop_signal, asked
 
 
 async def watched(clock, left_bytes, *, most=10):
     """The stop that comes of a job of two images of `IMAGE.bytes` when the disk has these bytes left, one look each."""
-    watch, switch, _ = watch_of(clock, left_bytes, most=most)
+    watch, stop_signal, _ = watch_of(clock, left_bytes, most=most)
     watch(JobEnded(outcome(files=(IMAGE, IMAGE))))
     with anyio.fail_after(5):
         await watch.run()
-    return switch.stop, clock.now() - clock.start_s
+    return stop_signal.stop, clock.now() - clock.start_s
 
 
 async def test_a_run_stops_while_there_is_room_for_what_is_under_way(clock):
@@ -264,13 +264,13 @@ async def test_a_folder_that_can_be_used_no_longer_stops_the_run(clock):
 
 
 async def test_between_two_looks_what_is_written_is_reckoned_with(clock):
-    watch, switch, _ = watch_of(clock, [5 * IMAGE.bytes], most=1, recorded=IMAGE.bytes)
+    watch, stop_signal, _ = watch_of(clock, [5 * IMAGE.bytes], most=1, recorded=IMAGE.bytes)
     assert await watch.begin(1, [].append) == 1
     for _ in range(3):
         watch(JobEnded(outcome(files=(IMAGE,))))
-        assert switch.stop is None
+        assert stop_signal.stop is None
     watch(JobEnded(outcome(files=(IMAGE,))))
-    assert "almost full" in switch.stop.reason
+    assert "almost full" in stop_signal.stop.reason
 
 
 @pytest.mark.parametrize(
@@ -287,10 +287,10 @@ async def test_between_two_looks_what_is_written_is_reckoned_with(clock):
     ],
 )
 async def test_at_the_start_as_many_may_be_under_way_as_there_is_room_for(clock, left_bytes, recorded, room):
-    watch, switch, asked = watch_of(clock, [left_bytes], recorded=recorded)
+    watch, stop_signal, asked = watch_of(clock, [left_bytes], recorded=recorded)
     told = []
     assert await watch.begin(8, told.append) == room
-    assert switch.stop is None
+    assert stop_signal.stop is None
     assert bool(told) is (room < 8)
     if told:
         assert "MB are left; at most" in told[0].text
@@ -299,18 +299,18 @@ async def test_at_the_start_as_many_may_be_under_way_as_there_is_room_for(clock,
 
 @pytest.mark.parametrize(("left_bytes", "recorded"), [(30 * MB - 1, 30 * MB), (UNKNOWN_BYTES - 1, 0), (-5, 1)])
 async def test_without_room_for_one_image_none_is_asked_for(clock, left_bytes, recorded):
-    watch, switch, _ = watch_of(clock, [left_bytes], recorded=recorded)
+    watch, stop_signal, _ = watch_of(clock, [left_bytes], recorded=recorded)
     await watch.begin(8, [].append)
-    assert switch.stop.code is ExitCode.FOLDER_UNUSABLE
-    assert "an image may take" in switch.stop.reason
+    assert stop_signal.stop.code is ExitCode.FOLDER_UNUSABLE
+    assert "an image may take" in stop_signal.stop.reason
 
 
 async def test_a_stop_does_not_wait_for_the_first_look(clock):
-    going, switch = threading.Event(), StopSwitch()
-    watch = SpaceWatch(Path("out"), lambda: going.wait(10) and None, switch, clock)
+    going, stop_signal = threading.Event(), StopSignal()
+    watch = DiskSpaceWatch(Path("out"), lambda: going.wait(10) and None, stop_signal, clock)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(watch.begin, 8, [].append)
         await anyio.lowlevel.checkpoint()
-        switch.request(Stop(ExitCode.SIGINT, "stopped"))
+        stop_signal.request(Stop(ExitCode.SIGINT, "stopped"))
     assert not going.is_set()
     going.set()

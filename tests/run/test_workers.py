@@ -7,12 +7,12 @@ from fakes import FakeApi, FakeClock, NoSink, Scripted, job, reset_in
 from venice_batch.api.listings import Quota
 from venice_batch.errors import ExitCode, FolderError, JobsFileError, Problem
 from venice_batch.events import JobEnded, Stopping
-from venice_batch.pacing.limiter import SendingRules, Traffic
+from venice_batch.pacing.limiter import RateLimiter, SendingRules
 from venice_batch.run.attempts import AttemptRules, JobRunner
-from venice_batch.run.slots import Turnstile
-from venice_batch.run.spending import Cashier, Purse
-from venice_batch.run.stop import Patience, Reach, Stop, StopSwitch
-from venice_batch.run.workers import Feed, Pool
+from venice_batch.run.slots import Slots
+from venice_batch.run.spending import Spending, SpendingGuard
+from venice_batch.run.stop import Connectivity, Patience, Stop, StopSignal
+from venice_batch.run.workers import LaneQueue, Pool
 
 
 class Reading:
@@ -39,12 +39,12 @@ def taken(feed):
 
 
 async def test_every_job_comes_once_and_in_order():
-    assert taken(Feed(iter(Reading(5)), 2, FakeClock())) == ["j0", "j1", "j2", "j3", "j4"]
+    assert taken(LaneQueue(iter(Reading(5)), 2, FakeClock())) == ["j0", "j1", "j2", "j3", "j4"]
 
 
 async def test_no_more_than_allowed_are_read_ahead():
     reading = Reading(100)
-    feed = Feed(iter(reading), 3, FakeClock())
+    feed = LaneQueue(iter(reading), 3, FakeClock())
     assert reading.read == 0
     for number in range(10):
         feed.take()
@@ -53,7 +53,7 @@ async def test_no_more_than_allowed_are_read_ahead():
 
 async def test_a_job_carries_the_moment_it_was_read():
     async with FakeClock() as clock:
-        feed = Feed(iter(Reading(3)), 1, clock)
+        feed = LaneQueue(iter(Reading(3)), 1, clock)
         first = feed.take()
         began_s = clock.now()
         await clock.wait(anyio.Event(), 5.0)
@@ -62,7 +62,7 @@ async def test_a_job_carries_the_moment_it_was_read():
 
 
 async def test_what_reading_raises_is_raised_once_and_loses_no_job():
-    feed = Feed(iter(Reading(2, ValueError("gone"))), 5, FakeClock())
+    feed = LaneQueue(iter(Reading(2, ValueError("gone"))), 5, FakeClock())
     with pytest.raises(ValueError, match="gone"):
         feed.take()
     assert taken(feed) == ["j0", "j1"]
@@ -100,23 +100,24 @@ class Run:
     def __init__(self, clock, scripts=None, *, default=None, concurrency=4, quotas=None, journal=None, deadline_s=None,
                  workers=8, max_failures=None, grace_s=60.0):  # fmt: skip
         self.clock = clock
-        self.switch = StopSwitch()
+        self.stop_signal = StopSignal()
         self.journal = journal or Journal()
         self.api = FakeApi(clock, scripts, default or Scripted())
         self.events = []
         rng = random.Random(1)
         rules = SendingRules(concurrency=concurrency, errors=None)
-        traffic = Traffic(rules, rng, quotas=quotas)
+        limiter = RateLimiter(rules, rng, quotas=quotas)
         deadline_s = float("inf") if deadline_s is None else clock.now() + deadline_s
-        self.turnstile = Turnstile(traffic, clock, self.switch, deadline_s=deadline_s)
+        self.slots = Slots(limiter, clock, self.stop_signal, deadline_s=deadline_s)
         runner = JobRunner(
-            api=self.api, sink=NoSink(), turnstile=self.turnstile, switch=self.switch, reach=Reach(Patience()),
+            api=self.api, sink=NoSink(), slots=self.slots, stop_signal=self.stop_signal,
+            connectivity=Connectivity(Patience()),
             clock=clock, rng=rng, rules=AttemptRules(max_attempts=2), catalogue=None,
-            cashier=Cashier(Purse(), self.turnstile, self.switch),
+            money=SpendingGuard(Spending(), self.slots, self.stop_signal),
             run_id="run", observe=self.events.append,
         )  # fmt: skip
         self.pool = Pool(
-            runner=runner, journal=self.journal, turnstile=self.turnstile, switch=self.switch, clock=clock,
+            runner=runner, journal=self.journal, slots=self.slots, stop_signal=self.stop_signal, clock=clock,
             observe=self.events.append, workers=workers, grace_s=grace_s, max_failures=max_failures,
         )  # fmt: skip
 
@@ -153,7 +154,7 @@ async def test_the_file_is_read_no_further_than_the_queue_is_long(clock):
 
     def stop(event):
         if isinstance(event, JobEnded):
-            run.switch.request(Stop(ExitCode.SIGINT, "test"))
+            run.stop_signal.request(Stop(ExitCode.SIGINT, "test"))
 
     run.pool._observe = stop
     await run(lane)
@@ -183,7 +184,7 @@ async def test_a_stop_lets_what_is_under_way_finish_and_starts_nothing_else(cloc
 
     async def interrupt():
         await clock.wait(anyio.Event(), 5)
-        run.switch.request(Stop(ExitCode.SIGINT, "test"))
+        run.stop_signal.request(Stop(ExitCode.SIGINT, "test"))
 
     async with anyio.create_task_group() as group:
         group.start_soon(interrupt)
@@ -198,13 +199,13 @@ async def test_what_takes_longer_than_the_grace_is_cancelled(clock):
 
     async def interrupt():
         await clock.wait(anyio.Event(), 5)
-        run.switch.request(Stop(ExitCode.SIGTERM, "test"))
+        run.stop_signal.request(Stop(ExitCode.SIGTERM, "test"))
 
     async with anyio.create_task_group() as group:
         group.start_soon(interrupt)
         assert await run(many(10)) == []
     assert clock.now() == clock.start_s + 65
-    assert run.turnstile.in_flight == 0
+    assert run.slots.in_flight == 0
 
 
 async def test_so_many_failures_stop_the_run(clock):
@@ -212,43 +213,43 @@ async def test_so_many_failures_stop_the_run(clock):
     await run(many(50))
     # The fourth went out while the third's record was being written.
     assert len(run.journal.outcomes) == len(run.api.asked) <= 4
-    assert run.switch.stop.code is ExitCode.TEMPORARY
-    assert "--max-failures" in run.switch.stop.reason
+    assert run.stop_signal.stop.code is ExitCode.TEMPORARY
+    assert "--max-failures" in run.stop_signal.stop.reason
 
 
 async def test_a_folder_that_takes_no_more_stops_the_run(clock):
     run = Run(clock, journal=Journal(FolderError("out", "the disk is full")))
     assert await run(many(50)) == []
-    assert run.switch.stop.code is ExitCode.FOLDER_UNUSABLE
+    assert run.stop_signal.stop.code is ExitCode.FOLDER_UNUSABLE
     assert len(run.api.asked) <= 8
 
 
 async def test_an_image_that_cannot_be_stored_stops_the_run(clock):
     run = Run(clock, default=Scripted(raises=FolderError("out", "the disk is full")))
     assert await run(many(50)) == []
-    assert run.switch.stop.reason == "out: the disk is full"
+    assert run.stop_signal.stop.reason == "out: the disk is full"
 
 
 async def test_a_file_that_changes_during_the_run_stops_it(clock):
     changed = JobsFileError([Problem("jobs.jsonl", 0, "", "line 3 has changed")])
     run = Run(clock)
     await run(Lane(many(2), then=changed))
-    assert run.switch.stop.code is ExitCode.INVALID
+    assert run.stop_signal.stop.code is ExitCode.INVALID
 
 
 async def test_a_wait_beyond_the_deadline_ends_the_lane_at_once(clock):
     run = Run(clock, {"j0": [Scripted(429, retry_after_s=500)]}, deadline_s=100, concurrency=1)
     assert await run(many(3)) == []
     assert clock.now() < clock.start_s + 5
-    assert run.turnstile.parked.code is ExitCode.TEMPORARY
-    assert "--max-time" in run.turnstile.parked.reason
+    assert run.slots.parked.code is ExitCode.TEMPORARY
+    assert "--max-time" in run.slots.parked.reason
 
 
 async def test_a_spent_daily_quota_ends_the_lane_and_not_the_others(clock):
     run = Run(clock, {"a0": [Scripted(429, retry_after_s=40_000)]})
     assert await run(many(5, "a", "a")[:1], many(5, "b", "b")) == [f"b{number}" for number in range(5)]
-    assert run.turnstile.parked.reason.startswith("a may send again in ")
-    assert "daily quota" in run.turnstile.parked.reason
+    assert run.slots.parked.reason.startswith("a may send again in ")
+    assert "daily quota" in run.slots.parked.reason
 
 
 async def test_no_lanes_end_at_once(clock):
@@ -299,7 +300,7 @@ async def test_a_pause_of_the_process_is_no_grace(clock):
 
     async def pause():
         await clock.wait(anyio.Event(), 10)
-        run.switch.request(Stop(ExitCode.SIGINT, "test"))
+        run.stop_signal.request(Stop(ExitCode.SIGINT, "test"))
         await clock.wait(anyio.Event(), 10)
         clock.stop(30)  # what is under way is answered meanwhile, and read at second 50
 
@@ -314,7 +315,7 @@ async def test_a_pause_longer_than_grace_leaves_what_was_left_of_it(clock, laten
 
     async def pause():
         await clock.wait(anyio.Event(), 1)
-        run.switch.request(Stop(ExitCode.SIGINT, "test"))
+        run.stop_signal.request(Stop(ExitCode.SIGINT, "test"))
         await clock.wait(anyio.Event(), 1)
         clock.stop(1000)
 

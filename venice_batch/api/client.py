@@ -40,7 +40,7 @@ from venice_batch.model import Endpoint, ImageFile, ServerTiming
 if TYPE_CHECKING:
     from venice_batch.api.decode import Piece
     from venice_batch.api.key import ApiKey
-    from venice_batch.catalogue.models import Kind
+    from venice_batch.catalogue.models import ModelKind
     from venice_batch.clock import Clock
     from venice_batch.model import ImageFile
 
@@ -85,7 +85,7 @@ class ImageWriter(Protocol):
         ...
 
     async def discard(self) -> None:
-        """Leave no trace of what was written and not committed."""
+        """Reservation no trace of what was written and not committed."""
         ...
 
 
@@ -259,7 +259,7 @@ class ApiClient:
         """The style presets' names. Raises ApiError, KeyRefusedError."""
         return listings.parse_styles(await self._get("/image/styles"))
 
-    async def models(self, kind: Kind = "image") -> tuple[dict[str, Any], ...]:
+    async def models(self, kind: ModelKind = "image") -> tuple[dict[str, Any], ...]:
         """The models of one kind as listed. Raises ApiError, KeyRefusedError."""
         return listings.parse_models(await self._get(f"/models?type={kind}"))
 

@@ -1,6 +1,6 @@
 """The image models: what they take, what they cost, and what is wrong with a job for them."""
 
-from venice_batch.catalogue.constraints import Complaint, complaints, corrected
+from venice_batch.catalogue.constraints import ModelProblem, complaints, corrected
 from venice_batch.catalogue.listing import Cache, Found, Listing, ask, at_hand, fresh, snapshot
 from venice_batch.catalogue.models import Catalogue, Model, parse
 from venice_batch.catalogue.preflight import Bill, Preflight, Warned
@@ -14,10 +14,10 @@ __all__ = [
     "Bill",
     "Cache",
     "Catalogue",
-    "Complaint",
     "Found",
     "Listing",
     "Model",
+    "ModelProblem",
     "Preflight",
     "Warned",
     "ask",

@@ -32,7 +32,7 @@ from venice_batch.model import Endpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-    from venice_batch.catalogue.models import Catalogue, Deprecation, Kind, Model
+    from venice_batch.catalogue.models import Catalogue, Deprecation, Model, ModelKind
     from venice_batch.model import Job
 
     Nearest = Callable[[str, Collection[str]], list[str]]
@@ -55,7 +55,7 @@ UNUSED_BY_OPENAI_ENDPOINT = {"quality": "auto", "style": "natural", "background"
 _TRANSPARENT = "transparent"
 
 
-class Complaint(msgspec.Struct, frozen=True):
+class ModelProblem(msgspec.Struct, frozen=True):
     """One mistake of a job: the field, what is wrong and what would do, in one line. A warning is no error."""
 
     field: str
@@ -65,7 +65,7 @@ class Complaint(msgspec.Struct, frozen=True):
 
 def complaints(
     job: Job, catalogue: Catalogue, *, styles: Collection[str] | None = None, allow_unknown: bool = False
-) -> list[Complaint]:
+) -> list[ModelProblem]:
     """Everything that is wrong with a job, errors and warnings.
 
     `styles` are the names that `style_preset` takes, None if they are unknown. `allow_unknown` makes warnings of all.
@@ -111,7 +111,7 @@ def shape_complaints(
     styles: Collection[str] | None,
     allow_unknown: bool = False,
     nearest: Nearest = nearest,
-) -> Iterator[Complaint]:
+) -> Iterator[ModelProblem]:
     """Complaints about all but the prompts' lengths and the style references: the same for jobs of one shape."""
     request = job.request
     kind = KIND.get(job.endpoint)
@@ -128,7 +128,7 @@ def shape_complaints(
     if job.endpoint is Endpoint.GENERATIONS:
         for field, default in UNUSED_BY_OPENAI_ENDPOINT.items():
             if request.get(field) not in (None, default, _TRANSPARENT):
-                yield Complaint(field, f"is not used on {job.endpoint}", is_error=False)
+                yield ModelProblem(field, f"is not used on {job.endpoint}", is_error=False)
         if request.get("background") == _TRANSPARENT:
             yield from _transparency("background", request.get("output_format"), model, catalogue)
         return
@@ -140,7 +140,7 @@ def shape_complaints(
         return
     style = request.get("style_preset")
     if style is not None and styles is not None and style not in styles:
-        yield Complaint("style_preset", f"no style {shown(style)}{_nearest_or(nearest(style, styles), 'styles')}")
+        yield ModelProblem("style_preset", f"no style {shown(style)}{_nearest_or(nearest(style, styles), 'styles')}")
     if model is not None and model.constrained:
         yield from _sizes(request, model)
         yield from _choices(job.endpoint, request, model)
@@ -149,7 +149,7 @@ def shape_complaints(
     yield from _seed(request, model)
 
 
-def prompt_complaints(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+def prompt_complaints(request: Mapping[str, Any], model: Model) -> Iterator[ModelProblem]:
     """Complaints about prompts that are too long for the model."""
     limit = model.prompt_limit
     if limit is None:
@@ -158,10 +158,10 @@ def prompt_complaints(request: Mapping[str, Any], model: Model) -> Iterator[Comp
         length = len(request.get(field, ""))
         if length > limit:
             what = f"has {length:,} characters; {model.id} takes at most {limit:,} (cut {length - limit:,})"
-            yield Complaint(field, what)
+            yield ModelProblem(field, what)
 
 
-def reference_complaints(request: Mapping[str, Any], model: Model, catalogue: Catalogue) -> Iterator[Complaint]:
+def reference_complaints(request: Mapping[str, Any], model: Model, catalogue: Catalogue) -> Iterator[ModelProblem]:
     """Complaints about `style_references`."""
     references = request.get("style_references")
     if not references or not model.constrained:
@@ -170,45 +170,45 @@ def reference_complaints(request: Mapping[str, Any], model: Model, catalogue: Ca
     if model.style_references is not True and most is None:
         refused = model.style_references is False or bool(catalogue.marked("style_references", model.kind))
         what = f"{model.id} takes none; leave them out" if refused else f"{model.id} is not listed as using them"
-        yield Complaint("style_references", what, refused)
+        yield ModelProblem("style_references", what, refused)
     elif most is not None and len(references) > most:
-        yield Complaint("style_references", f"has {len(references)} images; {model.id} takes at most {most}")
+        yield ModelProblem("style_references", f"has {len(references)} images; {model.id} takes at most {most}")
     elif model.style_reference_strength is False and any("strength" in reference for reference in references):
-        yield Complaint("style_references", f"{model.id} ignores their strength", is_error=False)
+        yield ModelProblem("style_references", f"{model.id} ignores their strength", is_error=False)
     if is_of(model, CHARGES_REFERENCES):
         what = f"{model.id} adds a surcharge for them that no list shows"
-        yield Complaint("style_references", what, is_error=False)
+        yield ModelProblem("style_references", what, is_error=False)
 
 
-def _unknown(job: Job, kind: Kind, catalogue: Catalogue, *, allow_unknown: bool, nearest: Nearest) -> Complaint:
+def _unknown(job: Job, kind: ModelKind, catalogue: Catalogue, *, allow_unknown: bool, nearest: Nearest) -> ModelProblem:
     name = job.model
     if name in ALIASES and any(model.venice for model in catalogue.of_kind(kind)):
-        return Complaint("model", f"{name} is an alias that no list shows; its price is not known", is_error=False)
+        return ModelProblem("model", f"{name} is an alias that no list shows; its price is not known", is_error=False)
     if job.endpoint is Endpoint.GENERATIONS:
         fallback = catalogue.resolve(DEFAULT)
         default = f", {fallback.id}" if fallback else ""
         what = f"no model {shown(name)} is listed; {job.endpoint} falls back to the default one{default}"
-        return Complaint("model", what, is_error=False)
+        return ModelProblem("model", what, is_error=False)
     replacement = catalogue.former.get(name)
     instead = [replacement] if replacement in catalogue.models else nearest(name, catalogue.names(kind))
     listed = _nearest_or(
         [found for found in instead if found], "models" if kind == "image" else f"models --type {kind}"
     )
     if name in catalogue.models:
-        return Complaint("model", f"{printable(name)} is no model for {job.endpoint}{listed}", not allow_unknown)
+        return ModelProblem("model", f"{printable(name)} is no model for {job.endpoint}{listed}", not allow_unknown)
     gone = name in catalogue.former
     what = f"{printable(name)} is no longer listed{listed}" if gone else f"no model {shown(name)} is listed{listed}"
     if not catalogue.current and not allow_unknown:
         what += f"; for one newer than the list of {catalogue.listed:%Y-%m-%d} give --allow-unknown"
-    return Complaint("model", what, is_error=not allow_unknown)
+    return ModelProblem("model", what, is_error=not allow_unknown)
 
 
-def _standing(model: Model, catalogue: Catalogue) -> Iterator[Complaint]:
+def _standing(model: Model, catalogue: Catalogue) -> Iterator[ModelProblem]:
     """Whether the model can be used at all, and for how long."""
     if model.offline:
         # A listing of yesterday says little about now.
         when = "is offline at present" if catalogue.current else f"was offline on {catalogue.listed:%Y-%m-%d}"
-        yield Complaint("model", f"{model.id} {when}; run later, or use another", is_error=catalogue.current)
+        yield ModelProblem("model", f"{model.id} {when}; run later, or use another", is_error=catalogue.current)
     gone = model.deprecation
     if gone is None:
         return
@@ -217,49 +217,51 @@ def _standing(model: Model, catalogue: Catalogue) -> Iterator[Complaint]:
         yield _retired(model, gone, instead)
     elif gone.starts is None or gone.starts <= catalogue.now:
         when = f" on {gone.ends:%Y-%m-%d}" if gone.ends else ""
-        yield Complaint("model", f"{model.id} is deprecated and will be retired{when}{instead}", is_error=False)
+        yield ModelProblem("model", f"{model.id} is deprecated and will be retired{when}{instead}", is_error=False)
 
 
-def _retired(model: Model, gone: Deprecation, instead: str) -> Complaint:
+def _retired(model: Model, gone: Deprecation, instead: str) -> ModelProblem:
     if gone.remapped and gone.replacement:
         what = f"{model.id} was retired on {gone.ends:%Y-%m-%d}; the API may use {gone.replacement} in its place"
-        return Complaint("model", what, is_error=False)
-    return Complaint("model", f"{model.id} was retired on {gone.ends:%Y-%m-%d}{instead}")
+        return ModelProblem("model", what, is_error=False)
+    return ModelProblem("model", f"{model.id} was retired on {gone.ends:%Y-%m-%d}{instead}")
 
 
-def _transparency(field: str, wanted: str | None, model: Model | None, catalogue: Catalogue) -> Iterator[Complaint]:
+def _transparency(field: str, wanted: str | None, model: Model | None, catalogue: Catalogue) -> Iterator[ModelProblem]:
     """What is wrong with a request for a transparent background, in the format `wanted` if one is named."""
     if wanted in ("jpeg", "jpg"):
-        yield Complaint(field, f"{wanted} has no transparency; ask for png or webp")
+        yield ModelProblem(field, f"{wanted} has no transparency; ask for png or webp")
     if model is None or not model.constrained or model.transparent is True:
         return
     able = catalogue.marked("transparent", model.kind)
     if model.transparent is None and not able:
-        yield Complaint(field, f"{model.id} is not listed as making one", is_error=False)
+        yield ModelProblem(field, f"{model.id} is not listed as making one", is_error=False)
         return
     listed = f"; these make one: {', '.join(able[:LISTED])}" if able else ""
-    yield Complaint(field, f"{model.id} makes none{listed}")
+    yield ModelProblem(field, f"{model.id} makes none{listed}")
 
 
-def _retouch(endpoint: Endpoint, request: Mapping[str, Any], model: Model | None) -> Iterator[Complaint]:
+def _retouch(endpoint: Endpoint, request: Mapping[str, Any], model: Model | None) -> Iterator[ModelProblem]:
     """What is wrong with an edit, or an upscaling, for its model."""
     creativity = request.get("creativity")
     if creativity is not None and not 0 <= creativity <= MOST_CREATIVITY:
         what = f"{shown(creativity)} counts as {min(max(creativity, 0), MOST_CREATIVITY):g}: the API keeps it in 0-0.02"
-        yield Complaint("creativity", what, is_error=False)
+        yield ModelProblem("creativity", what, is_error=False)
     if model is None or not model.constrained:
         return
     given = request.get("images", ())
     if model.max_inputs is not None and len(given) > model.max_inputs:
-        yield Complaint("images", f"has {len(given)} images; {model.id} takes at most {model.max_inputs}")
+        yield ModelProblem("images", f"has {len(given)} images; {model.id} takes at most {model.max_inputs}")
     ratio = request.get("aspect_ratio")
     if ratio is not None and model.keeps_size and len(given) < 2:
-        yield Complaint("aspect_ratio", f"{model.id} keeps the size of a single image and ignores it", is_error=False)
+        yield ModelProblem(
+            "aspect_ratio", f"{model.id} keeps the size of a single image and ignores it", is_error=False
+        )
     yield from _choices(endpoint, request, model)
     yield from _ignored(request, model)
 
 
-def _sizes(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+def _sizes(request: Mapping[str, Any], model: Model) -> Iterator[ModelProblem]:
     sides = [side for side in ("width", "height") if request.get(side) is not None]
     refuses = is_of(model, REFUSES_PIXELS)
     if refuses or model.by_ratio:
@@ -269,23 +271,23 @@ def _sizes(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
     if ratio is not None and model.divisor is not None:
         close = pixels_of(ratio, model.divisor)
         hint = f" (nearest to {printable(ratio)}: width {close[0]}, height {close[1]})" if close else ""
-        yield Complaint("aspect_ratio", f"{model.id} takes width and height instead{hint}", is_error=False)
+        yield ModelProblem("aspect_ratio", f"{model.id} takes width and height instead{hint}", is_error=False)
     for side in sides:
         pixels, divisor = int(request[side]), model.divisor or 1
         if pixels % divisor:
             sizes = ", ".join(map(str, nearest_sides(pixels, divisor))) or "none"
             what = f"{pixels} is not a multiple of {divisor} for {model.id} (nearest: {sizes})"
-            yield Complaint(side, what, is_error=False)
+            yield ModelProblem(side, what, is_error=False)
 
 
-def _side_of_ratio(side: str, request: Mapping[str, Any], model: Model, *, is_error: bool) -> Complaint:
+def _side_of_ratio(side: str, request: Mapping[str, Any], model: Model, *, is_error: bool) -> ModelProblem:
     width, height = (max(1, int(request.get(name) or DEFAULT_SIDE_PX)) for name in ("width", "height"))
     near = nearest_ratio(width, height, model.ratios)
     hint = f" (nearest to {width}x{height}: {near})" if near else ""
-    return Complaint(side, f"{model.id} takes aspect_ratio instead of pixels{hint}", is_error)
+    return ModelProblem(side, f"{model.id} takes aspect_ratio instead of pixels{hint}", is_error)
 
 
-def _choices(endpoint: Endpoint, request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+def _choices(endpoint: Endpoint, request: Mapping[str, Any], model: Model) -> Iterator[ModelProblem]:
     # The API does not check the ratio of what it generates, and what it does not take it drops, but on /image/edit.
     for field, offered, is_checked, is_dropped in (
         ("aspect_ratio", model.ratios, endpoint is not Endpoint.GENERATE, True),
@@ -296,12 +298,14 @@ def _choices(endpoint: Endpoint, request: Mapping[str, Any], model: Model) -> It
         if value is None or (field == "aspect_ratio" and not offered):
             continue  # the latter belongs to the sizes
         if not offered and is_dropped:
-            yield Complaint(field, f"{model.id} ignores the field", is_error=False)
+            yield ModelProblem(field, f"{model.id} ignores the field", is_error=False)
         elif not offered:
             # The description names 1K as what a request without the field means: that may pass.
-            yield Complaint(field, f"{model.id} has no choice of {field}; leave it out", value.upper() != "1K")
+            yield ModelProblem(field, f"{model.id} has no choice of {field}; leave it out", value.upper() != "1K")
         elif value not in offered and _own_spelling(value, offered) is None:
-            yield Complaint(field, f"{model.id} has no {shown(value)}{_near_choice(field, value, offered)}", is_checked)
+            yield ModelProblem(
+                field, f"{model.id} has no {shown(value)}{_near_choice(field, value, offered)}", is_checked
+            )
 
 
 def _near_choice(field: str, value: str, offered: tuple[str, ...]) -> str:
@@ -331,38 +335,38 @@ def _rank(choice: str) -> float | None:
     return QUALITIES.index(choice) if choice in QUALITIES else None
 
 
-def _steps(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+def _steps(request: Mapping[str, Any], model: Model) -> Iterator[ModelProblem]:
     steps = request.get("steps")
     if steps is None:
         return
     if not uses_steps(model):
-        yield Complaint("steps", f"{model.id} takes none and ignores the field", is_error=False)
+        yield ModelProblem("steps", f"{model.id} takes none and ignores the field", is_error=False)
     elif model.steps_max is not None and steps > model.steps_max:
-        yield Complaint("steps", f"{shown(steps)} is above the {model.steps_max} of {model.id}")
+        yield ModelProblem("steps", f"{shown(steps)} is above the {model.steps_max} of {model.id}")
 
 
-def _seed(request: Mapping[str, Any], model: Model | None) -> Iterator[Complaint]:
+def _seed(request: Mapping[str, Any], model: Model | None) -> Iterator[ModelProblem]:
     if request.get("seed") is None:
         return
     if model is not None and is_of(model, IGNORES_SEED):
-        yield Complaint("seed", f"{model.id} ignores it; the image cannot be made again", is_error=False)
+        yield ModelProblem("seed", f"{model.id} ignores it; the image cannot be made again", is_error=False)
     elif (request.get("variants") or 1) > 1:
         what = "only the first of several variants is made by it; for a seed each give --seed-policy split"
-        yield Complaint("seed", what, is_error=False)
+        yield ModelProblem("seed", what, is_error=False)
 
 
-def _ignored(request: Mapping[str, Any], model: Model) -> Iterator[Complaint]:
+def _ignored(request: Mapping[str, Any], model: Model) -> Iterator[ModelProblem]:
     if request.get("enable_web_search") and model.web_search is False:
-        yield Complaint("enable_web_search", f"{model.id} does not search the web", is_error=False)
+        yield ModelProblem("enable_web_search", f"{model.id} does not search the web", is_error=False)
     field = "disable_prompt_optimization_thinking"
     if request.get(field) and model.prompt_thinking is False:
-        yield Complaint(field, f"{model.id} ignores the field", is_error=False)
+        yield ModelProblem(field, f"{model.id} ignores the field", is_error=False)
     if "negative_prompt" in request and not uses_negative_prompt(model):
-        yield Complaint("negative_prompt", f"{model.id} ignores the field", is_error=False)
+        yield ModelProblem("negative_prompt", f"{model.id} ignores the field", is_error=False)
     for field in ("format", "output_format"):
         if request.get(field) is not None and is_of(model, KEEPS_PROVIDERS_FORMAT):
             what = f"{model.id} answers in its provider's format, whatever is asked for"
-            yield Complaint(field, what, is_error=False)
+            yield ModelProblem(field, what, is_error=False)
 
 
 def _own_spelling(value: str, offered: tuple[str, ...]) -> str | None:

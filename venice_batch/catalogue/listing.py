@@ -21,7 +21,7 @@ from venice_batch.errors import ApiError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from venice_batch.catalogue.models import Kind
+    from venice_batch.catalogue.models import ModelKind
 
 
 FRESH_S = 3600.0
@@ -54,7 +54,7 @@ class Listing(msgspec.Struct, frozen=True):
             former=self.former,
         )
 
-    def of_kind(self, kind: Kind) -> tuple[dict[str, Any], ...]:
+    def of_kind(self, kind: ModelKind) -> tuple[dict[str, Any], ...]:
         """The entries of models of this kind."""
         return tuple(entry for entry in self.entries if entry.get("type", "image") == kind)
 
@@ -206,7 +206,7 @@ PATIENCE_S = 5.0
 class Lister(Protocol):
     """The part of the API client that is needed here."""
 
-    async def models(self, kind: Kind = "image") -> tuple[dict[str, Any], ...]:
+    async def models(self, kind: ModelKind = "image") -> tuple[dict[str, Any], ...]:
         """The entries of `GET /models` of that type. Raises ApiError."""
         ...
 
@@ -248,7 +248,7 @@ async def ask(api: Lister, base_url: str, cache: Cache, *, now_unix_s: float, pa
 
     reason = f"no answer from {base_url} within {patience_s:g} s"
     entries: tuple[dict[str, Any], ...] = ()
-    others: dict[Kind, tuple[dict[str, Any], ...]] = {}
+    others: dict[ModelKind, tuple[dict[str, Any], ...]] = {}
     styles: tuple[str, ...] | None = None
 
     async def ask_models() -> None:
@@ -260,7 +260,7 @@ async def ask(api: Lister, base_url: str, cache: Cache, *, now_unix_s: float, pa
             reason = str(error)
             group.cancel_scope.cancel()
 
-    async def ask_others(kind: Kind) -> None:
+    async def ask_others(kind: ModelKind) -> None:
         with suppress(ApiError):  # some servers make images only
             others[kind] = tuple(entry for entry in await api.models(kind) if entry.get("type") == kind)
 

@@ -17,10 +17,10 @@ from venice_batch.money import MICRO_PER_USD
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Kind = Literal["image", "inpaint", "upscale"]
+ModelKind = Literal["image", "inpaint", "upscale"]
 """What a model is for, in the listing's words: it makes images, edits them, enlarges them."""
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
 
 DEFAULT = "default"
 """The trait of the model that stands in where a request names none, or none that is known."""
@@ -60,7 +60,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    kind: Kind = "image"
+    kind: ModelKind = "image"
     name: str = ""
     constrained: bool = False
     venice: bool = False
@@ -113,7 +113,7 @@ class Catalogue:
         former: Mapping[str, str | None] | None = None,
     ) -> None:
         self.models: dict[str, Model] = {}
-        self._traits: dict[tuple[Kind, str], Model] = {}
+        self._traits: dict[tuple[ModelKind, str], Model] = {}
         for model in models:
             self.models.setdefault(model.id, model)
             for trait in model.traits:
@@ -123,20 +123,20 @@ class Catalogue:
         self.current = current
         self.former = dict(former or {})
 
-    def resolve(self, name: str, kind: Kind = "image") -> Model | None:
+    def resolve(self, name: str, kind: ModelKind = "image") -> Model | None:
         """The model of this kind that has this id or trait (`default`, `fastest`, …); None if there is none."""
         model = self.models.get(name)
         return model if model is not None and model.kind == kind else self._traits.get((kind, name))
 
-    def of_kind(self, kind: Kind) -> list[Model]:
+    def of_kind(self, kind: ModelKind) -> list[Model]:
         """All models of this kind, in the listing's order."""
         return [model for model in self.models.values() if model.kind == kind]
 
-    def marked(self, mark: Literal["transparent", "style_references"], kind: Kind) -> list[str]:
+    def marked(self, mark: Literal["transparent", "style_references"], kind: ModelKind) -> list[str]:
         """The ids of all models of this kind that the listing marks so; where it marks any, silence means no."""
         return [model.id for model in self.of_kind(kind) if getattr(model, mark) is True]
 
-    def names(self, kind: Kind = "image") -> list[str]:
+    def names(self, kind: ModelKind = "image") -> list[str]:
         """Every name that a job may give to a model of this kind: ids and traits."""
         return [
             *(model.id for model in self.of_kind(kind)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from venice_batch.catalogue.constraints import (
-    Complaint,
+    ModelProblem,
     nearest,
     prompt_complaints,
     reference_complaints,
@@ -86,13 +86,13 @@ class Warned(msgspec.Struct):
     lines: list[int] = msgspec.field(default_factory=list)
 
 
-class _Verdict(NamedTuple):
+class _Assessment(NamedTuple):
     """What is known of all jobs of one shape."""
 
     bill: int
     prompt_limit: int
     quiet: bool
-    complaints: tuple[Complaint, ...]
+    complaints: tuple[ModelProblem, ...]
     model: Model | None
 
 
@@ -120,7 +120,7 @@ class Preflight:
         self._styles = None if styles is None else dict.fromkeys(styles)
         self._allow_unknown = allow_unknown
         self._strict = strict
-        self._verdicts: dict[Endpoint, dict[tuple[object, ...], _Verdict]] = {endpoint: {} for endpoint in Endpoint}
+        self._verdicts: dict[Endpoint, dict[tuple[object, ...], _Assessment]] = {endpoint: {} for endpoint in Endpoint}
         # A bill's code is its place here; the jobs of each are counted beside it.
         self._bills: dict[Bill, int] = {}
         self._counts: Counter[int] = Counter()
@@ -171,12 +171,12 @@ class Preflight:
         bills = list(self._bills)
         return [(bills[code], counts[code]) for code in sorted(counts)]
 
-    def _judge(self, job: Job) -> _Verdict:
+    def _judge(self, job: Job) -> _Assessment:
         request = job.request
         catalogue = self.catalogue
         if catalogue is None:
             bill = Bill(job.model, job.model, images(request), None)
-            return _Verdict(self._bills.setdefault(bill, len(self._bills)), sys.maxsize, True, (), None)
+            return _Assessment(self._bills.setdefault(bill, len(self._bills)), sys.maxsize, True, (), None)
         model = model_of(job, catalogue)
         found = tuple(
             shape_complaints(
@@ -192,10 +192,10 @@ class Preflight:
         )
         code = self._bills.setdefault(bill, len(self._bills))
         limit = model.prompt_limit if model else None
-        return _Verdict(code, sys.maxsize if limit is None else limit, not found, found, model)
+        return _Assessment(code, sys.maxsize if limit is None else limit, not found, found, model)
 
-    def _complain(self, job: Job, verdict: _Verdict) -> list[tuple[str, str]]:
-        found = [Complaint(field, what, is_error=False) for field, what in job.doubts]
+    def _complain(self, job: Job, verdict: _Assessment) -> list[tuple[str, str]]:
+        found = [ModelProblem(field, what, is_error=False) for field, what in job.doubts]
         found += verdict.complaints
         if verdict.model is not None and self.catalogue is not None:
             found += prompt_complaints(job.request, verdict.model)
@@ -208,7 +208,7 @@ class Preflight:
                 self._warn(job.line, complaint)
         return errors
 
-    def _warn(self, line: int, complaint: Complaint) -> None:
+    def _warn(self, line: int, complaint: ModelProblem) -> None:
         self.warning_count += 1
         key = (complaint.field, complaint.what)
         warned = self._warned.get(key)

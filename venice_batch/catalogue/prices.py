@@ -12,11 +12,11 @@ from venice_batch.model import Endpoint
 from venice_batch.money import usd
 
 if TYPE_CHECKING:
-    from venice_batch.catalogue.models import Catalogue, Kind, Model
+    from venice_batch.catalogue.models import Catalogue, Model, ModelKind
     from venice_batch.model import Job
 
 
-KIND: Mapping[Endpoint, Kind] = MappingProxyType(
+KIND: Mapping[Endpoint, ModelKind] = MappingProxyType(
     {
         Endpoint.GENERATE: "image",
         Endpoint.GENERATIONS: "image",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from venice_batch.api.client import ApiClient
     from venice_batch.catalogue import Catalogue, Listing, Model
     from venice_batch.catalogue.changes import Changes
-    from venice_batch.catalogue.models import Kind
+    from venice_batch.catalogue.models import ModelKind
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ use_list_at_hand = options.option(
 @options.as_json
 def models(
     name: str | None,
-    kind: Kind | None,
+    kind: ModelKind | None,
     diff: bool,
     base_url: str,
     api_key_file: Path | None,
@@ -145,10 +145,10 @@ class _AskedOnce:
 
     def __init__(self, api: ApiClient) -> None:
         self._api = api
-        self._models: dict[Kind, tuple[dict[str, Any], ...]] = {}
+        self._models: dict[ModelKind, tuple[dict[str, Any], ...]] = {}
         self._styles: tuple[str, ...] | None = None
 
-    async def models(self, kind: Kind = "image") -> tuple[dict[str, Any], ...]:
+    async def models(self, kind: ModelKind = "image") -> tuple[dict[str, Any], ...]:
         if kind not in self._models:
             self._models[kind] = await self._api.models(kind)
         return self._models[kind]
@@ -159,7 +159,7 @@ class _AskedOnce:
         return self._styles
 
 
-async def _of_kinds(api: _AskedOnce, kinds: tuple[Kind, ...]) -> tuple[dict[str, Any], ...]:
+async def _of_kinds(api: _AskedOnce, kinds: tuple[ModelKind, ...]) -> tuple[dict[str, Any], ...]:
     """The models of these kinds; of several, those of a kind that the server does not know are left out."""
     found: tuple[dict[str, Any], ...] = ()
     for kind in kinds:
@@ -245,7 +245,7 @@ def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> int:
     return 0
 
 
-def _show_model(name: str, kinds: tuple[Kind, ...], listing: Listing, *, as_json: bool) -> int:
+def _show_model(name: str, kinds: tuple[ModelKind, ...], listing: Listing, *, as_json: bool) -> int:
     from venice_batch.catalogue.constraints import nearest
 
     catalogue = listing.catalogue(time.time())

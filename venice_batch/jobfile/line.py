@@ -191,7 +191,7 @@ def _metadata(value: object, complaints: list[tuple[str, str]]) -> dict[str, Any
     return value
 
 
-Complaint = tuple[str, str]
+FieldProblem = tuple[str, str]
 
 MAX_COMPLAINTS = 100
 """How many different mistakes of one line are told; a matrix could multiply them without end."""
@@ -242,8 +242,8 @@ class _Checked(NamedTuple):
     """An effective request with its files settled, what is wrong with it, and what this version does not know of it."""
 
     request: dict[str, Any]
-    complaints: list[Complaint]
-    doubts: tuple[Complaint, ...]
+    complaints: list[FieldProblem]
+    doubts: tuple[FieldProblem, ...]
 
 
 def _checked(endpoint: Endpoint, own: dict[str, Any], defaults: Defaults, pictures: Pictures) -> _Checked:
@@ -304,7 +304,7 @@ def _parse_matrix(
 
 def _jobs(
     draft: Draft, id_: str | None, checked: _Checked, number: int, index: int, seeds: SeedPolicy
-) -> tuple[list[Job], list[Complaint]]:
+) -> tuple[list[Job], list[FieldProblem]]:
     """Return the jobs of one request, several where each variant gets a seed of its own, or what is wrong with it."""
     if checked.complaints:
         return [], checked.complaints
@@ -334,11 +334,11 @@ def _jobs(
     return made, []
 
 
-def _failed(complaints: list[Complaint], number: int, source: str) -> Parsed:
+def _failed(complaints: list[FieldProblem], number: int, source: str) -> Parsed:
     return Parsed((), tuple(Problem(source, number, field, what) for field, what in complaints))
 
 
-def _blame(complaints: list[Complaint], own: dict[str, Any], defaults: Defaults) -> list[Complaint]:
+def _blame(complaints: list[FieldProblem], own: dict[str, Any], defaults: Defaults) -> list[FieldProblem]:
     """Say of each complaint about a default that it is not the line's own."""
     return [
         (field, f"{what} (from --set)" if field in defaults.values and field not in own else what)

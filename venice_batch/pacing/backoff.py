@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class Backoff:
     """Exponential backoff with full jitter: uniform in [0, min(cap, base * 2^(n-1))].
 
-    Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. The defaults wait
+    LimitSource: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. The defaults wait
     half a second at first on average, and never over half a minute.
     """
 

@@ -76,7 +76,7 @@ def likely_errors(requests: int, answers: int, errors: int) -> float:
     of Wilson's score interval for `errors` of `answers`, and the number among `requests` to be that many standard
     deviations above its mean, each with z = 3.
 
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
+    LimitSource: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
     American Statistical Association 22 (1927), for the interval; the normal approximation of the binomial
     distribution for the number.
     """

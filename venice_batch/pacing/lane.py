@@ -10,7 +10,7 @@ import msgspec
 from venice_batch.api.answers import Verdict
 from venice_batch.pacing.backoff import Backoff
 from venice_batch.pacing.concurrency import AdaptiveLimit
-from venice_batch.pacing.window import Source, Window
+from venice_batch.pacing.window import LimitSource, Window
 
 if TYPE_CHECKING:
     import random
@@ -207,7 +207,7 @@ class Lane:
             return
         if verdict is Verdict.SUCCEEDED:
             self._setbacks = 0
-            if self.window.source >= Source.ADVERTISED and self.window.limit is not None:
+            if self.window.source >= LimitSource.ADVERTISED and self.window.limit is not None:
                 self.concurrency.open()
             self.concurrency.good(in_flight=held, latency_s=now_s - sent_s, sent_s=sent_s, now_s=now_s)
 

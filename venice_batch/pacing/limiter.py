@@ -48,8 +48,11 @@ class SendingRules:
             raise UsageError("--rpm has to be at least 1")
 
 
-class Ticket(msgspec.Struct, frozen=True):
-    """Leave to send one request; to be handed back with the answer."""
+class Permit(msgspec.Struct, eq=False):
+    """The right to send one request, given back with its answer.
+
+    Whoever holds it sets `answer`; without one it is given back as a request that was cancelled.
+    """
 
     lane: Lane
     sent_s: float
@@ -57,9 +60,10 @@ class Ticket(msgspec.Struct, frozen=True):
     """How many of the lane's images had their answers when this request was sent."""
     units: int = 1
     bucket: str = ""
+    answer: Answer | None = None
 
 
-class Traffic:
+class RateLimiter:
     """The gates of all lanes, their error budgets and the ceiling: pure arithmetic on given moments.
 
     `wait_s` then `send` then `answered` (or `given_up`), in any interleaving. Guarantees, whatever the answers: never
@@ -76,7 +80,7 @@ class Traffic:
         day_ends_s: float = math.inf,
         untested: Collection[str] = (),
     ) -> None:
-        """Make the traffic of one run; of the lanes in `untested` one request goes ahead, as there may be no model."""
+        """Make the limiter of one run; of the lanes in `untested` one request goes ahead, as there may be no model."""
         self.rules = rules
         self.errors = ErrorBudgets(rules.errors)
         self._rng = rng
@@ -115,13 +119,13 @@ class Traffic:
         """Seconds that every lane waits for an error budget that all of them share; 0 where each has its own."""
         return self.errors.held_s(now_s)
 
-    def send(self, lane: Lane, now_s: float, *, units: int = 1, bucket: str = "") -> Ticket:
+    def send(self, lane: Lane, now_s: float, *, units: int = 1, bucket: str = "") -> Permit:
         """Count one request of `lane` as sent; only right after `wait_s` gave 0."""
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         bucket = bucket or lane.name
         self.errors.sent(bucket)
-        return Ticket(lane, now_s, lane.sent(now_s, units), units, bucket)
+        return Permit(lane, now_s, lane.sent(now_s, units), units, bucket)
 
     def listed(self, answer: Answer) -> None:
         """Learn from the answer to a request for a listing, made with the run's key."""
@@ -130,22 +134,22 @@ class Traffic:
         if answer.headers.errors_left is not None:
             self.errors.listed()
 
-    def answered(self, ticket: Ticket, answer: Answer) -> None:
-        """Learn from the answer to `ticket`'s request."""
+    def answered(self, permit: Permit, answer: Answer) -> None:
+        """Learn from the answer to `permit`'s request."""
         self._in_flight -= 1
         headers = answer.headers
         if headers.date_unix_s is not None:
             self._skew.observe(headers.date_unix_s, answer.sent_s, answer.received_s)
         resets = self._ends(headers.errors_reset, answer)
-        self.errors.answered(ticket.bucket, answer, sent_s=ticket.sent_s, resets=resets)
-        ends = self._ends(headers.rate.reset, answer, within_s=ticket.lane.window.length_s)
-        ticket.lane.answered(answer, sent_s=ticket.sent_s, settled=ticket.settled, ends=ends, units=ticket.units)
+        self.errors.answered(permit.bucket, answer, sent_s=permit.sent_s, resets=resets)
+        ends = self._ends(headers.rate.reset, answer, within_s=permit.lane.window.length_s)
+        permit.lane.answered(answer, sent_s=permit.sent_s, settled=permit.settled, ends=ends, units=permit.units)
 
-    def given_up(self, ticket: Ticket, now_s: float) -> None:
+    def given_up(self, permit: Permit, now_s: float) -> None:
         """The request was cancelled before its answer; an older server may count it as failed."""
         self._in_flight -= 1
-        self.errors.given_up(ticket.bucket, now_s)
-        ticket.lane.given_up(ticket.units)
+        self.errors.given_up(permit.bucket, now_s)
+        permit.lane.given_up(permit.units)
 
     def states(self, now_s: float) -> tuple[LaneState, ...]:
         """Every lane's snapshot, in order of first use."""

@@ -35,7 +35,7 @@ class Ends:
         return self.earliest_s - other.earliest_s
 
 
-class Kind(Enum):
+class ResetKind(Enum):
     """How the server counts, as far as its answers have shown."""
 
     UNSEEN = "unseen"  # no reset time was ever sent
@@ -60,7 +60,7 @@ class Period:
 
     def __init__(self, length_s: float) -> None:
         self.length_s = length_s
-        self.kind = Kind.UNSEEN
+        self.kind = ResetKind.UNSEEN
         self.opened_s = -math.inf
         self.first_s: float | None = None
         """When the first request of this window was sent; None if none was."""
@@ -75,7 +75,7 @@ class Period:
     @property
     def ends_s(self) -> float | None:
         """When the window is surely over; None if it has no known end, or none is open."""
-        if self.kind in (Kind.UNSEEN, Kind.GLIDING):
+        if self.kind in (ResetKind.UNSEEN, ResetKind.GLIDING):
             return None
         if self._ends is not None:
             return self._ends.latest_s + self._margin_s
@@ -128,10 +128,10 @@ class Period:
             return False  # it was written before the server's window turned
         if ends.earliest_s - sent_s > self.length_s * 1.1 + 2 * self._tolerance_s:
             self.length_s, self._is_learnt = ends.earliest_s - sent_s, True
-        if self.kind is Kind.GLIDING:
+        if self.kind is ResetKind.GLIDING:
             return False
-        if self.kind is Kind.UNSEEN:
-            self.kind = Kind.GUESSED
+        if self.kind is ResetKind.UNSEEN:
+            self.kind = ResetKind.GUESSED
         if self._ends is not None and not ends.is_apart_from(self._ends, self._tolerance_s):
             latest_s = min(ends.latest_s, self._ends.latest_s)
             earliest_s = min(latest_s, max(ends.earliest_s, self._ends.earliest_s))
@@ -140,7 +140,7 @@ class Period:
             return False
         before = self._ends or self._former
         if before is not None and not self._follows(ends, before, now_s=now_s, forgot=forgot):
-            self.kind = Kind.GLIDING
+            self.kind = ResetKind.GLIDING
             self.opened_s = -math.inf
             return False
         self._reach_s = ends.latest_s - (sent_s if self.first_s is None else min(self.first_s, sent_s))
@@ -154,7 +154,7 @@ class Period:
 
     def glides(self, within_s: float) -> None:
         """Learn that a gliding window is at most `within_s` long."""
-        if self.kind is Kind.GLIDING and within_s < 0.9 * self.length_s:
+        if self.kind is ResetKind.GLIDING and within_s < 0.9 * self.length_s:
             self.length_s, self._is_learnt = within_s, True
 
     def came_early(self, ends: Ends, now_s: float) -> None:
@@ -163,7 +163,7 @@ class Period:
         If that is the same end, it was named too early, since it was rounded down or clocks of front ends
         differ: the window is still open for a moment, and from now on ends are taken to be later.
         """
-        if self._former is None or self.kind in (Kind.UNSEEN, Kind.GLIDING) or self._early_s == self.opened_s:
+        if self._former is None or self.kind in (ResetKind.UNSEEN, ResetKind.GLIDING) or self._early_s == self.opened_s:
             return
         if ends.is_apart_from(self._former, self._tolerance_s) or self.opened_s + self.length_s / 20 < now_s:
             return
@@ -181,8 +181,8 @@ class Period:
 
     def confirm(self) -> None:
         """The server has forgotten at an end what a sliding window would still count."""
-        if self.kind is Kind.GUESSED and self._former is not None:
-            self.kind = Kind.PERIODIC
+        if self.kind is ResetKind.GUESSED and self._former is not None:
+            self.kind = ResetKind.PERIODIC
 
     def _follows(self, ends: Ends, before: Ends, *, now_s: float, forgot: bool) -> bool:
         """Return whether `ends` may be the next end of a fixed window after `before`; learn a shorter length."""

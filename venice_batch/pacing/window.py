@@ -6,13 +6,13 @@ import math
 from collections import deque
 from enum import IntEnum
 
-from venice_batch.pacing.reset_time import Ends, Kind, Period
+from venice_batch.pacing.reset_time import Ends, Period, ResetKind
 
 LATE_S = 0.3
 """A request may reach the server so much later than it was sent, on a busy machine or a slow network."""
 
 
-class Source(IntEnum):
+class LimitSource(IntEnum):
     """Where a limit comes from; a later member overrules an earlier one."""
 
     NONE = 0
@@ -50,7 +50,7 @@ class Window:
     def __init__(self, length_s: float = 60.0, limit: int | None = None, cap: int | None = None) -> None:
         self._cap = cap
         self._limit = limit
-        self._source = Source.NONE if limit is None else Source.ADVERTISED
+        self._source = LimitSource.NONE if limit is None else LimitSource.ADVERTISED
         self._period = Period(length_s)
         self._used = 0
         self._log: deque[tuple[float, int]] = deque()
@@ -81,11 +81,11 @@ class Window:
         return self._cap if self._limit is None else min(self._cap, self._limit)
 
     @property
-    def source(self) -> Source:
+    def source(self) -> LimitSource:
         return self._source
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ResetKind:
         """How the server counts, as far as known."""
         return self._period.kind
 
@@ -154,11 +154,11 @@ class Window:
         """
         self._advance(now_s)
         if limit is not None and limit > 0:
-            self._limit, self._source = limit, Source.HEADER
+            self._limit, self._source = limit, LimitSource.HEADER
         if sent_s < self._period.opened_s:
             return  # it speaks of a window that is over
         used = None if remaining is None or self._limit is None else self._limit - remaining
-        forgot = used is not None and self.kind is not Kind.PERIODIC and used < self._counted_if_gliding(sent_s)
+        forgot = used is not None and self.kind is not ResetKind.PERIODIC and used < self._counted_if_gliding(sent_s)
         if ends is not None and ends.latest_s <= now_s:
             self._period.came_late(ends, sent_s, now_s=now_s, forgot=forgot)
             self._advance(now_s)
@@ -195,7 +195,7 @@ class Window:
         over_count = self._free(now_s) < 0 and not trial
         self.uncounted(sent_s, units)
         is_current = sent_s >= self._period.opened_s
-        if self._source is Source.HEADER:
+        if self._source is LimitSource.HEADER:
             if ends is not None and is_current:
                 self._period.came_early(ends, now_s)
             # Nothing is left until the window ends. If others were quicker, headers may not have said so yet.
@@ -204,7 +204,7 @@ class Window:
             self._credit = -math.inf
             self._credit_helps = self._credit_helps and not over_count
             return
-        if self._source is Source.LEARNED and now_s >= self._lesson_s + self.length_s / 2:
+        if self._source is LimitSource.LEARNED and now_s >= self._lesson_s + self.length_s / 2:
             # A trial has failed, or one was accepted by chance, which this refusal puts right.
             self._trial_wait_s = min(self.RAREST_TRIAL * self.length_s, 2 * self._trial_wait_s)
         self._lesson_s = now_s
@@ -217,7 +217,7 @@ class Window:
             if self._tells_little(counted, sent_s, now_s, again_s):
                 return
             if self._limit is None or counted < self._limit:
-                self._limit, self._source = max(1, counted), Source.LEARNED
+                self._limit, self._source = max(1, counted), LimitSource.LEARNED
         # Half a window early, so that the trial falls into the window meant and not after it.
         self._trial_from_s = now_s + self._trial_wait_s - self.length_s / 2
 
@@ -246,24 +246,24 @@ class Window:
         ends_s = self._period.ends_s
         if ends_s is not None:
             moments.append(ends_s)
-        if self._log and self.kind is not Kind.PERIODIC:
+        if self._log and self.kind is not ResetKind.PERIODIC:
             moments.append(self._log[0][0] + self.length_s + self._slack_s)
         others = self._others_now(now_s)
-        if others and self.kind is not Kind.PERIODIC:
+        if others and self.kind is not ResetKind.PERIODIC:
             moments.append(self._others_s + self.length_s * (1 - (others - 1) / self._others))
         return min(moments, default=math.inf)
 
     @property
     def _slack_s(self) -> float:
         """Requests may overtake each other on their way; only headers can correct a count that was too careful."""
-        return self.length_s / (60 if self.kind is Kind.UNSEEN else 120)
+        return self.length_s / (60 if self.kind is ResetKind.UNSEEN else 120)
 
     @property
     def _count(self) -> int:
         """Own requests that the server still counts."""
-        if self.kind is Kind.PERIODIC:
+        if self.kind is ResetKind.PERIODIC:
             return self._used
-        return self._logged if self.kind is not Kind.GUESSED else max(self._used, self._logged)
+        return self._logged if self.kind is not ResetKind.GUESSED else max(self._used, self._logged)
 
     def _free(self, now_s: float) -> int:
         if self._limit is None:
@@ -275,10 +275,10 @@ class Window:
     def _may_scout(self) -> bool:
         """Whether one request may go ahead to see if the reset has given all back, however many images it is for."""
         within_cap = self._cap is None or self._count < self._cap
-        return self._limit is not None and self.kind is Kind.GUESSED and self._period.is_untried and within_cap
+        return self._limit is not None and self.kind is ResetKind.GUESSED and self._period.is_untried and within_cap
 
     def _others_now(self, now_s: float) -> int:
-        if not self._others or self.kind is Kind.PERIODIC:
+        if not self._others or self.kind is ResetKind.PERIODIC:
             return self._others
         # They leave a gliding window at moments unknown, so evenly on average.
         return max(0, math.ceil(self._others * (1 - (now_s - self._others_s) / self.length_s)))
@@ -297,7 +297,7 @@ class Window:
         of `limit` of a window ahead, which scaling by `limit / used` makes up for; with both the length is never taken
         for too short. An empty bucket names its next token instead, so a reset beside nothing left tells nothing.
         """
-        if self.kind is not Kind.GLIDING or self._limit is None or not used or not 0 < used < self._limit:
+        if self.kind is not ResetKind.GLIDING or self._limit is None or not used or not 0 < used < self._limit:
             return
         # Of those sent together with this one it is not known which came first: older ones are taken to count.
         counted, oldest_s = 0, sent_s
@@ -310,7 +310,7 @@ class Window:
 
     def _may_try(self, now_s: float) -> bool:
         return (
-            self._source is Source.LEARNED
+            self._source is LimitSource.LEARNED
             and (self._cap is None or self._count < self._cap)
             and self._trial_s is None
             and now_s >= self._trial_from_s

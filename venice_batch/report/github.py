@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Summary
     from venice_batch.output.standing import Standing
-    from venice_batch.report.junit import Complaint
+    from venice_batch.report.junit import FailureText
 
 
 MOST = 10
@@ -70,7 +70,7 @@ def step_summary(
     yield "\n… and more\n\n" if len(wrong) > _MOST_ROWS else "\n"
 
 
-def _wrong(standing: Standing, fail_on: Collection[str], most: int) -> list[tuple[int, str, Complaint]]:
+def _wrong(standing: Standing, fail_on: Collection[str], most: int) -> list[tuple[int, str, FailureText]]:
     """The first jobs of the file that do not pass: place, id and why."""
     wrong = (
         (place, outcome.id, found) for place, outcome in standing.outcomes() if (found := complaint(outcome, fail_on))

@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from venice_batch.output.standing import Standing
 
 
-class Complaint(NamedTuple):
+class FailureText(NamedTuple):
     """Why a job does not pass; `kind` is `failed`, `rejected` or the flag that it has."""
 
     kind: str
     message: str
 
 
-def complaint(outcome: Outcome, fail_on: Collection[str]) -> Complaint | None:
+def complaint(outcome: Outcome, fail_on: Collection[str]) -> FailureText | None:
     """What is wrong with `outcome`; None if nothing is. An image is wrong if it has one of the flags `fail_on`."""
     if outcome.status is not Status.SUCCEEDED:
         error = outcome.error
-        return Complaint(str(outcome.status), f"{error.kind}: {error.message}" if error else "no reason is recorded")
+        return FailureText(str(outcome.status), f"{error.kind}: {error.message}" if error else "no reason is recorded")
     flag = next((flag for flag in sorted(fail_on) if outcome.flags.has(flag)), None)
     if flag is None:
         return None
     paths = ", ".join(file.path for file in outcome.files)
-    return Complaint(flag, f"the API has marked the image as {flag.replace('_', ' ')}: {paths}")
+    return FailureText(flag, f"the API has marked the image as {flag.replace('_', ' ')}: {paths}")
 
 
 _ELEMENTS = {"failed": "error"}

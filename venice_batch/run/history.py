@@ -23,7 +23,7 @@ NEVER_AGAIN = frozenset({Verdict.REJECTED, Verdict.LANE_REFUSED})
 
 
 @dataclass(slots=True)
-class Trail:
+class JobHistory:
     """What a job has been through so far."""
 
     job: Job
@@ -34,19 +34,19 @@ class Trail:
     enqueued_unix_s: float
     started_s: float
     attempts: list[Attempt] = field(default_factory=list)
-    counted: int = 0
-    sent_back: int = 0
-    unreached: int = 0
+    attempts_used: int = 0
+    deferrals: int = 0
+    connect_failures: int = 0
     rate_wait_s: float = 0.0
     backoff_s: float = 0.0
-    perhaps_paid: int = 0  # attempts that may have been charged although no image came
+    maybe_billed: int = 0  # attempts that may have been charged although no image came
     intercepted: int = 0  # answers that were none of the API's
     spent: int = 0  # by all attempts, those that may have been charged without an image included
     due: int = 0  # of that, by the attempt that has just ended
 
     @property
     def possibly_billed(self) -> bool:
-        return self.perhaps_paid > 0
+        return self.maybe_billed > 0
 
     def outcome(self, answer: Answer, reply: Reply | None, *, run_id: str, now_s: float, remark: str = "") -> Outcome:
         """How the job ended, by its last `answer`; `reply` is that attempt's, None when nothing was sent for it.

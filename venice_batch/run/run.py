@@ -23,8 +23,8 @@ from venice_batch.output.resume import Resume
 from venice_batch.output.standing import Standing
 from venice_batch.report.summary import Tally
 from venice_batch.run.sending import Sender
-from venice_batch.run.spending import Purse
-from venice_batch.run.stop import Stop, StopSwitch, stop_on_signals
+from venice_batch.run.spending import Spending
+from venice_batch.run.stop import Stop, StopSignal, stop_on_signals
 from venice_batch.text_format import counted, json_bytes
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ POLL_S = 1.0
 """Time between two looks at the lock: a run takes minutes, and a look is three system calls."""
 
 
-async def take_turn(
+async def acquire_folder(
     stack: ExitStack,
     hold: Callable[[], AbstractContextManager[Held]],
     *,
     wait_s: float,
     clock: Clock,
-    switch: StopSwitch,
+    stop_signal: StopSignal,
     observe: Observer,
     handle_signals: bool,
 ) -> Held:
@@ -62,7 +62,7 @@ async def take_turn(
 
     Raises:
         FolderHeldError: another run still holds the folder.
-        StoppedWaitingError: the switch, or with `handle_signals` a signal, has ended the waiting.
+        StoppedWaitingError: the stop_signal, or with `handle_signals` a signal, has ended the waiting.
         FolderError: what else `hold` raises.
     """
     deadline_s = clock.now() + wait_s
@@ -70,17 +70,17 @@ async def take_turn(
     if isinstance(held, FolderHeldError) and wait_s > 0:
         async with anyio.create_task_group() as side:
             if handle_signals:
-                await side.start(stop_on_signals, switch, side.cancel_scope)
+                await side.start(stop_on_signals, stop_signal, side.cancel_scope)
             observe(Waiting(str(held.path), held.holder, wait_s))
-            while isinstance(held, FolderHeldError) and switch.stop is None:
+            while isinstance(held, FolderHeldError) and stop_signal.stop is None:
                 left_s = deadline_s - clock.now()
                 if left_s <= 0:
                     break
-                await clock.wait(switch.event, min(left_s, POLL_S))
+                await clock.wait(stop_signal.event, min(left_s, POLL_S))
                 held = _try(stack, hold)
             side.cancel_scope.cancel()
-    if switch.stop is not None:
-        raise StoppedWaitingError(switch.stop.reason, switch.stop.code)
+    if stop_signal.stop is not None:
+        raise StoppedWaitingError(stop_signal.stop.reason, stop_signal.stop.code)
     if isinstance(held, FolderError):
         raise held
     return held
@@ -95,7 +95,7 @@ def _try(stack: ExitStack, hold: Callable[[], AbstractContextManager[Held]]) -> 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
+class RunTotals:
     """What a run has been through that no event tells.
 
     Of the `jobs` in the file `done` had succeeded before, `already_rejected` were refused before and not asked for
@@ -115,7 +115,7 @@ class Course:
     spent_usd: float | None
 
 
-def sum_up(course: Course, tally: Tally) -> Summary:
+def sum_up(course: RunTotals, tally: Tally) -> Summary:
     """The summary of a run, its exit code by the contract's table."""
     counts, times = tally.counts, tally.times
     ended = counts["succeeded"] + counts["failed"] + counts["rejected"]
@@ -202,14 +202,14 @@ async def run_batch(
     """
     batch = _Batch(index, key, settings, observers, clock or SystemClock(), rng or random.Random())
     with ExitStack() as held:
-        batch.held = await take_turn(
+        batch.held = await acquire_folder(
             held,
             lambda: folder.hold(
                 settings.output, settings.naming.folders if settings.naming else (), durable=settings.durable
             ),
             wait_s=settings.lock_wait_s,
             clock=batch.clock,
-            switch=batch.switch,
+            stop_signal=batch.stop_signal,
             observe=batch.observe,
             handle_signals=settings.handle_signals,
         )
@@ -250,11 +250,11 @@ class _Batch:
         self.rng = rng
         self.tally = Tally()
         self.observers: tuple[Observer, ...] = (self.tally, *observers)
-        self.switch = StopSwitch()
+        self.stop_signal = StopSignal()
         self.held: folder.Hold  # from the moment that the run has its folder
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         limit = settings.max_cost_usd
-        self.purse = Purse(None if limit is None else micro_usd(limit))
+        self.spending = Spending(None if limit is None else micro_usd(limit))
 
     def observe(self, event: Event) -> None:
         for observer in self.observers:
@@ -266,7 +266,7 @@ class _Batch:
         path = self.settings.output / manifest.NAME
         journal = manifest.Manifest(path, durable=self.settings.durable, writers=self.settings.workers)
         repaired = journal.open()
-        journal.told = lambda error: self.switch.request(Stop(error.exit_code, str(error)))
+        journal.told = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
         try:
             known = Resume(
                 self.index, self.settings.output, verify=self.settings.verify, sandbox=self.settings.may_be_sandbox
@@ -293,7 +293,7 @@ class _Batch:
         finally:
             journal.close()
         self._tell_if_moved(journal)
-        course = Course(
+        course = RunTotals(
             run_id=self.run_id,
             output=str(self.settings.output),
             started=started,
@@ -302,9 +302,9 @@ class _Batch:
             done=done,
             already_rejected=rejected,
             flagged=0 if sender.is_stalled else self._flagged(),
-            stop=self.switch.stop or sender.parked,
+            stop=self.stop_signal.stop or sender.parked,
             blocks=sender.blocks,
-            spent_usd=None if self.settings.catalogue is None else self.purse.spent / 1e6,
+            spent_usd=None if self.settings.catalogue is None else self.spending.spent / 1e6,
         )
         summary = sum_up(course, self.tally)
         if sender.is_stalled:
@@ -333,8 +333,8 @@ class _Batch:
             settings=self.settings,
             clock=self.clock,
             rng=self.rng,
-            switch=self.switch,
-            purse=self.purse,
+            stop_signal=self.stop_signal,
+            spending=self.spending,
             run_id=self.run_id,
             observe=self.observe,
             held=self.held,
@@ -342,8 +342,8 @@ class _Batch:
 
     def _tell_if_moved(self, journal: manifest.Manifest) -> None:
         if journal.moved is not None:
-            self.switch.request(Stop(journal.moved.exit_code, str(journal.moved)))
-            if self.switch.stop is None or self.switch.stop.reason != str(journal.moved):
+            self.stop_signal.request(Stop(journal.moved.exit_code, str(journal.moved)))
+            if self.stop_signal.stop is None or self.stop_signal.stop.reason != str(journal.moved):
                 self.observe(Notice(str(journal.moved)))
 
     def _lanes(self, known: Resume) -> list[_Lane]:

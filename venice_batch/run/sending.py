@@ -19,11 +19,11 @@ from venice_batch.output import folder, manifest
 from venice_batch.output.naming import Naming
 from venice_batch.output.resume import Ownership, largest_bytes
 from venice_batch.output.sink import DiskSink
-from venice_batch.pacing.limiter import Traffic
+from venice_batch.pacing.limiter import RateLimiter
 from venice_batch.run.attempts import JobRunner
-from venice_batch.run.slots import Turnstile
-from venice_batch.run.spending import Cashier, in_micro_usd
-from venice_batch.run.stop import Reach, SpaceWatch, Stop, stop_on_signals
+from venice_batch.run.slots import Slots
+from venice_batch.run.spending import SpendingGuard, in_micro_usd
+from venice_batch.run.stop import Connectivity, DiskSpaceWatch, Stop, stop_on_signals
 from venice_batch.run.workers import Pool
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from venice_batch.output.resume import Resume
     from venice_batch.pacing.limiter import SendingRules
     from venice_batch.run.settings import RunSettings
-    from venice_batch.run.spending import Purse
-    from venice_batch.run.stop import StopSwitch
+    from venice_batch.run.spending import Spending
+    from venice_batch.run.stop import StopSignal
     from venice_batch.run.workers import LaneJobs
 
 
@@ -62,8 +62,8 @@ class Sender:
     settings: RunSettings
     clock: Clock
     rng: random.Random
-    switch: StopSwitch
-    purse: Purse
+    stop_signal: StopSignal
+    spending: Spending
     run_id: str
     observe: Observer
     held: folder.Hold
@@ -75,7 +75,7 @@ class Sender:
     async def send(
         self, lanes: Sequence[LaneJobs], known: Resume, journal: manifest.Manifest, *, deadline_s: float
     ) -> None:
-        """Return when every job of `lanes` has its record, or the run has been stopped; the switch says which.
+        """Return when every job of `lanes` has its record, or the run has been stopped; the stop_signal says which.
 
         Nothing is sent from the moment `deadline_s` of the clock on.
         """
@@ -94,7 +94,7 @@ class Sender:
             anyio.create_task_group() as side,
         ):
             if self.settings.handle_signals:
-                side.start_soon(stop_on_signals, self.switch, side.cancel_scope)
+                side.start_soon(stop_on_signals, self.stop_signal, side.cancel_scope)
             hurry = partial(self._hurry, sink, journal)
             side.start_soon(_when_cancelled, hurry)
             if self.settings.max_time_s != math.inf:
@@ -104,25 +104,25 @@ class Sender:
                 self.observe(Notice(NO_ACCESS))
             space = self._space()
             room = await space.begin(self.settings.sending.concurrency, self.observe)
-            if self.switch.stop is not None:
+            if self.stop_signal.stop is not None:
                 side.cancel_scope.cancel()
                 return
-            traffic = self._traffic(limits, replace(self.settings.sending, concurrency=room))
-            space.most = lambda: traffic.most_in_flight
+            limiter = self._limiter(limits, replace(self.settings.sending, concurrency=room))
+            space.most = lambda: limiter.most_in_flight
             if api.listed is not None:
-                traffic.listed(api.listed)
-            self.observe(Sending(lambda: self._state(traffic)))
-            turnstile = Turnstile(traffic, self.clock, self.switch, deadline_s=deadline_s)
+                limiter.listed(api.listed)
+            self.observe(Sending(lambda: self._state(limiter)))
+            slots = Slots(limiter, self.clock, self.stop_signal, deadline_s=deadline_s)
             runner = JobRunner(
                 api=api,
                 sink=sink,
-                turnstile=turnstile,
-                switch=self.switch,
-                reach=Reach(self.settings.patience, known=self._has_answered(api, known)),
+                slots=slots,
+                stop_signal=self.stop_signal,
+                connectivity=Connectivity(self.settings.patience, known=self._has_answered(api, known)),
                 clock=self.clock,
                 rng=self.rng,
                 rules=self.settings.attempts,
-                cashier=self._cashier(api, limits, turnstile),
+                money=self._money(api, limits, slots),
                 catalogue=self.settings.catalogue,
                 run_id=self.run_id,
                 observe=self.observe,
@@ -136,8 +136,8 @@ class Sender:
             pool = Pool(
                 runner=runner,
                 journal=journal,
-                turnstile=turnstile,
-                switch=self.switch,
+                slots=slots,
+                stop_signal=self.stop_signal,
                 clock=self.clock,
                 observe=observe,
                 workers=self.settings.workers,
@@ -148,8 +148,8 @@ class Sender:
             try:
                 await pool.run(lanes)
             finally:
-                self.blocks = traffic.errors.blocks
-                self.parked = turnstile.parked
+                self.blocks = limiter.errors.blocks
+                self.parked = slots.parked
             side.cancel_scope.cancel()
 
     @staticmethod
@@ -179,32 +179,34 @@ class Sender:
         loop = asyncio.get_running_loop()
         self._abandoning = self._abandoning or loop.call_later(DISK_S, abandon)
 
-    def _space(self) -> SpaceWatch:
+    def _space(self) -> DiskSpaceWatch:
         root = self.settings.output
 
         def look() -> int | None:
             self.held.check()
             return folder.free_bytes(root)
 
-        return SpaceWatch(root, look, self.switch, self.clock, recorded=lambda: largest_bytes(root / manifest.NAME))
-
-    def _state(self, traffic: Traffic) -> RunState:
-        now_s = self.clock.now()
-        return RunState(
-            lanes=traffic.states(now_s),
-            concurrency=self.settings.sending.concurrency,
-            held_s=traffic.held_s(now_s),
-            spent_usd=None if self.settings.catalogue is None else self.purse.spent / 1e6,
+        return DiskSpaceWatch(
+            root, look, self.stop_signal, self.clock, recorded=lambda: largest_bytes(root / manifest.NAME)
         )
 
-    def _traffic(self, limits: Limits | None, rules: SendingRules) -> Traffic:
-        """Traffic with the quotas that the key may read; without any where it may not."""
+    def _state(self, limiter: RateLimiter) -> RunState:
+        now_s = self.clock.now()
+        return RunState(
+            lanes=limiter.states(now_s),
+            concurrency=self.settings.sending.concurrency,
+            held_s=limiter.held_s(now_s),
+            spent_usd=None if self.settings.catalogue is None else self.spending.spent / 1e6,
+        )
+
+    def _limiter(self, limits: Limits | None, rules: SendingRules) -> RateLimiter:
+        """RateLimiter with the quotas that the key may read; without any where it may not."""
         untested = frozenset(filter(self._is_unlisted, self.index.lanes))
         if limits is None:
-            return Traffic(rules, self.rng, untested=untested)
+            return RateLimiter(rules, self.rng, untested=untested)
         ends_unix_s = limits.day_ends_unix_s
         day_ends_s = math.inf if ends_unix_s is None else self.clock.now() + ends_unix_s - self.clock.wall()
-        return Traffic(rules, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s, untested=untested)
+        return RateLimiter(rules, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s, untested=untested)
 
     def _is_unlisted(self, lane: str) -> bool:
         """Whether the list of models is known and lacks this one."""
@@ -213,17 +215,17 @@ class Sender:
             return False
         return all(catalogue.resolve(lane, kind) is None for kind in KINDS)
 
-    def _cashier(self, api: ApiClient, limits: Limits | None, turnstile: Turnstile) -> Cashier:
-        """A cashier that knows the balance, where the key may read it."""
+    def _money(self, api: ApiClient, limits: Limits | None, slots: Slots) -> SpendingGuard:
+        """A money that knows the balance, where the key may read it."""
         if limits is None:
-            return Cashier(self.purse, turnstile, self.switch)
+            return SpendingGuard(self.spending, slots, self.stop_signal)
 
         async def ask() -> dict[str, int] | None:
             return _balances(await self._limits(api))
 
         if (balances := _balances(limits)) is not None:
-            self.purse.balances_told(balances, spent_before=0)
-        return Cashier(self.purse, turnstile, self.switch, ask_balances=ask)
+            self.spending.balances_told(balances, spent_before=0)
+        return SpendingGuard(self.spending, slots, self.stop_signal, ask_balances=ask)
 
     async def _limits(self, api: ApiClient) -> Limits | None:
         """What the API lists for the key; None where it does not, or when the run is stopped while it is asked."""
@@ -231,7 +233,7 @@ class Sender:
         async with anyio.create_task_group() as asking:
 
             async def give_up() -> None:
-                await self.switch.event.wait()
+                await self.stop_signal.event.wait()
                 asking.cancel_scope.cancel()
 
             asking.start_soon(give_up)
@@ -247,7 +249,7 @@ class Sender:
 
     async def _stop_at(self, deadline_s: float) -> None:
         await self.clock.wait(anyio.Event(), deadline_s - self.clock.now())
-        self.switch.request(
+        self.stop_signal.request(
             Stop(ExitCode.TEMPORARY, f"--max-time of {self.settings.max_time_s:g} s is over; run again to go on")
         )
 

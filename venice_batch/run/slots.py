@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 
     from venice_batch.api.answers import Answer
     from venice_batch.clock import Clock
-    from venice_batch.pacing.limiter import Ticket, Traffic
-    from venice_batch.run.stop import StopSwitch
+    from venice_batch.pacing.limiter import Permit, RateLimiter
+    from venice_batch.run.stop import StopSignal
 
 
 class LaneRefusedError(Exception):
@@ -30,31 +29,23 @@ class LaneRefusedError(Exception):
         super().__init__(answer.message)
 
 
-@dataclass(slots=True, eq=False)
-class Passage:
-    """One request under way, holder of a slot: set `answer` before `leave`, else it counts as given up."""
-
-    ticket: Ticket
-    answer: Answer | None = None
-
-
-class Turnstile:
-    """Lets requests through when `Traffic` allows: one waiter a lane asks, the others queue behind it.
+class Slots:
+    """Lets requests through when `RateLimiter` allows: one waiter a lane asks, the others queue behind it.
 
     So a gate's opening wakes one worker and no herd, and a lane's requests go out in the order in which they came: one
     for four images is not passed by a smaller one while fewer are left in the window. A slot (of anyio's
     CapacityLimiter) is held only between entering and leaving: never while waiting for the window, the gate or a
-    backoff. Lanes wait independently. `entered`, where set, is called with a lane's name whenever one of its requests
+    backoff. Lanes wait independently. `acquired`, where set, is called with a lane's name whenever one of its requests
     has gone through and no other waits behind it.
     """
 
-    def __init__(self, traffic: Traffic, clock: Clock, switch: StopSwitch, *, deadline_s: float) -> None:
-        self.traffic = traffic
+    def __init__(self, limiter: RateLimiter, clock: Clock, stop_signal: StopSignal, *, deadline_s: float) -> None:
+        self.limiter = limiter
         self._clock = clock
-        self._switch = switch
+        self._stop_signal = stop_signal
         self._deadline_s = deadline_s
-        self._slots = anyio.CapacityLimiter(traffic.rules.concurrency)
-        self.entered: Callable[[str], None] | None = None
+        self._capacity = anyio.CapacityLimiter(limiter.rules.concurrency)
+        self.acquired: Callable[[str], None] | None = None
         self._turns: dict[str, anyio.Lock] = {}
         self._waiting: Counter[str] = Counter()
         self._good: set[str] = set()
@@ -66,7 +57,7 @@ class Turnstile:
     @property
     def in_flight(self) -> int:
         """Requests under way."""
-        return self._slots.borrowed_tokens
+        return self._capacity.borrowed_tokens
 
     @property
     def parked(self) -> Stop | None:
@@ -94,10 +85,10 @@ class Turnstile:
             self._changed.set()
             self._changed = None
 
-    async def enter(self, name: str, *, units: int = 1, bucket: str = "") -> Passage:
-        """Wait for a turn in lane `name` with a request for `units` images; its slot is held until `leave`.
+    async def acquire(self, name: str, *, units: int = 1, bucket: str = "") -> Permit:
+        """Wait for a turn in lane `name` with a request for `units` images; its slot is held until `release`.
 
-        `bucket` is where its errors count (see `Traffic`).
+        `bucket` is where its errors count (see `RateLimiter`).
 
         Raises:
             StoppedError: the run stops, or the wait would outlast it.
@@ -109,35 +100,35 @@ class Turnstile:
         self._waiting[name] += 1
         try:
             async with turn:
-                passage = await self._wait(name, units, bucket)
+                permit = await self._wait(name, units, bucket)
         finally:
             self._waiting[name] -= 1
-        if self.entered is not None and not self._waiting[name]:
-            self.entered(name)
-        return passage
+        if self.acquired is not None and not self._waiting[name]:
+            self.acquired(name)
+        return permit
 
-    def leave(self, passage: Passage) -> None:
-        """Give the slot back, having learnt from the passage's answer."""
-        self._slots.release_on_behalf_of(passage)
-        if passage.answer is None:
-            self.traffic.given_up(passage.ticket, self._clock.now())
+    def release(self, permit: Permit) -> None:
+        """Give the slot back, having learnt from the permit's answer."""
+        self._capacity.release_on_behalf_of(permit)
+        if permit.answer is None:
+            self.limiter.given_up(permit, self._clock.now())
         else:
-            self.traffic.answered(passage.ticket, passage.answer)
-            if passage.answer.verdict is Verdict.SUCCEEDED:
-                self._good.add(passage.ticket.lane.name)
-                self._doubted.discard(passage.ticket.lane.name)
+            self.limiter.answered(permit, permit.answer)
+            if permit.answer.verdict is Verdict.SUCCEEDED:
+                self._good.add(permit.lane.name)
+                self._doubted.discard(permit.lane.name)
         self.wake()
 
-    async def _wait(self, name: str, units: int, bucket: str) -> Passage:
-        lane = self.traffic.lane(name)
+    async def _wait(self, name: str, units: int, bucket: str) -> Permit:
+        lane = self.limiter.lane(name)
         while True:
             self._check(name)
             now_s = self._clock.now()
-            wait_s = self.traffic.wait_s(lane, now_s, units=units, bucket=bucket)
+            wait_s = self.limiter.wait_s(lane, now_s, units=units, bucket=bucket)
             if wait_s <= 0:
-                passage = Passage(self.traffic.send(lane, now_s, units=units, bucket=bucket))
-                self._slots.acquire_on_behalf_of_nowait(passage)
-                return passage
+                permit = self.limiter.send(lane, now_s, units=units, bucket=bucket)
+                self._capacity.acquire_on_behalf_of_nowait(permit)
+                return permit
             if wait_s != float("inf"):
                 self._park_if_too_long(name, wait_s, now_s)
             await self._wait_for_change(wait_s)
@@ -148,7 +139,7 @@ class Turnstile:
         await self._clock.wait(self._changed, timeout_s)
 
     def _check(self, name: str) -> None:
-        self._switch.check()
+        self._stop_signal.check()
         if name in self._refused:
             raise LaneRefusedError(self._refused[name])
         if name in self._parked:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from venice_batch.api.answers import Answer
-    from venice_batch.run.slots import Turnstile
-    from venice_batch.run.stop import StopSwitch
+    from venice_batch.run.slots import Slots
+    from venice_batch.run.stop import StopSignal
 
 
 @dataclass(slots=True)
-class Account:
+class Balance:
     """What a run can spend in all until the account is empty: at least `low`, at most `high`; None: not known.
 
     Amounts are millionths of a USD. The API pays a request from one currency that covers all of it, so currencies are
@@ -85,7 +85,7 @@ class Account:
         return self.disproved or self.high is None or spending <= self.high
 
 
-class Leave(Enum):
+class Reservation(Enum):
     """Whether a price may be set aside."""
 
     GRANTED = auto()
@@ -95,7 +95,7 @@ class Leave(Enum):
 
 
 @dataclass(slots=True)
-class Purse:
+class Spending:
     """Money in millionths of a USD, so that sums are exact.
 
     A request's price is reserved before it is sent, and spent or given back when its answer is known; what is spent
@@ -106,22 +106,22 @@ class Purse:
     limit: int | None = None
     spent: int = 0
     reserved: int = 0
-    account: Account = field(default_factory=Account)
+    account: Balance = field(default_factory=Balance)
 
-    def reserve(self, price: int) -> Leave:
+    def reserve(self, price: int) -> Reservation:
         """Set `price` aside if it fits beside what is spent and reserved; nothing changes unless GRANTED."""
         committed = self.spent + self.reserved + price
         if self.limit is not None and committed > self.limit:
-            return Leave.LATER if self.spent + price <= self.limit else Leave.OVER_LIMIT
+            return Reservation.LATER if self.spent + price <= self.limit else Reservation.OVER_LIMIT
         if price and not self.account.surely_covers(committed):
             if self.reserved:
-                return Leave.LATER
+                return Reservation.LATER
             if not self.account.perhaps_covers(committed):
-                return Leave.SHORT
+                return Reservation.SHORT
         self.reserved = committed - self.spent
-        return Leave.GRANTED
+        return Reservation.GRANTED
 
-    def dare(self, price: int) -> None:
+    def reserve_regardless(self, price: int) -> None:
         """Set `price` aside against what the balance says."""
         self.reserved += price
 
@@ -153,8 +153,8 @@ def no_money(message: str) -> str:
     return f"out of money: {message}; {_TOP_UP}"
 
 
-class Cashier:
-    """Keeps the purse for all jobs, and stops the run at the first that cannot be paid.
+class SpendingGuard:
+    """Keeps the spending for all jobs, and stops the run at the first that cannot be paid.
 
     `ask_balances` reads the account's balances by currency in millionths of a USD (None: not known now); it is None
     itself where the key may not. The run has read them before its first request.
@@ -162,15 +162,15 @@ class Cashier:
 
     def __init__(
         self,
-        purse: Purse,
-        turnstile: Turnstile,
-        switch: StopSwitch,
+        spending: Spending,
+        slots: Slots,
+        stop_signal: StopSignal,
         *,
         ask_balances: Callable[[], Awaitable[Mapping[str, int] | None]] | None = None,
     ) -> None:
-        self.purse = purse
-        self._turnstile = turnstile
-        self._switch = switch
+        self.spending = spending
+        self._slots = slots
+        self._stop_signal = stop_signal
         self._ask_balances = ask_balances
         self._asking = anyio.Lock()
         self._asked_at = 0
@@ -183,55 +183,55 @@ class Cashier:
             StoppedError: the run stops, perhaps because it does not fit into the limit or the balance.
         """
         if price is None:
-            if self.purse.limit is not None:
+            if self.spending.limit is not None:
                 self._stop("--max-cost: the price of the next job is not known")
             return
-        leave = self.purse.reserve(price)
-        while leave is not Leave.GRANTED:
-            self._switch.check()
-            if leave is Leave.OVER_LIMIT:
-                spent = usd_text(self.purse.spent)
+        leave = self.spending.reserve(price)
+        while leave is not Reservation.GRANTED:
+            self._stop_signal.check()
+            if leave is Reservation.OVER_LIMIT:
+                spent = usd_text(self.spending.spent)
                 self._stop(f"--max-cost is reached: {spent} USD are spent, the next job's {usd_text(price)} do not fit")
-            if leave is Leave.LATER:
-                await self._turnstile.change()
-                leave = self.purse.reserve(price)
+            if leave is Reservation.LATER:
+                await self._slots.change()
+                leave = self.spending.reserve(price)
             else:
                 leave = await self._last_resort(price)
 
     def settle(self, price: int, *, spent: int) -> None:
         """Turn so much of a reservation into an expense, give the rest back, and wake the jobs that wait for money."""
-        self.purse.settle(price, spent=spent)
-        self._turnstile.wake()
+        self.spending.settle(price, spent=spent)
+        self._slots.wake()
 
     def note(self, answer: Answer, *, price: int, due: int, spent_before: int) -> None:
         """Learn the balances from an answer whose request has `price` set aside and costs what is `due`."""
         balances = in_micro_usd(answer.headers.balances)
-        if not balances or self.purse.account.only_lists:
+        if not balances or self.spending.account.only_lists:
             return
-        self.purse.balances_told(balances, spent_before=spent_before, own=price)
+        self.spending.balances_told(balances, spent_before=spent_before, own=price)
         if max(balances.values()) < due and answer.verdict is Verdict.SUCCEEDED:
-            self.purse.account.disprove()
+            self.spending.account.disprove()
 
-    async def _last_resort(self, price: int) -> Leave:
+    async def _last_resort(self, price: int) -> Reservation:
         """The balance falls short: ask for it once more, and stop unless it is not to be believed."""
         async with self._asking:  # one asks for all
-            leave = self.purse.reserve(price)
-            if leave is not Leave.SHORT or self._switch.stop is not None:
+            leave = self.spending.reserve(price)
+            if leave is not Reservation.SHORT or self._stop_signal.stop is not None:
                 return leave
-            if self._ask_balances is not None and self._asked_at != self.purse.spent:
-                self._asked_at = before = self.purse.spent
+            if self._ask_balances is not None and self._asked_at != self.spending.spent:
+                self._asked_at = before = self.spending.spent
                 balances = await self._ask_balances()
                 if balances is not None:
-                    self.purse.balances_told(balances, spent_before=before)
-                return self.purse.reserve(price)
-            if self.purse.account.believed:
-                left = usd_text(max(0, (self.purse.account.high or 0) - self.purse.spent))
+                    self.spending.balances_told(balances, spent_before=before)
+                return self.spending.reserve(price)
+            if self.spending.account.believed:
+                left = usd_text(max(0, (self.spending.account.high or 0) - self.spending.spent))
                 self._stop(f"the balance of {left} USD is below the {usd_text(price)} USD of the next job; {_TOP_UP}")
-            self.purse.dare(price)
-            return Leave.GRANTED
+            self.spending.reserve_regardless(price)
+            return Reservation.GRANTED
 
     def _stop(self, reason: str) -> None:
-        self._switch.request(Stop(ExitCode.OUT_OF_MONEY, reason))
+        self._stop_signal.request(Stop(ExitCode.OUT_OF_MONEY, reason))
         raise StoppedError
 
 

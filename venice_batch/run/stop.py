@@ -1,4 +1,4 @@
-"""The one switch that ends a run early."""
+"""The one stop_signal that ends a run early."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StoppedError(Exception):
     """Raised inside the engine by whoever would have sent or waited; its job stays pending."""
 
 
-class StopSwitch:
+class StopSignal:
     """Set once, by the first reason; nothing is launched after it."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ _CODES = {
 
 
 async def stop_on_signals(
-    switch: StopSwitch, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    stop_signal: StopSignal, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:
     """Turn the first signal into a stop that lets what is under way finish, cancel `scope` at the second.
 
@@ -82,7 +82,7 @@ async def stop_on_signals(
                     scope.cancel()
                     return
                 before = True
-                switch.request(Stop(_CODES[number], f"stopped by {signal.Signals(number).name}"))
+                stop_signal.request(Stop(_CODES[number], f"stopped by {signal.Signals(number).name}"))
     finally:
         for number in watched:
             signal.signal(number, former[number])  # the event loop leaves the system's own
@@ -104,7 +104,7 @@ class Patience:
     later_s: float = 120.0
 
 
-class Reach:
+class Connectivity:
     """Watches connections come about or not, and who answers on them, over all lanes.
 
     `known`: the API has answered at this address before, in an earlier run or to a request for a listing.
@@ -209,7 +209,7 @@ LARGE_BYTES = 64 * 1024 * 1024
 """With so much room for each request nothing has to be known of sizes."""
 
 
-class SpaceWatch:
+class DiskSpaceWatch:
     """An observer that knows how large a job's images get, and sees to it that there is room for what is under way.
 
     `most`, to be set before `run`, returns how many requests were under way at a time at most. `look` returns the bytes
@@ -221,7 +221,7 @@ class SpaceWatch:
         self,
         root: Path,
         look: Callable[[], int | None],
-        switch: StopSwitch,
+        stop_signal: StopSignal,
         clock: Clock,
         *,
         most: Callable[[], int] = lambda: 0,
@@ -229,7 +229,7 @@ class SpaceWatch:
     ) -> None:
         self._root = root
         self._look = look
-        self._switch = switch
+        self._stop_signal = stop_signal
         self._clock = clock
         self.most = most
         self._recorded = recorded
@@ -258,7 +258,7 @@ class SpaceWatch:
                 self._largest_bytes = max(self._largest_bytes, await self._thread.submit(self._recorded))
             asking.cancel_scope.cancel()
         left_bytes = self._left_bytes
-        if left_bytes is None or left_bytes >= most * LARGE_BYTES or self._switch.stop is not None:
+        if left_bytes is None or left_bytes >= most * LARGE_BYTES or self._stop_signal.stop is not None:
             return most
         one_bytes = self._largest_bytes or UNKNOWN_BYTES
         room = left_bytes // one_bytes
@@ -271,20 +271,20 @@ class SpaceWatch:
 
     async def run(self) -> None:
         """Request a stop once there is too little room, or the folder can be used no longer; returns then."""
-        while self._switch.stop is None:
+        while self._stop_signal.stop is None:
             await self._clock.wait(anyio.Event(), LOOK_EVERY_S)
             await self._ask()
             self._weigh()
 
     async def _give_up(self, scope: anyio.CancelScope) -> None:
-        await self._switch.event.wait()
+        await self._stop_signal.event.wait()
         scope.cancel()
 
     async def _ask(self) -> int | None:
         try:
             found = await self._thread.submit(self._look)
         except FolderError as error:
-            self._switch.request(Stop(error.exit_code, str(error)))
+            self._stop_signal.request(Stop(error.exit_code, str(error)))
             return None
         self._left_bytes = None if found is None else found - KEPT_FREE_BYTES
         return self._left_bytes
@@ -300,4 +300,4 @@ class SpaceWatch:
             f"{self._root}: the disk is almost full: {max(0, left_bytes) / 1e6:.1f} MB are left, and {needed};"
             " free some space, then run the same command again"
         )
-        self._switch.request(Stop(ExitCode.FOLDER_UNUSABLE, reason))
+        self._stop_signal.request(Stop(ExitCode.FOLDER_UNUSABLE, reason))

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from venice_batch.events import Observer
     from venice_batch.model import Job, Outcome
     from venice_batch.run.attempts import JobRunner
-    from venice_batch.run.slots import Turnstile
-    from venice_batch.run.stop import StopSwitch
+    from venice_batch.run.slots import Slots
+    from venice_batch.run.stop import StopSignal
 
 
-class Feed:
+class LaneQueue:
     """Jobs in their order, each with the moment it was read; `ahead` of them wait in memory, no more.
 
     Nothing is awaited here: a job is read when one before it is taken, and reading takes microseconds.
@@ -73,10 +73,10 @@ READ_AHEAD = 32
 
 
 @dataclass(slots=True)
-class _Crew:
+class _LaneWorkers:
     """A lane's workers and the jobs that they take."""
 
-    feed: Feed
+    feed: LaneQueue
     most: int
     workers: int = 0
 
@@ -95,8 +95,8 @@ class Pool:
         *,
         runner: JobRunner,
         journal: Journal,
-        turnstile: Turnstile,
-        switch: StopSwitch,
+        slots: Slots,
+        stop_signal: StopSignal,
         clock: Clock,
         observe: Observer,
         workers: int,
@@ -106,8 +106,8 @@ class Pool:
     ) -> None:
         self._runner = runner
         self._journal = journal
-        self._turnstile = turnstile
-        self._switch = switch
+        self._slots = slots
+        self._stop_signal = stop_signal
         self._clock = clock
         self._observe = observe
         self._workers = workers
@@ -117,7 +117,7 @@ class Pool:
         self._failures = 0
 
     async def run(self, lanes: Sequence[LaneJobs]) -> None:
-        """Return when every job has its outcome or the run was stopped; the switch says which."""
+        """Return when every job has its outcome or the run was stopped; the stop_signal says which."""
         async with anyio.create_task_group() as watch:
             watch.start_soon(self._watch_stop, watch.cancel_scope)
             async with anyio.create_task_group() as work:
@@ -125,23 +125,23 @@ class Pool:
 
                 def start(name: str) -> None:
                     crew = crews.get(name)
-                    if crew is not None and crew.workers < crew.most and self._switch.stop is None:
+                    if crew is not None and crew.workers < crew.most and self._stop_signal.stop is None:
                         crew.workers += 1
                         work.start_soon(self._work, crew.feed)
 
-                self._turnstile.entered = start
+                self._slots.acquired = start
                 for name in crews:
                     start(name)
             watch.cancel_scope.cancel()
 
-    def _crew(self, lane: LaneJobs) -> _Crew:
+    def _crew(self, lane: LaneJobs) -> _LaneWorkers:
         most = min(self._workers, lane.pending)
-        return _Crew(Feed(lane.jobs(), min(READ_AHEAD, most), self._clock), most)
+        return _LaneWorkers(LaneQueue(lane.jobs(), min(READ_AHEAD, most), self._clock), most)
 
-    async def _work(self, feed: Feed) -> None:
+    async def _work(self, feed: LaneQueue) -> None:
         try:
             with shelter():
-                while self._switch.stop is None and (taken := feed.take()) is not None:
+                while self._stop_signal.stop is None and (taken := feed.take()) is not None:
                     outcome = await self._runner.run(*taken)
                     if outcome is None:
                         return
@@ -153,8 +153,8 @@ class Pool:
             self._stop(ExitCode.INVALID, str(error))
 
     def _stop(self, code: ExitCode, reason: str) -> None:
-        self._switch.request(Stop(code, reason))
-        self._turnstile.wake()
+        self._stop_signal.request(Stop(code, reason))
+        self._slots.wake()
 
     def _ended(self, outcome: Outcome) -> None:
         self._observe(JobEnded(outcome))
@@ -166,11 +166,11 @@ class Pool:
             self._stop(ExitCode.TEMPORARY, failed)
 
     async def _watch_stop(self, scope: anyio.CancelScope) -> None:
-        await self._switch.event.wait()
-        self._turnstile.wake()
-        stop = self._switch.stop
+        await self._stop_signal.event.wait()
+        self._slots.wake()
+        stop = self._stop_signal.stop
         if stop is not None:
-            self._observe(Stopping(stop.reason, self._turnstile.in_flight))
+            self._observe(Stopping(stop.reason, self._slots.in_flight))
         ends_s = self._clock.running() + self._grace_s
         # A pause is no grace: answers that came meanwhile are read before their requests are cancelled.
         while (left := left_s(self._clock, ends_s, min(self._grace_s, READ_FIRST_S))) > 0:

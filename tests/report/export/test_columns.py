@@ -7,7 +7,7 @@ import pytest
 from records import IMAGE, attempt, failed, outcome
 
 from venice_batch.model import Flags, ServerTiming, Timing
-from venice_batch.report.export.columns import MAX_METADATA_COLUMNS, Kind, columns, rows
+from venice_batch.report.export.columns import MAX_METADATA_COLUMNS, ColumnType, columns, rows
 
 
 def table(*records):
@@ -45,9 +45,9 @@ def test_a_record_is_spread_over_columns_of_its_parts():
         "by March",
         3,
     )
-    assert kinds["enqueued_at"] is Kind.TIME
-    assert kinds["blurred"] is Kind.BOOL
-    assert kinds["deprecated"] is Kind.TEXT
+    assert kinds["enqueued_at"] is ColumnType.TIME
+    assert kinds["blurred"] is ColumnType.BOOL
+    assert kinds["deprecated"] is ColumnType.TEXT
     (row,), _ = table(failed("b"))
     assert (row["error_kind"], row["error_status"], row["error_message"]) == ("server", 500, "out of order")
 
@@ -67,16 +67,16 @@ def test_columns_are_the_same_in_whatever_order_the_records_come():
 @pytest.mark.parametrize(
     ("values", "kind", "cells"),
     [
-        ([1, 2], Kind.INT, [1, 2]),
-        ([1, 2.5], Kind.FLOAT, [1.0, 2.5]),
-        ([True, None], Kind.BOOL, [True, None]),
-        (["a", None, "b"], Kind.TEXT, ["a", None, "b"]),
-        ([1, "a", True, None], Kind.TEXT, ["1", "a", "true", None]),
-        ([True, 1], Kind.TEXT, ["true", "1"]),
-        ([{"a": [1]}, ["ü"]], Kind.TEXT, ['{"a":[1]}', '["ü"]']),
-        ([2**63 - 1, -(2**63)], Kind.INT, [2**63 - 1, -(2**63)]),
-        ([2**63], Kind.TEXT, [str(2**63)]),
-        ([None], Kind.TEXT, [None]),
+        ([1, 2], ColumnType.INT, [1, 2]),
+        ([1, 2.5], ColumnType.FLOAT, [1.0, 2.5]),
+        ([True, None], ColumnType.BOOL, [True, None]),
+        (["a", None, "b"], ColumnType.TEXT, ["a", None, "b"]),
+        ([1, "a", True, None], ColumnType.TEXT, ["1", "a", "true", None]),
+        ([True, 1], ColumnType.TEXT, ["true", "1"]),
+        ([{"a": [1]}, ["ü"]], ColumnType.TEXT, ['{"a":[1]}', '["ü"]']),
+        ([2**63 - 1, -(2**63)], ColumnType.INT, [2**63 - 1, -(2**63)]),
+        ([2**63], ColumnType.TEXT, [str(2**63)]),
+        ([None], ColumnType.TEXT, [None]),
     ],
 )
 def test_a_column_has_the_type_that_all_its_values_have(values, kind, cells):

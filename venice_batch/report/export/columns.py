@@ -28,7 +28,7 @@ MAX_METADATA_COLUMNS = 256
 INT64 = range(-(2**63), 2**63)
 
 
-class Kind(Enum):
+class ColumnType(Enum):
     """What a column's cells are, where they are not empty."""
 
     BOOL = "bool"
@@ -52,7 +52,7 @@ class Column:
     """One column, and how a row fills it."""
 
     name: str
-    kind: Kind
+    kind: ColumnType
     cell: Callable[[Row], Cell]
 
 
@@ -63,8 +63,8 @@ def columns(records: Iterable[Outcome]) -> list[Column]:
     endpoints' own tables, then `metadata.KEY` for each key, sorted. These hold booleans, integers or numbers where all
     of their values are such; else text, in which what is no text is written as JSON.
     """
-    requests: defaultdict[str, set[Kind | None]] = defaultdict(set)
-    metadata: defaultdict[str, set[Kind | None]] = defaultdict(set)
+    requests: defaultdict[str, set[ColumnType | None]] = defaultdict(set)
+    metadata: defaultdict[str, set[ColumnType | None]] = defaultdict(set)
     for record in records:
         for name, value in record.request.items():
             requests[name].add(_kind(value))
@@ -73,7 +73,7 @@ def columns(records: Iterable[Outcome]) -> list[Column]:
                 metadata[name].add(_kind(value))
     found = [*_FIXED, *(_request_column(name, requests[name]) for name in sorted(requests, key=_place))]
     if len(metadata) > MAX_METADATA_COLUMNS:
-        return [*found, Column("metadata", Kind.TEXT, lambda row: _typed(Kind.TEXT, row.record.metadata))]
+        return [*found, Column("metadata", ColumnType.TEXT, lambda row: _typed(ColumnType.TEXT, row.record.metadata))]
     return [*found, *(_metadata_column(name, metadata[name]) for name in sorted(metadata))]
 
 
@@ -86,44 +86,44 @@ def rows(records: Iterable[Outcome]) -> Iterator[Row]:
             yield Row(record, image, number)
 
 
-def _request_column(name: str, kinds: set[Kind | None]) -> Column:
+def _request_column(name: str, kinds: set[ColumnType | None]) -> Column:
     kind = _common(kinds)
     return Column(f"request.{name}", kind, lambda row: _typed(kind, row.record.request.get(name)))
 
 
-def _metadata_column(name: str, kinds: set[Kind | None]) -> Column:
+def _metadata_column(name: str, kinds: set[ColumnType | None]) -> Column:
     kind = _common(kinds)
     return Column(f"metadata.{name}", kind, lambda row: _typed(kind, (row.record.metadata or {}).get(name)))
 
 
-def _kind(value: object) -> Kind | None:
+def _kind(value: object) -> ColumnType | None:
     match value:
         case None:
             return None
         case bool():
-            return Kind.BOOL
+            return ColumnType.BOOL
         case int():
-            return Kind.INT if value in INT64 else Kind.TEXT
+            return ColumnType.INT if value in INT64 else ColumnType.TEXT
         case float():
-            return Kind.FLOAT
+            return ColumnType.FLOAT
         case _:
-            return Kind.TEXT
+            return ColumnType.TEXT
 
 
-def _common(kinds: set[Kind | None]) -> Kind:
+def _common(kinds: set[ColumnType | None]) -> ColumnType:
     known = kinds - {None}
-    if known == {Kind.INT, Kind.FLOAT}:
-        return Kind.FLOAT
-    (kind,) = known if len(known) == 1 else {Kind.TEXT}
-    return kind or Kind.TEXT
+    if known == {ColumnType.INT, ColumnType.FLOAT}:
+        return ColumnType.FLOAT
+    (kind,) = known if len(known) == 1 else {ColumnType.TEXT}
+    return kind or ColumnType.TEXT
 
 
-def _typed(kind: Kind, value: Any) -> Cell:  # noqa: ANN401 - any JSON value
+def _typed(kind: ColumnType, value: Any) -> Cell:  # noqa: ANN401 - any JSON value
     if value is None:
         return None
-    if kind is Kind.FLOAT:
+    if kind is ColumnType.FLOAT:
         return float(value)
-    if kind is Kind.TEXT and not isinstance(value, str):
+    if kind is ColumnType.TEXT and not isinstance(value, str):
         return msgspec.json.encode(value).decode()
     cell: Cell = value
     return cell
@@ -182,34 +182,38 @@ def _of_server(name: str, row: Row) -> Cell:
 
 
 _FIXED = (
-    Column("id", Kind.TEXT, lambda row: row.record.id),
-    Column("image", Kind.INT, lambda row: row.number),
-    Column("status", Kind.TEXT, lambda row: str(row.record.status)),
-    Column("lane", Kind.TEXT, lambda row: row.record.lane),
-    Column("path", Kind.TEXT, partial(_of_image, "path")),
-    Column("format", Kind.TEXT, partial(_of_image, "format")),
-    Column("width", Kind.INT, partial(_of_image, "width")),
-    Column("height", Kind.INT, partial(_of_image, "height")),
-    Column("bytes", Kind.INT, partial(_of_image, "bytes")),
-    Column("sha256", Kind.TEXT, partial(_of_image, "sha256")),
-    Column("cost_usd", Kind.FLOAT, partial(_cost, "cost_usd")),
-    Column("at_most_usd", Kind.FLOAT, partial(_cost, "at_most_usd")),
-    Column("attempts", Kind.INT, lambda row: len(row.record.attempts)),
-    Column("error_kind", Kind.TEXT, partial(_of_error, "kind")),
-    Column("error_status", Kind.INT, partial(_of_error, "status")),
-    Column("error_message", Kind.TEXT, partial(_of_error, "message")),
+    Column("id", ColumnType.TEXT, lambda row: row.record.id),
+    Column("image", ColumnType.INT, lambda row: row.number),
+    Column("status", ColumnType.TEXT, lambda row: str(row.record.status)),
+    Column("lane", ColumnType.TEXT, lambda row: row.record.lane),
+    Column("path", ColumnType.TEXT, partial(_of_image, "path")),
+    Column("format", ColumnType.TEXT, partial(_of_image, "format")),
+    Column("width", ColumnType.INT, partial(_of_image, "width")),
+    Column("height", ColumnType.INT, partial(_of_image, "height")),
+    Column("bytes", ColumnType.INT, partial(_of_image, "bytes")),
+    Column("sha256", ColumnType.TEXT, partial(_of_image, "sha256")),
+    Column("cost_usd", ColumnType.FLOAT, partial(_cost, "cost_usd")),
+    Column("at_most_usd", ColumnType.FLOAT, partial(_cost, "at_most_usd")),
+    Column("attempts", ColumnType.INT, lambda row: len(row.record.attempts)),
+    Column("error_kind", ColumnType.TEXT, partial(_of_error, "kind")),
+    Column("error_status", ColumnType.INT, partial(_of_error, "status")),
+    Column("error_message", ColumnType.TEXT, partial(_of_error, "message")),
     *(
-        Column(name, Kind.BOOL if default is False else Kind.TEXT, partial(_of_flags, name))
+        Column(name, ColumnType.BOOL if default is False else ColumnType.TEXT, partial(_of_flags, name))
         for name, default in zip(Flags.__struct_fields__, Flags.__struct_defaults__, strict=True)
     ),
-    Column("enqueued_at", Kind.TIME, lambda row: _moment(row.record.timing.enqueued_at)),
-    *(Column(name, Kind.FLOAT, partial(_of_timing, name)) for name in Timing.__struct_fields__ if name.endswith("_s")),
-    Column("server_inference_ms", Kind.FLOAT, partial(_of_server, "inference_duration")),
-    Column("server_preprocessing_ms", Kind.FLOAT, partial(_of_server, "inference_preprocessing_time")),
-    Column("server_queue_ms", Kind.FLOAT, partial(_of_server, "inference_queue_time")),
-    Column("server_total_ms", Kind.FLOAT, partial(_of_server, "total")),
-    Column("run_id", Kind.TEXT, lambda row: row.record.run_id),
-    Column("request_hash", Kind.TEXT, lambda row: row.record.request_hash),
-    Column("sandbox", Kind.BOOL, lambda row: row.record.sandbox),
-    Column("endpoint", Kind.TEXT, lambda row: str(row.record.endpoint)),
+    Column("enqueued_at", ColumnType.TIME, lambda row: _moment(row.record.timing.enqueued_at)),
+    *(
+        Column(name, ColumnType.FLOAT, partial(_of_timing, name))
+        for name in Timing.__struct_fields__
+        if name.endswith("_s")
+    ),
+    Column("server_inference_ms", ColumnType.FLOAT, partial(_of_server, "inference_duration")),
+    Column("server_preprocessing_ms", ColumnType.FLOAT, partial(_of_server, "inference_preprocessing_time")),
+    Column("server_queue_ms", ColumnType.FLOAT, partial(_of_server, "inference_queue_time")),
+    Column("server_total_ms", ColumnType.FLOAT, partial(_of_server, "total")),
+    Column("run_id", ColumnType.TEXT, lambda row: row.record.run_id),
+    Column("request_hash", ColumnType.TEXT, lambda row: row.record.request_hash),
+    Column("sandbox", ColumnType.BOOL, lambda row: row.record.sandbox),
+    Column("endpoint", ColumnType.TEXT, lambda row: str(row.record.endpoint)),
 )

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 from venice_batch.errors import UsageError
-from venice_batch.report.export.columns import INT64, Kind, rows
+from venice_batch.report.export.columns import INT64, ColumnType, rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ def require() -> None:
 
 def _fitting(column: Column) -> Callable[[Row], Cell]:
     """What fills the column's cells; empty where a record has a number that its type does not hold."""
-    if column.kind is not Kind.INT:
+    if column.kind is not ColumnType.INT:
         return column.cell
 
     def cell(row: Row) -> Cell:
@@ -49,11 +49,11 @@ def write(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -> in
     from pyarrow.parquet import ParquetWriter
 
     types = {
-        Kind.BOOL: pyarrow.bool_(),
-        Kind.INT: pyarrow.int64(),
-        Kind.FLOAT: pyarrow.float64(),
-        Kind.TEXT: pyarrow.string(),
-        Kind.TIME: pyarrow.timestamp("ms", tz="UTC"),
+        ColumnType.BOOL: pyarrow.bool_(),
+        ColumnType.INT: pyarrow.int64(),
+        ColumnType.FLOAT: pyarrow.float64(),
+        ColumnType.TEXT: pyarrow.string(),
+        ColumnType.TIME: pyarrow.timestamp("ms", tz="UTC"),
     }
     schema = pyarrow.schema([(column.name, types[column.kind]) for column in table])
     count = 0
