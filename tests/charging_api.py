@@ -12,7 +12,7 @@ from venice_batch.api.answers import Answer, Fault
 from venice_batch.api.client import Reply
 from venice_batch.api.responses import AnswerHeaders, RateLimit
 from venice_batch.errors import FolderError
-from venice_batch.model import Endpoint, ImageFile
+from venice_batch.model import ImageFile, Job
 from venice_batch.sandbox import catalogue, native_request
 from venice_batch.sandbox.ledger import Ledger
 from venice_batch.sandbox.order import Order
@@ -72,10 +72,7 @@ class ChargingApi:
     def _balances(self) -> tuple[float, float]:
         return self.ledger.balance_usd if self.told_usd is None else self.told_usd, self.ledger.diem
 
-    def error_bucket(self, endpoint, body):
-        return ""
-
-    async def generate(self, endpoint: Endpoint, body: dict[str, Any], writer: Any) -> Reply:
+    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
         sent_s = self.clock.now()
         await self.clock.wait(anyio.Event(), self.rng.uniform(0, 0.2))
         order = native_request.read(body, self._models)

@@ -6,7 +6,6 @@ import pytest
 
 import venice_batch
 from venice_batch import FolderError, JobsFileError, KeyMissingError, Status, UsageError, run_jobs, stream_outcomes
-from venice_batch.output import workers
 from venice_batch.sandbox import SandboxSettings, serve
 
 FAST = SandboxSettings(rpm=0, latency_s=0, draw="plain", failure_limit=0)
@@ -23,9 +22,7 @@ async def test_one_call_runs_mappings_into_a_folder(tmp_path):
     assert len(list((tmp_path / "out" / "images").iterdir())) == 3
 
 
-def test_the_event_loop_may_be_another_one_than_the_standard_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "PROCESS_AFTER_BYTES", 1)
-
+def test_the_event_loop_may_be_another_one_than_the_standard_one(tmp_path):
     async def run():
         async with serve(FAST) as sandbox:
             return await run_jobs(jobs(80), tmp_path / "out", api_key="k", base_url=sandbox.base_url, concurrency=32)

@@ -6,12 +6,12 @@ from pathlib import Path
 import orjson
 import pytest
 from pictures import picture
+from records import read_outcomes
 
 from venice_batch.api.client import ApiSettings
 from venice_batch.api.key import ApiKey
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.library import run_jobs
-from venice_batch.output.manifest import read_outcomes
 from venice_batch.run.run import run_batch
 from venice_batch.run.settings import RunSettings
 from venice_batch.sandbox import SandboxSettings, serve

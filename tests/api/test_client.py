@@ -20,6 +20,7 @@ from venice_batch.api import requests as outgoing
 from venice_batch.api.answers import KEYS_OWN, Fault, Verdict
 from venice_batch.api.client import ApiClient, ApiSettings, _proxy_for
 from venice_batch.api.key import ApiKey
+from venice_batch.api.requests import error_bucket
 from venice_batch.clock import SystemClock
 from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError
 from venice_batch.model import Endpoint
@@ -701,19 +702,19 @@ async def test_a_listings_headers_are_kept_even_where_it_is_refused(client):
     assert (client.listed.status, client.listed.headers.errors_left) == (403, 50)
 
 
-def test_what_shows_the_api_no_model_field_shares_one_error_bucket(client, monkeypatch):
+def test_what_shows_the_api_no_model_field_shares_one_error_bucket(monkeypatch):
     edit = {"model": "qwen-edit", "image": "aGVsbG8=", "prompt": "p"}
-    assert client.error_bucket(Endpoint.GENERATE, {"model": "chroma", "prompt": "p"}) == ""
-    assert client.error_bucket(Endpoint.EDIT, edit) == ""
+    assert error_bucket(Endpoint.GENERATE, {"model": "chroma", "prompt": "p"}) == ""
+    assert error_bucket(Endpoint.EDIT, edit) == ""
     without = [
         (Endpoint.UPSCALE, {"image": "aGVsbG8="}),
         (Endpoint.BACKGROUND_REMOVE, {"image": "aGVsbG8="}),
         (Endpoint.EDIT, {"image": "aGVsbG8=", "prompt": "p"}),
         (Endpoint.MULTI_EDIT, {"model": "qwen-edit", "images": ["aGVsbG8="], "prompt": "p"}),  # sent as modelId
     ]
-    assert {client.error_bucket(*request) for request in without} == {KEYS_OWN}
+    assert {error_bucket(*request) for request in without} == {KEYS_OWN}
     monkeypatch.setattr("venice_batch.api.requests.MOST_JSON_BYTES", 0)
-    assert client.error_bucket(Endpoint.EDIT, edit) == KEYS_OWN  # a multipart form
+    assert error_bucket(Endpoint.EDIT, edit) == KEYS_OWN  # a multipart form
 
 
 class Elsewhere:

@@ -106,7 +106,7 @@ def test_no_key_is_on_the_page(tmp_path, monkeypatch):
 
 
 def test_the_numbers_of_the_page_are_those_of_the_report(tmp_path):
-    from venice_batch.output.latest import LatestRecords
+    from venice_batch.output.resume import LatestRecords
     from venice_batch.report.tables import report
 
     write(tmp_path, record(tmp_path, "a", cost_usd=0.25), record(tmp_path, "b", lane="flux"), failed("c"))

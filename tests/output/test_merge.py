@@ -13,9 +13,9 @@ from venice_batch.errors import FolderError, FolderHeldError, UsageError
 from venice_batch.model import ImageFile
 from venice_batch.output import folder, manifest
 from venice_batch.output import merge as module
-from venice_batch.output.latest import LatestRecords
 from venice_batch.output.merge import merge
 from venice_batch.output.naming import short_name
+from venice_batch.output.resume import LatestRecords
 
 
 class Folders:

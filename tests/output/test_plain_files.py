@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.output import plain_files as module
+from venice_batch.output.manifest import FileView
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, Refusals, have_hashes, have_sizes
-from venice_batch.output.record import FileView
 
 DATA = b"an image"
 SHA = hashlib.sha256(DATA).hexdigest()

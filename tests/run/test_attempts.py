@@ -3,15 +3,16 @@ from datetime import UTC, datetime
 
 import anyio
 import pytest
-from fakes import OK, FakeApi, FakeClock, NoSink, Scripted, job, reset_in
+from fakes import OK, FakeClock, FakeFetcher, Scripted, job, reset_in
 
 from venice_batch.api.answers import Fault
 from venice_batch.catalogue import Catalogue, parse
 from venice_batch.errors import ExitCode, FolderError, SourceError, UsageError
 from venice_batch.model import Endpoint, Status
 from venice_batch.pacing.limiter import RateLimiter, SendingRules
-from venice_batch.run.attempts import AttemptRules, JobRunner
+from venice_batch.run.attempts import JobRunner
 from venice_batch.run.history import as_sent
+from venice_batch.run.retry import AttemptRules
 from venice_batch.run.slots import Slots
 from venice_batch.run.spending import Spending, SpendingGuard
 from venice_batch.run.stop import Connectivity, Patience, Stop, StopSignal
@@ -30,14 +31,13 @@ class Bench:
         self.clock = clock
         self.stop_signal = StopSignal()
         self.spending = spending or Spending()
-        self.api = FakeApi(clock, scripts)
+        self.api = FakeFetcher(clock, scripts)
         rng = random.Random(1)
         limiter = RateLimiter(SendingRules(concurrency=concurrency), rng)
         self.slots = Slots(limiter, clock, self.stop_signal, deadline_s=float("inf"))
         self.events = []
         self.runner = JobRunner(
-            api=self.api,
-            sink=NoSink(),
+            fetcher=self.api,
             slots=self.slots,
             stop_signal=self.stop_signal,
             connectivity=Connectivity(Patience(first_s=15, later_s=120), known=known),

@@ -19,10 +19,10 @@ from venice_batch._version import __version__
 from venice_batch.api import errors_in as refusals
 from venice_batch.api import listings
 from venice_batch.api import responses as answer_headers
-from venice_batch.api.answers import KEYS_OWN, Answer, Fault
+from venice_batch.api.answers import Answer, Fault
 from venice_batch.api.decode import MAX_IMAGE_BYTES, JsonDecoder, decoder_for
 from venice_batch.api.key import without_userinfo
-from venice_batch.api.requests import names_model, outgoing
+from venice_batch.api.requests import outgoing
 from venice_batch.catalogue.listing import is_local
 from venice_batch.clock import Deadline
 from venice_batch.errors import (
@@ -85,7 +85,7 @@ class ImageWriter(Protocol):
         ...
 
     async def discard(self) -> None:
-        """Reservation no trace of what was written and not committed."""
+        """Leave no trace of what was written and not committed."""
         ...
 
 
@@ -250,10 +250,6 @@ class ApiClient:
         text = refusals.in_short(self._key.redact(text))
         answer = Answer(status, head, text, sent_s, self._clock.now(), fault)
         return Reply(answer, ttfb_s=ttfb_s, unrecognised=kept)
-
-    def error_bucket(self, endpoint: Endpoint, body: dict[str, Any]) -> str:
-        """Return where the API counts the errors of such a request; "" for its model's own bucket."""
-        return "" if names_model(endpoint, body) else KEYS_OWN
 
     async def styles(self) -> tuple[str, ...]:
         """The style presets' names. Raises ApiError, KeyRefusedError."""

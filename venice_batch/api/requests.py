@@ -12,6 +12,7 @@ import orjson
 import pybase64
 from anyio import to_thread
 
+from venice_batch.api.answers import KEYS_OWN
 from venice_batch.errors import SourceError, one_line
 from venice_batch.jobfile.pictures import FIELD, base64_of
 from venice_batch.model import Endpoint
@@ -71,9 +72,13 @@ def is_upload(endpoint: Endpoint, request: dict[str, Any]) -> bool:
     return size + _ROOM_BYTES > MOST_JSON_BYTES
 
 
-def names_model(endpoint: Endpoint, request: dict[str, Any]) -> bool:
-    """Return whether the API can count the request's errors by its model: it is JSON with a field of that name."""
-    return "model" in request and _name(endpoint, "model") == "model" and not is_upload(endpoint, request)
+def error_bucket(endpoint: Endpoint, request: dict[str, Any]) -> str:
+    """Return where the API counts the request's errors: "" for its model's own bucket, else `KEYS_OWN`.
+
+    The API sees a model only in a JSON body with a field `model`.
+    """
+    names_model = "model" in request and _name(endpoint, "model") == "model" and not is_upload(endpoint, request)
+    return "" if names_model else KEYS_OWN
 
 
 async def outgoing(endpoint: Endpoint, request: dict[str, Any]) -> Outgoing:

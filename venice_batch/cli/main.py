@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,4 +154,12 @@ def main() -> None:
         code = int(ExitCode.SIGINT)
     for number in _ENDS:
         signal.signal(number, signal.SIG_IGN)  # what the run came to is settled
-    sys.exit(int(ExitCode.SIGTERM) if ends and code == ExitCode.SIGINT else code)
+    code = int(ExitCode.SIGTERM) if ends and code == ExitCode.SIGINT else code
+    disk = sys.modules.get("venice_batch.output.disk")
+    if disk is not None and disk.has_blocked_threads():
+        # Python would wait for them, perhaps for ever.
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)

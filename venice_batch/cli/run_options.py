@@ -33,6 +33,13 @@ sending = options.group(
         show_default="as many as quota and latency need",
         help="Most requests under way at a time, over all models.",
     ),
+    options.option(
+        "--processes",
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        help="Processes that fetch images; more than one is for servers of your own that outrun a core.",
+    ),
     options.rpm,
     options.option(
         "--response",

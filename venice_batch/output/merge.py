@@ -16,15 +16,15 @@ from venice_batch.errors import FolderError, UsageError
 from venice_batch.model import Status
 from venice_batch.output import folder, manifest
 from venice_batch.output.atomic_file import NOT_THE_NAME, put
+from venice_batch.output.manifest import NO_RECORD, RecordView
 from venice_batch.output.naming import short_name
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, have_hashes, on_disk
-from venice_batch.output.record import NO_RECORD, RecordView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from venice_batch.output.record import FileView
+    from venice_batch.output.manifest import FileView
 
 
 class Merged(msgspec.Struct, frozen=True):

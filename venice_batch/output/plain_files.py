@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from venice_batch.output.record import FileView
+    from venice_batch.output.manifest import FileView
 
 
 _IS_UTF8 = sys.getfilesystemencoding() == "utf-8"

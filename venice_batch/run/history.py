@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from venice_batch.model import Attempt, Job
 
 
-AGAIN = frozenset({Verdict.LIMITED, Verdict.BLOCKED, Verdict.OVERLOADED, Verdict.TRANSIENT})
-"""Verdicts after which the same request may well succeed."""
-
 NEVER_AGAIN = frozenset({Verdict.REJECTED, Verdict.LANE_REFUSED})
 """Verdicts of the API's own after which the same request would be refused again."""
 

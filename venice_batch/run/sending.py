@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,11 +17,12 @@ from venice_batch.errors import ApiError, ExitCode, KeyRefusedError
 from venice_batch.events import Notice, RunState, Sending
 from venice_batch.model import UNNAMED
 from venice_batch.output import folder, manifest
+from venice_batch.output.images import ImageFolder
 from venice_batch.output.naming import Naming
 from venice_batch.output.resume import Ownership, largest_bytes
-from venice_batch.output.sink import DiskSink
 from venice_batch.pacing.limiter import RateLimiter
 from venice_batch.run.attempts import JobRunner
+from venice_batch.run.fetching import LocalFetcher, ProcessFetcher
 from venice_batch.run.slots import Slots
 from venice_batch.run.spending import SpendingGuard, in_micro_usd
 from venice_batch.run.stop import Connectivity, DiskSpaceWatch, Stop, stop_on_signals
@@ -29,14 +31,17 @@ from venice_batch.run.workers import Pool
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
+    from venice_batch.output.disk import Disk
     from venice_batch.output.resume import Resume
     from venice_batch.pacing.limiter import SendingRules
+    from venice_batch.run.fetching import Fetcher
     from venice_batch.run.settings import RunSettings
     from venice_batch.run.spending import Spending
     from venice_batch.run.stop import StopSignal
@@ -67,6 +72,7 @@ class Sender:
     run_id: str
     observe: Observer
     held: folder.Hold
+    disk: Disk
     blocks: int = 0
     parked: Stop | None = None
     is_stalled: bool = False
@@ -75,7 +81,7 @@ class Sender:
     async def send(
         self, lanes: Sequence[LaneJobs], known: Resume, journal: manifest.Manifest, *, deadline_s: float
     ) -> None:
-        """Return when every job of `lanes` has its record, or the run has been stopped; the stop_signal says which.
+        """Return when every job of `lanes` has its record, or the run has been stopped; the stop signal says which.
 
         Nothing is sent from the moment `deadline_s` of the clock on.
         """
@@ -90,14 +96,14 @@ class Sender:
     ) -> None:
         async with (
             ApiClient(self.settings.api, self.key, self.clock) as api,
-            self._sink(known) as sink,
+            self._fetcher(api, known) as fetcher,
             anyio.create_task_group() as side,
         ):
             if self.settings.handle_signals:
                 side.start_soon(stop_on_signals, self.stop_signal, side.cancel_scope)
-            hurry = partial(self._hurry, sink, journal)
+            hurry = partial(self._hurry, fetcher)
             side.start_soon(_when_cancelled, hurry)
-            if self.settings.max_time_s != math.inf:
+            if self.settings.options.max_time_s != math.inf:
                 side.start_soon(self._stop_at, deadline_s)
             limits = await self._limits(api)
             if limits is not None and not limits.access:
@@ -114,8 +120,7 @@ class Sender:
             self.observe(Sending(lambda: self._state(limiter)))
             slots = Slots(limiter, self.clock, self.stop_signal, deadline_s=deadline_s)
             runner = JobRunner(
-                api=api,
-                sink=sink,
+                fetcher=fetcher,
                 slots=slots,
                 stop_signal=self.stop_signal,
                 connectivity=Connectivity(self.settings.patience, known=self._has_answered(api, known)),
@@ -141,8 +146,8 @@ class Sender:
                 clock=self.clock,
                 observe=observe,
                 workers=self.settings.workers,
-                grace_s=self.settings.grace_s,
-                max_failures=self.settings.max_failures,
+                grace_s=self.settings.options.grace_s,
+                max_failures=self.settings.options.max_failures,
                 hurry=hurry,
             )
             try:
@@ -157,24 +162,26 @@ class Sender:
         """Whether the API has answered at its address before the first request of this run."""
         return known.done > 0 or (api.listed is not None and api.listed.from_api)
 
-    def _sink(self, known: Resume) -> DiskSink:
-        return DiskSink(
-            self.settings.output,
-            run_id=self.run_id,
-            durable=self.settings.durable,
-            concurrency=self.settings.sending.concurrency,
-            replaceable=Ownership(self.settings.output / manifest.NAME, self.index, known),
-            stem=(self.settings.naming or Naming()).stem,
+    def _fetcher(self, api: ApiClient, known: Resume) -> AbstractAsyncContextManager[Fetcher]:
+        settings = self.settings
+        images = ImageFolder(
+            settings.output,
+            prefix=self.run_id,
+            disk=self.disk,
+            durable=settings.options.durable,
+            replaceable=Ownership(settings.output / manifest.NAME, self.index, known),
+            stem=(settings.naming or Naming()).stem,
         )
+        if settings.options.processes == 1:
+            return nullcontext(LocalFetcher(api, images))
+        return ProcessFetcher(settings.options.processes, settings.api, self.key, images, self.clock)
 
-    def _hurry(self, sink: DiskSink, journal: manifest.Manifest) -> None:
-        """See to it that nobody waits for a disk that does not answer, now that what is under way was cancelled."""
-        sink.workers.hurry()
+    def _hurry(self, fetcher: Fetcher) -> None:
+        """Let nobody wait for a disk that does not answer, now that everything under way was cancelled."""
 
         def abandon() -> None:
             self.is_stalled = True
-            sink.workers.abandon()
-            journal.abandon()
+            fetcher.abandon()
 
         loop = asyncio.get_running_loop()
         self._abandoning = self._abandoning or loop.call_later(DISK_S, abandon)
@@ -250,7 +257,9 @@ class Sender:
     async def _stop_at(self, deadline_s: float) -> None:
         await self.clock.wait(anyio.Event(), deadline_s - self.clock.now())
         self.stop_signal.request(
-            Stop(ExitCode.TEMPORARY, f"--max-time of {self.settings.max_time_s:g} s is over; run again to go on")
+            Stop(
+                ExitCode.TEMPORARY, f"--max-time of {self.settings.options.max_time_s:g} s is over; run again to go on"
+            )
         )
 
 

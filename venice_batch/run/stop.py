@@ -1,4 +1,4 @@
-"""The one stop_signal that ends a run early."""
+"""Everything that ends a run early: signals, an API out of reach, a full disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 from venice_batch.api.answers import Fault, Verdict
 from venice_batch.errors import ExitCode, FolderError
 from venice_batch.events import JobEnded, Notice
-from venice_batch.output.threads import DiskThreads
+from venice_batch.output.disk import Disk
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -235,8 +235,7 @@ class DiskSpaceWatch:
         self._recorded = recorded
         self._largest_bytes = 0
         self._left_bytes: int | None = None
-        # Not anyio's threads: at a disk that never answers those would keep the process from ending.
-        self._thread = DiskThreads(1)
+        self._disk = Disk()
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, JobEnded):
@@ -255,7 +254,7 @@ class DiskSpaceWatch:
             asking.start_soon(self._give_up, asking.cancel_scope)
             left_bytes = await self._ask()
             if left_bytes is not None and left_bytes < most * LARGE_BYTES:
-                self._largest_bytes = max(self._largest_bytes, await self._thread.submit(self._recorded))
+                self._largest_bytes = max(self._largest_bytes, await self._disk.ask(self._recorded))
             asking.cancel_scope.cancel()
         left_bytes = self._left_bytes
         if left_bytes is None or left_bytes >= most * LARGE_BYTES or self._stop_signal.stop is not None:
@@ -282,7 +281,7 @@ class DiskSpaceWatch:
 
     async def _ask(self) -> int | None:
         try:
-            found = await self._thread.submit(self._look)
+            found = await self._disk.ask(self._look)
         except FolderError as error:
             self._stop_signal.request(Stop(error.exit_code, str(error)))
             return None

@@ -13,7 +13,6 @@ from venice_batch.errors import ExitCode, FolderError, JobsFileError
 from venice_batch.events import JobEnded, Stopping
 from venice_batch.model import Status
 from venice_batch.run.stop import Stop
-from venice_batch.shield import shelter
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ READ_AHEAD = 32
 class _LaneWorkers:
     """A lane's workers and the jobs that they take."""
 
-    feed: LaneQueue
+    queue: LaneQueue
     most: int
     workers: int = 0
 
@@ -117,36 +116,35 @@ class Pool:
         self._failures = 0
 
     async def run(self, lanes: Sequence[LaneJobs]) -> None:
-        """Return when every job has its outcome or the run was stopped; the stop_signal says which."""
+        """Return when every job has its outcome or the run was stopped; the stop signal says which."""
         async with anyio.create_task_group() as watch:
             watch.start_soon(self._watch_stop, watch.cancel_scope)
             async with anyio.create_task_group() as work:
-                crews = {lane.name: self._crew(lane) for lane in lanes if lane.pending}
+                started = {lane.name: self._lane_workers(lane) for lane in lanes if lane.pending}
 
                 def start(name: str) -> None:
-                    crew = crews.get(name)
-                    if crew is not None and crew.workers < crew.most and self._stop_signal.stop is None:
-                        crew.workers += 1
-                        work.start_soon(self._work, crew.feed)
+                    of_lane = started.get(name)
+                    if of_lane is not None and of_lane.workers < of_lane.most and self._stop_signal.stop is None:
+                        of_lane.workers += 1
+                        work.start_soon(self._work, of_lane.queue)
 
                 self._slots.acquired = start
-                for name in crews:
+                for name in started:
                     start(name)
             watch.cancel_scope.cancel()
 
-    def _crew(self, lane: LaneJobs) -> _LaneWorkers:
+    def _lane_workers(self, lane: LaneJobs) -> _LaneWorkers:
         most = min(self._workers, lane.pending)
         return _LaneWorkers(LaneQueue(lane.jobs(), min(READ_AHEAD, most), self._clock), most)
 
-    async def _work(self, feed: LaneQueue) -> None:
+    async def _work(self, queue: LaneQueue) -> None:
         try:
-            with shelter():
-                while self._stop_signal.stop is None and (taken := feed.take()) is not None:
-                    outcome = await self._runner.run(*taken)
-                    if outcome is None:
-                        return
-                    await self._journal.append(outcome)
-                    self._ended(outcome)
+            while self._stop_signal.stop is None and (taken := queue.take()) is not None:
+                outcome = await self._runner.run(*taken)
+                if outcome is None:
+                    return
+                await self._journal.append(outcome)
+                self._ended(outcome)
         except FolderError as error:
             self._stop(error.exit_code, str(error))
         except JobsFileError as error:
