@@ -5,7 +5,16 @@ import anyio
 import pytest
 
 import venice_batch
-from venice_batch import FolderError, JobsFileError, KeyMissingError, Status, UsageError, run_jobs, stream_outcomes
+from venice_batch import (
+    FolderError,
+    JobsFileError,
+    KeyMissingError,
+    RunOptions,
+    Status,
+    UsageError,
+    run_jobs,
+    stream_outcomes,
+)
 from venice_batch.sandbox import SandboxSettings, serve
 
 FAST = SandboxSettings(rpm=0, latency_s=0, draw="plain", failure_limit=0)
@@ -178,3 +187,29 @@ async def test_another_run_in_the_folder_is_waited_for_if_asked(tmp_path, monkey
                 await run_jobs(jobs(1), tmp_path / "out", base_url=sandbox.base_url, **options)
             summary = await run_jobs(jobs(1), tmp_path / "out", base_url=sandbox.base_url, lock_wait_s=60, **options)
     assert summary.succeeded == 1
+
+
+ONLY_OF_THE_COMMAND = {
+    "jobs", "output", "api_key_file", "sandbox", "sandbox_set", "offline", "dry_run", "as_json", "quiet", "no_progress",
+    "log_format", "gallery", "junit", "metrics_file", "on_finish", "profile",
+}  # fmt: skip
+"""Options about where input and output are, and about messages."""
+
+ONLY_OF_THE_LIBRARY = {"check_models"}
+"""The command has `--offline` for it, and always knows some list."""
+
+
+def test_the_command_and_run_options_have_the_same_names():
+    from venice_batch.cli.run import run
+
+    asked = {option.name for option in run.params} - ONLY_OF_THE_COMMAND
+    asked = {"defaults" if name == "settings" else name for name in asked if not name.startswith("sandbox_")}
+    known = {name.removesuffix("_s").removesuffix("_usd") for name in RunOptions.__dataclass_fields__}
+    assert asked - {"help"} == known - ONLY_OF_THE_LIBRARY
+
+
+async def test_options_come_as_one_value_or_one_by_one(tmp_path):
+    async with serve(FAST) as sandbox:
+        chosen = RunOptions(base_url=sandbox.base_url, name="{index}", max_attempts=2)
+        await run_jobs(jobs(1), tmp_path / "out", chosen, api_key="k", name="again-{index}")
+    assert [path.stem for path in (tmp_path / "out" / "images").iterdir()] == ["again-1"]

@@ -44,6 +44,7 @@ class ImageFolder:
         prefix: begins the names of temporary files. No two writers of images in one folder may share it.
         durable: files and folders are on the disk (fsync) before `commit` returns.
         replaceable: the paths that a new image of this job id may replace; called in a thread, when a name is taken.
+            None for a folder without earlier records.
         stem: an image's name without its extension.
     """
 
@@ -54,7 +55,7 @@ class ImageFolder:
         prefix: str,
         disk: Disk | None = None,
         durable: bool = False,
-        replaceable: Callable[[str], Collection[str]] = lambda job_id: (),
+        replaceable: Callable[[str], Collection[str]] | None = None,
         stem: Callable[[Job], str] = lambda job: safe_name(job.id),
     ) -> None:
         self.root = root
@@ -65,9 +66,13 @@ class ImageFolder:
         self.stem = stem
         self.numbers = itertools.count(1)
 
+    def owned_by(self, job_id: str) -> Collection[str]:
+        """Return the paths that a new image of the job may replace. Waits for the disk."""
+        return self.replaceable(job_id) if self.replaceable is not None else ()
+
     def writer(self, job: Job) -> JobImages:
         """Return a writer for the images of one attempt at `job`."""
-        return JobImages(self, self.stem(job), job.images, lambda: self.replaceable(job.id))
+        return JobImages(self, self.stem(job), job.images, lambda: self.owned_by(job.id))
 
 
 class JobImages:

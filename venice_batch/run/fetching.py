@@ -155,7 +155,9 @@ class ProcessFetcher:
         await self._tasks.__aexit__(None, None, None)
 
     async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
-        owned = await self._images.disk.run(lambda: tuple(self._images.replaceable(job.id)))
+        owned: tuple[str, ...] = ()
+        if self._images.replaceable is not None:
+            owned = await self._images.disk.run(lambda: tuple(self._images.owned_by(job.id)))
         alive = [child for child in self._children if child.is_alive]
         if not alive:
             raise FolderError(

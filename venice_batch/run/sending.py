@@ -19,7 +19,7 @@ from venice_batch.model import UNNAMED
 from venice_batch.output import folder, manifest
 from venice_batch.output.images import ImageFolder
 from venice_batch.output.naming import Naming
-from venice_batch.output.resume import Ownership, largest_bytes
+from venice_batch.output.resume import Ownership, has_records, largest_bytes
 from venice_batch.pacing.limiter import RateLimiter
 from venice_batch.run.attempts import JobRunner
 from venice_batch.run.fetching import LocalFetcher, ProcessFetcher
@@ -164,12 +164,13 @@ class Sender:
 
     def _fetcher(self, api: ApiClient, known: Resume) -> AbstractAsyncContextManager[Fetcher]:
         settings = self.settings
+        path = settings.output / manifest.NAME
         images = ImageFolder(
             settings.output,
             prefix=self.run_id,
             disk=self.disk,
             durable=settings.options.durable,
-            replaceable=Ownership(settings.output / manifest.NAME, self.index, known),
+            replaceable=Ownership(path, self.index, known) if has_records(settings.output) else None,
             stem=(settings.naming or Naming()).stem,
         )
         if settings.options.processes == 1:
