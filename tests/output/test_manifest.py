@@ -164,7 +164,7 @@ async def test_a_journal_that_is_moved_or_removed_is_written_anew_whole_and_that
     journal = Manifest(path, durable=durable)
     journal.open()
     told = []
-    journal.told = told.append
+    journal.on_moved = told.append
     await journal.append(outcome("a"))
     assert journal.moved is None
     path.rename(path.with_name("manifest.jsonl.1")) if harm == "moved" else path.unlink()

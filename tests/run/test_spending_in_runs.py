@@ -85,7 +85,7 @@ class MoneyRun:
 
     async def __call__(self, *, stop_after_s=None):
         if self.lists:
-            self.spending.balances_told(await self.api.balances(), spent_before=0)
+            self.spending.update_balances(await self.api.balances(), spent_before=0)
         lanes = {}
         for one in self.jobs:
             lanes.setdefault(one.model, []).append(one)

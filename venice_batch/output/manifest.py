@@ -72,7 +72,7 @@ class Manifest:
 
     If the file is moved, removed or replaced during the run, its records are written to a new file at its path (or
     beside the file that stands there now) before any more are added. `moved` then says so, and every `append` calls
-    `told` with it.
+    `on_moved` with it.
     """
 
     def __init__(self, path: Path, *, durable: bool = False, disk: Disk | None = None) -> None:
@@ -86,7 +86,7 @@ class Manifest:
         self._at = path
         self._minds_place = False
         self.moved: FolderError | None = None
-        self.told: Callable[[FolderError], None] = lambda error: None
+        self.on_moved: Callable[[FolderError], None] = lambda error: None
 
     def open(self) -> str | None:
         """Open for appending; returns what was repaired, in a sentence, or None.
@@ -133,7 +133,7 @@ class Manifest:
                     except OSError as error:
                         _spoil(entries, error)
         if self.moved is not None:
-            self.told(self.moved)
+            self.on_moved(self.moved)
         self._check(entry)
 
     def append_line(self, line: bytes) -> None:

@@ -1,4 +1,4 @@
-"""One job from its first attempt to its outcome."""
+"""One job, from its first attempt to its outcome."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class JobRunner:
         self._observe = observe
 
     async def run(self, job: Job, enqueued_s: float) -> Outcome | None:
-        """The job's outcome, or None when the run stops first and the job stays pending.
+        """Return the job's outcome, or None if the run stops first and the job stays pending.
 
         Raises:
             FolderError: its images could not be stored.
@@ -115,7 +115,7 @@ class JobRunner:
         return await retrying(self._attempt, history)
 
     async def _attempt(self, history: JobHistory) -> Reply:
-        """One attempt with its price set aside; what may have been charged counts as spent."""
+        """Make one attempt with its price reserved; money that may have been charged counts as spent."""
         await self._money.reserve(history.price)
         try:
             return await self._ask(history)
@@ -183,7 +183,7 @@ class JobRunner:
             self._slots.wake()
 
     def _note_lost(self, history: JobHistory, sent_s: float, why: str) -> None:
-        """Tell of a request that the server may well have served, but whose image found no place."""
+        """Report a request that the server may have served but whose image was lost here."""
         now_s = self._clock.now()
         attempt = Attempt(None, why, 0.0, None, None, rounded(now_s - sent_s), rounded(sent_s - history.enqueued_s))
         state = self._slots.limiter.lane(history.job.model).state(now_s)
@@ -196,7 +196,7 @@ class JobRunner:
         return wait_s(history, error.reply.answer, self._rules, self._rng)
 
     async def _back_off(self, history: JobHistory, delay_s: float) -> None:
-        """Wait out a backoff, or until the run stops; the slot was given back when the attempt ended."""
+        """Wait until the backoff is over or the run stops; the slot was released when the attempt ended."""
         self._stop_signal.check()
         history.attempts[-1] = msgspec.structs.replace(history.attempts[-1], wait_s=rounded(delay_s))
         if delay_s > 0:

@@ -267,7 +267,7 @@ class _Batch:
         path = self.settings.output / manifest.NAME
         journal = manifest.Manifest(path, durable=self.settings.options.durable, disk=self.disk)
         repaired = journal.open()
-        journal.told = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
+        journal.on_moved = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
         try:
             known = Resume(
                 self.index,

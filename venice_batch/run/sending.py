@@ -1,4 +1,4 @@
-"""Everything that sends a run's jobs, wired together."""
+"""The part of a run that sends: client, fetcher, pacing, money and workers, wired together."""
 
 from __future__ import annotations
 
@@ -49,17 +49,18 @@ if TYPE_CHECKING:
 
 
 DISK_S = 5.0
-"""What a disk has to end what it is at when a run's grace is over, or it was stopped at once."""
+"""Time for the disk to finish after the grace period, or after a second signal; then it is abandoned."""
 
 NO_ACCESS = "the API lists the key without access (accessPermitted is false): the first request shows if that is so"
 
 
 @dataclass(slots=True, kw_only=True)
 class Sender:
-    """Sends a run's jobs, once.
+    """Send a run's jobs, once.
 
-    Afterwards, even if it was cancelled, `blocks` tells how often the API blocked its user, `parked` why jobs were
-    left pending while others went on, if any were, and `is_stalled` whether the disk did not answer any more.
+    Afterwards, even if it was cancelled: `blocks` counts how often the API blocked its user, `parked` is the reason why
+    a lane's jobs were left pending while others went on (or None), and `is_stalled` says that the disk stopped
+    answering.
     """
 
     index: JobIndex
@@ -83,7 +84,7 @@ class Sender:
     ) -> None:
         """Return when every job of `lanes` has its record, or the run has been stopped; the stop signal says which.
 
-        Nothing is sent from the moment `deadline_s` of the clock on.
+        Nothing is sent after the moment `deadline_s` of the clock.
         """
         try:
             await self._send(lanes, known, journal, deadline_s)
@@ -159,7 +160,7 @@ class Sender:
 
     @staticmethod
     def _has_answered(api: ApiClient, known: Resume) -> bool:
-        """Whether the API has answered at its address before the first request of this run."""
+        """Return whether the API has answered at this address before the first request of this run."""
         return known.done > 0 or (api.listed is not None and api.listed.from_api)
 
     def _fetcher(self, api: ApiClient, known: Resume) -> AbstractAsyncContextManager[Fetcher]:
@@ -178,7 +179,7 @@ class Sender:
         return ProcessFetcher(settings.options.processes, settings.api, self.key, images, self.clock)
 
     def _hurry(self, fetcher: Fetcher) -> None:
-        """Let nobody wait for a disk that does not answer, now that everything under way was cancelled."""
+        """Abandon the disk if it does not answer within `DISK_S`, now that everything under way was cancelled."""
 
         def abandon() -> None:
             self.is_stalled = True
@@ -208,7 +209,7 @@ class Sender:
         )
 
     def _limiter(self, limits: Limits | None, rules: SendingRules) -> RateLimiter:
-        """RateLimiter with the quotas that the key may read; without any where it may not."""
+        """Return a limiter with the quotas that the key may read, if it may."""
         untested = frozenset(filter(self._is_unlisted, self.index.lanes))
         if limits is None:
             return RateLimiter(rules, self.rng, untested=untested)
@@ -217,14 +218,14 @@ class Sender:
         return RateLimiter(rules, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s, untested=untested)
 
     def _is_unlisted(self, lane: str) -> bool:
-        """Whether the list of models is known and lacks this one."""
+        """Return whether the list of models is known and lacks this one."""
         catalogue = self.settings.catalogue
         if catalogue is None or lane in UNNAMED.values():
             return False
         return all(catalogue.resolve(lane, kind) is None for kind in KINDS)
 
     def _money(self, api: ApiClient, limits: Limits | None, slots: Slots) -> SpendingGuard:
-        """A money that knows the balance, where the key may read it."""
+        """Return the guard of the run's money, with the balance if the key may read it."""
         if limits is None:
             return SpendingGuard(self.spending, slots, self.stop_signal)
 
@@ -232,11 +233,11 @@ class Sender:
             return _balances(await self._limits(api))
 
         if (balances := _balances(limits)) is not None:
-            self.spending.balances_told(balances, spent_before=0)
+            self.spending.update_balances(balances, spent_before=0)
         return SpendingGuard(self.spending, slots, self.stop_signal, ask_balances=ask)
 
     async def _limits(self, api: ApiClient) -> Limits | None:
-        """What the API lists for the key; None where it does not, or when the run is stopped while it is asked."""
+        """Return what the API lists for the key; None if it lists nothing, or if the run is stopped meanwhile."""
         limits = None
         async with anyio.create_task_group() as asking:
 
@@ -272,7 +273,7 @@ async def _when_cancelled(call: Callable[[], None]) -> None:
 
 
 def _balances(limits: Limits | None) -> dict[str, int] | None:
-    """The balances that are listed, all 0 for a key without access; None where none that pays for images is listed."""
+    """Return the listed balances, all 0 for a key without access; None if none of them pays for images."""
     if limits is None:
         return None
     if not limits.access:
