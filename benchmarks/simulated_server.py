@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Literal
 from venice_batch.sandbox.error_budget import ErrorBudget
 from venice_batch.sandbox.error_budget import counts as error_counts
 from venice_batch.sandbox.failure_block import FailureBlock
+from venice_batch.sandbox.limits import open_window
 from venice_batch.sandbox.rate_headers import rate_headers, retry_after
-from venice_batch.sandbox.windows import open_window
 
 if TYPE_CHECKING:
     import random
 
+    from venice_batch.sandbox.limits import Verdict, Window
     from venice_batch.sandbox.settings import ResetForm, WindowKind
-    from venice_batch.sandbox.windows import Verdict, Window
 
 HeaderKind = Literal["all", "retry-after", "none"]
 

@@ -13,11 +13,12 @@ from venice_batch.api.client import Reply
 from venice_batch.api.responses import AnswerHeaders, RateLimit
 from venice_batch.errors import FolderError
 from venice_batch.model import Endpoint, ImageFile
-from venice_batch.sandbox import catalogue, native_request
+from venice_batch.sandbox import catalogue
+from venice_batch.sandbox import generate as native_request
+from venice_batch.sandbox.errors import Refusal
 from venice_batch.sandbox.ledger import Ledger
-from venice_batch.sandbox.order import Order
 from venice_batch.sandbox.prices import ENHANCEMENT_MICRO_USD, price_micro_usd
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.request import Order
 
 FAULTS = ("500", "503", "429", "408", "502", "504", "520", "524", "timeout", "cut", "no_image", "connect", "full disk")
 MAY_BE_CHARGED = {"502", "504", "520", "524", "timeout", "cut", "no_image"}

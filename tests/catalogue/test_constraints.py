@@ -17,9 +17,9 @@ from venice_batch.catalogue.capabilities import (
     uses_steps,
 )
 from venice_batch.model import Endpoint
-from venice_batch.sandbox import native_request
+from venice_batch.sandbox import generate as native_request
 from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.errors import Refusal
 
 
 def told(given_job, known=SHIPPED, **options):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from venice_batch.catalogue import corrected, price_micro_usd, price_usd
 from venice_batch.model import Endpoint
 from venice_batch.money import amount_text, cost_text, micro_usd, usd, usd_text
-from venice_batch.sandbox import native_request, openai_request
+from venice_batch.sandbox import generate as native_request
+from venice_batch.sandbox import openai_request
 from venice_batch.sandbox.catalogue import shipped
 from venice_batch.sandbox.prices import price_micro_usd as charged_micro_usd
 

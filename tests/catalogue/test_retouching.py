@@ -13,9 +13,9 @@ from venice_batch.catalogue import Bill, Preflight, complaints, corrected, price
 from venice_batch.catalogue.prices import model_of
 from venice_batch.jobfile import request_hash
 from venice_batch.model import Endpoint, Job
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.edit import RetouchReader
+from venice_batch.sandbox.errors import Refusal
 from venice_batch.sandbox.retouch_catalogue import shipped_retouch
-from venice_batch.sandbox.retouch_request import RetouchReader
 from venice_batch.sandbox.settings import SandboxSettings
 
 UPSCALE, EDIT, MULTI_EDIT, REMOVE = Endpoint.UPSCALE, Endpoint.EDIT, Endpoint.MULTI_EDIT, Endpoint.BACKGROUND_REMOVE
@@ -247,7 +247,7 @@ def retouches(draw):
 
 @given(retouches())
 def test_what_passes_here_passes_at_the_sandbox_at_the_same_price_and_the_reverse(given_job):
-    from venice_batch.sandbox.intake import Body
+    from venice_batch.sandbox.request_body import Body
 
     async def read():
         async def opened(source, urls):

@@ -1,10 +1,10 @@
 import pytest
 
+from venice_batch.sandbox.admission import Desk, Ticket
 from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.desk import Desk, Ticket
 from venice_batch.sandbox.error_budget import Bucket
-from venice_batch.sandbox.native_request import read
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.errors import Refusal
+from venice_batch.sandbox.generate import read
 from venice_batch.sandbox.settings import SandboxSettings
 from venice_batch.sandbox.stats import Stats
 

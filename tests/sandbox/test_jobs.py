@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from venice_batch.sandbox import native_request, openai_request
+from venice_batch.sandbox import generate as native_request
+from venice_batch.sandbox import openai_request
 from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.order import Order
+from venice_batch.sandbox.request import Order
 
 JOBS = Path(__file__).parents[2] / "jobs"
 

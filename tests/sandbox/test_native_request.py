@@ -3,10 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.native_request import TABLE, read
-from venice_batch.sandbox.order import Order
+from venice_batch.sandbox.errors import Refusal
+from venice_batch.sandbox.generate import TABLE, read
 from venice_batch.sandbox.prices import price_micro_usd
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.request import Order
 from venice_batch.sandbox.settings import SandboxSettings
 
 RATIO = {"model": "qwen-image-2", "prompt": "p"}

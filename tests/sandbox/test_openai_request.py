@@ -1,9 +1,9 @@
 import pytest
 
 from venice_batch.sandbox.catalogue import shipped
+from venice_batch.sandbox.errors import Refusal
 from venice_batch.sandbox.openai_request import read
-from venice_batch.sandbox.order import Order
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.request import Order
 from venice_batch.sandbox.settings import SandboxSettings
 
 OLD = SandboxSettings(era="2026-08")

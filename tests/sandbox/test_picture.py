@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from venice_batch.sandbox import hints
-from venice_batch.sandbox.picture import _SCENES, draw
-from venice_batch.sandbox.sketch import Sketch
+from venice_batch.sandbox.art import hints
+from venice_batch.sandbox.art.picture import _SCENES, draw
+from venice_batch.sandbox.art.sketch import Sketch
 from venice_batch.sandbox.styles import STYLES
 
 BASE = Sketch(model_id="m", prompt="a canal at night", seed=1, style="", width=160, height=128, format="png")

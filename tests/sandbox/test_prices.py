@@ -1,11 +1,11 @@
 import pytest
 
 from venice_batch.sandbox.catalogue import shipped
+from venice_batch.sandbox.errors import INSUFFICIENT
+from venice_batch.sandbox.generate import read
 from venice_batch.sandbox.ledger import Ledger, Payment
-from venice_batch.sandbox.native_request import read
-from venice_batch.sandbox.order import Order
 from venice_batch.sandbox.prices import price_micro_usd
-from venice_batch.sandbox.refusal import INSUFFICIENT
+from venice_batch.sandbox.request import Order
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from venice_batch.sandbox.limits import Verdict
 from venice_batch.sandbox.rate_headers import rate_headers, reset_value, retry_after
-from venice_batch.sandbox.windows import Verdict
 
 NOW = 1_800_000_000.0
 

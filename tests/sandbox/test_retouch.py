@@ -10,9 +10,9 @@ import aiohttp.web
 import pytest
 from PIL import Image, ImageDraw, features
 
-from venice_batch.sandbox.intake import Body
+from venice_batch.sandbox.edit import RetouchReader
+from venice_batch.sandbox.request_body import Body
 from venice_batch.sandbox.retouch_catalogue import shipped_retouch
-from venice_batch.sandbox.retouch_request import RetouchReader
 from venice_batch.sandbox.settings import SandboxSettings
 
 UPSCALE, EDIT, MULTI, REMOVE = "/image/upscale", "/image/edit", "/image/multi-edit", "/image/background-remove"

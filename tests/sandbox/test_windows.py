@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.sandbox.windows import open_window
+from venice_batch.sandbox.limits import open_window
 
 KINDS = ("fixed", "aligned", "sliding", "token-bucket")
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Mapping, Sequence
 
-    from venice_batch.sandbox.desk import Ticket
-    from venice_batch.sandbox.order import Format, Order
+    from venice_batch.sandbox.admission import Ticket
+    from venice_batch.sandbox.request import Format, Order
 
 
 def native_json(order: Order, images: Sequence[bytes], timing: Mapping[str, int], rng: random.Random) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from venice_batch.sandbox.intake import Body
+    from venice_batch.sandbox.request_body import Body
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from venice_batch.sandbox.refusal import AT_CAPACITY, Refusal
+from venice_batch.sandbox.errors import AT_CAPACITY, Refusal
 
 if TYPE_CHECKING:
     import random

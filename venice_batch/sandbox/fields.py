@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from venice_batch.sandbox.refusal import Issue
+from venice_batch.sandbox.errors import Issue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from venice_batch.sandbox.errors import INSUFFICIENT, OVER_KEY_LIMIT, Refusal
 from venice_batch.sandbox.prices import MICRO_PER_USD, micro_usd
-from venice_batch.sandbox.refusal import INSUFFICIENT, OVER_KEY_LIMIT, Refusal
 
 Currency = Literal["DIEM", "BUNDLED_CREDITS", "USD"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.errors import Refusal
 
 _WORDS = re.compile(r"\w+")
 EDIT_VIOLATION = Refusal(422, "Your prompt violates the content policy of Venice.ai or the model provider")

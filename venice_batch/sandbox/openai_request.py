@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from venice_batch.sandbox.errors import Issue, Refusal, invalid, retired
 from venice_batch.sandbox.fields import Field, check, transparency_issues, type_name
-from venice_batch.sandbox.order import Order
-from venice_batch.sandbox.refusal import Issue, Refusal, invalid, retired
+from venice_batch.sandbox.request import Order
 from venice_batch.sandbox.settings import SandboxSettings
 
 if TYPE_CHECKING:

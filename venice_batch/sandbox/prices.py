@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from venice_batch.sandbox.order import Order
+    from venice_batch.sandbox.request import Order
 
 MICRO_PER_USD = 1_000_000
 ENHANCEMENT_MICRO_USD = 40_000

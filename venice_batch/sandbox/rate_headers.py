@@ -8,8 +8,8 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from venice_batch.sandbox.limits import Verdict
     from venice_batch.sandbox.settings import ResetForm, RetryAfterForm
-    from venice_batch.sandbox.windows import Verdict
 
 
 def rate_headers(verdict: Verdict, now: float, form: ResetForm, *, fine: bool) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from venice_batch.sandbox.order import Delivery, Format
+    from venice_batch.sandbox.request import Delivery, Format
 
 Kind = Literal["upscale", "edit", "multi-edit", "background-remove"]
 

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from venice_batch.sandbox import catalogue, native_request, openai_request, pages
-from venice_batch.sandbox.desk import Desk
+from venice_batch.sandbox import catalogue, openai_request
+from venice_batch.sandbox import generate as native_request
+from venice_batch.sandbox import listings as pages
+from venice_batch.sandbox.admission import Desk
+from venice_batch.sandbox.edit import REMOVER_ID, RetouchReader
 from venice_batch.sandbox.error_budget import Bucket
-from venice_batch.sandbox.intake import JSON_BYTES, Intake
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.errors import Refusal
+from venice_batch.sandbox.handler import Till, json_response, key_of
+from venice_batch.sandbox.renderer import Studio
+from venice_batch.sandbox.request_body import JSON_BYTES, Intake
 from venice_batch.sandbox.retouch_catalogue import shipped_retouch
-from venice_batch.sandbox.retouch_request import REMOVER_ID, RetouchReader
 from venice_batch.sandbox.stats import Stats
-from venice_batch.sandbox.studio import Studio
-from venice_batch.sandbox.till import Till, json_response, key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from venice_batch.sandbox.intake import Body
-    from venice_batch.sandbox.order import Order
+    from venice_batch.sandbox.request import Order
+    from venice_batch.sandbox.request_body import Body
     from venice_batch.sandbox.retouch import Kind, Retouch
     from venice_batch.sandbox.settings import SandboxSettings
 

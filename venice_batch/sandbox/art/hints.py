@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Mapping
 
-from venice_batch.sandbox.palettes import PALETTES, Palette
+from venice_batch.sandbox.art.palettes import PALETTES, Palette
 
 SCENES = (
     "hills", "sea", "city", "canal", "forest", "planet", "bauhaus", "ribbons", "fronds", "mosaic", "bloom", "still",

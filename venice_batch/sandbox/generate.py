@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from venice_batch.sandbox import moderation
+from venice_batch.sandbox.errors import Issue, Refusal, invalid, retired
 from venice_batch.sandbox.fields import Field, check, transparency_issues, type_name
-from venice_batch.sandbox.order import Order
-from venice_batch.sandbox.refusal import Issue, Refusal, invalid, retired
+from venice_batch.sandbox.request import Order
 from venice_batch.sandbox.settings import SandboxSettings
 from venice_batch.sandbox.sizes import pixels
 from venice_batch.sandbox.styles import STYLES
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from venice_batch.sandbox.catalogue import Catalogue, Model
+
 
 # Source: OpenAPI description, GenerateImageRequest. Its limit of 7,500 characters for prompts is the default
 # model's; "character limit is model specific", so `_model_issues` applies each model's own.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from venice_batch.sandbox import moderation
+from venice_batch.sandbox.errors import Issue, Refusal, invalid, retired
 from venice_batch.sandbox.fields import Field, check, transparency_issues, type_name
-from venice_batch.sandbox.native_request import NEW_FIELDS
+from venice_batch.sandbox.generate import NEW_FIELDS
 from venice_batch.sandbox.prices import micro_usd, picture_micro_usd
-from venice_batch.sandbox.refusal import Issue, Refusal, invalid, retired
 from venice_batch.sandbox.retouch import Retouch
 from venice_batch.sandbox.retouch_sizes import closest_ratio, upscaled
 from venice_batch.sandbox.sizes import pixels
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from venice_batch.sandbox.intake import Body
-    from venice_batch.sandbox.order import Format
+    from venice_batch.sandbox.request import Format
+    from venice_batch.sandbox.request_body import Body
     from venice_batch.sandbox.retouch import Kind
     from venice_batch.sandbox.retouch_catalogue import Editor, RetouchCatalogue
     from venice_batch.sandbox.settings import SandboxSettings
 
     Open = Callable[[object, bool], Awaitable[Image | str]]
-    """Opens what a request names as an image, URLs only if told so; a text says what is wrong with it."""
+    "Opens what a request names as an image, URLs only if told so; a text says what is wrong with it."
+
 
 FEWEST_PIXELS = 65_536
 SHORTEST_SIDE_PX = 64

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from venice_batch.sandbox import deprecation
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.errors import Refusal
 from venice_batch.sandbox.styles import STYLES
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from venice_batch.sandbox.ledger import Currency, Ledger
     from venice_batch.sandbox.settings import SandboxSettings
+
 
 WELCOME = """venice-batch sandbox
 

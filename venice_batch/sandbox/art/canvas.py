@@ -9,7 +9,7 @@ from typing import cast
 
 from PIL import Image, ImageDraw
 
-from venice_batch.sandbox.palettes import Colour, along, mix
+from venice_batch.sandbox.art.palettes import Colour, along, mix
 
 Point = tuple[float, float]
 RIDGE_POINTS = 120

@@ -11,7 +11,8 @@ from typing import Literal
 
 from PIL import Image, ImageDraw, ImageOps
 
-from venice_batch.sandbox import caption, effects, moderation, picture
+from venice_batch.sandbox import moderation
+from venice_batch.sandbox.art import caption, effects, picture
 from venice_batch.sandbox.retouch import Kind, Retouch
 from venice_batch.sandbox.styles import STYLES
 

@@ -8,7 +8,7 @@ import orjson
 from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import BadHttpMessage
 
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.errors import Refusal
 
 JSON_BYTES = 35 * 1024 * 1024
 FILE_BYTES = 25 * 1024 * 1024

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from venice_batch.sandbox.catalogue import Model
 
+
 Format = Literal["jpeg", "png", "webp"]
 Delivery = Literal["json", "binary", "b64_json", "url"]
 

@@ -6,22 +6,24 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from venice_batch.sandbox import error_budget, moderation, refusal
+from venice_batch.sandbox import error_budget, moderation
+from venice_batch.sandbox import errors as refusal
 from venice_batch.sandbox.error_budget import Bucket, ErrorBudget
+from venice_batch.sandbox.errors import UNAUTHORIZED, Refusal
 from venice_batch.sandbox.failure_block import FailureBlock
 from venice_batch.sandbox.faults import FaultPicker
 from venice_batch.sandbox.ledger import Ledger, Payment
-from venice_batch.sandbox.order import Order
+from venice_batch.sandbox.limits import FixedWindow, Verdict, Window, open_window
 from venice_batch.sandbox.prices import ENHANCEMENT_MICRO_USD, price_micro_usd
 from venice_batch.sandbox.rate_headers import rate_headers, retry_after
-from venice_batch.sandbox.refusal import UNAUTHORIZED, Refusal
+from venice_batch.sandbox.request import Order
 from venice_batch.sandbox.retouch import Retouch
-from venice_batch.sandbox.windows import FixedWindow, Verdict, Window, open_window
 
 if TYPE_CHECKING:
-    from venice_batch.sandbox.order import Format
+    from venice_batch.sandbox.request import Format
     from venice_batch.sandbox.settings import SandboxSettings
     from venice_batch.sandbox.stats import Stats
+
 
 Work = Order | Retouch
 MINUTE_S = 60.0

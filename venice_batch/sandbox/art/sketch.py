@@ -11,7 +11,7 @@ from venice_batch.sandbox import moderation
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from venice_batch.sandbox.order import Format, Order
+    from venice_batch.sandbox.request import Format, Order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

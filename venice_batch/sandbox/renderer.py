@@ -7,9 +7,11 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from venice_batch.sandbox import compression, picture, retouch_picture, source
+from venice_batch.sandbox import compression, source
+from venice_batch.sandbox.art import edited_picture as retouch_picture
+from venice_batch.sandbox.art import picture
+from venice_batch.sandbox.art.sketch import sketches
 from venice_batch.sandbox.retouch import Retouch
-from venice_batch.sandbox.sketch import sketches
 
 if TYPE_CHECKING:
     import random
@@ -17,10 +19,11 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from venice_batch.sandbox.desk import Ticket
-    from venice_batch.sandbox.order import Order
+    from venice_batch.sandbox.admission import Ticket
+    from venice_batch.sandbox.art.sketch import Sketch
+    from venice_batch.sandbox.request import Order
     from venice_batch.sandbox.settings import SandboxSettings
-    from venice_batch.sandbox.sketch import Sketch
+
 
 THREADS = 2
 CACHED_PICTURES = 32

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-from venice_batch.sandbox.canvas import RIDGE_POINTS, Canvas, Point, ridge
-from venice_batch.sandbox.palettes import Colour, Palette, along, mix
+from venice_batch.sandbox.art.canvas import RIDGE_POINTS, Canvas, Point, ridge
+from venice_batch.sandbox.art.palettes import Colour, Palette, along, mix
 
 
 def hills(c: Canvas, p: Palette, rng: random.Random) -> None:

@@ -7,8 +7,8 @@ import random
 
 from PIL import Image, ImageDraw
 
-from venice_batch.sandbox.canvas import Canvas
-from venice_batch.sandbox.palettes import Palette, along, mix
+from venice_batch.sandbox.art.canvas import Canvas
+from venice_batch.sandbox.art.palettes import Palette, along, mix
 
 
 def bauhaus(c: Canvas, p: Palette, rng: random.Random) -> None:

@@ -10,19 +10,19 @@ import orjson
 from aiohttp import web
 
 from venice_batch.sandbox import answer, compression, deprecation, error_budget, fault_script
+from venice_batch.sandbox.errors import Refusal
 from venice_batch.sandbox.fault_player import play
-from venice_batch.sandbox.refusal import Refusal
 from venice_batch.sandbox.retouch import Retouch
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Mapping
 
-    from venice_batch.sandbox.desk import Desk, Ticket, Work
-    from venice_batch.sandbox.intake import Body
+    from venice_batch.sandbox.admission import Desk, Ticket, Work
+    from venice_batch.sandbox.renderer import Studio
+    from venice_batch.sandbox.request_body import Body
     from venice_batch.sandbox.settings import SandboxSettings
     from venice_batch.sandbox.stats import Stats
-    from venice_batch.sandbox.studio import Studio
 
     Take = Callable[[web.Request], Awaitable[Body | Refusal]]
     Reader = Callable[[Body], Awaitable[Work | Refusal]]

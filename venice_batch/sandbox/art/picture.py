@@ -10,11 +10,11 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageFilter
 
-from venice_batch.sandbox import caption, effects, hints, scenes_abstract, scenes_made, scenes_nature
-from venice_batch.sandbox.canvas import Canvas
-from venice_batch.sandbox.order import Format
-from venice_batch.sandbox.palettes import Palette
-from venice_batch.sandbox.sketch import Sketch
+from venice_batch.sandbox.art import caption, effects, hints, scenes_abstract, scenes_made, scenes_nature
+from venice_batch.sandbox.art.canvas import Canvas
+from venice_batch.sandbox.art.palettes import Palette
+from venice_batch.sandbox.art.sketch import Sketch
+from venice_batch.sandbox.request import Format
 
 PlainKey = tuple[int, int, Format, int, bool]
 Scene = Callable[[Canvas, Palette, random.Random], None]

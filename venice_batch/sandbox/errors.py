@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+
 BLOCKED = (
     "Too many failed attempts (> {limit}) resulting in a non-success status code. Please wait {wait} and try again."
 )

@@ -8,8 +8,8 @@ from hashlib import blake2b
 
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
-from venice_batch.sandbox.canvas import pixel
-from venice_batch.sandbox.palettes import mix
+from venice_batch.sandbox.art.canvas import pixel
+from venice_batch.sandbox.art.palettes import mix
 
 Effect = Callable[[Image.Image], Image.Image]
 

@@ -7,8 +7,8 @@ import random
 
 from PIL import Image
 
-from venice_batch.sandbox.canvas import Canvas, pixel
-from venice_batch.sandbox.palettes import Colour, Palette, along, mix
+from venice_batch.sandbox.art.canvas import Canvas, pixel
+from venice_batch.sandbox.art.palettes import Colour, Palette, along, mix
 
 
 def city(c: Canvas, p: Palette, rng: random.Random) -> None:
