@@ -4,9 +4,9 @@ import zlib
 
 import pytest
 
-from venice_batch.sandbox import fault_script
-from venice_batch.sandbox.fault_script import bare, from_gateway, spoil, status_refusal
-from venice_batch.sandbox.faults import FaultPicker
+from venice_batch.sandbox import faults
+from venice_batch.sandbox.fault_picker import FaultPicker
+from venice_batch.sandbox.faults import bare, from_gateway, spoil, status_refusal
 from venice_batch.sandbox.settings import FAULT_KINDS, SandboxSettings
 
 RNG = random.Random(0)
@@ -27,7 +27,7 @@ def test_the_same_seed_gives_the_same_faults_even_with_a_schedule():
     assert 5 < sum(map(bool, plain)) < 40
 
 
-@pytest.mark.parametrize("fault", [kind for kind in FAULT_KINDS if kind not in fault_script.NEEDS_ANSWER])
+@pytest.mark.parametrize("fault", [kind for kind in FAULT_KINDS if kind not in faults.NEEDS_ANSWER])
 def test_every_fault_that_needs_no_answer_has_a_script(fault):
     if fault.isdigit() and not from_gateway(int(fault)):
         assert status_refusal(int(fault), 0).status == int(fault)
@@ -35,7 +35,7 @@ def test_every_fault_that_needs_no_answer_has_a_script(fault):
         assert bare(fault, "http://localhost:1/", RNG) is not None
 
 
-@pytest.mark.parametrize("fault", sorted(fault_script.NEEDS_ANSWER))
+@pytest.mark.parametrize("fault", sorted(faults.NEEDS_ANSWER))
 def test_spoiled_answers_never_equal_the_good_one(fault):
     body = b'{"images":["' + b"QUJD" * 100 + b'"]}'
     script = spoil(fault, body, {}, is_json=True)
@@ -50,7 +50,7 @@ def test_only_503_carries_a_hint():
 
 
 def test_the_bomb_is_valid_gzip(monkeypatch):
-    monkeypatch.setattr(fault_script, "BOMB_BYTES", 1 << 25)
+    monkeypatch.setattr(faults, "BOMB_BYTES", 1 << 25)
     packed = b"".join(bare("gzip-bomb", "", RNG).chunks)
     assert len(packed) < 1 << 17
     assert gzip.decompress(packed) == bytes(1 << 25)
@@ -63,5 +63,5 @@ def test_the_bomb_of_full_size_starts_to_inflate():
 
 
 def test_the_endless_body_is_capped(monkeypatch):
-    monkeypatch.setattr(fault_script, "ENDLESS_BYTES", 1 << 17)
+    monkeypatch.setattr(faults, "ENDLESS_BYTES", 1 << 17)
     assert sum(map(len, bare("endless", "", RNG).chunks)) > 1 << 17

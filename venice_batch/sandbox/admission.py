@@ -11,7 +11,7 @@ from venice_batch.sandbox import errors as refusal
 from venice_batch.sandbox.error_budget import Bucket, ErrorBudget
 from venice_batch.sandbox.errors import UNAUTHORIZED, Refusal
 from venice_batch.sandbox.failure_block import FailureBlock
-from venice_batch.sandbox.faults import FaultPicker
+from venice_batch.sandbox.fault_picker import FaultPicker
 from venice_batch.sandbox.ledger import Ledger, Payment
 from venice_batch.sandbox.limits import FixedWindow, Verdict, Window, open_window
 from venice_batch.sandbox.prices import ENHANCEMENT_MICRO_USD, price_micro_usd

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from venice_batch.sandbox import fault_script
+from venice_batch.sandbox import faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ _POLL_S = 0.02
 
 
 async def play(
-    request: web.Request, script: fault_script.Script, headers: Mapping[str, str], stall_s: float
+    request: web.Request, script: faults.Script, headers: Mapping[str, str], stall_s: float
 ) -> web.StreamResponse:
     """Send a script to its end or until the client leaves; a held connection is held `stall_s` at most."""
     response = web.StreamResponse(status=script.status or 200, headers={**headers, **script.headers})
@@ -30,7 +30,7 @@ async def play(
         for chunk in script.chunks:
             await response.write(chunk)
             if script.spread:
-                await asyncio.sleep(stall_s / fault_script.SLOW_PIECES)
+                await asyncio.sleep(stall_s / faults.SLOW_PIECES)
         if script.ending == "hold":
             await _hold(request, stall_s)
         if script.ending == "whole":

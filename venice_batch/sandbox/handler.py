@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import orjson
 from aiohttp import web
 
-from venice_batch.sandbox import answer, compression, deprecation, error_budget, fault_script
+from venice_batch.sandbox import answer, compression, deprecation, error_budget, faults
 from venice_batch.sandbox.errors import Refusal
 from venice_batch.sandbox.fault_player import play
 from venice_batch.sandbox.retouch import Retouch
@@ -91,7 +91,7 @@ class Till:
         charged = False
         try:
             response = await self._work(request, entry, headers, openai=openai)
-            charged = response.status == fault_script.CHARGED_STATUS and entry.fault != "reset-before"
+            charged = response.status == faults.CHARGED_STATUS and entry.fault != "reset-before"
         finally:
             self._desk.settle(entry, charged=charged)
         if response.status >= 300:
@@ -105,12 +105,12 @@ class Till:
     ) -> web.StreamResponse:
         fault, order = ticket.fault, ticket.order
         self._stats.count("faults", by=bool(fault))
-        if fault.isdigit() and not fault_script.from_gateway(int(fault)):
-            refusal = fault_script.status_refusal(int(fault), self._settings.retry_after_503_s)
+        if fault.isdigit() and not faults.from_gateway(int(fault)):
+            refusal = faults.status_refusal(int(fault), self._settings.retry_after_503_s)
             return _refuse(refusal, headers, openai=openai)
-        if fault and fault not in fault_script.NEEDS_ANSWER:
+        if fault and fault not in faults.NEEDS_ANSWER:
             elsewhere = self._settings.redirect_to or f"http://localhost:9{request.path}"
-            script = fault_script.bare(fault, elsewhere, self._random)
+            script = faults.bare(fault, elsewhere, self._random)
             return await play(request, script, headers, self._settings.stall_s)
         body = await self._body(ticket)
         headers |= answer.headers(ticket)
@@ -120,7 +120,7 @@ class Till:
             if fault == "slow":
                 self._succeeded(ticket)
             headers["Content-Type"] = "application/json" if is_json else f"image/{ticket.format}"
-            script = fault_script.spoil(fault, body, headers, is_json=is_json)
+            script = faults.spoil(fault, body, headers, is_json=is_json)
             return await play(request, script, headers, self._settings.stall_s)
         self._succeeded(ticket)
         if not is_json:

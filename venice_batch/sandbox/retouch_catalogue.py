@@ -52,7 +52,7 @@ class RetouchCatalogue:
 @cache
 def shipped_retouch() -> RetouchCatalogue:
     """Return the catalogue that comes with the package."""
-    listing = json.loads(resources.files(__package__).joinpath("retouch_models.json").read_bytes())
+    listing = json.loads(resources.files(__package__).joinpath("edit_models.json").read_bytes())
     entries = tuple(listing["data"])
     editors = {entry["id"]: _editor(entry) for entry in entries if entry["type"] == "inpaint"}
     traits = {trait: entry["id"] for entry in entries if entry["id"] in editors for trait in _traits(entry)}
