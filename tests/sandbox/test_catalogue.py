@@ -1,11 +1,8 @@
 import pytest
 
 from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.errors import INSUFFICIENT
-from venice_batch.sandbox.generate import read
-from venice_batch.sandbox.ledger import Ledger, Payment
-from venice_batch.sandbox.prices import price_micro_usd
-from venice_batch.sandbox.request import Order
+from venice_batch.sandbox.generate import read_native
+from venice_batch.sandbox.request import GenerateRequest
 
 
 @pytest.mark.parametrize(
@@ -22,22 +19,13 @@ from venice_batch.sandbox.request import Order
     ],
 )
 def test_the_most_special_price_applies_times_variants(fields, price):
-    order = read({"prompt": "p", **fields}, shipped())
-    assert isinstance(order, Order)
-    assert price_micro_usd(order) == price
+    request = read_native({"prompt": "p", **fields}, shipped())
+    assert isinstance(request, GenerateRequest)
+    assert request.price_micro_usd == price
 
 
 def test_every_model_has_a_price():
     for model in shipped().models:
-        order = read({"model": model, "prompt": "p"}, shipped())
-        assert isinstance(order, Order)
-        assert price_micro_usd(order) > 0
-
-
-def test_money_is_reserved_then_charged_or_given_back_to_the_cent():
-    ledger = Ledger(0.03)
-    payments = [ledger.reserve(10_000) for _ in range(4)]
-    assert payments == [Payment("", "USD", 10_000)] * 3 + [INSUFFICIENT]
-    ledger.charge(payments[0])
-    ledger.give_back(payments[1])
-    assert (ledger.balance_usd, ledger.charged_usd) == (0.01, 0.01)
+        request = read_native({"model": model, "prompt": "p"}, shipped())
+        assert isinstance(request, GenerateRequest)
+        assert request.price_micro_usd > 0

@@ -10,9 +10,9 @@ import aiohttp.web
 import pytest
 from PIL import Image, ImageDraw, features
 
-from venice_batch.sandbox.edit import RetouchReader
+from venice_batch.sandbox.catalogue import shipped_edits
+from venice_batch.sandbox.edit import EditReader
 from venice_batch.sandbox.request_body import Body
-from venice_batch.sandbox.retouch_catalogue import shipped_retouch
 from venice_batch.sandbox.settings import SandboxSettings
 
 UPSCALE, EDIT, MULTI, REMOVE = "/image/upscale", "/image/edit", "/image/multi-edit", "/image/background-remove"
@@ -148,11 +148,11 @@ async def test_input_images_beyond_the_included_ones_cost_extra(included, images
     async def opened(_source, _urls):
         return Image.new("RGB", (320, 240))
 
-    shipped = shipped_retouch()
+    shipped = shipped_edits()
     editor = shipped.find("default")
     pricing = {**editor.pricing, "inputImages": {"included": included, "additional": {"usd": 0.01}}}
-    listed = replace(shipped, editors={editor.id: replace(editor, pricing=pricing)})
-    reader = RetouchReader(listed, SandboxSettings(), opened)
+    listed = replace(shipped, models={editor.id: replace(editor, pricing=pricing)})
+    reader = EditReader(listed, SandboxSettings(), opened)
     order = await reader.read("multi-edit", Body({"images": [TEXT] * images, "prompt": "p"}))
     assert order.price_micro_usd == micro_usd
 

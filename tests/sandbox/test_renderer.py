@@ -3,7 +3,7 @@ import gzip
 import brotli
 import pytest
 
-from venice_batch.sandbox.compression import choose, compress
+from venice_batch.sandbox.renderer import choose_encoding, compress
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from venice_batch.sandbox.compression import choose, compress
     ],
 )
 def test_only_what_the_client_asks_for(accepted, chosen):
-    assert choose(accepted) == chosen
+    assert choose_encoding(accepted) == chosen
 
 
 def test_compressed_bodies_come_back_whole():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.sizes import pixels
+from venice_batch.sandbox.request import pixels
 
 
 @pytest.mark.parametrize(

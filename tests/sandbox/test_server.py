@@ -379,7 +379,7 @@ async def test_the_front_page_says_what_this_is(start):
     root = api.url.removesuffix("/api/v1")
     page = await api.get(root + "/", key=None)
     assert b"sandbox" in page.body
-    assert b"no AI" in page.body
+    assert b"it runs no model" in page.body
 
 
 async def test_stats_can_be_read_and_reset_over_http(start, native):

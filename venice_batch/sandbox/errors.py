@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
 BLOCKED = (
     "Too many failed attempts (> {limit}) resulting in a non-success status code. Please wait {wait} and try again."
 )
 """Text of a block (source: API page, rate limits)."""
 SEE_LIMITS = " See https://docs.venice.ai/api-reference/rate-limiting for more information."
-"""What follows it since 2026-10 (source: Venice's agent skills, venice-errors, 2026-10-02)."""
+"""Sentence that follows it since 2026-10 (source: Venice's agent skills, venice-errors, 2026-10-02)."""
 AT_CAPACITY = "The model is at capacity. Please try again later."
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """One thing wrong with a request, as the API's validator names it; the path is empty for the body as a
-    whole.
+    """One mistake in a request, as the API's validator reports it.
+
+    The path leads to the wrong value; it is empty for the body as a whole.
     """
 
     code: str
@@ -32,8 +32,8 @@ class Issue:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """One error answer, before it is given the shape of either endpoint."""
+class ErrorAnswer:
+    """One error answer, not yet in the shape of either endpoint."""
 
     status: int
     message: str
@@ -41,13 +41,11 @@ class Refusal:
     issues: tuple[Issue, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    counted: bool = True
-    """Whether it uses the error budget; some refusals come before the API looks at it."""
+    uses_error_budget: bool = True
+    """False for answers that the API gives before it looks at the error budget."""
 
     def native(self) -> dict[str, Any]:
-        """Return the body as the native endpoints send it: a message, for 400s the tree and the list of
-        issues too.
-        """
+        """Return the body as the native endpoints send it: a message, with the tree and the list of any issues."""
         body: dict[str, Any] = {"error": self.message, **self.extra}
         if self.code:
             body["code"] = self.code
@@ -70,18 +68,18 @@ class Refusal:
         return {"error": error, **self.extra}
 
 
-UNAUTHORIZED = Refusal(401, "Authentication failed")
-INSUFFICIENT = Refusal(402, "Insufficient USD or Diem balance to complete request", code="INSUFFICIENT_BALANCE")
+UNAUTHORIZED = ErrorAnswer(401, "Authentication failed")
+INSUFFICIENT = ErrorAnswer(402, "Insufficient USD or Diem balance to complete request", code="INSUFFICIENT_BALANCE")
 # Source of the next two: Venice's agent skills, venice-api-keys and venice-errors, 2026-10-02.
-OVER_KEY_LIMIT = Refusal(
+OVER_KEY_LIMIT = ErrorAnswer(
     402,
     "API key USD spend limit exceeded. Your account may still have USD balance, but this API key has reached its"
     " configured USD spending limit.",
 )
 
 
-def no_credentials() -> Refusal:
-    """Return the 402 for a request without any credentials: how it could pay by x402, with nobody to pay to."""
+def no_credentials() -> ErrorAnswer:
+    """Return the 402 for a request without credentials: it offers payment by x402, to an address that nobody owns."""
     accepted = {
         "scheme": "exact",
         "network": "eip155:8453",
@@ -111,19 +109,23 @@ def no_credentials() -> Refusal:
     }
     message = "Authentication required"
     header = base64.b64encode(json.dumps({**offer, "error": message}).encode()).decode()
-    return Refusal(
-        402, message, extra={**offer, "authOptions": options}, headers={"PAYMENT-REQUIRED": header}, counted=False
+    return ErrorAnswer(
+        402,
+        message,
+        extra={**offer, "authOptions": options},
+        headers={"PAYMENT-REQUIRED": header},
+        uses_error_budget=False,
     )
 
 
-def retired(model_id: str, successor: str) -> Refusal:
-    """Return the 404 for a model that is served no more."""
-    return Refusal(404, f"The model {model_id} has been retired. Please use {successor} instead.")
+def retired(model_id: str, successor: str) -> ErrorAnswer:
+    """Return the 404 for a retired model."""
+    return ErrorAnswer(404, f"The model {model_id} has been retired. Please use {successor} instead.")
 
 
-def invalid(*issues: Issue) -> Refusal:
+def invalid(*issues: Issue) -> ErrorAnswer:
     """Return the 400 for a request with these issues."""
-    return Refusal(400, "Invalid request parameters", issues=issues)
+    return ErrorAnswer(400, "Invalid request parameters", issues=issues)
 
 
 def _tree(issues: tuple[Issue, ...]) -> dict[str, Any]:

@@ -1,161 +1,169 @@
-"""The way of one paid request, from its key to its answer."""
+"""Serve one paid request, from its key to its answer."""
 
 from __future__ import annotations
 
 import asyncio
+import binascii
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import orjson
 from aiohttp import web
 
-from venice_batch.sandbox import answer, compression, deprecation, error_budget, faults
-from venice_batch.sandbox.errors import Refusal
-from venice_batch.sandbox.fault_player import play
-from venice_batch.sandbox.retouch import Retouch
+from venice_batch.sandbox import faults, limits
+from venice_batch.sandbox.catalogue import deprecation_headers
+from venice_batch.sandbox.errors import ErrorAnswer
+from venice_batch.sandbox.renderer import WORTHWHILE_BYTES, choose_encoding
+from venice_batch.sandbox.request import EditRequest
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from venice_batch.sandbox.admission import Desk, Ticket, Work
-    from venice_batch.sandbox.renderer import Studio
+    from venice_batch.sandbox.admission import Admission, AdmittedRequest
+    from venice_batch.sandbox.renderer import Renderer
+    from venice_batch.sandbox.request import Format, GenerateRequest, ImageRequest
     from venice_batch.sandbox.request_body import Body
     from venice_batch.sandbox.settings import SandboxSettings
     from venice_batch.sandbox.stats import Stats
 
-    Take = Callable[[web.Request], Awaitable[Body | Refusal]]
-    Reader = Callable[[Body], Awaitable[Work | Refusal]]
+    ReadBody = Callable[[web.Request], Awaitable[Body | ErrorAnswer]]
+    ReadRequest = Callable[[Body], Awaitable[ImageRequest | ErrorAnswer]]
 
 
-class Till:
-    """Serves every endpoint that costs money: admission, faults, pretended inference, charge."""
+class PaidRequestHandler:
+    """Serves every endpoint that costs money: admission, faults, simulated inference, charge."""
 
     def __init__(
         self,
         settings: SandboxSettings,
-        desk: Desk,
+        admission: Admission,
         stats: Stats,
-        studio: Studio,
+        renderer: Renderer,
         clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
-        self._settings, self._desk, self._stats, self._studio = settings, desk, stats, studio
+        self._settings, self._admission, self._stats, self._renderer = settings, admission, stats, renderer
         self._clock, self._random = clock, rng
 
     async def serve(
-        self, request: web.Request, take: Take, read: Reader, *, openai: bool = False
+        self, http: web.Request, read_body: ReadBody, read_request: ReadRequest, *, openai: bool = False
     ) -> web.StreamResponse:
-        """Answer a request: `take` returns its body, `read` the order in it; `openai` gives errors OpenAI's shape."""
+        """Answer one HTTP request; `openai` gives errors OpenAI's shape."""
         self._stats.arrived(self._clock())
         try:
-            response = await self._answer(request, take, read, openai=openai)
+            response = await self._answer(http, read_body, read_request, openai=openai)
             if not 200 <= response.status < 300:
                 self._stats.count("failed")
             return response
         finally:
             self._stats.left(self._clock())
 
-    async def compressed(self, request: web.Request, body: bytes, headers: dict[str, str]) -> web.Response:
-        """Return a JSON answer in the encoding that the client asks for."""
-        accepted = request.headers.get("Accept-Encoding", "") if self._settings.compress else ""
-        encoding = compression.choose(accepted) if len(body) >= compression.WORTHWHILE_BYTES else ""
+    async def compressed(self, http: web.Request, body: bytes, headers: dict[str, str]) -> web.Response:
+        """Return a JSON answer in an encoding that the client accepts."""
+        accepted = http.headers.get("Accept-Encoding", "") if self._settings.compress else ""
+        encoding = choose_encoding(accepted) if len(body) >= WORTHWHILE_BYTES else ""
         if encoding:
-            body = await self._studio.compress(body, encoding)
+            body = await self._renderer.compress(body, encoding)
             headers = {**headers, "Content-Encoding": encoding, "Vary": "Accept-Encoding"}
         return web.Response(body=body, content_type="application/json", headers=headers)
 
-    async def _answer(self, request: web.Request, take: Take, read: Reader, *, openai: bool) -> web.StreamResponse:
-        key = key_of(request)
-        refused = self._desk.knock(key, self._clock())
-        if refused:
-            return _refuse(refused, openai=openai)
-        body = await take(request)
-        bucket = error_budget.bucket_of(key or "", None if isinstance(body, Refusal) else body)
-        order = body if isinstance(body, Refusal) else self._desk.blocked(bucket, self._clock()) or await read(body)
+    async def _answer(
+        self, http: web.Request, read_body: ReadBody, read_request: ReadRequest, *, openai: bool
+    ) -> web.StreamResponse:
+        admission, key = self._admission, key_of(http)
+        error = admission.check_key(key, self._clock())
+        if error:
+            return error_response(error, openai=openai)
+        body = await read_body(http)
+        bucket = limits.bucket_of(key or "", None if isinstance(body, ErrorAnswer) else body)
+        if not isinstance(body, ErrorAnswer):
+            body = admission.check_failures(bucket, self._clock()) or body
+        request = body if isinstance(body, ErrorAnswer) else await read_request(body)
         headers: dict[str, str] = {}
-        if isinstance(order, Refusal):
-            entry: Ticket | Refusal = order
+        if isinstance(request, ErrorAnswer):
+            admitted: AdmittedRequest | ErrorAnswer = request
         else:
             now = self._clock()
-            entry = self._desk.admit(order, now, key or "")
-            headers = {"x-venice-model-id": order.model_id, **self._desk.headers(order.model_id, now)}
-        if isinstance(entry, Refusal):
-            if entry.counted:
-                self._desk.record_failure(bucket, entry.status, self._clock())
-            headers |= self._desk.budget_headers(bucket, self._clock())
-            return _refuse(entry, headers, openai=openai)
-        headers |= self._desk.budget_headers(bucket, self._clock())
-        headers["x-venice-balance-usd"] = _amount(entry.balance_before_usd)
-        headers["x-venice-balance-diem"] = _amount(entry.diem_before)
+            admitted = admission.admit(request, now, key or "")
+            headers = {"x-venice-model-id": request.model_id, **admission.headers(request.model_id, now)}
+        if isinstance(admitted, ErrorAnswer):
+            if admitted.uses_error_budget:
+                admission.record_failure(bucket, admitted.status, self._clock())
+            headers |= admission.budget_headers(bucket, self._clock())
+            return error_response(admitted, headers, openai=openai)
+        headers |= admission.budget_headers(bucket, self._clock())
+        headers["x-venice-balance-usd"] = _amount(admitted.balance_before_usd)
+        headers["x-venice-balance-diem"] = _amount(admitted.diem_before)
         charged = False
         try:
-            response = await self._work(request, entry, headers, openai=openai)
-            charged = response.status == faults.CHARGED_STATUS and entry.fault != "reset-before"
+            response = await self._process(http, admitted, headers, openai=openai)
+            charged = response.status == faults.CHARGED_STATUS and admitted.fault != "reset-before"
         finally:
-            self._desk.settle(entry, charged=charged)
+            admission.settle(admitted, charged=charged)
         if response.status >= 300:
-            self._desk.record_failure(bucket, response.status, self._clock())
+            admission.record_failure(bucket, response.status, self._clock())
             if not response.prepared:
-                response.headers.update(self._desk.budget_headers(bucket, self._clock()))
+                response.headers.update(admission.budget_headers(bucket, self._clock()))
         return response
 
-    async def _work(
-        self, request: web.Request, ticket: Ticket, headers: dict[str, str], *, openai: bool
+    async def _process(
+        self, http: web.Request, admitted: AdmittedRequest, headers: dict[str, str], *, openai: bool
     ) -> web.StreamResponse:
-        fault, order = ticket.fault, ticket.order
+        fault, request = admitted.fault, admitted.request
         self._stats.count("faults", by=bool(fault))
         if fault.isdigit() and not faults.from_gateway(int(fault)):
-            refusal = faults.status_refusal(int(fault), self._settings.retry_after_503_s)
-            return _refuse(refusal, headers, openai=openai)
+            error = faults.injected_error(int(fault), self._settings.retry_after_503_s)
+            return error_response(error, headers, openai=openai)
         if fault and fault not in faults.NEEDS_ANSWER:
-            elsewhere = self._settings.redirect_to or f"http://localhost:9{request.path}"
-            script = faults.bare(fault, elsewhere, self._random)
-            return await play(request, script, headers, self._settings.stall_s)
-        body = await self._body(ticket)
-        headers |= answer.headers(ticket)
-        headers |= deprecation.headers(order.model_id, self._settings.deprecated, self._clock())
-        is_json = order.delivery != "binary"
+            elsewhere = self._settings.redirect_to or f"http://localhost:9{http.path}"
+            faulty = faults.faulty_answer(fault, elsewhere, self._random)
+            return await faults.send(http, faulty, headers, self._settings.stall_s)
+        body = await self._body(admitted)
+        headers |= answer_headers(admitted)
+        headers |= deprecation_headers(request.model_id, self._settings.deprecated, self._clock())
+        is_json = request.delivery != "binary"
         if fault:
             if fault == "slow":
-                self._succeeded(ticket)
-            headers["Content-Type"] = "application/json" if is_json else f"image/{ticket.format}"
-            script = faults.spoil(fault, body, headers, is_json=is_json)
-            return await play(request, script, headers, self._settings.stall_s)
-        self._succeeded(ticket)
+                self._count_success(admitted)
+            headers["Content-Type"] = "application/json" if is_json else f"image/{admitted.format}"
+            faulty = faults.corrupted(fault, body, headers, is_json=is_json)
+            return await faults.send(http, faulty, headers, self._settings.stall_s)
+        self._count_success(admitted)
         if not is_json:
-            return web.Response(body=body, content_type=f"image/{ticket.format}", headers=headers)
-        return await self.compressed(request, body, headers)
+            return web.Response(body=body, content_type=f"image/{admitted.format}", headers=headers)
+        return await self.compressed(http, body, headers)
 
-    def _succeeded(self, ticket: Ticket) -> None:
-        if ticket.violation:
+    def _count_success(self, admitted: AdmittedRequest) -> None:
+        if admitted.violation:
             self._stats.count("violations")
-        if not ticket.withheld:
-            self._stats.count("succeeded", ticket.order.model_id)
-            self._stats.count("images", by=ticket.order.variants)
+        if not admitted.withheld:
+            self._stats.count("succeeded", admitted.request.model_id)
+            self._stats.count("images", by=admitted.request.variants)
 
-    async def _body(self, ticket: Ticket) -> bytes:
-        settings, order = self._settings, ticket.order
+    async def _body(self, admitted: AdmittedRequest) -> bytes:
+        settings, request = self._settings, admitted.request
         started = time.monotonic()
         spread = self._random.uniform(-settings.latency_jitter, settings.latency_jitter)
-        images = await self._studio.pictures(ticket)
-        # Drawing is part of the pretended inference, not added to it.
-        rest_s = settings.latency_of(order.model_id) * (1 + spread) / settings.speed - (time.monotonic() - started)
+        images = await self._renderer.images(admitted)
+        # Drawing is part of the simulated inference, not added to it.
+        rest_s = settings.latency_of(request.model_id) * (1 + spread) / settings.speed - (time.monotonic() - started)
         if rest_s > 0:
             await asyncio.sleep(rest_s)
-        if isinstance(order, Retouch) or order.delivery == "binary":
+        if isinstance(request, EditRequest) or request.delivery == "binary":
             return images[0]
-        if order.delivery == "json":
-            timing = answer.timing_ms(0.002, 0.001, time.monotonic() - started)
-            return answer.native_json(order, images, timing, self._random)
-        return answer.openai_json(order, images, int(self._clock()), ticket.format)
+        if request.delivery == "json":
+            timing = timing_ms(0.002, 0.001, time.monotonic() - started)
+            return native_json(request, images, timing, self._random)
+        return openai_json(request, images, int(self._clock()), admitted.format)
 
 
-def key_of(request: web.Request) -> str | None:
+def key_of(http: web.Request) -> str | None:
     """Return the bearer key of a request: None without an Authorization header, "" if the header has no key."""
-    if "Authorization" not in request.headers:
+    if "Authorization" not in http.headers:
         return None
-    scheme, _, key = request.headers["Authorization"].partition(" ")
+    scheme, _, key = http.headers["Authorization"].partition(" ")
     return key.strip() if scheme.lower() == "bearer" else ""
 
 
@@ -164,10 +172,57 @@ def json_response(body: object, *, status: int = 200, headers: Mapping[str, str]
     return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")
 
 
+def error_response(error: ErrorAnswer, headers: Mapping[str, str] | None = None, *, openai: bool) -> web.Response:
+    """Return an error answer with its own headers and these; `openai` gives it OpenAI's shape."""
+    body = error.openai() if openai else error.native()
+    return json_response(body, status=error.status, headers={**(headers or {}), **error.headers})
+
+
+def answer_headers(admitted: AdmittedRequest) -> dict[str, str]:
+    """Return the x-venice-* headers of a good answer."""
+    request = admitted.request
+    headers = {
+        "x-venice-is-blurred": _flag(admitted.adult and request.safe_mode),
+        "x-venice-is-content-violation": _flag(admitted.violation),
+        "x-venice-is-adult-model-content-violation": "false",
+    }
+    if isinstance(request, EditRequest):
+        headers["x-venice-model-name"] = request.model_name
+    if request.enhanced_prompt:
+        headers["x-venice-enhanced-prompt"] = quote(request.enhanced_prompt, safe="")
+    return headers
+
+
+def native_json(
+    request: GenerateRequest, images: Sequence[bytes], timing: Mapping[str, int], rng: random.Random
+) -> bytes:
+    """Return the JSON of POST /image/generate with the images in base64; `timing` is in milliseconds."""
+    # Joined once from its parts: base64 needs no escaping, and an encoder would copy a 4K PNG for nothing.
+    parts = [b'{"id":"generate-image-%d","images":["' % rng.randrange(10**9, 10**10)]
+    parts.append(b'","'.join(binascii.b2a_base64(image, newline=False) for image in images))
+    parts += [b'"],"request":', orjson.dumps(request.received), b',"timing":', orjson.dumps(timing), b"}"]
+    return b"".join(parts)
+
+
+def openai_json(request: GenerateRequest, images: Sequence[bytes], created: int, format_: Format) -> bytes:
+    """Return the JSON of POST /images/generations, with base64 or data URLs as the request asks."""
+    before = b'"b64_json":"' if request.delivery == "b64_json" else b'"url":"data:image/%s;base64,' % format_.encode()
+    parts = [b'{"created":%d,"data":[{' % created, before]
+    parts.append(b'"},{'.join(binascii.b2a_base64(image, newline=False) for image in images))
+    parts.append(b'"}]}')
+    return b"".join(parts)
+
+
+def timing_ms(queue_s: float, preparation_s: float, inference_s: float) -> dict[str, int]:
+    """Return the timing object of an answer, in whole milliseconds."""
+    parts = [round(span * 1000) for span in (inference_s, preparation_s, queue_s)]
+    names = ("inferenceDuration", "inferencePreprocessingTime", "inferenceQueueTime")
+    return {**dict(zip(names, parts, strict=True)), "total": sum(parts)}
+
+
 def _amount(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def _refuse(refusal: Refusal, headers: Mapping[str, str] | None = None, *, openai: bool) -> web.Response:
-    body = refusal.openai() if openai else refusal.native()
-    return json_response(body, status=refusal.status, headers={**(headers or {}), **refusal.headers})
+def _flag(value: bool) -> str:
+    return "true" if value else "false"

@@ -1,13 +1,12 @@
-"""Bodies of the endpoints that only read."""
+"""Bodies of the read-only endpoints."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from venice_batch.sandbox import deprecation
-from venice_batch.sandbox.errors import Refusal
-from venice_batch.sandbox.styles import STYLES
+from venice_batch.sandbox.catalogue import STYLES, listed
+from venice_batch.sandbox.errors import ErrorAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,15 +17,13 @@ if TYPE_CHECKING:
 
 WELCOME = """venice-batch sandbox
 
-This is a sandbox, not the Venice API. It answers like the Venice image API under /api/v1, but no AI is
-involved: it draws pictures from hashes of the prompts. Nothing leaves this machine, and nothing costs money.
+This is a sandbox, not the Venice API. It answers like the Venice image API under /api/v1, but it runs no model:
+it draws images from hashes of the prompts. Nothing leaves this machine, and nothing costs money.
 
-GET  /sandbox/stats   what it has seen so far
-POST /sandbox/reset   start counting anew
+GET  /sandbox/stats   counters since the start or the last reset
+POST /sandbox/reset   reset the counters
 """
 TYPES = ("asr", "embedding", "image", "music", "text", "tts", "upscale", "inpaint", "video")
-
-
 DEFAULT_TYPE = "text"
 
 
@@ -35,36 +32,36 @@ def models(
 ) -> dict[str, Any]:
     """Return GET /models for this type; the sandbox has models for images only.
 
-    `deprecated` gives the replacements of those that are. The description knows no refusal of a type, so one that does
-    not exist counts as not given.
+    `deprecated` maps deprecated models to their replacements. The description has no error for an unknown type, so the
+    default type replaces it.
     """
     if kind not in (*TYPES, "all", "code"):
         kind = DEFAULT_TYPE
-    data = [deprecation.listed(entry, deprecated, now) for entry in entries if kind in (entry["type"], "all")]
+    data = [listed(entry, deprecated, now) for entry in entries if kind in (entry["type"], "all")]
     return {"object": "list", "type": kind, "data": data}
 
 
 def names(mappings: Mapping[str, Mapping[str, str]], kind: str) -> dict[str, Any]:
-    """Return GET /models/traits or /models/compatibility_mapping for this type, from the mappings by type."""
+    """Return GET /models/traits or /models/compatibility_mapping for this type; `mappings` has one mapping a type."""
     if kind not in TYPES:
         kind = DEFAULT_TYPE
     return {"object": "list", "type": kind, "data": dict(mappings.get(kind, {}))}
 
 
 def styles(settings: SandboxSettings) -> dict[str, Any] | list[str]:
-    """Return GET /image/styles in the shape that the settings ask for."""
+    """Return GET /image/styles in the shape of the settings."""
     return list(STYLES) if settings.styles_shape == "array" else {"object": "list", "data": list(STYLES)}
 
 
 def rate_limits(
     settings: SandboxSettings, model_ids: Iterable[str], spendable: Mapping[Currency, float], now: float
-) -> dict[str, Any] | Refusal:
+) -> dict[str, Any] | ErrorAnswer:
     """Return GET /api_keys/rate_limits for a key that may spend these amounts.
 
-    RPM is as in the settings, whatever `speed` makes of the minute.
+    RPM is the number in the settings; `speed` does not change it.
     """
     if settings.rate_limits_endpoint == "forbidden":
-        return Refusal(403, "This API key is not allowed to read rate limits")
+        return ErrorAnswer(403, "This API key is not allowed to read rate limits")
     factor = 2 if settings.rate_limits_endpoint == "wrong" else 1
     limits = [
         {
@@ -77,13 +74,13 @@ def rate_limits(
         }
         for model_id in model_ids
     ]
-    listed: tuple[Currency, ...] = ("USD", "DIEM") if settings.is_old else ("USD", "DIEM", "BUNDLED_CREDITS")
+    currencies: tuple[Currency, ...] = ("USD", "DIEM") if settings.is_old else ("USD", "DIEM", "BUNDLED_CREDITS")
     midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return {
         "data": {
             "accessPermitted": settings.is_old or any(spendable.values()),
             "apiTier": {"id": "paid", "isCharged": True},
-            "balances": {currency: spendable[currency] for currency in listed},
+            "balances": {currency: spendable[currency] for currency in currencies},
             "keyExpiration": None,
             "nextEpochBegins": (midnight + timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
             "rateLimits": limits,
@@ -91,11 +88,11 @@ def rate_limits(
     }
 
 
-def balance(money: Ledger) -> dict[str, Any]:
+def balance(ledger: Ledger) -> dict[str, Any]:
     """Return GET /billing/balance."""
     return {
-        "canConsume": money.next_currency is not None,
-        "consumptionCurrency": money.next_currency or "USD",
-        "balances": {"diem": money.diem or None, "usd": money.balance_usd},
+        "canConsume": ledger.next_currency is not None,
+        "consumptionCurrency": ledger.next_currency or "USD",
+        "balances": {"diem": ledger.diem or None, "usd": ledger.balance_usd},
         "diemEpochAllocation": 0,
     }

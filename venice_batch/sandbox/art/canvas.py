@@ -1,4 +1,4 @@
-"""A drawing surface larger than the picture, so that edges come out smooth."""
+"""A drawing surface larger than the image, for smooth edges."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RIDGE_POINTS = 120
 
 
 class Canvas:
-    """An RGB image with strokes that scenes share; coordinates are pixels, `s` is the shorter side."""
+    """An RGB image with the drawing operations of all scenes; coordinates are pixels, `s` is the shorter side."""
 
     def __init__(self, width: int, height: int) -> None:
         self.w, self.h, self.s = width, height, min(width, height)
@@ -35,19 +35,15 @@ class Canvas:
         self.pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
 
     def glow(self, x: float, y: float, radius: float, colour: Colour, strength: float) -> None:
-        """Note a soft round light that `finish` lays over everything; `strength` (0 to 1) is its opacity
-        inside.
-        """
+        """Add a soft round light that `finish` lays over everything; `strength` (0 to 1) is its central opacity."""
         self._glows.append((x, y, radius, colour, strength))
 
     def shine(self, x: float, y: float, radius: float, colour: Colour, strength: float) -> None:
-        """Lay a soft round light over what is there now; meant for small ones, as large ones are slow."""
+        """Lay a soft round light over the image at once; only for small ones, as large ones are slow."""
         _lay(self.image, x, y, radius, colour, strength)
 
     def finish(self, width: int, height: int) -> Image.Image:
-        """Return the picture at its own size with all glows: blending there costs a fraction of doing it up
-        here.
-        """
+        """Return the image at its final size with all glows, which are far cheaper to blend at that size."""
         scale = width / self.w
         if (self.w, self.h) == (2 * width, 2 * height):
             image = self.image.reduce(2)
@@ -66,7 +62,7 @@ class Canvas:
             if step == steps - 1:
                 rest = [(self.w, self.h), (0, self.h)]
             else:
-                # A strip is enough where the next one follows: filling all that is below would be slow.
+                # A strip is enough if another follows: filling everything below would be slow.
                 rest = [(x, y + lower) for x, y in reversed(outline)]
             shape = [(x, y + upper) for x, y in outline]
             self.pen.polygon([*shape, *rest], fill=mix(near, far, step / steps))
@@ -87,9 +83,7 @@ def pixel(image: Image.Image, x: int, y: int) -> Colour:
 
 
 def ridge(width: int, base: float, height: float, roughness: float, rng: random.Random) -> list[Point]:
-    """Return an outline from left to right that wanders `height` pixels about `base`; rougher with
-    `roughness`.
-    """
+    """Return an outline from left to right that swings by `height` pixels around `base`, rougher with `roughness`."""
     waves = [(rng.uniform(0.6, 1.4) * 2**octave, rng.uniform(0, math.tau), roughness**octave) for octave in range(7)]
     points = RIDGE_POINTS
     outline = []

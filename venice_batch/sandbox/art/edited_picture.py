@@ -1,4 +1,4 @@
-"""Changed pictures as files."""
+"""Open input images, and draw edited ones as files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from typing import Literal
 
 from PIL import Image, ImageDraw, ImageOps
 
-from venice_batch.sandbox import moderation
-from venice_batch.sandbox.art import caption, effects, picture
-from venice_batch.sandbox.retouch import Kind, Retouch
-from venice_batch.sandbox.styles import STYLES
+from venice_batch.sandbox.art import effects, picture
+from venice_batch.sandbox.catalogue import STYLES
+from venice_batch.sandbox.request import EditRequest, Operation
 
 MOST_PIXELS = 33_177_600
 """Largest image that is opened (source: API description, /image/edit)."""
 MASK_SIDE_PX = 192
-"""Side at which the background is looked for: filling pixel by pixel is slow."""
+"""Side of the copy in which the background is searched: filling pixel by pixel is slow."""
 TOLERANCE = 48
-"""Difference of colours, summed over the channels, up to which neighbours belong to the same background."""
+"""Largest difference of colour, summed over the channels, between neighbours of the same background."""
 _AVIF = tuple({"AVIF"} & set(Image.registered_extensions().values()))
 """AVIF, if this Pillow reads it."""
 _BROKEN = "Invalid image: it cannot be decoded"
@@ -38,7 +37,7 @@ _UNREADABLE = (
 
 
 def open_image(data: bytes, *, whole: bool, avif: bool) -> Image.Image | str:
-    """Return the decoded image, its header alone unless `whole`; a text says what is wrong with it."""
+    """Return the image, fully decoded if `whole`, else its header only; return a message if it cannot be opened."""
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", *(_AVIF if avif else ())))
         if image.width * image.height > MOST_PIXELS:
@@ -50,28 +49,28 @@ def open_image(data: bytes, *, whole: bool, avif: bool) -> Image.Image | str:
     return image
 
 
-def draw(work: Retouch, style: Literal["art", "plain"], *, blurred: bool) -> bytes:
-    """Return the image file: exactly the size and format of the work, the same bytes each time."""
+def draw(request: EditRequest, style: Literal["art", "plain"], *, blurred: bool) -> bytes:
+    """Return the image file, in exactly the size and format of the request, with the same bytes each time."""
     if style == "plain":
-        mode = "RGBA" if work.kind == "background-remove" else "RGB"
-        flat = Image.new(mode, (work.width, work.height))
-        return picture.encoded(picture.cut_out(flat) if work.transparent else flat, work.format)
-    image = _KINDS[work.kind](work)
+        mode = "RGBA" if request.operation == "background-remove" else "RGB"
+        flat = Image.new(mode, (request.width, request.height))
+        return picture.encoded(picture.cut_out(flat) if request.transparent else flat, request.format)
+    image = _DRAW[request.operation](request)
     if blurred:
         image = picture.blurred(image)
-    return picture.encoded(picture.cut_out(image) if work.transparent else image, work.format)
+    return picture.encoded(picture.cut_out(image) if request.transparent else image, request.format)
 
 
-def _upscale(work: Retouch) -> Image.Image:
-    return _opaque(work.images[0]).resize((work.width, work.height), Image.Resampling.BICUBIC)
+def _upscale(request: EditRequest) -> Image.Image:
+    return _opaque(request.images[0]).resize((request.width, request.height), Image.Resampling.BICUBIC)
 
 
-def _edit(work: Retouch) -> Image.Image:
-    """Return the input in a style and a tint that follow from the prompt's hash, with the prompt beneath."""
-    prompt = moderation.enhance(work.prompt) if work.enhance else work.prompt
+def _edit(request: EditRequest) -> Image.Image:
+    """Return the input in a style and a tint taken from the prompt's hash, with the prompt as its caption."""
+    prompt = request.enhanced_prompt or request.prompt
     digest = blake2b(prompt.encode("utf-8", "surrogatepass"), digest_size=4).digest()
-    image = ImageOps.fit(_opaque(work.images[0]), (work.width, work.height))
-    for index, layer in enumerate(work.images[1:]):
+    image = ImageOps.fit(_opaque(request.images[0]), (request.width, request.height))
+    for index, layer in enumerate(request.images[1:]):
         side = min(image.size) // 4
         inset = ImageOps.contain(_opaque(layer), (side, side))
         image.paste(inset, (index * side % image.width, index * side // image.width * side))
@@ -79,7 +78,7 @@ def _edit(work: Retouch) -> Image.Image:
     red, green, blue = colorsys.hsv_to_rgb(digest[1] / 256, 0.6, 0.9)
     colour = (round(red * 255), round(green * 255), round(blue * 255))
     result = Image.blend(changed, Image.new("RGB", changed.size, colour), 0.25)
-    caption.write(result, prompt, "edit")
+    picture.write_caption(result, prompt, "edit")
     return result
 
 
@@ -89,9 +88,9 @@ def _styled(image: Image.Image, style: str) -> Image.Image:
     return effects.apply(small, style).resize(image.size, Image.Resampling.BICUBIC)
 
 
-def _cutout(work: Retouch) -> Image.Image:
-    """Return the input with what joins its corners in a like colour made transparent."""
-    image = _opaque(work.images[0])
+def _cutout(request: EditRequest) -> Image.Image:
+    """Return the input with a transparent background: the areas of similar colour that touch its corners."""
+    image = _opaque(request.images[0])
     small = image.resize((min(image.width, MASK_SIDE_PX), min(image.height, MASK_SIDE_PX)), Image.Resampling.BOX)
     marked, mark = small.copy(), (255, 0, 255)
     right, bottom = small.width - 1, small.height - 1
@@ -107,7 +106,7 @@ def _opaque(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-_KINDS: Mapping[Kind, Callable[[Retouch], Image.Image]] = {
+_DRAW: Mapping[Operation, Callable[[EditRequest], Image.Image]] = {
     "upscale": _upscale,
     "edit": _edit,
     "multi-edit": _edit,

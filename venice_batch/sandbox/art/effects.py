@@ -1,4 +1,4 @@
-"""Style presets as visible effects on a finished picture."""
+"""Style presets as visible effects on a finished image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Effect = Callable[[Image.Image], Image.Image]
 
 
 def apply(image: Image.Image, style: str) -> Image.Image:
-    """Return the picture in this style: an effect of its family, else a tint that follows from the name."""
+    """Return the image in this style: with the effect of its family, else with a tint from the hash of its name."""
     effect = _FAMILIES.get(style)
     return effect(image) if effect else _tint(image, style)
 
@@ -157,7 +157,7 @@ def _edges(image: Image.Image, gain: float) -> Image.Image:
     across = ImageChops.difference(grey, ImageChops.offset(grey, 2, 0))
     down = ImageChops.difference(grey, ImageChops.offset(grey, 0, 2))
     lines = ImageChops.add(across, down).point(lambda v: 255 - min(255, int(v * gain)))
-    # The offsets wrap round: without this the opposite edge would show as a line.
+    # The offsets wrap around: without this the opposite edge would show as a line.
     lines.paste(255, (0, 0, lines.width, 2))
     lines.paste(255, (0, 0, 2, lines.height))
     return lines
@@ -169,7 +169,7 @@ def _vignette(image: Image.Image, strength: float) -> Image.Image:
 
 
 def _paper(size: tuple[int, int]) -> Image.Image:
-    # A fixed tile: the same picture must come out the same every time.
+    # A fixed tile: the same request must give the same bytes every time.
     seed = blake2b(b"paper").digest()
     tile = Image.frombytes("L", (64, 64), b"".join(blake2b(seed + bytes((n,))).digest() for n in range(64)))
     return _tiled(tile.filter(ImageFilter.BoxBlur(1)), size)

@@ -1,4 +1,4 @@
-"""Words of a prompt that suggest a motif or a mood."""
+"""Choose motif and colours by the words of a prompt."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from collections.abc import Mapping
 
 from venice_batch.sandbox.art.palettes import PALETTES, Palette
 
-SCENES = (
-    "hills", "sea", "city", "canal", "forest", "planet", "bauhaus", "ribbons", "fronds", "mosaic", "bloom", "still",
-)  # fmt: skip
 _FREE = ("hills", "bauhaus", "ribbons", "mosaic", "fronds", "bloom", "still", "sea", "planet")
-"""Motifs for prompts that suggest none."""
+"""Motifs for prompts without such a word."""
 
 _SCENE_WORDS: Mapping[str, str] = {
     "hills": "mountain mountains hill hills valley desert dune dunes canyon alps peak peaks landscape misty field"
@@ -58,16 +55,16 @@ _MOOD_BY_WORD = {word: mood for mood, words in _MOOD_WORDS.items() for word in w
 
 
 def motif(prompt: str, rng: random.Random) -> str:
-    """Return the name of the motif for a prompt: the first one that a word suggests, else any by chance."""
+    """Return the motif for a prompt: the first that a word suggests, else a random one."""
     found = [_BY_WORD[word] for word in _words(prompt) if word in _BY_WORD]
     if not found:
         return rng.choice(_FREE)
-    # Concrete places before the abstract: "minimalist poster of a bridge" is about the bridge.
+    # Places before the abstract: a "minimalist poster of a bridge" shows the bridge.
     return next((scene for scene in found if scene != "bauhaus"), found[0])
 
 
 def palette(prompt: str, rng: random.Random) -> Palette:
-    """Return colours for a prompt: one of those that fit most of its words, else any by chance."""
+    """Return colours for a prompt: a random palette among those that fit most of its words."""
     moods = {_MOOD_BY_WORD[word] for word in _words(prompt) if word in _MOOD_BY_WORD}
     best = max(len(moods & candidate.moods) for candidate in PALETTES)
     fitting = [candidate for candidate in PALETTES if len(moods & candidate.moods) == best]

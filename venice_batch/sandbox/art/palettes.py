@@ -1,4 +1,4 @@
-"""Hand-picked colours."""
+"""Hand-picked palettes, and the mixing of colours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Palette:
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """Return the colour `share` (0 to 1) of the way from the first to the second."""
+    """Return a mix of two colours; `share` (0 to 1) is the second one's part."""
     rest = 1 - share
     return (
         int(first[0] * rest + second[0] * share + 0.5),

@@ -1,4 +1,4 @@
-"""Abstract motifs, with planets among them."""
+"""Abstract motifs and planets."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def ribbons(c: Canvas, p: Palette, rng: random.Random) -> None:
 
 
 def mosaic(c: Canvas, p: Palette, rng: random.Random) -> None:
-    """Draw leaded glass: panes whose colours follow rings about a light."""
+    """Draw leaded glass: panes with colours in rings around a light."""
     step = c.s / rng.randint(9, 12)
     columns, rows = int(c.w / step) + 3, int(c.h / step) + 3
     nodes = {
@@ -111,7 +111,7 @@ def mosaic(c: Canvas, p: Palette, rng: random.Random) -> None:
 
 
 def planet(c: Canvas, p: Palette, rng: random.Random) -> None:
-    """Draw a banded planet with its ring before the stars."""
+    """Draw a banded planet with its ring in front of stars."""
     deep = mix(p.layers[-1], (4, 5, 16), 0.6)
     glow = mix(deep, p.sky[1], 0.5)
     c.sky((deep, glow, deep), 0, 1)
@@ -131,8 +131,7 @@ def planet(c: Canvas, p: Palette, rng: random.Random) -> None:
         edge = [(across * t / 24, low + math.sin(t / 3 + phase) * swing) for t in range(25)]
         lower = [(ex, ey + across * rng.uniform(0.035, 0.05)) for ex, ey in reversed(edge)]
         globe.pen.polygon(edge + lower, fill=mix(along(stops, band / bands), p.accents[-1], rng.uniform(0.1, 0.3)))
-    # Night side: the globe darkened outside discs that shrink towards the light, on a mask small enough to be
-    # soft.
+    # Night side: the globe is darkened outside discs that shrink towards the light; the small mask makes it soft.
     small = max(2, across // 12)
     mask = Image.new("L", (small, small), 150)
     for step in range(8):

@@ -1,4 +1,4 @@
-"""Motifs made by people: towns, things on a table."""
+"""Motifs made by people: towns and still lifes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from venice_batch.sandbox.art.palettes import Colour, Palette, along, mix
 
 
 def city(c: Canvas, p: Palette, rng: random.Random) -> None:
-    """Draw a skyline with lit windows in three depths."""
+    """Draw a skyline with lit windows in several depths."""
     c.sky(p.sky, 0, 0.85)
     c.sky((p.sky[-1], p.layers[1]), 0.85, 1)
     x, y = c.w * rng.uniform(0.2, 0.8), c.h * rng.uniform(0.16, 0.32)
@@ -63,7 +63,7 @@ def _tower(
 
 
 def canal(c: Canvas, p: Palette, rng: random.Random) -> None:
-    """Draw a row of palaces mirrored in a canal, with a gondola before them."""
+    """Draw a row of palaces mirrored in a canal, with a gondola in front of them."""
     water = 0.62
     c.sky(p.sky, 0, water)
     if "night" in p.moods:
@@ -118,7 +118,7 @@ def _palace(c: Canvas, left: float, width: float, foot: float, height: float, p:
 def _mirror(c: Canvas, water: float, p: Palette, rng: random.Random) -> None:
     edge = int(c.h * water)
     depth = c.h - edge
-    # Shrunk and stretched again: a reflection is blurred, and this blurs for next to nothing.
+    # Shrunk and stretched again: reflections are blurred, and this blur costs almost nothing.
     above = c.image.resize(
         (max(1, c.w // 6), max(1, depth // 24)), Image.Resampling.BOX, (0, max(0, edge - depth), c.w, edge)
     ).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
@@ -167,7 +167,7 @@ def _gondola(c: Canvas, x: float, y: float, size: float, p: Palette) -> None:
 
 
 def still(c: Canvas, p: Palette, rng: random.Random) -> None:
-    """Draw vases, bowls and fruit on a table before an arch."""
+    """Draw vases, bowls and fruit on a table in front of an arch."""
     wall = mix(p.accents[-1], p.sky[-1], 0.55)
     c.sky((mix(wall, p.sky[1], 0.25), wall), 0, 0.72)
     half, x = c.s * 0.3, c.w * rng.uniform(0.42, 0.58)

@@ -10,7 +10,7 @@ from venice_batch.sandbox.art.palettes import Colour, Palette, along, mix
 
 
 def hills(c: Canvas, p: Palette, rng: random.Random) -> None:
-    """Draw misty ranges of hills one behind the other, under a sun or moon."""
+    """Draw ranges of misty hills behind each other, under a sun or moon."""
     c.sky(p.sky, 0, 0.8)
     c.sky((p.sky[-1], p.layers[0]), 0.8, 1)
     _sun(c, p, rng, rng.uniform(0.22, 0.4))
@@ -29,7 +29,7 @@ def hills(c: Canvas, p: Palette, rng: random.Random) -> None:
 
 
 def sea(c: Canvas, p: Palette, rng: random.Random) -> None:
-    """Draw a calm sea with the light's reflection, perhaps with a sail on it."""
+    """Draw a calm sea that reflects the light, sometimes with a sail on it."""
     horizon = rng.uniform(0.5, 0.6)
     c.sky(p.sky, 0, horizon)
     x, radius = c.w * rng.uniform(0.3, 0.7), c.s * rng.uniform(0.07, 0.13)
@@ -81,7 +81,7 @@ def forest(c: Canvas, p: Palette, rng: random.Random) -> None:
 
 
 def fronds(c: Canvas, p: Palette, rng: random.Random) -> None:
-    """Draw leafy branches before a pale disc, like a botanical print."""
+    """Draw leafy branches in front of a pale disc, like a botanical print."""
     paper = mix(p.accents[-1], p.sky[-1], 0.3)
     c.sky((paper, mix(paper, p.sky[-1], 0.45)), 0, 1)
     c.disc(c.w * rng.uniform(0.35, 0.65), c.h * rng.uniform(0.35, 0.5), c.s * rng.uniform(0.24, 0.34),
@@ -96,7 +96,7 @@ def fronds(c: Canvas, p: Palette, rng: random.Random) -> None:
 
 
 def bloom(c: Canvas, p: Palette, rng: random.Random) -> None:
-    """Draw large flowers of many petals over a soft ground."""
+    """Draw large flowers with many petals on a soft background."""
     dark = "night" in p.moods
     ground = (p.layers[-1], p.layers[-2]) if dark else (p.accents[-1], mix(p.sky[-1], p.accents[-1], 0.4))
     c.sky(ground, 0, 1)

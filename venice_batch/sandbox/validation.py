@@ -1,4 +1,4 @@
-"""Checks of one JSON object against a table of fields."""
+"""Check one JSON object against a table of fields."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from venice_batch.sandbox.errors import Issue
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-Kind = Literal["string", "integer", "number", "boolean", "array", "any"]
+JsonType = Literal["string", "integer", "number", "boolean", "array", "any"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """What the API description says of one field; lengths count characters."""
+    """The API description's rules for one field; lengths count characters."""
 
-    kind: Kind
+    type: JsonType
     required: bool = False
     nullable: bool = False
     above: float | None = None
@@ -31,7 +31,10 @@ class Field:
 def check(
     body: Mapping[str, object], table: Mapping[str, Field], at: tuple[str | int, ...] = (), *, closed: bool = True
 ) -> list[Issue]:
-    """Return every breach of the table: of fields in its order, then, if `closed`, fields that it does not know."""
+    """Return every issue with the fields in the table, in its order, then one for unknown fields if it is `closed`.
+
+    `at` is the path of `body` in the request.
+    """
     issues: list[Issue] = []
     for name, rule in table.items():
         path = (*at, name)
@@ -42,7 +45,7 @@ def check(
         value = body[name]
         if value is None and rule.nullable:
             continue
-        issues.extend(Issue(code, path, message) for code, message in _breaches(value, rule))
+        issues.extend(Issue(code, path, message) for code, message in _problems(value, rule))
     unknown = [name for name in body if name not in table]
     if unknown and closed:
         names = ", ".join(f"'{name}'" for name in unknown)
@@ -51,7 +54,7 @@ def check(
 
 
 def transparency_issues(name: str, model_id: str, format_: str, *, supported: bool) -> Iterator[Issue]:
-    """Yield what forbids a transparent background, asked for by the field `name`."""
+    """Yield the issues with a transparent background; `name` is the field that asks for it."""
     if not supported:
         yield Issue("custom", (name,), f"{model_id} does not support transparent backgrounds")
     if format_ not in ("png", "webp"):
@@ -71,11 +74,11 @@ def type_name(value: object) -> str:
     return "array" if isinstance(value, list) else "object"
 
 
-def _breaches(value: object, rule: Field) -> Iterator[tuple[str, str]]:
-    if rule.kind == "any":
+def _problems(value: object, rule: Field) -> Iterator[tuple[str, str]]:
+    if rule.type == "any":
         return
     found = type_name(value)
-    wanted = "number" if rule.kind == "integer" else rule.kind
+    wanted = "number" if rule.type == "integer" else rule.type
     if found != wanted:
         yield "invalid_type", f"Expected {wanted}, received {found}"
     elif isinstance(value, str):
@@ -95,8 +98,8 @@ def _text(value: str, rule: Field) -> Iterator[tuple[str, str]]:
 
 
 def _number(value: float, rule: Field) -> Iterator[tuple[str, str]]:
-    # JSON has one kind of number: 1024.0 is the integer 1024, as it is to the API's own JavaScript.
-    if rule.kind == "integer" and not float(value).is_integer():
+    # JSON has one type of number: 1024.0 is the integer 1024, as in the API's own JavaScript.
+    if rule.type == "integer" and not float(value).is_integer():
         yield "invalid_type", "Expected integer, received float"
     if rule.above is not None and value <= rule.above:
         yield "too_small", f"Number must be greater than {rule.above:g}"
