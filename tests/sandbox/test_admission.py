@@ -24,7 +24,7 @@ def request(**fields):
     ("wanted", "key", "let_in"),
     [(None, "any", True), (None, "invalid", False), (None, None, False), ("k", "k", True), ("k", "j", False)],
 )
-def test_which_keys_are_let_in(wanted, key, let_in):
+def test_unknown_keys_are_refused(wanted, key, let_in):
     tested, _ = admission(api_key=wanted)
     refused = tested.check_key(key, NOW)
     assert (refused is None) == let_in
@@ -40,7 +40,7 @@ def test_which_keys_are_let_in(wanted, key, let_in):
     assert getattr(old.check_key(key, NOW), "status", None) == (None if let_in else 401)
 
 
-def test_models_have_windows_of_their_own_and_share_one_account():
+def test_each_model_has_its_own_window():
     tested, stats = admission(rpm=1, rpm_by_model={"chroma": 2})
     assert isinstance(tested.admit(request(), NOW), AdmittedRequest)
     refused = tested.admit(request(), NOW)
@@ -71,7 +71,7 @@ def test_the_day_has_a_quota_too():
     assert int(refused.headers["Retry-After"]) > 3600
 
 
-def test_capacity_is_given_free_by_settling():
+def test_settling_frees_a_place():
     tested, stats = admission(capacity=1, retry_after_503_s=1.5)
     admitted = tested.admit(request(), NOW)
     assert isinstance(admitted, AdmittedRequest)
@@ -84,7 +84,7 @@ def test_capacity_is_given_free_by_settling():
     assert stats.snapshot(0)["at_capacity"] == 1
 
 
-def test_money_is_held_while_a_request_is_served():
+def test_money_is_reserved_while_a_request_is_served():
     tested, _ = admission(balance_usd=0.015)
     admitted = tested.admit(request(), NOW)
     assert isinstance(admitted, AdmittedRequest)
@@ -121,7 +121,7 @@ def test_strangers_failures_are_not_counted():
     assert stats.snapshot(0)["blocks"] == 0
 
 
-def test_fifty_client_errors_are_tolerated_and_one_more_blocks_the_bucket_alone():
+def test_the_51st_client_error_blocks_its_bucket_only():
     tested, stats = admission()
     bucket = Bucket("k", "chroma")
     for status in (500, 503, 429):
@@ -156,14 +156,14 @@ def test_a_window_counts_images_and_refuses_a_request_whole(kind):
     assert granted == [True] * 5 + [False]
 
 
-def test_a_day_counts_images_and_its_refusal_uses_nothing_of_the_minute():
+def test_a_refusal_by_the_day_uses_no_quota_of_the_minute():
     tested, _ = admission(rpm=20, rpd=5)
     assert isinstance(tested.admit(request(variants=4), NOW), AdmittedRequest)
     assert isinstance(tested.admit(request(variants=2), NOW), ErrorAnswer)
     assert tested.headers("venice-sd35", NOW)["x-ratelimit-remaining-requests"] == "16"
 
 
-def test_a_window_of_another_length_opens_again_after_it():
+def test_a_shorter_window_opens_again_after_its_length():
     tested, _ = admission(rpm=4, speed=6)
     assert isinstance(tested.admit(request(variants=4), NOW), AdmittedRequest)
     refused = tested.admit(request(), NOW + 9.9)
@@ -189,14 +189,14 @@ def test_the_first_currency_that_covers_a_request_pays_all_of_it(balances, heade
     assert (spendable["DIEM"], spendable["BUNDLED_CREDITS"], spendable["USD"]) == left
 
 
-def test_no_balance_that_covers_a_request_is_a_402_whatever_their_sum():
+def test_balances_are_not_summed_to_cover_a_request():
     tested, _ = admission(balance_usd=0.006, diem=0.006, bundled_usd=0.006)
     refused = tested.admit(request(), NOW, "k")
     assert isinstance(refused, ErrorAnswer)
     assert (refused.status, refused.native()["code"]) == (402, "INSUFFICIENT_BALANCE")
 
 
-def test_a_keys_own_limit_is_a_402_of_its_own_and_clamps_its_balance():
+def test_a_keys_limit_has_its_own_402_and_clamps_its_balance():
     tested, _ = admission(key_limit_usd=0.015)
     assert isinstance(tested.admit(request(), NOW, "k"), AdmittedRequest)
     assert tested.ledger.spendable("k")["USD"] == 0.005
@@ -206,7 +206,7 @@ def test_a_keys_own_limit_is_a_402_of_its_own_and_clamps_its_balance():
     assert isinstance(tested.admit(request(), NOW, "other"), AdmittedRequest)
 
 
-def test_a_rewrite_costs_four_cents_a_request_only_where_it_is_applied():
+def test_an_applied_rewrite_costs_four_cents_a_request():
     tested, _ = admission()
     prices = [
         admitted.payment.micro_usd
@@ -217,7 +217,7 @@ def test_a_rewrite_costs_four_cents_a_request_only_where_it_is_applied():
     assert prices == [50_000, 80_000, 10_000]
 
 
-def test_words_steer_moderation_and_pro_models_are_refused():
+def test_words_trigger_moderation_and_pro_models_are_refused():
     tested, _ = admission(pro_models=frozenset({"chroma"}))
     admitted = tested.admit(request(prompt="nsfw violation"), NOW)
     assert isinstance(admitted, AdmittedRequest)

@@ -18,7 +18,7 @@ from venice_batch.sandbox.request import GenerateRequest
         ({"model": "gpt-image-2"}, 260_000),
     ],
 )
-def test_the_most_special_price_applies_times_variants(fields, price):
+def test_the_most_specific_price_applies_to_each_variant(fields, price):
     request = read_native({"prompt": "p", **fields}, shipped())
     assert isinstance(request, GenerateRequest)
     assert request.price_micro_usd == price

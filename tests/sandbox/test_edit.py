@@ -101,6 +101,12 @@ async def test_upscaling_takes_raw_base64_and_any_scale_from_2_to_4(start):
     assert await balance(api) == pytest.approx(99.92)
 
 
+async def test_in_august_upscaling_takes_a_scale_of_2_or_4_only(start):
+    api = await start(era="2026-08")
+    answer = await api.post({"image": TEXT, "scale": 3}, UPSCALE)
+    assert (answer.status, answer.json["issues"][0]["path"]) == (400, ["scale"])
+
+
 @pytest.mark.parametrize("path", [UPSCALE, EDIT, REMOVE])
 async def test_a_side_below_64_pixels_is_refused_since_october(start, path):
     body = {"image": text_of(file_of(4096, 32)), **({"prompt": "p"} if path == EDIT else {})}
@@ -135,7 +141,7 @@ async def test_edits_can_have_a_transparent_background(start, draw):
             assert [issue["path"] for issue in refused.json["issues"]] == [["transparent_background"]]
 
 
-async def test_several_images_pass_over_a_resolution_that_one_image_is_refused_for(start):
+async def test_multi_edit_ignores_a_resolution_that_edit_rejects(start):
     api = await start()
     body = {"prompt": "p", "modelId": "flux-2-max-edit", "resolution": "4K"}
     assert image_of(await api.post({**body, "images": [TEXT]}, MULTI)).size == (1248, 832)
@@ -157,13 +163,13 @@ async def test_input_images_beyond_the_included_ones_cost_extra(included, images
     assert order.price_micro_usd == micro_usd
 
 
-async def test_a_retired_editor_names_its_successor(start):
+async def test_a_retired_edit_model_names_its_successor(start):
     api = await start(retired={"firered-image-edit": "flux-2-max-edit"})
     answer = await api.post({"image": TEXT, "prompt": "p"}, EDIT)
     assert (answer.status, "flux-2-max-edit" in answer.json["error"]) == (404, True)
 
 
-async def test_uploads_share_one_error_budget_whatever_their_model(start):
+async def test_uploads_of_all_models_share_one_error_budget(start):
     api = await start(failure_limit=1)
     for model in ("a", "b"):
         assert (await api.post(raw=form(("image", FILE), ("prompt", "p"), ("model", model)), path=EDIT)).status == 400
@@ -171,7 +177,7 @@ async def test_uploads_share_one_error_budget_whatever_their_model(start):
     assert (await api.post({"image": TEXT, "prompt": "p", "model": "firered-image-edit"}, EDIT)).status == 200
 
 
-async def test_uploads_that_cannot_be_read_count_with_those_that_can(start):
+async def test_unreadable_uploads_use_the_budget_of_readable_ones(start):
     api = await start(failure_limit=1)
     assert (await api.post(raw=form(*[("images", FILE)] * 11, ("prompt", "p")), path=MULTI)).status == 400
     assert (await api.post(raw=form(("image", FILE), ("prompt", "p"), ("model", "a")), path=EDIT)).status == 400
@@ -192,7 +198,7 @@ async def test_an_upload_has_ten_files_at_most(start):
     assert (answer.status, "Too many files" in answer.json["error"]) == (400, True)
 
 
-async def test_forms_have_their_texts_read_as_what_they_are(start):
+async def test_text_in_forms_is_read_by_the_type_of_its_field(start):
     api = await start()
     answer = await api.post(raw=form(("image", FILE), ("scale", "4"), ("creativity", "0.01")), path=UPSCALE)
     assert image_of(answer).size == (1280, 960)
@@ -226,7 +232,7 @@ async def test_urls_are_fetched_from_this_machine_only(start, field):
 
 @pytest.fixture
 async def web():
-    """A server of one body, whose address it returns."""
+    """Start servers that always send one body; returns their address."""
     servers = []
 
     async def serve(body, status=200, headers=None):
@@ -278,7 +284,7 @@ async def test_redirects_and_endless_files_are_not_followed(start, web):
     ids=["junk", "empty", "bad-data-url", "number", "text", "cut", "small", "large", "huge", "bomb"],
 )
 @pytest.mark.parametrize("path", [UPSCALE, EDIT])
-async def test_unusable_images_are_named(start, image, reason, path):
+async def test_unusable_images_are_explained(start, image, reason, path):
     api = await start(draw="art")
     body = {"image": image, **({"prompt": "p"} if path == EDIT else {})}
     answer = await api.post(body, path)
@@ -325,7 +331,7 @@ async def test_files_of_25_mb_are_refused(start):
     ],
 )
 @pytest.mark.parametrize("era", ["2026-08", "2026-10"])
-async def test_breaches_are_refused_by_field(start, path, body, field, era):
+async def test_each_edit_issue_names_its_field(start, path, body, field, era):
     api = await start(era=era)
     answer = await api.post(body, path)
     assert answer.status == 400
@@ -333,7 +339,7 @@ async def test_breaches_are_refused_by_field(start, path, body, field, era):
     assert [issue["path"] for issue in answer.json["issues"]] == [field]
 
 
-async def test_a_model_that_edits_nothing_is_refused(start):
+async def test_a_model_that_cannot_edit_is_refused(start):
     api = await start()
     answer = await api.post({"image": TEXT, "prompt": "p", "model": "z-image-turbo"}, EDIT)
     assert (answer.status, answer.json) == (400, {"error": "Invalid model id"})
@@ -360,7 +366,7 @@ async def test_edits_have_the_documented_sizes_formats_and_prices(start, fields,
     assert await balance(api) == pytest.approx(100 - price)
 
 
-async def test_quality_counts_where_several_images_are_joined(start):
+async def test_quality_and_extra_images_change_the_price_of_multi_edit(start):
     api = await start()
     body = {"images": [TEXT] * 5, "prompt": "p", "modelId": "gpt-image-2-edit", "quality": "low"}
     assert (await api.post(body, MULTI)).status == 200
@@ -384,7 +390,7 @@ async def test_the_prompt_shows_in_an_edit(start):
     assert image_of(joined).size == (1248, 832)
 
 
-async def test_uploads_are_what_a_form_of_several_images_takes(start):
+async def test_multi_edit_forms_take_uploads_only(start):
     api = await start()
     prompt = ("prompt", "p")
     assert (await api.post(raw=form(("images", FILE), ("images", FILE), prompt), path=MULTI)).status == 200
@@ -440,7 +446,7 @@ async def test_bodies_beyond_any_file_are_too_large(start):
     assert (await api.post(raw=huge, path=EDIT, headers={"Content-Type": "application/json"})).status == 413
 
 
-async def test_windows_blocks_keys_and_balance_hold_here_as_for_generation(start):
+async def test_windows_blocks_keys_and_balance_apply_to_edits(start):
     api = await start(rpm=1, balance_usd=0.05, era="2026-08")
     assert (await api.post({"image": TEXT}, UPSCALE, key=None)).status == 401
     answer = await api.post({"image": TEXT}, UPSCALE)
@@ -455,7 +461,7 @@ async def test_windows_blocks_keys_and_balance_hold_here_as_for_generation(start
 
 
 @pytest.mark.parametrize(("fault", "status"), [("503", 503), ("502", 502), ("truncated-json", 200), ("redirect", 307)])
-async def test_faults_strike_here_too(start, fault, status):
+async def test_faults_apply_to_edits(start, fault, status):
     api = await start(fault_schedule={1: fault})
     answer = await api.post({"image": TEXT}, UPSCALE)
     assert answer.status == status
@@ -467,7 +473,7 @@ async def test_faults_strike_here_too(start, fault, status):
     assert (await api.post({"image": TEXT}, UPSCALE)).status == 200
 
 
-async def test_prompts_are_judged_and_models_reserved_for_some(start):
+async def test_moderation_and_pro_models_apply_to_edits(start):
     api = await start(pro_models=frozenset({"flux-2-max-edit"}), deprecated={"firered-image-edit": "flux-2-max-edit"})
     assert (await api.post({"image": TEXT, "prompt": "forbidden"}, EDIT)).status == 422
     assert (await api.post({"image": TEXT, "prompt": "p", "model": "flux-2-max-edit"}, EDIT)).status == 401
@@ -475,13 +481,13 @@ async def test_prompts_are_judged_and_models_reserved_for_some(start):
     assert kept.headers["x-venice-deprecated-replacement"] == "flux-2-max-edit"
 
 
-async def test_many_at_once_share_one_balance(start):
+async def test_concurrent_edits_share_one_balance(start):
     api = await start(balance_usd=0.1)
     answers = await asyncio.gather(*(api.post({"image": TEXT}, UPSCALE) for _ in range(8)))
     assert sorted(answer.status for answer in answers) == [200] * 5 + [402] * 3
 
 
-async def test_an_editor_without_qualities_passes_over_the_field(start):
+async def test_an_edit_model_without_qualities_ignores_the_field(start):
     api = await start()
     body = {"images": [TEXT], "prompt": "p"}
     assert (await api.post({**body, "quality": "high"}, MULTI)).status == 200

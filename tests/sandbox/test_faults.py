@@ -27,7 +27,7 @@ def test_the_same_seed_gives_the_same_faults_even_with_a_schedule():
 
 
 @pytest.mark.parametrize("fault", [kind for kind in FAULT_KINDS if kind not in faults.NEEDS_ANSWER])
-def test_every_fault_that_needs_no_answer_has_an_answer(fault):
+def test_every_fault_without_a_real_answer_makes_its_own(fault):
     if fault.isdigit() and not from_gateway(int(fault)):
         assert injected_error(int(fault), 0).status == int(fault)
     else:
@@ -35,14 +35,14 @@ def test_every_fault_that_needs_no_answer_has_an_answer(fault):
 
 
 @pytest.mark.parametrize("fault", sorted(faults.NEEDS_ANSWER))
-def test_spoiled_answers_never_equal_the_good_one(fault):
+def test_corrupted_answers_never_equal_the_good_one(fault):
     body = b'{"images":["' + b"QUJD" * 100 + b'"]}'
     answer = corrupted(fault, body, {}, is_json=True)
     whole = b"".join(answer.chunks) == body and answer.declared_bytes == len(body) and answer.ending == "whole"
     assert whole == (fault == "slow")
 
 
-def test_only_503_carries_a_hint():
+def test_only_a_503_has_retry_after():
     assert injected_error(503, 2.0).headers == {"Retry-After": "2"}
     assert injected_error(503, 0.0).headers == {}
     assert injected_error(500, 2.0).headers == {}

@@ -16,6 +16,7 @@ JOBS = Path(__file__).parents[2] / "jobs"
 RATIO = {"model": "qwen-image-2", "prompt": "p"}
 PIXEL = {"model": "venice-sd35", "prompt": "p"}
 TIER = {"model": "gpt-image-2", "prompt": "p"}
+TWO_QUALITIES = {"model": "grok-imagine-image-2-0", "prompt": "p"}
 CLEAR = {"model": "gpt-image-1-5", "prompt": "p", "transparent_background": True}
 OLD = SandboxSettings(era="2026-08")
 
@@ -59,9 +60,10 @@ def paths(result):
         ({**PIXEL, "style_references": [{"image": "x"}]}, "style_references"),
         ({**TIER, "resolution": "8K"}, "resolution"),
         ({**TIER, "quality": "best"}, "quality"),
+        ({**TWO_QUALITIES, "quality": "high"}, "quality"),
     ],
 )
-def test_each_breach_names_its_field(body, path):
+def test_each_issue_names_its_field(body, path):
     assert path in paths(read_native(body, shipped()))
 
 
@@ -75,16 +77,18 @@ def test_each_breach_names_its_field(body, path):
         ({**RATIO, "aspect_ratio": "5:1"}, "aspect_ratio"),
         ({**RATIO, "steps": 51}, "steps"),
         ({**TIER, "resolution": "8K"}, "resolution"),
+        ({**TIER, "resolution": "2k", "quality": "low", "width": 1024}, "width"),
+        ({**TIER, "resolution": "8K", "quality": "low"}, "resolution"),
         ({**PIXEL, "transparent_background": False}, ""),
     ],
 )
-def test_august_refuses_more(body, path):
+def test_era_august_rejects_more(body, path):
     assert path in paths(read_native(body, shipped(), OLD))
     if path not in ("resolution", ""):
         assert isinstance(read_native(body, shipped()), GenerateRequest)
 
 
-def test_october_passes_over_fields_of_other_models():
+def test_era_october_ignores_fields_of_other_models():
     ignored = read_native(
         {**RATIO, "width": 1001, "aspect_ratio": "nonsense", "resolution": "8K", "steps": 99}, shipped()
     )
@@ -104,7 +108,7 @@ def test_some_models_ignore_the_seed_and_the_format(settings, seed, kind):
     assert (request.seed, request.format) == (seed, kind)
 
 
-def test_a_transparent_background_is_part_of_the_order():
+def test_a_transparent_background_is_read():
     request = read_native(CLEAR, shipped())
     assert isinstance(request, GenerateRequest)
     assert (request.transparent, request.format) == (True, "webp")
@@ -116,7 +120,7 @@ def test_a_retired_model_names_its_successor():
     assert (refused.status, "chroma" in refused.message) == (404, True)
 
 
-def test_all_breaches_are_reported_at_once():
+def test_all_issues_are_reported_at_once():
     found = paths(read_native({**PIXEL, "width": -1, "format": "gif", "seed": "x", "wdith": 3}, shipped()))
     assert found == {"width", "format", "seed", ""}
 
@@ -136,11 +140,11 @@ def test_an_unknown_model_is_not_found():
 
 
 @pytest.mark.parametrize("body", [None, [], "x", 3])
-def test_a_body_that_is_no_object_is_invalid(body):
+def test_a_body_that_is_not_an_object_is_invalid(body):
     assert isinstance(read_native(body, shipped()), ErrorAnswer)
 
 
-def test_ratio_models_tell_to_use_aspect_ratio():
+def test_the_issue_with_a_height_suggests_aspect_ratio():
     result = read_native({**RATIO, "height": 512}, shipped(), OLD)
     assert isinstance(result, ErrorAnswer)
     assert "aspect_ratio" in result.issues[0].message
@@ -166,7 +170,7 @@ def test_a_long_prompt_is_accepted_where_the_model_allows_it():
     assert isinstance(read_native({**RATIO, "prompt": "p" * 9000}, shipped()), GenerateRequest)
 
 
-def test_a_full_request_becomes_an_order():
+def test_every_field_of_a_request_is_read():
     request = read_native(
         {**PIXEL, "width": 512.0, "height": 256, "variants": 3, "seed": -4, "style_preset": "Anime", "inpaint": None,
          "safe_mode": False, "format": "png", "steps": 30, "cfg_scale": 7},
@@ -192,10 +196,11 @@ def test_no_body_makes_validation_raise(changes, base):
     assert isinstance(read_native({**base, **changes}, shipped(), OLD), GenerateRequest | ErrorAnswer)
 
 
-def test_a_model_without_qualities_passes_over_the_field():
-    request = read_native({**PIXEL, "quality": "high"}, shipped())
-    assert isinstance(request, GenerateRequest)
-    assert request.price_micro_usd == read_native(PIXEL, shipped()).price_micro_usd
+def test_a_model_without_qualities_ignores_the_field():
+    for settings in (SandboxSettings(), OLD):
+        request = read_native({**PIXEL, "quality": "high"}, shipped(), settings)
+        assert isinstance(request, GenerateRequest)
+        assert request.price_micro_usd == read_native(PIXEL, shipped()).price_micro_usd
 
 
 @pytest.mark.parametrize(
@@ -209,7 +214,7 @@ def test_a_model_without_qualities_passes_over_the_field():
         ({"output_compression": 101}, "output_compression"),
     ],
 )
-def test_breaches_are_reported_the_openai_way(change, field):
+def test_openai_errors_name_the_field(change, field):
     result = read_openai({"prompt": "p", **change}, shipped())
     assert isinstance(result, ErrorAnswer)
     error = result.openai()["error"]
@@ -252,12 +257,12 @@ def test_native_fields_are_refused():
     assert result.openai()["error"]["param"] is None
 
 
-def test_no_object_is_refused():
+def test_an_openai_body_that_is_not_an_object_is_invalid():
     assert isinstance(read_openai([], shipped()), ErrorAnswer)
 
 
 @pytest.mark.parametrize("model", [{"model": "gpt-image-1"}, {"model": "dall-e-3"}, {"model": "default"}])
-def test_a_model_that_does_not_exist_falls_back_to_the_default(model):
+def test_an_unknown_model_falls_back_to_the_default(model):
     request = read_openai({"prompt": "p", **model}, shipped())
     assert isinstance(request, GenerateRequest)
     assert request.model.id == "z-image-turbo"
@@ -292,7 +297,7 @@ def orders(name):
 
 
 @pytest.mark.parametrize("name", ["quickstart.jsonl", "four-seasons.jsonl"])
-def test_every_job_that_comes_with_the_project_is_accepted(name):
+def test_every_shipped_job_is_accepted(name):
     found = list(orders(name))
     assert [(job, request) for job, request in found if not isinstance(request, GenerateRequest)] == []
     assert len({job for job, _ in found}) == len(found)

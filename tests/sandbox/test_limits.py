@@ -87,7 +87,7 @@ def test_a_token_bucket_refills_one_by_one():
 
 
 @pytest.mark.parametrize("kind", ["sliding", "token-bucket"])
-def test_refused_requests_use_quota_only_if_asked_to(kind):
+def test_refused_requests_use_quota_only_with_the_setting(kind):
     lenient, strict = window(kind), window(kind, count_refused=True)
     for tested in (lenient, strict):
         for _ in range(3):

@@ -29,7 +29,7 @@ RATIOS = sorted({ratio for model in shipped().models.values() for ratio in model
 
 
 @given(ratio=st.sampled_from(RATIOS), resolution=st.sampled_from(["", "1K", "2K", "4K"]))
-def test_every_ratio_on_offer_is_exact_in_multiples_of_sixteen(ratio, resolution):
+def test_every_offered_ratio_is_exact_in_multiples_of_sixteen(ratio, resolution):
     width, height = pixels(ratio, resolution)
     across, down = ratio.split(":")
     assert Fraction(width, height) == Fraction(across) / Fraction(down)
@@ -37,6 +37,6 @@ def test_every_ratio_on_offer_is_exact_in_multiples_of_sixteen(ratio, resolution
     assert max(width, height) <= 3840
 
 
-def test_what_is_no_ratio_raises():
+def test_a_malformed_ratio_raises():
     with pytest.raises(ValueError, match="wide"):
         pixels("wide")

@@ -1,5 +1,6 @@
 import io
 import itertools
+import random
 from dataclasses import replace
 
 import pytest
@@ -45,7 +46,7 @@ def test_extreme_sizes_can_be_drawn(size):
     assert image.size == size
 
 
-def test_large_pictures_have_their_size_too():
+def test_large_images_have_the_exact_size():
     image = opened(draw(replace(BASE, width=2048, height=1152, format="jpeg", style="Line Art")))
     assert image.size == (2048, 1152)
 
@@ -53,7 +54,6 @@ def test_large_pictures_have_their_size_too():
 @pytest.mark.parametrize("scene", sorted(_SCENES))
 @pytest.mark.parametrize("seed", [1, 2])
 def test_each_motif_is_suggested_by_a_word_and_drawn_the_same_each_time(scene, seed):
-    import random
 
     assert hints.motif(PROMPTS[scene], random.Random(0)) == scene
     sketch = replace(BASE, prompt=PROMPTS[scene], seed=seed)
@@ -62,8 +62,12 @@ def test_each_motif_is_suggested_by_a_word_and_drawn_the_same_each_time(scene, s
     assert len(opened(first).convert("RGB").getcolors(1 << 20)) > 200
 
 
+def test_a_city_by_day_is_drawn():
+    assert opened(draw(replace(BASE, prompt="city at noon"))).size == (160, 128)
+
+
 @pytest.mark.parametrize("change", [{"seed": 2}, {"model_id": "n"}, {"prompt": "another canal at night"}])
-def test_seed_model_and_prompt_change_the_picture(change):
+def test_seed_model_and_prompt_change_the_image(change):
     assert draw(BASE) != draw(replace(BASE, **change))
 
 
@@ -73,14 +77,13 @@ def test_every_style_is_visible():
     assert plain not in styled.values()
 
 
-def test_other_words_leave_the_motif_to_chance():
-    import random
+def test_without_a_known_word_the_motif_is_random():
 
     found = {hints.motif("zzz", random.Random(seed)) for seed in range(60)}
     assert len(found) > 5
 
 
-def test_blurred_pictures_have_lost_their_detail():
+def test_blurred_images_have_little_detail():
     sharp, blurred = opened(draw(BASE)), opened(draw(replace(BASE, blurred=True)))
 
     def detail(image):
