@@ -183,7 +183,7 @@ def listed(entry: Mapping[str, Any], deprecated: Mapping[str, str], now: float) 
 
 
 def _removal_date(now: float) -> str:
-    # Always more than a year ahead: the model is going to be removed, and never is.
+    # Always more than a year ahead, so that the date never passes.
     return f"{datetime.fromtimestamp(now, UTC).year + 2}-01-01T00:00:00.000Z"
 
 

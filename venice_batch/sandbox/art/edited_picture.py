@@ -18,7 +18,7 @@ from venice_batch.sandbox.request import EditRequest, Operation
 MOST_PIXELS = 33_177_600
 """Largest image that is opened (source: API description, /image/edit)."""
 MASK_SIDE_PX = 192
-"""Side of the copy in which the background is searched: filling pixel by pixel is slow."""
+"""Longest side of the copy in which the background is filled: filling pixel by pixel is slow."""
 TOLERANCE = 48
 """Largest difference of colour, summed over the channels, between neighbours of the same background."""
 _AVIF = tuple({"AVIF"} & set(Image.registered_extensions().values()))
