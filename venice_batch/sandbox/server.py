@@ -168,7 +168,7 @@ class Sandbox:
             kept = {"Allow": problem.headers["Allow"]} if "Allow" in problem.headers else {}
             return json_response({"error": problem.reason}, status=problem.status, headers=kept)
         except ConnectionError:
-            # The client left in the middle of its request: nobody reads this answer, and it is not an error of the server.
+            # The client left in the middle of its request: nobody reads this answer, and the server is not at fault.
             return json_response({"error": "the request is incomplete"}, status=400)
         return response
 
