@@ -145,7 +145,7 @@ def test_options_named_in_the_docs_exist():
 def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path):
     from PIL import Image
 
-    from venice_batch.sandbox.sizes import pixels
+    from venice_batch.sandbox.request import pixels
 
     done = subprocess.run(
         [sys.executable, "-m", "venice_batch", str(ROOT / "jobs" / "quickstart.jsonl"), *FAST, "-q"],

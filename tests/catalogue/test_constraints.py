@@ -17,9 +17,9 @@ from venice_batch.catalogue.capabilities import (
     uses_steps,
 )
 from venice_batch.model import Endpoint
-from venice_batch.sandbox import native_request
 from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.errors import ErrorAnswer
+from venice_batch.sandbox.generate import read_native
 
 
 def told(given_job, known=SHIPPED, **options):
@@ -365,8 +365,8 @@ def test_what_passes_here_passes_at_the_sandbox_and_the_reverse(request_body):
     given_job = job(**request_body)
     sent = corrected(given_job, SHIPPED)
     wrong = {field for field, _, is_error in told(given_job, styles=STYLES) if is_error}
-    answer = native_request.read(sent, shipped())
-    refused = {issue.path[0] for issue in answer.issues} if isinstance(answer, Refusal) else set()
+    answer = read_native(sent, shipped())
+    refused = {issue.path[0] for issue in answer.issues} if isinstance(answer, ErrorAnswer) else set()
     # What the API only drops or does not check is a warning here; see the tables above.
     model = SHIPPED.models[given_job.model]
     judged = {"prompt", "quality", "style_preset"}

@@ -12,9 +12,7 @@ from venice_batch.catalogue import listing as cache
 from venice_batch.catalogue.listing import Listing, age_text, ask, is_local, is_venice, renewed
 from venice_batch.catalogue.models import KINDS
 from venice_batch.errors import ApiError, KeyRefusedError
-from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.retouch_catalogue import shipped_retouch
-from venice_batch.sandbox.styles import STYLES
+from venice_batch.sandbox.catalogue import STYLES, shipped, shipped_edits
 
 VENICE = "https://api.venice.ai/api/v1"
 OTHER = "https://images.example/v1"
@@ -56,7 +54,7 @@ def listing(*entries, age_s=0.0, origin="live", **options):
 
 def test_the_packaged_list_is_that_of_the_sandbox_and_knows_its_date():
     packaged = snapshot()
-    listed = (*shipped().entries, *shipped_retouch().entries)
+    listed = (*shipped().entries, *shipped_edits().entries)
     # What no page says of the newest models the sandbox fills in, as its answers have to have a shape.
     for ours, theirs in zip(packaged.entries, listed, strict=True):
         spec, filled = ours["model_spec"], theirs["model_spec"]

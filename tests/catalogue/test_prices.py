@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from venice_batch.catalogue import corrected, price_micro_usd, price_usd
 from venice_batch.model import Endpoint
 from venice_batch.money import amount_text, cost_text, micro_usd, usd, usd_text
-from venice_batch.sandbox import native_request, openai_request
 from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.prices import price_micro_usd as charged_micro_usd
+from venice_batch.sandbox.generate import read_native, read_openai
 
 
 @pytest.mark.parametrize(
@@ -104,11 +103,11 @@ def orders(draw):
 
 @given(orders())
 def test_a_price_is_what_the_sandbox_charges(order):
-    reader = native_request if order.endpoint is Endpoint.GENERATE else openai_request
-    accepted = reader.read(corrected(order, SHIPPED), shipped())
+    read = read_native if order.endpoint is Endpoint.GENERATE else read_openai
+    accepted = read(corrected(order, SHIPPED), shipped())
     assume(price_micro_usd(order, SHIPPED) is not None)  # tiers of the newest models have no published price
-    assert price_micro_usd(order, SHIPPED) == charged_micro_usd(accepted)
-    assert price_usd(order, SHIPPED) == usd(charged_micro_usd(accepted))
+    assert price_micro_usd(order, SHIPPED) == accepted.price_micro_usd
+    assert price_usd(order, SHIPPED) == usd(accepted.price_micro_usd)
 
 
 def test_dollars_for_people():

@@ -13,9 +13,9 @@ from venice_batch.catalogue import Bill, Preflight, complaints, corrected, price
 from venice_batch.catalogue.prices import model_of
 from venice_batch.jobfile import request_hash
 from venice_batch.model import Endpoint, Job
-from venice_batch.sandbox.refusal import Refusal
-from venice_batch.sandbox.retouch_catalogue import shipped_retouch
-from venice_batch.sandbox.retouch_request import RetouchReader
+from venice_batch.sandbox.catalogue import shipped_edits
+from venice_batch.sandbox.edit import EditReader
+from venice_batch.sandbox.errors import ErrorAnswer
 from venice_batch.sandbox.settings import SandboxSettings
 
 UPSCALE, EDIT, MULTI_EDIT, REMOVE = Endpoint.UPSCALE, Endpoint.EDIT, Endpoint.MULTI_EDIT, Endpoint.BACKGROUND_REMOVE
@@ -247,7 +247,7 @@ def retouches(draw):
 
 @given(retouches())
 def test_what_passes_here_passes_at_the_sandbox_at_the_same_price_and_the_reverse(given_job):
-    from venice_batch.sandbox.intake import Body
+    from venice_batch.sandbox.request_body import Body
 
     async def read():
         async def opened(source, urls):
@@ -256,12 +256,12 @@ def test_what_passes_here_passes_at_the_sandbox_at_the_same_price_and_the_revers
         sent = corrected(given_job, SHIPPED)
         # The name that the API has for it there; the upload's tests see to that.
         sent = {"modelId" if given_job.endpoint is MULTI_EDIT and k == "model" else k: v for k, v in sent.items()}
-        return await RetouchReader(shipped_retouch(), SandboxSettings(), opened).read(
+        return await EditReader(shipped_edits(), SandboxSettings(), opened).read(
             given_job.endpoint.split("/")[2], Body(sent)
         )
 
     answer = anyio.run(read)
-    refused = {issue.path[0] for issue in answer.issues} if isinstance(answer, Refusal) else set()
+    refused = {issue.path[0] for issue in answer.issues} if isinstance(answer, ErrorAnswer) else set()
     wrong = {field for field, _, is_error in told(given_job) if is_error}
     model = model_of(given_job, SHIPPED)
     # The sandbox fills in ratios that no page lists; a model without tiers drops the field on one endpoint.

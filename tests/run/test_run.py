@@ -27,7 +27,7 @@ from venice_batch.run.run import run_batch
 from venice_batch.run.settings import RunOptions, RunSettings
 from venice_batch.run.stop import Patience
 from venice_batch.sandbox import SandboxSettings, serve
-from venice_batch.sandbox.pages import rate_limits
+from venice_batch.sandbox.listings import rate_limits
 
 PRICES = snapshot().catalogue(0.0)
 RECORD_FIELDS = {
@@ -257,7 +257,7 @@ async def test_a_balance_that_runs_out_stops_the_run_before_any_refusal_and_a_to
 async def test_a_key_listed_without_access_sends_one_request_and_stops_at_its_refusal(
     tmp_path, monkeypatch, balance_usd
 ):
-    monkeypatch.setattr("venice_batch.sandbox.pages.rate_limits", without_access)
+    monkeypatch.setattr("venice_batch.sandbox.listings.rate_limits", without_access)
     async with desk(tmp_path, balance_usd=balance_usd) as at:
         at.write(*(line(number) for number in range(70)))
         summary = await at.run(catalogue=PRICES)
@@ -268,7 +268,7 @@ async def test_a_key_listed_without_access_sends_one_request_and_stops_at_its_re
 
 
 async def test_a_key_wrongly_listed_without_access_is_used_once_an_image_has_come(tmp_path, monkeypatch):
-    monkeypatch.setattr("venice_batch.sandbox.pages.rate_limits", without_access)
+    monkeypatch.setattr("venice_batch.sandbox.listings.rate_limits", without_access)
     async with desk(tmp_path) as at:
         at.write(*(line(number) for number in range(20)))
         summary = await at.run(catalogue=PRICES)

@@ -159,8 +159,5 @@ async def _server(given: dict[str, Any]) -> AsyncIterator[str]:
     from venice_batch.sandbox import serve
 
     settings = options.sandbox_settings(given)
-    try:
-        async with serve(settings) as sandbox:
-            yield sandbox.base_url
-    except ModuleNotFoundError as error:
-        raise UsageError(f"the sandbox needs {error.name}: pip install 'venice-batch[sandbox]'") from error
+    async with serve(settings) as sandbox:
+        yield sandbox.base_url

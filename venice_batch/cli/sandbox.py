@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     "--ready-file",
     type=options.Target(path_type=Path),
     metavar="FILE",
-    help="Write the address to FILE when it can be asked; FILE is removed at the end.",
+    help="Write the address to FILE once the sandbox serves; FILE is removed at the end.",
 )
 @options.sandbox_options()
 def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
     """Serve a local stand-in for the Venice image API.
 
-    It draws real images from the prompts' hashes, with the API's formats, sizes, limits and errors. It is no AI.
+    It draws real images from hashes of the prompts, with the API's formats, sizes, limits and errors. It runs no model.
     """
     import anyio
 
@@ -47,36 +47,32 @@ def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
     async def go() -> int:
         from venice_batch.sandbox import serve
 
-        # What a shell has started in the background ignores Ctrl-C, and is to go on doing so.
+        # A process that a shell started in the background ignores Ctrl-C, and must continue to.
         ends = [number for number in (SIGINT, SIGTERM, SIGHUP) if getsignal(number) is not SIG_IGN]
         with anyio.open_signal_receiver(*ends) as signals:
             async with serve(settings, port=port, host=host) as server:
-                with _told(ready_file, server.base_url):
-                    click.echo(
-                        f"sandbox at {server.base_url} (no AI: pictures are drawn from hashes); stop it with Ctrl-C"
-                    )
+                with _address_in(ready_file, server.base_url):
+                    click.echo(f"sandbox at {server.base_url} (images are drawn from hashes); stop it with Ctrl-C")
                     return int(ExitCode.SIGINT if await anext(signals) == SIGINT else ExitCode.SIGTERM)
 
     try:
         if ready_file is not None and ready_file.is_file():
-            ready_file.unlink()  # of a sandbox that was killed: its address is nobody's now
+            ready_file.unlink()  # left by a sandbox that was killed
         return anyio.run(go)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"the sandbox needs {error.name}: pip install 'venice-batch[sandbox]'") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot serve on {host}:{port}: {error}") from error
 
 
 @contextmanager
-def _told(file: Path | None, address: str) -> Iterator[None]:
-    """Have `address` in `file`, as one whole line, while the block lasts."""
+def _address_in(file: Path | None, address: str) -> Iterator[None]:
+    """Keep `address` in `file`, as one whole line, until the block ends."""
     if file is None:
         yield
         return
     from venice_batch.output.atomic_file import whole_file
 
-    with whole_file(file) as told:
-        told.write(f"{address}\n".encode())
+    with whole_file(file) as out:
+        out.write(f"{address}\n".encode())
     try:
         yield
     finally:
