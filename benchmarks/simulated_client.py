@@ -139,9 +139,9 @@ class SimulatedClient:
     def _try(self, name: str) -> bool:
         lane = self.limiter.lane(name)
         images = self._ready[name][0].images
-        wait_s = self.limiter.wait_s(lane, self._now_s, units=images)
+        wait_s = self.limiter.wait_s(lane, self._now_s, images=images)
         if wait_s <= 0:
-            self._send(self._ready[name].popleft(), self.limiter.send(lane, self._now_s, units=images))
+            self._send(self._ready[name].popleft(), self.limiter.send(lane, self._now_s, images=images))
             return bool(self._ready[name])
         if wait_s != float("inf"):
             wake_s = self._now_s + max(_TIMER_S, wait_s)

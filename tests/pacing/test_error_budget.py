@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from venice_batch.api.answers import Fault
 from venice_batch.pacing.error_budget import FIRST_ANSWERS, ErrorBudgets, ErrorRule, likely_errors
-from venice_batch.pacing.reset_time import Ends
+from venice_batch.pacing.reset_time import ResetTime
 
 OLDER = "Too many failed attempts (> 20) resulting in a non-success status code."
 NEWER = "Too many failed attempts (> 50) resulting in a non-success status code."
@@ -28,8 +28,8 @@ class Budgets:
     def answer(self, status=200, bucket="a", *, now_s=1.0, sent_s=0.0, times=1, resets_s=None, **head):
         for _ in range(times):
             given = self._answer(status, sent_s=sent_s, now_s=now_s, **head)
-            resets = None if resets_s is None else Ends.at(resets_s)
-            self.budgets.answered(bucket, given, sent_s=sent_s, resets=resets)
+            reset = None if resets_s is None else ResetTime.at(resets_s)
+            self.budgets.answered(bucket, given, sent_s=sent_s, reset=reset)
 
     def wait_s(self, bucket="a", now_s=1.0):
         return self.budgets.wait_s(bucket, now_s)
@@ -269,7 +269,7 @@ def test_where_all_that_is_seen_fails_no_window_holds_more_than_is_affordable(an
     found, now_s, under_way, failed = ErrorBudgets(rule), 0.0, 0, []
     for _ in range(FIRST_ANSWERS):
         found.sent("a")
-        found.answered("a", answer(400, sent_s=-101.0, now_s=-100.0), sent_s=-101.0, resets=None)
+        found.answered("a", answer(400, sent_s=-101.0, now_s=-100.0), sent_s=-101.0, reset=None)
     for pause_s, what in script:
         now_s += pause_s
         wait_s = found.wait_s("a", now_s)
@@ -284,7 +284,7 @@ def test_where_all_that_is_seen_fails_no_window_holds_more_than_is_affordable(an
                 found.given_up("a", now_s)
             else:
                 status = 400 if what == "bad" else 500
-                found.answered("a", answer(status, now_s=now_s), sent_s=now_s, resets=None)
+                found.answered("a", answer(status, now_s=now_s), sent_s=now_s, reset=None)
             failed.append(now_s)
     for moment_s in failed:
         assert sum(moment_s <= other_s <= moment_s + rule.window_s for other_s in failed) <= min(limit, 20)

@@ -85,8 +85,8 @@ def test_a_listing_teaches_the_servers_clock(limiter, answer):
 def test_a_request_takes_as_many_units_of_the_window_as_it_asks_for_images(limiter):
     lane = limiter.lane("a")
     for _ in range(5):
-        assert limiter.wait_s(lane, 0.0, units=4) == 0
-        limiter.send(lane, 0.0, units=4)
+        assert limiter.wait_s(lane, 0.0, images=4) == 0
+        limiter.send(lane, 0.0, images=4)
     assert limiter.wait_s(lane, 0.0) > 50
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from venice_batch.pacing.reset_time import Ends, ResetKind
+from venice_batch.pacing.reset_time import ResetTime, WindowKind
 from venice_batch.pacing.window import LimitSource, Window
 
 
@@ -14,15 +14,15 @@ def send(window, now_s, times=1):
         window.sent(now_s)
 
 
-def tell(window, now_s, *, remaining=None, ends_s=None, limit=20, sent_s=None, unsure=0, under_way=0):
-    ends = None if ends_s is None else Ends.at(ends_s)
+def tell(window, now_s, *, remaining=None, ends_s=None, limit=20, sent_s=None, maybe_uncounted=0, in_flight=0):
+    reset = None if ends_s is None else ResetTime.at(ends_s)
     sent_s = now_s if sent_s is None else sent_s
-    window.observed(limit, remaining, ends, sent_s, now_s, unsure=unsure, under_way=under_way)
+    window.observed(limit, remaining, reset, sent_s, now_s, maybe_uncounted=maybe_uncounted, in_flight=in_flight)
 
 
 def refuse(window, sent_s, now_s, *, retry_after_s=None, ends_s=None):
-    ends = None if ends_s is None else Ends.at(ends_s)
-    window.refused(sent_s, now_s, retry_after_s=retry_after_s, ends=ends)
+    reset = None if ends_s is None else ResetTime.at(ends_s)
+    window.refused(sent_s, now_s, retry_after_s=retry_after_s, reset=reset)
 
 
 def periodic():
@@ -33,7 +33,7 @@ def periodic():
     tell(window, 10.0, remaining=0, ends_s=60.0)
     send(window, 60.0)
     tell(window, 61.0, remaining=19, ends_s=120.0, sent_s=60.0)
-    assert window.kind is ResetKind.PERIODIC
+    assert window.kind is WindowKind.FIXED
     return window
 
 
@@ -136,7 +136,7 @@ def test_others_requests_are_thought_to_leave_a_gliding_window_evenly():
 def test_requests_that_the_server_did_not_count_are_given_back():
     window = Window(60.0, 20)
     send(window, 0.0, 20)
-    tell(window, 1.0, remaining=12, under_way=0)
+    tell(window, 1.0, remaining=12, in_flight=0)
     send(window, 1.0, 12)
     assert window.wait_s(1.0) > 0
 
@@ -144,7 +144,7 @@ def test_requests_that_the_server_did_not_count_are_given_back():
 def test_requests_under_way_are_not_given_back():
     window = Window(60.0, 20)
     send(window, 0.0, 20)
-    tell(window, 1.0, remaining=12, under_way=10, unsure=19)
+    tell(window, 1.0, remaining=12, in_flight=10, maybe_uncounted=19)
     send(window, 1.0, 2)
     assert window.wait_s(1.0) > 0
 
@@ -326,7 +326,7 @@ def test_at_the_first_reset_a_request_for_several_images_goes_ahead():
     window.sent(60.0, 4)
     assert window.wait_s(60.5, 4) > 0
     tell(window, 61.0, remaining=16, ends_s=120.0, sent_s=60.0)
-    assert window.kind is ResetKind.PERIODIC
+    assert window.kind is WindowKind.FIXED
     for _ in range(4):
         assert window.wait_s(61.0, 4) == 0
         window.sent(61.0, 4)
@@ -364,15 +364,17 @@ def drive(window, length_s, *, latency_s, count, limit=20, opens="request", erro
             used += 1
             assert used <= limit
             window.sent(now_s)
-            settled = len(sent) - len(answers)
+            answered_before = len(sent) - len(answers)
             sent.append(now_s)
-            answers.append((now_s + latency_s, now_s, limit - used, ends_s, settled))
+            answers.append((now_s + latency_s, now_s, limit - used, ends_s, answered_before))
         elif now_s + wait_s < due_s:
             now_s += wait_s
         else:
-            now_s, sent_s, remaining, end_s, settled = answers.pop(0)
-            ends, unsure = Ends(end_s, end_s + error_s, end_s), len(sent) - settled - 1
-            window.observed(limit, remaining, ends, sent_s, now_s, unsure=unsure, under_way=len(answers))
+            now_s, sent_s, remaining, end_s, answered_before = answers.pop(0)
+            reset, maybe_uncounted = ResetTime(end_s, end_s + error_s, end_s), len(sent) - answered_before - 1
+            window.observed(
+                limit, remaining, reset, sent_s, now_s, maybe_uncounted=maybe_uncounted, in_flight=len(answers)
+            )
     return sent
 
 

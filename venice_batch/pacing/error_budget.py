@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from venice_batch.api.answers import Fault, Verdict
-from venice_batch.pacing.reset_time import Ends
+from venice_batch.pacing.reset_time import ResetTime
 
 if TYPE_CHECKING:
     from venice_batch.api.answers import Answer
@@ -60,7 +60,7 @@ class ErrorRule:
             return answer.fault is not Fault.CONNECT and (answer.status is None or answer.status >= 300)
         return answer.status is not None and 400 <= answer.status < 500 and answer.status != 429
 
-    def tells(self, answer: Answer) -> bool:
+    def is_sample(self, answer: Answer) -> bool:
         """Return whether this answer says anything about how many requests are errors."""
         return self.counts(answer) or answer.status == 200
 
@@ -99,7 +99,7 @@ class _Bucket:
         self._sampled_errors = 0
         self._left: int | None = None
         self._left_until_s = math.inf
-        self._told: Ends | None = None
+        self._reset: ResetTime | None = None
         self._most_left = 0
 
     def wait_s(self, rule: ErrorRule, now_s: float, *, cautious: bool) -> float:
@@ -122,8 +122,8 @@ class _Bucket:
             renews_s = self._errors[excess - 1] + rule.window_s if can_grow else math.inf
         return max(0.0, renews_s - now_s) if can_grow or not self.in_flight else math.inf
 
-    def answered(self, rule: ErrorRule, answer: Answer, resets: Ends | None) -> None:
-        """Learn from an answer; `resets` is when the bucket is full again, as the answer says."""
+    def answered(self, rule: ErrorRule, answer: Answer, reset: ResetTime | None) -> None:
+        """Learn from an answer; `reset` is when the bucket is full again, as the answer says."""
         now_s = answer.received_s
         left = answer.headers.errors_left
         is_error = rule.counts(answer)
@@ -131,31 +131,31 @@ class _Bucket:
             self.failed(now_s)
         elif is_error:
             self._errors.append(now_s)
-        if rule.tells(answer):
+        if rule.is_sample(answer):
             self._sample.append(is_error)
             self._sampled_errors += is_error
             if len(self._sample) > SAMPLE:
                 self._sampled_errors -= self._sample.popleft()
         if left is not None:
             self._most_left = max(self._most_left, left)
-            self._tell(left, resets or Ends(answer.sent_s + rule.window_s, now_s + rule.window_s), now_s)
+            self._take_header(left, reset or ResetTime(answer.sent_s + rule.window_s, now_s + rule.window_s), now_s)
 
-    def _tell(self, left: int, resets: Ends, now_s: float) -> None:
-        """Take what a header says of the window that ends at `resets`.
+    def _take_header(self, left: int, reset: ResetTime, now_s: float) -> None:
+        """Take what a header says of the window that ends at `reset`.
 
         A server may write it when the request comes in. So an answer that took long is old news, and within one window
         the least figure is the newest.
         """
-        if resets.latest_s <= now_s:
+        if reset.latest_s <= now_s:
             return
-        step_s = math.inf if self._told is None else resets.after(self._told)
+        step_s = math.inf if self._reset is None else reset.after(self._reset)
         if step_s < -_SAME_S:
             return
         if self._left is None or step_s > _SAME_S:
-            self._left, self._left_until_s, self._told = left, resets.latest_s, resets
+            self._left, self._left_until_s, self._reset = left, reset.latest_s, reset
         else:
             self._left = min(self._left, left)
-            self._left_until_s = resets.latest_s
+            self._left_until_s = reset.latest_s
 
     def failed(self, now_s: float) -> None:
         """Count one error that no header has told of."""
@@ -225,16 +225,16 @@ class ErrorBudgets:
         self._all.in_flight += 1
         self._bucket(bucket).in_flight += 1
 
-    def answered(self, bucket: str, answer: Answer, *, sent_s: float, resets: Ends | None) -> None:
-        """Learn from the answer to a request sent at `sent_s`; `resets` is the bucket's reset on the run's clock."""
+    def answered(self, bucket: str, answer: Answer, *, sent_s: float, reset: ResetTime | None) -> None:
+        """Learn from the answer to a request sent at `sent_s`; `reset` is the bucket's reset on the run's clock."""
         self._has_headers = self._has_headers or answer.headers.errors_left is not None
         own = self._bucket(bucket)
         self._all.in_flight -= 1
         own.in_flight -= 1
         self._all.answered(self._older_rule, answer, None)
-        own.answered(self._rule, answer, resets)
+        own.answered(self._rule, answer, reset)
         if answer.verdict is Verdict.BLOCKED:
-            self._block(own, answer, sent_s, resets)
+            self._block(own, answer, sent_s, reset)
 
     def listed(self) -> None:
         """Learn that the server sent the budget's headers with a listing."""
@@ -246,7 +246,7 @@ class ErrorBudgets:
         self._all.failed(now_s)
         self._bucket(bucket).in_flight -= 1
 
-    def _block(self, own: _Bucket, answer: Answer, sent_s: float, resets: Ends | None) -> None:
+    def _block(self, own: _Bucket, answer: Answer, sent_s: float, reset: ResetTime | None) -> None:
         found = _LIMIT.search(answer.message)
         limit = int(found[1]) if found else None
         if limit == OLDER_LIMIT and not self._has_headers:
@@ -260,8 +260,8 @@ class ErrorBudgets:
             until_s = answer.received_s + self._rule.block_s
             if answer.hint_s is not None:
                 until_s = answer.received_s + answer.hint_s
-            elif resets is not None:
-                until_s = resets.latest_s
+            elif reset is not None:
+                until_s = reset.latest_s
             bucket.blocked_until_s = max(bucket.blocked_until_s, until_s)
 
     def _set_rule(self, rule: ErrorRule) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from venice_batch.api.answers import Answer
     from venice_batch.api.listings import Quota
-    from venice_batch.pacing.reset_time import Ends
+    from venice_batch.pacing.reset_time import ResetTime
 
 
 class Gate:
@@ -32,14 +32,14 @@ class Gate:
         self._spread_s = spread_s
         self._opens_s = 0.0
         self._next_s = 0.0
-        self._herd_s = 0.0
+        self._spread_until_s = 0.0
 
     def close(self, until_s: float, now_s: float) -> None:
         """Nobody passes before `until_s`; an earlier moment than already set changes nothing."""
         if until_s > max(now_s, self._opens_s):
             self._opens_s = until_s
             self._next_s = until_s + self._rng.uniform(0.0, self._spread_s)
-            self._herd_s = until_s + 20 * self._spread_s
+            self._spread_until_s = until_s + 20 * self._spread_s
 
     def wait_s(self, now_s: float) -> float:
         """Seconds until one may pass; 0 when it may now."""
@@ -47,13 +47,8 @@ class Gate:
 
     def passed(self, now_s: float) -> None:
         """One went through at `now_s`."""
-        if now_s < self._herd_s:
+        if now_s < self._spread_until_s:
             self._next_s = now_s + self._rng.uniform(0.0, self._spread_s)
-
-    @property
-    def opens_s(self) -> float:
-        """The moment until which it is, or was last, closed."""
-        return self._opens_s
 
 
 DAY_S = 86_400.0
@@ -72,26 +67,26 @@ class DayQuota:
         self._used = 0
         self._spent_until_s = -math.inf
 
-    def wait_s(self, now_s: float, units: int = 1) -> float:
-        """Seconds until the day has room for `units` more images; 0 when it has."""
+    def wait_s(self, now_s: float, images: int = 1) -> float:
+        """Seconds until the day has room for `images` more images; 0 when it has."""
         if now_s >= self._ends_s:
             self._used = 0
             self._ends_s += DAY_S * (1 + (now_s - self._ends_s) // DAY_S)
-        if self._limit is not None and self._used + min(units, self._limit) > self._limit:
+        if self._limit is not None and self._used + min(images, self._limit) > self._limit:
             return max(self._ends_s, self._spent_until_s) - now_s
         return max(0.0, self._spent_until_s - now_s)
 
-    def sent(self, now_s: float, units: int = 1) -> None:
-        """A request for `units` images goes out."""
+    def sent(self, now_s: float, images: int = 1) -> None:
+        """A request for `images` images goes out."""
         if self._limit is None:
             return
         if math.isinf(self._ends_s):
             self._ends_s = now_s + DAY_S
-        self._used += units
+        self._used += images
 
-    def refused(self, units: int = 1) -> None:
-        """A request for `units` images was not taken, so it did not count."""
-        self._used = max(0, self._used - units)
+    def refused(self, images: int = 1) -> None:
+        """A request for `images` images was not taken, so it did not count."""
+        self._used = max(0, self._used - images)
 
     def spent(self, until_s: float) -> None:
         """The server says that the day has no room before `until_s`."""
@@ -156,7 +151,7 @@ class Lane:
             self.concurrency.open()
         self.gate = Gate(rng, spread_s=min(0.05, minute_s / 1200))
         self.in_flight = 0
-        self._units = 0
+        self._images_in_flight = 0
         self._sent = 0
         self.refused = 0
         self._rng = rng
@@ -165,41 +160,51 @@ class Lane:
         # A refusal without any hint is waited out like a failure, but never longer than a window.
         self._backoff = Backoff(base_s=minute_s / 60, cap_s=minute_s)
 
-    def wait_s(self, now_s: float, units: int = 1) -> float:
-        """Seconds until a request for `units` images may go out; infinity while only an answer can help."""
-        wait = max(self.gate.wait_s(now_s), self.window.wait_s(now_s, units), self.day.wait_s(now_s, units))
+    def wait_s(self, now_s: float, images: int = 1) -> float:
+        """Seconds until a request for `images` images may go out; infinity while only an answer can help."""
+        wait = max(self.gate.wait_s(now_s), self.window.wait_s(now_s, images), self.day.wait_s(now_s, images))
         if wait > 0:
             return wait
         return math.inf if self.in_flight >= self.concurrency.limit else 0.0
 
-    def sent(self, now_s: float, units: int = 1) -> int:
-        """A request for `units` images goes out; returns how many were settled before, to be given back later."""
+    def sent(self, now_s: float, images: int = 1) -> int:
+        """A request for `images` images goes out; returns how many had their answers before, to be given back later."""
         self.in_flight += 1
-        self._units += units
-        self._sent += units
-        self.window.sent(now_s, units)
-        self.day.sent(now_s, units)
+        self._images_in_flight += images
+        self._sent += images
+        self.window.sent(now_s, images)
+        self.day.sent(now_s, images)
         self.gate.passed(now_s)
-        return self._sent - self._units
+        return self._sent - self._images_in_flight
 
-    def answered(self, answer: Answer, *, sent_s: float, settled: int, ends: Ends | None, units: int = 1) -> None:
+    def answered(
+        self, answer: Answer, *, sent_s: float, answered_before: int, reset: ResetTime | None, images: int = 1
+    ) -> None:
         """Learn from the answer to the request sent at `sent_s`; `ends` is its reset on the run's clock."""
         now_s = answer.received_s
         held, self.in_flight = self.in_flight, self.in_flight - 1
-        self._units -= units
+        self._images_in_flight -= images
         verdict = answer.verdict
-        if verdict is Verdict.LIMITED and self._day_is_spent(answer, ends, sent_s, units):
+        if verdict is Verdict.LIMITED and self._day_is_spent(answer, reset, sent_s, images):
             return
         rate = answer.headers.rate
-        unsure = self._sent - settled - units
+        maybe_uncounted = self._sent - answered_before - images
         # An invalid request may not have opened the window whose end its answer names.
-        opened = None if verdict is Verdict.REJECTED else ends
-        self.window.observed(rate.limit, rate.remaining, opened, sent_s, now_s, unsure=unsure, under_way=self._units)
+        opened = None if verdict is Verdict.REJECTED else reset
+        self.window.observed(
+            rate.limit,
+            rate.remaining,
+            opened,
+            sent_s,
+            now_s,
+            maybe_uncounted=maybe_uncounted,
+            in_flight=self._images_in_flight,
+        )
         if verdict is Verdict.LIMITED:
-            self._limited(answer, ends, sent_s, units)
+            self._limited(answer, reset, sent_s, images)
             return
         if verdict is Verdict.BLOCKED:
-            self.window.uncounted(sent_s, units)
+            self.window.uncounted(sent_s, images)
             return
         self.window.accepted(sent_s)
         if verdict is Verdict.OVERLOADED:
@@ -211,10 +216,10 @@ class Lane:
                 self.concurrency.open()
             self.concurrency.good(in_flight=held, latency_s=now_s - sent_s, sent_s=sent_s, now_s=now_s)
 
-    def given_up(self, units: int = 1) -> None:
+    def given_up(self, images: int = 1) -> None:
         """A request under way was cancelled here; whether the server counted it is unknown."""
         self.in_flight -= 1
-        self._units -= units
+        self._images_in_flight -= images
 
     def state(self, now_s: float, *, held_s: float = 0.0) -> LaneState:
         """A snapshot for display; `held_s` is what the lane waits for its error budget."""
@@ -233,31 +238,31 @@ class Lane:
             held_s=held_s,
         )
 
-    def _limited(self, answer: Answer, ends: Ends | None, sent_s: float, units: int) -> None:
+    def _limited(self, answer: Answer, reset: ResetTime | None, sent_s: float, images: int) -> None:
         now_s = answer.received_s
         self.refused += 1
-        self.day.refused(units)
-        self.window.refused(sent_s, now_s, retry_after_s=answer.hint_s, ends=ends, units=units)
+        self.day.refused(images)
+        self.window.refused(sent_s, now_s, retry_after_s=answer.hint_s, reset=reset, images=images)
         if answer.hint_s is not None:
             until_s = now_s + answer.hint_s
-        elif ends is not None:
-            until_s = ends.latest_s
+        elif reset is not None:
+            until_s = reset.latest_s
         else:
             until_s = now_s + self.window.wait_s(now_s)
         # Refused again and again whatever was waited for: the server's hints are not to be relied on.
         self._close(until_s, sent_s, now_s, patient=self._setbacks > 0 or until_s <= now_s)
 
-    def _day_is_spent(self, answer: Answer, ends: Ends | None, sent_s: float, units: int) -> bool:
+    def _day_is_spent(self, answer: Answer, reset: ResetTime | None, sent_s: float, images: int) -> bool:
         """Whether a refusal asks for far more than a window's wait, and so says nothing about the window."""
         now_s = answer.received_s
-        named_s = ends.latest_s if ends is not None else now_s
+        named_s = reset.latest_s if reset is not None else now_s
         until_s = named_s if answer.hint_s is None else now_s + answer.hint_s
         if until_s <= now_s + 2 * self.window.length_s:
             return False
         self.refused += 1
-        self.day.refused(units)
+        self.day.refused(images)
         self.day.spent(until_s)
-        self.window.uncounted(sent_s, units)
+        self.window.uncounted(sent_s, images)
         return True
 
     def _overloaded(self, answer: Answer, sent_s: float) -> None:

@@ -12,7 +12,7 @@ from venice_batch.api.listings import Quota
 from venice_batch.errors import UsageError
 from venice_batch.pacing.error_budget import ErrorBudgets, ErrorRule
 from venice_batch.pacing.lane import Lane, LaneState
-from venice_batch.pacing.reset_time import ClockSkew, Ends
+from venice_batch.pacing.reset_time import ClockSkew, ResetTime
 
 if TYPE_CHECKING:
     import random
@@ -56,9 +56,9 @@ class Permit(msgspec.Struct, eq=False):
 
     lane: Lane
     sent_s: float
-    settled: int = 0
+    answered_before: int = 0
     """How many of the lane's images had their answers when this request was sent."""
-    units: int = 1
+    images: int = 1
     bucket: str = ""
     answer: Answer | None = None
 
@@ -67,7 +67,7 @@ class RateLimiter:
     """The gates of all lanes, their error budgets and the ceiling: pure arithmetic on given moments.
 
     `wait_s` then `send` then `answered` (or `given_up`), in any interleaving. Guarantees, whatever the answers: never
-    more under way than the ceiling, nothing sent while a gate is closed. A request takes `units` images of its lane's
+    more under way than the ceiling, nothing sent while a gate is closed. A request takes `images` images of its lane's
     window; its errors count in `bucket`, by default its lane's own.
     """
 
@@ -108,9 +108,9 @@ class RateLimiter:
             )
         return lane
 
-    def wait_s(self, lane: Lane, now_s: float, *, units: int = 1, bucket: str = "") -> float:
-        """Seconds until `lane` may send a request for `units` images; infinity while only an answer can help."""
-        wait = max(lane.wait_s(now_s, units), self.errors.wait_s(bucket or lane.name, now_s))
+    def wait_s(self, lane: Lane, now_s: float, *, images: int = 1, bucket: str = "") -> float:
+        """Seconds until `lane` may send a request for `images` images; infinity while only an answer can help."""
+        wait = max(lane.wait_s(now_s, images), self.errors.wait_s(bucket or lane.name, now_s))
         if wait > 0:
             return wait
         return math.inf if self._in_flight >= self.rules.concurrency else 0.0
@@ -119,13 +119,13 @@ class RateLimiter:
         """Seconds that every lane waits for an error budget that all of them share; 0 where each has its own."""
         return self.errors.held_s(now_s)
 
-    def send(self, lane: Lane, now_s: float, *, units: int = 1, bucket: str = "") -> Permit:
+    def send(self, lane: Lane, now_s: float, *, images: int = 1, bucket: str = "") -> Permit:
         """Count one request of `lane` as sent; only right after `wait_s` gave 0."""
         self._in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._in_flight)
         bucket = bucket or lane.name
         self.errors.sent(bucket)
-        return Permit(lane, now_s, lane.sent(now_s, units), units, bucket)
+        return Permit(lane, now_s, lane.sent(now_s, images), images, bucket)
 
     def listed(self, answer: Answer) -> None:
         """Learn from the answer to a request for a listing, made with the run's key."""
@@ -140,32 +140,34 @@ class RateLimiter:
         headers = answer.headers
         if headers.date_unix_s is not None:
             self._skew.observe(headers.date_unix_s, answer.sent_s, answer.received_s)
-        resets = self._ends(headers.errors_reset, answer)
-        self.errors.answered(permit.bucket, answer, sent_s=permit.sent_s, resets=resets)
-        ends = self._ends(headers.rate.reset, answer, within_s=permit.lane.window.length_s)
-        permit.lane.answered(answer, sent_s=permit.sent_s, settled=permit.settled, ends=ends, units=permit.units)
+        errors_reset = self._reset_time(headers.errors_reset, answer)
+        self.errors.answered(permit.bucket, answer, sent_s=permit.sent_s, reset=errors_reset)
+        reset = self._reset_time(headers.rate.reset, answer, within_s=permit.lane.window.length_s)
+        permit.lane.answered(
+            answer, sent_s=permit.sent_s, answered_before=permit.answered_before, reset=reset, images=permit.images
+        )
 
     def given_up(self, permit: Permit, now_s: float) -> None:
         """The request was cancelled before its answer; an older server may count it as failed."""
         self._in_flight -= 1
         self.errors.given_up(permit.bucket, now_s)
-        permit.lane.given_up(permit.units)
+        permit.lane.given_up(permit.images)
 
     def states(self, now_s: float) -> tuple[LaneState, ...]:
         """Every lane's snapshot, in order of first use."""
         return tuple(lane.state(now_s, held_s=self.errors.wait_s(lane.name, now_s)) for lane in self._lanes.values())
 
-    def _ends(self, reset: Reset | None, answer: Answer, *, within_s: float = math.inf) -> Ends | None:
+    def _reset_time(self, reset: Reset | None, answer: Answer, *, within_s: float = math.inf) -> ResetTime | None:
         """A reset on the run's clock, as well as it can be known; it lies at most `within_s` after the answer."""
         if reset is None:
             return None
         if reset.in_s is not None:
             # The server has written it at some time between.
-            ends = Ends(answer.sent_s + reset.in_s, answer.received_s + reset.in_s)
+            local = ResetTime(answer.sent_s + reset.in_s, answer.received_s + reset.in_s)
         elif reset.unix_s is not None and (known := self._skew.local(reset.unix_s, rounded_s=reset.rounded_s)):
-            ends = known
+            local = known
         else:
             return None
         # A window that was open before the answer came is over a window's length after it, whatever the clocks.
         bound_s = answer.received_s + within_s
-        return replace(ends, latest_s=bound_s) if ends.earliest_s < bound_s < ends.latest_s else ends
+        return replace(local, latest_s=bound_s) if local.earliest_s < bound_s < local.latest_s else local
