@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from venice_batch.api.answers import Answer, Verdict
-from venice_batch.api.responses import read
+from venice_batch.api.responses import read_headers
 from venice_batch.pacing.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class SimulatedClient:
 
     def run(self, until_s: float) -> Observed:
         """Run to the last job's end, or to `until_s`."""
-        listed = read(self.server.listing(self._now_s), wall_s=0.0)
+        listed = read_headers(self.server.listing(self._now_s), wall_s=0.0)
         self.limiter.listed(Answer(200, listed, "", self._now_s - self._network.delay_s, self._now_s))
         self._pump()
         while self._events and any(self._in_hand.values()):
@@ -163,7 +163,7 @@ class SimulatedClient:
             headers = self.server.leave(self._now_s, served)
 
             def received() -> None:
-                answer = Answer(served.status, read(headers, wall_s=0.0), served.message, sent_s, self._now_s)
+                answer = Answer(served.status, read_headers(headers, wall_s=0.0), served.message, sent_s, self._now_s)
                 self._answered(job, permit, answer)
 
             self._at(self._now_s + self._network.draw(self._rng), received)

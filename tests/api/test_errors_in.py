@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.api.errors_in import LONGEST, message
+from venice_batch.api.errors_in import LONGEST, error_message
 
 
 def said(document, status=400):
-    return message(status, "application/json", orjson.dumps(document))
+    return error_message(status, "application/json", orjson.dumps(document))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_json_of_another_shape_is_told_as_it_is(document):
     ],
 )
 def test_what_gateways_send_is_told_in_few_words(content_type, body, expected):
-    assert message(502, content_type, body) == expected
+    assert error_message(502, content_type, body) == expected
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_an_account_without_quota_is_told_by_its_code(document, expected):
 
 @pytest.mark.parametrize("body", [b"", b" \r\n\t "])
 def test_an_empty_body_leaves_the_status(body):
-    assert message(503, "text/plain", body) == "HTTP 503 without a reason"
+    assert error_message(503, "text/plain", body) == "HTTP 503 without a reason"
 
 
 def test_a_long_reason_is_cut():
@@ -93,7 +93,7 @@ def test_a_long_reason_is_cut():
 
 @pytest.mark.parametrize("body", [b"\x1b[2J\x07gone", orjson.dumps({"error": "\x1b[2J\x07gone"})])
 def test_a_reason_holds_no_control_characters(body):
-    assert message(500, "text/plain", body) == "\ufffd[2J\ufffdgone"
+    assert error_message(500, "text/plain", body) == "\ufffd[2J\ufffdgone"
 
 
 def test_lines_of_a_reason_become_one():
@@ -111,13 +111,13 @@ def test_details_nested_beyond_measure_are_left_out():
 def test_a_page_made_to_be_slow_to_read_is_not(start):
     body = b"<html>" + start * (64 * 1024 // len(start))
     began_s = time.process_time()
-    assert message(502, "text/html", body) == "a web page"
+    assert error_message(502, "text/html", body) == "a web page"
     assert time.process_time() - began_s < 0.5  # takes seconds where the search is not bounded
 
 
 @given(st.integers(100, 599), st.text(max_size=10), st.binary(max_size=200))
 def test_any_body_is_told_in_one_printable_line(status, content_type, body):
-    text = message(status, content_type, body)
+    text = error_message(status, content_type, body)
     assert text
     assert text.isprintable()
 

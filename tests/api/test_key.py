@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.api.key import VARIABLE, ApiKey, find_key, without_userinfo
+from venice_batch.api.key import VARIABLE, ApiKey, find_key
 from venice_batch.errors import KeyMissingError, UsageError
 
 SECRET = "vk-Zq9_secret-77"
@@ -207,16 +207,3 @@ def test_a_file_without_end_or_without_a_writer_is_no_key_and_is_not_waited_for(
     for path, why in ((Path("/dev/zero"), plain), (tmp_path / "pipe", plain), (tmp_path / "long", much)):
         with pytest.raises(UsageError, match=why):
             find_key(path)
-
-
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        ("http://a:b@h/x", "http://***@h/x"),
-        ("u:p w@h", "***@h"),
-        ("http://h/x", "http://h/x"),
-        ("http://a:b/c@d@h", "http://***@h"),
-    ],
-)
-def test_names_and_passwords_of_addresses_are_not_shown(address, shown):
-    assert without_userinfo(address) == shown

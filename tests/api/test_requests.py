@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.api.requests import CHUNK_BYTES, is_upload, outgoing
+from venice_batch.api.requests import CHUNK_BYTES, as_sent, is_upload, outgoing
 from venice_batch.errors import SourceError
 from venice_batch.model import Endpoint
 
@@ -192,3 +192,27 @@ async def test_a_picture_that_changes_while_its_form_goes_out_breaks_it_off(tmp_
     (tmp_path / "a").write_bytes(b"another" * 1000)
     with pytest.raises(SourceError, match="has changed"):
         [chunk async for chunk in sending.data]
+
+
+def sent(prefer_json=False, **fields):
+    return as_sent(Endpoint.GENERATE, {"model": "m", "prompt": "p", **fields}, prefer_json=prefer_json)
+
+
+def test_a_single_image_is_asked_for_as_binary():
+    assert sent()["return_binary"] is True
+    assert sent(variants=1) == {"model": "m", "prompt": "p", "return_binary": True}
+
+
+def test_a_line_that_sets_return_binary_decides_itself():
+    assert sent(return_binary=False)["return_binary"] is False
+    assert sent(prefer_json=True, return_binary=True)["return_binary"] is True
+
+
+def test_variants_and_preferred_json_are_sent_as_they_are():
+    assert "return_binary" not in sent(variants=3)
+    assert "return_binary" not in sent(prefer_json=True)
+
+
+def test_the_openai_endpoint_is_sent_as_it_is():
+    request = {"prompt": "p"}
+    assert as_sent(Endpoint.GENERATIONS, request, prefer_json=False) is request

@@ -8,7 +8,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from venice_batch.api.responses import LONGEST_WAIT_S, AnswerHeaders, RateLimit, Reset, parse_reset, read, retry_after_s
+from venice_batch.api.responses import (
+    LONGEST_WAIT_S,
+    AnswerHeaders,
+    RateLimit,
+    Reset,
+    parse_reset,
+    read_headers,
+    retry_after_s,
+)
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -116,8 +124,8 @@ def test_rate_limit_headers_that_a_proxy_has_doubled_are_read_once():
         x_ratelimit_remaining_requests="5,5",
         x_ratelimit_reset_requests="1m3s, 1m3s",
     )
-    assert read(given, wall_s=NOW).rate == RateLimit(20, 5, Reset(in_s=63))
-    assert read(headers(x_ratelimit_remaining_requests="5, 9"), wall_s=NOW).rate.remaining is None
+    assert read_headers(given, wall_s=NOW).rate == RateLimit(20, 5, Reset(in_s=63))
+    assert read_headers(headers(x_ratelimit_remaining_requests="5, 9"), wall_s=NOW).rate.remaining is None
 
 
 @pytest.mark.parametrize(
@@ -180,7 +188,7 @@ def test_a_whole_number_of_seconds_may_be_rounded_up_in_whatever_form():
 
 
 def test_the_error_budget_is_read_where_both_of_its_headers_are_there():
-    found = read(headers(x_ratelimit_remaining="47", x_ratelimit_resets="1700000012250"), wall_s=NOW)
+    found = read_headers(headers(x_ratelimit_remaining="47", x_ratelimit_resets="1700000012250"), wall_s=NOW)
     assert (found.errors_left, found.errors_reset) == (47, Reset(unix_s=1_700_000_012.25, rounded_s=0.001))
 
 
@@ -189,7 +197,7 @@ def test_the_error_budget_is_read_where_both_of_its_headers_are_there():
     {"x_ratelimit_resets": "1700000012250"}, {"x_ratelimit_remaining": "many", "x_ratelimit_resets": "1700000012250"},
 ])  # fmt: skip
 def test_other_servers_headers_are_not_taken_for_an_error_budget(given):
-    found = read(headers(**given), wall_s=NOW)
+    found = read_headers(headers(**given), wall_s=NOW)
     assert (found.errors_left, found.errors_reset) == (None, None)
 
 
@@ -262,7 +270,7 @@ def test_seconds_and_milliseconds_of_the_same_moment_agree(unix_s):
 
 
 def test_everything_documented_is_read():
-    found = read(
+    found = read_headers(
         CIMultiDict(
             {
                 "date": DATE,
@@ -286,7 +294,6 @@ def test_everything_documented_is_read():
         retry_after_s=2.0,
         rate=RateLimit(20, 3, Reset(unix_s=1_700_000_030)),
         ray="8f-FRA",
-        model_id="venice-sd35",
         blurred=True,
         enhanced_prompt="a gondola, dämmerig",
         balance_usd=12.5,
@@ -295,18 +302,18 @@ def test_everything_documented_is_read():
 
 
 def test_no_headers_read_as_nothing_known():
-    assert read({}, wall_s=NOW) == AnswerHeaders()
+    assert read_headers({}, wall_s=NOW) == AnswerHeaders()
 
 
 def test_a_retry_after_date_counts_from_the_servers_clock_and_from_ours_without_one():
     later = "Tue, 14 Nov 2023 22:13:50 GMT"
-    assert read(headers(Date=DATE, Retry_After=later), wall_s=0.0).retry_after_s == 30
-    assert read(headers(Retry_After=later), wall_s=NOW + 20).retry_after_s == 10
+    assert read_headers(headers(Date=DATE, Retry_After=later), wall_s=0.0).retry_after_s == 30
+    assert read_headers(headers(Retry_After=later), wall_s=NOW + 20).retry_after_s == 10
 
 
 def test_a_reset_more_than_a_day_after_the_servers_clock_is_garbage():
     def reset(text):
-        return read(headers(Date=DATE, x_ratelimit_reset_requests=text), wall_s=NOW).rate.reset
+        return read_headers(headers(Date=DATE, x_ratelimit_reset_requests=text), wall_s=NOW).rate.reset
 
     assert reset("1700086400") == Reset(unix_s=1_700_086_400)
     assert reset("1700086401") is None
@@ -315,14 +322,14 @@ def test_a_reset_more_than_a_day_after_the_servers_clock_is_garbage():
 
 @pytest.mark.parametrize("text", ["-1", "many", "", "1e12", "inf"])
 def test_counts_that_make_no_sense_are_left_out(text):
-    rate = read(headers(x_ratelimit_limit_requests=text, x_ratelimit_remaining_requests=text), wall_s=NOW).rate
+    rate = read_headers(headers(x_ratelimit_limit_requests=text, x_ratelimit_remaining_requests=text), wall_s=NOW).rate
     assert rate == RateLimit()
 
 
 @pytest.mark.parametrize("name", ["x-venice-is-content-violation", "x-venice-is-adult-model-content-violation"])
 def test_either_violation_header_counts(name):
-    assert read({name: " TRUE "}, wall_s=NOW).content_violation
-    assert not read({name: "1"}, wall_s=NOW).content_violation
+    assert read_headers({name: " TRUE "}, wall_s=NOW).content_violation
+    assert not read_headers({name: "1"}, wall_s=NOW).content_violation
 
 
 @pytest.mark.parametrize(
@@ -337,7 +344,7 @@ def test_either_violation_header_counts(name):
     ],
 )
 def test_a_deprecation_is_told_in_one_sentence(given, expected):
-    assert read(given, wall_s=NOW).deprecated == expected
+    assert read_headers(given, wall_s=NOW).deprecated == expected
 
 
 NAMES = (
@@ -356,8 +363,8 @@ def received(data):
 @example({"x-venice-enhanced-prompt": received(b"caf\xe9"), "x-venice-model-deprecation-warning": received(b"\xff")})
 @example({"x-venice-enhanced-prompt": "%ff%00%"})
 def test_any_headers_are_read_into_text_that_a_record_can_hold(given):
-    found = read(given, wall_s=NOW)
-    for text in (found.ray, found.model_id, found.deprecated, found.enhanced_prompt):
+    found = read_headers(given, wall_s=NOW)
+    for text in (found.ray, found.deprecated, found.enhanced_prompt):
         assert text is None or text.encode("utf-8")  # lone surrogates would raise
 
 
@@ -374,4 +381,4 @@ def test_any_headers_are_read_into_text_that_a_record_can_hold(given):
     ],
 )
 def test_balances_are_read_apart_by_currency(headers, balances):
-    assert read(CIMultiDict(headers), wall_s=0.0).balances == balances
+    assert read_headers(CIMultiDict(headers), wall_s=0.0).balances == balances

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Any
 
 import msgspec
 
 from venice_batch.api.responses import AnswerHeaders
-
-if TYPE_CHECKING:
-    pass
+from venice_batch.model import ImageFile, ServerTiming
 
 
 class Verdict(StrEnum):
@@ -94,6 +92,22 @@ class Answer(msgspec.Struct, frozen=True):
         return self.fault in POSSIBLY_BILLED or self.status in GAVE_UP
 
 
+class Reply(msgspec.Struct, frozen=True):
+    """The result of one attempt: the answer, the files of its images, and how long each step took.
+
+    A time is None if the attempt did not get that far. `unrecognised` are the paths of whole bodies in an unknown
+    format.
+    """
+
+    answer: Answer
+    files: tuple[ImageFile, ...] = ()
+    server: ServerTiming | None = None
+    ttfb_s: float | None = None
+    download_s: float | None = None
+    write_s: float | None = None
+    unrecognised: tuple[str, ...] = ()
+
+
 _BLOCKED = re.compile(r"too many failed attempts", re.IGNORECASE)
 _OVERLOADED = re.compile(r"overload|at capacity", re.IGNORECASE)
 _NO_QUOTA = re.compile(r"\binsufficient_(user_)?quota\b", re.IGNORECASE)
@@ -172,3 +186,11 @@ def failure_kind(answer: Answer) -> str:
     if 300 <= answer.status < 400:
         return "redirect"
     return "server" if answer.status >= 500 else "invalid_request"
+
+
+def server_timing(document: dict[str, Any]) -> ServerTiming | None:
+    """Return the server's own timing from a JSON answer; None if there is none or it makes no sense."""
+    try:
+        return msgspec.convert(document.get("timing"), ServerTiming | None)
+    except msgspec.ValidationError:
+        return None  # only decorates a record: no reason to lose an image

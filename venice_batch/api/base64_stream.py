@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pybase64
 
 from venice_batch.errors import BodyError
+
+_ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4}))?")
+_ESCAPED = ((b"\\/", b"/"), (b"\\n", b" "), (b"\\r", b" "), (b"\\t", b" "))
 
 
 class Base64Stream:
@@ -91,3 +96,28 @@ class Base64Stream:
 def too_large(limit: int) -> str:
     """What to tell of an image over `limit` bytes."""
     return f"an image is over {limit} bytes; raise --max-image-bytes if it is meant to be"
+
+
+def split_cut_escape(text: bytes) -> tuple[bytes, bytes]:
+    """`text` up to the escape sequence that its end cuts, and that beginning of it (b"" where it cuts none)."""
+    at = text.rfind(b"\\")
+    length = 6 if text[at + 1 : at + 2] == b"u" else 2
+    return (text, b"") if at + length <= len(text) else (text[:at], text[at:])
+
+
+def without_escapes(text: bytes) -> bytes:
+    """An image's `text` without JSON's escapes; all white space becomes spaces."""
+    if b"\\\\" in text:
+        raise BodyError("not base64")
+    for escape, char in _ESCAPED:
+        text = text.replace(escape, char)
+    return _ESCAPE.sub(_escaped_char, text)
+
+
+def _escaped_char(escape: re.Match[bytes]) -> bytes:
+    char = chr(int(escape[1], 16)) if escape[1] else "\\"
+    if char in "\t\n\r":
+        return b" "
+    if not char.isascii() or not char.isprintable() or char == "\\":
+        raise BodyError("not base64")
+    return char.encode()

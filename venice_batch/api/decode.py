@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 import orjson
 
-from venice_batch.api.base64_stream import Base64Stream, too_large
+from venice_batch.api.base64_stream import Base64Stream, split_cut_escape, too_large, without_escapes
 from venice_batch.errors import BodyError
 from venice_batch.image_format import format_of, is_text
 
@@ -41,9 +41,7 @@ _ITEM_START = re.compile(rb'(?:[^"\\]|\\u[\s\S]{4}|\\[^u]){5}|(?:[^"\\]|\\u[\s\S
 _NO_PLACE = "-"
 """Stands before a text that could have been an image and is none, so that it is never taken for a placeholder."""
 _DATA_URL = re.compile(rb"data:[\w.+/-]*(?:;[\w.=+-]+)*;base64\Z", re.IGNORECASE)
-_ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4}))?")
 _NOT_DENSE = (b"\\", b" ", b'"')
-_ESCAPED = ((b"\\/", b"/"), (b"\\n", b" "), (b"\\r", b" "), (b"\\t", b" "))
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
@@ -248,8 +246,8 @@ class JsonDecoder:
             text = data[position:end]
             if b"\\" in text:
                 if quote < 0:
-                    text, self._tail = _without_cut_escape(text)
-                text = _unescaped(text)
+                    text, self._tail = split_cut_escape(text)
+                text = without_escapes(text)
             self._image_text(text)
         if quote < 0:
             return end
@@ -321,31 +319,6 @@ def _text(raw: bytes) -> str:
     except orjson.JSONDecodeError:
         return ""  # the whole document will be refused when it is parsed
     return str(text)
-
-
-def _without_cut_escape(text: bytes) -> tuple[bytes, bytes]:
-    """`text` up to the escape sequence that its end cuts, and that beginning of it (b"" where it cuts none)."""
-    at = text.rfind(b"\\")
-    length = 6 if text[at + 1 : at + 2] == b"u" else 2
-    return (text, b"") if at + length <= len(text) else (text[:at], text[at:])
-
-
-def _unescaped(text: bytes) -> bytes:
-    """An image's `text` without JSON's escapes; all white space becomes spaces."""
-    if b"\\\\" in text:
-        raise BodyError("not base64")
-    for escape, char in _ESCAPED:
-        text = text.replace(escape, char)
-    return _ESCAPE.sub(_escaped_char, text)
-
-
-def _escaped_char(escape: re.Match[bytes]) -> bytes:
-    char = chr(int(escape[1], 16)) if escape[1] else "\\"
-    if char in "\t\n\r":
-        return b" "
-    if not char.isascii() or not char.isprintable() or char == "\\":
-        raise BodyError("not base64")
-    return char.encode()
 
 
 def _texts(document: dict[str, Any]) -> list[Any]:

@@ -118,13 +118,6 @@ def _forms(key: str) -> str:
     return "|".join((chars, *(form for form in urlsafe if len(form) >= _SHORTEST_BASE64)))
 
 
-def without_userinfo(address: str) -> str:
-    """`address` with stars for a name and a password in it, also where it is none that could be used."""
-    scheme, slashes, rest = address.partition("://") if "://" in address else ("", "", address)
-    _, at, host = rest.rpartition("@")
-    return f"{scheme}{slashes}***@{host}" if at else address
-
-
 def _read(path: Path) -> bytes:
     """What is in a key's file, without waiting for a pipe or reading what has no end."""
     file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

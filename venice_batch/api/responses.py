@@ -11,7 +11,6 @@ import math
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -68,7 +67,6 @@ class AnswerHeaders(msgspec.Struct, frozen=True, gc=False):
     errors_left: int | None = None
     errors_reset: Reset | None = None
     ray: str | None = None
-    model_id: str | None = None
     blurred: bool = False
     content_violation: bool = False
     deprecated: str | None = None
@@ -84,7 +82,7 @@ class AnswerHeaders(msgspec.Struct, frozen=True, gc=False):
         return {name: amount for name, amount in told.items() if amount is not None}
 
 
-def read(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], str] = str) -> AnswerHeaders:
+def read_headers(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], str] = str) -> AnswerHeaders:
     """The values in `headers` (a case-insensitive mapping); garbage reads as absent, never raises.
 
     `wall_s` is the local Unix time, used for a Retry-After date only where the server sent no Date. What the server
@@ -109,7 +107,6 @@ def read(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], s
         errors_left=errors_left,
         errors_reset=None if errors_left is None else errors_reset,
         ray=said(_words(headers.get("CF-RAY"))),
-        model_id=said(_words(headers.get("x-venice-model-id"))),
         blurred=_true(headers.get("x-venice-is-blurred")),
         content_violation=_true(headers.get("x-venice-is-content-violation"))
         or _true(headers.get("x-venice-is-adult-model-content-violation")),
@@ -192,7 +189,6 @@ def _at(unix_s: float) -> Reset:
     return Reset(unix_s=unix_s, rounded_s=1.0 if unix_s.is_integer() else 0.001)
 
 
-@lru_cache(64)  # every answer has a Date, and those of one second have the same
 def _http_date(text: str) -> float | None:
     try:
         return _unix(parsedate_to_datetime(text))

@@ -10,13 +10,14 @@ import msgspec
 import tenacity
 
 from venice_batch.api.answers import Answer, Fault, Verdict
+from venice_batch.api.requests import as_sent
 from venice_batch.api.responses import AnswerHeaders
 from venice_batch.catalogue import corrected, enhancement_micro_usd, price_micro_usd
 from venice_batch.errors import ExitCode, FolderError, SourceError, UsageError
 from venice_batch.events import AttemptEnded
 from venice_batch.model import Attempt
 from venice_batch.pacing.backoff import Backoff
-from venice_batch.run.history import AGAIN, JobHistory, as_sent, rounded
+from venice_batch.run.history import AGAIN, JobHistory, rounded
 from venice_batch.run.slots import LaneRefusedError
 from venice_batch.run.spending import no_money
 from venice_batch.run.stop import Stop, StoppedError, stop_reason
@@ -24,7 +25,8 @@ from venice_batch.run.stop import Stop, StoppedError, stop_reason
 if TYPE_CHECKING:
     import random
 
-    from venice_batch.api.client import ImageWriter, Reply
+    from venice_batch.api.answers import Reply
+    from venice_batch.api.client import ImageWriter
     from venice_batch.catalogue import Catalogue
     from venice_batch.clock import Clock
     from venice_batch.events import Observer
