@@ -484,7 +484,7 @@ def test_what_is_no_image_may_have_exactly_the_bytes_allowed_and_no_more():
     body = b'{"images":["QUFB"],"id":"' + b"x" * 100 + b'"}'
     kept = len(body) - len("QUFB") + len("0")
     assert decode([body], JsonDecoder(max_rest_bytes=kept))[0] == [b"AAA"]
-    with pytest.raises(BodyError, match="beside its images"):
+    with pytest.raises(BodyError, match="besides its images"):
         decode([body], JsonDecoder(max_rest_bytes=kept - 1))
 
 

@@ -203,7 +203,7 @@ def test_short_and_odd_keys_are_taken_out_too(value):
 def test_a_file_without_end_or_without_a_writer_is_no_key_and_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "long").write_bytes(b"k" * (64 * 1024 + 1))
-    plain, much = "is no plain file", "more than 64 KB"
+    plain, much = "not a regular file", "more than 64 KB"
     for path, why in ((Path("/dev/zero"), plain), (tmp_path / "pipe", plain), (tmp_path / "long", much)):
         with pytest.raises(UsageError, match=why):
             find_key(path)
