@@ -112,7 +112,9 @@ async def test_a_picture_that_is_gone_or_another_is_told_before_anything_is_sent
         await outgoing(UPSCALE, {"image": gone})
     other = local(tmp_path / "other.png", b"a")
     (tmp_path / "other.png").write_bytes(b"b")
-    with pytest.raises(SourceError, match=r"other\.png has changed since it was checked; run again to send what it is"):
+    with pytest.raises(
+        SourceError, match=r"other\.png has changed since it was checked; run again to send the new version"
+    ):
         await outgoing(UPSCALE, {"image": other})
 
 
