@@ -9,7 +9,7 @@ from venice_batch.errors import UsageError
     ["api.venice.ai", "http://[::1", "http://localhost:99999", "http://a:b", "http://user@:80", "http://", "http://a b",
      "http://a..b", f"http://{'x' * 64}.com", "ftp://a"],
 )  # fmt: skip
-def test_what_is_no_address_is_refused(address):
+def test_text_that_is_not_an_address_is_refused(address):
     with pytest.raises(UsageError, match="http://"):
         check_base_url(address)
 

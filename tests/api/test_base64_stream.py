@@ -1,4 +1,4 @@
-"""Base64 decoded in portions, against decoding it whole."""
+"""Base64 decoded in portions, compared with decoding it whole."""
 
 import base64
 import itertools
@@ -17,13 +17,13 @@ def feed_all(decoder, chunks):
 
 
 def cut(body, points):
-    """`body` in pieces between `points`, empty ones too."""
+    """Return `body` cut at `points`, including empty pieces."""
     edges = [0, *sorted(point % (len(body) + 1) for point in points), len(body)]
     return [body[start:end] for start, end in itertools.pairwise(edges)]
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 500), max_size=20), st.sampled_from(["", " ", "  "]))
-def test_base64_in_any_portions_is_the_whole_decoded(data, points, space):
+def test_base64_in_any_portions_decodes_like_the_whole(data, points, space):
     text = space.join(base64.b64encode(data).decode()).encode()
     stream = Base64Stream(1000)
     assert b"".join(stream.feed(part) for part in cut(text, points)) == data
@@ -32,7 +32,7 @@ def test_base64_in_any_portions_is_the_whole_decoded(data, points, space):
 
 @settings(max_examples=200)
 @given(st.text("AQgz/+==", max_size=24), st.lists(st.integers(0, 30), max_size=8))
-def test_base64_in_any_portions_is_refused_where_the_whole_is(text, points):
+def test_base64_in_any_portions_is_refused_if_the_whole_is(text, points):
     def streamed(parts):
         stream = Base64Stream(1000)
         try:

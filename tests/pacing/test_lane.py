@@ -20,7 +20,7 @@ def test_is_open_at_first(gate):
     assert gate.wait_s(0.0) == 0.0
 
 
-def test_holds_everybody_until_it_opens(gate):
+def test_holds_all_requests_until_it_opens(gate):
     gate.close(10.0, 0.0)
     assert 6.0 <= gate.wait_s(4.0) <= 6.05
 
@@ -37,7 +37,7 @@ def test_closing_until_a_moment_that_has_passed_does_nothing(gate):
     assert gate.wait_s(2.0) == 0.0
 
 
-def test_those_who_waited_together_pass_one_after_another(gate):
+def test_requests_that_waited_together_pass_one_after_another(gate):
     gate.close(10.0, 0.0)
     now_s, passed = 10.0, []
     for _ in range(10):
@@ -48,7 +48,7 @@ def test_those_who_waited_together_pass_one_after_another(gate):
     assert passed[-1] < 10.0 + 11 * 0.05
 
 
-def test_long_after_an_opening_nobody_is_held(gate):
+def test_long_after_an_opening_no_request_is_held(gate):
     gate.close(10.0, 0.0)
     gate.passed(12.0)
     assert gate.wait_s(12.0) == 0.0
@@ -97,7 +97,7 @@ def test_days_without_a_request_pass_too():
     assert day.wait_s(now_s) == pytest.approx(DAY_S / 2)
 
 
-def test_where_its_end_is_unknown_a_day_counts_from_the_first_request():
+def test_a_day_with_unknown_end_begins_with_the_first_request():
     day = DayQuota(1, math.inf)
     day.sent(50.0)
     assert day.wait_s(60.0) == DAY_S - 10
@@ -207,7 +207,7 @@ def test_refusals_of_a_burst_close_the_gate_once(make, answer):
     assert 5.0 <= lane.wait_s(1.2) < 5.1
 
 
-def test_a_wait_of_hours_is_about_the_day_and_teaches_nothing_about_the_minute(make, answer):
+def test_a_wait_of_hours_is_about_the_day_and_changes_no_window(make, answer):
     lane = make(20)
     send(lane, 0.0)
     give(lane, answer(429, hint_s=7200.0, limit=1000, remaining=0), reset=ResetTime.at(7201.0))
