@@ -266,7 +266,7 @@ class ApiClient:
             instead = "text" if kind.startswith(("image/", "application/octet")) else kind
             raise BodyError(f"{instead} instead of an image: {said}")
         pieces = decoder.feed(start)
-        del start  # a slow disk shall hold up the pieces only
+        del start  # while the disk is slow, only the pieces stay in memory
         for piece in pieces:
             await writer.write(piece)
         # Chunks as they came: joining them would cost a copy.
