@@ -55,3 +55,11 @@ def test_no_proxy_takes_names_domains_ports_and_networks(monkeypatch, entry, add
 )
 def test_names_and_passwords_of_addresses_are_not_shown(address, shown):
     assert without_userinfo(address) == shown
+
+
+def test_a_proxys_name_and_password_are_kept_apart_from_its_address(monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("https_proxy", "http://bob:s3%20cret@proxy.corp:3128")
+    found = proxy_for("https://api.corp/v1")
+    assert (str(found.address), found.login) == ("http://proxy.corp:3128", ("bob", "s3 cret"))

@@ -21,7 +21,7 @@ from venice_batch.api.answers import KEYS_OWN, Fault, Verdict
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import ApiKey
 from venice_batch.clock import SystemClock
-from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UsageError
+from venice_batch.errors import ApiError, BodyError, KeyRefusedError, SourceError, UnrecognisedError, UsageError
 from venice_batch.model import Endpoint
 
 BASE = "http://api.test/api/v1"
@@ -835,3 +835,26 @@ async def test_a_listing_is_not_redacted_if_the_key_is_no_secret():
         with aioresponses() as mock:
             mock.get(BASE + "/image/styles", payload=["none", "Anime"])
             assert await client.styles() == ("none", "Anime")
+
+
+async def test_a_whole_answer_in_an_unknown_format_names_the_files_that_keep_it(client):
+    class Keeper(Memory):
+        async def commit(self, *, all_came=True):
+            raise UnrecognisedError(["unrecognised/a.bin"])
+
+    with aioresponses() as mock:
+        mock.post(URL, body=png(), content_type="image/png")
+        reply = await client.generate(Endpoint.GENERATE, {"model": "m", "prompt": "p"}, Keeper())
+    assert (reply.answer.fault, reply.unrecognised) == (Fault.UNRECOGNISED, ("unrecognised/a.bin",))
+
+
+async def test_a_refusal_longer_than_is_read_keeps_its_beginning(client):
+    with aioresponses() as mock:
+        mock.post(URL, status=500, body=b"down " * 40_000, content_type="text/plain")
+        reply, _ = await ask(client)
+    assert reply.answer.message.startswith("down down")
+
+
+async def test_a_listing_that_comes_in_parts_is_read_whole():
+    async with Server(in_parts(200, b'{"data": ["Ani', b'me"]}')) as server, connect(server.url) as client:
+        assert await client.styles() == ("Anime",)
