@@ -10,8 +10,7 @@ from typing import Any
 
 import anyio
 
-from venice_batch.api.answers import Answer, Fault
-from venice_batch.api.client import Reply
+from venice_batch.api.answers import Answer, Fault, Reply
 from venice_batch.api.responses import AnswerHeaders, RateLimit, Reset
 from venice_batch.model import Endpoint, ImageFile, Job
 

@@ -9,11 +9,11 @@ from jobfile.lines import any_line
 from PIL import Image
 from records import failed, outcome
 
+from venice_batch.api.requests import as_sent
 from venice_batch.errors import JobsFileError
 from venice_batch.jobfile import Defaults, parse
 from venice_batch.model import Endpoint, Flags, Status
 from venice_batch.report.jobs_from import Changes, Choice, jobs_of
-from venice_batch.run.history import as_sent
 
 
 def redone(*records, choice=None, **changes):

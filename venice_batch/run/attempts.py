@@ -9,13 +9,13 @@ import msgspec
 import tenacity
 
 from venice_batch.api.answers import Answer, Fault, Verdict
-from venice_batch.api.requests import error_bucket
+from venice_batch.api.requests import as_sent, error_bucket
 from venice_batch.api.responses import AnswerHeaders
 from venice_batch.catalogue import corrected, enhancement_micro_usd, price_micro_usd
 from venice_batch.errors import ExitCode, FolderError, SourceError
 from venice_batch.events import AttemptEnded
 from venice_batch.model import Attempt
-from venice_batch.run.history import JobHistory, as_sent, rounded
+from venice_batch.run.history import JobHistory, rounded
 from venice_batch.run.retry import RETRIED, is_over, note, remark, wait_s
 from venice_batch.run.slots import LaneRefusedError
 from venice_batch.run.spending import no_money
@@ -24,7 +24,7 @@ from venice_batch.run.stop import Stop, StoppedError, stop_reason
 if TYPE_CHECKING:
     import random
 
-    from venice_batch.api.client import Reply
+    from venice_batch.api.answers import Reply
     from venice_batch.catalogue import Catalogue
     from venice_batch.clock import Clock
     from venice_batch.events import Observer

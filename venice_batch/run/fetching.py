@@ -24,8 +24,8 @@ import msgspec
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 import venice_batch
-from venice_batch.api.answers import Answer, Fault
-from venice_batch.api.client import ApiClient, ApiSettings, Reply
+from venice_batch.api.answers import Answer, Fault, Reply
+from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import VARIABLE, ApiKey
 from venice_batch.api.responses import AnswerHeaders
 from venice_batch.clock import SystemClock

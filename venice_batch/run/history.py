@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from venice_batch.api.answers import Verdict, failure_kind
-from venice_batch.model import SCHEMA, Endpoint, Failure, Flags, Outcome, Status, Timing
+from venice_batch.model import SCHEMA, Failure, Flags, Outcome, Status, Timing
 
 if TYPE_CHECKING:
-    from venice_batch.api.answers import Answer
-    from venice_batch.api.client import Reply
+    from venice_batch.api.answers import Answer, Reply
     from venice_batch.model import Attempt, Job
 
 
@@ -118,25 +117,6 @@ class JobHistory:
             total_s=rounded(now_s - self.enqueued_s),
             server=reply.server if reply else None,
         )
-
-
-def as_sent(endpoint: Endpoint, request: dict[str, Any], *, prefer_json: bool) -> dict[str, Any]:
-    """The body that is sent for `request`.
-
-    A single image is asked for as binary, a quarter less to move and nothing to decode, unless the line says
-    otherwise or JSON (which brings the server's own timing) is preferred.
-    """
-    if (
-        endpoint is not Endpoint.GENERATE
-        or prefer_json
-        or "return_binary" in request
-        or request.get("variants", 1) != 1
-    ):
-        return request
-    # The API refuses `variants`, even 1, beside `return_binary`.
-    body = {name: value for name, value in request.items() if name != "variants"}
-    body["return_binary"] = True
-    return body
 
 
 def rounded(value_s: float) -> float:

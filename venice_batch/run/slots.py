@@ -126,9 +126,9 @@ class Slots:
         while True:
             self._check(name)
             now_s = self._clock.now()
-            wait_s = self.limiter.wait_s(lane, now_s, units=units, bucket=bucket)
+            wait_s = self.limiter.wait_s(lane, now_s, images=units, bucket=bucket)
             if wait_s <= 0:
-                permit = self.limiter.send(lane, now_s, units=units, bucket=bucket)
+                permit = self.limiter.send(lane, now_s, images=units, bucket=bucket)
                 self._capacity.acquire_on_behalf_of_nowait(permit)
                 return permit
             if wait_s != float("inf"):
