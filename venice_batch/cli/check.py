@@ -154,7 +154,7 @@ def _ask(
 
     from venice_batch.catalogue import Found, ask
     from venice_batch.catalogue.listing import PATIENCE_S
-    from venice_batch.cli.listings import connect
+    from venice_batch.cli.models import connect
     from venice_batch.errors import ApiError
 
     found: Found | None = None if kept is None else Found(kept)
@@ -221,7 +221,7 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
         head.append(counted(preflight.warning_count, "warning"))
     click.echo(f"{counted(found.jobs, 'job')}, all lines valid" + "".join(f", {part}" for part in head))
     if found.lanes:
-        from venice_batch.cli.table import table
+        from venice_batch.cli.text import table
 
         click.echo(table(("model", "requests", "images", "usd", "images/min"), _rows(found), right=("usd",)))
     click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")

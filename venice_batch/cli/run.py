@@ -125,8 +125,8 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
     import anyio
 
     from venice_batch.cli.closing import closing
+    from venice_batch.cli.display import is_live, watching
     from venice_batch.cli.text import json_line, terminal_width, unwritten
-    from venice_batch.cli.watching import is_live, watching
 
     async def go() -> Summary:
         from venice_batch.run.run import run_batch

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from records import IMAGE, attempt, failed, job, outcome, summary
 
 from venice_batch.api.answers import Verdict
-from venice_batch.cli.console import EVERY_S, MOST_S, JsonLog, TextLog, observer
+from venice_batch.cli.log import EVERY_S, MOST_S, JsonLog, TextLog, observer
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, RunState, Sending, Stopping
 from venice_batch.model import Status
 from venice_batch.pacing.lane import LaneState

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from venice_batch.events import Event, Observer
     from venice_batch.report.progress import Progress
 
+
 EVERY_S = 5.0
 MOST_S = 60.0
 """Time between two lines of progress: at least, and once the run has taken long."""

@@ -7,9 +7,9 @@ import anyio.to_thread
 import pytest
 
 from venice_batch.catalogue import Cache, Listing, fresh, snapshot
-from venice_batch.cli import listings
-from venice_batch.cli.listings import _NoKey
+from venice_batch.cli import models as listings
 from venice_batch.cli.main import run_cli
+from venice_batch.cli.models import _NoKey
 from venice_batch.cli.options import VENICE
 from venice_batch.errors import ApiError
 from venice_batch.sandbox import SandboxSettings, serve

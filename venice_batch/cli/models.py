@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from venice_batch.catalogue.changes import Changes
     from venice_batch.catalogue.models import ModelKind
 
+
 T = TypeVar("T")
 
 use_list_at_hand = options.option(
@@ -239,7 +240,7 @@ def _json(value: object) -> int:
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> int:
-    from venice_batch.cli.table import table
+    from venice_batch.cli.text import table
 
     click.echo(table(header, rows))
     return 0
