@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.cli.text import cropped, folded, table, terminal_width, text_width
-from venice_batch.text_format import seconds, size, span
 
 
 @pytest.mark.parametrize(("text", "width"), [("", 0), ("abc", 3), ("水の都", 6), ("é", 1), ("e\u0301", 1), ("🎨", 2)])
@@ -59,37 +58,6 @@ def test_the_narrowest_terminals_get_characters_below_each_other(text, width, li
 @given(st.lists(st.text("abc水🎨", min_size=1, max_size=30), min_size=1, max_size=10), st.integers(1, 40))
 def test_folding_loses_nothing_but_spaces(words, width):
     assert "".join(folded(" ".join(words), width)).replace(" ", "") == "".join(words)
-
-
-@pytest.mark.parametrize(
-    ("count", "expected"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (1_500_000, "1.5 MB"),
-        (2 * 10**9, "2.0 GB"),
-        (5 * 10**12, "5000.0 GB"),
-    ],
-)
-def test_sizes_are_written_in_powers_of_ten(count, expected):
-    assert size(count) == expected
-
-
-@pytest.mark.parametrize(
-    ("value_s", "expected"),
-    [(None, "-"), (0.0, "0.00"), (9.994, "9.99"), (9.996, "10.0"), (99.94, "99.9"), (99.96, "100"), (7200.4, "7200")],
-)
-def test_seconds_have_the_decimals_that_matter(value_s, expected):
-    assert seconds(value_s) == expected
-
-
-@pytest.mark.parametrize(
-    ("value_s", "text"),
-    [(0, "0 s"), (59.4, "59 s"), (70, "1 min 10 s"), (3600, "1 h"), (4870, "1 h 21 min"), (1e6, "11 d 13 h")],
-)
-def test_spans_of_time_have_their_two_largest_units(value_s, text):
-    assert span(value_s) == text
 
 
 def test_only_a_terminal_has_a_width():
@@ -145,6 +113,15 @@ def test_a_server_cannot_move_the_cursor():
     assert table(("id",), [("\x1b[2Jx",)]) == "id\n\ufffd[2Jx"
 
 
+def test_markup_and_emoji_codes_in_a_cell_are_shown_as_they_are():
+    assert table(("id",), [("[bold]a[/bold] :smile:",)]) == "id\n[bold]a[/bold] :smile:"
+
+
+def test_a_table_has_no_colours_even_if_they_are_forced(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert table(("id", "jobs"), [("a", 1)]) == "id  jobs\na      1"
+
+
 ROWS = [("gondola", 12, "1.5 MB", 0.25, 3.5), ("a-very-long-name-of-a-job", 7, "90 kB", 1, 2)]
 HEADER = ("id", "jobs", "size", "p50", "p95")
 
@@ -158,12 +135,21 @@ def test_what_does_not_fit_goes_on_in_a_table_below():
     assert made.split("\n") == [
         "id          jobs    size   p50",
         "gondola       12  1.5 MB  0.25",
-        "a-very-lo…     7   90 kB     1",
+        "a-very-lon     7   90 kB     1",
+        "g-name-of-",
+        "a-job",
         "",
         "id          p95",
         "gondola     3.5",
-        "a-very-lo…    2",
+        "a-very-lon    2",
+        "g-name-of-",
+        "a-job",
     ]
+
+
+def test_long_text_is_folded_at_spaces_before_columns_move_below():
+    made = table(("model", "usd", "traits"), [("sd", 0.01, "default, fastest, eliza-default")], width=30)
+    assert made.split("\n") == ["model   usd  traits", "sd     0.01  default, fastest,", "             eliza-default"]
 
 
 def test_a_group_of_columns_stays_together():
@@ -184,3 +170,10 @@ CELLS = st.tuples(st.text("abc水🎨", max_size=30), st.integers(0, 10**6), st.
 def test_no_table_is_wider_than_asked(rows, width):
     made = table(("id", "jobs", "size", "usd"), rows, width=width)
     assert all(text_width(line) <= width for line in made.split("\n"))
+
+
+@given(st.lists(CELLS, max_size=4), st.integers(30, 100))
+def test_folding_loses_no_cell_of_a_table(rows, width):
+    made = table(("id", "jobs", "size", "usd"), rows, width=width)
+    for char in "水🎨xy":
+        assert made.count(char) >= sum(row[place].count(char) for row in rows for place in (0, 2))
