@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from records import IMAGE, attempt, failed, job, outcome, summary
 
 from venice_batch.api.answers import Verdict
-from venice_batch.cli.log import EVERY_S, MOST_S, JsonLog, TextLog, observer
+from venice_batch.cli.log import MAX_INTERVAL_S, MIN_INTERVAL_S, JsonLog, TextLog, log_observer
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, RunState, Sending, Stopping
 from venice_batch.model import Status
 from venice_batch.pacing.lane import LaneState
@@ -79,7 +79,7 @@ def test_progress_is_told_now_and_then_and_not_with_every_job():
     log = TextLog(stream, quiet=False, now=clock)
     log(STARTED)
     for _ in range(6):
-        clock.now_s += EVERY_S / 2
+        clock.now_s += MIN_INTERVAL_S / 2
         log(JobEnded(outcome(files=(IMAGE, IMAGE))))
     log(JobEnded(outcome()))
     assert stream.getvalue().splitlines()[1:] == [
@@ -114,13 +114,13 @@ def sending(opens_in_s):
 
 @pytest.mark.parametrize(("opens_in_s", "said"), [(42.4, True), (3.0, False)])
 def test_a_long_wait_for_the_next_window_is_told_when_a_line_is_due(opens_in_s, said):
-    line = log_at(EVERY_S, sending(opens_in_s), attempted())
+    line = log_at(MIN_INTERVAL_S, sending(opens_in_s), attempted())
     assert line.endswith(", sd waits 42 s for its next window") == said
 
 
 def test_the_time_left_is_told_as_far_as_it_is_known():
-    assert log_at(EVERY_S, attempted()).endswith("0 images a minute")
-    assert log_at(EVERY_S, sending(0.0), attempted()).endswith("0 images a minute, about 1 min 3 s left")
+    assert log_at(MIN_INTERVAL_S, attempted()).endswith("0 images a minute")
+    assert log_at(MIN_INTERVAL_S, sending(0.0), attempted()).endswith("0 images a minute, about 1 min 3 s left")
 
 
 def test_lines_of_progress_become_rarer_as_a_run_goes_on():
@@ -136,7 +136,7 @@ def test_lines_of_progress_become_rarer_as_a_run_goes_on():
             stream.truncate()
     gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
     assert gaps == sorted(gaps)
-    assert (gaps[0], gaps[-1]) == (EVERY_S, MOST_S)
+    assert (gaps[0], gaps[-1]) == (MIN_INTERVAL_S, MAX_INTERVAL_S)
 
 
 def test_a_stop_tells_its_reason_and_what_is_under_way():
@@ -154,7 +154,7 @@ def test_quiet_leaves_what_fails_and_what_stops():
 def test_quiet_tells_no_progress_either():
     clock, stream = Clock(), io.StringIO()
     log = TextLog(stream, quiet=True, now=clock)
-    clock.now_s += 2 * EVERY_S
+    clock.now_s += 2 * MIN_INTERVAL_S
     log(JobEnded(outcome()))
     log(attempted())
     assert stream.getvalue() == ""
@@ -209,11 +209,11 @@ class Closed(io.StringIO):
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_terminal_that_was_closed_stops_no_run(log_format):
-    log = observer(log_format, Closed(), quiet=False)
+    log = log_observer(log_format, Closed(), quiet=False)
     for event in EVERYTHING:
         log(event)
 
 
 @pytest.mark.parametrize(("log_format", "kind"), [("text", TextLog), ("json", JsonLog)])
 def test_the_format_asked_for_is_the_one_given(log_format, kind):
-    assert isinstance(observer(log_format, io.StringIO(), quiet=False), kind)
+    assert isinstance(log_observer(log_format, io.StringIO(), quiet=False), kind)
