@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import records
 
-from venice_batch.cli.closing import FEW_JOBS, MOST_REASONS, closing, next_command
+from venice_batch.cli.closing import FEW_JOBS, MAX_REASONS, closing, next_command
 from venice_batch.cli.text import text_width
 from venice_batch.errors import ExitCode
 from venice_batch.model import LaneSummary, Percentiles, Reason, SlowJob
@@ -105,10 +105,10 @@ def test_where_the_terminal_is_narrow_the_slowest_are_told_without_their_models(
 
 
 def test_reasons_are_told_with_a_few_ids_and_are_not_endless():
-    many = tuple(Reason("failed", "server", f"no {number}", 9, ("a", "b", "c")) for number in range(MOST_REASONS + 3))
+    many = tuple(Reason("failed", "server", f"no {number}", 9, ("a", "b", "c")) for number in range(MAX_REASONS + 3))
     lines = closing(summary(failures=many)).split("\n")
     assert "9 failed: server: no 0 (a, b, c, …)" in lines
-    assert sum(line.startswith("9 failed") for line in lines) == MOST_REASONS
+    assert sum(line.startswith("9 failed") for line in lines) == MAX_REASONS
     assert "… and others; the manifest has them all" in lines
     endless = closing(summary(failures=(Reason("failed", "server", "x" * 5000, 1, ("a",)),)))
     assert len(max(endless.split("\n"), key=len)) < 400
