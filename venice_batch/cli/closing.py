@@ -31,12 +31,8 @@ _WIDE = 100
 def closing(summary: Summary, *, width: int | None = None, command: Sequence[str] = (), has_page: bool = False) -> str:
     """Return the outcome of a run, where it is stored and what to do next.
 
-    Args:
-        summary: the run's.
-        width: columns of the terminal; None leaves lines as long as they are. Paths and commands are never folded, so
-            that they can be copied.
-        command: the words after the program's name that started the run.
-        has_page: the run has made its gallery.
+    No line is longer than `width` columns (None: any length), except paths and commands, which can be copied whole.
+    `command` holds the words after the program's name that started the run; `has_page`: it has made its gallery.
     """
     sections = [_head(summary, width)]
     if summary.lanes:
