@@ -1,18 +1,15 @@
-"""models, and the lists at hand, through the command line, in this process."""
+"""`models` and `styles`, through the command line, in this process."""
 
 import json
 import time
 
-import anyio.to_thread
 import pytest
 
 from venice_batch.catalogue import Cache, Listing, fresh, snapshot
-from venice_batch.cli import models as listings
+from venice_batch.cli import connection
 from venice_batch.cli.main import run_cli
-from venice_batch.cli.models import _NoKey
 from venice_batch.cli.options import VENICE
 from venice_batch.errors import ApiError
-from venice_batch.sandbox import SandboxSettings, serve
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +87,7 @@ def test_styles_offline_are_the_packaged_ones(capsys):
 
 def test_another_server_has_no_list_at_hand(capsys):
     assert run_cli(["models", "--offline", "--base-url", "https://images.example/v1"]) == 75
-    assert "a server's list is kept when it is asked for" in capsys.readouterr().err
+    assert "no list of this server is cached" in capsys.readouterr().err
 
 
 class Api:
@@ -122,7 +119,7 @@ class Api:
 @pytest.fixture
 def api(monkeypatch):
     api = Api()
-    monkeypatch.setattr(listings, "connect", lambda base_url, key: api)
+    monkeypatch.setattr(connection, "connect", lambda base_url, key: api)
     return api
 
 
@@ -156,31 +153,6 @@ def test_a_server_that_is_not_kept_is_asked_for_what_is_shown_only(api):
 def test_models_without_a_server_are_one_line_and_75_and_need_no_key(capsys):
     assert run_cli(["models", "--base-url", "http://127.0.0.1:9"]) == 75
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_limits_need_a_key(capsys):
-    assert run_cli(["limits", "--base-url", "http://127.0.0.1:9"]) == 2
-    assert "no API key" in capsys.readouterr().err
-
-
-async def test_limits_show_the_currencies_apart_and_whether_the_key_has_access(capsys, monkeypatch):
-    monkeypatch.setenv("VENICE_API_KEY", "k")
-
-    async def told(**balances):
-        async with serve(SandboxSettings(**balances)) as sandbox:
-            assert await anyio.to_thread.run_sync(run_cli, ["limits", "--base-url", sandbox.base_url]) == 0
-        return capsys.readouterr().out
-
-    out = await told(balance_usd=1.5, diem=2.0, bundled_usd=0.25)
-    assert out.startswith("balance: 1.5 USD, 2 DIEM, 0.25 BUNDLED_CREDITS; tier: paid")
-    assert "access" not in out
-    refused = "the key has no access (accessPermitted is false): requests that cost something are refused\n"
-    assert refused in await told(balance_usd=0)
-
-
-def test_no_key_is_sent_as_nothing_and_hides_nothing():
-    key = _NoKey()
-    assert (key.header(), key.redact("none"), key.redact_bytes(b"none")) == ("", "none", b"none")
 
 
 def shown(capsys, *arguments):
@@ -256,7 +228,7 @@ def test_a_difference_from_the_last_list_is_shown_once_with_1(api, capsys):
     diff = ["models", "--diff", "--base-url", OTHER]
     assert run_cli(diff) == 0
     out, err = capsys.readouterr()
-    assert "the first list of https://images.example/v1 is kept" in err
+    assert "the first list of https://images.example/v1 is cached" in err
     assert out.startswith("no models or prices have changed since ")
     api.price = 0.2
     assert run_cli(diff) == 1

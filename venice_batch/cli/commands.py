@@ -40,7 +40,7 @@ HEADINGS = {
     "Ask the API": {
         "models": Entry("models", "List the image models: price, sizes, limits, traits."),
         "styles": Entry("models", "List the style presets."),
-        "limits": Entry("models", "Show the key's balance and rate limits."),
+        "limits": Entry("limits", "Show the key's balance and rate limits."),
     },
     "Set it up": {
         "config": Entry("config", "Show every setting and where it comes from."),
