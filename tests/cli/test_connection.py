@@ -3,6 +3,6 @@
 from venice_batch.cli.connection import NoKey
 
 
-def test_no_key_is_sent_as_nothing_and_hides_nothing():
+def test_a_missing_key_sends_nothing_and_redacts_nothing():
     key = NoKey()
     assert (key.header(), key.redact("none"), key.redact_bytes(b"none")) == ("", "none", b"none")

@@ -60,7 +60,7 @@ class Terminal:
 
 @pytest.fixture(autouse=True)
 def _draws_at_once(monkeypatch):
-    """The fake clock knows nothing of threads."""
+    """Draw on the event loop: the fake clock does not wait for threads."""
 
     async def at_once(function, *arguments):
         return function(*arguments)
@@ -81,7 +81,7 @@ async def look(clock, seconds=0.3):
     await clock.wait(anyio.Event(), seconds)
 
 
-async def test_what_is_told_stands_above_the_display_and_stays(terminal):
+async def test_messages_are_printed_above_the_frame_and_stay(terminal):
     async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(STARTED)
         observer(SENDING)
@@ -100,14 +100,14 @@ async def test_what_is_told_stands_above_the_display_and_stays(terminal):
     assert terminal.lines == ["10 jobs for sd → out", "b: failed: server: out of order", "careful"]
 
 
-async def test_a_run_too_short_to_be_drawn_is_told_all_the_same(terminal):
+async def test_a_run_too_short_for_a_frame_still_prints_its_messages(terminal):
     async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(STARTED)
         observer(Stopping("enough", 1))
     assert terminal.lines == ["10 jobs for sd → out", "stopping: enough; 1 under way may still finish"]
 
 
-async def test_without_events_only_countdowns_are_drawn(terminal):
+async def test_without_events_the_frame_is_redrawn_once_a_second(terminal):
     async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(SENDING)
         await look(clock)
@@ -123,7 +123,7 @@ async def test_without_events_only_countdowns_are_drawn(terminal):
     assert 8 <= drawn <= 12
 
 
-async def test_of_a_flood_of_failures_the_first_are_told_and_the_rest_counted(terminal):
+async def test_a_flood_of_failures_prints_the_first_and_counts_the_rest(terminal):
     async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         for number in range(MAX_LINES + 50):
             observer(JobEnded(failed(f"job-{number}")))
@@ -153,7 +153,7 @@ async def test_a_hostile_message_moves_nothing(terminal, hostile):
     assert not any("so far" in line for line in terminal.lines)
 
 
-async def test_what_others_write_to_standard_error_stands_above_too(terminal, monkeypatch):
+async def test_other_output_on_standard_error_appears_above_the_frame(terminal, monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal.stream)
     async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(SENDING)
@@ -164,7 +164,7 @@ async def test_what_others_write_to_standard_error_stands_above_too(terminal, mo
     assert sys.stderr is terminal.stream
 
 
-async def test_a_mistake_inside_the_block_comes_out_as_it_is(terminal):
+async def test_an_exception_inside_the_block_comes_out_unchanged(terminal):
     async def fill():
         async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
             observer(SENDING)
@@ -176,7 +176,7 @@ async def test_a_mistake_inside_the_block_comes_out_as_it_is(terminal):
     assert terminal.lines == [""]
 
 
-async def test_cancelling_takes_the_display_away(terminal):
+async def test_cancellation_removes_the_frame(terminal):
     with anyio.CancelScope() as scope:
         async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
             observer(SENDING)
@@ -195,7 +195,7 @@ class Gone(io.StringIO):
         raise OSError(9, "Bad file descriptor")
 
 
-async def test_a_terminal_that_is_gone_raises_nothing_and_is_left_alone():
+async def test_a_terminal_that_is_gone_raises_nothing_and_gets_no_more_output():
     stream = Gone()
     async with FakeClock() as clock, live_display(stream, clock) as observer:
         observer(STARTED)
@@ -207,7 +207,7 @@ async def test_a_terminal_that_is_gone_raises_nothing_and_is_left_alone():
         observer(JobEnded(outcome()))
 
 
-async def test_a_closed_stream_is_as_good_as_gone():
+async def test_a_closed_stream_counts_as_gone():
     stream = io.StringIO()
     stream.close()
     async with FakeClock() as clock, live_display(stream, clock) as observer:
@@ -215,7 +215,7 @@ async def test_a_closed_stream_is_as_good_as_gone():
         await look(clock)
 
 
-async def test_a_terminal_made_narrower_shows_one_frame(terminal):
+async def test_a_narrowed_terminal_shows_a_single_frame(terminal):
     async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(SENDING)
         await look(clock)
@@ -236,16 +236,16 @@ def test_a_terminal_has_a_live_display():
 
 
 @pytest.mark.parametrize("change", [{"quiet": True}, {"no_progress": True}, {"log_format": "json"}])
-def test_an_option_can_ask_for_none(change):
+def test_options_can_turn_the_display_off(change):
     assert not is_live({**USUAL, **change}, TERMINAL, XTERM)
 
 
 @pytest.mark.parametrize("environ", [{}, {"TERM": "dumb"}, {"TERM": "dumb", "FORCE_COLOR": "1"}])
-def test_a_terminal_that_cannot_move_its_cursor_has_none(environ):
+def test_a_terminal_that_cannot_move_its_cursor_has_no_display(environ):
     assert not is_live(USUAL, TERMINAL, environ)
 
 
-def test_a_file_is_no_terminal_whatever_is_said_of_colours():
+def test_variables_that_force_colours_do_not_turn_a_file_into_a_terminal():
     forced = {**XTERM, "FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
     closed = io.StringIO()
     closed.close()
@@ -253,6 +253,6 @@ def test_a_file_is_no_terminal_whatever_is_said_of_colours():
 
 
 @pytest.mark.parametrize(("log_format", "kind"), [("text", TextLog), ("json", JsonLog)])
-async def test_elsewhere_a_log_is_written(log_format, kind):
+async def test_a_log_is_written_where_there_is_no_display(log_format, kind):
     async with watching({**USUAL, "log_format": log_format}, io.StringIO()) as observer:
         assert isinstance(observer, kind)

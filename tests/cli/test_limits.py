@@ -11,16 +11,16 @@ def test_limits_need_a_key(capsys):
     assert "no API key" in capsys.readouterr().err
 
 
-async def test_limits_show_the_currencies_apart_and_whether_the_key_has_access(capsys, monkeypatch):
+async def test_limits_show_each_currency_and_whether_the_key_has_access(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
 
-    async def told(**balances):
+    async def shown(**balances):
         async with serve(SandboxSettings(**balances)) as sandbox:
             assert await anyio.to_thread.run_sync(run_cli, ["limits", "--base-url", sandbox.base_url]) == 0
         return capsys.readouterr().out
 
-    out = await told(balance_usd=1.5, diem=2.0, bundled_usd=0.25)
+    out = await shown(balance_usd=1.5, diem=2.0, bundled_usd=0.25)
     assert out.startswith("balance: 1.5 USD, 2 DIEM, 0.25 BUNDLED_CREDITS; tier: paid")
     assert "access" not in out
     refused = "the key has no access (accessPermitted is false): the API refuses requests that cost something\n"
-    assert refused in await told(balance_usd=0)
+    assert refused in await shown(balance_usd=0)

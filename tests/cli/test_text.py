@@ -1,4 +1,4 @@
-"""Text as a terminal shows it."""
+"""Text as a terminal shows it, and tables."""
 
 import io
 import os
@@ -25,11 +25,11 @@ def test_width_counts_columns_and_not_characters(text, width):
         ("水の都", 4, "水…"),
     ],
 )
-def test_what_is_too_long_ends_in_an_ellipsis(text, width, expected):
+def test_cropped_text_ends_in_an_ellipsis(text, width, expected):
     assert cropped(text, width) == expected
 
 
-def test_lines_break_at_spaces_and_go_on_indented():
+def test_folded_lines_break_at_spaces_and_are_indented():
     assert folded("the prompt violates the policy", 14) == ["the prompt", "  violates the", "  policy"]
 
 
@@ -51,7 +51,7 @@ def test_no_folded_or_cropped_line_is_wider_than_asked(text, width):
     ("ab c", 1, ["a", "b", "c"]), ("ab cd", 2, ["ab", "cd"]), ("水a", 1, ["水", "a"]), ("水", 1, ["水"]),
     ("   ", 1, [""]),
 ])  # fmt: skip
-def test_the_narrowest_terminals_get_characters_below_each_other(text, width, lines):
+def test_the_narrowest_lines_hold_one_character_each(text, width, lines):
     assert folded(text, width) == lines
 
 
@@ -78,26 +78,26 @@ def test_only_a_terminal_has_a_width():
     os.close(master)
 
 
-def test_numbers_stand_to_the_right_and_text_to_the_left():
+def test_numbers_are_aligned_right_and_text_left():
     made = table(("model", "jobs", "usd"), [("sd", 5, 0.25), ("flux-dev", 120, 1.0)])
     assert made.split("\n") == ["model     jobs   usd", "sd           5  0.25", "flux-dev   120     1"]
 
 
-def test_what_is_missing_is_a_dash_among_text_and_numbers():
+def test_a_missing_value_is_a_dash_among_text_and_numbers():
     assert table(("a", "count"), [(None, 7), ("x", None), ("y", 10)]).split("\n") == [
         "a  count", "-      7", "x      -", "y     10",
     ]  # fmt: skip
 
 
-def test_a_table_without_rows_is_its_header():
+def test_a_table_without_rows_has_a_header():
     assert table(("model", "usd"), []) == "model  usd"
 
 
-def test_text_and_numbers_in_one_column_stand_to_the_left():
+def test_a_column_of_text_and_numbers_is_aligned_left():
     assert table(("value",), [(1,), ("many",)]) == "value\n1\nmany"
 
 
-def test_a_row_of_another_length_is_a_mistake():
+def test_a_row_of_the_wrong_length_is_refused():
     with pytest.raises((IndexError, ValueError)):
         table(("a", "b"), [(1,)])
 
@@ -109,7 +109,7 @@ def test_every_row_is_one_printable_line_with_nothing_trailing(rows):
     assert all(line.isprintable() and line == line.rstrip() for line in lines)
 
 
-def test_a_server_cannot_move_the_cursor():
+def test_control_characters_in_a_cell_are_replaced():
     assert table(("id",), [("\x1b[2Jx",)]) == "id\n\ufffd[2Jx"
 
 
@@ -126,11 +126,11 @@ ROWS = [("gondola", 12, "1.5 MB", 0.25, 3.5), ("a-very-long-name-of-a-job", 7, "
 HEADER = ("id", "jobs", "size", "p50", "p95")
 
 
-def test_without_a_width_a_table_is_as_wide_as_it_gets():
+def test_without_a_width_nothing_in_a_table_is_folded():
     assert max(map(len, table(HEADER, ROWS * 3).split("\n"))) == 50
 
 
-def test_what_does_not_fit_goes_on_in_a_table_below():
+def test_columns_that_do_not_fit_follow_in_a_table_below():
     made = table(HEADER, ROWS, width=30, right=("size",))
     assert made.split("\n") == [
         "id          jobs    size   p50",
