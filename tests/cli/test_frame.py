@@ -119,7 +119,7 @@ def test_a_stop_names_its_reason_and_what_may_still_finish():
         (replace(SD, mode=LaneMode.WAITING), "waiting for its turn", "waiting"),
         (replace(SD, quota=None, quota_left=None), "open", "open"),
         (replace(SD, mode=LaneMode.HELD, until_s=7.5), "held back 8 s after failures", "held 8 s"),
-        (replace(SD, mode=LaneMode.WINDOW, until_s=INF), "shut", "shut"),
+        (replace(SD, mode=LaneMode.WINDOW, until_s=INF), "closed", "closed"),
         (replace(SD, mode=LaneMode.WINDOW, until_s=4000.0), "next window in 1 h 6 min", "window 1 h 6 min"),
     ],
 )

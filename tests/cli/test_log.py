@@ -112,10 +112,17 @@ def sending(opens_in_s):
     return Sending(lambda: RunState((LaneState("sd", 1, 4, 20, 0.0, opens_in_s, 0),), 4, 0.0, None))
 
 
-@pytest.mark.parametrize(("opens_in_s", "said"), [(42.4, True), (3.0, False)])
+@pytest.mark.parametrize(("opens_in_s", "said"), [(42.4, "42 s"), (4000.0, "1 h 6 min"), (3.0, None)])
 def test_a_progress_line_mentions_a_long_wait_for_the_next_window(opens_in_s, said):
     line = log_at(MIN_INTERVAL_S, sending(opens_in_s), attempted())
-    assert line.endswith(", sd waits 42 s for its next window") == said
+    if said is None:
+        assert "waits" not in line
+    else:
+        assert line.endswith(f", sd waits {said} for its next window")
+
+
+def test_a_wait_of_unknown_length_is_not_mentioned():
+    assert "waits" not in log_at(MIN_INTERVAL_S, sending(float("inf")), Stopping("enough", 0), attempted())
 
 
 def test_the_time_left_is_logged_once_it_is_known():

@@ -181,7 +181,7 @@ def _mode(lane: LaneProgress, unix_s: float, *, short: bool) -> str:
             return "open"
         return f"open {lane.quota_left}/{lane.quota}" if short else f"open, {lane.quota_left} of {lane.quota} left"
     if math.isinf(lane.until_s):
-        return "shut"
+        return "closed"
     wait = span(math.ceil(lane.until_s))
     if short:
         return f"{lane.mode} {wait}"

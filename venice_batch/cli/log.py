@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from typing import TYPE_CHECKING, TextIO
 
@@ -104,11 +105,11 @@ def progress_line(progress: Progress) -> str:
     waiting = [
         lane
         for lane in progress.lanes
-        if lane.mode in (LaneMode.WINDOW, LaneMode.GATE) and lane.until_s > MIN_INTERVAL_S
+        if lane.mode in (LaneMode.WINDOW, LaneMode.GATE) and MIN_INTERVAL_S < lane.until_s < math.inf
     ]
     if waiting:
         longest = max(waiting, key=lambda lane: lane.until_s)
-        parts.append(f"{longest.name} waits {longest.until_s:.0f} s for its next window")
+        parts.append(f"{longest.name} waits {span(longest.until_s)} for its next window")
     return one_line(", ".join(parts))
 
 
