@@ -38,7 +38,7 @@ class NoKey(ApiKey):
 
 
 def connect(base_url: str, key: ApiKey | None) -> ApiClient:
-    """Return a session with the API, to be entered; without a key it reaches only what is public."""
+    """Return a session with the API, to be entered; without a key it can use the public endpoints only."""
     from venice_batch.api.client import ApiClient, ApiSettings
     from venice_batch.clock import SystemClock
 

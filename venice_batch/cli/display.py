@@ -168,7 +168,7 @@ class _Display:
         width, height = self._measure(live)
         ascii_only = "utf" not in live.console.encoding
         texts = frame(progress, width=width - 1, height=height - 1, unix_s=time.time(), ascii_only=ascii_only)
-        with live.console:  # which writes all of it at once
+        with live.console:  # written all at once
             live.start()
             self._clear_reflowed(live, width)
             live.update(Group(*texts))

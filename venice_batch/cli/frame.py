@@ -82,7 +82,7 @@ def _bar_line(progress: Progress, width: int, glyphs: str) -> Line:
 
 
 def _bar(width: int, done: int, failed: int, jobs: int, glyphs: str) -> Line:
-    """Return a bar of what is done, what has failed and what is left; even a single failure shows."""
+    """Return a bar of finished, failed and remaining jobs; even a single failure shows."""
     cells = max(0, width)
     bad = min(cells, max(math.floor(cells * failed / jobs), 1)) if failed and jobs else 0
     good = min(cells - bad, math.floor(cells * done / jobs)) if jobs else cells
@@ -125,7 +125,7 @@ def _money(progress: Progress) -> str:
         return "price not known" if progress.unpriced else ""
     lost_usd = progress.possibly_billed_usd
     text = "≥ " if progress.unpriced else ""
-    # Retries that may have been charged were not expected: in the sum they would look like dearer images.
+    # The estimate has no retries: in the sum, those that may have been charged would make images look more expensive.
     text += _usd(round((progress.spent_usd or 0.0) - lost_usd, 6))
     text += "" if progress.expected_usd is None else f" of {_usd(progress.expected_usd)}"
     text += " USD of sandbox money" if progress.sandbox else " USD"
