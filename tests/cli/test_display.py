@@ -107,6 +107,12 @@ async def test_a_run_too_short_for_a_frame_still_prints_its_messages(terminal):
     assert terminal.lines == ["10 jobs for sd → out", "stopping: enough; 1 under way may still finish"]
 
 
+async def test_a_run_without_events_prints_nothing(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock):
+        pass
+    assert terminal.lines == [""]
+
+
 async def test_without_events_the_frame_is_redrawn_once_a_second(terminal):
     async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(SENDING)
