@@ -12,7 +12,7 @@ import click
 from venice_batch.cli import options
 from venice_batch.cli.command import command
 from venice_batch.cli.output_folder import default_output, settle_temporary_files
-from venice_batch.cli.text import json_line
+from venice_batch.cli.text import json_line, table, terminal_width
 from venice_batch.errors import KeyMissingError, one_line
 from venice_batch.text_format import counted, span
 
@@ -154,7 +154,7 @@ def _ask(
 
     from venice_batch.catalogue import Found, ask
     from venice_batch.catalogue.listing import PATIENCE_S
-    from venice_batch.cli.listings import connect
+    from venice_batch.cli.connection import connect
     from venice_batch.errors import ApiError
 
     found: Found | None = None if kept is None else Found(kept)
@@ -221,9 +221,8 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
         head.append(counted(preflight.warning_count, "warning"))
     click.echo(f"{counted(found.jobs, 'job')}, all lines valid" + "".join(f", {part}" for part in head))
     if found.lanes:
-        from venice_batch.cli.table import table
-
-        click.echo(table(("model", "requests", "images", "usd", "images/min"), _rows(found), right=("usd",)))
+        header = ("model", "requests", "images", "usd", "images/min")
+        click.echo(table(header, _rows(found), width=terminal_width(sys.stdout), right=("usd",)))
     click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")
     for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)

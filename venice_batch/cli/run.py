@@ -120,8 +120,8 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
     import anyio
 
     from venice_batch.cli.closing import closing
+    from venice_batch.cli.display import is_live, watching
     from venice_batch.cli.text import json_line, terminal_width, unwritten
-    from venice_batch.cli.watching import is_live, watching
 
     async def go() -> Summary:
         async with watching(given, sys.stderr) as observer, _server(given) as base_url:

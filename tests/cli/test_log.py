@@ -1,4 +1,4 @@
-"""What is said of a run, to people and to programs."""
+"""The text log and the JSON log of a run."""
 
 import io
 import itertools
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from records import IMAGE, attempt, failed, job, outcome, summary
 
 from venice_batch.api.answers import Verdict
-from venice_batch.cli.console import EVERY_S, MOST_S, JsonLog, TextLog, observer
+from venice_batch.cli.log import MAX_INTERVAL_S, MIN_INTERVAL_S, JsonLog, TextLog, log_observer
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, RunState, Sending, Stopping
 from venice_batch.model import Status
 from venice_batch.pacing.lane import LaneState
@@ -57,29 +57,29 @@ EVERYTHING = (
 )
 
 
-def test_a_run_begins_with_what_there_is_to_do():
+def test_the_first_line_says_what_there_is_to_do():
     assert text_log(STARTED) == ["10 jobs for sd, flux → out"]
 
 
-def test_what_an_earlier_run_did_is_said_at_the_start():
+def test_the_first_line_counts_jobs_done_before():
     assert text_log(RunStarted("run-1", "out", 10, 4, ("sd",))) == ["10 jobs for sd → out, 4 done before"]
 
 
-def test_of_many_models_the_first_are_named():
+def test_the_first_line_names_at_most_four_models():
     assert text_log(RunStarted("run-1", "out", 10, 0, tuple("abcdef"))) == ["10 jobs for a, b, c, d… → out"]
 
 
-def test_a_job_without_image_is_told_with_its_reason():
+def test_a_job_without_image_is_logged_with_its_reason():
     events = [JobEnded(failed("b")), JobEnded(failed("c", status=Status.REJECTED, message="too big"))]
     assert text_log(*events) == ["b: failed: server: out of order", "c: rejected: server: too big"]
 
 
-def test_progress_is_told_now_and_then_and_not_with_every_job():
+def test_progress_is_logged_at_intervals_and_not_with_every_job():
     clock, stream = Clock(), io.StringIO()
     log = TextLog(stream, quiet=False, now=clock)
     log(STARTED)
     for _ in range(6):
-        clock.now_s += EVERY_S / 2
+        clock.now_s += MIN_INTERVAL_S / 2
         log(JobEnded(outcome(files=(IMAGE, IMAGE))))
     log(JobEnded(outcome()))
     assert stream.getvalue().splitlines()[1:] == [
@@ -87,7 +87,7 @@ def test_progress_is_told_now_and_then_and_not_with_every_job():
     ]  # fmt: skip
 
 
-def test_progress_counts_what_was_done_before_and_what_failed():
+def test_progress_counts_jobs_done_before_and_failures():
     clock, stream = Clock(), io.StringIO()
     log = TextLog(stream, quiet=False, now=clock)
     log(RunStarted("run-1", "out", 10, 4, ("sd",)))
@@ -98,7 +98,7 @@ def test_progress_counts_what_was_done_before_and_what_failed():
 
 
 def log_at(elapsed_s, *events, pending=(("sd", 10),)):
-    """The last line of a log whose events come so long after its beginning."""
+    """Return the last line of a log whose events come `elapsed_s` after its start."""
     clock, stream = Clock(), io.StringIO()
     log = TextLog(stream, quiet=False, now=clock)
     log(RunStarted("run-1", "out", 10, 0, ("sd",), pending=dict(pending)))
@@ -112,18 +112,25 @@ def sending(opens_in_s):
     return Sending(lambda: RunState((LaneState("sd", 1, 4, 20, 0.0, opens_in_s, 0),), 4, 0.0, None))
 
 
-@pytest.mark.parametrize(("opens_in_s", "said"), [(42.4, True), (3.0, False)])
-def test_a_long_wait_for_the_next_window_is_told_when_a_line_is_due(opens_in_s, said):
-    line = log_at(EVERY_S, sending(opens_in_s), attempted())
-    assert line.endswith(", sd waits 42 s for its next window") == said
+@pytest.mark.parametrize(("opens_in_s", "said"), [(42.4, "42 s"), (4000.0, "1 h 6 min"), (3.0, None)])
+def test_a_progress_line_mentions_a_long_wait_for_the_next_window(opens_in_s, said):
+    line = log_at(MIN_INTERVAL_S, sending(opens_in_s), attempted())
+    if said is None:
+        assert "waits" not in line
+    else:
+        assert line.endswith(f", sd waits {said} for its next window")
 
 
-def test_the_time_left_is_told_as_far_as_it_is_known():
-    assert log_at(EVERY_S, attempted()).endswith("0 images a minute")
-    assert log_at(EVERY_S, sending(0.0), attempted()).endswith("0 images a minute, about 1 min 3 s left")
+def test_a_wait_of_unknown_length_is_not_mentioned():
+    assert "waits" not in log_at(MIN_INTERVAL_S, sending(float("inf")), Stopping("enough", 0), attempted())
 
 
-def test_lines_of_progress_become_rarer_as_a_run_goes_on():
+def test_the_time_left_is_logged_once_it_is_known():
+    assert log_at(MIN_INTERVAL_S, attempted()).endswith("0 images a minute")
+    assert log_at(MIN_INTERVAL_S, sending(0.0), attempted()).endswith("0 images a minute, about 1 min 3 s left")
+
+
+def test_progress_lines_become_rarer_as_a_run_goes_on():
     clock, stream = Clock(), io.StringIO()
     log = TextLog(stream, quiet=False, now=clock)
     moments = []
@@ -136,14 +143,14 @@ def test_lines_of_progress_become_rarer_as_a_run_goes_on():
             stream.truncate()
     gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
     assert gaps == sorted(gaps)
-    assert (gaps[0], gaps[-1]) == (EVERY_S, MOST_S)
+    assert (gaps[0], gaps[-1]) == (MIN_INTERVAL_S, MAX_INTERVAL_S)
 
 
-def test_a_stop_tells_its_reason_and_what_is_under_way():
+def test_a_stop_is_logged_with_its_reason_and_the_requests_under_way():
     assert text_log(Stopping("SIGINT", 3)) == ["stopping: SIGINT; 3 under way may still finish"]
 
 
-def test_quiet_leaves_what_fails_and_what_stops():
+def test_a_quiet_log_has_failures_notices_and_stops_only():
     assert text_log(*EVERYTHING, quiet=True) == [
         "b: failed: server: out of order", "careful", "stopping: enough; 2 under way may still finish",
     ]  # fmt: skip
@@ -151,17 +158,17 @@ def test_quiet_leaves_what_fails_and_what_stops():
     assert json_log(*EVERYTHING, quiet=True)[0]["id"] == "b"
 
 
-def test_quiet_tells_no_progress_either():
+def test_a_quiet_log_has_no_progress_lines():
     clock, stream = Clock(), io.StringIO()
     log = TextLog(stream, quiet=True, now=clock)
-    clock.now_s += 2 * EVERY_S
+    clock.now_s += 2 * MIN_INTERVAL_S
     log(JobEnded(outcome()))
     log(attempted())
     assert stream.getvalue() == ""
 
 
 @pytest.mark.parametrize("hostile", ["\x1b[2J\x07", "a\rb", "a\nb", "\u202egnp", "\x9b31m", "\ud800", "\u2028"])
-def test_nothing_that_a_terminal_acts_on_gets_through(hostile):
+def test_no_control_character_reaches_the_log(hostile):
     lines = text_log(JobEnded(failed("a", message=hostile)), Notice(hostile), Stopping(hostile, 0))
     assert len(lines) == 3
     assert all(line.isprintable() for line in lines)
@@ -194,7 +201,7 @@ def test_any_text_is_logged_as_valid_json_on_one_line(text):
         assert json_log(Notice(text))[0]["text"] == text
 
 
-def test_text_that_is_no_unicode_is_logged_with_a_mark_in_its_place():
+def test_text_that_is_not_unicode_is_logged_with_question_marks():
     files = (IMAGE, type(IMAGE)("images/\udcff.webp", 5, "0" * 64, "webp", 1, 1))
     assert json_log(JobEnded(outcome("\udcff", files=files)))[0]["files"] == ["images/a.webp", "images/?.webp"]
 
@@ -208,12 +215,12 @@ class Closed(io.StringIO):
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_terminal_that_was_closed_stops_no_run(log_format):
-    log = observer(log_format, Closed(), quiet=False)
+def test_a_closed_terminal_does_not_stop_a_run(log_format):
+    log = log_observer(log_format, Closed(), quiet=False)
     for event in EVERYTHING:
         log(event)
 
 
 @pytest.mark.parametrize(("log_format", "kind"), [("text", TextLog), ("json", JsonLog)])
-def test_the_format_asked_for_is_the_one_given(log_format, kind):
-    assert isinstance(observer(log_format, io.StringIO(), quiet=False), kind)
+def test_the_log_has_the_format_that_was_chosen(log_format, kind):
+    assert isinstance(log_observer(log_format, io.StringIO(), quiet=False), kind)

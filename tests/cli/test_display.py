@@ -1,4 +1,4 @@
-"""The live display, on a terminal of its own."""
+"""The live display on a pseudo-terminal, and where a log takes its place."""
 
 import fcntl
 import io
@@ -6,6 +6,7 @@ import os
 import struct
 import sys
 import termios
+from types import SimpleNamespace
 
 import anyio
 import pyte
@@ -13,7 +14,8 @@ import pytest
 from fakes import FakeClock
 from records import failed, outcome
 
-from venice_batch.cli.live import MOST_LINES, MOST_ROWS, shown
+from venice_batch.cli.display import MAX_LINES, MAX_ROWS, is_live, live_display, watching
+from venice_batch.cli.log import JsonLog, TextLog
 from venice_batch.errors import FolderError
 from venice_batch.events import JobEnded, Notice, RunStarted, RunState, Sending, Stopping
 from venice_batch.pacing.lane import LaneState
@@ -58,7 +60,7 @@ class Terminal:
 
 @pytest.fixture(autouse=True)
 def _draws_at_once(monkeypatch):
-    """The fake clock knows nothing of threads."""
+    """Draw on the event loop: the fake clock does not wait for threads."""
 
     async def at_once(function, *arguments):
         return function(*arguments)
@@ -79,8 +81,8 @@ async def look(clock, seconds=0.3):
     await clock.wait(anyio.Event(), seconds)
 
 
-async def test_what_is_told_stands_above_the_display_and_stays(terminal):
-    async with FakeClock() as clock, shown(terminal.stream, clock) as observer:
+async def test_messages_are_printed_above_the_frame_and_stay(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(STARTED)
         observer(SENDING)
         await look(clock)
@@ -98,15 +100,21 @@ async def test_what_is_told_stands_above_the_display_and_stays(terminal):
     assert terminal.lines == ["10 jobs for sd → out", "b: failed: server: out of order", "careful"]
 
 
-async def test_a_run_too_short_to_be_drawn_is_told_all_the_same(terminal):
-    async with FakeClock() as clock, shown(terminal.stream, clock) as observer:
+async def test_a_run_too_short_for_a_frame_still_prints_its_messages(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(STARTED)
         observer(Stopping("enough", 1))
     assert terminal.lines == ["10 jobs for sd → out", "stopping: enough; 1 under way may still finish"]
 
 
-async def test_without_events_only_countdowns_are_drawn(terminal):
-    async with FakeClock() as clock, shown(terminal.stream, clock) as observer:
+async def test_a_run_without_events_prints_nothing(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock):
+        pass
+    assert terminal.lines == [""]
+
+
+async def test_without_events_the_frame_is_redrawn_once_a_second(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(SENDING)
         await look(clock)
         assert terminal.lines
@@ -121,26 +129,26 @@ async def test_without_events_only_countdowns_are_drawn(terminal):
     assert 8 <= drawn <= 12
 
 
-async def test_of_a_flood_of_failures_the_first_are_told_and_the_rest_counted(terminal):
-    async with FakeClock() as clock, shown(terminal.stream, clock) as observer:
-        for number in range(MOST_LINES + 50):
+async def test_a_flood_of_failures_prints_the_first_and_counts_the_rest(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+        for number in range(MAX_LINES + 50):
             observer(JobEnded(failed(f"job-{number}")))
-    assert len(terminal.lines) == MOST_LINES + 1
+    assert len(terminal.lines) == MAX_LINES + 1
     assert terminal.lines[-1] == "… and 50 more; the manifest has them all"
 
 
 async def test_a_long_message_is_folded_and_cut(terminal):
-    async with FakeClock() as clock, shown(terminal.stream, clock) as observer:
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(JobEnded(failed("b", message="[red]very[/red] " + "long " * 500)))
     assert terminal.lines[0].startswith("b: failed: server: [red]very[/red] long")
     assert terminal.lines[1].startswith("  long long")
-    assert len(terminal.lines) == MOST_ROWS
+    assert len(terminal.lines) == MAX_ROWS
     assert terminal.lines[-1].endswith(" …")
 
 
 @pytest.mark.parametrize("hostile", ["\x1b[2J\x1b[H", "\r\n\r\n", "\x9b2J", "水の都🎨" * 60, "\ud800"])
 async def test_a_hostile_message_moves_nothing(terminal, hostile):
-    async with FakeClock() as clock, shown(terminal.stream, clock) as observer:
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(Notice("before"))
         observer(Notice(hostile))
         observer(SENDING)
@@ -151,9 +159,9 @@ async def test_a_hostile_message_moves_nothing(terminal, hostile):
     assert not any("so far" in line for line in terminal.lines)
 
 
-async def test_what_others_write_to_standard_error_stands_above_too(terminal, monkeypatch):
+async def test_other_output_on_standard_error_appears_above_the_frame(terminal, monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal.stream)
-    async with FakeClock() as clock, shown(terminal.stream, clock) as observer:
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(SENDING)
         await look(clock)
         print("a warning", file=sys.stderr)
@@ -162,9 +170,9 @@ async def test_what_others_write_to_standard_error_stands_above_too(terminal, mo
     assert sys.stderr is terminal.stream
 
 
-async def test_a_mistake_inside_the_block_comes_out_as_it_is(terminal):
+async def test_an_exception_inside_the_block_comes_out_unchanged(terminal):
     async def fill():
-        async with FakeClock() as clock, shown(terminal.stream, clock) as observer:
+        async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
             observer(SENDING)
             await look(clock)
             raise FolderError("out", "is full")
@@ -174,9 +182,9 @@ async def test_a_mistake_inside_the_block_comes_out_as_it_is(terminal):
     assert terminal.lines == [""]
 
 
-async def test_cancelling_takes_the_display_away(terminal):
+async def test_cancellation_removes_the_frame(terminal):
     with anyio.CancelScope() as scope:
-        async with FakeClock() as clock, shown(terminal.stream, clock) as observer:
+        async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
             observer(SENDING)
             await look(clock)
             scope.cancel()
@@ -193,9 +201,9 @@ class Gone(io.StringIO):
         raise OSError(9, "Bad file descriptor")
 
 
-async def test_a_terminal_that_is_gone_raises_nothing_and_is_left_alone():
+async def test_a_terminal_that_is_gone_raises_nothing_and_gets_no_more_output():
     stream = Gone()
-    async with FakeClock() as clock, shown(stream, clock) as observer:
+    async with FakeClock() as clock, live_display(stream, clock) as observer:
         observer(STARTED)
         observer(SENDING)
         await look(clock)
@@ -205,16 +213,16 @@ async def test_a_terminal_that_is_gone_raises_nothing_and_is_left_alone():
         observer(JobEnded(outcome()))
 
 
-async def test_a_closed_stream_is_as_good_as_gone():
+async def test_a_closed_stream_counts_as_gone():
     stream = io.StringIO()
     stream.close()
-    async with FakeClock() as clock, shown(stream, clock) as observer:
+    async with FakeClock() as clock, live_display(stream, clock) as observer:
         observer(STARTED)
         await look(clock)
 
 
-async def test_a_terminal_made_narrower_shows_one_frame(terminal):
-    async with FakeClock() as clock, shown(terminal.stream, clock) as observer:
+async def test_a_narrowed_terminal_shows_a_single_frame(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(SENDING)
         await look(clock)
         terminal.resize(40)
@@ -222,3 +230,35 @@ async def test_a_terminal_made_narrower_shows_one_frame(terminal):
         assert sum("so far" in line for line in terminal.lines) == 1
         assert all(len(line) < 40 for line in terminal.lines)
     assert terminal.lines == [""]
+
+
+USUAL = {"quiet": False, "no_progress": False, "log_format": "text"}
+TERMINAL = SimpleNamespace(isatty=lambda: True)
+XTERM = {"TERM": "xterm-256color"}
+
+
+def test_a_terminal_has_a_live_display():
+    assert is_live(USUAL, TERMINAL, XTERM)
+
+
+@pytest.mark.parametrize("change", [{"quiet": True}, {"no_progress": True}, {"log_format": "json"}])
+def test_options_can_turn_the_display_off(change):
+    assert not is_live({**USUAL, **change}, TERMINAL, XTERM)
+
+
+@pytest.mark.parametrize("environ", [{}, {"TERM": "dumb"}, {"TERM": "dumb", "FORCE_COLOR": "1"}])
+def test_a_terminal_that_cannot_move_its_cursor_has_no_display(environ):
+    assert not is_live(USUAL, TERMINAL, environ)
+
+
+def test_variables_that_force_colours_do_not_turn_a_file_into_a_terminal():
+    forced = {**XTERM, "FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
+    closed = io.StringIO()
+    closed.close()
+    assert not any(is_live(USUAL, stream, forced) for stream in (io.StringIO(), closed, None))
+
+
+@pytest.mark.parametrize(("log_format", "kind"), [("text", TextLog), ("json", JsonLog)])
+async def test_a_log_is_written_where_there_is_no_display(log_format, kind):
+    async with watching({**USUAL, "log_format": log_format}, io.StringIO()) as observer:
+        assert isinstance(observer, kind)

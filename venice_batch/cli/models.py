@@ -1,29 +1,27 @@
-"""`venice-batch models`, `styles`, `limits`: what the API lists, as tables or JSON."""
+"""`venice-batch models` and `styles`: the API's lists, as tables or JSON."""
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.api.key import ApiKey, find_key
 from venice_batch.cli import candidates, options
 from venice_batch.cli.command import command
-from venice_batch.errors import ApiError, KeyMissingError, UsageError, one_line
+from venice_batch.cli.connection import ask_api, live_list, offline_list
+from venice_batch.cli.text import json_line, table, terminal_width
+from venice_batch.errors import ApiError, UsageError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from venice_batch.api.client import ApiClient
     from venice_batch.catalogue import Catalogue, Listing, Model
     from venice_batch.catalogue.changes import Changes
     from venice_batch.catalogue.models import ModelKind
 
-T = TypeVar("T")
-
-use_list_at_hand = options.option(
+offline_option = options.option(
     "--offline", is_flag=True, help="Stay offline: use the cached list, or else the packaged one."
 )
 
@@ -40,12 +38,12 @@ use_list_at_hand = options.option(
 @options.option(
     "--diff",
     is_flag=True,
-    help="Compare with the list of the last time, or else the packaged one; exit 1 if models or prices have changed.",
+    help="Compare with the last list, or else the packaged one; exit 1 if models or prices have changed.",
 )
 @options.base_url
 @options.api_key_file
 @options.use_sandbox
-@use_list_at_hand
+@offline_option
 @options.as_json
 def models(
     name: str | None,
@@ -57,19 +55,19 @@ def models(
     offline: bool,
     as_json: bool,
 ) -> int:
-    """List the image models: price, sizes, limits, traits; or all that is known of NAME. Needs no key."""
+    """List the image models: price, sizes, limits, traits; or everything known about NAME. Needs no key."""
     from venice_batch.catalogue.listing import renewed
     from venice_batch.catalogue.models import KINDS
 
     if diff:
         if name or offline or sandbox:
-            raise UsageError("--diff asks the API for all its models; give it without a NAME, --offline and --sandbox")
+            raise UsageError("--diff compares all models with the API's; it takes no NAME, --offline or --sandbox")
         return _show_changes(base_url, api_key_file, as_json=as_json)
     kinds = (kind,) if kind else KINDS if name else KINDS[:1]
     if offline:
-        listing = _at_hand(base_url)
+        listing = offline_list(base_url)
     else:
-        entries = _listed(lambda api: _of_kinds(api, kinds), base_url, api_key_file, sandbox=sandbox)
+        entries = live_list(lambda lists: lists.of_kinds(kinds), base_url, api_key_file, sandbox=sandbox)
         listing = renewed(entries, None, now_unix_s=time.time(), earlier=())
     if name is not None:
         return _show_model(name, kinds, listing, as_json=as_json)
@@ -77,171 +75,31 @@ def models(
     if as_json:
         return _json(listing.of_kind(kind))
     catalogue = listing.catalogue(time.time())
-    return _table(_HEADERS[kind], [_model_row(model, catalogue) for model in catalogue.of_kind(kind)])
+    rows = [_model_row(model, catalogue) for model in catalogue.of_kind(kind)]
+    click.echo(table(_HEADERS[kind], rows, width=terminal_width(sys.stdout)))
+    return 0
 
 
 @command(like="run")
 @options.base_url
 @options.api_key_file
 @options.use_sandbox
-@use_list_at_hand
+@offline_option
 @options.as_json
 def styles(base_url: str, api_key_file: Path | None, sandbox: bool, offline: bool, as_json: bool) -> int:
-    """List the names that `style_preset` takes. Needs no key."""
+    """List the values of `style_preset`. Needs no key."""
     if offline:
-        listed = _at_hand(base_url).styles or ()
+        listed = offline_list(base_url).styles or ()
     else:
-        listed = _listed(lambda api: api.styles(), base_url, api_key_file, sandbox=sandbox)
+        listed = live_list(lambda lists: lists.styles(), base_url, api_key_file, sandbox=sandbox)
     if as_json:
         return _json(listed)
     click.echo("\n".join(map(one_line, listed)))
     return 0
 
 
-@command(like="run")
-@options.base_url
-@options.api_key_file
-@options.use_sandbox
-@options.as_json
-def limits(base_url: str, api_key_file: Path | None, sandbox: bool, as_json: bool) -> int:
-    """Show the key's balances, its expiry and each model's images a minute and a day."""
-    found = _ask(lambda api: api.limits(), base_url, api_key_file, sandbox=sandbox)
-    if as_json:
-        return _json(found)
-    balances = ", ".join(f"{amount:g} {name}" for name, amount in found.balances.items()) or "none"
-    click.echo(one_line(f"balance: {balances}; tier: {found.tier}; key expires: {found.key_expires or 'never'}"))
-    if not found.access:
-        click.echo("the key has no access (accessPermitted is false): requests that cost something are refused")
-    rows = [(name, quota.rpm, quota.rpd) for name, quota in sorted(found.quotas.items())]
-    return _table(("model", "a minute", "a day"), rows)
-
-
-def connect(base_url: str, key: ApiKey | None) -> ApiClient:
-    """A session with the API; without a key for what is open to all."""
-    from venice_batch.api.client import ApiClient, ApiSettings
-    from venice_batch.clock import SystemClock
-
-    return ApiClient(ApiSettings(base_url=base_url), key or _NoKey(), SystemClock())
-
-
-class _NoKey(ApiKey):
-    """What is sent in a key's place where none is needed: nothing."""
-
-    def __init__(self) -> None:
-        super().__init__("none")
-
-    def header(self) -> str:
-        return ""
-
-    def redact(self, text: str) -> str:
-        return text
-
-    def redact_bytes(self, body: bytes, *, whole: bool = True) -> bytes:
-        return body
-
-
-class _AskedOnce:
-    """The API's listings, none of which is asked for twice."""
-
-    def __init__(self, api: ApiClient) -> None:
-        self._api = api
-        self._models: dict[ModelKind, tuple[dict[str, Any], ...]] = {}
-        self._styles: tuple[str, ...] | None = None
-
-    async def models(self, kind: ModelKind = "image") -> tuple[dict[str, Any], ...]:
-        if kind not in self._models:
-            self._models[kind] = await self._api.models(kind)
-        return self._models[kind]
-
-    async def styles(self) -> tuple[str, ...]:
-        if self._styles is None:
-            self._styles = await self._api.styles()
-        return self._styles
-
-
-async def _of_kinds(api: _AskedOnce, kinds: tuple[ModelKind, ...]) -> tuple[dict[str, Any], ...]:
-    """The models of these kinds; of several, those of a kind that the server does not know are left out."""
-    found: tuple[dict[str, Any], ...] = ()
-    for kind in kinds:
-        try:
-            found += await api.models(kind)
-        except ApiError:
-            if len(kinds) == 1 or kind == "image":
-                raise
-    return found
-
-
-def _listed(show: Callable[[_AskedOnce], Awaitable[T]], base_url: str, key_file: Path | None, *, sandbox: bool) -> T:
-    """What is to be shown, live; the rest of the lists is asked for as well, so that all can be kept for `check`."""
-    from venice_batch.catalogue import Cache, ask
-
-    cache = Cache.of_user()
-
-    async def go(api: ApiClient) -> T:
-        lists = _AskedOnce(api)
-        shown = await show(lists)
-        if not sandbox and cache.keeps(base_url):
-            await ask(lists, base_url, cache, now_unix_s=time.time())
-        return shown
-
-    return _ask(go, base_url, key_file, sandbox=sandbox, public=True)
-
-
-def _ask(
-    ask: Callable[[ApiClient], Awaitable[T]],
-    base_url: str,
-    key_file: Path | None,
-    *,
-    sandbox: bool,
-    public: bool = False,
-) -> T:
-    import anyio
-
-    async def go(url: str, key: ApiKey | None) -> T:
-        async with connect(url, key) as api:
-            return await ask(api)
-
-    async def go_sandbox() -> T:
-        from venice_batch.sandbox import serve
-
-        async with serve() as server:
-            return await go(server.base_url, ApiKey("sandbox"))
-
-    if sandbox:
-        return anyio.run(go_sandbox)
-    try:
-        key: ApiKey | None = find_key(key_file)
-    except KeyMissingError:
-        if not public:
-            raise
-        key = None
-    return anyio.run(go, base_url, key)
-
-
-def _at_hand(base_url: str) -> Listing:
-    """The cached or packaged list. Raises ApiError if there is none."""
-    from venice_batch.catalogue import Cache, at_hand
-
-    found = at_hand(base_url, Cache.of_user(), now_unix_s=time.time())
-    click.echo(one_line(f"venice-batch: {found.notice}"), err=True)
-    if found.listing is None:
-        raise ApiError(
-            "there is nothing to show offline: a server's list is kept when it is asked for, a local one's is not"
-        )
-    return found.listing
-
-
 def _json(value: object) -> int:
-    from venice_batch.cli.text import json_line
-
     click.echo(json_line(value))
-    return 0
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> int:
-    from venice_batch.cli.table import table
-
-    click.echo(table(header, rows))
     return 0
 
 
@@ -266,7 +124,7 @@ _DOES = {"image": "makes images", "inpaint": "edits images", "upscale": "enlarge
 
 
 def _details(model: Model, catalogue: Catalogue) -> list[tuple[str, str]]:
-    """All that is known of a model, as labels and texts."""
+    """Return everything known about a model, as labels and texts."""
     from venice_batch.catalogue.capabilities import ignored_fields
 
     lines = [
@@ -294,7 +152,7 @@ def _choice(offered: tuple[str, ...], default: str | None) -> str:
 
 
 def _price_list(model: Model) -> list[tuple[str, str]]:
-    """Each price of a model, as what it is for and the amount."""
+    """Return a model's prices, each as what it buys and the amount."""
     from venice_batch.money import usd_text
 
     pricing = model.pricing
@@ -317,23 +175,26 @@ def _price_list(model: Model) -> list[tuple[str, str]]:
 
 
 def _show_changes(base_url: str, key_file: Path | None, *, as_json: bool) -> int:
-    """Show what the API's list has changed since the last one; returns 1 if anything."""
+    """Print how the API's list differs from the last one. Return 1 if it does."""
     from venice_batch.catalogue import Cache, ask, at_hand
     from venice_batch.catalogue.changes import changes
 
     cache = Cache.of_user()
     if not cache.keeps(base_url):
-        raise UsageError("--diff: no list of a server on this machine is kept; there is nothing to compare with")
-    # Read before the API is asked: its answer takes the place of this one.
+        raise UsageError("--diff: lists of a server on this machine are not cached; there is nothing to compare with")
+    # Read before the API is asked, whose answer replaces it in the cache.
     before = at_hand(base_url, cache, now_unix_s=time.time()).listing
-    found = _ask(
+    found = ask_api(
         lambda api: ask(api, base_url, cache, now_unix_s=time.time()), base_url, key_file, sandbox=False, public=True
     )
     after = found.listing
     if after is None or after.origin != "live":
         raise ApiError(f"no list to compare: {found.notice}")
     if before is None:
-        click.echo(f"venice-batch: the first list of {one_line(base_url)} is kept; the next time compares", err=True)
+        click.echo(
+            f"venice-batch: the first list of {one_line(base_url)} is cached; the next --diff compares with it",
+            err=True,
+        )
         before = after
     changed = changes(before, after)
     since = time.strftime("%Y-%m-%d", time.gmtime(before.asked_unix_s))
@@ -378,7 +239,7 @@ def _model_row(model: Model, catalogue: Catalogue) -> tuple[Any, ...]:
         model.id,
         _prices(model),
         *columns[model.kind],
-        # Of models that share a trait the first is the one that the trait names.
+        # Where models share a trait, it names the first of them.
         ", ".join(trait for trait in model.traits if catalogue.resolve(trait, model.kind) is model) or None,
         ", ".join(_marks(model)) or None,
     )
@@ -399,7 +260,7 @@ def _prices(model: Model) -> str:
     found = list(pricing.qualities.values()) or list(pricing.tiers.values())
     if not found and pricing.image is not None:
         found = [pricing.image]
-    # The listing puts the prices of upscaling beside those of every image model, too.
+    # The API lists prices of upscaling beside every image model's own, too.
     if model.kind == "upscale":
         found = list(pricing.scales.values())
     if not found:

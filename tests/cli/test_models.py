@@ -1,18 +1,15 @@
-"""models, and the lists at hand, through the command line, in this process."""
+"""`models` and `styles`, through the command line, in this process."""
 
 import json
 import time
 
-import anyio.to_thread
 import pytest
 
 from venice_batch.catalogue import Cache, Listing, fresh, snapshot
-from venice_batch.cli import listings
-from venice_batch.cli.listings import _NoKey
+from venice_batch.cli import connection
 from venice_batch.cli.main import run_cli
 from venice_batch.cli.options import VENICE
 from venice_batch.errors import ApiError
-from venice_batch.sandbox import SandboxSettings, serve
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +34,7 @@ def test_models_are_a_table_or_json(capsys):
     assert len(json.loads(capsys.readouterr().out)) == 50
 
 
-def test_models_that_change_images_have_tables_of_their_own(capsys):
+def test_each_type_of_model_has_its_own_columns(capsys):
     assert run_cli(["models", "--sandbox", "--type", "inpaint"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["model", "usd", "sizes", "prompt", "images", "traits", "marks"]
@@ -54,7 +51,7 @@ def test_models_that_change_images_have_tables_of_their_own(capsys):
     assert [entry["id"] for entry in json.loads(capsys.readouterr().out)] == ["upscaler"]
 
 
-def test_models_offline_are_the_last_that_were_had(capsys):
+def test_offline_models_come_from_the_cache_or_the_package(capsys):
     assert run_cli(["models", "--offline"]) == 0
     out, err = capsys.readouterr()
     assert "gpt-image-2" in out
@@ -83,14 +80,14 @@ def test_models_offline_are_the_last_that_were_had(capsys):
     assert capsys.readouterr().out == "Mine\n"
 
 
-def test_styles_offline_are_the_packaged_ones(capsys):
+def test_offline_styles_are_the_packaged_ones(capsys):
     assert run_cli(["styles", "--offline", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == list(snapshot().styles)
 
 
-def test_another_server_has_no_list_at_hand(capsys):
+def test_an_uncached_server_has_no_offline_list(capsys):
     assert run_cli(["models", "--offline", "--base-url", "https://images.example/v1"]) == 75
-    assert "a server's list is kept when it is asked for" in capsys.readouterr().err
+    assert "no list of this server is cached" in capsys.readouterr().err
 
 
 class Api:
@@ -122,7 +119,7 @@ class Api:
 @pytest.fixture
 def api(monkeypatch):
     api = Api()
-    monkeypatch.setattr(listings, "connect", lambda base_url, key: api)
+    monkeypatch.setattr(connection, "connect", lambda base_url, key: api)
     return api
 
 
@@ -133,7 +130,7 @@ OTHER = "https://images.example/v1"
     ("command", "shown"),
     [(["models"], "image-1"), (["models", "--type", "inpaint"], "inpaint-1"), (["styles"], "Mine")],
 )
-def test_what_was_listed_is_at_hand_for_other_commands(api, capsys, command, shown):
+def test_every_list_is_cached_whichever_was_shown(api, capsys, command, shown):
     assert run_cli([*command, "--json", "--base-url", OTHER]) == 0
     assert shown in capsys.readouterr().out
     assert sorted(api.asked) == ["image", "inpaint", "styles", "upscale"]
@@ -142,45 +139,20 @@ def test_what_was_listed_is_at_hand_for_other_commands(api, capsys, command, sho
     assert kept.styles == ("Mine",)
 
 
-def test_what_cannot_be_listed_is_an_error_whatever_is_kept(api, capsys):
+def test_a_list_that_fails_is_an_error_whatever_is_cached(api, capsys):
     assert run_cli(["models", "--base-url", OTHER]) == 0
     assert run_cli(["models", "--type", "upscale", "--base-url", OTHER]) == 75
     assert "no such type" in capsys.readouterr().err
 
 
-def test_a_server_that_is_not_kept_is_asked_for_what_is_shown_only(api):
+def test_a_server_that_is_not_cached_is_asked_for_one_list_only(api):
     assert run_cli(["styles", "--base-url", "http://127.0.0.1:1/v1"]) == 0
     assert api.asked == ["styles"]
 
 
-def test_models_without_a_server_are_one_line_and_75_and_need_no_key(capsys):
+def test_an_unreachable_server_is_one_line_and_exit_75_without_a_key(capsys):
     assert run_cli(["models", "--base-url", "http://127.0.0.1:9"]) == 75
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_limits_need_a_key(capsys):
-    assert run_cli(["limits", "--base-url", "http://127.0.0.1:9"]) == 2
-    assert "no API key" in capsys.readouterr().err
-
-
-async def test_limits_show_the_currencies_apart_and_whether_the_key_has_access(capsys, monkeypatch):
-    monkeypatch.setenv("VENICE_API_KEY", "k")
-
-    async def told(**balances):
-        async with serve(SandboxSettings(**balances)) as sandbox:
-            assert await anyio.to_thread.run_sync(run_cli, ["limits", "--base-url", sandbox.base_url]) == 0
-        return capsys.readouterr().out
-
-    out = await told(balance_usd=1.5, diem=2.0, bundled_usd=0.25)
-    assert out.startswith("balance: 1.5 USD, 2 DIEM, 0.25 BUNDLED_CREDITS; tier: paid")
-    assert "access" not in out
-    refused = "the key has no access (accessPermitted is false): requests that cost something are refused\n"
-    assert refused in await told(balance_usd=0)
-
-
-def test_no_key_is_sent_as_nothing_and_hides_nothing():
-    key = _NoKey()
-    assert (key.header(), key.redact("none"), key.redact_bytes(b"none")) == ("", "none", b"none")
 
 
 def shown(capsys, *arguments):
@@ -189,7 +161,7 @@ def shown(capsys, *arguments):
     return code, {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines()}, err
 
 
-def test_a_model_is_shown_with_all_that_is_known_of_it(capsys):
+def test_a_model_is_shown_with_everything_known_about_it(capsys):
     code, lines, _ = shown(capsys, "gpt-image-2", "--offline")
     assert code == 0
     assert lines["model"] == "gpt-image-2 (GPT Image 2), makes images"
@@ -246,17 +218,17 @@ def test_a_name_that_is_not_listed_is_a_usage_error_with_the_nearest(capsys):
     assert shown(capsys, "nano-banana-2-edit", "--type", "image", "--offline")[0] == 2
 
 
-def test_a_model_is_looked_for_in_all_kinds_that_the_server_lists(api, capsys):
+def test_a_model_is_looked_up_in_all_types_that_the_server_lists(api, capsys):
     _, lines, _ = shown(capsys, "inpaint-1", "--base-url", OTHER)
     assert lines["model"] == "inpaint-1, edits images"
     assert lines["price"] == "0.10 USD an image"
 
 
-def test_a_difference_from_the_last_list_is_shown_once_with_1(api, capsys):
+def test_a_difference_from_the_last_list_is_shown_once_with_exit_1(api, capsys):
     diff = ["models", "--diff", "--base-url", OTHER]
     assert run_cli(diff) == 0
     out, err = capsys.readouterr()
-    assert "the first list of https://images.example/v1 is kept" in err
+    assert "the first list of https://images.example/v1 is cached" in err
     assert out.startswith("no models or prices have changed since ")
     api.price = 0.2
     assert run_cli(diff) == 1
@@ -275,7 +247,7 @@ def test_a_difference_as_json_is_one_object(api, capsys):
     }
 
 
-def test_a_difference_from_the_packaged_list_names_what_is_gone_with_its_successor(api, capsys):
+def test_a_difference_names_removed_models_and_their_successors(api, capsys):
     assert run_cli(["models", "--diff"]) == 1
     out = capsys.readouterr().out
     assert out.startswith("since 2026-11-20:\nadded     image-1: 0.10 USD\n")
@@ -289,7 +261,7 @@ def test_a_difference_from_the_packaged_list_names_what_is_gone_with_its_success
     assert "repriced  image-1: generation ? -> 0.1 USD\n" in out
 
 
-def test_without_the_api_or_an_earlier_list_there_is_no_difference(api, capsys):
+def test_a_difference_needs_the_api_and_an_earlier_list(api, capsys):
     assert run_cli(["models", "--diff", "--base-url", "http://127.0.0.1:1/v1"]) == 2
     for given in (["--offline"], ["--sandbox"], ["venice-sd35"]):
         assert run_cli(["models", "--diff", *given]) == 2

@@ -1,9 +1,10 @@
-"""What a run says on the terminal and in logs."""
+"""The log of a run: lines for people, or one JSON object an event."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from typing import TYPE_CHECKING, TextIO
 
@@ -20,20 +21,25 @@ if TYPE_CHECKING:
     from venice_batch.events import Event, Observer
     from venice_batch.report.progress import Progress
 
-EVERY_S = 5.0
-MOST_S = 60.0
-"""Time between two lines of progress: at least, and once the run has taken long."""
+MIN_INTERVAL_S = 5.0
+"""Seconds between two progress lines at the start of a run; waits for windows shorter than this are not mentioned."""
+
+MAX_INTERVAL_S = 60.0
+"""Seconds between two progress lines once a run has lasted 20 minutes."""
 
 
-def observer(log_format: str, stream: TextIO | None, *, quiet: bool) -> Observer:
-    """An observer that writes to `stream` (None: closed): lines for people, or one JSON object an event."""
+def log_observer(log_format: str, stream: TextIO | None, *, quiet: bool) -> Observer:
+    """Return an observer that writes `log_format` ("text" or "json") to `stream`; None is a closed stream.
+
+    With `quiet` it writes only about failures, notices and stops.
+    """
     if stream is None:
         return lambda event: None
     return JsonLog(stream, quiet=quiet) if log_format == "json" else TextLog(stream, quiet=quiet)
 
 
 class TextLog:
-    """A line at the start, one now and then, one for whatever fails; no control characters."""
+    """Write a line at the start, a progress line now and then, and a line for each failure; no control characters."""
 
     def __init__(self, stream: TextIO, *, quiet: bool, now: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -43,24 +49,24 @@ class TextLog:
         self._meter = ProgressMeter(now)
 
     def __call__(self, event: Event) -> None:
-        text = told(event)
-        if text is not None and (fails(event) or not self._quiet):
+        text = event_line(event)
+        if text is not None and (not self._quiet or _is_failure(event)):
             _print(text, self._stream)
         if self._quiet:
-            return  # nothing of what the meter counts would be shown
+            return  # no progress lines, so nothing to count
         self._meter(event)
-        if isinstance(event, JobEnded | AttemptEnded) and self._due():
+        if isinstance(event, JobEnded | AttemptEnded) and self._is_due():
             self._last_s = self._now()
             _print(progress_line(self._meter.progress()), self._stream)
 
-    def _due(self) -> bool:
-        """Whether some time has passed since the last line, ever more of it as the run goes on."""
+    def _is_due(self) -> bool:
+        """Return whether it is time for a progress line; the interval grows to a twentieth of the time so far."""
         now_s = self._now()
-        return now_s - self._last_s >= min(MOST_S, max(EVERY_S, (now_s - self._began_s) / 20))
+        return now_s - self._last_s >= min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, (now_s - self._began_s) / 20))
 
 
-def told(event: Event) -> str | None:
-    """What is said of `event` in a line of its own; None if nothing is."""
+def event_line(event: Event) -> str | None:
+    """Return the line that announces `event`; None if it gets no line of its own."""
     if isinstance(event, RunStarted):
         lanes = ", ".join(event.lanes[:4]) + ("…" if len(event.lanes) > 4 else "")
         before = f", {event.done} done before" if event.done else ""
@@ -81,32 +87,34 @@ def told(event: Event) -> str | None:
     return None
 
 
-def fails(event: Event) -> bool:
-    """Whether `event` is to be told where only what fails is."""
+def _is_failure(event: Event) -> bool:
+    """Return whether a quiet log has `event` too."""
     return isinstance(event, Notice | Stopping) or (
         isinstance(event, JobEnded) and event.outcome.status is not Status.SUCCEEDED
     )
 
 
 def progress_line(progress: Progress) -> str:
-    """How far a run is, in one line."""
+    """Return one line that says how far a run is."""
     parts = [f"{progress.done}/{progress.jobs} done"]
-    without = progress.failed + progress.rejected
-    parts += [f"{without} failed"] if without else []
+    without_image = progress.failed + progress.rejected
+    parts += [f"{without_image} failed"] if without_image else []
     parts.append(f"{progress.images_a_minute:.0f} images a minute")
     if progress.eta_s is not None and progress.left:
         parts.append(f"about {span(progress.eta_s)} left")
     waiting = [
-        lane for lane in progress.lanes if lane.mode in (LaneMode.WINDOW, LaneMode.GATE) and lane.until_s > EVERY_S
+        lane
+        for lane in progress.lanes
+        if lane.mode in (LaneMode.WINDOW, LaneMode.GATE) and MIN_INTERVAL_S < lane.until_s < math.inf
     ]
     if waiting:
         longest = max(waiting, key=lambda lane: lane.until_s)
-        parts.append(f"{longest.name} waits {longest.until_s:.0f} s for its next window")
+        parts.append(f"{longest.name} waits {span(longest.until_s)} for its next window")
     return one_line(", ".join(parts))
 
 
 class JsonLog:
-    """One JSON object a line for every event but single attempts; `quiet` leaves only what fails."""
+    """Write a JSON object on a line for every event but single attempts; if `quiet`, only for failures and stops."""
 
     def __init__(self, stream: TextIO, *, quiet: bool, wall: Callable[[], float] = time.time) -> None:
         self._stream = stream
@@ -114,15 +122,14 @@ class JsonLog:
         self._wall = wall
 
     def __call__(self, event: Event) -> None:
+        if self._quiet and not _is_failure(event):
+            return
         if isinstance(event, RunStarted):
-            self._write(
-                "run_started", False, run_id=event.run_id, output=event.output, jobs=event.jobs, done=event.done
-            )
+            self._write("run_started", run_id=event.run_id, output=event.output, jobs=event.jobs, done=event.done)
         elif isinstance(event, JobEnded):
             outcome = event.outcome
             self._write(
                 "job_ended",
-                outcome.status is not Status.SUCCEEDED,
                 id=outcome.id,
                 status=outcome.status,
                 lane=outcome.lane,
@@ -131,16 +138,15 @@ class JsonLog:
                 total_s=outcome.timing.total_s,
             )
         elif isinstance(event, Waiting):
-            self._write("waiting", False, output=event.output, holder=event.holder, timeout_s=event.timeout_s)
+            self._write("waiting", output=event.output, holder=event.holder, timeout_s=event.timeout_s)
         elif isinstance(event, Notice):
-            self._write("notice", True, text=event.text)
+            self._write("notice", text=event.text)
         elif isinstance(event, Stopping):
-            self._write("stopping", True, reason=event.reason, in_flight=event.in_flight)
+            self._write("stopping", reason=event.reason, in_flight=event.in_flight)
         elif isinstance(event, RunEnded):
             summary = event.summary
             self._write(
                 "run_ended",
-                False,
                 exit_code=summary.exit_code,
                 succeeded=summary.succeeded,
                 failed=summary.failed,
@@ -149,17 +155,15 @@ class JsonLog:
                 elapsed_s=summary.elapsed_s,
             )
 
-    def _write(self, name: str, fails: bool, **values: object) -> None:
-        if fails or not self._quiet:
-            record = {"time": round(self._wall(), 3), "event": name, **values}
-            line = json_line(record)
-            if not line.isprintable():  # JSON lets pass some that terminals act on, and line ends beyond ASCII
-                line = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
-            _print(line, self._stream)
+    def _write(self, name: str, **values: object) -> None:
+        line = json_line({"time": round(self._wall(), 3), "event": name, **values})
+        if not line.isprintable():  # JSON permits characters that terminals act on, and line ends beyond ASCII
+            line = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+        _print(line, self._stream)
 
 
 def _print(line: str, stream: TextIO) -> None:
-    # A terminal that was closed, or a full disk behind a log, is no reason to end a run.
+    # A closed terminal, or a full disk behind a log, is no reason to end a run.
     with contextlib.suppress(OSError):
         stream.write(line + "\n")
         stream.flush()
