@@ -6,7 +6,7 @@ import pytest
 from records import failed, outcome
 
 from venice_batch.jobfile import JobIndex, open_source
-from venice_batch.output.resume import Standing
+from venice_batch.output.standing import Standing
 
 IMAGE = b"image"
 
