@@ -65,7 +65,7 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / ".lock").symlink_to(victim)
-    with pytest.raises(FolderError, match=r"\.lock: is no plain file.*not followed"), folder.hold(out):
+    with pytest.raises(FolderError, match=r"\.lock: is not a plain file.*not followed"), folder.hold(out):
         pass
     assert victim.read_text() == "precious"
 
@@ -73,7 +73,7 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_what_is_no_plain_file_in_the_locks_place_is_told(tmp_path, make):
     make(tmp_path / ".lock")
-    with pytest.raises(FolderError, match=r"\.lock: is no plain file"), folder.hold(tmp_path):
+    with pytest.raises(FolderError, match=r"\.lock: is not a plain file"), folder.hold(tmp_path):
         pass
 
 
@@ -225,7 +225,7 @@ def no_locks(request, monkeypatch):
     def flock(file, operation):
         raise OSError(request.param, os.strerror(request.param))
 
-    monkeypatch.setattr(folder.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
 
 
 def test_without_locks_a_file_keeps_others_out_and_that_is_told(tmp_path, no_locks):
@@ -288,10 +288,10 @@ def test_another_users_process_is_taken_to_be_alive(tmp_path, no_locks, monkeypa
 def test_a_mark_that_comes_and_goes_is_another_runs(tmp_path, no_locks, monkeypatch):
     real = os.open
 
-    def opened(path, flags, *mode):
+    def opened(path, flags, *mode, **options):
         if os.fspath(path).endswith(".lock-held"):
             raise (FileExistsError if flags & os.O_CREAT else FileNotFoundError)(path)
-        return real(path, flags, *mode)
+        return real(path, flags, *mode, **options)
 
     monkeypatch.setattr(folder.os, "open", opened)
     with pytest.raises(FolderHeldError, match="another process"), folder.hold(tmp_path):

@@ -159,4 +159,4 @@ def test_refusals_are_told_once_with_their_number(root):
             PlainFiles(root).size("images/link.webp")
         refusals.add(job, caught.value)
     told = "a: 'images/link.webp' is a link, which is not followed, and 2 more like it"
-    assert str(refusals) == f"left out what is no plain file of the folder: {told}"
+    assert str(refusals) == f"left out everything but plain files of the folder: {told}"

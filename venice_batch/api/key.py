@@ -10,6 +10,7 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
+from venice_batch import portable
 from venice_batch.errors import KeyMissingError, UsageError
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def without_userinfo(address: str) -> str:
 
 def _read(path: Path) -> bytes:
     """What is in a key's file, without waiting for a pipe or reading what has no end."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = portable.open_file(path, os.O_RDONLY, follow=True)
     with os.fdopen(file, "rb") as opened:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "is no plain file")

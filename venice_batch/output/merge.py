@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from venice_batch import portable
 from venice_batch.errors import FolderError, UsageError
 from venice_batch.model import Status
 from venice_batch.output import folder, manifest
@@ -217,7 +218,7 @@ def _fault(root: Path, record: _View) -> str:
 
 def _copy(source: Path, path: str, part: Path) -> None:
     try:
-        os.link(source / on_disk(path), part, follow_symlinks=False)
+        portable.link(source / on_disk(path), part)
     except OSError as error:
         if error.errno in NOT_THE_NAME:
             raise

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from venice_batch import portable
 from venice_batch.errors import BodyError
 from venice_batch.image_format import recognise
 from venice_batch.model import ImageFile
@@ -55,7 +56,7 @@ class _Part:
         Raises:
             OSError: it is not there, or shorter.
         """
-        self.file = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.file = portable.open_file(self.path, os.O_RDWR)
         found = os.fstat(self.file).st_size
         size = found if size is None else size
         if found < size:
@@ -69,7 +70,7 @@ class _Part:
             self.take_over(at)
             return
         try:
-            self.file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            self.file = portable.open_file(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         except FileExistsError:
             self.take_over(0)
 
@@ -237,4 +238,4 @@ def _has_put(part: str, target: str) -> bool:
 
 
 def _without_following(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return portable.open_file(path, flags)

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from venice_batch import portable
 from venice_batch.output.folder import unusable
 from venice_batch.output.plain_files import open_plain
 from venice_batch.output.record import records
@@ -66,15 +67,15 @@ class Stretches:
         return data.count(b"\n") - data.endswith(b"\n"), lines
 
     def _read(self, size: int, position: int) -> bytes:
-        data = os.pread(self.file, size, position)
-        while len(data) < size and (more := os.pread(self.file, size - len(data), position + len(data))):
+        data = portable.pread(self.file, size, position)
+        while len(data) < size and (more := portable.pread(self.file, size - len(data), position + len(data))):
             data += more
         return data
 
     def _line_end(self, position: int) -> bytes:
         """What follows from `position` up to a line feed, or to the end of the file."""
         parts = []
-        while part := os.pread(self.file, _STEP_BYTES, position):
+        while part := portable.pread(self.file, _STEP_BYTES, position):
             end = part.find(b"\n") + 1
             if end:
                 parts.append(part[:end])

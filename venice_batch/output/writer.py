@@ -14,6 +14,7 @@ import sys
 
 import msgspec
 
+from venice_batch import portable
 from venice_batch.output.memory import InheritedMemory
 from venice_batch.output.orders import Order
 from venice_batch.output.store import ImageStore
@@ -44,7 +45,7 @@ def serve(link: socket.socket, store: ImageStore, parent: int) -> None:
 
 def main() -> None:
     """Serve whoever has started this process."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in portable.TERMINATION_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     link, memory, images = sys.argv[1:]
     store = ImageStore(images, InheritedMemory(int(memory)).read)
