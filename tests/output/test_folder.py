@@ -1,6 +1,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import types
 
 import pytest
 
+from venice_batch import portable
 from venice_batch.errors import ExitCode, FolderError, FolderHeldError
 from venice_batch.output import atomic_file as placing
 from venice_batch.output import folder
@@ -334,3 +336,31 @@ def test_free_room_is_what_the_disk_tells_if_it_does(tmp_path, monkeypatch, foun
 
 def test_free_room_of_a_real_disk_is_told(tmp_path):
     assert folder.free_bytes(tmp_path) > 0
+
+
+def test_without_statvfs_free_room_is_asked_otherwise(tmp_path, monkeypatch):
+    expected = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(folder.shutil, "disk_usage", lambda path: expected)
+    monkeypatch.delattr(os, "statvfs")
+    assert folder.free_bytes(tmp_path) == expected.free
+
+
+def test_where_folders_cannot_be_opened_none_is_synced(tmp_path, monkeypatch):
+    monkeypatch.setattr(portable, "CAN_OPEN_FOLDERS", False)
+    monkeypatch.setattr(folder.os, "fsync", lambda file: pytest.fail("synced"))
+    folder.sync_folder(tmp_path)
+
+
+def test_on_windows_the_manifest_is_not_locked_and_a_process_is_taken_to_be_alive(tmp_path, monkeypatch):
+    monkeypatch.setattr(portable, "IS_WINDOWS", True)
+    with folder.hold(tmp_path), open(tmp_path / "manifest.jsonl") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def lock(file):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(portable, "lock", lock)
+    monkeypatch.setattr(folder.os, "kill", lambda *_: pytest.fail("killed"))
+    (tmp_path / ".lock-held").write_text(f"4711 {socket.gethostname()}")
+    with pytest.raises(FolderHeldError, match="process 4711"), folder.hold(tmp_path):
+        pass

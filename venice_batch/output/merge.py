@@ -210,7 +210,7 @@ def _fault(root: Path, record: _View) -> str:
         except OSError:
             is_whole = False
         if PurePosixPath(file.path).parts[0] != folder.IMAGES:
-            return f"{file.path!r} is no place for an image"
+            return f"{file.path!r} is not a path of an image"
         if not is_whole:
             return f"{file.path} is missing, or has not the size that is recorded"
     return "" if record.files or record.status != Status.SUCCEEDED else "has no image"
