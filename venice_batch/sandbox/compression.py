@@ -5,19 +5,22 @@ from __future__ import annotations
 import zlib
 from typing import Literal
 
-import brotli
+try:
+    import brotli
+except ImportError:  # not a dependency: a client asks for br only if it has the package itself
+    brotli = None
 
 Encoding = Literal["", "gzip", "br"]
 WORTHWHILE_BYTES = 512
 
 
 def choose(accept_encoding: str) -> Encoding:
-    """Return the encoding for an Accept-Encoding header: br before gzip, "" when neither is asked for."""
+    """Return the encoding for an Accept-Encoding header: br (where Brotli is installed) before gzip, else ""."""
     weights: dict[str, float] = {}
     for part in accept_encoding.lower().split(","):
         name, _, weight = part.partition(";q=")
         weights[name.strip()] = _weight(weight)
-    if weights.get("br", 0) > 0:
+    if brotli is not None and weights.get("br", 0) > 0:
         return "br"
     return "gzip" if weights.get("gzip", 0) > 0 else ""
 
