@@ -59,7 +59,7 @@ class UsageError(VeniceBatchError):
 
 
 _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#(?:vso)?\[)", re.IGNORECASE)
-"""The beginnings of a CI runner's commands: GitHub's `::name::` at a line's start and `##[name]`, Azure's `##vso[name]`.
+"""How commands to a CI runner begin: GitHub's `::name::` at a line's start and `##[name]`, Azure's `##vso[name]`.
 
 Sources: GitHub's "Workflow commands for GitHub Actions"; Azure's "Logging commands", which are read anywhere in a line.
 """
