@@ -241,7 +241,7 @@ class LaneSummary(msgspec.Struct, frozen=True):
 
 
 class SlowJob(msgspec.Struct, frozen=True):
-    """One of the slowest jobs; `server_s` is the time to the first byte of the attempt that counted, if there was one."""
+    """One of the slowest jobs; `server_s` is the time to the first byte of the attempt that counted, if any."""
 
     id: str
     lane: str

@@ -85,7 +85,7 @@ class ImageWriter(Protocol):
         ...
 
     async def discard(self) -> None:
-        """Reservation no trace of what was written and not committed."""
+        """Leave no trace of what was written and not committed."""
         ...
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     shell_complete=candidates.job_fields,
     help="Replace a field.",
 )
-@options.option("--unset", multiple=True, metavar="FIELD", allow_from_autoenv=False, help="Reservation a field out.")
+@options.option("--unset", multiple=True, metavar="FIELD", allow_from_autoenv=False, help="Leave a field out.")
 @options.option("--suffix", default="", metavar="TEXT", allow_from_autoenv=False, help="Add TEXT to each id.")
 @options.allow_unknown
 def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:

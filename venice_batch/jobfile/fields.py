@@ -49,7 +49,7 @@ NOTES: Mapping[str, Note] = MappingProxyType(
         "style_preset": Note("A style by its name; `venice-batch styles` lists them.", ("Anime", "Cinematic")),
         "style_references": Note("Images that guide the style, for models that take them."),
         "safe_mode": Note("Blur what is taken for adult content."),
-        "hide_watermark": Note("Reservation the watermark out; the API may ignore it."),
+        "hide_watermark": Note("Leave the watermark out; the API may ignore it."),
         "embed_exif_metadata": Note("Write how the image was made into its EXIF data."),
         "enhance_prompt": Note("Have the prompt rewritten first, for 0.04 USD where it is."),
         "enable_web_search": Note("Let the model look things up, if it can."),
