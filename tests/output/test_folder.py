@@ -364,3 +364,14 @@ def test_on_windows_the_manifest_is_not_locked_and_a_process_is_taken_to_be_aliv
     (tmp_path / ".lock-held").write_text(f"4711 {socket.gethostname()}")
     with pytest.raises(FolderHeldError, match="process 4711"), folder.hold(tmp_path):
         pass
+
+
+def test_a_manifest_that_cannot_be_locked_is_no_reason_to_stop(tmp_path, monkeypatch):
+    def lock(file):
+        if os.readlink(f"/proc/self/fd/{file}").endswith("manifest.jsonl"):
+            raise OSError(errno.ENOLCK, "No locks available")
+        return True
+
+    monkeypatch.setattr(portable, "lock", lock)
+    with folder.hold(tmp_path) as held:
+        assert held.notices == ()
