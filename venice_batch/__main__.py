@@ -5,7 +5,8 @@ import signal
 
 def main() -> None:
     """Run the command; a signal to end it waits until what heeds it has been imported."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     from venice_batch.cli.main import main as run
 
     run()

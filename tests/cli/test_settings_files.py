@@ -83,6 +83,19 @@ def test_a_file_of_another_user_is_refused_and_one_of_roots_is_not(tmp_path, mon
         assert files(environment={"XDG_CONFIG_HOME": "/nowhere"})[0].is_project
 
 
+def test_where_files_show_no_owners_and_no_modes_a_projects_file_is_read_and_consent_kept(tmp_path, monkeypatch):
+    path = tmp_path / "project" / NAME
+    path.write_text("")
+    for writable in (path, path.parent):
+        writable.chmod(0o777)  # as Windows shows all of them
+    environment = {"XDG_STATE_HOME": str(tmp_path / "state"), "XDG_CONFIG_HOME": "/nowhere"}
+    monkeypatch.delattr(os, "geteuid")
+    assert [file.path for file in files(environment=environment)] == [path]
+    remember(read(path), environment, trusted=True)
+    (tmp_path / "state/venice-batch/trusted.json").chmod(0o666)
+    assert is_trusted(read(path), environment)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("is_link", [False, True])
 def test_root_obeys_no_file_of_another_user_nor_his_link_to_one_of_roots(tmp_path, is_link):

@@ -394,7 +394,7 @@ async def test_appending_goes_on_after_a_repair(path):
 )
 def test_what_is_no_plain_file_is_neither_followed_nor_taken_for_a_journal(path, make):
     make(path)
-    with pytest.raises(FolderError, match="is no plain file"):
+    with pytest.raises(FolderError, match="is not a plain file"):
         Manifest(path).open()
     assert not path.with_name("target").exists()
 

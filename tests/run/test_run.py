@@ -1,3 +1,4 @@
+import fcntl
 import json
 import random
 import threading
@@ -364,7 +365,7 @@ async def test_without_locks_a_run_says_so_and_goes_on(tmp_path, monkeypatch):
     def flock(file, operation):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(folder.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     async with desk(tmp_path) as at:
         at.write(line(1))
         assert (await at.run()).exit_code == 0

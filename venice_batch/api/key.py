@@ -10,6 +10,7 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
+from venice_batch import portable
 from venice_batch.errors import KeyMissingError, UsageError
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _forms(key: str) -> str:
 
 def _read(path: Path) -> bytes:
     """Return the content of a key file; refuse a pipe or a device instead of waiting for it."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = portable.open_file(path, os.O_RDONLY, follow=True)
     with os.fdopen(file, "rb") as opened:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from venice_batch import portable
 from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.cli.text import unwritten
 from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError, one_line
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_READER_GONE = 128 + 13
+"""What a shell reports of a program that SIGPIPE has ended."""
 
 
 def run_cli(args: list[str] | None = None) -> int:
@@ -105,7 +107,7 @@ def _run(args: list[str]) -> int:
         return int(ExitCode.SIGINT)
     except SystemExit:
         # Without its standalone mode click exits for one reason only: the reader (`| head`) has gone.
-        return 128 + signal.SIGPIPE
+        return _READER_GONE
 
 
 def _told(error: click.ClickException) -> str:
@@ -143,16 +145,17 @@ def main() -> None:
 
     # SIGINT too: in place of Python's own handler an event loop sets one that only cancels what runs, and that is heard
     # no sooner than it waits for something.
-    for number in _ENDS:
+    for number in portable.TERMINATION_SIGNALS:
         # nohup has SIGHUP ignored, a shell SIGINT for a job in the background
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end)
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)  # held back while all this was imported
+        if hasattr(signal, "pthread_sigmask"):  # held back while all this was imported
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, portable.TERMINATION_SIGNALS)
         code = run_cli()
     except KeyboardInterrupt:
         code = int(ExitCode.SIGINT)
-    for number in _ENDS:
+    for number in portable.TERMINATION_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # what the run came to is settled
     code = int(ExitCode.SIGTERM) if ends and code == ExitCode.SIGINT else code
     disk = sys.modules.get("venice_batch.output.disk")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal
+from signal import SIG_IGN, SIGINT, getsignal
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from venice_batch import portable
 from venice_batch.cli import options
 from venice_batch.cli.command import command
 from venice_batch.errors import ExitCode, UsageError
@@ -48,8 +49,8 @@ def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
         from venice_batch.sandbox import serve
 
         # A process that a shell started in the background ignores Ctrl-C, and must continue to.
-        ends = [number for number in (SIGINT, SIGTERM, SIGHUP) if getsignal(number) is not SIG_IGN]
-        with anyio.open_signal_receiver(*ends) as signals:
+        ends = [number for number in portable.TERMINATION_SIGNALS if getsignal(number) is not SIG_IGN]
+        with portable.signal_receiver(*ends) as signals:
             async with serve(settings, port=port, host=host) as server:
                 with _address_in(ready_file, server.base_url):
                     click.echo(f"sandbox at {server.base_url} (images are drawn from hashes); stop it with Ctrl-C")

@@ -125,6 +125,8 @@ def read(path: Path, *, is_project: bool = False) -> SettingsFile:
 
 def _open_to_others(path: Path, status: os.stat_result) -> str:
     """Return why somebody else may have written the open file at `path`; "" if only the user or root may have."""
+    if not hasattr(os, "geteuid"):
+        return ""  # Windows: Python sees neither owners nor who may write
     trusted = (os.geteuid(), 0)
     if status.st_uid not in trusted or path.lstat().st_uid not in trusted:
         return "it belongs to another user"
@@ -174,12 +176,18 @@ def _consents(environment: Mapping[str, str]) -> dict[str, str]:
 
     store = _store(environment)
     try:
-        if store is None or store.stat().st_uid != os.geteuid() or store.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if store is None or _is_others(store.stat()):
             return {}
         found = json.loads(store.read_bytes())
     except (OSError, ValueError):
         return {}
     return {path: digest for path, digest in found.items() if isinstance(digest, str)} if type(found) is dict else {}
+
+
+def _is_others(status: os.stat_result) -> bool:
+    if not hasattr(os, "geteuid"):
+        return False
+    return status.st_uid != os.geteuid() or bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def _store(environment: Mapping[str, str]) -> Path | None:
@@ -221,7 +229,7 @@ def _paths(value: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _open_to_all(folder: Path) -> bool:
     try:
-        return bool(folder.stat().st_mode & stat.S_IWOTH)
+        return hasattr(os, "geteuid") and bool(folder.stat().st_mode & stat.S_IWOTH)
     except OSError:
         return True
 

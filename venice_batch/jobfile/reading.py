@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from venice_batch import portable
 from venice_batch.errors import FolderError, JobsFileError, Problem
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class LineReader:
         if end < 0:
             self._start, self._block, begin = offset, b"", 0
             while end < 0:
-                piece = os.pread(self._fd, _BLOCK, offset + len(self._block))
+                piece = portable.pread(self._fd, _BLOCK, offset + len(self._block))
                 self._block += piece
                 end = self._end(len(self._block) - len(piece))
                 # A file that changed meanwhile may have no line end near.

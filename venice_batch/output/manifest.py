@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import anyio
 import msgspec
 
+from venice_batch import portable
 from venice_batch.errors import FolderError
 from venice_batch.model import Outcome
 from venice_batch.output.atomic_file import put
@@ -199,10 +200,10 @@ class Manifest:
     def _copy_to(self, at: Path) -> int:
         """Write what the file holds to a new one at `at`; returns its descriptor."""
         part = at.with_name(f".{at.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
-        copy = os.open(part, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        copy = portable.open_file(part, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
         try:
             position = 0
-            while data := os.pread(self._file, _COPIED_BYTES, position):
+            while data := portable.pread(self._file, _COPIED_BYTES, position):
                 position += len(data)
                 while data:
                     data = data[os.write(copy, data) :]
@@ -231,10 +232,10 @@ class Manifest:
 
     def _repair(self) -> str | None:
         size = os.fstat(self._file).st_size
-        if not size or os.pread(self._file, 1, size - 1) == b"\n":
+        if not size or portable.pread(self._file, 1, size - 1) == b"\n":
             return None
         start = _line_start(self._file, size)
-        line = os.pread(self._file, size - start, start)
+        line = portable.pread(self._file, size - start, start)
         if not line.startswith(_TORN):
             os.write(self._file, b"\n")
             return f"{self._path}: its last line of {len(line)} bytes is no part of a record; ended it with a line feed"
@@ -261,7 +262,7 @@ def _line_start(file: int, end: int) -> int:
     position = end
     while position > 0:
         step = min(64 * 1024, position)
-        found = os.pread(file, step, position - step).rfind(b"\n")
+        found = portable.pread(file, step, position - step).rfind(b"\n")
         if found >= 0:
             return position - step + found + 1
         position -= step

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from venice_batch import portable
 from venice_batch.errors import FolderError, UsageError
 from venice_batch.model import Status
 from venice_batch.output import folder, manifest
@@ -209,7 +210,7 @@ def _fault(root: Path, record: _View) -> str:
         except OSError:
             is_whole = False
         if PurePosixPath(file.path).parts[0] != folder.IMAGES:
-            return f"{file.path!r} is no place for an image"
+            return f"{file.path!r} is not a path of an image"
         if not is_whole:
             return f"{file.path} is missing, or has not the size that is recorded"
     return "" if record.files or record.status != Status.SUCCEEDED else "has no image"
@@ -217,7 +218,7 @@ def _fault(root: Path, record: _View) -> str:
 
 def _copy(source: Path, path: str, part: Path) -> None:
     try:
-        os.link(source / on_disk(path), part, follow_symlinks=False)
+        portable.link(source / on_disk(path), part)
     except OSError as error:
         if error.errno in NOT_THE_NAME:
             raise

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from venice_batch import portable
 from venice_batch.api.answers import Fault, Verdict
 from venice_batch.errors import ExitCode, FolderError
 from venice_batch.events import JobEnded, Notice
@@ -56,13 +57,6 @@ class StopSignal:
             raise StoppedError
 
 
-_CODES = {
-    signal.SIGINT: ExitCode.SIGINT,
-    signal.SIGTERM: ExitCode.SIGTERM,
-    signal.SIGHUP: ExitCode.SIGTERM,
-}
-
-
 async def stop_on_signals(
     stop_signal: StopSignal, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:
@@ -71,10 +65,10 @@ async def stop_on_signals(
     Runs until cancelled; has started once signals are received, and leaves them to whoever received them before. A
     closed terminal (SIGHUP) ends a run as SIGTERM does, unless the process was started to ignore it (nohup).
     """
-    former = {number: signal.getsignal(number) for number in _CODES}
+    former = {number: signal.getsignal(number) for number in portable.TERMINATION_SIGNALS}
     watched = [number for number, handler in former.items() if handler is not signal.SIG_IGN]
     try:
-        with anyio.open_signal_receiver(*watched) as signals:
+        with portable.signal_receiver(*watched) as signals:
             task_status.started()
             before = False
             async for number in signals:
@@ -82,7 +76,8 @@ async def stop_on_signals(
                     scope.cancel()
                     return
                 before = True
-                stop_signal.request(Stop(_CODES[number], f"stopped by {signal.Signals(number).name}"))
+                code = ExitCode.SIGINT if number == signal.SIGINT else ExitCode.SIGTERM
+                stop_signal.request(Stop(code, f"stopped by {signal.Signals(number).name}"))
     finally:
         for number in watched:
             signal.signal(number, former[number])  # the event loop leaves the system's own

@@ -8,11 +8,15 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
-import brotli
 
 from venice_batch.sandbox.art import edited_picture, picture
 from venice_batch.sandbox.request import EditRequest
 from venice_batch.sandbox.request_body import read_image
+
+try:
+    import brotli
+except ImportError:  # not a dependency: clients ask for br only if they have the package themselves
+    brotli = None
 
 if TYPE_CHECKING:
     import random
@@ -108,7 +112,7 @@ def choose_encoding(accept_encoding: str) -> Encoding:
     for part in accept_encoding.lower().split(","):
         name, _, weight = part.partition(";q=")
         weights[name.strip()] = _weight(weight)
-    if weights.get("br", 0) > 0:
+    if brotli is not None and weights.get("br", 0) > 0:
         return "br"
     return "gzip" if weights.get("gzip", 0) > 0 else ""
 
