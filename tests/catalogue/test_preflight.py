@@ -3,7 +3,6 @@
 import tracemalloc
 
 import msgspec
-import pytest
 from catalogue.made import SHIPPED, STYLES, catalogue, job
 
 from venice_batch.catalogue import Bill, Preflight
@@ -131,17 +130,8 @@ def test_a_million_wrong_names_are_not_each_searched_for(monkeypatch):
     assert ["nearest" in problems[0][1] for problems in found] == [True, True, False, False]
 
 
-def test_totals_are_had_without_a_note_of_every_job():
-    jobs = [job(), job(variants=2), job()]
-    preflight, _ = examined(*jobs, total_only=True)
-    assert preflight.bills() == examined(*jobs)[0].bills()
-    with pytest.raises(ValueError, match="not kept"):
-        preflight.bills([True, False, True])
-
-
-@pytest.mark.parametrize(("total_only", "bytes_each"), [(False, 8), (True, 0)])
-def test_memory_stays_a_few_bytes_a_job(total_only, bytes_each):
-    preflight = Preflight(SHIPPED, STYLES, total_only=total_only)
+def test_memory_stays_a_few_bytes_a_job():
+    preflight = Preflight(SHIPPED, STYLES)
     jobs = [job(width=8 * side) for side in range(2, 100)]
     for one in jobs * 50:  # the interpreter keeps 2,000 tuples of a length for the next use
         preflight.examine(one)
@@ -151,7 +141,7 @@ def test_memory_stays_a_few_bytes_a_job(total_only, bytes_each):
             preflight.examine(one)
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert grown < 200 * len(jobs) * bytes_each + 50_000
+    assert grown < 200 * len(jobs) * 8 + 50_000
 
 
 def test_a_model_without_limits_takes_any_prompt():

@@ -16,7 +16,6 @@ from venice_batch.catalogue import Cache, Listing, Preflight, snapshot
 from venice_batch.cli.check import Known, know, show_plan
 from venice_batch.cli.main import run_cli
 from venice_batch.cli.options import VENICE
-from venice_batch.jobfile import JobIndex
 from venice_batch.run.plan import Plan
 
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
@@ -80,8 +79,7 @@ def test_check_knows_what_is_done(capsys):
     assert "2 jobs, all lines valid, 1 done before\n" in capsys.readouterr().out
 
 
-def test_a_folder_without_records_needs_no_index(capsys, monkeypatch):
-    monkeypatch.setattr(JobIndex, "build", None)
+def test_a_folder_with_an_empty_manifest_has_everything_to_do(capsys):
     os.makedirs("output/jobs")
     Path("output/jobs/manifest.jsonl").touch()
     write(GOOD, {**GOOD, "id": "b", "matrix": {"seed": [1, 2]}})

@@ -23,7 +23,7 @@ from venice_batch.library import run_jobs
 from venice_batch.model import Status
 from venice_batch.output import manifest
 from venice_batch.pacing.estimate import LATENCY_S
-from venice_batch.run.plan import LanePlan, Plan, duration_s, plan, plan_of, suffices
+from venice_batch.run.plan import LanePlan, Plan, duration_s, plan, suffices
 from venice_batch.sandbox import SandboxSettings, serve
 
 LINES = [
@@ -110,13 +110,6 @@ def test_a_new_folder_has_everything_to_do(index, preflight, tmp_path):
         expected_s=LATENCY_S,
     )
     assert not (tmp_path / "new").exists()
-
-
-def test_what_is_known_to_be_left_is_planned_without_an_index(index, preflight, tmp_path):
-    known = {"rpm": 3, "balances": {"USD": 1.0}}
-    assert plan_of(preflight.bills(), tmp_path, jobs=3, **known) == plan(index, tmp_path, preflight=preflight, **known)
-    some = plan_of(preflight.bills([True, False, False]), tmp_path, jobs=3, already_done=1)
-    assert counts(some) == (3, 1, 1, 1)
 
 
 def test_without_preflight_the_jobs_are_counted_and_no_price_is_known(index, output):

@@ -97,12 +97,12 @@ class _Assessment(NamedTuple):
 
 
 class Preflight:
-    """Checks jobs against a catalogue, and adds up what they ask for.
+    """Check jobs against a catalogue, and add up what they ask for.
 
-    Give `examine` to `JobIndex.build` or `survey`, alone or beside others, so that it sees every job once and in
-    order. Without a catalogue nothing is checked and no price known. `styles` are the names that `style_preset` takes,
-    None if they are unknown. `allow_unknown` makes warnings of all that the catalogue says against a job, `strict`
-    errors of warnings. Memory: four bytes a job, by which `bills` tells some from others; none with `total_only`.
+    Pass `examine` to `JobIndex.build`, alone or with others, so that it sees every job once and in order. Without a
+    catalogue nothing is checked and no price is known. `styles` are the names that `style_preset` takes; None if they
+    are unknown. `allow_unknown` turns everything that the catalogue says against a job into warnings; `strict` turns
+    warnings into errors. Memory: four bytes a job, by which `bills` tells jobs apart.
     """
 
     def __init__(
@@ -112,7 +112,6 @@ class Preflight:
         *,
         allow_unknown: bool = False,
         strict: bool = False,
-        total_only: bool = False,
     ) -> None:
         self.catalogue = catalogue
         self.warnings: list[Warned] = []
@@ -124,7 +123,7 @@ class Preflight:
         # A bill's code is its place here; the jobs of each are counted beside it.
         self._bills: dict[Bill, int] = {}
         self._counts: Counter[int] = Counter()
-        self._codes = None if total_only else array("I")
+        self._codes = array("I")
         self._warned: dict[tuple[str, str], Warned] = {}
         self._searches = 0
 
@@ -143,8 +142,7 @@ class Preflight:
                 known.clear()
             verdict = known[shape] = self._judge(job)
         self._counts[verdict.bill] += 1
-        if self._codes is not None:
-            self._codes.append(verdict.bill)
+        self._codes.append(verdict.bill)
         if (
             verdict.quiet
             and not job.doubts
@@ -159,14 +157,9 @@ class Preflight:
         """Each different bill with the number of jobs that have it.
 
         `wanted` says of each job, in the file's order, whether it counts; by default all do.
-
-        Raises:
-            ValueError: some are wanted of what was to be summed up with `total_only`.
         """
         counts = self._counts
         if wanted is not None:
-            if self._codes is None:
-                raise ValueError("what each job asks for was not kept")
             counts = Counter(compress(self._codes, wanted))
         bills = list(self._bills)
         return [(bills[code], counts[code]) for code in sorted(counts)]

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
     from venice_batch.catalogue import Cache, Found, Listing, Preflight
-    from venice_batch.jobfile import Source
     from venice_batch.run.plan import LanePlan, Plan
 
 
@@ -37,18 +36,17 @@ class Known(NamedTuple):
         limits = self.limits
         return {"quotas": limits.quotas, "balances": limits.spendable, "access": limits.access} if limits else {}
 
-    def preflight(self, *, allow_unknown: bool = False, strict: bool = False, total_only: bool = False) -> Preflight:
+    def preflight(self, *, allow_unknown: bool = False, strict: bool = False) -> Preflight:
         """The checks of a file's jobs by what is known."""
         from venice_batch.catalogue import Preflight
 
         if self.listing is None:
-            return Preflight(None, strict=strict, total_only=total_only)
+            return Preflight(None, strict=strict)
         return Preflight(
             self.listing.catalogue(time.time()),
             self.listing.styles,
             allow_unknown=allow_unknown,
             strict=strict,
-            total_only=total_only,
         )
 
 
@@ -65,50 +63,29 @@ def check(jobs: str, **given: Any) -> int:
 
     The API is asked for its models, and with a key for balance and limits; after 5 s it is done without.
     """
-    from venice_batch.jobfile import open_source
-    from venice_batch.output.resume import has_records
+    from venice_batch.jobfile import JobIndex, open_source
+    from venice_batch.run.plan import plan
 
-    is_sandbox = options.is_sandbox(given)
     defaults = options.job_defaults(given)
-    which = {"defaults": defaults, "shard": given["shard"]}
     output = given["output"] or default_output(jobs)
     settle_temporary_files(jobs, output)
     with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         say(known.notice)
-        is_new = not has_records(output)
-        preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"], total_only=is_new)
-        terms = {"rpm": given["rpm"], **known.account}
+        preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
         try:
-            if is_new:
-                found = _plan_anew(source, output, preflight, which, terms)
-            else:
-                found = _plan_rest(source, output, preflight, which, {"sandbox": is_sandbox, **terms})
+            index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
         finally:
             show_warnings(preflight, source.name)
+        found = plan(
+            index,
+            output,
+            preflight=preflight,
+            sandbox=options.is_sandbox(given),
+            rpm=given["rpm"],
+            **known.account,
+        )
         return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
-
-
-def _plan_anew(
-    source: Source, output: Path, preflight: Preflight, which: dict[str, Any], terms: dict[str, Any]
-) -> Plan:
-    """The plan for a folder that holds nothing yet, in memory that does not grow with the file."""
-    from venice_batch.jobfile import survey
-    from venice_batch.run.plan import plan_of
-
-    jobs = survey(source, examine=preflight.examine, **which)
-    return plan_of(preflight.bills(), output, jobs=jobs, **terms)
-
-
-def _plan_rest(
-    source: Source, output: Path, preflight: Preflight, which: dict[str, Any], terms: dict[str, Any]
-) -> Plan:
-    """The plan for what a folder does not hold yet: by an index, as each job has to be found there."""
-    from venice_batch.jobfile import JobIndex
-    from venice_batch.run.plan import plan
-
-    index = JobIndex.build(source, examine=preflight.examine, **which)
-    return plan(index, output, preflight=preflight, **terms)
 
 
 def know(

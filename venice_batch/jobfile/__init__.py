@@ -9,7 +9,6 @@ from venice_batch.jobfile.line import Parsed, native_line, oversize, parse
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines
 from venice_batch.jobfile.request_check import problems
 from venice_batch.jobfile.source import Source, open_source
-from venice_batch.jobfile.survey import survey
 
 __all__ = [
     "FIELDS",
@@ -30,5 +29,4 @@ __all__ = [
     "parse_setting",
     "problems",
     "request_hash",
-    "survey",
 ]

@@ -2,55 +2,60 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
-from heapq import nsmallest
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING
 
+from venice_batch.errors import MAX_PROBLEMS, Findings
 from venice_batch.jobfile.defaults import Defaults
 from venice_batch.jobfile.identity import has_implicit_id
-from venice_batch.jobfile.jobs import MAX_PROBLEMS, Findings, Jobs
-from venice_batch.jobfile.spill import Spill
+from venice_batch.jobfile.jobs import Jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from venice_batch.jobfile.jobs import Shard
+    from venice_batch.jobfile.jobs import Again, Shard
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
 
 
 class Directory:
-    """From an id's hash to the places of jobs that have it, in 4 to 12 bytes a job beside the hashes.
+    """Where the jobs of an id stand, looked up by the id's hash; 12 bytes a job at most, beside the hashes.
 
-    A hash table chained through arrays: a dict of a million ids would take ten times the memory, and looking one up
-    in a sorted array five times as long. `repeated` holds the hashes that several jobs have.
+    A hash table chained through arrays: a dict of a million ids would take ten times the memory, and a binary search
+    in a sorted array five times as long. `repeats` are the places whose hash an earlier job has, in the file's order;
+    `originals` are the places of the first job with that hash, in step with `repeats`.
     """
 
-    __slots__ = ("_first", "_hashes", "_mask", "_next", "repeated")
+    __slots__ = ("_first", "_hashes", "_mask", "_next", "originals", "repeats")
 
     def __init__(self, hashes: array[int]) -> None:
-        """Refer to each job's `hash(id)`, in the file's order; the array must not change any more."""
+        """Take each job's `hash(id)` in the file's order; the array must not change any more."""
         self._hashes = hashes
         self._mask = (1 << len(hashes).bit_length()) - 1
         # Places count from 1 here, so that 0 ends a chain.
         first = self._first = array("I", bytes(4 * (self._mask + 1)))
         chain = self._next = array("I", bytes(4))
         mask = self._mask
-        self.repeated: set[int] = set()
+        self.repeats = array("I")
+        self.originals = array("I")
         for place, hashed in enumerate(hashes, start=1):
             bucket = hashed & mask
             other = first[bucket]
-            chain.append(other)
-            first[bucket] = place
-            while other:
-                if hashes[other - 1] == hashed:
-                    self.repeated.add(hashed)
-                    break
+            while other and hashes[other - 1] != hashed:
                 other = chain[other]
+            if other:
+                # Behind the first of them, which the next of this hash then meets first: a million jobs of one id
+                # would otherwise be walked through a million times.
+                chain.append(chain[other])
+                chain[other] = place
+                self.repeats.append(place - 1)
+                self.originals.append(other - 1)
+            else:
+                chain.append(first[bucket])
+                first[bucket] = place
 
     def places(self, hashed: int) -> list[int]:
-        """Every place of a job whose id has this hash: one at most, but for a rare coincidence."""
+        """Return the places of all jobs whose id has this hash: two different ids very rarely share one."""
         found = []
         place = self._first[hashed & self._mask]
         while place:
@@ -58,74 +63,6 @@ class Directory:
                 found.append(place - 1)
             place = self._next[place]
         return found
-
-
-class Repeat(NamedTuple):
-    """Where a job stands that has the id of another before it, which is on line `first`.
-
-    `number` counts the file's jobs from 0, `offset` is that of the line, `sub` the place within it.
-    """
-
-    number: int
-    offset: int
-    line: int
-    sub: int
-    first: int
-
-
-class Ids:
-    """The ids of a file's jobs, told apart by 128 bits of BLAKE2, on disk but for what is under examination.
-
-    Use it as a context. Memory is a megabyte and about a byte for each job.
-    """
-
-    def __init__(self) -> None:
-        self._spill = Spill("<16sQIIH")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._spill.__exit__()
-
-    def add(self, job: Job, offset: int, sub: int) -> None:
-        """Take in a job, in the file's order. Raises FolderError where the temporary file cannot be written."""
-        digest = hashlib.blake2b(job.id.encode(), digest_size=16).digest()
-        self._spill.add(digest, offset, job.line, job.index, sub)
-
-    def repeats(self, most: int) -> tuple[list[Repeat], int]:
-        """Return the first `most` jobs with the id of an earlier one, in the file's order, and how many there are.
-
-        Raises:
-            FolderError: the temporary file cannot be read.
-        """
-        total = 0
-
-        def counted() -> Iterator[Repeat]:
-            nonlocal total
-            for repeat in self._repeats():
-                total += 1
-                yield repeat
-
-        return nsmallest(most, counted()), total
-
-    def _repeats(self) -> Iterator[Repeat]:
-        for records in self._spill.groups():
-            lines: dict[bytes, int] = {}
-            for digest, offset, line, index, sub in records:
-                if digest in lines:
-                    yield Repeat(index, offset, line, sub, lines[digest])
-                else:
-                    lines[digest] = line
-
-
-def complaint(job: Job, first: int) -> str:
-    """Return what is wrong with a job whose id is used on the line `first` already."""
-    if has_implicit_id(job):
-        if first == job.line:
-            return "the matrix makes the same request twice; give the line an id to have both"
-        return f"the request is that of line {first}, where no id tells them apart; give each an id"
-    return f"{job.id!r} is used on line {first} already"
 
 
 _LAST = 0xFFFF_FFFF
@@ -264,17 +201,23 @@ class JobIndex:
             last[lane] = place
 
     def _find_duplicates(self, findings: Findings) -> None:
-        # Equal hashes are rare enough to read their lines again, which makes the answer exact.
-        suspects = self._directory.repeated
-        if not suspects:
-            return
-        users: dict[str, int] = {}
-        places = (place for place, hashed in enumerate(self._ids) if hashed in suspects)
-        for job in self._read(places):
-            if job.id in users:
-                findings.add(job.line, "id", complaint(job, users[job.id]), self._source.name)
-            else:
-                users[job.id] = job.line
+        repeats = self._directory.repeats
+        # Read again, which makes the answer exact, are only those that can be shown. The rest are counted by their
+        # ids' 64-bit hashes alone.
+        named = repeats[: findings.keep]
+        again = self._jobs.again()
+        for job, place, original in zip(self._read(named), named, self._directory.originals, strict=False):
+            first = self._first_use(job, place, original, again)
+            if first is not None:
+                findings.add(job.line, "id", _id_is_taken(job, self._lines[first]), self._source.name)
+        findings.total += len(repeats) - len(named)
+
+    def _first_use(self, job: Job, place: int, original: int, again: Again) -> int | None:
+        """Return an earlier place with the id of `job`, which is at `place`; None if only the ids' hashes are equal."""
+        if self._job_at(original, again).id == job.id:
+            return original
+        others = sorted(self._directory.places(self._ids[place]))
+        return next((other for other in others if other < place and self._job_at(other, again).id == job.id), None)
 
     def _chain(self, lane: int) -> Iterator[int]:
         place = self._first[lane]
@@ -284,10 +227,21 @@ class JobIndex:
 
     def _read(self, places: Iterable[int]) -> Iterator[Job]:
         again = self._jobs.again()
-        for place in places:
-            line = self._lines[place]
-            job = again.job(self._offsets[place], line, self._numbers[place], self._subs[place])
-            # A change that left size and time alone is seen here, unless it left the job alone too.
-            if hash(job.id) != self._ids[place] or not self.has_request(place, job.request_hash):
-                raise again.changed(line)
-            yield job
+        return (self._job_at(place, again) for place in places)
+
+    def _job_at(self, place: int, again: Again) -> Job:
+        line = self._lines[place]
+        job = again.job(self._offsets[place], line, self._numbers[place], self._subs[place])
+        # Catches a change that left size and time alone, unless it left the job alone too.
+        if hash(job.id) != self._ids[place] or not self.has_request(place, job.request_hash):
+            raise again.changed(line)
+        return job
+
+
+def _id_is_taken(job: Job, first: int) -> str:
+    """Return the message for a job whose id line `first` uses already."""
+    if has_implicit_id(job):
+        if first == job.line:
+            return "the matrix makes the same request twice; give the line an id to have both"
+        return f"the request is that of line {first}, where no id tells them apart; give each an id"
+    return f"{job.id!r} is used on line {first} already"

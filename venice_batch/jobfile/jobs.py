@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from venice_batch.errors import JobsFileError, Problem, UsageError
+from venice_batch.errors import JobsFileError, UsageError
 from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.pictures import Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
@@ -18,6 +18,7 @@ from venice_batch.jobfile.source import refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from venice_batch.errors import Findings
     from venice_batch.jobfile.defaults import Defaults
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
@@ -46,43 +47,6 @@ class Shard:
         """Whether the job is in this share."""
         digest = hashlib.blake2b(job_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.number - 1
-
-
-MAX_PROBLEMS = 1000
-"""How many problems are kept; all of them are counted."""
-
-
-class Findings:
-    """Collects problems in any order; keeps the `keep` that come first in the file."""
-
-    def __init__(self, keep: int) -> None:
-        self._keep = keep
-        self._kept: list[Problem] = []
-        self.total = 0
-
-    def add(self, line: int, field: str, what: str, source: str) -> None:
-        """Add one problem."""
-        self.extend([Problem(source, line, field, what)])
-
-    def extend(self, problems: Iterable[Problem]) -> None:
-        """Add several problems."""
-        for problem in problems:
-            self.total += 1
-            self._kept.append(problem)
-        # Now and then, not each time: a file of a million mistakes is not sorted a million times.
-        if len(self._kept) > 2 * self._keep + 100:
-            self._cut()
-
-    def raise_any(self) -> None:
-        """Raise JobsFileError if there is any problem."""
-        if self.total:
-            self._cut()
-            raise JobsFileError(self._kept, self.total)
-
-    def _cut(self) -> None:
-        # Stable: the problems of one line stay in their order.
-        self._kept.sort(key=lambda problem: problem.line)
-        del self._kept[self._keep :]
 
 
 class Jobs:

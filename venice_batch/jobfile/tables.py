@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
-from venice_batch.errors import JobsFileError, Problem
+from venice_batch.errors import Findings, JobsFileError, Problem
 from venice_batch.jobfile.defaults import ALL_FIELDS, field_value
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines, temporary
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-
-MAX_PROBLEMS = 1000
 
 _MARK = "\ufeff"
 _MARK_INSIDE = "holds a byte order mark (U+FEFF), as where two files were joined without a line end between; remove it"
@@ -73,8 +71,7 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> dict[st
     """Write every row as a JSON line; return the columns that may be mistyped fields."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    problems: list[Problem] = []
-    total = 0
+    findings = Findings()
     table = _Table(text, delimiter)
     try:
         header = [cell.strip() for cell in table.header()]
@@ -96,9 +93,7 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> dict[st
             elif any(row) and not is_header:  # tables that were joined repeat their header
                 spool.write(orjson.dumps(_job(names, row)))
             if what:
-                total += 1
-                if len(problems) < MAX_PROBLEMS:
-                    problems.append(Problem(name, first, "", what))
+                findings.add(first, "", what, name)
             # A row may span lines; its job stands on the first of them.
             spool.write(b"\n" * (written - first + 1))
     except csv.Error as error:
@@ -107,8 +102,7 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> dict[st
         raise _refusal(name, table.line + 1, _NOT_UTF8.format(" near here")) from None
     finally:
         text.detach()
-    if problems:
-        raise JobsFileError(problems, total)
+    findings.raise_any()
     return _suspects(names)
 
 

@@ -101,33 +101,6 @@ def plan(
         bills = _unpriced(index, is_settled)
     else:
         bills = preflight.bills(None if untouched else (not is_settled(place) for place in range(len(index))))
-    return plan_of(
-        bills,
-        output,
-        jobs=len(index),
-        already_done=done,
-        quotas=quotas,
-        rpm=rpm,
-        balances=balances,
-        access=access,
-    )
-
-
-def plan_of(
-    bills: Sequence[tuple[Bill, int]],
-    output: Path,
-    *,
-    jobs: int,
-    already_done: int = 0,
-    quotas: Mapping[str, Quota] | None = None,
-    rpm: int | None = None,
-    balances: Mapping[str, float] | None = None,
-    access: bool = True,
-) -> Plan:
-    """What `plan` returns where it is known that `bills`, each of so many jobs, are left to do of `jobs`.
-
-    Of those that are neither done nor left it is taken that they were refused. `output` tells how long answers took.
-    """
     lanes: dict[str, LanePlan] = {}
     micro: defaultdict[str, int] = defaultdict(int)
     enhancement: defaultdict[str, int] = defaultdict(int)
@@ -153,9 +126,9 @@ def plan_of(
     if balances is not None:
         balances = {name: balances[name] for name in CURRENCIES if name in balances}
     return Plan(
-        jobs=jobs,
-        already_done=already_done,
-        already_rejected=jobs - already_done - pending,
+        jobs=len(index),
+        already_done=done,
+        already_rejected=len(index) - done - pending,
         pending=pending,
         lanes=lanes,
         images=sum(lane.images for lane in lanes.values()),
