@@ -11,9 +11,9 @@ from jsonschema import Draft202012Validator
 from msgspec import inspect
 
 from venice_batch.jobfile import FIELDS, Defaults, matrix, problems
-from venice_batch.jobfile.explain import explain_field
 from venice_batch.jobfile.fields import DEFAULTS, NOTES, REQUESTS, RESERVED
 from venice_batch.jobfile.line import draft
+from venice_batch.jobfile.request_check import explain_field
 from venice_batch.jobfile.schema import schema
 from venice_batch.model import Endpoint
 

@@ -26,7 +26,7 @@ from venice_batch.catalogue.capabilities import (
 )
 from venice_batch.catalogue.models import DEFAULT
 from venice_batch.catalogue.prices import KIND, model_of, names_model
-from venice_batch.jobfile.explain import printable, shown
+from venice_batch.jobfile.request_check import printable, shown
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:

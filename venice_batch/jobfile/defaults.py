@@ -13,6 +13,7 @@ import orjson
 from venice_batch.errors import UsageError
 from venice_batch.jobfile.exact import losses, unwritable
 from venice_batch.jobfile.fields import FIELDS, MAX_SEED, RESERVED
+from venice_batch.jobfile.request_check import did_you_mean, explain_field, printable, takes_json
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
@@ -121,8 +122,6 @@ def parse_setting(setting: str, *, allow_unknown: bool = False) -> tuple[str, An
     Raises:
         UsageError: no "=", no such field, or a value that the field takes on no endpoint.
     """
-    from venice_batch.jobfile.explain import printable
-
     name, equals, text = setting.partition("=")
     if not equals:
         raise UsageError(f"--set {printable(setting)}: expected FIELD=VALUE, as in --set width=512")
@@ -154,8 +153,6 @@ def parse_field(name: str, option: str = "--set") -> str:
 
 def complaint(name: str, value: object, *, allow_unknown: bool = False) -> tuple[str, str] | None:
     """Return what is wrong with `value` as the default of the field `name`, as (path, what); None if nothing."""
-    from venice_batch.jobfile.explain import explain_field
-
     if wrong := unwritable(value):
         return name, wrong
     if name not in ALL_FIELDS:
@@ -172,15 +169,11 @@ def complaint(name: str, value: object, *, allow_unknown: bool = False) -> tuple
 
 
 def _unknown(name: str) -> tuple[str, str]:
-    from venice_batch.jobfile.explain import nearest, printable
-
-    return printable(name), f"no endpoint has this field{nearest(name, ALL_FIELDS)}"
+    return printable(name), f"no endpoint has this field{did_you_mean(name, ALL_FIELDS)}"
 
 
 def field_value(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
     """Return what `text` means as a value of the field `name`; text that fits no type stays as it is."""
-    from venice_batch.jobfile.explain import explain_field, takes_json
-
     endpoints = [endpoint for endpoint in Endpoint if name in FIELDS[endpoint]]
     if endpoints and not all(explain_field(endpoint, name, text) for endpoint in endpoints):
         return text

@@ -8,6 +8,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from venice_batch.jobfile.request_check import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -113,7 +115,5 @@ def _found(value: object, path: str) -> Iterator[Loss]:
 
 
 def _under(path: str, key: str) -> str:
-    from venice_batch.jobfile.explain import printable
-
     # Of a path through many levels its end is enough.
     return f"{path[-80:]}.{printable(key)}" if path else printable(key)

@@ -15,7 +15,7 @@ from venice_batch.jobfile.fields import RESERVED
 from venice_batch.jobfile.identity import implicit_id, request_hash
 from venice_batch.jobfile.pictures import FIELD, Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES
-from venice_batch.jobfile.request_check import faults
+from venice_batch.jobfile.request_check import faults, printable, shown, type_name
 from venice_batch.model import Endpoint, Job
 
 if TYPE_CHECKING:
@@ -124,23 +124,17 @@ def _openai(record: dict[str, Any]) -> Draft:
 
 
 def _strangers(record: dict[str, Any]) -> list[tuple[str, str]]:
-    from venice_batch.jobfile.explain import printable
-
     what = "unknown beside custom_id, method, url, body; fields of the request go into body"
     return [(printable(key), what) for key in record if key not in _OPENAI_KEYS]
 
 
 def _required(record: dict[str, Any], key: str, expected: str) -> str:
-    from venice_batch.jobfile.explain import shown
-
     return f"{shown(record[key])} given; expected {expected}" if key in record else f"missing; expected {expected}"
 
 
 def _endpoint(value: object, complaints: list[tuple[str, str]]) -> Endpoint:
     if isinstance(value, str) and value in _ENDPOINTS:
         return _ENDPOINTS[value]
-    from venice_batch.jobfile.explain import shown
-
     complaints.append(("endpoint", f"{shown(value)} is not one of {', '.join(_ENDPOINTS)}"))
     return Endpoint.GENERATE
 
@@ -166,8 +160,6 @@ def _id_fault(value: object) -> str | None:
         if value.isprintable() or not _CONTROL.search(value):
             return None
         return f"{value[:40]!r} holds a control character"
-    from venice_batch.jobfile.explain import shown, type_name
-
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f'{value} is a number; an id is text: put it in quotes, "{value}"'
     return f"{shown(value)} is {type_name(value)}; an id is text"
@@ -177,8 +169,6 @@ def _metadata(value: object, complaints: list[tuple[str, str]]) -> dict[str, Any
     if value is None:
         return None
     if not isinstance(value, dict):
-        from venice_batch.jobfile.explain import shown, type_name
-
         complaints.append(("metadata", f"{shown(value)} is {type_name(value)}; expected an object"))
         return None
     try:
@@ -356,6 +346,4 @@ def _not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
 
 
 def _not_an_object(record: object) -> str:
-    from venice_batch.jobfile.explain import type_name
-
     return f'the line is {type_name(record)}; expected an object, as in {{"model": "…", "prompt": "…"}}'

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from venice_batch.jobfile.explain import printable
+from venice_batch.jobfile.request_check import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
