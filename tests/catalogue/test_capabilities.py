@@ -1,10 +1,10 @@
 """What the listed models offer."""
 
 import pytest
+from jobfile.lines import problems
 
 from venice_batch.catalogue import Catalogue, snapshot
 from venice_batch.catalogue.capabilities import offers
-from venice_batch.jobfile import problems
 from venice_batch.model import Endpoint
 
 LISTING = snapshot()

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 
 import pytest
-from catalogue.made import SHIPPED, STYLES, catalogue, entry, job
+from catalogue.made import SHIPPED, STYLES, catalogue, complaints, entry, job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.catalogue import complaints, corrected
+from venice_batch.catalogue import corrected
 from venice_batch.catalogue.capabilities import (
     MAX_SIDE_PX,
     ignored_fields,

@@ -7,8 +7,7 @@ from catalogue.made import SHIPPED, catalogue, entry
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.catalogue import parse
-from venice_batch.catalogue.models import Deprecation, Pricing, moment
+from venice_batch.catalogue.models import Deprecation, Pricing, moment, parse
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -48,7 +47,7 @@ def test_an_entry_is_read_in_full():
         )
     )
     assert model.pricing == Pricing(93_750, {"1K": 100_000}, {("1K", "low"): 20_000})
-    assert (model.prompt_limit, model.steps_default, model.steps_max, model.divisor) == (100, 5, 10, 8)
+    assert (model.prompt_limit, model.steps_max, model.divisor) == (100, 10, 8)
     assert model.by_ratio
     assert (model.ratios, model.resolutions, model.qualities) == (("1:1",), ("1k",), ("low",))
     assert (model.default_ratio, model.default_resolution, model.default_quality) == ("1:1", "1k", "low")

@@ -3,11 +3,11 @@
 from decimal import Decimal
 
 import pytest
-from catalogue.made import SHIPPED, catalogue, entry, job
+from catalogue.made import SHIPPED, catalogue, entry, job, price_usd
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from venice_batch.catalogue import corrected, price_micro_usd, price_usd
+from venice_batch.catalogue import corrected, price_micro_usd
 from venice_batch.model import Endpoint
 from venice_batch.money import amount_text, cost_text, micro_usd, usd, usd_text
 from venice_batch.sandbox import native_request, openai_request

@@ -4,14 +4,14 @@ from decimal import Decimal
 
 import anyio
 import pytest
-from catalogue.made import SHIPPED, catalogue, entry
+from catalogue.made import SHIPPED, catalogue, complaints, entry, price_usd
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from venice_batch.catalogue import Bill, Preflight, complaints, corrected, price_micro_usd, price_usd
+from venice_batch.catalogue import Bill, Preflight, corrected, price_micro_usd
 from venice_batch.catalogue.prices import model_of
-from venice_batch.jobfile import request_hash
+from venice_batch.jobfile.identity import request_hash
 from venice_batch.model import Endpoint, Job
 from venice_batch.sandbox.refusal import Refusal
 from venice_batch.sandbox.retouch_catalogue import shipped_retouch

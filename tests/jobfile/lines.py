@@ -3,6 +3,8 @@
 import orjson
 from hypothesis import strategies as st
 
+from venice_batch.jobfile.request_check import faults
+
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=12)
 SHOWN = TEXT.filter(lambda text: not text.isspace())
 JSON = st.recursive(
@@ -79,3 +81,8 @@ any_line = native_lines() | matrix_lines() | openai_lines()
 def as_file(records):
     """The bytes of a jobs file."""
     return b"".join(orjson.dumps(record) + b"\n" for record in records)
+
+
+def problems(endpoint, request, *, beside=()):
+    """What is wrong with a request, as (field, what)."""
+    return [(fault.field, fault.what) for fault in faults(endpoint, request, beside=beside)]

@@ -4,9 +4,10 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobfile.lines import problems
 
 from venice_batch.errors import JobsFileError, UsageError
-from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source, parse_setting, problems
+from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source, parse_setting
 from venice_batch.jobfile.defaults import seed_of
 from venice_batch.jobfile.line import parse
 from venice_batch.model import Endpoint

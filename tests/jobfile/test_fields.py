@@ -4,9 +4,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobfile.lines import problems
 
-from venice_batch.jobfile import FIELDS, problems
-from venice_batch.jobfile.fields import READ_HERE
+from venice_batch.jobfile.fields import FIELDS, READ_HERE
 from venice_batch.jobfile.request_check import faults
 from venice_batch.model import Endpoint
 

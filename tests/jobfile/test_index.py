@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.errors import JobsFileError
-from venice_batch.jobfile import Defaults, JobIndex, Shard, index, lines, open_source, parse
+from venice_batch.jobfile import Defaults, JobIndex, Shard, index, open_source, parse
 from venice_batch.jobfile.index import Directory
+from venice_batch.jobfile.reading import lines
 
 # Hashes that share a bucket whatever the number of jobs, and some that are equal.
 HASHES = st.sampled_from([number << 60 for number in range(-8, 8)]) | st.integers(-4, 4)

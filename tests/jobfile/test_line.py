@@ -10,18 +10,10 @@ from hypothesis import strategies as st
 from jobfile.lines import any_line, as_file
 
 from venice_batch.errors import JobsFileError
-from venice_batch.jobfile import (
-    MAX_LINE_BYTES,
-    Defaults,
-    JobIndex,
-    Parsed,
-    SeedPolicy,
-    native_line,
-    open_source,
-    oversize,
-    request_hash,
-)
-from venice_batch.jobfile.line import parse
+from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, native_line, open_source, oversize
+from venice_batch.jobfile.identity import request_hash
+from venice_batch.jobfile.line import Parsed, parse
+from venice_batch.jobfile.reading import MAX_LINE_BYTES
 from venice_batch.model import Endpoint
 
 

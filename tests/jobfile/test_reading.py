@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.jobfile import Defaults, JobIndex, lines, open_source, reading
-from venice_batch.jobfile.reading import BOM, LineReader, TooLong
+from venice_batch.jobfile import Defaults, JobIndex, open_source, reading
+from venice_batch.jobfile.reading import BOM, LineReader, TooLong, lines
 
 
 def found(data):

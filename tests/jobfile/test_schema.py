@@ -6,12 +6,13 @@ import orjson
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from jobfile.lines import problems
 from jobfile.test_fields import anything
 from jsonschema import Draft202012Validator
 from msgspec import inspect
 
-from venice_batch.jobfile import FIELDS, Defaults, matrix, problems
-from venice_batch.jobfile.fields import DEFAULTS, NOTES, REQUESTS, RESERVED
+from venice_batch.jobfile import Defaults, matrix
+from venice_batch.jobfile.fields import DEFAULTS, FIELDS, NOTES, REQUESTS, RESERVED
 from venice_batch.jobfile.line import draft
 from venice_batch.jobfile.request_check import explain_field
 from venice_batch.jobfile.schema import schema

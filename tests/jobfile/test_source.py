@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.errors import FolderError, JobsFileError
-from venice_batch.jobfile import MAX_LINE_BYTES, TooLong, lines, open_source
+from venice_batch.jobfile import open_source
 from venice_batch.jobfile import reading as spool
-from venice_batch.jobfile.reading import LineReader, copied
+from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, copied, lines
 
 if sys.version_info >= (3, 14):
     from compression import zstd

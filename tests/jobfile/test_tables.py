@@ -5,7 +5,8 @@ import gzip
 import pytest
 
 from venice_batch.errors import JobsFileError
-from venice_batch.jobfile import Defaults, JobIndex, lines, open_source
+from venice_batch.jobfile import Defaults, JobIndex, open_source
+from venice_batch.jobfile.reading import lines
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 import orjson
 import pytest
+from catalogue.made import price_usd
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import picture
@@ -15,7 +16,7 @@ from records import IMAGE, failed, outcome
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import ApiKey
 from venice_batch.api.listings import Quota
-from venice_batch.catalogue import Bill, Preflight, price_usd, snapshot
+from venice_batch.catalogue import Bill, Preflight, snapshot
 from venice_batch.clock import SystemClock
 from venice_batch.errors import FolderError
 from venice_batch.jobfile import JobIndex, open_source

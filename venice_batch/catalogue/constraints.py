@@ -63,21 +63,6 @@ class ModelProblem(msgspec.Struct, frozen=True):
     is_error: bool = True
 
 
-def complaints(
-    job: Job, catalogue: Catalogue, *, styles: Collection[str] | None = None, allow_unknown: bool = False
-) -> list[ModelProblem]:
-    """Everything that is wrong with a job, errors and warnings.
-
-    `styles` are the names that `style_preset` takes, None if they are unknown. `allow_unknown` makes warnings of all.
-    """
-    found = list(shape_complaints(job, catalogue, styles=styles, allow_unknown=allow_unknown))
-    model = model_of(job, catalogue)
-    if model is not None:
-        found += prompt_complaints(job.request, model)
-        found += reference_complaints(job.request, model, catalogue)
-    return [msgspec.structs.replace(one, is_error=False) for one in found] if allow_unknown else found
-
-
 def corrected(job: Job, catalogue: Catalogue) -> dict[str, Any]:
     """The request with tiers and ratios in the model's own spelling (`1k` or `1K`); the job's own if that is right."""
     request = job.request

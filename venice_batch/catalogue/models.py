@@ -65,7 +65,6 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     constrained: bool = False
     venice: bool = False
     prompt_limit: int | None = None
-    steps_default: int | None = None
     steps_max: int | None = None
     divisor: int | None = None
     ratios: tuple[str, ...] = ()
@@ -151,7 +150,6 @@ def parse(entry: Mapping[str, Any]) -> Model | None:
         return None
     spec = _object(entry.get("model_spec"))
     limits = _object(spec.get("constraints"))
-    steps = _object(limits.get("steps"))
     pricing = parse_pricing(_object(spec.get("pricing")))
     return Model(
         id=one_line(entry["id"]),
@@ -160,8 +158,7 @@ def parse(entry: Mapping[str, Any]) -> Model | None:
         constrained=bool(limits),
         venice=entry.get("owned_by") == "venice.ai",
         prompt_limit=_positive(limits.get("promptCharacterLimit")),
-        steps_default=_positive(steps.get("default")),
-        steps_max=_positive(steps.get("max")),
+        steps_max=_positive(_object(limits.get("steps")).get("max")),
         divisor=_positive(limits.get("widthHeightDivisor")),
         ratios=_texts(limits.get("aspectRatios")),
         default_ratio=_text(limits.get("defaultAspectRatio")),

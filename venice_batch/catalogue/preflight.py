@@ -17,7 +17,7 @@ from venice_batch.catalogue.constraints import (
     reference_complaints,
     shape_complaints,
 )
-from venice_batch.catalogue.prices import enhancement_micro_usd, images, model_of, request_micro_usd
+from venice_batch.catalogue.prices import enhancement_micro_usd, model_of, price_for
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Preflight:
         request = job.request
         catalogue = self.catalogue
         if catalogue is None:
-            bill = Bill(job.model, job.model, images(request), None)
+            bill = Bill(job.model, job.model, job.images, None)
             return _Assessment(self._bills.setdefault(bill, len(self._bills)), sys.maxsize, True, (), None)
         model = model_of(job, catalogue)
         found = tuple(
@@ -179,8 +179,8 @@ class Preflight:
         bill = Bill(
             job.model,
             model.id if model else job.model,
-            images(request),
-            request_micro_usd(job.endpoint, request, model),
+            job.images,
+            price_for(job, model),
             enhancement_micro_usd(job.endpoint, request),
         )
         code = self._bills.setdefault(bill, len(self._bills))

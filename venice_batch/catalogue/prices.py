@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from venice_batch.catalogue.models import DEFAULT
 from venice_batch.model import Endpoint
-from venice_batch.money import usd
 
 if TYPE_CHECKING:
     from venice_batch.catalogue.models import Catalogue, Model, ModelKind
@@ -36,24 +34,19 @@ ENHANCEMENT_MICRO_USD = 40_000
 _ENHANCES = frozenset({Endpoint.GENERATE, Endpoint.EDIT, Endpoint.MULTI_EDIT})
 
 
-def price_usd(job: Job, catalogue: Catalogue) -> Decimal | None:
-    """Return the most that a job can cost, exactly; None where the catalogue does not know its price."""
-    micro = price_micro_usd(job, catalogue)
-    return None if micro is None else usd(micro)
-
-
 def price_micro_usd(job: Job, catalogue: Catalogue) -> int | None:
-    """The price in millionths of a dollar; see `price_usd`."""
-    return request_micro_usd(job.endpoint, job.request, model_of(job, catalogue))
+    """Return the most that a job can cost, in millionths of a dollar; None where the catalogue has no price for it."""
+    return price_for(job, model_of(job, catalogue))
 
 
-def request_micro_usd(endpoint: Endpoint, request: Mapping[str, Any], model: Model | None) -> int | None:
-    """Return the most that a request to `model` can cost: its images and the enhancement of its prompt.
+def price_for(job: Job, model: Model | None) -> int | None:
+    """Return the most that a job can cost with `model`, its own by `model_of`: the images and a rewritten prompt.
 
-    An image's price is by tier and quality, else by tier, else any image's. Where the request gives neither the
-    model's defaults count, else its first tier. The OpenAI-compatible endpoint takes neither. An edit pays for each
-    picture that the price does not include. Upscaling has two prices: up to 2 times (the default), and above.
+    An image's price depends on tier and quality, else on the tier, else it is one for all. Where the request gives
+    neither, the model's defaults count, else its first tier. The OpenAI-compatible endpoint takes neither. An edit pays
+    for each picture that its price does not include. Upscaling has two prices: up to 2 times (the default), and above.
     """
+    endpoint, request = job.endpoint, job.request
     if endpoint is Endpoint.BACKGROUND_REMOVE:
         return REMOVAL_MICRO_USD
     if model is None:
@@ -67,23 +60,17 @@ def request_micro_usd(endpoint: Endpoint, request: Mapping[str, Any], model: Mod
     tier = str(asked or model.default_resolution or next(iter(model.resolutions), "")).upper()
     price = pricing.qualities.get((tier, str(quality or model.default_quality or "")))
     if price is None:
-        # Of a tier that is asked for and has no price in the list of tiers, none is known.
+        # A tier that is asked for and missing from a list of tiers has no known price.
         price = pricing.tiers.get(tier, None if asked and pricing.tiers else pricing.image)
     if price is None:
         return None
     extra = max(0, _pictures(endpoint, request) - pricing.included)
-    return price * images(request) + extra * pricing.input + enhancement_micro_usd(endpoint, request)
+    return price * job.images + extra * pricing.input + enhancement_micro_usd(endpoint, request)
 
 
 def enhancement_micro_usd(endpoint: Endpoint, request: Mapping[str, Any]) -> int:
     """Return the price of the rewrite that a request asks for; charged only where the answer has one."""
     return ENHANCEMENT_MICRO_USD if endpoint in _ENHANCES and request.get("enhance_prompt") is True else 0
-
-
-def images(request: Mapping[str, Any]) -> int:
-    """How many images a request asks for."""
-    variants = request.get("variants")
-    return variants if isinstance(variants, int) and variants > 0 else 1
 
 
 def _pictures(endpoint: Endpoint, request: Mapping[str, Any]) -> int:

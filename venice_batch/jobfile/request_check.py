@@ -19,17 +19,12 @@ if TYPE_CHECKING:
     Complaints = Iterator[tuple[str, str, "_Grade"]]
 
 
-def problems(endpoint: Endpoint, request: dict[str, Any], *, beside: Collection[str] = ()) -> list[tuple[str, str]]:
-    """Return all that is wrong with a request as (field, what) pairs, in the request's order; [] if nothing.
-
-    A field that is missing comes last. `beside` names the keys that may stand beside the request's
-    fields where the user wrote it; they take part in "did you mean".
-    """
-    return [(fault.field, fault.what) for fault in faults(endpoint, request, beside=beside)]
-
-
 def faults(endpoint: Endpoint, request: dict[str, Any], *, beside: Collection[str] = ()) -> list[Fault]:
-    """Return what `problems` does, each with the word whether the server could think otherwise."""
+    """Return everything that is wrong with a request, in the request's order; missing fields come last.
+
+    `beside` names the keys that may stand beside the request's fields where the user wrote it; "did you mean" suggests
+    them too.
+    """
     try:
         msgspec.convert(request, REQUESTS[endpoint])
     except (msgspec.ValidationError, UnicodeEncodeError) as error:

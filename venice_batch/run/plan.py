@@ -9,7 +9,6 @@ import msgspec
 
 from venice_batch.api.listings import CURRENCIES
 from venice_batch.catalogue import Bill
-from venice_batch.catalogue.prices import images
 from venice_batch.model import SUMMARY, Percentiles
 from venice_batch.money import micro_usd, usd
 from venice_batch.output.resume import Resume
@@ -248,6 +247,6 @@ def _unpriced(index: JobIndex, is_settled: Callable[[int], bool]) -> list[tuple[
     counts: dict[Bill, int] = {}
     for number, name in enumerate(index.lanes):
         for job in index.pending(number, is_settled):
-            bill = Bill(name, name, images(job.request), None)
+            bill = Bill(name, name, job.images, None)
             counts[bill] = counts.get(bill, 0) + 1
     return list(counts.items())
