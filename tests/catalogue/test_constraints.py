@@ -48,7 +48,7 @@ ONE_EACH = [
     ({"aspect_ratio": "auto"}, "warning: aspect_ratio: venice-sd35 takes width and height instead"),
     ({"resolution": "1K"}, "warning: resolution: venice-sd35 ignores the field"),
     ({"quality": "high"}, "warning: quality: venice-sd35 ignores the field"),
-    ({"steps": 50}, "steps: 50 is above the 30 of venice-sd35"),
+    ({"steps": 50}, "steps: 50 is above venice-sd35's limit of 30"),
     ({"style_preset": "film noire"}, "style_preset: no style 'film noire' (nearest: Film Noir)"),
     ({"style_preset": "xyzzy"}, "style_preset: no style 'xyzzy'; `venice-batch styles` lists them"),
     (
@@ -90,7 +90,7 @@ ONE_EACH = [
         {"model": "qwen-image-3", "height": 512},
         "height: qwen-image-3 takes aspect_ratio instead of pixels (nearest to 1024x512: 16:9)",
     ),
-    ({"model": "z-image-turbo", "steps": 99}, "warning: steps: z-image-turbo takes none and ignores the field"),
+    ({"model": "z-image-turbo", "steps": 99}, "warning: steps: z-image-turbo ignores the field"),
     ({"model": "gpt-image-2", "negative_prompt": "x"}, "warning: negative_prompt: gpt-image-2 ignores the field"),
     (
         {"model": "gpt-image-2", "seed": 7, "variants": 2},
@@ -114,7 +114,7 @@ ONE_EACH = [
     ),
     (
         {"model": "gpt-image-2", "transparent_background": True},
-        "transparent_background: gpt-image-2 makes none; these make one: gpt-image-1-5, gpt-image-2-5-flare, "
+        "transparent_background: gpt-image-2 cannot make one; these can: gpt-image-1-5, gpt-image-2-5-flare, "
         "gpt-image-2-5-sunburst, mai-image-2-7, mai-image-2-7-flash",
     ),
 ]
@@ -197,9 +197,9 @@ def test_transparency_by_what_the_listing_marks():
     wanted = job(model="made", transparent_background=True)
     assert only(wanted, catalogue(entry())) == ("warning: transparent_background: made is not listed as making one")
     refused = entry(constraints={"supportsTransparentBackground": False})
-    assert only(wanted, catalogue(refused)) == "transparent_background: made makes none"
+    assert only(wanted, catalogue(refused)) == "transparent_background: made cannot make one"
     able = entry("able", constraints={"supportsTransparentBackground": True})
-    assert only(wanted, catalogue(entry(), able)) == "transparent_background: made makes none; these make one: able"
+    assert only(wanted, catalogue(entry(), able)) == "transparent_background: made cannot make one; these can: able"
     assert told(job(model="able", transparent_background=True), catalogue(able)) == []
 
 
@@ -207,7 +207,9 @@ def test_the_openai_endpoint_asks_for_transparency_in_its_own_words():
     clear = {"model": "gpt-image-1-5", "background": "transparent"}
     assert told(job(Endpoint.GENERATIONS, **clear)) == []
     assert only(job(Endpoint.GENERATIONS, **clear, output_format="jpeg")).startswith("background: jpeg has no")
-    assert only(job(Endpoint.GENERATIONS, background="transparent")).startswith("background: venice-sd35 makes none")
+    assert only(job(Endpoint.GENERATIONS, background="transparent")).startswith(
+        "background: venice-sd35 cannot make one"
+    )
     assert told(job(Endpoint.GENERATIONS, background="transparent"), catalogue({"id": "venice-sd35"})) == []
 
 
@@ -252,7 +254,7 @@ def test_a_model_without_constraints_is_not_checked():
 
 def test_fields_that_a_model_ignores_are_warned_of():
     known = catalogue(entry(constraints={"steps": {}}, supportsOptimizePromptThinking=False))
-    assert only(job(model="made", steps=5), known) == "warning: steps: made takes none and ignores the field"
+    assert only(job(model="made", steps=5), known) == "warning: steps: made ignores the field"
     ignored = job(model="made", disable_prompt_optimization_thinking=True)
     assert only(ignored, known).startswith("warning: disable_prompt_optimization_thinking: ")
 

@@ -64,7 +64,9 @@ def test_the_packaged_list_is_that_of_the_sandbox_and_knows_its_date():
         for part in ("pricing", "constraints"):
             assert spec.get(part, {}).items() <= filled.get(part, {}).items()
     assert packaged.styles == STYLES
-    assert "the list of 2026-11-20 that comes with the package (1" in packaged.told(packaged.asked_unix_s + 10 * 86_400)
+    assert "the list of 2026-11-20 that comes with the package (1" in packaged.described(
+        packaged.asked_unix_s + 10 * 86_400
+    )
     assert not packaged.is_fresh(packaged.asked_unix_s)
     assert [len(packaged.of_kind(kind)) for kind in KINDS] == [50, 33, 1]
     assert len(packaged.catalogue(time.time()).models) == 84

@@ -3,10 +3,14 @@
 import tracemalloc
 
 import msgspec
+import pytest
 from catalogue.made import SHIPPED, STYLES, catalogue, job
 
 from venice_batch.catalogue import Bill, Preflight
 from venice_batch.catalogue import preflight as module
+from venice_batch.catalogue.constraints import shape_complaints
+from venice_batch.catalogue.prices import price_for
+from venice_batch.jobfile.fields import FIELDS
 from venice_batch.model import Endpoint
 
 
@@ -153,3 +157,24 @@ def test_shapes_of_two_endpoints_are_apart():
     preflight, found = examined(*(job(endpoint, model="nobody") for endpoint in Endpoint))
     assert [bool(problems) for problems in found] == [True, False, True, True, True, False]
     assert len(preflight.bills()) == 3, "two of them have a price: the default model's, and that of background removal"
+
+
+class Guarded(dict):
+    """A request that fails a test which reads a field of `PER_JOB`, but for whether some are there."""
+
+    def get(self, key, default=None):
+        assert key not in module.PER_JOB - {"images", "seed", "negative_prompt"}
+        return super().get(key, default)
+
+    def __getitem__(self, key):
+        assert key not in module.PER_JOB
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("endpoint", Endpoint)
+def test_a_shape_leaves_out_no_field_that_its_complaints_or_its_price_read(endpoint):
+    for model in [*SHIPPED.models.values(), None]:
+        fields = dict.fromkeys(FIELDS[endpoint] & module.PER_JOB, ()) | {"model": model.id if model else "nobody"}
+        one = msgspec.structs.replace(job(), endpoint=endpoint, request=Guarded(fields))
+        list(shape_complaints(one, SHIPPED, styles=STYLES))
+        price_for(msgspec.structs.replace(one, request=Guarded(fields, images=[])), model)

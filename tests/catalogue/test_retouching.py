@@ -112,7 +112,7 @@ def test_a_listing_without_edit_models_says_nothing_about_them():
 
 def test_names_of_models_are_those_of_their_kind():
     assert only(job(EDIT, model="nano-banana-2")) == (
-        "model: nano-banana-2 is no model for /image/edit "
+        "model: nano-banana-2 is not a model for /image/edit "
         "(nearest: nano-banana-2-edit, nano-banana-pro-edit, nano-banana-2-lite-edit)"
     )
     assert only(job(EDIT, model="qwen-3-edit")).startswith(

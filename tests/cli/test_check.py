@@ -198,7 +198,7 @@ def test_strict_refuses_what_is_warned_of(capsys):
 def test_settings_are_checked_like_fields(capsys):
     write({"id": "a", "model": "venice-sd35", "prompt": "p"})
     assert check("--offline", "--set", "steps=99") == 2
-    assert "99 is above the 30 of venice-sd35" in capsys.readouterr().err
+    assert "99 is above venice-sd35's limit of 30" in capsys.readouterr().err
 
 
 def test_offline_says_how_old_its_list_is(capsys):
@@ -243,8 +243,8 @@ def test_venice_out_of_reach_is_replaced_by_the_list_at_hand(capsys, monkeypatch
     write({**GOOD, "steps": 99})
     assert check() == 2
     err = capsys.readouterr().err
-    assert "models and prices are checked by the list of 2026-11-20" in err
-    assert "99 is above the 30 of venice-sd35" in err
+    assert "models and prices are checked against the list of 2026-11-20" in err
+    assert "99 is above venice-sd35's limit of 30" in err
     keep(*snapshot().entries)
     write(GOOD)
     monkeypatch.setenv("VENICE_API_KEY", "k")
@@ -257,7 +257,7 @@ def test_a_live_list_needs_no_key(sandbox, capsys):
     write(GOOD, {**GOOD, "id": "b", "steps": 99})
     assert check("--base-url", sandbox) == 2
     out, err = capsys.readouterr()
-    assert err.startswith("jobs.jsonl:2: steps: 99 is above the 30 of venice-sd35\n")
+    assert err.startswith("jobs.jsonl:2: steps: 99 is above venice-sd35's limit of 30\n")
     write(GOOD)
     assert check("--base-url", sandbox, "--json") == 0
     out, err = capsys.readouterr()
@@ -353,7 +353,7 @@ def check_piped(text):
 def test_standard_input_is_checked_too():
     done = check_piped(json.dumps({**GOOD, "steps": 99}))
     assert done.returncode == 2
-    assert "1: steps: 99 is above the 30 of venice-sd35" in done.stderr
+    assert "1: steps: 99 is above venice-sd35's limit of 30" in done.stderr
 
 
 def test_a_table_on_standard_input_is_told_once():

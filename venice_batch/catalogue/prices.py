@@ -1,4 +1,4 @@
-"""What a job costs, by the prices that the models are listed with."""
+"""Price jobs from the prices that the models are listed with."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ KIND: Mapping[Endpoint, ModelKind] = MappingProxyType(
         Endpoint.MULTI_EDIT: "inpaint",
     }
 )
-"""The kind of model that each endpoint takes; background removal has one of its own, which no listing shows."""
+"""The kind of model for each endpoint. Background removal has its own, which no listing shows."""
 
 REMOVAL_MICRO_USD = 30_000
 """The price of removing a background, as published on 2026-08-22."""
 
 ENHANCEMENT_MICRO_USD = 40_000
-"""The price of rewriting a prompt, once a request whatever its images (Venice's agent skills, 2026-10-02)."""
+"""The price of rewriting a prompt: once a request, however many images (Venice's agent skills, 2026-10-02)."""
 
 _ENHANCES = frozenset({Endpoint.GENERATE, Endpoint.EDIT, Endpoint.MULTI_EDIT})
 
@@ -69,18 +69,17 @@ def price_for(job: Job, model: Model | None) -> int | None:
 
 
 def enhancement_micro_usd(endpoint: Endpoint, request: Mapping[str, Any]) -> int:
-    """Return the price of the rewrite that a request asks for; charged only where the answer has one."""
+    """Return the price of the prompt rewrite that a request asks for; charged only if the answer has one."""
     return ENHANCEMENT_MICRO_USD if endpoint in _ENHANCES and request.get("enhance_prompt") is True else 0
 
 
 def _pictures(endpoint: Endpoint, request: Mapping[str, Any]) -> int:
-    """How many pictures an edit is given."""
     given = request.get("images")
     return 1 if endpoint is Endpoint.EDIT else len(given) if isinstance(given, list) else 0
 
 
 def model_of(job: Job, catalogue: Catalogue) -> Model | None:
-    """The model that makes a job's images; None if the catalogue lacks it, and for background removal."""
+    """Return the model that makes a job's images; None if the catalogue lacks it, and for background removal."""
     kind = KIND.get(job.endpoint)
     if kind is None:
         return None
@@ -91,5 +90,5 @@ def model_of(job: Job, catalogue: Catalogue) -> Model | None:
 
 
 def names_model(request: Mapping[str, Any]) -> bool:
-    """Whether a request says which model is to have it."""
+    """Return whether a request names a model."""
     return "model" in request or "modelId" in request
