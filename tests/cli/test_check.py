@@ -286,8 +286,8 @@ def test_enhancement_is_in_the_sum_as_the_most_that_it_can_cost(capsys):
     write({**GOOD, "enhance_prompt": True, "variants": 4})
     assert check("--offline") == 0
     out = capsys.readouterr().out
-    assert "it takes about 10 s and cost 0.08 USD\n" in out
-    assert "0.04 USD of it for prompt enhancement, charged only where a prompt is rewritten\n" in out
+    assert "it takes about 10 s and costs 0.08 USD\n" in out
+    assert "0.04 USD of it for prompt enhancement, charged only if a prompt is rewritten\n" in out
 
 
 def test_a_price_that_is_not_known_is_shown_as_such(capsys):
@@ -371,6 +371,6 @@ def test_a_column_that_nearly_is_a_field_is_warned_of_once_and_strictly_refused(
     assert len(told) == 1
     assert "did you mean 'width'?" in told[0]
     assert run_cli(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline", "--strict"]) == 2
-    assert "jobs.csv:2: widht: is no field" in capsys.readouterr().err
+    assert "jobs.csv:2: widht: is not a field" in capsys.readouterr().err
     assert run_cli(["jobs.csv", "--set", "model=venice-sd35", "--sandbox", "--sandbox-latency", "0"]) == 0
     assert "did you mean 'width'?" in capsys.readouterr().err

@@ -129,8 +129,8 @@ def test_nothing_is_lost_of_a_setting(setting, told):
         (1 << 64, f"18446744073709551616{TOO_LONG}"),
         ([1, -(1 << 63) - 1], f"-9223372036854775809{TOO_LONG}"),
         ({"a": {"b": 10**5000}}, f"an integer{TOO_LONG}"),
-        (float("nan"), "nan is no number of JSON"),
-        ([{"a": float("-inf")}], "-inf is no number of JSON"),
+        (float("nan"), "nan is not a number in JSON"),
+        ([{"a": float("-inf")}], "-inf is not a number in JSON"),
     ],
 )
 def test_nor_of_a_default_in_a_settings_file(value, told):

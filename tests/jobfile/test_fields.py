@@ -174,8 +174,8 @@ def test_a_list_of_pictures_holds_one_at_least():
 
 
 def test_two_names_of_one_thing_exclude_each_other():
-    assert what(EDIT, model="m", modelId="m") == "stands beside model, which says the same; keep one of them"
-    assert what(REMOVE, image_url="https://example.com/a.png").startswith("stands beside image,")
+    assert what(EDIT, model="m", modelId="m") == "means the same as model, which is there too; keep one of them"
+    assert what(REMOVE, image_url="https://example.com/a.png").startswith("means the same as image,")
     assert problems(REMOVE, {"image_url": "https://example.com/a.png"}) == []
 
 

@@ -92,7 +92,7 @@ def test_a_job_that_no_line_could_hold_is_a_problem_of_the_line_it_comes_from(fi
     with open_source(file) as source, pytest.raises(JobsFileError) as caught:
         JobIndex.build(source, examine=oversize)
     assert [problem.line for problem in caught.value.problems] == [2]
-    assert "by itself is a line of 1.00 MB; at most 1 MB" in str(caught.value)
+    assert "as a line of its own has 1.00 MB; at most 1 MB" in str(caught.value)
 
 
 def test_memory_does_not_grow_with_the_jobs_written(file):
@@ -308,7 +308,7 @@ def test_a_matrix_of_objects_has_readable_ids():
         ({"seed": []}, "matrix.seed: expected an array of at least one value"),
         ({"seed": 5}, "matrix.seed: expected an array of at least one value"),
         ({"seed": [1, 1]}, "matrix.seed: lists 1 2 times"),
-        ({"prompt": ["a"]}, "matrix.prompt: stands in the line itself too; keep one of them"),
+        ({"prompt": ["a"]}, "matrix.prompt: is in the line itself too; keep one of them"),
         ({}, 'matrix: expected an object of arrays, as in {"seed": [1, 2, 3]}'),
         (None, 'matrix: expected an object of arrays, as in {"seed": [1, 2, 3]}'),
         ({"seed": list(range(101)), "steps": list(range(100))}, "matrix: makes 10,100 jobs; at most 10,000 a line"),

@@ -117,7 +117,7 @@ def test_another_content_than_the_one_asked_for_is_told(photos):
     assert job(upscale({"path": "cat.png", "sha256": sha(CAT)}), photos)
     assert job(upscale({"path": "cat.png"}), photos).request["image"]["sha256"] == sha(CAT)
     assert message(upscale({"path": "cat.png", "sha256": sha(DOG)}), photos) == (
-        "image: cat.png is another picture than the one with this sha256; leave it out to take this one"
+        "image: cat.png does not have this sha256; leave sha256 out to send the file as it is"
     )
 
 
@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_sent_is_told_with_its_place(photos, monkeypatch):
     reasons = {
         "gone.png": f"image: no such file: {photos}/gone.png",
         ".": f"image: {photos} is a folder; expected a picture",
-        "pipe": f"image: {photos}/pipe is no regular file; expected a picture",
+        "pipe": f"image: {photos}/pipe is not a regular file; expected a picture",
         "text.png": f"image: {photos}/text.png is no JPEG, PNG, WebP, AVIF or HEIC image",
         "cut.png": f"image: {photos}/cut.png is no JPEG, PNG, WebP, AVIF or HEIC image",
         "empty.png": f"image: {photos}/empty.png is empty",

@@ -164,7 +164,7 @@ def test_an_array_on_one_line_is_the_files_mistake_if_the_name_promises_one(writ
     ],
 )
 def test_a_table_that_no_name_tells_is_refused_with_what_to_do(write, content, suffix):
-    told = f"looks like a table; tables are told by their names: save it as a file that ends in {suffix}"
+    told = f"looks like a table; a table is recognised by its file name: save it as a file that ends in {suffix}"
     assert refused("-", io.BytesIO(content)) == f"<stdin>: {told}"
     assert refused(write("jobs", content)) == f"jobs: {told}"
 

@@ -82,18 +82,18 @@ def test_text_is_a_prompt_a_line(write):
         (
             "a.csv",
             "prompt,seed\na,1,2\nb\n",
-            "a.csv:2: has 3 cells, the header 2; put cells with a delimiter in quotes",
+            "a.csv:2: has 3 cells, the header has 2; put cells that contain a delimiter in quotes",
         ),
-        ("a.csv", 'prompt,seed\n"a"b,1\n', "a.csv:2: not a table: "),
+        ("a.csv", 'prompt,seed\n"a"b,1\n', "a.csv:2: not a valid table: "),
         (
             "a.tsv",
             'prompt\n"a\nb"\n',
-            "a.tsv:2: not a table: a quote is not closed on its line; save the table as .csv",
+            "a.tsv:2: not a valid table: a quote is not closed on its line; save the table as .csv",
         ),
         ("a.csv", "prompt,Prompt\n", "a.csv:1: the header names 'prompt' twice"),
         ("a.csv", "prompt\n", "a.csv: holds no jobs"),
         ("a.csv", b"prompt\ncaf\xe9\n", "a.csv:1: not valid UTF-8 near here; save the file as UTF-8"),
-        ("a.csv", "prompt\n" + "x" * (1 << 20), "a.csv:1: not a table: a line of more than 1 MB"),
+        ("a.csv", "prompt\n" + "x" * (1 << 20), "a.csv:1: not a valid table: a line of more than 1 MB"),
         ("a.txt", b"caf\xe9\n", "a.txt:1: not valid UTF-8; save the file as UTF-8"),
         ("a.txt", "x" * (3 << 20), "a.txt:1: line is 3.1 MB; expected a prompt a line"),
     ],
@@ -130,7 +130,7 @@ def test_a_column_that_nearly_is_a_field_is_doubted_in_each_job_that_uses_it(wri
     path = write("jobs.csv", "prompt,widht,note\na,512,x\nb,,y\n")
     first, second = jobs(path, "model=m")
     assert first.metadata == {"widht": "512", "note": "x"}
-    what = "is no field, so that it goes into metadata; did you mean 'width'? (if not: metadata.NAME)"
+    what = "is not a field and goes into metadata; did you mean 'width'? (if not: metadata.NAME)"
     assert (first.doubts, second.doubts) == ((("widht", what),), ())
 
 
@@ -194,7 +194,7 @@ def test_another_table_in_the_same_file_is_told(write):
     assert (
         errors(write("a.csv", "prompt,seed\na,1\n\ufeffseed,prompt\n2,b\n"), "model=m")
         == [
-            "a.csv:3: another table begins here, with other columns; give it by itself",
+            "a.csv:3: another table begins here, with other columns; put it into a file of its own",
             "a.csv:4: seed: 'b' is a string; expected an integer from -999999999 to 999999999",
         ][:1]
     )
@@ -204,7 +204,7 @@ def test_another_table_in_the_same_file_is_told(write):
 def test_files_joined_without_a_line_end_are_told(write, name, content):
     (found,) = errors(write(name, content), "model=m")
     line = 2 if name == "a.txt" else 3
-    assert found.startswith(f"{name}:{line}: holds a byte order mark (U+FEFF), as where two files were joined")
+    assert found.startswith(f"{name}:{line}: holds a byte order mark (U+FEFF), as after joining two files")
 
 
 def test_a_semicolon_table_on_standard_input_is_told_for_what_it_is(write):

@@ -1,4 +1,7 @@
-"""Finds the jobs of a file by their id."""
+"""An index of the jobs in a file, in about 50 bytes a job.
+
+A run of a million jobs keeps their places, not the jobs; a job is read again when its turn comes.
+"""
 
 from __future__ import annotations
 
@@ -69,9 +72,10 @@ _LAST = 0xFFFF_FFFF
 
 
 class JobIndex:
-    """The jobs of one file: how many, in which lanes, and each of them on demand.
+    """The jobs of one file: how many there are, in which lanes, and each of them on demand.
 
-    Reads its source again, which has to stay open as long. Iterators are independent of each other.
+    Jobs are read again from the source, which has to stay open. Iterators are independent of each other. Memory is
+    about 50 bytes a job.
     """
 
     __slots__ = (
@@ -91,18 +95,18 @@ class JobIndex:
     )
 
     def __init__(self, source: Source, defaults: Defaults) -> None:
-        """Make an empty index; `build` makes a full one."""
+        """Make an empty index; `build` makes one of a file."""
         self._source = source
         self._jobs = Jobs(source, defaults)
         self._offsets = array("Q")
         self._lines = array("I")
         self._subs = array("H")  # place within a line of several jobs; a matrix makes 10,000 at most
         self._numbers = array("I")  # Job.index, which counts the jobs of other shares too
-        # Python's own hash of the id is ready at hand, 64 bits of the request's are enough beside it.
+        # Python's own hash of the id, which costs nothing, and 64 bits of the request's.
         self._ids = array("q")
         self._hashes = array("Q")
         self._directory = Directory(self._ids)
-        # A lane is a chain: its first job, and from each job the next of the same lane.
+        # A lane is a chain: its first job, and for each job the next one of the same lane.
         self._next = array("I")
         self._first: list[int] = []
         self._counts: list[int] = []
@@ -118,15 +122,16 @@ class JobIndex:
         examine: Callable[[Job], Iterable[tuple[str, str]]] | None = None,
         shard: Shard | None = None,
     ) -> JobIndex:
-        """Read and check all of the file, once.
+        """Read and check the whole file, once.
 
-        `examine` is shown every valid job in the file's order; what it returns, as (field, complaint), is a
-        problem of the job's line like any other. With a `shard` only that share's jobs are shown to it and indexed,
-        which may be none; all lines are read.
+        `examine` gets every valid job in the file's order; the (field, complaint) pairs that it returns are problems
+        of the job's line like any others. With a `shard` all lines are read and checked, but only that share's jobs
+        are examined and indexed, which may be none.
 
         Raises:
-            JobsFileError: any line has a problem, an id is used twice, or there is no job at all. Holds the
-                first `max_problems` in the file's order and the number of all.
+            JobsFileError: a line has a problem, an id is used twice, or there is no job. Holds the first
+                `max_problems` in the file's order, and the number of all. Uses of an id beyond those are counted by
+                the ids' 64-bit hashes.
         """
         index = cls(source, defaults or Defaults())
         findings = Findings(max_problems)
@@ -140,11 +145,11 @@ class JobIndex:
 
     @property
     def lanes(self) -> tuple[str, ...]:
-        """The models' names, in the order of first use; a lane's number is its place here."""
+        """The models' names in the order of first use; a lane's number is its place here."""
         return tuple(self._lanes)
 
     def __len__(self) -> int:
-        """Return the number of jobs, a matrix counted as what it makes."""
+        """Return the number of jobs; a matrix counts as the jobs that it makes."""
         return len(self._offsets)
 
     def count(self, lane: int) -> int:
@@ -152,26 +157,27 @@ class JobIndex:
         return self._counts[lane]
 
     def pending(self, lane: int, is_settled: Callable[[int], bool]) -> Iterator[Job]:
-        """Yield the jobs of a lane in the file's order, without those at places that are settled.
+        """Yield the jobs of a lane in the file's order; skip settled places without reading them.
 
-        A settled job is not read. Raises JobsFileError when the file has changed since `build`.
+        Raises:
+            JobsFileError: the file has changed since `build`.
         """
         return self._read(place for place in self._chain(lane) if not is_settled(place))
 
     def jobs_in_order(self) -> Iterator[Job]:
-        """Yield every job in the file's order; raises as `jobs`."""
+        """Yield every job in the file's order. Raises JobsFileError as `pending` does."""
         return self._read(range(len(self)))
 
     def places_of(self, lane: int) -> Iterator[int]:
-        """Yield the place in this index of every job of a lane, in the file's order."""
+        """Yield the places of a lane's jobs in this index, in the file's order."""
         return self._chain(lane)
 
     def line(self, place: int) -> int:
-        """Return the number of the line that the job at `place` stands on."""
+        """Return the number of the line with the job at `place`."""
         return self._lines[place]
 
     def has_request(self, place: int, request_hash: str) -> bool:
-        """Tell whether the job at `place` makes the request of this hash; False for what is no hash."""
+        """Return whether the job at `place` makes the request with this hash; False if it is not a hash."""
         try:
             return int(request_hash[:16], 16) == self._hashes[place]
         except ValueError:
@@ -202,8 +208,8 @@ class JobIndex:
 
     def _find_duplicates(self, findings: Findings) -> None:
         repeats = self._directory.repeats
-        # Read again, which makes the answer exact, are only those that can be shown. The rest are counted by their
-        # ids' 64-bit hashes alone.
+        # Reading a job again makes the answer exact. That is done for the problems that can be shown; the rest are
+        # counted by the hashes of their ids.
         named = repeats[: findings.keep]
         again = self._jobs.again()
         for job, place, original in zip(self._read(named), named, self._directory.originals, strict=False):

@@ -29,7 +29,7 @@ def faults(endpoint: Endpoint, request: dict[str, Any], *, beside: Collection[st
         msgspec.convert(request, REQUESTS[endpoint])
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         found = explain(endpoint, request, beside)
-        # Should the two ever disagree, the checker's own words are better than a pass.
+        # If `explain` finds nothing, msgspec's own words are better than letting the request pass.
         return found or [Fault("", str(error), is_open=False)]
     found = cross_field(request)
     if endpoint is Endpoint.BACKGROUND_REMOVE and not request.keys() & {"image", "image_url"}:
@@ -38,7 +38,7 @@ def faults(endpoint: Endpoint, request: dict[str, Any], *, beside: Collection[st
 
 
 class _Grade(Enum):
-    """How far a value is from what this version knows."""
+    """The way in which a value differs from what this version knows."""
 
     UNKNOWN = auto()
     MISSING = auto()
@@ -47,15 +47,15 @@ class _Grade(Enum):
 
 
 _NEEDED_AS_KNOWN = frozenset({"model", "modelId", "image", "images", "image_url"})
-"""Fields that the program itself acts on: the lane, and the pictures that it reads and sends."""
+"""Fields that the program itself acts on: they decide the lane, and the pictures that it reads and sends."""
 
 
 SHOWN = 40
-"""How many characters of the user's own text a message repeats."""
+"""Characters of the user's own text that a message repeats."""
 
 
 def explain(endpoint: Endpoint, request: dict[str, Any], beside: Collection[str]) -> list[Fault]:
-    """Return every fault of `request`; see `fields.faults`."""
+    """Return every fault of `request`, as `faults` does, whether or not there is any."""
     known = _fields(endpoint)
     found: list[Fault] = []
     for name, value in request.items():
@@ -71,7 +71,7 @@ def explain(endpoint: Endpoint, request: dict[str, Any], beside: Collection[str]
 
 
 def explain_field(endpoint: Endpoint, name: str, value: object) -> list[Fault]:
-    """Return every fault of one value of a field that `endpoint` has."""
+    """Return every fault of `value` as the field `name`, which `endpoint` has."""
     return [*_graded(_fields(endpoint)[name], value), *cross_field({name: value})]
 
 
@@ -81,7 +81,7 @@ def _graded(field: inspect.Field, value: object) -> Iterator[Fault]:
 
 
 def _is_open(name: str, value: object, grade: _Grade) -> bool:
-    """Tell whether the server could take what is wrong with the field `name` here."""
+    """Return whether a server might accept this value of the field `name`."""
     if name in _NEEDED_AS_KNOWN:
         return name == "model" and grade is _Grade.MISSING
     if name == "variants":
@@ -90,7 +90,7 @@ def _is_open(name: str, value: object, grade: _Grade) -> bool:
 
 
 def few_values(name: str) -> tuple[str, ...]:
-    """Return the values of a field that takes only a few, as they are written in JSON without quotes; else ()."""
+    """Return all values of a field that takes only a few, as in JSON but without quotes; () for other fields."""
     found: dict[str, None] = {}
     for endpoint in Endpoint:
         if name in _fields(endpoint):
@@ -104,7 +104,7 @@ def few_values(name: str) -> tuple[str, ...]:
 
 @cache
 def takes_json(endpoint: Endpoint, name: str) -> bool:
-    """Tell whether a field that `endpoint` has takes anything but text."""
+    """Return whether the field `name`, which `endpoint` has, takes anything but text."""
     kind = _fields(endpoint)[name].type
     members = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
     return not all(
@@ -115,7 +115,7 @@ def takes_json(endpoint: Endpoint, name: str) -> bool:
 
 
 def explain_value(kind: inspect.Type, value: object, path: str) -> Complaints:
-    """Yield the complaints about `value`, found under `path`, that has to be of `kind`."""
+    """Yield the complaints about `value`, found under `path`, which has to be of `kind`."""
     nullable, kind = _unwrap(kind, value)
     if value is None:
         if not nullable:
@@ -133,20 +133,20 @@ def explain_value(kind: inspect.Type, value: object, path: str) -> Complaints:
 
 
 def did_you_mean(name: str, names: Collection[str]) -> str:
-    """Return "; did you mean '…'?" for the most similar of `names`, or "" if none is similar."""
+    """Return "; did you mean '…'?" with the most similar of `names`; "" if none is similar."""
     others = sorted(set(names) - {name})
     close = difflib.get_close_matches(name[:SHOWN].lower(), others, n=1, cutoff=0.7)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def printable(text: str) -> str:
-    """Return `text` cut, with control characters and lone surrogates escaped: one line of a terminal."""
+    """Return `text` for one line of a terminal: shortened, control characters and lone surrogates escaped."""
     text = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
     return text if text.isprintable() else repr(text)[1:-1]
 
 
 def shown(value: object) -> str:
-    """Return a JSON value as a message repeats it, cut to a readable length."""
+    """Return a JSON value for a message, shortened to a readable length."""
     match value:
         case None:
             return "null"
@@ -163,7 +163,7 @@ def shown(value: object) -> str:
 
 
 def type_name(value: object) -> str:
-    """Return what JSON calls the type of `value`, with its article."""
+    """Return JSON's name for the type of `value`, with its article."""
     match value:
         case None:
             return "null"
@@ -180,7 +180,7 @@ def type_name(value: object) -> str:
 
 
 def expected(kind: inspect.Type) -> str:
-    """Return what `kind` accepts, in words."""
+    """Return in words the values that `kind` accepts."""
     match kind:
         case inspect.IntType() | inspect.FloatType():
             return _number(kind)
@@ -206,12 +206,12 @@ def _number(kind: inspect.IntType | inspect.FloatType) -> str:
         return noun
     if kind.ge == kind.le:
         return f"{kind.ge} only"
-    # `:g` would write a long integer with an exponent.
+    # Not `:g`, which writes long integers with an exponent.
     return f"{noun} from {kind.ge} to {kind.le}"
 
 
 def _scalar(kind: inspect.Type, value: object) -> tuple[str, _Grade] | None:
-    """Return why `value` is not of the scalar `kind`, or None if it is."""
+    """Return why `value` is not of the scalar `kind`; None if it is."""
     match kind, value:
         case inspect.LiteralType(values), str():
             return None if value in values else (f"{shown(value)} is not {expected(kind)}", _Grade.VALUE)
@@ -220,7 +220,7 @@ def _scalar(kind: inspect.Type, value: object) -> tuple[str, _Grade] | None:
         case inspect.BoolType(), bool():
             return None
         case inspect.IntType() | inspect.FloatType(), bool():
-            pass  # A subclass of int in Python, another type in JSON.
+            pass  # a subclass of int in Python, a type of its own in JSON
         case inspect.IntType(), float() if abs(value) < 2**63:
             return f"{value} is not written as an integer; expected {expected(kind)}", _Grade.VALUE
         case inspect.IntType() | inspect.FloatType(), int() | float():
@@ -231,7 +231,7 @@ def _scalar(kind: inspect.Type, value: object) -> tuple[str, _Grade] | None:
 
 def _within(kind: inspect.IntType | inspect.FloatType, value: float) -> bool:
     if isinstance(kind, inspect.IntType) and isinstance(value, float):
-        return False  # JSON integers beyond 64 bits arrive as floats.
+        return False  # JSON integers of more than 64 bits arrive as floats
     return (
         (kind.gt is None or value > kind.gt)
         and (kind.ge is None or value >= kind.ge)
@@ -250,11 +250,11 @@ def _length(kind: inspect.StrType, value: str) -> str | None:
 
 
 def _unwrap(kind: inspect.Type, value: object = None) -> tuple[bool, inspect.Type]:
-    """Return whether null is allowed, with the type that `value` is to be judged by otherwise."""
+    """Return whether null is allowed, and the type that any other `value` is checked against."""
     if not isinstance(kind, inspect.UnionType):
         return False, kind
     members = [member for member in kind.types if not isinstance(member, inspect.NoneType)]
-    # Where an object may stand in a scalar's place, an object is meant to be that one.
+    # If either an object or a scalar is allowed, an object is checked against the object's type.
     likely = [member for member in members if isinstance(member, inspect.StructType) is isinstance(value, dict)]
     return len(members) < len(kind.types), (likely or members)[0]
 
@@ -282,5 +282,5 @@ def _unknown(endpoint: Endpoint, name: str, beside: Collection[str]) -> str:
 @cache
 def _fields(endpoint: Endpoint) -> dict[str, inspect.Field]:
     rules = inspect.type_info(REQUESTS[endpoint])
-    assert isinstance(rules, inspect.StructType)  # noqa: S101 - told to the type checker
+    assert isinstance(rules, inspect.StructType)  # noqa: S101 - for the type checker
     return {field.name: field for field in rules.fields}
