@@ -1,4 +1,4 @@
-"""Entries of a listing, whatever they hold."""
+"""Models parsed from entries of a listing, valid or not."""
 
 from datetime import UTC, datetime
 
@@ -76,7 +76,7 @@ def test_tiers_and_qualities_are_taken_from_the_prices_where_nothing_else_names_
 
 
 @pytest.mark.parametrize("other", [{"id": 5}, {}, {"id": "t", "type": "text"}, {"id": "t", "type": None}])
-def test_what_is_no_image_model_is_left_out(other):
+def test_a_model_that_is_not_for_images_is_left_out(other):
     assert parse(other) is None
 
 
@@ -89,7 +89,7 @@ def test_no_entry_is_too_strange(spec, constraint):
 
 
 @pytest.mark.parametrize("usd", [None, "1", True, -1, float("nan"), float("inf"), 1e9, []])
-def test_what_is_no_amount_is_no_price(usd):
+def test_a_price_that_is_not_an_amount_is_left_out(usd):
     assert parse(entry(pricing={"generation": {"usd": usd}})).pricing.image is None
 
 

@@ -25,7 +25,7 @@ def test_a_valid_job_has_no_problem_and_a_price():
     assert preflight.bills() == [(Bill("venice-sd35", "venice-sd35", 2, 20_000), 1)]
 
 
-def test_problems_are_told_of_every_job_of_a_shape():
+def test_problems_are_reported_for_every_job_of_a_shape():
     _, found = examined(job(steps=99), job(steps=99, line=2))
     assert [[field for field, _ in problems] for problems in found] == [["steps"], ["steps"]]
 
@@ -42,13 +42,13 @@ def test_prompts_and_references_are_looked_at_in_every_job():
     assert preflight.warnings[0].field == "style_references"
 
 
-def test_jobs_of_one_shape_but_for_a_seed_or_a_negative_prompt_are_told_apart():
+def test_a_seed_or_a_negative_prompt_makes_another_shape():
     jobs = [job(model="gpt-image-2", **fields) for fields in ({}, {"seed": 1}, {"seed": 2}, {"negative_prompt": "x"})]
     preflight, _ = examined(*jobs)
     assert [(warned.field, warned.count) for warned in preflight.warnings] == [("seed", 2), ("negative_prompt", 1)]
 
 
-def test_what_this_version_does_not_know_is_a_warning_and_of_any_type():
+def test_an_unknown_field_is_a_warning_and_may_have_any_type():
     doubtful = [
         msgspec.structs.replace(job(background=[1], line=line), doubts=(("background", "unknown field"),))
         for line in (1, 2)
@@ -160,7 +160,7 @@ def test_shapes_of_two_endpoints_are_apart():
 
 
 class Guarded(dict):
-    """A request that fails a test which reads a field of `PER_JOB`, but for whether some are there."""
+    """A request that fails the test when the value of a field in `PER_JOB` is read."""
 
     def get(self, key, default=None):
         assert key not in module.PER_JOB - {"images", "seed", "negative_prompt"}

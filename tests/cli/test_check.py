@@ -1,4 +1,4 @@
-"""check through the command line, in this process."""
+"""`venice-batch check`, in this process."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def test_a_folder_with_an_empty_manifest_has_everything_to_do(capsys):
     assert "jobs.jsonl:2: id: 'a' is used on line 1 already\n" in capsys.readouterr().err
 
 
-def test_check_says_what_was_refused_before_and_needs_no_network_for_a_sandbox(capsys):
+def test_check_counts_jobs_refused_before_and_needs_no_network_for_a_sandbox(capsys):
     write({**GOOD, "prompt": "forbidden"})
     run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
     capsys.readouterr()
@@ -189,7 +189,7 @@ def test_more_warnings_than_are_shown(capsys):
     assert "1 job, all lines valid, 1 warning\n" in capsys.readouterr().out
 
 
-def test_strict_refuses_what_is_warned_of(capsys):
+def test_strict_turns_warnings_into_errors(capsys):
     write({**GOOD, "enable_web_search": True})
     assert check("--offline", "--strict") == 2
     assert "jobs.jsonl:1: enable_web_search: venice-sd35 does not search the web\n" in capsys.readouterr().err
@@ -224,7 +224,7 @@ def test_a_fresh_list_needs_no_network_and_no_notice(capsys):
     assert done.stdout.endswith("0 False\n")
 
 
-def test_a_server_without_a_list_is_told_once_and_not_checked_against(capsys, monkeypatch):
+def test_a_server_without_a_list_gives_one_notice_and_no_check(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
     write({**GOOD, "width": 1001})
     assert check("--base-url", "http://127.0.0.1:9") == 0
@@ -305,7 +305,7 @@ def test_fifteen_jobs_of_four_images_take_three_windows(capsys):
     assert "they take about 2 min 10 s and cost 0.60 USD\n" in capsys.readouterr().out
 
 
-def test_balances_are_shown_apart_and_a_key_without_access_is_told(capsys):
+def test_balances_are_shown_one_by_one_and_a_key_without_access_is_reported(capsys):
     def shown(balances, enough, *, access=True):
         limits = Limits({}, balances, "paid", None, None, access)
         found = Plan(1, 0, 0, 0, {}, balances=limits.spendable, suffices=enough)
@@ -356,7 +356,7 @@ def test_standard_input_is_checked_too():
     assert "1: steps: 99 is above venice-sd35's limit of 30" in done.stderr
 
 
-def test_a_table_on_standard_input_is_told_once():
+def test_a_table_on_standard_input_is_reported_once():
     done = check_piped("id,model,prompt\na,venice-sd35,p\nb,venice-sd35,q\n")
     assert done.returncode == 2
     told, closing = done.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for valid jobs files."""
+"""Hypothesis strategies for valid jobs files, and the problems of a request."""
 
 import orjson
 from hypothesis import strategies as st
@@ -52,7 +52,7 @@ def native_lines(draw):
 
 @st.composite
 def matrix_lines(draw):
-    """A native line that stands for several jobs."""
+    """A native line that makes several jobs."""
     record = draw(generate_requests)
     varied = draw(st.lists(st.sampled_from(["seed", "width", "style_preset", "prompt"]), min_size=1, unique=True))
     values = {**GENERATE, "prompt": SHOWN}
@@ -63,7 +63,7 @@ def matrix_lines(draw):
 
 @st.composite
 def openai_lines(draw):
-    """A line of the OpenAI batch shape."""
+    """A line in the OpenAI batch format."""
     path, body = draw(
         st.tuples(st.just("/v1/images/generations"), generations_requests)
         | st.tuples(st.just("/v1/image/generate"), generate_requests)

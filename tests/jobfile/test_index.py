@@ -1,4 +1,4 @@
-"""Jobs found by the hash of their id."""
+"""The index of a jobs file: lanes, places, ids used twice, and files that change."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ HASHES = st.sampled_from([number << 60 for number in range(-8, 8)]) | st.integer
 
 
 @given(st.lists(HASHES, max_size=40), HASHES)
-def test_every_job_with_a_hash_is_found_and_what_several_have_is_known(hashes, other):
+def test_every_job_with_a_hash_is_found_and_repeats_are_known(hashes, other):
     directory = Directory(array("q", hashes))
     for hashed in {*hashes, other}:
         assert sorted(directory.places(hashed)) == [place for place, one in enumerate(hashes) if one == hashed]
@@ -93,7 +93,7 @@ def test_settled_jobs_are_left_out(build):
     assert next(found.jobs_in_order()).index == first
 
 
-def test_a_job_is_found_by_its_id_and_told_by_its_request(build):
+def test_a_job_is_found_by_its_id_and_checked_by_its_request(build):
     found = build(LINES)
     directory = found.directory()
     for job in found.jobs_in_order():
@@ -152,7 +152,7 @@ def test_an_id_that_a_matrix_makes_may_not_be_anothers(build):
     assert found == ["jobs.jsonl:2: id: 'c__seed-2' is used on line 1 already"]
 
 
-def test_ids_with_the_same_hash_are_still_told_apart(build, monkeypatch):
+def test_ids_with_the_same_hash_are_still_different_ids(build, monkeypatch):
     monkeypatch.setattr(index, "hash", lambda _id: 42, raising=False)
     assert len(build(LINES)) == 7
     found, total = errors(build, [*LINES, LINES[1]])
@@ -242,7 +242,7 @@ def test_a_file_without_jobs_is_an_error(tmp_path):
     [jsonl(LINES[:1]), jsonl([{**line, "prompt": "q"} for line in LINES])],
     ids=["shorter", "same size"],
 )
-def test_a_file_that_changed_since_is_told_not_run(build, content):
+def test_a_file_that_has_changed_is_reported_and_not_run(build, content):
     found = build(LINES)
     jobs = found.jobs_in_order()
     next(jobs)
@@ -292,7 +292,7 @@ records = st.fixed_dictionaries(
 
 
 @given(st.lists(records, min_size=1, max_size=8))
-def test_the_index_gives_exactly_what_the_lines_give(found):
+def test_the_index_gives_exactly_the_jobs_of_the_lines(found):
     content = b"\xef\xbb\xbf" + b"\r\n\n".join(
         orjson.dumps({**record, "id": f"{number}"}) for number, record in enumerate(found)
     )

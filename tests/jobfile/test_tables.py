@@ -44,7 +44,7 @@ def test_columns_named_like_fields_are_fields_and_the_rest_is_metadata(write):
     assert (second.request, second.metadata) == ({"model": "m", "prompt": "y"}, None)
 
 
-def test_jobs_of_a_table_stand_on_the_lines_of_their_rows(write):
+def test_jobs_of_a_table_have_the_line_numbers_of_their_rows(write):
     path = write("jobs.csv", '\ufeffprompt,seed\r\n"a\r\nb",1\r\n\r\nc,2\r\n')
     assert [(job.line, job.request["prompt"]) for job in jobs(path, "model=m")] == [(2, "a\r\nb"), (5, "c")]
     assert errors(write("jobs.csv", 'prompt,seed\n"a\nb",1\nc,x\n'), "model=m") == [
@@ -98,7 +98,7 @@ def test_text_is_a_prompt_a_line(write):
         ("a.txt", "x" * (3 << 20), "a.txt:1: line is 3.1 MB; expected a prompt a line"),
     ],
 )
-def test_a_table_that_cannot_be_read_is_told(write, name, content, message):
+def test_a_table_that_cannot_be_read_is_reported(write, name, content, message):
     (found,) = errors(write(name, content), "model=m")
     assert found.startswith(message)
 
@@ -115,7 +115,7 @@ def test_a_table_that_cannot_be_read_is_told(write, name, content, message):
     ],
 )
 @pytest.mark.parametrize(("name", "delimiter"), [("jobs.csv", ","), ("jobs.tsv", "\t"), ("jobs.csv", ";")])
-def test_a_column_is_a_field_in_whatever_case_with_spaces_or_hyphens(write, column, name, delimiter):
+def test_a_column_is_a_field_in_any_case_with_spaces_or_hyphens(write, column, name, delimiter):
     (job,) = jobs(write(name, f"prompt{delimiter}{column}\na{delimiter}blurry\n"), "model=m")
     assert (job.request["negative_prompt"], job.metadata) == ("blurry", None)
 
@@ -146,7 +146,7 @@ def test_other_columns_are_metadata_without_a_word(write, column):
     assert (job.metadata, job.doubts) == ({column.removeprefix("metadata."): "b"}, ())
 
 
-def test_what_a_spreadsheet_makes_of_booleans_and_integers_is_read(write):
+def test_booleans_and_integers_as_spreadsheets_write_them_are_read(write):
     path = write("a.csv", "prompt,width,seed,safe_mode,hide_watermark,cfg_scale\nTRUE,512.0,-5.0,TRUE,False,7.0\n")
     (job,) = jobs(path, "model=m")
     assert job.request == {
@@ -158,7 +158,7 @@ def test_what_a_spreadsheet_makes_of_booleans_and_integers_is_read(write):
 
 
 @pytest.mark.parametrize("cell", ["5.12E+02", "512.5", "1.23457E+08", "WAHR", "0512.0"])
-def test_what_may_have_lost_digits_is_not_guessed(write, cell):
+def test_a_number_that_may_have_lost_digits_is_not_guessed(write, cell):
     assert len(errors(write("a.csv", f"prompt,width,safe_mode\na,{cell},{cell}\n"), "model=m")) == 2
 
 
@@ -190,7 +190,7 @@ def test_tables_that_were_joined_are_one_table(write, end, mark):
     assert [(job.line, job.request["prompt"]) for job in found] == [(2, "a"), (3, "b"), (5, "c"), (6, "d")]
 
 
-def test_another_table_in_the_same_file_is_told(write):
+def test_another_table_in_the_same_file_is_reported(write):
     assert (
         errors(write("a.csv", "prompt,seed\na,1\n\ufeffseed,prompt\n2,b\n"), "model=m")
         == [
@@ -201,13 +201,13 @@ def test_another_table_in_the_same_file_is_told(write):
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.txt", "a\n b\ufeffc\n"), ("a.csv", "prompt\na\nb\ufeffprompt\nc\n")])
-def test_files_joined_without_a_line_end_are_told(write, name, content):
+def test_files_joined_without_a_line_end_are_reported(write, name, content):
     (found,) = errors(write(name, content), "model=m")
     line = 2 if name == "a.txt" else 3
     assert found.startswith(f"{name}:{line}: holds a byte order mark (U+FEFF), as after joining two files")
 
 
-def test_a_semicolon_table_on_standard_input_is_told_for_what_it_is(write):
+def test_a_semicolon_table_on_standard_input_is_recognised(write):
     (found,) = errors(write("jobs", "model;prompt\nm;a\n"))
     assert "looks like a table" in found
     assert ".csv" in found
