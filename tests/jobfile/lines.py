@@ -83,6 +83,6 @@ def as_file(records):
     return b"".join(orjson.dumps(record) + b"\n" for record in records)
 
 
-def problems(endpoint, request, *, beside=()):
+def problems(endpoint, request, *, beside=frozenset()):
     """What is wrong with a request, as (field, what)."""
     return [(fault.field, fault.what) for fault in faults(endpoint, request, beside=beside)]

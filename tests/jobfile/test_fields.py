@@ -273,7 +273,7 @@ def test_all_errors_are_reported_at_once_in_the_order_of_the_request():
 
 def test_keys_beside_the_request_are_offered_as_corrections():
     request = {**MINIMAL[GENERATE], "ID": "x"}
-    assert problems(GENERATE, request, beside={"id"}) == [("ID", "unknown field; did you mean 'id'?")]
+    assert problems(GENERATE, request, beside=frozenset({"id"})) == [("ID", "unknown field; did you mean 'id'?")]
 
 
 def test_lone_surrogates_and_control_characters_never_reach_the_terminal():

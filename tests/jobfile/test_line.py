@@ -165,7 +165,7 @@ def test_every_mistake_of_an_openai_batch_line_is_reported():
         "jobs.jsonl:3: method: 'GET' given; expected 'POST'",
         "jobs.jsonl:3: url: '/v1/chat/completions' given; expected '/v1/images/generations' or '/v1/image/generate'",
         "jobs.jsonl:3: body: [] given; expected the request as an object",
-        "jobs.jsonl:3: prompt: unknown beside custom_id, method, url, body; fields of the request go into body",
+        "jobs.jsonl:3: prompt: unknown key (known: custom_id, method, url, body); fields of the request go into body",
         "jobs.jsonl:3: prompt: missing",
         "jobs.jsonl:3: model: missing",
     ]

@@ -127,7 +127,7 @@ def _openai(record: dict[str, Any]) -> Draft:
 
 
 def _unknown_keys(record: dict[str, Any]) -> list[tuple[str, str]]:
-    what = "unknown beside custom_id, method, url, body; fields of the request go into body"
+    what = "unknown key (known: custom_id, method, url, body); fields of the request go into body"
     return [(printable(key), what) for key in record if key not in _OPENAI_KEYS]
 
 
@@ -174,11 +174,7 @@ def _metadata(value: object, complaints: list[tuple[str, str]]) -> dict[str, Any
     if not isinstance(value, dict):
         complaints.append(("metadata", f"{shown(value)} is {type_name(value)}; expected an object"))
         return None
-    try:
-        # orjson reads 1,024 levels and writes 254: the manifest cannot hold what it cannot write. The brackets stand
-        # for the record around the metadata.
-        orjson.dumps([[[[value]]]])
-    except orjson.JSONEncodeError:
+    if not _is_writable(value):
         complaints.append(("metadata", "is nested too deeply; at most 250 levels"))
         return None
     return value
@@ -256,10 +252,11 @@ def _checked(endpoint: Endpoint, own: dict[str, Any], defaults: Defaults, pictur
     return _Checked(request, _blame(complaints, own, defaults), tuple(_blame(doubts, own, defaults)))
 
 
-def _is_writable(request: dict[str, Any]) -> bool:
-    # As in `_metadata`: orjson reads more levels than it writes.
+def _is_writable(value: dict[str, Any]) -> bool:
+    # orjson reads 1,024 levels and writes 254: the manifest cannot hold what it cannot write. The brackets stand for
+    # the record around the value.
     try:
-        orjson.dumps([[[[request]]]])
+        orjson.dumps([[[[value]]]])
     except orjson.JSONEncodeError:
         return False
     return True
