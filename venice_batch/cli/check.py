@@ -66,6 +66,7 @@ def check(jobs: str, **given: Any) -> int:
     from venice_batch.jobfile import JobIndex, open_source
     from venice_batch.run.plan import plan
 
+    is_sandbox = options.is_sandbox(given)
     defaults = options.job_defaults(given)
     output = given["output"] or default_output(jobs)
     settle_temporary_files(jobs, output)
@@ -77,14 +78,7 @@ def check(jobs: str, **given: Any) -> int:
             index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
         finally:
             show_warnings(preflight, source.name)
-        found = plan(
-            index,
-            output,
-            preflight=preflight,
-            sandbox=options.is_sandbox(given),
-            rpm=given["rpm"],
-            **known.account,
-        )
+        found = plan(index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account)
         return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
 
 

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class Directory:
-    """Where the jobs of an id stand, looked up by the id's hash; 12 bytes a job at most, beside the hashes.
+    """Find the places of jobs by the hash of their id, in at most 12 bytes a job besides the hashes.
 
     A hash table chained through arrays: a dict of a million ids would take ten times the memory, and a binary search
-    in a sorted array five times as long. `repeats` are the places whose hash an earlier job has, in the file's order;
-    `originals` are the places of the first job with that hash, in step with `repeats`.
+    in a sorted array five times as long. `repeats` are the places whose hash an earlier job has too, in the file's
+    order; `originals[n]` is the place of the first job with the hash at `repeats[n]`.
     """
 
     __slots__ = ("_first", "_hashes", "_mask", "_next", "originals", "repeats")
@@ -47,8 +47,8 @@ class Directory:
             while other and hashes[other - 1] != hashed:
                 other = chain[other]
             if other:
-                # Behind the first of them, which the next of this hash then meets first: a million jobs of one id
-                # would otherwise be walked through a million times.
+                # Put it behind the first job of this hash, which the next one then meets first. Otherwise each of a
+                # million jobs with one id would walk past all those before it.
                 chain.append(chain[other])
                 chain[other] = place
                 self.repeats.append(place - 1)
