@@ -105,17 +105,17 @@ class Pictures:
                 complaints.append(Fault(field, what, is_open=False))
             # With both, a record says which picture was sent, and is a valid line itself.
             value = {"path": look.path, "sha256": look.sha256}
-            kind, name = look.kind, f"{one_line(look.path)} is"
+            kind, name = look.kind, f"{one_line(look.path)} is not a"
         elif isinstance(value, str) and value:
             found = _inline(value)
             if isinstance(found, str):
                 complaints.append(Fault(field, found, is_open=False))
                 return value
-            kind, name = found, "holds"
+            kind, name = found, "holds no"
         else:
             return value
         if kind is None or kind.format not in _FORMATS:
-            complaints.append(Fault(field, f"{name} no {_KINDS}", is_open=True))
+            complaints.append(Fault(field, f"{name} {_KINDS}", is_open=True))
         elif kind.width and kind.height:
             sizes = size_faults(endpoint, kind.width, kind.height)
             complaints += [Fault(field, what, is_open=True) for what in sizes]
