@@ -143,7 +143,7 @@ async def test_jobs_are_checked_against_the_apis_own_models_unless_told_not_to(t
     bad = [{"id": "a", "model": "venice-sd35", "prompt": "p", "steps": 99}]
     async with serve(FAST) as sandbox:
         options = {"api_key": "k", "base_url": sandbox.base_url}
-        with pytest.raises(JobsFileError, match="above the 30"):
+        with pytest.raises(JobsFileError, match="limit of 30"):
             await run_jobs(bad, tmp_path / "out", **options)
         summary = await run_jobs(bad, tmp_path / "out", **options, check_models=False)
     assert (summary.rejected, summary.cost_usd) == (1, None)

@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 
@@ -105,6 +105,46 @@ class JobsFileError(VeniceBatchError):
         self.problems = tuple(problems)
         self.total = len(self.problems) if total is None else total
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+MAX_PROBLEMS = 1000
+"""Problems of one jobs file that are kept and shown; all of them are counted."""
+
+
+class Findings:
+    """Collect a file's problems in any order; keep the `keep` that come first in the file.
+
+    Memory is bounded by `keep`, however many problems there are; `total` counts all of them.
+    """
+
+    def __init__(self, keep: int = MAX_PROBLEMS) -> None:
+        self.keep = keep
+        self.total = 0
+        self._kept: list[Problem] = []
+
+    def add(self, line: int, field: str, what: str, source: str) -> None:
+        """Add one problem."""
+        self.extend([Problem(source, line, field, what)])
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Add several problems."""
+        for problem in problems:
+            self.total += 1
+            self._kept.append(problem)
+        # Not each time: a file with a million mistakes is not sorted a million times.
+        if len(self._kept) > 2 * self.keep + 100:
+            self._cut()
+
+    def raise_any(self) -> None:
+        """Raise JobsFileError if there is any problem."""
+        if self.total:
+            self._cut()
+            raise JobsFileError(self._kept, self.total)
+
+    def _cut(self) -> None:
+        # A stable sort: the problems of one line stay in their order.
+        self._kept.sort(key=lambda problem: problem.line)
+        del self._kept[self.keep :]
 
 
 class KeyMissingError(VeniceBatchError):

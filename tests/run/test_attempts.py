@@ -6,7 +6,8 @@ import pytest
 from fakes import OK, FakeClock, FakeFetcher, Scripted, job, reset_in
 
 from venice_batch.api.answers import Fault
-from venice_batch.catalogue import Catalogue, parse
+from venice_batch.catalogue import Catalogue
+from venice_batch.catalogue.models import parse
 from venice_batch.errors import ExitCode, FolderError, SourceError, UsageError
 from venice_batch.model import Status
 from venice_batch.pacing.limiter import RateLimiter, SendingRules

@@ -35,7 +35,7 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items
 def job_fields(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """`FIELD=`, and after it the values of a field that has only a few."""
     from venice_batch.jobfile.defaults import ALL_FIELDS
-    from venice_batch.jobfile.explain import few_values
+    from venice_batch.jobfile.request_check import few_values
 
     field, equals, _ = incomplete.partition("=")
     if not equals:

@@ -8,7 +8,6 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal
 
-
 from venice_batch.sandbox.art import edited_picture, picture
 from venice_batch.sandbox.request import EditRequest
 from venice_batch.sandbox.request_body import read_image
