@@ -9,14 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import failed, outcome
 
-from venice_batch.gallery.bar_chart import Part, Row, bar_chart
-from venice_batch.gallery.charts import charts
-from venice_batch.gallery.growth_chart import growth_chart
-from venice_batch.gallery.latency_chart import latency_chart
+from venice_batch.gallery.charts import Part, Row, bar_chart, charts, latency_chart
 from venice_batch.gallery.overview import COLOURS, colours, contents
-from venice_batch.gallery.quantities import duration
-from venice_batch.gallery.scales import Linear, ceiling
-from venice_batch.gallery.timeline import Arrival, RunSpan, Span, Timeline
+from venice_batch.gallery.scales import Linear, ceiling, duration
+from venice_batch.gallery.timeline import Arrival, RunSpan, Span, Timeline, growth_chart
 from venice_batch.report.summary import Histogram
 from venice_batch.report.tables import report
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -10,11 +11,14 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 from gallery.made import noise_bytes, put, record, write
+from hypothesis import given
+from hypothesis import strategies as st
 from records import failed, outcome
 
 from venice_batch.errors import FolderError
 from venice_batch.gallery import page as module
 from venice_batch.gallery import write_gallery
+from venice_batch.gallery.page import script_json
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\u202e{{ 7 * 7 }}{% raw %}"
 
@@ -203,10 +207,10 @@ def test_memory_does_not_grow_with_the_page(tmp_path):
 def test_a_page_that_is_a_link_is_replaced_and_what_it_leads_to_kept(tmp_path):
     root = write(tmp_path / "out", record(tmp_path / "out", "a"))
     (tmp_path / "victim").write_text("precious")
-    for given in ({}, {"page": root / "gallery.html"}):
+    for options in ({}, {"page": root / "gallery.html"}):
         (root / "gallery.html").unlink(missing_ok=True)
         (root / "gallery.html").symlink_to(tmp_path / "victim")
-        write_gallery(root, **given)
+        write_gallery(root, **options)
         assert not (root / "gallery.html").is_symlink()
         assert (tmp_path / "victim").read_text() == "precious"
 
@@ -226,3 +230,45 @@ def test_what_is_no_plain_file_of_the_folder_is_not_shown_but_told(tmp_path):
     assert list((root / "thumbnails").iterdir()) == []
     _, _, data = made(root)
     assert [picture.get("src", "") for job in data["jobs"] for picture in job["pictures"]] == ["images/a.png", "", ""]
+
+
+hostile = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["</script", ">", "<!--", "<script", "]]>", "\u2028", "\u2029", "\u202e", "&lt;", "\\", '"', "\0"]
+        ),
+        st.text(max_size=5),
+    )
+).map("".join)
+
+
+class Scripts(HTMLParser):
+    """What a browser takes for the contents of script elements."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags = []
+        self.texts = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@given(st.recursive(hostile, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(hostile, inner, max_size=3)))
+def test_whatever_strings_hold_the_element_ends_where_it_should(value):
+    text = script_json(value)
+    assert not set("<>&\u2028\u2029") & set(text)
+    seen = Scripts()
+    seen.feed(f'<script type="application/json">{text}</script><p>after</p>')
+    assert seen.tags == ["script", "p"]
+    assert json.loads(seen.texts[0]) == value
+
+
+def test_it_is_not_escaped_again_in_a_template():
+    import jinja2
+
+    template = jinja2.Environment(autoescape=True).from_string("{{ value }}")
+    assert template.render(value=script_json({"a": '<"'})) == '{"a":"\\u003c\\""}'

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jinja2.filters import do_filesizeformat
 
-from venice_batch.gallery.quantities import count, duration, usd
+from venice_batch.gallery.scales import count, duration, usd
 from venice_batch.model import Status
 from venice_batch.money import cost_text
 from venice_batch.report.summary import Histogram

@@ -5,20 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import jinja2
+import msgspec
 from markupsafe import Markup
 
 from venice_batch._version import __version__
 from venice_batch.gallery.cards import Shelf, card
 from venice_batch.gallery.charts import charts
-from venice_batch.gallery.embedding import script_json
 from venice_batch.gallery.overview import contents, cost_sentence, figures, progress_text
-from venice_batch.gallery.quantities import count, duration, usd
+from venice_batch.gallery.scales import count, duration, usd
 from venice_batch.gallery.sweeps import Candidate, find_sweeps
 from venice_batch.gallery.thumbnails import available, make_thumbnails
 from venice_batch.gallery.timeline import timeline
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from venice_batch.gallery.overview import Contents
+
+
 NAME = "gallery.html"
 
 _SCRIPTS = ("dom", "address", "items", "layout", "sheet", "viewer", "sweeps", "problems", "main")
@@ -158,3 +161,16 @@ def _moment(unix_s: float) -> str:
         return f"{datetime.fromtimestamp(unix_s, UTC):%-d %B %Y, %H:%M} UTC"
     except (ValueError, OverflowError, OSError):
         return "a time beyond all calendars"
+
+
+_encoder = msgspec.json.Encoder()
+
+# Of these only "<" can end a script element (HTML, "restrictions for contents of script elements"); the others keep
+# the text whole in XHTML, in attributes and before readers that take U+2028 for the end of a line.
+_ESCAPED = re.compile("[<>&\u2028\u2029]")
+
+
+def script_json(value: object) -> Markup:
+    """`value` as JSON that can stand in a `<script type="application/json">`, whatever its strings hold."""
+    text = _encoder.encode(value).decode()
+    return Markup(_ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", text))  # noqa: S704 - escaped just here

@@ -1,7 +1,10 @@
-"""The table of a manifest as Parquet."""
+"""The table of a manifest as a CSV or Parquet file."""
 
 from __future__ import annotations
 
+import csv
+import io
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,11 +18,49 @@ if TYPE_CHECKING:
     from venice_batch.report.export.columns import Cell, Column, Row
 
 
+_ACTIVE = tuple("=+-@\t\r\n＝＋－＠'")
+"""What makes a formula of a cell in some spreadsheet (OWASP, "CSV Injection"), and the mark that keeps it from it."""
+
+
+def write_csv(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -> int:
+    """Write the rows of `records` to `file` as UTF-8, lines ending as RFC 4180 has them; returns their number.
+
+    Text that a spreadsheet might run as a formula gets an apostrophe in front of it, as does text that begins with
+    one: an apostrophe at the start of a cell is never part of its text. Numbers are left as they are.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    try:
+        writer = csv.writer(text)
+        writer.writerow(column.name for column in table)
+        count = 0
+        for row in rows(records):
+            writer.writerow([_csv_text(column.cell(row)) for column in table])
+            count += 1
+        text.flush()
+        return count
+    finally:
+        text.detach()
+
+
+def _csv_text(cell: Cell) -> str:
+    match cell:
+        case None:
+            return ""
+        case str():
+            return f"'{cell}" if cell.startswith(_ACTIVE) else cell
+        case bool():
+            return "true" if cell else "false"
+        case datetime():
+            return cell.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        case _:
+            return str(cell)
+
+
 BATCH_ROWS = 10_000
 """How many rows are in memory at a time, and in a row group of the file."""
 
 
-def require() -> None:
+def require_parquet() -> None:
     """Load what writing needs, which takes a moment.
 
     Raises:
@@ -31,7 +72,7 @@ def require() -> None:
         raise UsageError("--parquet needs pyarrow: pip install 'venice-batch[parquet]'") from error
 
 
-def _fitting(column: Column) -> Callable[[Row], Cell]:
+def _parquet_cell(column: Column) -> Callable[[Row], Cell]:
     """What fills the column's cells; empty where a record has a number that its type does not hold."""
     if column.kind is not ColumnType.INT:
         return column.cell
@@ -43,8 +84,8 @@ def _fitting(column: Column) -> Callable[[Row], Cell]:
     return cell
 
 
-def write(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -> int:
-    """Write the rows of `records` to `file`, a batch at a time; returns their number. Call `require` before."""
+def write_parquet(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -> int:
+    """Write the rows of `records` to `file`, a batch at a time; returns their number. Call `require_parquet` before."""
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
@@ -60,7 +101,7 @@ def write(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -> in
     left = rows(records)
     with ParquetWriter(file, schema, compression="zstd") as writer:
         while batch := list(islice(left, BATCH_ROWS)):
-            cells = [pyarrow.array(map(_fitting(column), batch), types[column.kind]) for column in table]
+            cells = [pyarrow.array(map(_parquet_cell(column), batch), types[column.kind]) for column in table]
             writer.write_batch(pyarrow.RecordBatch.from_arrays(cells, schema=schema))
             count += len(batch)
     return count
