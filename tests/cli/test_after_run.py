@@ -9,6 +9,8 @@ import pytest
 
 from venice_batch.cli.after_run import Step, take
 from venice_batch.cli.main import run_cli
+from venice_batch.output.latest import LatestRecords
+from venice_batch.report.collect import Collector
 
 
 def test_every_step_is_told_the_summary_and_the_folder():
@@ -33,6 +35,13 @@ def test_a_failure_without_a_message_is_named(capsys):
 
     take([Step("--one", fail)], "summary", Path("out"))
     assert capsys.readouterr().err == "venice-batch: warning: --one: NotImplementedError\n"
+
+
+def test_a_step_whose_records_could_not_be_read_is_not_taken(capsys):
+    collector = Collector()
+    collector.error = ValueError("no manifest")
+    take([Step("--one", lambda *given: pytest.fail("taken"), collector)], "summary", Path("out"))
+    assert capsys.readouterr().err == "venice-batch: warning: --one: no manifest\n"
 
 
 @pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full"])
@@ -130,3 +139,30 @@ def test_elsewhere_nothing_is_annotated(capsys):
     write("forbidden")
     assert run() == 1
     assert "::error" not in capsys.readouterr().err
+
+
+def test_after_a_run_the_manifest_is_read_once_for_all_that_want_its_records(monkeypatch, tmp_path, capsys):
+    readings = []
+    numbered = LatestRecords.numbered
+    monkeypatch.setattr(LatestRecords, "numbered", lambda self: [readings.append(self), numbered(self)][1])
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    write("nsfw", "forbidden", "sea")
+    options = ("--gallery", "--junit", "junit.xml", "--fail-on", "blurred", "--metrics-file", "venice.prom")
+    assert run(*options, "--set", "safe_mode=true") == 1
+    assert len(readings) == 1
+    assert junit() == {"nsfw": ["failure"], "forbidden": ["failure"], "sea": []}
+    assert capsys.readouterr().err.count("::error ") == 2
+    assert (tmp_path / "summary.md").read_text().count("\n| 1 | nsfw | ") == 1
+    assert '"images/sea.webp"' in (tmp_path / "output/jobs/gallery.html").read_text()
+    assert 'venice_batch_images{model="venice-sd35",output="output/jobs"} 2.0' in (tmp_path / "venice.prom").read_text()
+
+
+def test_the_gallery_of_a_run_shows_jobs_of_other_files_too(tmp_path):
+    write("sea")
+    assert run() == 0
+    write("sky")
+    assert run("--gallery") == 0
+    page = (tmp_path / "output/jobs/gallery.html").read_text()
+    assert '"images/sea.webp"' in page
+    assert '"images/sky.webp"' in page

@@ -1,16 +1,20 @@
-"""Output folders with galleries to be, made without a run."""
+"""Output folders without a run, and outcomes summed up for a page."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 from PIL import Image
 from records import outcome
 
+from venice_batch.gallery.overview import Contents
+from venice_batch.gallery.timeline import Timeline, TimelineBuilder
 from venice_batch.model import ImageFile, Outcome
+from venice_batch.report.tables import Report, ReportBuilder
 
 
 def image_bytes(width: int = 64, height: int = 48, image_format: str = "PNG", colour: object = (30, 90, 120)) -> bytes:
@@ -51,3 +55,24 @@ def write(root: Path, *outcomes: Outcome) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     (root / "manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in outcomes))
     return root
+
+
+def report(outcomes: Iterable[Outcome]) -> Report:
+    builder = ReportBuilder()
+    for one in outcomes:
+        builder.add(one)
+    return builder.report()
+
+
+def contents(outcomes: Iterable[Outcome]) -> Contents:
+    counted = Contents()
+    for one in outcomes:
+        counted.add(one)
+    return counted
+
+
+def timeline(outcomes: Iterable[Outcome]) -> Timeline:
+    builder = TimelineBuilder()
+    for one in outcomes:
+        builder.add(one)
+    return builder.timeline()

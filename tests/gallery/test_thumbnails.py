@@ -86,7 +86,7 @@ def test_a_damaged_image_has_none_and_keeps_no_other_from_having_one(tmp_path):
 def test_how_many_are_made_is_told(tmp_path):
     told = []
     images = [put(tmp_path, f"images/{name}.png", noise_bytes()) for name in "abc"]
-    make_thumbnails(tmp_path, images, told=lambda made, of: told.append((made, of)))
+    make_thumbnails(tmp_path, images, on_progress=lambda made, of: told.append((made, of)))
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 

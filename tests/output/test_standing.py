@@ -43,6 +43,17 @@ def test_records_of_other_jobs_and_other_requests_do_not_count(standing):
     assert standing(outcome("z"), outcome("a", request_hash="0" * 32), failed("c")) == [(2, Status.FAILED)]
 
 
+def test_records_has_those_that_count_for_no_job_too(tmp_path):
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "m", "prompt": "p"}\n')
+    with open_source(tmp_path / "jobs.jsonl") as source:
+        index = JobIndex.build(source)
+        right = next(index.jobs_in_order()).request_hash
+        made = (failed("z"), failed("a"), failed("a", request_hash=right))
+        (tmp_path / "manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in made))
+        found = Standing(index, tmp_path, sandbox=False).records()
+        assert [(place, one.id) for place, one in found] == [(None, "z"), (0, "a")]
+
+
 def test_what_the_sandbox_made_counts_only_for_a_sandbox(standing):
     played = (outcome("a", sandbox=True), failed("b", sandbox=True))
     assert standing(*played) == []

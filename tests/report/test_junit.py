@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from records import attempt, summary
 
 from venice_batch.model import Flags, Status
-from venice_batch.report.junit import junit
+from venice_batch.report.collect import collect
+from venice_batch.report.junit import JUnit
 
 
 def document(stage, *records, fail_on=(), **changes):
-    pieces = junit(stage.index, stage.record(*records), summary(**changes), source="jobs.jsonl", fail_on=fail_on)
-    return ElementTree.fromstring(b"".join(pieces))
+    collector = JUnit(stage.index, source="jobs.jsonl", fail_on=fail_on)
+    collect(stage.record(*records).records, [collector])
+    return ElementTree.fromstring(b"".join(collector.pieces(summary(**changes))))
 
 
 def cases(root):
@@ -93,7 +95,9 @@ def test_many_jobs_are_written_in_little_memory(stage):
         at.jobs.clear()
         tracemalloc.start()
         try:
-            size = sum(map(len, junit(at.index, standing, summary(), source="jobs.jsonl")))
+            collector = JUnit(at.index, source="jobs.jsonl")
+            collect(standing.records, [collector])
+            size = sum(map(len, collector.pieces(summary())))
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from records import summary
 
 from venice_batch.model import LaneSummary
-from venice_batch.report.prometheus import exposition
+from venice_batch.report import prometheus
+
+
+def exposition(*given, **more):
+    return prometheus.exposition(*given, **more).decode()
+
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"'

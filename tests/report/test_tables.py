@@ -8,7 +8,14 @@ from venice_batch.api.answers import Verdict
 from venice_batch.events import AttemptEnded, JobEnded
 from venice_batch.model import Flags, Percentiles, Status, Timing
 from venice_batch.report.summary import Tally
-from venice_batch.report.tables import MOST_PROBLEMS, TimeSpent, report, time_spent
+from venice_batch.report.tables import MOST_PROBLEMS, ReportBuilder, TimeSpent, time_spent
+
+
+def report(outcomes):
+    builder = ReportBuilder()
+    for one in outcomes:
+        builder.add(one)
+    return builder.report()
 
 
 def test_an_empty_manifest_has_nothing_to_report():

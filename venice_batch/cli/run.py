@@ -128,15 +128,23 @@ def _run(ready: _Ready, given: dict[str, Any]) -> int:
     from venice_batch.cli.text import json_line, terminal_width, unwritten
     from venice_batch.cli.watching import is_live, watching
 
+    steps = after_run.steps(given, ready.index, ready.output)
+
     async def go() -> Summary:
         from venice_batch.run.run import run_batch
 
         async with watching(given, sys.stderr) as observer, _server(given) as base_url:
-            return await run_batch(ready.index, ready.key, _settings(base_url, ready, given), observers=(observer,))
+            return await run_batch(
+                ready.index,
+                ready.key,
+                _settings(base_url, ready, given),
+                observers=(observer,),
+                collectors=after_run.collectors(steps),
+            )
 
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     summary = anyio.run(go)
-    after_run.take(after_run.steps(given, ready.index, is_sandbox=options.is_sandbox(given)), summary, ready.output)
+    after_run.take(steps, summary, ready.output)
     try:
         if given["as_json"]:
             click.echo(json_line(summary))

@@ -1,4 +1,4 @@
-"""All charts of a page, each drawn for wide and for narrow pages."""
+"""The charts of a page, each drawn for wide and for narrow pages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 WIDTHS = {"wide": 720, "narrow": 340}
-"""A chart's texts keep their size on a phone; it is the chart that is drawn narrower."""
+"""Pixels. On a phone the chart is drawn narrower, so that its texts keep their size."""
 
 KINDS = {
     "queued_s": "in the queue",
@@ -36,11 +36,11 @@ KINDS = {
 
 
 def charts(found: Report, held: Contents, history: Timeline) -> dict[str, Any]:
-    """What the page's template draws, by the names that it has for it."""
+    """Return the charts under the names that the page's template uses."""
     colour_of = colours(found.lanes)
     spent = [_time_row(name, lane) for name, lane in found.lanes.items() if lane.succeeded]
     costs = [
-        Row(name, ("≥ " if lane.unpriced else "") + usd(lane.cost_usd), (Part(f"c{colour_of[name]}", lane.cost_usd),))
+        Bar(name, ("≥ " if lane.unpriced else "") + usd(lane.cost_usd), (Part(f"c{colour_of[name]}", lane.cost_usd),))
         for name, lane in found.lanes.items()
         if lane.cost_usd
     ]
@@ -72,16 +72,17 @@ def _twice(draw: Callable[[int], object]) -> dict[str, object]:
     return {size: draw(width) for size, width in WIDTHS.items()}
 
 
-def _time_row(name: str, lane: LaneReport) -> Row:
+def _time_row(name: str, lane: LaneReport) -> Bar:
     parts = tuple(Part(_style(field), getattr(lane.spent_s, field) / lane.succeeded) for field in KINDS)
-    return Row(name, f"{duration(sum(part.value for part in parts))} a job", parts)
+    return Bar(name, f"{duration(sum(part.value for part in parts))} a job", parts)
 
 
 def _style(field: str) -> str:
     return f"t-{field.removesuffix('_s').replace('_', '-')}"
 
 
-BAR_ROW_PX, BAR_PX, BAR_AXIS_PX, BAR_SIDE_PX = 46, 16, 24, 1
+AXIS_PX, SIDE_PX = 24, 1
+BAR_ROW_PX, BAR_PX = 46, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A bar to draw: its name, what stands at its right, its parts from left to right."""
+class Bar:
+    """A bar to draw: its name, the note at its right end, its parts from left to right."""
 
     name: str
     note: str
@@ -103,7 +104,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class DrawnPart:
-    """A part in its place; `text` tells it to who points at it."""
+    """A part in its place; `text` is shown when the pointer rests on it."""
 
     kind: str
     x: float
@@ -112,8 +113,8 @@ class DrawnPart:
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnRow:
-    """A row in its place: its texts on the line at `y`, its bar from `bar_y` on."""
+class DrawnBar:
+    """A bar in its place: its texts on the line at `y`, the bar below `bar_y`."""
 
     name: str
     note: str
@@ -124,7 +125,7 @@ class DrawnRow:
 
 @dataclass(frozen=True, slots=True)
 class BarChart:
-    """Rows of bars over one axis; all in pixels from the top left."""
+    """Rows of bars over one axis; all in pixels from the top left corner."""
 
     width: int
     height: float
@@ -132,20 +133,20 @@ class BarChart:
     right: float
     bottom: float
     bar_height: float
-    rows: tuple[DrawnRow, ...]
+    rows: tuple[DrawnBar, ...]
     x_labels: tuple[Label, ...]
 
 
-def bar_chart(rows: Sequence[Row], width: int, *, shown: Callable[[float], str]) -> BarChart:
-    """`rows` below each other, as long as their parts add up to; `shown` writes a value."""
+def bar_chart(rows: Sequence[Bar], width: int, *, shown: Callable[[float], str]) -> BarChart:
+    """Draw bars below each other, each as long as the sum of its parts; `shown` formats a value."""
     longest = max((sum(part.value for part in row.parts) for row in rows), default=0.0)
-    across = Linear(0.0, ceiling(longest, width // 110), BAR_SIDE_PX, width - BAR_SIDE_PX)
+    across = Linear(0.0, ceiling(longest, width // 110), SIDE_PX, width - SIDE_PX)
     bottom = len(rows) * BAR_ROW_PX
     return BarChart(
         width=width,
-        height=bottom + BAR_AXIS_PX,
-        left=BAR_SIDE_PX,
-        right=width - BAR_SIDE_PX,
+        height=bottom + AXIS_PX,
+        left=SIDE_PX,
+        right=width - SIDE_PX,
         bottom=bottom,
         bar_height=BAR_PX,
         rows=tuple(_drawn(row, number * BAR_ROW_PX, across, shown) for number, row in enumerate(rows)),
@@ -153,25 +154,25 @@ def bar_chart(rows: Sequence[Row], width: int, *, shown: Callable[[float], str])
     )
 
 
-def _drawn(row: Row, top: float, across: Linear, shown: Callable[[float], str]) -> DrawnRow:
+def _drawn(row: Bar, top: float, across: Linear, shown: Callable[[float], str]) -> DrawnBar:
     parts = []
     done = 0.0
     for part in row.parts:
         x = across.at(done)
         done += part.value
-        # A sliver too thin to see is told by the table only.
+        # A sliver too thin to see stands only in the table.
         if part.value and (width := round(across.at(done) - x, 1)):
             parts.append(DrawnPart(part.kind, x, width, shown(part.value)))
-    return DrawnRow(row.name, row.note, top + 14, top + 20, tuple(parts))
+    return DrawnBar(row.name, row.note, top + 14, top + 20, tuple(parts))
 
 
-ROW_PX, HEAD_PX, AXIS_PX, SIDE_PX = 84, 24, 24, 1
+LATENCY_ROW_PX, HEAD_PX = 84, 24
 LEAST_COLUMN_PX = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """So many durations between two bounds."""
+    """The number of durations between two bounds."""
 
     x: float
     y: float
@@ -195,7 +196,7 @@ class LatencyRow:
 
 @dataclass(frozen=True, slots=True)
 class LatencyChart:
-    """Rows of columns over one logarithmic axis; all in pixels from the top left."""
+    """Rows of columns over one logarithmic axis; all in pixels from the top left corner."""
 
     width: int
     height: float
@@ -209,11 +210,11 @@ class LatencyChart:
 def latency_chart(
     counted: Mapping[str, Histogram], percentiles: Mapping[str, Percentiles], colours: Mapping[str, int], width: int
 ) -> LatencyChart:
-    """The histograms of all models that have any durations, each as high as its fullest column."""
+    """Draw the histogram of every model that has durations; each model's fullest column fills its row."""
     filled = {name: histogram.counts() for name, histogram in counted.items() if histogram.counts()}
     first = min((min(counts) for counts in filled.values()), default=0) - 1
     last = max((max(counts) for counts in filled.values()), default=0) + 2
-    # As many of the histogram's own narrow buckets to a column as keep it wide enough to see.
+    # Each column merges as many of the histogram's narrow buckets as make it wide enough to see.
     merge = math.ceil((last - first) * LEAST_COLUMN_PX / (width - 2 * SIDE_PX))
     last = first + math.ceil((last - first) / merge) * merge
     across = Logarithmic(Histogram.starts_at_s(first), Histogram.starts_at_s(last), SIDE_PX, width - SIDE_PX)
@@ -222,9 +223,9 @@ def latency_chart(
             name=name,
             note=f"p50 {duration(percentiles[name].p50)} · p95 {duration(percentiles[name].p95)}",
             colour=colours[name],
-            y=number * ROW_PX + 14,
-            base=(number + 1) * ROW_PX - 4,
-            columns=_columns(counts, first, merge, across, (number + 1) * ROW_PX - 4),
+            y=number * LATENCY_ROW_PX + 14,
+            base=(number + 1) * LATENCY_ROW_PX - 4,
+            columns=_columns(counts, first, merge, across, (number + 1) * LATENCY_ROW_PX - 4),
             marks=tuple(
                 Label(across.at(value), label)
                 for label, value in (("p50", percentiles[name].p50), ("p95", percentiles[name].p95))
@@ -233,7 +234,7 @@ def latency_chart(
         )
         for number, (name, counts) in enumerate(filled.items())
     )
-    bottom = len(rows) * ROW_PX
+    bottom = len(rows) * LATENCY_ROW_PX
     return LatencyChart(
         width=width,
         height=bottom + AXIS_PX,
@@ -251,7 +252,7 @@ def _columns(counts: dict[int, int], first: int, merge: int, across: Logarithmic
         start = first + (bucket - first) // merge * merge
         merged[start] = merged.get(start, 0) + number
     fullest = max(merged.values())
-    room = ROW_PX - HEAD_PX - 8
+    room = LATENCY_ROW_PX - HEAD_PX - 8
     columns = []
     for start, number in merged.items():
         low_s, high_s = Histogram.starts_at_s(start), Histogram.starts_at_s(start + merge)

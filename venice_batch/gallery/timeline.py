@@ -1,4 +1,4 @@
-"""When a folder's images came, and what held them up."""
+"""When a folder's images arrived and what held them up, and the chart of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From when till when, in seconds."""
+    """A span of time, in seconds."""
 
     start_s: float
     end_s: float
@@ -36,7 +36,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class RunSpan:
-    """One run's share of the timeline; `began_unix_s` tells when that was."""
+    """One run's part of the timeline; `began_unix_s` is when it began, as a Unix time."""
 
     run_id: str
     span: Span
@@ -47,8 +47,8 @@ class RunSpan:
 class Timeline:
     """All runs of a folder one after the other, without the time between them.
 
-    `refusals` are the waits that the server asked for, `retries` when requests that were made again had failed. Where
-    records do not tell when an attempt was sent, as older ones do not, it is placed backwards from the end of its job.
+    `refusals` are the waits that the server asked for; `retries` are the moments at which requests failed that were
+    then repeated. Older records do not hold when an attempt was sent; its place is counted back from the job's end.
     """
 
     length_s: float = 0.0
@@ -59,7 +59,7 @@ class Timeline:
 
     @property
     def ended_unix_s(self) -> float:
-        """When the last run's last job ended."""
+        """When the last job of the last run ended."""
         last = self.runs[-1]
         return last.began_unix_s + last.span.end_s - last.span.start_s
 
@@ -73,23 +73,31 @@ class _Run:
     retries: list[float] = field(default_factory=list)
 
 
-def timeline(outcomes: Iterable[Outcome]) -> Timeline:
-    """The timeline of `outcomes`; some 200 bytes of memory each."""
-    runs: dict[str, _Run] = {}
-    for outcome in outcomes:
+class TimelineBuilder:
+    """Put outcomes on a timeline; each takes some 200 bytes of memory."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, _Run] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        """Add one job; it is left out if its record holds no time."""
         start_s = _unix_s(outcome.timing.enqueued_at)
         if start_s is None:
-            continue
+            return
         end_s = start_s + outcome.timing.total_s
-        run = runs.setdefault(outcome.run_id, _Run(start_s, end_s))
+        run = self._runs.setdefault(outcome.run_id, _Run(start_s, end_s))
         run.start_s = min(run.start_s, start_s)
         run.end_s = max(run.end_s, end_s)
         run.arrivals.append(Arrival(end_s, outcome.lane, len(outcome.files), min(outcome.spent_usd or 0.0, MOST_USD)))
-        _look_back(run, outcome, start_s)
-    return _joined(sorted(runs.items(), key=lambda item: item[1].start_s))
+        _add_attempts(run, outcome, start_s)
+
+    def timeline(self) -> Timeline:
+        """Return the timeline of the outcomes so far."""
+        return _joined(sorted(self._runs.items(), key=lambda item: item[1].start_s))
 
 
-def _look_back(run: _Run, outcome: Outcome, start_s: float) -> None:
+def _add_attempts(run: _Run, outcome: Outcome, start_s: float) -> None:
+    """Add the attempts that brought no image, from the last to the first."""
     later_s = start_s + outcome.timing.total_s
     for number, attempt in reversed(list(enumerate(outcome.attempts))):
         asked_s = attempt.retry_after_s or 0.0
@@ -128,14 +136,14 @@ def _joined(runs: list[tuple[str, _Run]]) -> Timeline:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a run lies on the timeline: from `first_s` on."""
+    """Where a run lies on the timeline: it begins at `first_s`."""
 
     start_unix_s: float
     end_unix_s: float
     first_s: float
 
     def of(self, unix_s: float) -> float:
-        """When on the timeline a moment was; one beyond the run counts as its nearer end."""
+        """Return where a moment lies on the timeline; one outside the run counts as the nearer end of the run."""
         return self.first_s + min(max(unix_s, self.start_unix_s), self.end_unix_s) - self.start_unix_s
 
 
@@ -148,7 +156,7 @@ def _unix_s(text: str) -> float | None:
 
 
 STEP_PX = 2
-"""Arrivals closer than this are drawn as one, so that a chart's size depends on its width only."""
+"""Arrivals closer than this are drawn as one, so that the size of a chart depends only on its width."""
 LEFT_PX, RIGHT_PX, TOP_PX, AXIS_PX, ROW_PX = 52, 14, 10, 22, 16
 PLOT_PX = 190
 LEAST_RUN_LABEL_PX = 92
@@ -173,7 +181,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class MarkRow:
-    """One kind of events below the plot, in the middle of a row at `y`; `kind` names its style."""
+    """Events of one kind in a row below the plot; `y` is the middle of the row, `kind` names its style."""
 
     kind: str
     name: str
@@ -183,7 +191,7 @@ class MarkRow:
 
 @dataclass(frozen=True, slots=True)
 class GrowthChart:
-    """A stack of areas over time, with rows of marks below; all in pixels from the top left."""
+    """A stack of areas over time, with rows of marks below; all in pixels from the top left corner."""
 
     width: int
     height: float
@@ -207,9 +215,9 @@ def growth_chart(
     shown: Callable[[float], str],
     marked: bool = False,
 ) -> GrowthChart:
-    """What `amount` says of each arrival, added up; `shown` writes a value of the axis.
+    """Draw the sum of `amount` over the arrivals as it grew, model by model; `shown` formats a value of the axis.
 
-    `marked`: with rows for what the server held up or answered with errors, where there is such.
+    `marked` adds rows for waits that the server asked for and for requests that failed, if there were any.
     """
     across = Linear(0.0, history.length_s, LEFT_PX, width - RIGHT_PX)
     total = sum(map(amount, history.arrivals))
@@ -258,7 +266,7 @@ def _areas(
 
 
 def _band(below: list[float], above: list[float], across: Linear, up: Linear) -> str:
-    """A closed path of stairs along `above` and back along `below`, without points that change nothing."""
+    """Return a closed path of stairs along `above` and back along `below`, without redundant points."""
     return f"M{_stairs(above, across, up)}L{_stairs(below, across, up, back=True)}Z"
 
 
@@ -274,7 +282,7 @@ def _stairs(values: list[float], across: Linear, up: Linear, *, back: bool = Fal
 
 def _rows(history: Timeline, across: Linear, top: float) -> tuple[MarkRow, ...]:
     found = (
-        ("wait", "told to wait", _merged(history.refusals, across)),
+        ("wait", "asked to wait", _merged(history.refusals, across)),
         ("retry", "failed, tried again", _merged([Span(at_s, at_s) for at_s in history.retries], across)),
     )
     kept = [row for row in found if row[-1]]
@@ -282,7 +290,7 @@ def _rows(history: Timeline, across: Linear, top: float) -> tuple[MarkRow, ...]:
 
 
 def _merged(spans: Sequence[Span], across: Linear) -> tuple[Bar, ...]:
-    """Bars at least 2 px wide; those that touch are one."""
+    """Return bars at least 2 px wide; bars that touch become one."""
     bars: list[list[float]] = []
     for span in spans:
         x, end = across.at(span.start_s), max(across.at(span.end_s), across.at(span.start_s) + 2)
@@ -294,7 +302,7 @@ def _merged(spans: Sequence[Span], across: Linear) -> tuple[Bar, ...]:
 
 
 def _breaks(history: Timeline, across: Linear) -> tuple[Label, ...]:
-    """Where each run begins, if there are several; named where there is room."""
+    """Return where each run begins, if there are several, with its date where there is room."""
     if len(history.runs) < 2:
         return ()
     labels = []

@@ -33,11 +33,17 @@ class Standing:
         self._known = Resume(index, root, sandbox=sandbox)
 
     def outcomes(self) -> Iterator[tuple[int, Outcome]]:
-        """Each outcome with its job's place in the index, in the order in which they were recorded."""
+        """Yield each outcome with its job's place in the index, in the order in which they were recorded."""
+        return ((place, outcome) for place, outcome in self.records() if place is not None)
+
+    def records(self) -> Iterator[tuple[int | None, Outcome]]:
+        """Yield the last record of every id, in the order in which they were recorded.
+
+        With each comes its job's place in the index, or None if it counts for no job of the index.
+        """
         for outcome in self._latest:
-            for place in self._directory.places(hash(outcome.id)):
-                if self._counts(place, outcome):
-                    yield place, outcome
+            places = self._directory.places(hash(outcome.id))
+            yield next((place for place in places if self._counts(place, outcome)), None), outcome
 
     def _counts(self, place: int, outcome: Outcome) -> bool:
         if not self._index.has_request(place, outcome.request_hash) or (outcome.sandbox and not self._sandbox):
