@@ -1,4 +1,4 @@
-"""The table of a manifest as a CSV or Parquet file."""
+"""Write the table of a manifest as a CSV or Parquet file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 _ACTIVE = tuple("=+-@\t\r\n＝＋－＠'")
-"""What makes a formula of a cell in some spreadsheet (OWASP, "CSV Injection"), and the mark that keeps it from it."""
+"""Characters that make a cell a formula in some spreadsheet (OWASP, "CSV Injection"), and the apostrophe."""
 
 
 def write_csv(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -> int:
-    """Write the rows of `records` to `file` as UTF-8, lines ending as RFC 4180 has them; returns their number.
+    """Write the rows of `records` to `file` in UTF-8, with line ends as in RFC 4180; returns the number of rows.
 
-    Text that a spreadsheet might run as a formula gets an apostrophe in front of it, as does text that begins with
-    one: an apostrophe at the start of a cell is never part of its text. Numbers are left as they are.
+    Text that a spreadsheet might run as a formula gets an apostrophe in front, and so does text that begins with an
+    apostrophe: one at the start of a cell is never part of its text. Numbers stay as they are.
     """
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     try:
@@ -57,35 +57,37 @@ def _csv_text(cell: Cell) -> str:
 
 
 BATCH_ROWS = 10_000
-"""How many rows are in memory at a time, and in a row group of the file."""
+"""Rows in memory at a time, and in each row group of the file."""
 
 
 def require_parquet() -> None:
-    """Load what writing needs, which takes a moment.
+    """Import pyarrow, which takes a moment.
 
     Raises:
         UsageError: pyarrow is not installed.
     """
     try:
-        import pyarrow.parquet  # noqa: F401 - loaded here to be there later
+        import pyarrow.parquet  # noqa: F401 - to fail before anything is written
     except ModuleNotFoundError as error:
         raise UsageError("--parquet needs pyarrow: pip install 'venice-batch[parquet]'") from error
 
 
 def _parquet_cell(column: Column) -> Callable[[Row], Cell]:
-    """What fills the column's cells; empty where a record has a number that its type does not hold."""
+    """Return the function that makes the column's cells; a number beyond 64 bits is an empty cell."""
     if column.kind is not ColumnType.INT:
         return column.cell
 
     def cell(row: Row) -> Cell:
         value = column.cell(row)
-        return value if isinstance(value, int) and value in INT64 else None  # anything else is looked for one by one
+        return (
+            value if isinstance(value, int) and value in INT64 else None
+        )  # a range searches one by one for anything but an int
 
     return cell
 
 
 def write_parquet(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -> int:
-    """Write the rows of `records` to `file`, a batch at a time; returns their number. Call `require_parquet` before."""
+    """Write the rows of `records` to `file`, a batch at a time; returns their number. Call `require_parquet` first."""
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
