@@ -127,11 +127,11 @@ def test_the_numbers_of_the_page_are_those_of_the_report(tmp_path):
 
 def test_what_the_sandbox_drew_is_said_to_be_its(tmp_path):
     write(tmp_path, record(tmp_path, "a", sandbox=True))
-    assert "drawn from hashes, no AI" in made(tmp_path)[0]
+    assert "drew these images from hashes" in made(tmp_path)[0]
     write(tmp_path, record(tmp_path, "a", sandbox=True), record(tmp_path, "b"))
-    assert "1 of 2 jobs were the sandbox’s" in made(tmp_path)[0]
+    assert "1 of 2 jobs ran in the sandbox" in made(tmp_path)[0]
     write(tmp_path, record(tmp_path, "a"))
-    assert "drawn from hashes" not in made(tmp_path)[0]
+    assert "from hashes" not in made(tmp_path)[0]
 
 
 def test_images_get_thumbnails(tmp_path):

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 WIDTHS = {"wide": 720, "narrow": 340}
 """Pixels. On a phone the chart is drawn narrower, so that its texts keep their size."""
 
+AXIS_PX, SIDE_PX = 24, 1
+BAR_ROW_PX, BAR_PX = 46, 16
+LATENCY_ROW_PX, HEAD_PX = 84, 24
+LEAST_COLUMN_PX = 9
+
 KINDS = {
     "queued_s": "in the queue",
     "rate_wait_s": "for quota or slot",
@@ -79,10 +84,6 @@ def _time_row(name: str, lane: LaneReport) -> Bar:
 
 def _style(field: str) -> str:
     return f"t-{field.removesuffix('_s').replace('_', '-')}"
-
-
-AXIS_PX, SIDE_PX = 24, 1
-BAR_ROW_PX, BAR_PX = 46, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +165,6 @@ def _drawn(row: Bar, top: float, across: Linear, shown: Callable[[float], str]) 
         if part.value and (width := round(across.at(done) - x, 1)):
             parts.append(DrawnPart(part.kind, x, width, shown(part.value)))
     return DrawnBar(row.name, row.note, top + 14, top + 20, tuple(parts))
-
-
-LATENCY_ROW_PX, HEAD_PX = 84, 24
-LEAST_COLUMN_PX = 9
 
 
 @dataclass(frozen=True, slots=True)

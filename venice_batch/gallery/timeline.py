@@ -172,8 +172,8 @@ class Area:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """A mark below the plot."""
+class MarkBar:
+    """One mark in a row."""
 
     x: float
     width: float
@@ -186,7 +186,7 @@ class MarkRow:
     kind: str
     name: str
     y: float
-    bars: tuple[Bar, ...]
+    bars: tuple[MarkBar, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +289,7 @@ def _rows(history: Timeline, across: Linear, top: float) -> tuple[MarkRow, ...]:
     return tuple(MarkRow(kind, name, top + (row + 0.5) * ROW_PX, bars) for row, (kind, name, bars) in enumerate(kept))
 
 
-def _merged(spans: Sequence[Span], across: Linear) -> tuple[Bar, ...]:
+def _merged(spans: Sequence[Span], across: Linear) -> tuple[MarkBar, ...]:
     """Return bars at least 2 px wide; bars that touch become one."""
     bars: list[list[float]] = []
     for span in spans:
@@ -298,7 +298,7 @@ def _merged(spans: Sequence[Span], across: Linear) -> tuple[Bar, ...]:
             bars[-1][1] = max(bars[-1][1], end)
         else:
             bars.append([x, end])
-    return tuple(Bar(x, round(end - x, 1)) for x, end in bars)
+    return tuple(MarkBar(x, round(end - x, 1)) for x, end in bars)
 
 
 def _breaks(history: Timeline, across: Linear) -> tuple[Label, ...]:
