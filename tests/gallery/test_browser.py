@@ -28,7 +28,7 @@ HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"
 
 
 def until(page, condition):
-    """Wait for `condition`; Playwright's own way to do so needs `eval`, which the page's policy forbids."""
+    """Wait for `condition`; Playwright's own waiting needs `eval`, which the page's policy forbids."""
     page.evaluate(
         f"""async () => {{
             const end = performance.now() + 30_000;
@@ -53,7 +53,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """Opens a page as from a double click; what it complains of fails the test."""
+    """Opens a page as a double click does; an error on the page fails the test."""
     contexts, complaints = [], []
 
     def open_it(address, **given):
@@ -75,7 +75,7 @@ def open_page(browser):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Two models, a sweep, variants, a retry, a failure, a rejection, a file that is gone."""
+    """A folder with two models, a sweep, variants, a retry, a failure, a rejection and a missing file."""
     root = tmp_path_factory.mktemp("small") / "canal & lagoon"
     shades = {f"images/many-{number}.png": image_bytes(colour=(number * 60, 99, 9)) for number in (1, 2, 3)}
     variants = tuple(put(root, path, data) for path, data in shades.items())
@@ -116,7 +116,7 @@ def count(page):
 
 
 def shown_by(page, tab):
-    """Click a tab; return its panel's selector once the panel can be seen."""
+    """Click a tab; return its panel's selector once the panel is visible."""
     tab.click()
     panel = f"#{tab.get_attribute('aria-controls')}"
     page.locator(panel).wait_for()
@@ -330,7 +330,7 @@ def test_an_empty_folder_has_a_page(tmp_path, open_page):
 
 @pytest.fixture
 def served(small):
-    """The folder on a web server of its own; its address, and the paths that were asked for."""
+    """The folder on a web server: its address, and the paths that were requested."""
     asked = []
 
     class Handler(SimpleHTTPRequestHandler):
@@ -370,7 +370,7 @@ def test_the_page_asks_for_its_images_and_for_nothing_else(small, served, open_p
 
 
 def test_nothing_on_the_page_could_ask_for_more(small, served, browser):
-    """Not even a script that had got in: the policy refuses what is not the page's own."""
+    """The policy refuses everything that is not the page's own, even to a script that was injected."""
     address, asked = served
     context = browser.new_context()
     page = context.new_page()

@@ -1,4 +1,4 @@
-"""What the page knows of a job."""
+"""The page's data on one job."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""Where everything on a chart stands."""
+"""The geometry of the charts."""
 
 import re
 from collections import Counter

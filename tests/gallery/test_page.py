@@ -1,4 +1,4 @@
-"""The page as a file: whole, self-contained, and nothing in it that a record could have made run."""
+"""The page as a file: whole, self-contained, and running nothing that a record holds."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and the text of each script and style."""
+    """The tags of a page with their attributes, and the text of each script and style."""
 
     def __init__(self, text):
         super().__init__()
@@ -193,7 +193,7 @@ def test_the_same_folder_makes_the_same_page(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_page(tmp_path):
-    """The page is written as it is made: what is held at a time is a few records of thousands."""
+    """The page is written as it is made: of thousands of records, a few are in memory at a time."""
     script = (
         "import sys, tracemalloc\n"
         "from pathlib import Path\n"
@@ -248,7 +248,7 @@ hostile = st.lists(
 
 
 class Scripts(HTMLParser):
-    """What a browser takes for the contents of script elements."""
+    """The contents of script elements as a browser sees them."""
 
     def __init__(self):
         super().__init__()

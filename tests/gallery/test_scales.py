@@ -1,4 +1,4 @@
-"""From numbers to places on a chart, and to round ticks."""
+"""Places of numbers on a chart, round ticks, and numbers as text."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Which jobs differ in a few fields only, and in which."""
+"""Jobs that differ only in a few fields, and the grids they make."""
 
 import itertools
 from collections import namedtuple
@@ -22,7 +22,7 @@ def find_sweeps(jobs):
 
 
 def candidates(*lines, first=0):
-    """The jobs of lines, as the jobs file has them."""
+    """Return the jobs of these lines of a jobs file."""
     import msgspec
 
     jobs = []

@@ -1,4 +1,4 @@
-"""Small copies: made once, whole or not at all."""
+"""Thumbnails: made once, whole or not at all."""
 
 import os
 
@@ -97,7 +97,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 
 
 def test_rows_of_the_page_are_no_higher_than_thumbnails():
-    """Else what is shown by default is blown up."""
+    """Otherwise thumbnails would be enlarged in the default view."""
     from importlib.resources import files
 
     layout = files("venice_batch.gallery").joinpath("templates/script/sheet.js").read_text()

@@ -1,4 +1,4 @@
-"""Runs one after the other, with what held them up."""
+"""Runs one after the other on a timeline, with waits and failed requests."""
 
 import msgspec
 import pytest

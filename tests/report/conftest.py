@@ -12,7 +12,7 @@ IMAGE = b"image"
 
 
 class Stage:
-    """A jobs file, an output folder with records of some of its jobs, and how the jobs stand by them."""
+    """A jobs file, and an output folder with records of some of its jobs."""
 
     def __init__(self, path, index):
         self.path = path

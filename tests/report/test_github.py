@@ -22,7 +22,7 @@ def unescaped(text, *, property_value=False):
 
 
 def parse(line):
-    """What the runner makes of a line: properties and message."""
+    """Return the properties and the message that the runner reads from a line."""
     match = COMMAND.fullmatch(line)
     assert match, line
     pairs = (pair.partition("=") for pair in match[1].split(","))

@@ -21,7 +21,7 @@ def document(stage, *records, fail_on=(), **changes):
 
 
 def cases(root):
-    """{name: the element inside, or None}."""
+    """Return {name: the element inside, or None}."""
     return {case.get("name"): (list(case) or [None])[0] for case in root.iter("testcase")}
 
 
@@ -80,7 +80,7 @@ def test_jobs_without_a_record_that_counts_are_skipped(stage):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(min_codepoint=0, exclude_categories=["Cs"])))
 def test_whatever_a_server_says_is_well_formed_and_comes_out_again(stage, text):
-    """A character that XML cannot have becomes the replacement character."""
+    """A character that XML cannot hold becomes the replacement character."""
     with stage("b") as at:
         root = document(at, at.failed("b", message=text))
     allowed = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -23,7 +23,7 @@ ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
 
 def parse(text):
-    """{metric: {labels: value}}, or a failed assertion where the text breaks a rule of the format, version 0.0.4."""
+    """Return {metric: {labels: value}}; fail if the text breaks a rule of the format, version 0.0.4."""
     assert text.endswith("\n")
     found, typed = {}, None
     for line in text[:-1].split("\n"):

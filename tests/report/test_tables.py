@@ -1,4 +1,4 @@
-"""A manifest summed up."""
+"""The records of a folder summed up."""
 
 import msgspec
 import pytest
@@ -104,7 +104,7 @@ def test_a_time_that_was_not_taken_counts_as_none():
 
 
 def test_report_and_summary_of_a_run_agree():
-    """What the run counts from its events and what is counted from its records."""
+    """The counts that a run makes from its events equal those that a report makes from its records."""
     tries = (attempt(429, 0.1), attempt(200, 2.0))
     records = [outcome("a", files=(IMAGE, IMAGE), attempts=tries), outcome("b", lane="flux"), failed("c")]
     tally = Tally()

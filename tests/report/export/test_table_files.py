@@ -92,7 +92,7 @@ def test_parquet_columns_have_types():
 
 
 class Endless:
-    """Records made while they are read, as often as is wanted."""
+    """Records that are made while they are read, any number of times."""
 
     def __init__(self, count):
         self.count = count
