@@ -10,7 +10,7 @@ import pytest
 from venice_batch.cli.after_run import Step, take
 from venice_batch.cli.main import run_cli
 from venice_batch.output.latest import LatestRecords
-from venice_batch.report.collect import Collector
+from venice_batch.report.collect import FlaggedJobs
 
 
 def test_every_step_is_told_the_summary_and_the_folder():
@@ -38,7 +38,7 @@ def test_a_failure_without_a_message_is_named(capsys):
 
 
 def test_a_step_whose_records_could_not_be_read_is_not_taken(capsys):
-    collector = Collector()
+    collector = FlaggedJobs(())
     collector.error = ValueError("no manifest")
     take([Step("--one", lambda *given: pytest.fail("taken"), collector)], "summary", Path("out"))
     assert capsys.readouterr().err == "venice-batch: warning: --one: no manifest\n"

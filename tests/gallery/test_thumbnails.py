@@ -90,6 +90,15 @@ def test_how_many_are_made_is_told(tmp_path):
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
+def test_an_interrupt_does_not_wait_for_the_other_images(tmp_path):
+    def interrupt(made, of):
+        raise KeyboardInterrupt
+
+    images = [put(tmp_path, f"images/{name}.png", noise_bytes()) for name in "abc"]
+    with pytest.raises(KeyboardInterrupt):
+        make_thumbnails(tmp_path, images, on_progress=interrupt)
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / FOLDER).write_bytes(b"a file")
     with pytest.raises(FolderError, match="thumbnails"):

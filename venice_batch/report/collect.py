@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,7 +23,7 @@ _MOST_FLAGGED = 5
 _IN_MEMORY_BYTES = 256 * 1024
 
 
-class Collector:
+class Collector(ABC):
     """Something made from the records of a folder, which it receives one at a time.
 
     `error` is what went wrong while it received them. `collect` stores it there, so that one collector's failure
@@ -32,9 +33,9 @@ class Collector:
     def __init__(self) -> None:
         self.error: Exception | None = None
 
+    @abstractmethod
     def add(self, place: int | None, outcome: Outcome) -> None:
         """Take in a record; `place` is its job's place in the jobs file, None if it counts for no job of that file."""
-        raise NotImplementedError
 
     def raise_error(self) -> None:
         """Raise what went wrong, if anything did. Call it before making the result."""
