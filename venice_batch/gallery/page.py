@@ -114,29 +114,26 @@ class GalleryPage(Collector):
     def _rendered(self, broken: Collection[str]) -> Iterator[bytes]:
         found, held, history = self.report(), self._contents, self._timeline.timeline()
         style, script = Markup(_read("page.css")), Markup(_script())  # noqa: S704 - the package's own
-        stream = (
-            _environment()
-            .get_template("page.html")
-            .generate(
-                title=self._root.resolve().name or str(self._root),
-                version=__version__,
-                policy=_policy(style, script),
-                icon=_ICON,
-                style=style,
-                script=script,
-                figures=figures(found, held, history),
-                held=held,
-                history=history,
-                began=_moment(history.runs[0].began_unix_s) if history.runs else "",
-                ended=_moment(history.ended_unix_s) if history.runs else "",
-                progress_text=progress_text(history, held),
-                cost_text=cost_sentence(found, held),
-                lanes=found.lanes,
-                lane_names=script_json(list(found.lanes)),
-                sweeps=script_json(self._sweeps.sweeps()),
-                jobs=self._jobs(broken),
-                **charts(found, held, history),
-            )
+        template = _environment().get_template("page.html")
+        stream = template.generate(
+            title=self._root.resolve().name or str(self._root),
+            version=__version__,
+            policy=_policy(style, script),
+            icon=_ICON,
+            style=style,
+            script=script,
+            figures=figures(found, held, history),
+            held=held,
+            history=history,
+            began=_moment(history.runs[0].began_unix_s) if history.runs else "",
+            ended=_moment(history.ended_unix_s) if history.runs else "",
+            progress_text=progress_text(history, held),
+            cost_text=cost_sentence(found, held),
+            lanes=found.lanes,
+            lane_names=script_json(list(found.lanes)),
+            sweeps=script_json(self._sweeps.sweeps()),
+            jobs=self._jobs(broken),
+            **charts(found, held, history),
         )
         return (piece.encode("utf-8", "replace") for piece in stream)
 
@@ -164,7 +161,7 @@ def write_gallery(
 
 def _base(root: Path, page: Path) -> str:
     """Return the path from the page to the folder: "" from within it, else relative with a slash at its end."""
-    way = os.path.relpath(root.resolve(), page.parent.resolve())
+    way = os.path.relpath(os.path.realpath(root), os.path.realpath(page.parent))  # neither fails on a loop of links
     return "" if way == "." else f"{way}/"
 
 
