@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import Source
     from venice_batch.model import Job, Outcome, Summary
+    from venice_batch.report.collect import Collector
 
 
 GIVEN = "<jobs>"
@@ -56,17 +57,19 @@ class PreparedRun:
         *,
         base_url: str | None = None,
         observers: Sequence[Observer] = (),
+        collectors: Sequence[Collector] = (),
         handle_signals: bool = False,
     ) -> Summary:
         """Run the jobs that the output folder does not hold yet, and return the summary.
 
-        `base_url` replaces the one of the options: that of a sandbox started for this run. See `run_jobs`.
+        `collectors` receive every record of the folder once, after the last job. `base_url` replaces the one of the
+        options: that of a sandbox started for this run. See `run_jobs`.
         """
         options = self.options if base_url is None else replace(self.options, base_url=base_url)
         settings = RunSettings.of(
             options, self.output, naming=self.naming, preflight=self.preflight, handle_signals=handle_signals
         )
-        return await run_batch(self.index, key, settings, observers=observers)
+        return await run_batch(self.index, key, settings, observers=observers, collectors=collectors)
 
 
 def prepare(source: Source, output: Path, options: RunOptions, preflight: Preflight) -> PreparedRun:

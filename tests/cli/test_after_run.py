@@ -1,10 +1,16 @@
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from venice_batch.cli.after_run import Step, take
+from venice_batch.cli.main import run_cli
+from venice_batch.output.latest import LatestRecords
+from venice_batch.report.collect import FlaggedJobs
 
 
 def test_every_step_is_told_the_summary_and_the_folder():
@@ -31,6 +37,13 @@ def test_a_failure_without_a_message_is_named(capsys):
     assert capsys.readouterr().err == "venice-batch: warning: --one: NotImplementedError\n"
 
 
+def test_a_step_whose_records_could_not_be_read_is_not_taken(capsys):
+    collector = FlaggedJobs(())
+    collector.error = ValueError("no manifest")
+    take([Step("--one", lambda *given: pytest.fail("taken"), collector)], "summary", Path("out"))
+    assert capsys.readouterr().err == "venice-batch: warning: --one: no manifest\n"
+
+
 @pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full"])
 def test_a_failure_that_nobody_can_be_told_of_costs_nothing_either(tmp_path, stream):
     job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
@@ -38,3 +51,118 @@ def test_a_failure_that_nobody_can_be_told_of_costs_nothing_either(tmp_path, str
     steps = "--on-finish 'echo told; exit 3' --junit /nowhere/x.xml"
     command = f"{sys.executable} -m venice_batch jobs.jsonl --sandbox --sandbox-latency 0 -q {steps} {stream}"
     assert subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False).returncode == 0
+
+
+FAST = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain"]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write(*prompts):
+    jobs = ({"id": prompt, "model": "venice-sd35", "prompt": prompt, "width": 64, "height": 64} for prompt in prompts)
+    Path("jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
+
+
+def run(*options):
+    return run_cli(["jobs.jsonl", *FAST, "-q", *options])
+
+
+def junit():
+    root = ElementTree.parse("junit.xml").getroot()
+    return {case.get("name"): [inner.tag for inner in case] for case in root.iter("testcase")}
+
+
+def test_the_junit_file_has_all_jobs_of_the_file_whichever_run_did_them():
+    write("sea", "forbidden")
+    assert run() == 1
+    write("sea", "forbidden", "sky")
+    assert run("--junit", "junit.xml") == 1
+    assert junit() == {"sea": [], "forbidden": ["failure"], "sky": []}
+
+
+def test_a_run_that_was_stopped_skips_what_it_did_not_do():
+    write("sea", "sky")
+    assert run("--junit", "junit.xml", "--max-time", "1ms") == 75
+    assert junit() == {"sea": ["skipped"], "sky": ["skipped"]}
+
+
+@pytest.mark.parametrize(("flag", "code"), [("blurred", 1), ("violation", 0), ("violation,blurred", 1)])
+def test_a_flagged_image_fails_a_run_that_is_told_to_also_when_it_is_an_old_one(flag, code, capsys):
+    write("nsfw", "sea")
+    for _ in range(2):
+        assert run("--fail-on", flag, "--junit", "junit.xml", "--json", "--set", "safe_mode=true") == code
+        out, err = capsys.readouterr()
+        assert json.loads(out)["exit_code"] == code
+        assert json.loads(Path("output/jobs/summary.json").read_text())["exit_code"] == code
+        assert err == ("1 job with a flag of --fail-on: nsfw\n" if code else "")
+        assert junit() == {"nsfw": ["failure"] if code else [], "sea": []}
+
+
+def test_a_violation_fails_a_run_with_and_without_the_flag():
+    write("violation")
+    assert run("--fail-on", "violation") == 1
+    assert run("--fail-on", "content_violation") == 1
+    assert run() == 1
+
+
+def test_an_unknown_flag_is_one_line(capsys):
+    write("sea")
+    assert run("--fail-on", "ugly") == 2
+    assert "'ugly' is not one of blurred, content_violation" in capsys.readouterr().err
+
+
+def test_on_github_jobs_that_fail_are_annotated_and_the_step_is_summed_up(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    write("sea", "forbidden")
+    assert run("--json") == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["rejected"] == 1
+    assert re.search(r"^::error file=jobs\.jsonl,line=2,title=forbidden%3A rejected::content_policy: ", err, re.M)
+    assert run() == 1
+    assert (tmp_path / "summary.md").read_text().count("### jobs.jsonl: 1 of 2 jobs done") == 2
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_on_github_mistakes_of_the_jobs_file_are_annotated(monkeypatch, capsys, command):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    Path("jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p", "steps": 99}\n')
+    assert run_cli([command, "jobs.jsonl", "--sandbox"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("::error file=jobs.jsonl,line=1,title=invalid job::steps: 99 is above the 30")
+
+
+def test_elsewhere_nothing_is_annotated(capsys):
+    write("forbidden")
+    assert run() == 1
+    assert "::error" not in capsys.readouterr().err
+
+
+def test_after_a_run_the_manifest_is_read_once_for_all_that_want_its_records(monkeypatch, tmp_path, capsys):
+    readings = []
+    numbered = LatestRecords.numbered
+    monkeypatch.setattr(LatestRecords, "numbered", lambda self: [readings.append(self), numbered(self)][1])
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    write("nsfw", "forbidden", "sea")
+    options = ("--gallery", "--junit", "junit.xml", "--fail-on", "blurred", "--metrics-file", "venice.prom")
+    assert run(*options, "--set", "safe_mode=true") == 1
+    assert len(readings) == 1
+    assert junit() == {"nsfw": ["failure"], "forbidden": ["failure"], "sea": []}
+    assert capsys.readouterr().err.count("::error ") == 2
+    assert (tmp_path / "summary.md").read_text().count("\n| 1 | nsfw | ") == 1
+    assert '"images/sea.webp"' in (tmp_path / "output/jobs/gallery.html").read_text()
+    assert 'venice_batch_images{model="venice-sd35",output="output/jobs"} 2.0' in (tmp_path / "venice.prom").read_text()
+
+
+def test_the_gallery_of_a_run_shows_jobs_of_other_files_too(tmp_path):
+    write("sea")
+    assert run() == 0
+    write("sky")
+    assert run("--gallery") == 0
+    page = (tmp_path / "output/jobs/gallery.html").read_text()
+    assert '"images/sea.webp"' in page
+    assert '"images/sky.webp"' in page

@@ -11,7 +11,7 @@ from venice_batch.cli.text import text_width
 from venice_batch.report.progress import LaneMode, LaneProgress, Progress
 
 INF = float("inf")
-SD = LaneProgress("venice-sd35", 60, 20, 0, 4, 16, LaneMode.OPEN, INF, 20, 7)
+SD = LaneProgress("venice-sd35", 60, 20, 0, 4, LaneMode.OPEN, INF, 20, 7)
 LANES = (
     SD,
     replace(SD, name="qwen-image-2", in_flight=0, mode=LaneMode.WINDOW, until_s=31.2),
@@ -19,8 +19,8 @@ LANES = (
     replace(SD, name="chroma", done=60, in_flight=0, mode=LaneMode.DONE),
 )
 PROGRESS = Progress(
-    output="out", jobs=600, done=409, done_before=9, refused_before=0, failed=3, rejected=2, left=186, images=400,
-    bytes=1_200_000_000, in_flight=4, images_a_minute=96.4, quota_a_minute=120.0, retries=5, refused=1, spent_usd=4.1,
+    jobs=600, done=409, refused_before=0, failed=3, rejected=2, left=186, images=400,
+    bytes=1_200_000_000, in_flight=4, images_a_minute=96.4, quota_a_minute=120.0, retries=5, spent_usd=4.1,
     possibly_billed_usd=0.0, expected_usd=6.0, elapsed_s=250.0, eta_s=130.0, stopping=None, lanes=LANES,
 )  # fmt: skip
 

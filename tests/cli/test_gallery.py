@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 
 import pytest
 
@@ -91,13 +90,6 @@ def test_a_gallery_that_fails_costs_no_run_its_result(tmp_path, capsys):
     captured = capsys.readouterr()
     assert "venice-batch: warning: --gallery: output/jobs/gallery.html: is a folder" in captured.err
     assert "1 succeeded" in captured.out
-
-
-def test_without_pillow_it_says_what_is_missing(made, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    assert run_cli(["report", "output/jobs"]) == 0
-    told = capsys.readouterr().err
-    assert told == "no thumbnails, so the page shows the images: pip install 'venice-batch[gallery]'\n"
 
 
 def test_thumbnails_are_counted_now_and_then(capsys):

@@ -159,8 +159,8 @@ def test_run_report_gallery_and_metrics_say_the_same_of_what_it_has_cost(tmp_pat
     assert "1 job possibly billed, 1 of unknown price" in page
     metrics = (tmp_path / "run.prom").read_text()
     assert 'venice_batch_cost_usd{output="output/jobs",sandbox="true"} 0.07\n' in metrics
-    assert 'venice_batch_unpriced_requests{output="output/jobs"} 1\n' in metrics
-    assert 'venice_batch_possibly_billed_requests{output="output/jobs"} 1\n' in metrics
+    assert 'venice_batch_unpriced_requests{output="output/jobs"} 1.0\n' in metrics
+    assert 'venice_batch_possibly_billed_requests{output="output/jobs"} 1.0\n' in metrics
     records = {}
     for line in (tmp_path / "output/jobs/manifest.jsonl").read_text().splitlines():
         record = json.loads(line)

@@ -145,11 +145,11 @@ def test_the_metrics_file_is_replaced_by_each_run():
     metrics = Path("node/venice.prom")
     metrics.parent.mkdir()
     assert run_cli(["jobs.jsonl", *FAST, "-q", "--metrics-file", str(metrics)]) == 0
-    assert 'venice_batch_images{output="output/jobs",model="venice-sd35"} 1\n' in metrics.read_text()
+    assert 'venice_batch_images{model="venice-sd35",output="output/jobs"} 1.0\n' in metrics.read_text()
     write(job("b", prompt="forbidden"), mode="a")
     assert run_cli(["jobs.jsonl", *FAST, "-q", "--metrics-file", str(metrics)]) == 1
     text = metrics.read_text()
-    assert 'venice_batch_exit_code{output="output/jobs"} 1\n' in text
+    assert 'venice_batch_exit_code{output="output/jobs"} 1.0\n' in text
     assert "venice_batch_last_success_timestamp_seconds{" in text
     assert os.listdir("node") == ["venice.prom"]
 

@@ -1,4 +1,4 @@
-"""What the page knows of a job."""
+"""The page's data on one job."""
 
 import msgspec
 import pytest
@@ -7,11 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import IMAGE, attempt, failed, outcome
 
-from venice_batch.gallery.cards import LONGEST_LINE, Shelf, card, job_line
-from venice_batch.gallery.thumbnails import thumbnail_name
+from venice_batch.gallery.cards import LONGEST_LINE, Card, Picture, Shelf, card, job_line, without_thumbnails
 from venice_batch.jobfile import Defaults
 from venice_batch.jobfile.line import parse
-from venice_batch.model import Endpoint, Flags
+from venice_batch.model import Endpoint, Flags, Status
 
 
 def parsed(line):
@@ -60,8 +59,7 @@ def test_a_job_too_long_for_a_page_is_cut():
 
 def test_a_record_points_to_its_image_and_thumbnail(tmp_path):
     small, large = put(tmp_path, "images/ä #1?.png", image_bytes()), put(tmp_path, "images/b.png", noise_bytes())
-    shelf = Shelf(tmp_path, thumbnails={thumbnail_name(large)})
-    found = card(outcome("a", files=(small, large)), shelf).pictures
+    found = card(outcome("a", files=(small, large)), Shelf(tmp_path)).pictures
     assert found[0].src == "images/%C3%A4%20%231%3F.png"
     assert (found[0].thumb, found[0].state) == ("", "")
     assert found[1].thumb == f"thumbnails/{large.sha256[:32]}.webp"
@@ -72,8 +70,16 @@ def test_a_page_elsewhere_reaches_back(tmp_path):
     assert Shelf(tmp_path, "../out #1/").picture(image).src == "../out%20%231/images/a.png"
 
 
-def test_a_thumbnail_that_is_not_there_is_not_pointed_to(tmp_path):
-    assert Shelf(tmp_path).picture(put(tmp_path, "images/b.png", noise_bytes())).thumb == ""
+@given(st.text(st.characters(codec="utf-8")))
+def test_only_the_thumbnails_that_could_not_be_made_are_removed(prompt):
+    names = [f"{digit * 32}.webp" for digit in "ab"]
+    text = f'{prompt},"thumb":"thumbnails/{names[0]}"'
+    pictures = tuple(Picture("x", "y", 1, 1, 1, "png", "", thumb=f"../out/thumbnails/{name}") for name in names)
+    made = Card(text, Status.SUCCEEDED, text, "", 1.0, {}, pictures, deprecated=text, enhanced_prompt=text)
+    line = without_thumbnails(msgspec.json.encode(made), {names[0]})
+    found = msgspec.json.decode(line, type=Card)
+    assert [picture.thumb for picture in found.pictures] == ["", f"../out/thumbnails/{names[1]}"]
+    assert msgspec.structs.replace(found, pictures=pictures) == made
 
 
 def test_a_file_that_is_gone_or_another_is_told(tmp_path):

@@ -1,24 +1,20 @@
-"""Where everything on a chart stands."""
+"""The geometry of the charts."""
 
 import re
 from collections import Counter
 from itertools import pairwise
 
 import pytest
+from gallery.made import contents, report
 from hypothesis import given
 from hypothesis import strategies as st
 from records import failed, outcome
 
-from venice_batch.gallery.bar_chart import Part, Row, bar_chart
-from venice_batch.gallery.charts import charts
-from venice_batch.gallery.growth_chart import growth_chart
-from venice_batch.gallery.latency_chart import latency_chart
-from venice_batch.gallery.overview import COLOURS, colours, contents
-from venice_batch.gallery.quantities import duration
-from venice_batch.gallery.scales import Linear, ceiling
-from venice_batch.gallery.timeline import Arrival, RunSpan, Span, Timeline
+from venice_batch.gallery.charts import Bar, Part, bar_chart, charts, latency_chart
+from venice_batch.gallery.overview import COLOURS, colours
+from venice_batch.gallery.scales import Linear, ceiling, duration
+from venice_batch.gallery.timeline import Arrival, RunSpan, Span, Timeline, growth_chart
 from venice_batch.report.summary import Histogram
-from venice_batch.report.tables import report
 
 
 def history(*arrivals, length_s=100.0, **more):
@@ -106,7 +102,7 @@ def test_runs_are_told_apart_where_there_are_several():
 
 @given(st.lists(st.lists(st.floats(0, 1e5), min_size=1, max_size=7), min_size=1, max_size=9))
 def test_parts_of_a_bar_lie_side_by_side_within_the_chart(values):
-    rows = [Row(str(number), "", tuple(Part("k", value) for value in parts)) for number, parts in enumerate(values)]
+    rows = [Bar(str(number), "", tuple(Part("k", value) for value in parts)) for number, parts in enumerate(values)]
     chart = bar_chart(rows, 340, shown=duration)
     for row in chart.rows:
         for part, after in pairwise(row.parts):
@@ -119,7 +115,7 @@ def test_parts_of_a_bar_lie_side_by_side_within_the_chart(values):
 
 def test_a_bar_is_as_long_as_its_parts_add_up_to():
     chart = bar_chart(
-        [Row("a", "", (Part("x", 1.0), Part("y", 3.0))), Row("b", "", (Part("x", 2.0),))], 720, shown=duration
+        [Bar("a", "", (Part("x", 1.0), Part("y", 3.0))), Bar("b", "", (Part("x", 2.0),))], 720, shown=duration
     )
     lengths = [sum(part.width for part in row.parts) for row in chart.rows]
     assert lengths[0] == pytest.approx(2 * lengths[1], abs=0.2)

@@ -1,13 +1,12 @@
-"""What the page says of the whole folder."""
+"""The page's words and figures about the whole folder."""
 
 import msgspec
 import pytest
+from gallery.made import contents, report, timeline
 from records import IMAGE, attempt, failed, outcome
 
-from venice_batch.gallery.overview import contents, cost_sentence, figures, progress_text
-from venice_batch.gallery.timeline import timeline
+from venice_batch.gallery.overview import cost_sentence, figures, progress_text
 from venice_batch.model import Flags, Status
-from venice_batch.report.tables import report
 
 
 def shown(*outcomes):
@@ -77,11 +76,12 @@ def test_the_progress_is_told_in_words():
     outcomes = [outcome("a", attempts=tries), outcome("b", run_id="other")]
     assert progress_text(timeline(outcomes), contents(outcomes)) == (
         "2 images in 4.0 s of work over 2 runs, without the time between them."
-        " The server refused 1 request for now. 2 requests failed and were made again."
+        " 1 request was asked to wait. 2 requests failed and were repeated."
+        ""
     )
     one = [outcome("a", attempts=(attempt(500), attempt()))]
     assert progress_text(timeline(one), contents(one)) == (
-        "1 image in 2.0 s of work. 1 request failed and was made again."
+        "1 image in 2.0 s of work. 1 request failed and was repeated."
     )
 
 

@@ -1,7 +1,8 @@
-"""The page as a file: whole, self-contained, and nothing in it that a record could have made run."""
+"""The page as a file: whole, self-contained, and running nothing that a record holds."""
 
 import base64
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -9,18 +10,22 @@ from html.parser import HTMLParser
 
 import msgspec
 import pytest
-from gallery.made import noise_bytes, put, record, write
+from gallery.made import noise_bytes, put, record, report, write
+from hypothesis import given
+from hypothesis import strategies as st
 from records import failed, outcome
 
 from venice_batch.errors import FolderError
 from venice_batch.gallery import page as module
 from venice_batch.gallery import write_gallery
+from venice_batch.gallery.page import script_json
+from venice_batch.output.latest import LatestRecords
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\u202e{{ 7 * 7 }}{% raw %}"
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and the text of each script and style."""
+    """The tags of a page with their attributes, and the text of each script and style."""
 
     def __init__(self, text):
         super().__init__()
@@ -106,9 +111,6 @@ def test_no_key_is_on_the_page(tmp_path, monkeypatch):
 
 
 def test_the_numbers_of_the_page_are_those_of_the_report(tmp_path):
-    from venice_batch.output.resume import LatestRecords
-    from venice_batch.report.tables import report
-
     write(tmp_path, record(tmp_path, "a", cost_usd=0.25), record(tmp_path, "b", lane="flux"), failed("c"))
     text, _, data = made(tmp_path)
     found = report(LatestRecords(tmp_path / "manifest.jsonl"))
@@ -125,29 +127,36 @@ def test_the_numbers_of_the_page_are_those_of_the_report(tmp_path):
 
 def test_what_the_sandbox_drew_is_said_to_be_its(tmp_path):
     write(tmp_path, record(tmp_path, "a", sandbox=True))
-    assert "drawn from hashes, no AI" in made(tmp_path)[0]
+    assert "drew these images from hashes" in made(tmp_path)[0]
     write(tmp_path, record(tmp_path, "a", sandbox=True), record(tmp_path, "b"))
-    assert "1 of 2 jobs were the sandbox’s" in made(tmp_path)[0]
+    assert "1 of 2 jobs ran in the sandbox" in made(tmp_path)[0]
     write(tmp_path, record(tmp_path, "a"))
-    assert "drawn from hashes" not in made(tmp_path)[0]
+    assert "from hashes" not in made(tmp_path)[0]
 
 
-def test_images_get_thumbnails_where_pillow_is(tmp_path):
+def test_images_get_thumbnails(tmp_path):
     image = put(tmp_path, "images/a.png", noise_bytes())
     write(tmp_path, outcome("a", files=(image,)))
     found = write_gallery(tmp_path)
-    assert (found.path, found.images, found.has_thumbnails) == (tmp_path / "gallery.html", 1, True)
+    assert (found.path, found.images) == (tmp_path / "gallery.html", 1)
     assert f"thumbnails/{image.sha256[:32]}.webp" in found.path.read_text()
 
 
-def test_without_pillow_the_page_shows_the_images(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    put(tmp_path, "images/a.png", b"x" * 50_000)
-    write(tmp_path, outcome("a", files=(put(tmp_path, "images/a.png", b"x" * 50_000),)))
-    found = write_gallery(tmp_path)
-    assert not found.has_thumbnails
-    assert not (tmp_path / "thumbnails").exists()
-    assert '"src":"images/a.png"' in found.path.read_text()
+def test_a_thumbnail_that_cannot_be_made_is_not_pointed_to(tmp_path):
+    torn, good = put(tmp_path, "images/torn.png", noise_bytes()[:30_000]), put(tmp_path, "images/b.png", noise_bytes())
+    write(tmp_path, outcome("a", files=(torn, good)))
+    _, _, data = made(tmp_path)
+    (shown,) = [job["pictures"] for job in data["jobs"]]
+    assert [picture.get("thumb", "") for picture in shown] == ["", f"thumbnails/{good.sha256[:32]}.webp"]
+
+
+def test_the_records_are_read_once(tmp_path, monkeypatch):
+    write(tmp_path, record(tmp_path, "a"), failed("b"))
+    iterations = []
+    numbered = LatestRecords.numbered
+    monkeypatch.setattr(LatestRecords, "numbered", lambda self: [iterations.append(1), numbered(self)][1])
+    write_gallery(tmp_path)
+    assert len(iterations) == 1
 
 
 @pytest.mark.parametrize(
@@ -184,7 +193,7 @@ def test_the_same_folder_makes_the_same_page(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_page(tmp_path):
-    """The page is written as it is made: what is held at a time is a few records of thousands."""
+    """The page is written as it is made: of thousands of records, a few are in memory at a time."""
     script = (
         "import sys, tracemalloc\n"
         "from pathlib import Path\n"
@@ -203,10 +212,10 @@ def test_memory_does_not_grow_with_the_page(tmp_path):
 def test_a_page_that_is_a_link_is_replaced_and_what_it_leads_to_kept(tmp_path):
     root = write(tmp_path / "out", record(tmp_path / "out", "a"))
     (tmp_path / "victim").write_text("precious")
-    for given in ({}, {"page": root / "gallery.html"}):
+    for options in ({}, {"page": root / "gallery.html"}):
         (root / "gallery.html").unlink(missing_ok=True)
         (root / "gallery.html").symlink_to(tmp_path / "victim")
-        write_gallery(root, **given)
+        write_gallery(root, **options)
         assert not (root / "gallery.html").is_symlink()
         assert (tmp_path / "victim").read_text() == "precious"
 
@@ -226,3 +235,45 @@ def test_what_is_no_plain_file_of_the_folder_is_not_shown_but_told(tmp_path):
     assert list((root / "thumbnails").iterdir()) == []
     _, _, data = made(root)
     assert [picture.get("src", "") for job in data["jobs"] for picture in job["pictures"]] == ["images/a.png", "", ""]
+
+
+hostile = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ["</script", ">", "<!--", "<script", "]]>", "\u2028", "\u2029", "\u202e", "&lt;", "\\", '"', "\0"]
+        ),
+        st.text(max_size=5),
+    )
+).map("".join)
+
+
+class Scripts(HTMLParser):
+    """The contents of script elements as a browser sees them."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags = []
+        self.texts = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@given(st.recursive(hostile, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(hostile, inner, max_size=3)))
+def test_whatever_strings_hold_the_element_ends_where_it_should(value):
+    text = script_json(value)
+    assert not set("<>&\u2028\u2029") & set(text)
+    seen = Scripts()
+    seen.feed(f'<script type="application/json">{text}</script><p>after</p>')
+    assert seen.tags == ["script", "p"]
+    assert json.loads(seen.texts[0]) == value
+
+
+def test_it_is_not_escaped_again_in_a_template():
+    import jinja2
+
+    template = jinja2.Environment(autoescape=True).from_string("{{ value }}")
+    assert template.render(value=script_json({"a": '<"'})) == '{"a":"\\u003c\\""}'

@@ -1,18 +1,28 @@
-"""Which jobs differ in a few fields only, and in which."""
+"""Jobs that differ only in a few fields, and the grids they make."""
 
 import itertools
+from collections import namedtuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.gallery.sweeps import Axis, Candidate, find_sweeps, matrix_fields
+from venice_batch.gallery.sweeps import Axis, SweepFinder, matrix_fields
 from venice_batch.jobfile import Defaults
 from venice_batch.jobfile.line import parse
 
+Candidate = namedtuple("Candidate", "number id request")
+
+
+def find_sweeps(jobs):
+    finder = SweepFinder()
+    for number, job_id, request in jobs:
+        finder.add(number, job_id, request)
+    return finder.sweeps()
+
 
 def candidates(*lines, first=0):
-    """The jobs of lines, as the jobs file has them."""
+    """Return the jobs of these lines of a jobs file."""
     import msgspec
 
     jobs = []

@@ -1,4 +1,4 @@
-"""Small copies: made once, whole or not at all."""
+"""Thumbnails: made once, whole or not at all."""
 
 import os
 
@@ -86,8 +86,17 @@ def test_a_damaged_image_has_none_and_keeps_no_other_from_having_one(tmp_path):
 def test_how_many_are_made_is_told(tmp_path):
     told = []
     images = [put(tmp_path, f"images/{name}.png", noise_bytes()) for name in "abc"]
-    make_thumbnails(tmp_path, images, told=lambda made, of: told.append((made, of)))
+    make_thumbnails(tmp_path, images, on_progress=lambda made, of: told.append((made, of)))
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_an_interrupt_does_not_wait_for_the_other_images(tmp_path):
+    def interrupt(made, of):
+        raise KeyboardInterrupt
+
+    images = [put(tmp_path, f"images/{name}.png", noise_bytes()) for name in "abc"]
+    with pytest.raises(KeyboardInterrupt):
+        make_thumbnails(tmp_path, images, on_progress=interrupt)
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
@@ -97,7 +106,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 
 
 def test_rows_of_the_page_are_no_higher_than_thumbnails():
-    """Else what is shown by default is blown up."""
+    """Otherwise thumbnails would be enlarged in the default view."""
     from importlib.resources import files
 
     layout = files("venice_batch.gallery").joinpath("templates/script/sheet.js").read_text()

@@ -1,12 +1,13 @@
-"""Runs one after the other, with what held them up."""
+"""Runs one after the other on a timeline, with waits and failed requests."""
 
 import msgspec
 import pytest
+from gallery.made import timeline
 from hypothesis import given
 from hypothesis import strategies as st
 from records import IMAGE, attempt, failed, outcome
 
-from venice_batch.gallery.timeline import Span, timeline
+from venice_batch.gallery.timeline import Span
 from venice_batch.model import Timing
 
 

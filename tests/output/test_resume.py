@@ -15,6 +15,7 @@ from venice_batch.model import Status
 from venice_batch.output import resume
 from venice_batch.output.manifest import NO_RECORD, RecordView
 from venice_batch.output.resume import (
+    CHANGED,
     DONE,
     LOST,
     PENDING,
@@ -203,8 +204,10 @@ def slowly(folder, data, *, verify=False, sandbox=True):
     states = []
     for job_id in "ab":
         record = latest.get(job_id)
-        if record is None or record.request_hash != folder.hash:
+        if record is None:
             states.append(PENDING)
+        elif record.request_hash != folder.hash:
+            states.append(CHANGED)
         elif record.sandbox and not sandbox:
             states.append(SANDBOX_ONLY)
         elif record.status == "succeeded":
@@ -283,6 +286,17 @@ def test_what_the_sandbox_made_counts_only_for_a_sandbox(standing):
 def test_an_image_that_is_gone_does_not_count(standing, tmp_path):
     (tmp_path / "images" / "a.webp").unlink()
     assert standing(outcome("a"), failed("b", status=Status.REJECTED)) == [(1, Status.REJECTED)]
+
+
+def test_records_has_those_that_count_for_no_job_too(tmp_path):
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "m", "prompt": "p"}\n')
+    with open_source(tmp_path / "jobs.jsonl") as source:
+        index = JobIndex.build(source)
+        right = next(index.jobs_in_order()).request_hash
+        made = (failed("z"), failed("a"), failed("a", request_hash=right), failed("z"))
+        (tmp_path / "manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in made))
+        found = Resume(index, tmp_path, sandbox=False, keep_all=True).records()
+        assert [(place, one.id) for place, one in found] == [(0, "a"), (None, "z")]
 
 
 def test_outcomes_that_a_later_reader_cannot_read_whole_are_passed_over(folder):

@@ -4,15 +4,15 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 from records import failed, outcome
+from venice_batch.output.resume import Resume
 
 from venice_batch.jobfile import JobIndex, open_source
-from venice_batch.output.standing import Standing
 
 IMAGE = b"image"
 
 
 class Stage:
-    """A jobs file, an output folder with records of some of its jobs, and how the jobs stand by them."""
+    """A jobs file, and an output folder with records of some of its jobs."""
 
     def __init__(self, path, index):
         self.path = path
@@ -24,7 +24,7 @@ class Stage:
     def record(self, *records):
         lines = [msgspec.json.encode(record) + b"\n" for record in records]
         (self.path / "out" / "manifest.jsonl").write_bytes(b"".join(lines))
-        return Standing(self.index, self.path / "out", sandbox=False)
+        return Resume(self.index, self.path / "out", sandbox=False, keep_all=True)
 
     def done(self, job_id, **changes):
         return outcome(job_id, **{"request_hash": self.jobs[job_id].request_hash, **changes})

@@ -10,6 +10,7 @@ from records import summary
 from venice_batch.errors import Problem
 from venice_batch.model import Flags, Status
 from venice_batch.report import github
+from venice_batch.report.collect import collect
 
 COMMAND = re.compile(r"::error (.*?)::(.*)")
 
@@ -21,17 +22,23 @@ def unescaped(text, *, property_value=False):
 
 
 def parse(line):
-    """What the runner makes of a line: properties and message."""
+    """Return the properties and the message that the runner reads from a line."""
     match = COMMAND.fullmatch(line)
     assert match, line
     pairs = (pair.partition("=") for pair in match[1].split(","))
     return {name: unescaped(value, property_value=True) for name, _, value in pairs}, unescaped(match[2])
 
 
+def failures_of(at, *records, fail_on):
+    failures = github.FirstFailures(fail_on)
+    collect(at.record(*records).records, [failures])
+    failures.raise_error()
+    return failures
+
+
 def annotations(at, *records, fail_on=(), environment=None):
-    lines = github.of_jobs(
-        at.index, at.record(*records), source="jobs.jsonl", fail_on=fail_on, environment=environment or {}
-    )
+    failures = failures_of(at, *records, fail_on=fail_on)
+    lines = github.job_annotations(at.index, failures, source="jobs.jsonl", environment=environment or {})
     return [parse(line) for line in lines]
 
 
@@ -62,7 +69,7 @@ def test_the_first_ten_jobs_of_the_file_are_annotated(stage):
 
 @given(st.text(min_size=1), st.text())
 def test_whatever_stands_in_an_annotation_stays_in_it(source, what):
-    (line,) = github.of_problems([Problem(source, 3, "", what)], {})
+    (line,) = github.problem_annotations([Problem(source, 3, "", what)], {})
     place, message = parse(line)
     printable = "".join(char if char.isprintable() else "\ufffd" for char in source)
     assert place == {"file": printable, "line": "3", "title": "invalid job"}
@@ -71,10 +78,12 @@ def test_whatever_stands_in_an_annotation_stays_in_it(source, what):
 
 def test_problems_of_a_file_are_annotated_up_to_a_number():
     problems = [Problem("jobs.jsonl", number, "width", "is wrong") for number in range(1, 40)]
-    found = [parse(line) for line in github.of_problems(problems, {})]
+    found = [parse(line) for line in github.problem_annotations(problems, {})]
     assert len(found) == 10
     assert found[0] == ({"file": "jobs.jsonl", "line": "1", "title": "invalid job"}, "width: is wrong")
-    ((place, _),) = [parse(line) for line in github.of_problems([Problem("jobs.jsonl", 0, "", "no such file")], {})]
+    ((place, _),) = [
+        parse(line) for line in github.problem_annotations([Problem("jobs.jsonl", 0, "", "no such file")], {})
+    ]
     assert "line" not in place
 
 
@@ -85,13 +94,13 @@ def test_problems_of_a_file_are_annotated_up_to_a_number():
 def test_files_are_named_as_the_repository_has_them(tmp_path, monkeypatch, source, expected):
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path / "sub")
-    (line,) = github.of_problems([Problem(source, 1, "", "x")], {"GITHUB_WORKSPACE": str(tmp_path)})
+    (line,) = github.problem_annotations([Problem(source, 1, "", "x")], {"GITHUB_WORKSPACE": str(tmp_path)})
     assert parse(line)[0]["file"] == expected
 
 
 def page(at, *records, fail_on=(), **changes):
-    standing = at.record(*records)
-    return "".join(github.step_summary(at.index, standing, summary(**changes), source="jobs.jsonl", fail_on=fail_on))
+    failures = failures_of(at, *records, fail_on=fail_on)
+    return "".join(github.step_summary(at.index, failures, summary(**changes), source="jobs.jsonl"))
 
 
 def test_the_step_summary_has_the_models_and_what_went_wrong(stage):

@@ -1,4 +1,4 @@
-"""Records turned back into jobs."""
+"""Jobs made from the records of a manifest."""
 
 import msgspec
 import orjson
@@ -26,7 +26,7 @@ def ids(*records, **conditions):
 
 
 def record_of(job, **how):
-    """The record that a run leaves of a job."""
+    """Return the record that a run writes for a job."""
     made = outcome(
         job.id,
         endpoint=job.endpoint,

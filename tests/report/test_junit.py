@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 from records import attempt, summary
 
 from venice_batch.model import Flags, Status
-from venice_batch.report.junit import junit
+from venice_batch.report.collect import collect
+from venice_batch.report.junit import JUnit
 
 
 def document(stage, *records, fail_on=(), **changes):
-    pieces = junit(stage.index, stage.record(*records), summary(**changes), source="jobs.jsonl", fail_on=fail_on)
-    return ElementTree.fromstring(b"".join(pieces))
+    collector = JUnit(stage.index, source="jobs.jsonl", fail_on=fail_on)
+    collect(stage.record(*records).records, [collector])
+    return ElementTree.fromstring(b"".join(collector.pieces(summary(**changes))))
 
 
 def cases(root):
-    """{name: the element inside, or None}."""
+    """Return {name: the element inside, or None}."""
     return {case.get("name"): (list(case) or [None])[0] for case in root.iter("testcase")}
 
 
@@ -78,7 +80,7 @@ def test_jobs_without_a_record_that_counts_are_skipped(stage):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.characters(min_codepoint=0, exclude_categories=["Cs"])))
 def test_whatever_a_server_says_is_well_formed_and_comes_out_again(stage, text):
-    """A character that XML cannot have becomes the replacement character."""
+    """A character that XML cannot hold becomes the replacement character."""
     with stage("b") as at:
         root = document(at, at.failed("b", message=text))
     allowed = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -93,7 +95,9 @@ def test_many_jobs_are_written_in_little_memory(stage):
         at.jobs.clear()
         tracemalloc.start()
         try:
-            size = sum(map(len, junit(at.index, standing, summary(), source="jobs.jsonl")))
+            collector = JUnit(at.index, source="jobs.jsonl")
+            collect(standing.records, [collector])
+            size = sum(map(len, collector.pieces(summary())))
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

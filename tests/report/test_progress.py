@@ -64,7 +64,7 @@ def test_before_anything_happens_there_is_nothing():
 
 def test_a_run_begins_with_what_is_left_of_each_lane():
     found = seen(STARTED)
-    assert (found.jobs, found.done, found.done_before, found.refused_before, found.left) == (100, 10, 10, 10, 80)
+    assert (found.jobs, found.done, found.refused_before, found.left) == (100, 10, 10, 80)
     assert [(one.name, one.jobs, one.left, one.mode) for one in found.lanes] == [
         (SD, 60, 60, LaneMode.WAITING),
         (FLUX, 20, 20, LaneMode.WAITING),
@@ -83,10 +83,6 @@ def test_jobs_are_counted_by_how_they_ended():
     assert (found.done, found.failed, found.rejected, found.left) == (11, 1, 1, 77)
     assert (found.images, found.bytes, found.retries) == (2, 10, 2)
     assert [(one.done, one.failed, one.left) for one in found.lanes] == [(1, 1, 58), (0, 1, 19)]
-
-
-def test_refused_requests_are_counted():
-    assert seen(STARTED, tried(Verdict.LIMITED, 429), tried(Verdict.TRANSIENT, None), tried()).refused == 1
 
 
 def test_what_may_have_been_charged_without_an_image_is_added_up():

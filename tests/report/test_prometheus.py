@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from records import summary
 
 from venice_batch.model import LaneSummary
-from venice_batch.report.prometheus import exposition
+from venice_batch.report import prometheus
+
+
+def exposition(*given, **more):
+    return prometheus.exposition(*given, **more).decode()
+
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"'
@@ -18,7 +23,7 @@ ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
 
 def parse(text):
-    """{metric: {labels: value}}, or a failed assertion where the text breaks a rule of the format, version 0.0.4."""
+    """Return {metric: {labels: value}}; fail if the text breaks a rule of the format, version 0.0.4."""
     assert text.endswith("\n")
     found, typed = {}, None
     for line in text[:-1].split("\n"):

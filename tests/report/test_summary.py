@@ -1,4 +1,4 @@
-"""Percentiles of durations that are not kept."""
+"""Histograms of durations, and a run counted from its events."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A manifest summed up."""
+"""The records of a folder summed up."""
 
 import msgspec
 import pytest
@@ -8,7 +8,14 @@ from venice_batch.api.answers import Verdict
 from venice_batch.events import AttemptEnded, JobEnded
 from venice_batch.model import Flags, Percentiles, Status, Timing
 from venice_batch.report.summary import Tally
-from venice_batch.report.tables import MOST_PROBLEMS, TimeSpent, report, time_spent
+from venice_batch.report.tables import MOST_PROBLEMS, ReportBuilder, TimeSpent, time_spent
+
+
+def report(outcomes):
+    builder = ReportBuilder()
+    for one in outcomes:
+        builder.add(one)
+    return builder.report()
 
 
 def test_an_empty_manifest_has_nothing_to_report():
@@ -97,7 +104,7 @@ def test_a_time_that_was_not_taken_counts_as_none():
 
 
 def test_report_and_summary_of_a_run_agree():
-    """What the run counts from its events and what is counted from its records."""
+    """The counts that a run makes from its events equal those that a report makes from its records."""
     tries = (attempt(429, 0.1), attempt(200, 2.0))
     records = [outcome("a", files=(IMAGE, IMAGE), attempts=tries), outcome("b", lane="flux"), failed("c")]
     tally = Tally()

@@ -22,6 +22,7 @@ from venice_batch.output.images import JobImages
 from venice_batch.output.resume import Resume
 from venice_batch.pacing.backoff import Backoff
 from venice_batch.pacing.limiter import SendingRules
+from venice_batch.report.collect import FlaggedJobs
 from venice_batch.report.progress import ProgressMeter
 from venice_batch.run.retry import AttemptRules
 from venice_batch.run.run import run_batch
@@ -67,7 +68,7 @@ class Desk:
     def images(self):
         return sorted(path.name for path in (self.output / "images").iterdir())
 
-    async def run(self, *, key="key", url=None, observe=None, **settings):
+    async def run(self, *, key="key", url=None, observe=None, collectors=(), **settings):
         self.events = []
         options = {
             "output": self.output,
@@ -85,6 +86,7 @@ class Desk:
                 ApiKey(key),
                 RunSettings(options=RunOptions(**chosen), **options),
                 observers=observers,
+                collectors=collectors,
                 rng=random.Random(1),
             )
 
@@ -380,9 +382,11 @@ async def test_a_disk_that_does_not_answer_does_not_outlive_the_grace(tmp_path, 
     monkeypatch.setattr(stalled, "_write", lambda *_: going.wait(30))
     async with desk(tmp_path) as at:
         at.write(*(line(number) for number in range(20)))
-        summary = await at.run(max_time_s=0.5, grace_s=0.05)
+        collector = FlaggedJobs({"blurred"})
+        summary = await at.run(max_time_s=0.5, grace_s=0.05, collectors=[collector])
         asked = at.stats()["images"]
     going.set()
+    assert str(collector.error) == f"{at.output}: the disk does not answer"
     assert (summary.exit_code, summary.succeeded) == (75, 0)
     assert summary.attempts == asked > 0
     if stalled is JobImages:

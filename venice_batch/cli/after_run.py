@@ -1,88 +1,149 @@
-"""What is done when a run is over, besides saying how it went."""
+"""What happens after a run: gallery, metrics, reports for continuous integration, the user's own command."""
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli.pipeline import Pipeline
 from venice_batch.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
 
+    from venice_batch.gallery import GalleryPage
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Summary
+    from venice_batch.report.collect import Collector
+    from venice_batch.report.junit import JUnit
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something to do once a run has ended, however it ended.
+    """Something to do after a run, however it ended.
 
-    `option` is what asked for it, as in `--gallery`; `do` is given the run's summary and its output folder.
+    `option` is the option that asks for it, such as `--gallery`. `do` receives the run's summary and its output folder.
+    `collector` receives the folder's records from the run (`run_batch`) before `do` is called; None if the step needs
+    no records.
     """
 
     option: str
     do: Callable[[Summary, Path], None]
+    collector: Collector | None = None
 
 
-def steps(given: Mapping[str, Any], index: JobIndex, *, is_sandbox: bool) -> tuple[Step, ...]:
-    """The steps that the options in `given`, or a pipeline around the run, ask for, in the order of taking them.
+def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step, ...]:
+    """Return the steps that the options in `given` and the environment ask for, in the order to take them.
 
     The command of `--on-finish` comes last, so that it finds what the others have made.
     """
-    of_ci = Pipeline(index, given["jobs"], frozenset(given["fail_on"] or ()), is_sandbox=is_sandbox)
-    asked: tuple[tuple[str, Any, Callable[..., None]], ...] = (
-        ("--gallery", given["quiet"] if given["gallery"] else None, _write_gallery),
-        ("--metrics-file", given["metrics_file"], _write_metrics),
-        ("--junit", given["junit"], of_ci.write_junit),
-        ("GITHUB_ACTIONS", os.environ.get("GITHUB_ACTIONS") == "true" or None, of_ci.annotate),
-        ("GITHUB_STEP_SUMMARY", os.environ.get("GITHUB_STEP_SUMMARY") or None, of_ci.append_summary),
-        ("--on-finish", given["on_finish"], _on_finish),
-    )
-    return tuple(Step(option, partial(do, value)) for option, value, do in asked if value is not None)
+    fail_on = frozenset(given["fail_on"] or ())
+    asked: list[Step] = []
+    if given["gallery"]:
+        asked.append(_gallery_step(output, quiet=given["quiet"]))
+    if given["metrics_file"] is not None:
+        asked.append(_metrics_step(given["metrics_file"]))
+    if given["junit"] is not None:
+        from venice_batch.report.junit import JUnit
+
+        asked.append(_junit_step(JUnit(index, source=given["jobs"], fail_on=fail_on), given["junit"]))
+    asked += _github_steps(index, given["jobs"], fail_on)
+    if given["on_finish"] is not None:
+        asked.append(_on_finish_step(given["on_finish"]))
+    return tuple(asked)
+
+
+def collectors(asked: Iterable[Step]) -> list[Collector]:
+    """Return the collectors of the steps, each once."""
+    return list(dict.fromkeys(step.collector for step in asked if step.collector is not None))
 
 
 def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
     """Take each step; one that fails is a line on standard error and keeps no other from being taken.
 
-    The run's result stands whatever happens here: raises nothing but what ends the process.
+    The run's result stands whatever happens here. Raises only what ends the process.
     """
     for step in asked:
         try:
+            if step.collector is not None:
+                step.collector.raise_error()
             step.do(summary, output)
         except Exception as error:  # noqa: BLE001 - a step is an extra: no mistake in it may cost the run's result
             what = str(error) or type(error).__name__
-            with suppress(OSError):  # standard error itself may be closed, or the disk behind it full
+            with suppress(OSError):  # standard error itself may be closed, or its disk full
                 click.echo(one_line(f"venice-batch: warning: {step.option}: {what}"), err=True)
 
 
-def _write_gallery(quiet: bool, summary: Summary, output: Path) -> None:
-    from venice_batch.cli.gallery import make_gallery
+def _gallery_step(output: Path, *, quiet: bool) -> Step:
+    from venice_batch.cli.gallery import write_page
+    from venice_batch.gallery import GalleryPage
 
-    page = make_gallery(output, quiet=quiet)
-    if not quiet:
-        click.echo(one_line(f"gallery: {page}"), err=True)
+    page: GalleryPage = GalleryPage(output)
 
+    def write(summary: Summary, output: Path) -> None:
+        path = write_page(page, quiet=quiet)
+        if not quiet:
+            click.echo(one_line(f"gallery: {path}"), err=True)
 
-def _write_metrics(path: Path, summary: Summary, output: Path) -> None:
-    from venice_batch.output.atomic_file import whole_file
-    from venice_batch.report.prometheus import exposition
-
-    # A pipe would have the reader wait for itself.
-    previous = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    text = exposition(summary, previous=previous)
-    with whole_file(path) as file:
-        file.write(text.encode())
+    return Step("--gallery", write, page)
 
 
-def _on_finish(command: str, summary: Summary, output: Path) -> None:
-    from venice_batch.cli.on_finish import on_finish
+def _metrics_step(path: Path) -> Step:
+    def write(summary: Summary, output: Path) -> None:
+        from venice_batch.output.atomic_file import whole_file
+        from venice_batch.report.prometheus import exposition
 
-    on_finish(command, summary, output)
+        # Reading a pipe would wait for its other end.
+        previous = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        text = exposition(summary, previous=previous)
+        with whole_file(path) as file:
+            file.write(text)
+
+    return Step("--metrics-file", write)
+
+
+def _junit_step(junit: JUnit, path: Path) -> Step:
+    def write(summary: Summary, output: Path) -> None:
+        from venice_batch.output.atomic_file import whole_file
+
+        with whole_file(path) as file:
+            file.writelines(junit.pieces(summary))
+
+    return Step("--junit", write, junit)
+
+
+def _github_steps(index: JobIndex, source: str, fail_on: frozenset[str]) -> list[Step]:
+    """Return the steps within a workflow of GitHub Actions: annotations of jobs, and the step's summary."""
+    is_annotated = os.environ.get("GITHUB_ACTIONS") == "true"
+    summary_file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not is_annotated and not summary_file:
+        return []
+    from venice_batch.report import github
+
+    failures = github.FirstFailures(fail_on)
+
+    def annotate(summary: Summary, output: Path) -> None:
+        # GitHub reads standard error too; standard output belongs to the run.
+        for line in github.job_annotations(index, failures, source=source, environment=os.environ):
+            click.echo(line, err=True)
+
+    def append_summary(summary: Summary, output: Path) -> None:
+        text = "".join(github.step_summary(index, failures, summary, source=source))
+        with Path(summary_file or "").open("a", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+
+    asked = [Step("GITHUB_ACTIONS", annotate, failures)] if is_annotated else []
+    return [*asked, Step("GITHUB_STEP_SUMMARY", append_summary, failures)] if summary_file else asked
+
+
+def _on_finish_step(command: str) -> Step:
+    def run(summary: Summary, output: Path) -> None:
+        from venice_batch.cli.on_finish import on_finish
+
+        on_finish(command, summary, output)
+
+    return Step("--on-finish", run)

@@ -50,9 +50,9 @@ def export(folder: Path, csv_to: Path | None, parquet_to: Path | None, openai_to
     if not (folder / manifest.NAME).is_file():
         raise FolderError(folder, f"holds no {manifest.NAME}; is it a run's output folder?")
     if parquet_to is not None:
-        from venice_batch.report.export import parquet
+        from venice_batch.report.export.table_files import require_parquet
 
-        parquet.require()
+        require_parquet()
     records = LatestRecords(folder / manifest.NAME)
     if csv_to is not None or parquet_to is not None:
         _tables(records, csv_to, parquet_to)
@@ -62,11 +62,11 @@ def export(folder: Path, csv_to: Path | None, parquet_to: Path | None, openai_to
 
 
 def _tables(records: LatestRecords, csv_to: Path | None, parquet_to: Path | None) -> None:
-    from venice_batch.report.export import csv_file, parquet
     from venice_batch.report.export.columns import columns
+    from venice_batch.report.export.table_files import write_csv, write_parquet
 
     table = columns(records)
-    for path, write in ((csv_to, csv_file.write), (parquet_to, parquet.write)):
+    for path, write in ((csv_to, write_csv), (parquet_to, write_parquet)):
         if path is not None:
             with outfile.opened(path, is_json=False) as file:
                 count = write(records, table, file)

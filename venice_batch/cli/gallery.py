@@ -1,4 +1,4 @@
-"""The gallery's making, as who waits for it sees it."""
+"""Make the gallery, with messages for the user who waits for it."""
 
 from __future__ import annotations
 
@@ -13,44 +13,48 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from venice_batch.gallery import GalleryPage
+
 EVERY_S = 5.0
 """Time between two lines about thumbnails."""
 
 
-def make_gallery(output: Path, page: Path | None = None, *, quiet: bool = False) -> Path:
-    """Write the gallery of the folder `output`, by default into it; returns where it is.
+def check_name(page: Path) -> None:
+    """Raise UsageError unless the name of a page ends in .html.
 
-    Says on standard error how thumbnails get on, and what is missing for them.
+    A page under another name would be shown as text, or overwrite something else.
+    """
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--html {page}: the name of a page ends in .html")
+
+
+def write_page(page: GalleryPage, *, quiet: bool = False) -> Path:
+    """Write a page that has all its records; returns its path.
+
+    Unless `quiet`, prints to standard error how many thumbnails are made and which files were left out.
 
     Raises:
-        FolderError: it cannot be written.
+        FolderError: the page cannot be written.
     """
-    from venice_batch.gallery import write_gallery
-
-    if page is not None and page.suffix.lower() not in (".html", ".htm"):
-        # A page under another name would be shown as text, or overwrite something else.
-        raise UsageError(f"--html {page}: the name of a page ends in .html")
-    made = write_gallery(output, page, told=_silent if quiet else Progress())
+    made = page.write(on_progress=_silent if quiet else Progress())
     if made.refused and not quiet:
         click.echo(one_line(f"venice-batch: warning: {made.refused}"), err=True)
-    if made.images and not made.has_thumbnails and not quiet:
-        click.echo("no thumbnails, so the page shows the images: pip install 'venice-batch[gallery]'", err=True)
     return made.path
 
 
 class Progress:
-    """Says now and then how many thumbnails are made, if there are enough to wait for."""
+    """Print now and then how many thumbnails are made, if making them takes a while."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._said_s = now()
+        self._printed_s = now()
 
     def __call__(self, made: int, of: int) -> None:
         now_s = self._now()
-        if now_s - self._said_s >= EVERY_S:
-            self._said_s = now_s
+        if now_s - self._printed_s >= EVERY_S:
+            self._printed_s = now_s
             click.echo(f"thumbnails: {made:,} of {of:,}", err=True)
 
 
 def _silent(made: int, of: int) -> None:
-    """Say nothing."""
+    """Print nothing."""

@@ -87,7 +87,7 @@ def _run(args: list[str]) -> int:
         if os.environ.get("GITHUB_ACTIONS") == "true":
             from venice_batch.report import github
 
-            for line in github.of_problems(error.problems, os.environ):
+            for line in github.problem_annotations(error.problems, os.environ):
                 click.echo(line, err=True)
         return int(error.exit_code)
     except VeniceBatchError as error:

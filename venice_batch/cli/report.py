@@ -1,16 +1,21 @@
-"""`venice-batch report`: what an output folder holds."""
+"""`venice-batch report`: sum up an output folder."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from venice_batch.cli import candidates, options
 from venice_batch.cli.command import command
 from venice_batch.errors import FolderError, one_line
+
+if TYPE_CHECKING:
+    from venice_batch.gallery import GalleryPage
+    from venice_batch.report.tables import Report
 
 
 @command()
@@ -20,32 +25,33 @@ from venice_batch.errors import FolderError, one_line
     is_flag=True,
     default=True,
     show_default="yes",
-    help="Write the folder's gallery.html too; --no-gallery leaves it.",
+    help="Also write gallery.html into the folder; --no-gallery does not.",
 )
 @options.option(
     "--html",
     type=options.Target(path_type=Path),
     metavar="FILE",
-    help="Write the gallery to FILE instead; it finds the images as long as neither is moved.",
+    help="Write the gallery to FILE instead; it finds the images as long as neither FILE nor OUT is moved.",
 )
 @options.as_json
 def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int:
     """Sum up the manifest in the folder OUT and make its gallery; needs no network."""
+    from venice_batch.cli.gallery import check_name, write_page
     from venice_batch.output import manifest
-    from venice_batch.output.latest import LatestRecords
-    from venice_batch.report.tables import report as sum_up
 
+    if html:
+        check_name(html)
     if not (output / manifest.NAME).is_file():
         raise FolderError(output, "holds no manifest.jsonl; is it a run's output folder?")
-    found = sum_up(LatestRecords(output / manifest.NAME))
+    found, page = _read(output, html, gallery=gallery)
     if as_json:
         import msgspec
 
         from venice_batch.cli.text import json_line
 
-        page = _page(output, gallery, html)
+        path = write_page(page) if page else None
         # A path's bytes may be no text.
-        named = page and os.fsencode(page).decode("utf-8", "replace")
+        named = path and os.fsencode(path).decode("utf-8", "replace")
         click.echo(json_line({**msgspec.structs.asdict(found), "gallery": named}))
         return 0
     from venice_batch.cli.closing import counts_table, times_table
@@ -63,13 +69,23 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
         click.echo()
     for line in found.problems:
         click.echo(line)
-    if page := _page(output, gallery, html):
-        click.echo(one_line(f"gallery: {page}"))
+    if page:
+        click.echo(one_line(f"gallery: {write_page(page)}"))
     return 0
 
 
-def _page(output: Path, gallery: bool, html: Path | None) -> Path | None:
-    """The gallery, made if it is asked for."""
-    from venice_batch.cli.gallery import make_gallery
+def _read(output: Path, html: Path | None, *, gallery: bool) -> tuple[Report, GalleryPage | None]:
+    """Read the records once; returns the report on them, and the page with them if it is asked for."""
+    from venice_batch.gallery import GalleryPage
+    from venice_batch.output import manifest
+    from venice_batch.output.latest import LatestRecords
+    from venice_batch.report.tables import ReportBuilder
 
-    return make_gallery(output, html) if gallery or html else None
+    if gallery or html:
+        page = GalleryPage(output, html)
+        page.read()
+        return page.report(), page
+    counts = ReportBuilder()
+    for outcome in LatestRecords(output / manifest.NAME):
+        counts.add(outcome)
+    return counts.report(), None

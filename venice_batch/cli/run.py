@@ -123,14 +123,20 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
     from venice_batch.cli.display import is_live, watching
     from venice_batch.cli.text import json_line, terminal_width, unwritten
 
+    steps = after_run.steps(given, prepared.index, prepared.output)
+
     async def go() -> Summary:
         async with watching(given, sys.stderr) as observer, _server(given) as base_url:
-            return await prepared.run(key, base_url=base_url, observers=(observer,), handle_signals=True)
+            return await prepared.run(
+                key,
+                base_url=base_url,
+                observers=(observer,),
+                collectors=after_run.collectors(steps),
+                handle_signals=True,
+            )
 
     summary = anyio.run(go)
-    after_run.take(
-        after_run.steps(given, prepared.index, is_sandbox=options.is_sandbox(given)), summary, prepared.output
-    )
+    after_run.take(steps, summary, prepared.output)
     try:
         if given["as_json"]:
             click.echo(json_line(summary))

@@ -1,5 +1,5 @@
 """The gallery: an output folder as one page of HTML."""
 
-from venice_batch.gallery.page import NAME, Gallery, write_gallery
+from venice_batch.gallery.page import Gallery, GalleryPage, write_gallery
 
-__all__ = ["NAME", "Gallery", "write_gallery"]
+__all__ = ["Gallery", "GalleryPage", "write_gallery"]

@@ -1,8 +1,9 @@
-"""A job's record as the page's own data."""
+"""One job as the page's data, made from its record."""
 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LONGEST_LINE = 32_000
-"""Characters of a job that the page shows in full; of a longer one, long values are cut."""
+"""Characters of a job's line that the page shows in full. In a longer line, long values are cut."""
 LONGEST_VALUE = 2_000
 
 _AGAIN = Changes(without=frozenset({"return_binary"}))
-"""The same job again; how its image travels is the run's business."""
+"""The same job again. How its image travels is up to the run."""
+
+_THUMB = re.compile(rb',"thumb":"[^"]*%b/([0-9a-f]+\.webp)"' % FOLDER.encode())
 
 State = Literal["", "missing", "changed"]
 
@@ -31,7 +34,7 @@ State = Literal["", "missing", "changed"]
 class Picture(msgspec.Struct, frozen=True, omit_defaults=True):
     """One image: `src` and `thumb` are URLs relative to the page, "" where there is no such file.
 
-    `state`: whether the file is as its record says, gone, or has another size by now.
+    `state` is "" if the file matches its record, else `missing`, or `changed` if its size is another.
     """
 
     name: str
@@ -46,10 +49,10 @@ class Picture(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Card(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the page knows of a job; a byte less in it is 10 kB less in a page of many.
+    """The page's data on one job. It is kept small, as a page may hold ten thousand.
 
-    `line` is its line for a jobs file, `is_cut` when it had to be shortened. `spent` tells where its time went by the
-    fields of `TimeSpent`, without those that are nothing; `attempts` are left out where the only one brought the image.
+    `line` is the job as a line of a jobs file; `is_cut` if it had to be shortened. `spent` holds the fields of
+    `TimeSpent` that are not 0. `attempts` are left out if the first attempt brought the image.
     """
 
     line: str
@@ -71,25 +74,26 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Shelf:
-    """Where a page finds the images: the output folder `root`, reached from the page by `base`.
+    """The images of an output folder `root`, as the page reaches them.
 
-    `base` is "" or a relative path that ends with a slash.
+    `base` is the relative path from the page to the folder, with a slash at its end, or "". `refusals` counts the files
+    that records name but that are no plain files of the folder.
     """
 
-    def __init__(self, root: Path, base: str = "", thumbnails: Collection[str] = frozenset()) -> None:
+    def __init__(self, root: Path, base: str = "") -> None:
         self._files = PlainFiles(root)
         self._base = quote(os.fsencode(base))
-        self._thumbnails = thumbnails
         self.refusals = Refusals()
 
     def picture(self, file: ImageFile, job_id: str = "") -> Picture:
-        """`file` as the page shows it. Never points outside the output folder, whatever the record says.
+        """Return an image as the page shows it. It never points outside the output folder, whatever the record says.
 
-        What is no plain file there is missing, and counts among the `refusals`.
+        A path that leads to no plain file of the folder is missing, and counts among the `refusals`. The thumbnail is
+        the one that the image is to have; `without_thumbnails` removes those that could not be made.
         """
         state = self._state(file, job_id)
         name = thumbnail_name(file)
-        has_thumb = not state and name in self._thumbnails
+        has_thumb = not state and name is not None
         return Picture(
             name=file.path,
             src="" if state == "missing" else self._base + quote(file.path),
@@ -114,7 +118,7 @@ class Shelf:
 
 
 def card(outcome: Outcome, shelf: Shelf) -> Card:
-    """The page's data about one job."""
+    """Return the page's data on one job."""
     line, is_cut = job_line(outcome)
     return Card(
         line=line,
@@ -136,8 +140,14 @@ def card(outcome: Outcome, shelf: Shelf) -> Card:
     )
 
 
+def without_thumbnails(line: bytes, broken: Collection[str]) -> bytes:
+    """Return a card's JSON without the thumbnails of these names."""
+    # A quote within a string is escaped, so that the pattern matches nothing but the field of a picture.
+    return _THUMB.sub(lambda match: b"" if match[1].decode() in broken else match[0], line)
+
+
 def marks(outcome: Outcome) -> Iterable[str]:
-    """What the page can filter by besides model and status, as it calls them."""
+    """Return the marks of a job that the page can filter by, besides model and status."""
     flags = outcome.flags
     found = {
         "sandbox": outcome.sandbox,
@@ -152,10 +162,10 @@ def marks(outcome: Outcome) -> Iterable[str]:
 
 
 def job_line(outcome: Outcome) -> tuple[str, bool]:
-    """The line of a jobs file that asks for the same again, with whether it had to be shortened for the page.
+    """Return the job as a line of a jobs file, and whether it was shortened for the page.
 
-    A line that was not is the same job to a run: its id and request hash are the record's. What has no shape on a
-    screen, or turns the text about it, stands escaped.
+    A line that was not shortened is the same job to a run: it has the record's id and request hash. Characters that
+    are invisible, or that change the direction of the text around them, are escaped.
     """
     fields = _AGAIN.apply(outcome)
     if outcome.endpoint is Endpoint.GENERATE:

@@ -1,4 +1,4 @@
-"""What the page says of the whole folder, in words and figures."""
+"""The page's words and figures about the whole folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jinja2.filters import do_filesizeformat
 
-from venice_batch.gallery.quantities import count, duration, usd
+from venice_batch.gallery.scales import count, duration, usd
 from venice_batch.model import Status
 from venice_batch.money import cost_text
 from venice_batch.report.summary import Histogram
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from venice_batch.report.tables import Report
 
 COLOURS = 8
-"""Colours for models; from the last one's on they share it."""
+"""Colours for models; all further models share the last one."""
 
 
 @dataclass(slots=True)
 class Contents:
-    """What is counted of records besides the report: what there is to show and to choose from.
+    """Counts of the records that the report does not have, and all image files.
 
-    Of the jobs whose cost is not sure `possibly_billed` ones may have been charged without an image, and `unpriced`
-    ones have no known price; `priced_images` are all others'.
-    `latencies` are of successful attempts, by model.
+    Jobs without a certain cost are either `possibly_billed` (perhaps charged without an image) or `unpriced` (their
+    price is not known); `priced_images` are the images of all other jobs. `latencies` holds the durations of successful
+    attempts, by model.
     """
 
     jobs: int = 0
@@ -41,29 +41,25 @@ class Contents:
     files: list[ImageFile] = field(default_factory=list)
     latencies: dict[str, Histogram] = field(default_factory=dict)
 
-
-def contents(outcomes: Iterable[Outcome]) -> Contents:
-    """Count `outcomes`."""
-    found = Contents()
-    for outcome in outcomes:
-        found.jobs += 1
-        found.sandboxed += outcome.sandbox
+    def add(self, outcome: Outcome) -> None:
+        """Count one job."""
+        self.jobs += 1
+        self.sandboxed += outcome.sandbox
         if outcome.cost_usd is not None:
-            found.priced_images += len(outcome.files)
+            self.priced_images += len(outcome.files)
         elif outcome.flags.possibly_billed:
-            found.possibly_billed += 1
+            self.possibly_billed += 1
         else:
-            found.unpriced += 1
-        found.files += outcome.files
-        latencies = found.latencies.setdefault(outcome.lane, Histogram())
+            self.unpriced += 1
+        self.files += outcome.files
+        latencies = self.latencies.setdefault(outcome.lane, Histogram())
         if outcome.status is Status.SUCCEEDED and outcome.attempts:
             latencies.add(outcome.attempts[-1].duration_s)
-    return found
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number of the page's head, with what it is and what else there is to say."""
+    """One number at the head of the page, with its name and a remark."""
 
     name: str
     value: str
@@ -71,7 +67,7 @@ class Figure:
 
 
 def figures(found: Report, held: Contents, history: Timeline) -> list[Figure]:
-    """The numbers that stand at the head of the page."""
+    """Return the numbers at the head of the page."""
     sums: Counter[str] = Counter()
     for lane in found.lanes.values():
         names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused")
@@ -88,7 +84,6 @@ def figures(found: Report, held: Contents, history: Timeline) -> list[Figure]:
 
 
 def _cost(found: Report) -> str:
-    """The cost in the words that the run and its report have for it."""
     return cost_text(found.cost_usd, found.unpriced, sandbox_usd=found.sandbox_usd)
 
 
@@ -110,20 +105,21 @@ def _requests_note(refused: int, retries: int) -> str:
 
 
 def progress_text(history: Timeline, held: Contents) -> str:
-    """What the chart of images over time shows, in a sentence or two."""
-    came = count(len(held.files), "image")
+    """Describe the chart of images over time in a sentence or two."""
+    images = count(len(held.files), "image")
     runs = f" over {len(history.runs):,} runs, without the time between them" if len(history.runs) > 1 else ""
-    parts = [f"{came} in {duration(history.length_s)} of work{runs}."]
+    parts = [f"{images} in {duration(history.length_s)} of work{runs}."]
     if history.refusals:
-        parts.append(f"The server refused {count(len(history.refusals), 'request')} for now.")
+        were = "was" if len(history.refusals) == 1 else "were"
+        parts.append(f"{count(len(history.refusals), 'request')} {were} asked to wait.")
     if history.retries:
         were = "was" if len(history.retries) == 1 else "were"
-        parts.append(f"{count(len(history.retries), 'request')} failed and {were} made again.")
+        parts.append(f"{count(len(history.retries), 'request')} failed and {were} repeated.")
     return " ".join(parts)
 
 
 def cost_sentence(found: Report, held: Contents) -> str:
-    """What the chart of costs shows, in a sentence."""
+    """Describe the chart of costs in a sentence."""
     cost, each = found.cost_usd, ""
     if cost and held.priced_images and not held.possibly_billed:
         each = f", {usd(cost / held.priced_images)} an image"
@@ -131,5 +127,5 @@ def cost_sentence(found: Report, held: Contents) -> str:
 
 
 def colours(lanes: Iterable[str]) -> dict[str, int]:
-    """A colour's number for each model, the same in all charts."""
+    """Return the number of each model's colour, the same in all charts."""
     return {name: min(number, COLOURS - 1) for number, name in enumerate(lanes)}

@@ -1,37 +1,42 @@
-"""The page as a whole, from a manifest to a file."""
+"""The page as a whole: collects the records of a folder, writes one file of HTML."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import jinja2
+import msgspec
 from markupsafe import Markup
 
 from venice_batch._version import __version__
-from venice_batch.gallery.cards import Shelf, card
+from venice_batch.gallery.cards import Shelf, card, without_thumbnails
 from venice_batch.gallery.charts import charts
-from venice_batch.gallery.embedding import script_json
-from venice_batch.gallery.overview import contents, cost_sentence, figures, progress_text
-from venice_batch.gallery.quantities import count, duration, usd
-from venice_batch.gallery.sweeps import Candidate, find_sweeps
-from venice_batch.gallery.thumbnails import available, make_thumbnails
-from venice_batch.gallery.timeline import timeline
+from venice_batch.gallery.overview import Contents, cost_sentence, figures, progress_text
+from venice_batch.gallery.scales import count, duration, usd
+from venice_batch.gallery.sweeps import SweepFinder
+from venice_batch.gallery.thumbnails import make_thumbnails, thumbnail_name
+from venice_batch.gallery.timeline import TimelineBuilder
 from venice_batch.output import manifest
 from venice_batch.output.atomic_file import whole_file
 from venice_batch.output.latest import LatestRecords
-from venice_batch.report.tables import report
+from venice_batch.report.collect import Collector, Spool
+from venice_batch.report.tables import ReportBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    from venice_batch.gallery.overview import Contents
+    from venice_batch.model import Outcome
+    from venice_batch.report.tables import Report
+
+
 NAME = "gallery.html"
 
 _SCRIPTS = ("dom", "address", "items", "layout", "sheet", "viewer", "sweeps", "problems", "main")
@@ -43,74 +48,121 @@ _ICON = (
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A page that was written: where, how many images it shows, and whether it has thumbnails.
+    """A page that was written, and the number of its images.
 
-    `refused` tells of files that records name and that are no plain files of the folder ("": there are none).
+    `refused` is a sentence about files that records name but that are no plain files of the folder; "" if there are
+    none.
     """
 
     path: Path
     images: int
-    has_thumbnails: bool
     refused: str = ""
 
 
+class GalleryPage(Collector):
+    """The page of an output folder: collects the records, one at a time, then writes itself.
+
+    `path` defaults to `gallery.html` in the folder `root`. The jobs' data waits in a temporary file, because it stands
+    at the end of the page; a few hundred bytes an image stay in memory.
+    """
+
+    def __init__(self, root: Path, path: Path | None = None) -> None:
+        super().__init__()
+        self.path = path or root / NAME
+        self._root = root
+        self._report = ReportBuilder()
+        self._contents = Contents()
+        self._timeline = TimelineBuilder()
+        self._sweeps = SweepFinder()
+        self._shelf = Shelf(root, _base(root, self.path))
+        self._cards = Spool()
+
+    def add(self, place: int | None, outcome: Outcome) -> None:
+        """Add a job, whichever jobs file it came from; each id must come once."""
+        self._sweeps.add(self._contents.jobs, outcome.id, outcome.request)
+        self._contents.add(outcome)
+        self._timeline.add(outcome)
+        self._report.add(outcome)
+        self._cards.write(_encoder.encode(card(outcome, self._shelf)) + b"\n")
+
+    def read(self) -> None:
+        """Add the last record of each id in the folder's manifest. Raises FolderError if it cannot be read."""
+        for outcome in LatestRecords(self._root / manifest.NAME):
+            self.add(None, outcome)
+
+    def report(self) -> Report:
+        """Return the report on the jobs so far, whose numbers the page shows."""
+        return self._report.report()
+
+    def write(self, *, on_progress: Callable[[int, int], None] = lambda made, of: None) -> Gallery:
+        """Make the thumbnails that are missing, then write the page, whole or not at all. Call it once.
+
+        `on_progress` is called with the number of thumbnails made so far and the number to make. A link in the page's
+        place is replaced within the folder, and followed elsewhere.
+
+        Raises:
+            FolderError: the page or a thumbnail cannot be written.
+        """
+        files = self._contents.files
+        thumbnails = make_thumbnails(self._root, files, on_progress=on_progress)
+        broken = {name for file in files if (name := thumbnail_name(file)) is not None and name not in thumbnails}
+        is_inside = self.path.parent.resolve() == self._root.resolve()
+        with whole_file(self.path, follow=not is_inside) as page:
+            page.writelines(self._rendered(broken))
+        return Gallery(self.path, len(files), str(self._shelf.refusals))
+
+    def _rendered(self, broken: Collection[str]) -> Iterator[bytes]:
+        found, held, history = self.report(), self._contents, self._timeline.timeline()
+        style, script = Markup(_read("page.css")), Markup(_script())  # noqa: S704 - the package's own
+        template = _environment().get_template("page.html")
+        stream = template.generate(
+            title=self._root.resolve().name or str(self._root),
+            version=__version__,
+            policy=_policy(style, script),
+            icon=_ICON,
+            style=style,
+            script=script,
+            figures=figures(found, held, history),
+            held=held,
+            history=history,
+            began=_moment(history.runs[0].began_unix_s) if history.runs else "",
+            ended=_moment(history.ended_unix_s) if history.runs else "",
+            progress_text=progress_text(history, held),
+            cost_text=cost_sentence(found, held),
+            lanes=found.lanes,
+            lane_names=script_json(list(found.lanes)),
+            sweeps=script_json(self._sweeps.sweeps()),
+            jobs=self._jobs(broken),
+            **charts(found, held, history),
+        )
+        return (piece.encode("utf-8", "replace") for piece in stream)
+
+    def _jobs(self, broken: Collection[str]) -> Iterator[Markup]:
+        for number, line in enumerate(self._cards.drain()):
+            card_json = without_thumbnails(line, broken) if broken else line
+            yield (_BETWEEN if number else Markup()) + _script_text(card_json.rstrip(b"\n"))
+
+
 def write_gallery(
-    root: Path, page: Path | None = None, *, told: Callable[[int, int], None] = lambda made, of: None
+    root: Path, page: Path | None = None, *, on_progress: Callable[[int, int], None] = lambda made, of: None
 ) -> Gallery:
     """Write the page of the output folder `root` to `page` (default: `gallery.html` in it).
 
-    The page shows the last record of each id; it is replaced whole or not at all. Where Pillow is installed, images
-    that have no thumbnail get one first, in `root/thumbnails`; `told` hears how many of how many are made. The folder
-    may come from anybody: no link in it is followed, one that stands where the page belongs is replaced.
+    The page shows the last record of each id. The folder may come from anybody: no link in it is followed. For
+    `on_progress` and guarantees see `GalleryPage.write`.
 
     Raises:
-        FolderError: the manifest cannot be read, or the page not be written.
+        FolderError: the manifest cannot be read, or the page or a thumbnail cannot be written.
     """
-    page = page or root / NAME
-    is_inside = page.parent.resolve() == root.resolve()
-    records = LatestRecords(root / manifest.NAME)
-    held = contents(records)
-    has_thumbnails = available()
-    thumbnails = make_thumbnails(root, held.files, told=told) if has_thumbnails else frozenset()
-    shelf = Shelf(root, _base(root, page), thumbnails)
-    with whole_file(page, follow=not is_inside) as file:
-        file.writelines(_rendered(root, records, held, shelf))
-    return Gallery(page, len(held.files), has_thumbnails, str(shelf.refusals))
+    made = GalleryPage(root, page)
+    made.read()
+    return made.write(on_progress=on_progress)
 
 
 def _base(root: Path, page: Path) -> str:
-    """How the page reaches the folder: "" from within it, else a relative path with a slash at its end."""
-    way = os.path.relpath(root.resolve(), page.parent.resolve())
+    """Return the path from the page to the folder: "" from within it, else relative with a slash at its end."""
+    way = os.path.relpath(os.path.realpath(root), os.path.realpath(page.parent))  # neither fails on a loop of links
     return "" if way == "." else f"{way}/"
-
-
-def _rendered(root: Path, records: LatestRecords, held: Contents, shelf: Shelf) -> Iterator[bytes]:
-    found = report(records)
-    history = timeline(records)
-    sweeps = find_sweeps(Candidate(number, outcome.id, outcome.request) for number, outcome in enumerate(records))
-    environment = _environment()
-    style, script = Markup(_read("page.css")), Markup(_script())  # noqa: S704 - the package's own
-    stream = environment.get_template("page.html").generate(
-        title=root.resolve().name or str(root),
-        version=__version__,
-        policy=_policy(style, script),
-        icon=_ICON,
-        style=style,
-        script=script,
-        figures=figures(found, held, history),
-        held=held,
-        history=history,
-        began=_moment(history.runs[0].began_unix_s) if history.runs else "",
-        ended=_moment(history.ended_unix_s) if history.runs else "",
-        progress_text=progress_text(history, held),
-        cost_text=cost_sentence(found, held),
-        lanes=found.lanes,
-        lane_names=script_json(list(found.lanes)),
-        sweeps=script_json(sweeps),
-        jobs=_joined(script_json(card(outcome, shelf)) for outcome in records),
-        **charts(found, held, history),
-    )
-    return (piece.encode("utf-8", "replace") for piece in stream)
 
 
 def _environment() -> jinja2.Environment:
@@ -125,23 +177,18 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _joined(values: Iterable[Markup]) -> Iterator[Markup]:
-    for number, value in enumerate(values):
-        yield Markup(",\n") + value if number else value
-
-
 def _read(name: str) -> str:
     return files("venice_batch.gallery").joinpath("templates", name).read_text("utf-8")
 
 
 def _script() -> str:
-    """The page's parts as one script, whose names are nobody else's."""
+    """Return the parts of the page's script as one, with names of its own scope."""
     parts = "\n".join(_read(f"script/{name}.js") for name in _SCRIPTS)
     return f'"use strict";\n(() => {{\n{parts}\n}})();\n'
 
 
 def _policy(style: str, script: str) -> str:
-    """What the page may do: run its own script and style, show images beside it, and ask nobody for anything."""
+    """Return the page's content security policy: its own script and style, images beside it, no network."""
     return (
         f"default-src 'none'; img-src 'self' data: file:; style-src {_source(style)}; script-src {_source(script)};"
         " base-uri 'none'; form-action 'none'"
@@ -158,3 +205,21 @@ def _moment(unix_s: float) -> str:
         return f"{datetime.fromtimestamp(unix_s, UTC):%-d %B %Y, %H:%M} UTC"
     except (ValueError, OverflowError, OSError):
         return "a time beyond all calendars"
+
+
+_encoder = msgspec.json.Encoder()
+_BETWEEN = Markup(",\n")
+
+# Only "<" can end a script element (HTML, "restrictions for contents of script elements"). The others keep the text
+# whole in XHTML, in attributes, and for readers that take U+2028 as the end of a line.
+_ESCAPED = re.compile("[<>&\u2028\u2029]")
+
+
+def script_json(value: object) -> Markup:
+    """Return `value` as JSON for a `<script type="application/json">`, whatever its strings hold."""
+    return _script_text(_encoder.encode(value))
+
+
+def _script_text(json: bytes) -> Markup:
+    text = _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", json.decode())
+    return Markup(text)  # noqa: S704 - escaped just here

@@ -1,4 +1,4 @@
-"""From numbers to places on a chart."""
+"""Numbers as places on a chart, and as text for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TIME_STEPS_S = (
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark of an axis: where it stands and for which value."""
+    """A mark on an axis: its place and its value."""
 
     at: float
     value: float
@@ -29,7 +29,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """`low`..`high` laid evenly over `start`..`end`; all of it at `start` where the two are one."""
+    """Map `low`..`high` evenly to `start`..`end`; if `low` equals `high`, every value lies at `start`."""
 
     low: float
     high: float
@@ -37,17 +37,17 @@ class Linear:
     end: float
 
     def at(self, value: float) -> float:
-        """Where `value` stands, to a tenth of a pixel."""
+        """Return the place of `value`, to a tenth of a pixel."""
         if self.high == self.low:
             return self.start
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
     def ticks(self, most: int) -> list[Tick]:
-        """At most `most` + 1 round values (1, 2 or 5 times a power of ten apart), from `low` on."""
+        """Return at most `most` + 1 round values from `low` on, 1, 2 or 5 times a power of ten apart."""
         return [Tick(self.at(value), value) for value in _multiples(self.low, self.high, _round_step(self, most))]
 
     def time_ticks(self, most: int) -> list[Tick]:
-        """As `ticks`, at times that a clock shows: every 15 s, 5 min, 6 h."""
+        """Return ticks at steps of a clock: every 15 s, 5 min, 6 h."""
         needed = (self.high - self.low) / most
         step = next((step for step in _TIME_STEPS_S if step >= needed), math.ceil(needed / 604_800) * 604_800)
         return [Tick(self.at(value), value) for value in _multiples(self.low, self.high, step)]
@@ -55,7 +55,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Logarithmic:
-    """`low`..`high`, both above 0, over `start`..`end`, each doubling as wide as the last."""
+    """Map `low`..`high`, both above 0, to `start`..`end` so that every doubling is equally wide."""
 
     low: float
     high: float
@@ -63,12 +63,12 @@ class Logarithmic:
     end: float
 
     def at(self, value: float) -> float:
-        """Where `value` stands, to a tenth of a pixel."""
+        """Return the place of `value`, to a tenth of a pixel."""
         line = Linear(math.log(self.low), math.log(self.high), self.start, self.end)
         return line.at(math.log(value))
 
     def ticks(self, most: int) -> list[Tick]:
-        """1, 2 and 5 times powers of ten; fewer of them where these are more than `most`."""
+        """Return 1, 2 and 5 times the powers of ten, or fewer of them so that there are at most `most`."""
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         for factors in ((1, 2, 5), (1,)):
             values = [factor * 10.0**decade for decade in decades for factor in factors]
@@ -79,7 +79,7 @@ class Logarithmic:
 
 
 def ceiling(value: float, most: int) -> float:
-    """The least multiple of a round step that is no less than `value`, so that the last tick crowns the chart."""
+    """Return the smallest multiple of a round step that is at least `value`, so that the top tick is at the top."""
     if value <= 0:
         return 1.0
     step = _round_step(Linear(0, value, 0, 1), most)
@@ -98,3 +98,50 @@ def _multiples(low: float, high: float, step: float) -> list[float]:
     first = math.ceil(round(low / step, 9))
     last = math.floor(round(high / step, 9))
     return [round(number * step, 9) for number in range(first, last + 1)]
+
+
+_LONGEST_S = 1e11
+"""Longer than any run: a record that claims more was not written by one."""
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration with two or three digits and its unit: 8 ms, 0.39 s, 3 min 20 s, 2 h 05 min; – for None."""
+    if seconds is None:
+        return "–"
+    if seconds > _LONGEST_S:
+        return "ages"
+    if seconds == 0:
+        return "0 s"
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.{0 if seconds >= 0.00095 else 1}f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.2g} s" if seconds < 0.995 else f"{seconds:.1f} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def short_duration(seconds: float) -> str:
+    """Return a duration as `duration` does, but round values without decimals: 2 s, not 2.0 s."""
+    return duration(seconds).replace(".0 s", " s")
+
+
+def usd(amount: float | None) -> str:
+    """Return an amount in dollars, with up to four decimals below a dollar; – for None."""
+    if amount is None:
+        return "–"
+    if 0 < amount < 0.995:
+        return f"${amount:.4f}".rstrip("0").ljust(5, "0")
+    return f"${amount:,.2f}"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: 1 image, 2,000 images."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

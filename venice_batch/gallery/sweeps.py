@@ -1,4 +1,4 @@
-"""Sweeps: jobs that differ in a few fields only, laid out by these."""
+"""Sweeps: jobs that differ only in a few fields, laid out as a grid of those fields."""
 
 from __future__ import annotations
 
@@ -11,37 +11,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAX_AXES = 4
-"""Jobs that differ in more fields are no sweep, unless a matrix made them."""
+"""Jobs that differ in more fields than this are no sweep, unless a matrix made them."""
 MIN_FILLED = 0.5
-"""More than this share of a grid's cells has to hold a job, unless a matrix made it."""
+"""More than this share of a grid's cells must hold a job, unless a matrix made the grid."""
 LONGEST_LABEL = 60
 
 
 class Axis(msgspec.Struct, frozen=True):
-    """A field that varies, with its values in the order in which they first occur (numbers by size)."""
+    """A field that varies, with its values in order of first occurrence; numbers are sorted."""
 
     field: str
     values: tuple[str, ...]
 
 
 class Sweep(msgspec.Struct, frozen=True):
-    """`cells` tells of each job its place on every axis, then its number."""
+    """Jobs on a grid. Each cell holds a job's place on every axis, then its number on the page."""
 
     name: str
     axes: tuple[Axis, ...]
     cells: tuple[tuple[int, ...], ...]
 
 
-class Candidate(msgspec.Struct, frozen=True, gc=False):
-    """What is looked at of a job: its number on the page, its id, and its request."""
-
-    number: int
-    id: str
-    request: Mapping[str, Any]
-
-
 class _Group:
-    """Jobs that belong together, with those of their fields that may vary."""
+    """Jobs that belong together, with the fields that may vary."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -57,39 +49,46 @@ class _Group:
         return [name for name in first if any(values[name] != first[name] for _, values in self.jobs)]
 
 
-def find_sweeps(jobs: Iterable[Candidate]) -> list[Sweep]:
-    """The sweeps among `jobs`, in the order of their first jobs; prompts are not kept.
+class SweepFinder:
+    """Find the sweeps among jobs; prompts are not kept, only their digests.
 
-    Jobs of one matrix are told by their ids, `<base>__<field>-<value>…`; of the others, those that share their prompt
-    and fill most of a grid of at most `MAX_AXES` fields.
+    Jobs of one matrix are recognised by their ids, `<base>__<field>-<value>…`. Other jobs are a sweep if they share
+    their prompt and fill most of a grid of at most `MAX_AXES` fields.
     """
-    of_matrix: dict[tuple[str, ...], _Group] = {}
-    of_prompt: dict[tuple[bytes, ...], _Group] = {}
-    for job in jobs:
-        base, fields = matrix_fields(job.id, job.request)
+
+    def __init__(self) -> None:
+        self._of_matrix: dict[tuple[str, ...], _Group] = {}
+        self._of_prompt: dict[tuple[bytes, ...], _Group] = {}
+
+    def add(self, number: int, job_id: str, request: Mapping[str, Any]) -> None:
+        """Add a job; `number` is its number on the page."""
+        base, fields = matrix_fields(job_id, request)
         if fields:
-            group = of_matrix.setdefault((base, *fields), _Group(base))
-            group.jobs.append((job.number, {name: job.request[name] for name in fields}))
-        elif isinstance(prompt := job.request.get("prompt"), str):
-            rest = {name: value for name, value in job.request.items() if name != "prompt"}
+            group = self._of_matrix.setdefault((base, *fields), _Group(base))
+            group.jobs.append((number, {name: request[name] for name in fields}))
+        elif isinstance(prompt := request.get("prompt"), str):
+            rest = {name: value for name, value in request.items() if name != "prompt"}
             key = (_digest(prompt), *(name.encode() for name in sorted(rest)))
-            of_prompt.setdefault(key, _Group(_label(prompt))).jobs.append((job.number, rest))
-    found = [group.sweep(key[1:]) for key, group in of_matrix.items() if len(group.jobs) > 1]
-    for group in of_prompt.values():
-        if 1 <= len(varying := group.varying()) <= MAX_AXES:
-            sweep = group.sweep(varying)
-            if _filled(sweep) > MIN_FILLED:
-                found.append(sweep)
-    return sorted(found, key=lambda sweep: min(cell[-1] for cell in sweep.cells))
+            self._of_prompt.setdefault(key, _Group(_label(prompt))).jobs.append((number, rest))
+
+    def sweeps(self) -> list[Sweep]:
+        """Return the sweeps among the jobs so far, in the order of their first jobs."""
+        found = [group.sweep(key[1:]) for key, group in self._of_matrix.items() if len(group.jobs) > 1]
+        for group in self._of_prompt.values():
+            if 1 <= len(varying := group.varying()) <= MAX_AXES:
+                sweep = group.sweep(varying)
+                if _filled(sweep) > MIN_FILLED:
+                    found.append(sweep)
+        return sorted(found, key=lambda sweep: min(cell[-1] for cell in sweep.cells))
 
 
 def matrix_fields(job_id: str, request: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """The base of a matrix job's id and the fields that the matrix gave it; no fields where it is of no matrix."""
+    """Return the base of a matrix job's id and the fields that the matrix set; no fields if no matrix made the job."""
     base, *parts = job_id.split("__")
     fields: list[str] = []
     while parts:
         part = parts.pop()
-        # A field's name may hold a dash too; the longest that the request knows is the one.
+        # A field's name may contain a dash too: take the longest name that fits.
         field = max((name for name in request if part.startswith(f"{name}-")), key=len, default=None)
         if field is None or field in fields:
             parts.append(part)

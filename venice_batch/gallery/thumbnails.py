@@ -1,4 +1,4 @@
-"""Small copies of images, made once."""
+"""Small copies of images, made once and kept beside them."""
 
 from __future__ import annotations
 
@@ -22,47 +22,38 @@ if TYPE_CHECKING:
 
 FOLDER = "thumbnails"
 BOX = (512, 256)
-"""Most pixels across and down: rows of the page are about 200 high, on dense screens a little soft."""
+"""Largest width and height in pixels: rows of the page are about 200 high, so on dense screens a little soft."""
 SMALL_BYTES = 24_000
-"""An image no larger is its own thumbnail, which would save little."""
+"""An image no larger than this gets no thumbnail, which would save little."""
 MOST_PIXELS = 64_000_000
-"""Of an image to be made small, so that a thread takes at most some 250 MB."""
+"""Largest image that gets a thumbnail, so that a thread takes at most about 250 MB."""
 
 _QUALITY = 80
 _OURS = re.compile(r"[0-9a-f]{32}\.webp|\.[0-9a-f]{32}\.webp\.[0-9a-f]{8}\.part")
-"""Thumbnails and what a killed run has left of them, by their names; all else is somebody else's."""
-
-
-def available() -> bool:
-    """Whether Pillow is installed, without which no thumbnail can be made."""
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError:
-        return False
-    return True
+"""Names of thumbnails, and of what a killed run leaves of them. All other files are not ours."""
 
 
 def thumbnail_name(file: ImageFile) -> str | None:
-    """The thumbnail's name within its folder; None where `file` is its own.
+    """Return the name of an image's thumbnail within its folder; None if the image gets none.
 
-    It is told by the image's hash, so that a thumbnail that is there is the right one.
+    The name comes from the image's hash, so that a thumbnail that exists is the right one.
     """
-    # Of an unknown size it may be so many pixels that to make a small one takes all memory.
+    # An image of unknown size may have so many pixels that scaling it takes all memory.
     if file.bytes <= SMALL_BYTES or not 0 < (file.width or 0) * (file.height or 0) <= MOST_PIXELS:
         return None
     return f"{file.sha256[:32]}.webp" if re.fullmatch("[0-9a-f]{64}", file.sha256) else None
 
 
 def make_thumbnails(
-    root: Path, files: Iterable[ImageFile], *, told: Callable[[int, int], None] = lambda made, of: None
+    root: Path, files: Iterable[ImageFile], *, on_progress: Callable[[int, int], None] = lambda made, of: None
 ) -> frozenset[str]:
-    """Make the thumbnails of `files` that `root` lacks, remove those of others; returns the names that are there.
+    """Make the thumbnails of `files` that are missing in `root`, remove those of other images.
 
-    Each appears whole or not at all. An image that cannot be read has none. `told` hears how many of those to make are
-    done, now and then, from this thread.
+    Returns the names of the thumbnails that exist now. Each appears whole or not at all. An image that cannot be read
+    gets none. `on_progress` is called in this thread with the number made so far and the number to make.
 
     Raises:
-        FolderError: they cannot be written, or their folder is a link.
+        FolderError: the thumbnails cannot be written, or their folder is a link.
     """
     folder = root / FOLDER
     wanted = {name: file.path for file in files if (name := thumbnail_name(file)) is not None}
@@ -78,7 +69,7 @@ def make_thumbnails(
                     os.unlink(folder / name)
         missing = [name for name in wanted if name not in there]
         broken = set()
-        # Pillow lets go of the interpreter's lock while it decodes, scales and encodes.
+        # Pillow releases the interpreter's lock while it decodes, scales and encodes.
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             plain = PlainFiles(root)
             made = threads.map(lambda name: _make(plain, wanted[name], folder / name), missing)
@@ -86,7 +77,7 @@ def make_thumbnails(
                 for number, (name, is_made) in enumerate(zip(missing, made, strict=True), start=1):
                     if not is_made:
                         broken.add(name)
-                    told(number, len(missing))
+                    on_progress(number, len(missing))
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for all of the others
                 raise
@@ -98,7 +89,7 @@ def make_thumbnails(
 def _make(plain: PlainFiles, image: str, thumbnail: Path) -> bool:
     data = _small(plain, image)
     if data is not None:
-        with whole_file(thumbnail, follow=False, tidy=False) as file:  # the folder was tidied before
+        with whole_file(thumbnail, follow=False, tidy=False) as file:  # `make_thumbnails` has tidied the folder
             file.write(data)
     return data is not None
 
@@ -109,10 +100,10 @@ def _small(plain: PlainFiles, path: str) -> bytes | None:
     try:
         with plain.open(path) as opened, Image.open(opened, formats=("PNG", "JPEG", "WEBP", "GIF")) as image:
             if image.width * image.height > MOST_PIXELS:
-                return None  # whatever its record says
+                return None  # the record gave another size
             image.draft("RGB", BOX)
             image.thumbnail(BOX)
-            # WebP knows no palettes, no CMYK and no 16 bits a channel.
+            # WebP has no palettes, no CMYK and no 16 bits a channel.
             small = image if image.mode in ("RGB", "RGBA") else image.convert("RGBA" if _has_alpha(image) else "RGB")
             data = io.BytesIO()
             small.save(data, "WEBP", quality=_QUALITY, method=2)

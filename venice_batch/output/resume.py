@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from venice_batch.jobfile import JobIndex
     from venice_batch.output.manifest import FileView, RecordView
 
-PENDING, DONE, REJECTED, LOST, SANDBOX_ONLY = range(5)
-"""To be made; made and whole; refused for good; made, but a file is missing or changed; made by the sandbox only."""
+PENDING, DONE, REJECTED, LOST, SANDBOX_ONLY, CHANGED = range(6)
+"""To be made; made and whole; refused for good; a file is missing or changed; made by the sandbox only; the job has
+changed since."""
 
 _NO_RECORD_OF_IT = -1
 _MOST_NUMBERS = 10
@@ -38,13 +39,18 @@ class Resume:
     Of an id's records the last one counts, if it is for the same request. A job is done only while each of its files is
     there with its size (with `verify`: its hash); otherwise it is pending again. What the sandbox made is pending again
     unless `sandbox` says that it is asked again. `notices` report what was wrong, one sentence each.
+
+    `keep_all` remembers the records of other jobs too, which takes some hundred bytes for each; `records` needs it.
     """
 
-    def __init__(self, index: JobIndex, root: Path, *, verify: bool = False, sandbox: bool = True) -> None:
+    def __init__(
+        self, index: JobIndex, root: Path, *, verify: bool = False, sandbox: bool = True, keep_all: bool = False
+    ) -> None:
         """Read the manifest in `root`, if there is one. Raises FolderError where it cannot be read."""
         self._path = root / manifest.NAME
         self._states = bytearray(len(index))
         self._positions = array("q", [_NO_RECORD_OF_IT]) * len(index)
+        self._others: dict[str, int] | None = {} if keep_all else None
         self.notices: tuple[str, ...] = ()
         if has_records(root):
             whole = partial(have_hashes if verify else have_sizes, f"{root}/")
@@ -77,23 +83,34 @@ class Resume:
         Raises:
             FolderError: the manifest cannot be read.
         """
-        wanted = [
-            place
-            for place, state in enumerate(self._states)
-            if self._positions[place] != _NO_RECORD_OF_IT and state not in (LOST, SANDBOX_ONLY)
+        return ((place, outcome) for place, outcome in self.records() if place is not None)
+
+    def records(self) -> Iterator[tuple[int | None, Outcome]]:
+        """Yield the last record of every id, in their order, each with its job's place, None if it counts for no job.
+
+        Raises:
+            FolderError: the manifest cannot be read.
+        """
+        counting = {PENDING, DONE, REJECTED}
+        found = [
+            (position, place if self._states[place] in counting else None)
+            for place, position in enumerate(self._positions)
+            if position != _NO_RECORD_OF_IT
         ]
-        wanted.sort(key=self._positions.__getitem__)
-        decode = msgspec.json.Decoder(Outcome).decode
-        if not wanted:
+        found += [(position, None) for position in (self._others or {}).values()]
+        found.sort(key=lambda entry: entry[0])
+        if not found:
             return
+        decode = msgspec.json.Decoder(Outcome).decode
         try:
             with manifest.opened(self._path) as file:
-                for place in wanted:
-                    file.seek(self._positions[place])
+                for position, place in found:
+                    file.seek(position)
                     try:
-                        yield place, decode(file.readline())
+                        outcome = decode(file.readline())
                     except NO_RECORD:
                         continue  # enough of a record to resume by, but not a whole one
+                    yield place, outcome
         except OSError as error:
             raise unusable(self._path, error) from error
 
@@ -101,7 +118,6 @@ class Resume:
         states, positions, has_request = self._states, self._positions, index.has_request
         places = index.directory().places
         corrupt, first = 0, list[int]()
-        position = 0
         try:
             with manifest.opened(self._path) as file:
                 lines = _Counted(file)
@@ -110,12 +126,12 @@ class Resume:
                         corrupt += 1
                         first += [number] if len(first) < _MOST_NUMBERS else []
                         continue
-                    position = lines.position
-                    for place in places(hash(record.id)):
-                        if has_request(place, record.request_hash):
-                            states[place], positions[place] = state_of(record), position
-                        else:
-                            states[place], positions[place] = PENDING, _NO_RECORD_OF_IT  # the job has changed since
+                    known = places(hash(record.id))
+                    for place in known:
+                        states[place] = state_of(record) if has_request(place, record.request_hash) else CHANGED
+                        positions[place] = lines.position
+                    if not known and self._others is not None:
+                        self._others[record.id] = lines.position
         except OSError as error:
             raise unusable(self._path, error) from error
         self.notices = tuple(self._amiss(corrupt, first))

@@ -5,49 +5,75 @@ from __future__ import annotations
 import heapq
 import os
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from venice_batch.errors import one_line
 from venice_batch.money import cost_text
-from venice_batch.report.junit import complaint
+from venice_batch.report.collect import Collector, FailureText, failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from venice_batch.errors import Problem
     from venice_batch.jobfile import JobIndex
-    from venice_batch.model import Summary
-    from venice_batch.output.standing import Standing
-    from venice_batch.report.junit import FailureText
-
+    from venice_batch.model import Outcome, Summary
 
 MOST = 10
-"""Annotations that GitHub shows of one step, of each level."""
+"""Annotations of each level that GitHub shows for one step."""
 
 _MOST_ROWS = 50
 _MOST_TEXT = 300
-"""So that a summary stays far below the megabyte that GitHub takes."""
+"""Rows and characters a cell, so that a summary stays far below the megabyte that GitHub accepts."""
 
 
-def of_problems(problems: Iterable[Problem], environment: Mapping[str, str]) -> Iterator[str]:
-    """A line for each of the first mistakes of a jobs file."""
+class JobFailure(NamedTuple):
+    """A job that does not pass: its place in the jobs file, its id and why."""
+
+    place: int
+    job_id: str
+    text: FailureText
+
+
+class FirstFailures(Collector):
+    """The first jobs of the file that do not pass (`failure_text`), as many as a step summary shows and one more."""
+
+    def __init__(self, fail_on: Collection[str]) -> None:
+        super().__init__()
+        self._fail_on = fail_on
+        self._heap: list[tuple[int, JobFailure]] = []
+
+    def add(self, place: int | None, outcome: Outcome) -> None:
+        if place is None or (text := failure_text(outcome, self._fail_on)) is None:
+            return
+        # The last place is at the top of the heap, to be replaced by an earlier one.
+        entry = (-place, JobFailure(place, outcome.id, text))
+        if len(self._heap) <= _MOST_ROWS:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heappushpop(self._heap, entry)
+
+    def in_order(self) -> list[JobFailure]:
+        """Return them in the order of the jobs file."""
+        return sorted(failure for _, failure in self._heap)
+
+
+def problem_annotations(problems: Iterable[Problem], environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each of the first `MOST` mistakes in a jobs file."""
     for problem in islice(problems, MOST):
         what = f"{problem.field}: {problem.what}" if problem.field else problem.what
         yield _error(problem.source, problem.line, "invalid job", what, environment)
 
 
-def of_jobs(
-    index: JobIndex, standing: Standing, *, source: str, fail_on: Collection[str], environment: Mapping[str, str]
+def job_annotations(
+    index: JobIndex, failures: FirstFailures, *, source: str, environment: Mapping[str, str]
 ) -> Iterator[str]:
-    """A line for each of the first jobs of the file that do not pass (`complaint`)."""
-    for place, job_id, found in _wrong(standing, fail_on, MOST):
-        yield _error(source, index.line(place), f"{job_id}: {found.kind}", found.message, environment)
+    """Yield a line for each of the first `MOST` jobs of the file that do not pass."""
+    for place, job_id, text in failures.in_order()[:MOST]:
+        yield _error(source, index.line(place), f"{job_id}: {text.kind}", text.message, environment)
 
 
-def step_summary(
-    index: JobIndex, standing: Standing, summary: Summary, *, source: str, fail_on: Collection[str]
-) -> Iterator[str]:
-    """The run as Markdown, for the page of the workflow's run."""
+def step_summary(index: JobIndex, failures: FirstFailures, summary: Summary, *, source: str) -> Iterator[str]:
+    """Yield the run as Markdown, for the page of the workflow's run."""
     done = summary.succeeded + summary.already_done
     yield f"### {_cell(source)}: {done} of {summary.jobs} jobs done\n\n"
     if summary.reason:
@@ -57,29 +83,21 @@ def step_summary(
     for name, lane in summary.lanes.items():
         numbers = (lane.succeeded, lane.failed, lane.rejected, lane.images, lane.attempts)
         yield f"| {_cell(name)} | {' | '.join(map(str, numbers))} |\n"
-    told = [f"{summary.already_done} done before", f"{summary.pending} pending", f"{summary.elapsed_s:.1f} s"]
+    parts = [f"{summary.already_done} done before", f"{summary.pending} pending", f"{summary.elapsed_s:.1f} s"]
     if cost := cost_text(summary.cost_usd, summary.unpriced, sandbox_usd=summary.sandbox_usd):
-        told.append(cost)
-    yield f"\n{', '.join(told)}; exit code {summary.exit_code}\n\n"
-    wrong = _wrong(standing, fail_on, _MOST_ROWS + 1)
-    if not wrong:
+        parts.append(cost)
+    yield f"\n{', '.join(parts)}; exit code {summary.exit_code}\n\n"
+    found = failures.in_order()
+    if not found:
         return
     yield "| line | job | what |\n|--:|---|---|\n"
-    for place, job_id, found in wrong[:_MOST_ROWS]:
-        yield f"| {index.line(place)} | {_cell(job_id)} | {found.kind}: {_cell(found.message)} |\n"
-    yield "\n… and more\n\n" if len(wrong) > _MOST_ROWS else "\n"
-
-
-def _wrong(standing: Standing, fail_on: Collection[str], most: int) -> list[tuple[int, str, FailureText]]:
-    """The first jobs of the file that do not pass: place, id and why."""
-    wrong = (
-        (place, outcome.id, found) for place, outcome in standing.outcomes() if (found := complaint(outcome, fail_on))
-    )
-    return heapq.nsmallest(most, wrong)
+    for place, job_id, text in found[:_MOST_ROWS]:
+        yield f"| {index.line(place)} | {_cell(job_id)} | {text.kind}: {_cell(text.message)} |\n"
+    yield "\n… and more\n\n" if len(found) > _MOST_ROWS else "\n"
 
 
 def _error(source: str, line: int, title: str, message: str, environment: Mapping[str, str]) -> str:
-    """A workflow command (GitHub's "Workflow commands", Setting an error message)."""
+    """Return a workflow command (GitHub's "Workflow commands", Setting an error message)."""
     place = {"file": _in_workspace(source, environment.get("GITHUB_WORKSPACE"))}
     if line:
         place["line"] = str(line)
@@ -88,7 +106,7 @@ def _error(source: str, line: int, title: str, message: str, environment: Mappin
 
 
 def _in_workspace(source: str, workspace: str | None) -> str:
-    """The file as the repository has it, whatever folder the step works in."""
+    """Return the file's path within the repository, whatever folder the step works in."""
     if not workspace:
         return source
     relative = os.path.relpath(source, workspace)
@@ -104,7 +122,7 @@ def _property(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """`text` as it is, in a table: no markup, no link, no new column."""
+    """Return `text` for a table's cell, where it makes no markup, no link and no new column."""
     text = one_line(text)
     text = text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "…"
     for char in "\\`*_{}[]()#+-!|~":

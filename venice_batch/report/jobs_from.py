@@ -1,4 +1,4 @@
-"""A manifest's records turned back into jobs: which of them, changed how."""
+"""Jobs from the records of a manifest: choose records, change fields, write jobs again."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The records that are wanted: those that fit every condition given; an empty one asks for nothing.
+    """Which records to take: those that meet every condition; an empty condition is always met.
 
-    `statuses`, `flags` and `models` are fitted by any one of theirs; a record's id by a pattern of `ids`, in which `*`,
-    `?` and `[…]` mean what they mean to a shell, or by being one of `listed`.
+    A record meets `statuses`, `flags` or `models` if it has any one of them. Its id must match a pattern of `ids`, in
+    which `*`, `?` and `[…]` work as in a shell, or be one of `listed`.
     """
 
     statuses: frozenset[str] = frozenset()
@@ -34,7 +34,7 @@ class Choice:
     _met: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def takes(self, outcome: Outcome) -> bool:
-        """Whether a record is wanted."""
+        """Tell whether to take a record."""
         return (
             self._names(outcome.id)
             and (not self.statuses or outcome.status in self.statuses)
@@ -44,13 +44,13 @@ class Choice:
 
     @property
     def unmet(self) -> list[str]:
-        """The ids, then the patterns, that no record so far has had, whatever else was asked of it."""
+        """The ids, then the patterns, that no record has matched so far, whatever the other conditions."""
         return [*sorted(self.listed - self._met), *(pattern for pattern in self.ids if pattern not in self._met)]
 
     def _names(self, job_id: str) -> bool:
         if not self.ids and not self.listed:
             return True
-        # An id may hold characters that mean something in a pattern.
+        # An id may contain characters that have a meaning in a pattern.
         found = [pattern for pattern in self.ids if pattern == job_id or fnmatchcase(job_id, pattern)]
         if job_id in self.listed:
             found.append(job_id)
@@ -60,9 +60,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is changed in every job: `values` replace its fields or are added, those `without` are left out.
+    """Changes to every job: `values` replace or add fields, `without` names fields to leave out.
 
-    `suffix` is added to its id, so that the new job stands beside the old one.
+    `suffix` is added to the id, so that the new job stands beside the old one.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Changes:
     def apply(self, outcome: Outcome) -> dict[str, Any]:
         """Return the native line of a record's job, unchecked.
 
-        `return_binary: true` is left out: it is how the request was sent, and `variants` could not stand beside it.
+        `return_binary: true` is left out: it is how a run sends the request, and `variants` could not stand beside it.
         """
         request = {name: value for name, value in outcome.request.items() if name not in self.without}
         if request.get("return_binary") is True:
@@ -89,13 +89,13 @@ def jobs_of(
     source: str,
     allow_unknown: bool = False,
 ) -> Iterator[Job]:
-    """Yield the job of every record that is chosen, changed as asked.
+    """Yield the job of every chosen record, with the changes.
 
-    Without changes a job has the id and the hash that it had. `records` come with the numbers of their lines in the
-    manifest `source`. `allow_unknown` lets pass what this version does not know of a request.
+    Without changes a job keeps its id and hash. `records` are pairs of line number in the manifest `source` and record.
+    `allow_unknown` accepts fields and values that this version does not know.
 
     Raises:
-        JobsFileError: at the end, if a change makes any job invalid; names all of them by the lines of their records.
+        JobsFileError: at the end, if a change made jobs invalid; it names them all by the lines of their records.
     """
     findings = Findings()
     defaults = Defaults(allow_unknown=allow_unknown)
@@ -113,7 +113,7 @@ def jobs_of(
 
 
 def _blame(problem: Problem, changes: Changes) -> Problem:
-    """Say of a mistake that a change has made it, not the record."""
+    """Say in a mistake's text which option caused it."""
     if problem.field in changes.values:
         return replace(problem, what=f"{problem.what} (from --set)")
     if problem.field in changes.without:

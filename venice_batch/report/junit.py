@@ -1,92 +1,84 @@
-"""What a pipeline is to think of a job's outcome."""
+"""A run as JUnit XML, for continuous integration."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-from venice_batch.model import Status
+from venice_batch.report.collect import Collector, Spool, failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Outcome, Summary
-    from venice_batch.output.standing import Standing
-
-
-class FailureText(NamedTuple):
-    """Why a job does not pass; `kind` is `failed`, `rejected` or the flag that it has."""
-
-    kind: str
-    message: str
-
-
-def complaint(outcome: Outcome, fail_on: Collection[str]) -> FailureText | None:
-    """What is wrong with `outcome`; None if nothing is. An image is wrong if it has one of the flags `fail_on`."""
-    if outcome.status is not Status.SUCCEEDED:
-        error = outcome.error
-        return FailureText(str(outcome.status), f"{error.kind}: {error.message}" if error else "no reason is recorded")
-    flag = next((flag for flag in sorted(fail_on) if outcome.flags.has(flag)), None)
-    if flag is None:
-        return None
-    paths = ", ".join(file.path for file in outcome.files)
-    return FailureText(flag, f"the API has marked the image as {flag.replace('_', ' ')}: {paths}")
-
 
 _ELEMENTS = {"failed": "error"}
-"""By kind of complaint; all others are failures: what was asked for is at fault, not how it went."""
+"""The element for a kind of failure. All other kinds are a `failure`: the request is at fault, not how it went."""
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What may not stand in XML 1.0, not even escaped."""
+"""Characters that XML 1.0 cannot hold, not even escaped."""
 
 
-def junit(
-    index: JobIndex, standing: Standing, summary: Summary, *, source: str, fail_on: Collection[str] = ()
-) -> Iterator[bytes]:
-    """The document, piece by piece: a test case for each job of the file.
+class JUnit(Collector):
+    """The document, with a test case for each job of the file.
 
-    A rejected job, and one whose image has a flag of `fail_on`, is a failure, a failed one an error, a pending one
-    skipped. What earlier runs have made counts, with the time that it took then. `source` is the jobs file's name.
-
-    Raises:
-        FolderError: the manifest cannot be read.
-        JobsFileError: the jobs file has changed since it was read, and has pending jobs.
+    A rejected job is a failure, and so is a job whose image has a flag of `fail_on`. A failed job is an error, a
+    pending one is skipped. Images of earlier runs count, with the time they took then. `source` is the name of the
+    jobs file. The test cases wait in a temporary file, because their counts come first; memory grows by a byte a job.
     """
-    settled = bytearray(len(index))
-    kinds: Counter[str] = Counter()
-    for place, outcome in standing.outcomes():
-        settled[place] = True
-        if found := complaint(outcome, fail_on):
-            kinds[_ELEMENTS.get(found.kind, "failure")] += 1
-    counts = {
-        "tests": len(index),
-        "failures": kinds["failure"],
-        "errors": kinds["error"],
-        "skipped": len(index) - settled.count(True),
-        "time": f"{summary.elapsed_s:.3f}",
-    }
-    numbers = "".join(f' {name}="{value}"' for name, value in counts.items())
-    yield b'<?xml version="1.0" encoding="UTF-8"?>\n'
-    head = f"name={_quoted(source)}{numbers} timestamp={_quoted(summary.started_at.removesuffix('Z'))}"
-    yield f"<testsuites{numbers}>\n<testsuite {head}>\n".encode()
-    for _, outcome in standing.outcomes():
-        case = _case(outcome.id, outcome.lane, source, outcome.timing.total_s)
-        found = complaint(outcome, fail_on)
-        if found is None:
-            yield f"{case}/>\n".encode()
-            continue
-        element = _ELEMENTS.get(found.kind, "failure")
-        told = f"type={_quoted(found.kind)} message={_quoted(found.message)}"
+
+    def __init__(self, index: JobIndex, *, source: str, fail_on: Collection[str] = ()) -> None:
+        super().__init__()
+        self._index = index
+        self._source = source
+        self._fail_on = fail_on
+        self._settled = bytearray(len(index))
+        self._elements: Counter[str] = Counter()
+        self._cases = Spool()
+
+    def add(self, place: int | None, outcome: Outcome) -> None:
+        if place is None:
+            return
+        self._settled[place] = True
+        case = _case(outcome.id, outcome.lane, self._source, outcome.timing.total_s)
+        failure = failure_text(outcome, self._fail_on)
+        if failure is None:
+            self._cases.write(f"{case}/>\n".encode())
+            return
+        element = _ELEMENTS.get(failure.kind, "failure")
+        self._elements[element] += 1
+        attributes = f"type={_quoted(failure.kind)} message={_quoted(failure.message)}"
         attempts = "\n".join(f"{attempt.status}: {attempt.error}" for attempt in outcome.attempts if attempt.error)
-        yield f"{case}>\n<{element} {told}>{escape(_clean(attempts))}</{element}>\n</testcase>\n".encode()
-    reason = _quoted(summary.reason or "not done yet")
-    for lane in range(len(index.lanes)):
-        for job in index.pending(lane, lambda place: bool(settled[place])):
-            yield f"{_case(job.id, job.model, source, 0)}>\n<skipped message={reason}/>\n</testcase>\n".encode()
-    yield b"</testsuite>\n</testsuites>\n"
+        text = f"{case}>\n<{element} {attributes}>{escape(_clean(attempts))}</{element}>\n</testcase>\n"
+        self._cases.write(text.encode())
+
+    def pieces(self, summary: Summary) -> Iterator[bytes]:
+        """Yield the document piece by piece, once.
+
+        Raises:
+            JobsFileError: the jobs file has changed since it was read, and has pending jobs.
+        """
+        counts = {
+            "tests": len(self._index),
+            "failures": self._elements["failure"],
+            "errors": self._elements["error"],
+            "skipped": len(self._index) - self._settled.count(True),
+            "time": f"{summary.elapsed_s:.3f}",
+        }
+        numbers = "".join(f' {name}="{value}"' for name, value in counts.items())
+        yield b'<?xml version="1.0" encoding="UTF-8"?>\n'
+        head = f"name={_quoted(self._source)}{numbers} timestamp={_quoted(summary.started_at.removesuffix('Z'))}"
+        yield f"<testsuites{numbers}>\n<testsuite {head}>\n".encode()
+        yield from self._cases.drain()
+        reason = _quoted(summary.reason or "not done yet")
+        for lane in range(len(self._index.lanes)):
+            for job in self._index.pending(lane, lambda place: bool(self._settled[place])):
+                case = _case(job.id, job.model, self._source, 0)
+                yield f"{case}>\n<skipped message={reason}/>\n</testcase>\n".encode()
+        yield b"</testsuite>\n</testsuites>\n"
 
 
 def _case(job_id: str, model: str, source: str, time_s: float) -> str:

@@ -1,4 +1,4 @@
-"""How many a minute, lately."""
+"""How far a run has come: jobs, images, rate, time left, per lane and in all."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 RATE_S = 60.0
-"""The span that rates are taken over."""
+"""Seconds over which rates are measured."""
 
 
 class Rate:
-    """What happened in the last `RATE_S` seconds, counted by the second, so that it takes no memory to speak of."""
+    """Count events of the last `RATE_S` seconds, in one number a second."""
 
     def __init__(self) -> None:
         self._counts: deque[tuple[int, int]] = deque()
 
     def add(self, count: int, now_s: float) -> None:
-        """Count `count` of them now."""
+        """Add `count` events at `now_s`."""
         self._forget(now_s)
         second, before = math.floor(now_s), 0
         if self._counts and self._counts[-1][0] == second:
@@ -39,7 +39,7 @@ class Rate:
         self._counts.append((second, before + count))
 
     def a_minute(self, now_s: float, over_s: float) -> float:
-        """So many a minute by the last `over_s` seconds, of which at least 1 and at most `RATE_S` count."""
+        """Return the events a minute over the last `over_s` seconds, which is taken as 1 to `RATE_S`."""
         self._forget(now_s)
         return sum(count for _, count in self._counts) * 60 / min(RATE_S, max(1.0, over_s))
 
@@ -48,25 +48,27 @@ class Rate:
             self._counts.popleft()
 
 
-_FORGET = 0.1
+_NEW_SHARE = 0.1
+"""Weight of the latest request in a lane's moving average of latency."""
 
 
 class LaneMode(StrEnum):
     """What a lane is doing."""
 
-    WAITING = "waiting"  # nothing was sent for it yet
-    OPEN = "open"  # it may send, as far as its own limits go
-    WINDOW = "window"  # its quota is used up until its next window
+    WAITING = "waiting"  # it has sent nothing yet
+    OPEN = "open"  # its own limits let it send
+    WINDOW = "window"  # its quota is used up until the next window
     GATE = "gate"  # the server has asked it to wait, or is overloaded
-    HELD = "held"  # every lane waits, so that the API does not block the user, or no longer does
+    HELD = "held"  # all lanes of the bucket wait: the API blocks the user, or is close to it
     DONE = "done"
 
 
 @dataclass(frozen=True, slots=True)
 class LaneProgress:
-    """One lane's share; `until_s` is how many seconds its mode lasts (infinity: until some answer comes).
+    """One lane at one moment.
 
-    `quota` is how many images its window takes, `quota_left` how many more; None where no limit is known.
+    `until_s` is the number of seconds that its mode lasts; infinity if it lasts until an answer comes. `quota` is the
+    number of images that its window takes, `quota_left` how many of them are left; both are None if no limit is known.
     """
 
     name: str
@@ -74,7 +76,6 @@ class LaneProgress:
     done: int
     failed: int
     in_flight: int
-    limit: int
     mode: LaneMode
     until_s: float
     quota: int | None
@@ -82,7 +83,7 @@ class LaneProgress:
 
     @property
     def left(self) -> int:
-        """Jobs that have no outcome yet."""
+        """Jobs without an outcome."""
         return self.jobs - self.done - self.failed
 
 
@@ -90,18 +91,17 @@ class LaneProgress:
 class Progress:
     """A run at one moment.
 
-    `jobs` are all of the file: `done` have their images now (`done_before` of them from an earlier run), `failed` and
-    `rejected` have none, `refused_before` were not asked for again. `quota_a_minute` is what the limits allow of the
-    lanes that had jobs left within the span of the rate; None where one of them has no known limit. `spent_usd` has
-    `possibly_billed_usd` in it, charged perhaps for images that never arrived; without that it never exceeds
-    `expected_usd`. `unpriced` requests were or may have been charged at a price that is not known; `sandbox`: no real
-    money was. `eta_s` is None until requests go out, and once the run is `stopping`, which is then the reason.
+    `jobs` counts the whole file: `done` have their images, from this run or an earlier one, `failed` and `rejected`
+    have none, and `refused_before` were rejected by an earlier run and are not sent again. `quota_a_minute` is the sum
+    of the limits of all lanes that had jobs left within the span of the rate; None if one of them has no known limit.
+    `spent_usd` includes `possibly_billed_usd`, which may have been charged for images that never arrived; without it,
+    `spent_usd` never exceeds `expected_usd`. `unpriced` requests were or may have been charged at an unknown price.
+    `sandbox` means that no real money was spent. `stopping` is the reason why the run is ending early. `eta_s` is None
+    before the first request and while the run is stopping.
     """
 
-    output: str
     jobs: int
     done: int
-    done_before: int
     refused_before: int
     failed: int
     rejected: int
@@ -112,7 +112,6 @@ class Progress:
     images_a_minute: float
     quota_a_minute: float | None
     retries: int
-    refused: int
     spent_usd: float | None
     possibly_billed_usd: float
     expected_usd: float | None
@@ -139,23 +138,23 @@ class _Lane:
 
     @property
     def requests_a_job(self) -> float:
-        """More than 1 where jobs had to be tried again."""
+        """Requests that a job needs on average; more than 1 if jobs had to be tried again."""
         return max(1.0, self.attempts / max(self.ended.total(), 1)) if self.ended else 1.0
 
     @property
     def images_a_job(self) -> int:
-        """How many images a job takes of the lane's window, going by those that have come."""
+        """Images that a job takes of the lane's window, by the average of the jobs that succeeded."""
         return max(1, round(self.images / self.ended[Status.SUCCEEDED])) if self.images else 1
 
     def timed(self, latency_s: float) -> None:
         before = latency_s if self.latency_s is None else self.latency_s
-        self.latency_s = before + _FORGET * (latency_s - before)
+        self.latency_s = before + _NEW_SHARE * (latency_s - before)
 
 
 class ProgressMeter:
-    """An observer that only counts; `progress` is where the arithmetic is, as often as somebody looks.
+    """An observer that counts events; `progress` calculates the rest when it is called.
 
-    Its memory grows with the number of lanes, not of jobs. `now` is any clock that never steps back.
+    Memory grows with the number of lanes, not of jobs. `now` is a clock that never steps back.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -173,9 +172,8 @@ class ProgressMeter:
     def __call__(self, event: Event) -> None:
         if isinstance(event, AttemptEnded):
             lane = self._lane(event.job.model)
-            # Those that the server sends back to wait are repeated by design, and cost it nothing.
+            # Requests that the server asks to wait are repeated by design, so they are no extra attempts.
             lane.attempts += event.verdict not in (Verdict.LIMITED, Verdict.BLOCKED)
-            self._counts["refused"] += event.attempt.status == 429
             if event.possibly_billed:
                 self._possibly_billed_usd += event.spent_usd or 0.0
             if event.spent_usd is None and (event.possibly_billed or event.verdict is Verdict.SUCCEEDED):
@@ -204,11 +202,11 @@ class ProgressMeter:
             self._stopping = event.reason
 
     def progress(self) -> Progress:
-        """How things stand; only on the event loop, as it asks the engine."""
+        """Return the run's progress now. Call it on the event loop, because it reads the state of the run."""
         now_s = self._now()
         state = self._state() if self._state is not None else None
         states = {lane.name: lane for lane in state.lanes} if state else {}
-        # Waiting for an answer is nothing to speak of.
+        # An endless hold ends with the next answer, so it counts as none.
         held_s = state.held_s if state and not math.isinf(state.held_s) else 0.0
         started, counts = self._started, self._counts
         lanes = tuple(_lane_progress(name, lane, states.get(name), held_s) for name, lane in self._lanes.items())
@@ -220,10 +218,8 @@ class ProgressMeter:
         if state is not None and self._stopping is None:
             eta_s = run_s(self._loads(states, held_s), state.concurrency)
         return Progress(
-            output=started.output,
             jobs=started.jobs,
             done=done,
-            done_before=started.done,
             refused_before=started.jobs - started.done - sum(started.pending.values()),
             failed=counts[Status.FAILED],
             rejected=counts[Status.REJECTED],
@@ -231,11 +227,10 @@ class ProgressMeter:
             images=counts["images"],
             bytes=counts["bytes"],
             in_flight=sum(lane.in_flight for lane in lanes),
-            # What a window's quota made at its beginning is the rate of the window, not of the moment.
+            # A quota is often used up at the beginning of its window: measure over a whole window at least.
             images_a_minute=self._rate.a_minute(now_s, max([elapsed_s, *minutes])),
             quota_a_minute=self._quota_a_minute(states, now_s),
             retries=counts["retries"],
-            refused=counts["refused"],
             spent_usd=state.spent_usd if state else None,
             possibly_billed_usd=self._possibly_billed_usd,
             expected_usd=started.expected_usd,
@@ -299,7 +294,6 @@ def _lane_progress(name: str, lane: _Lane, state: LaneState | None, held_s: floa
         done=done,
         failed=lane.ended.total() - done,
         in_flight=state.in_flight if state else 0,
-        limit=state.limit if state else 0,
         mode=mode,
         until_s=until_s,
         quota=state.window_limit if state else None,
@@ -317,5 +311,5 @@ def _mode(lane: _Lane, state: LaneState | None, held_s: float) -> tuple[LaneMode
         return LaneMode.HELD, max(held_s, own_s)
     if state.opens_in_s <= 0:
         return LaneMode.OPEN, math.inf
-    # An overloaded model's gate is closed for moments, on and off, within windows that are open.
+    # The gate of an overloaded model closes for moments within a window that is open.
     return (LaneMode.GATE if state.gate_s >= state.opens_in_s else LaneMode.WINDOW), state.opens_in_s

@@ -1,4 +1,4 @@
-"""Durations counted without keeping them."""
+"""What a run did, counted as it goes: durations, costs, failures, per model and in all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Histogram:
-    """Durations counted in buckets 5 % wide, so that a million of them take no memory to speak of."""
+    """Durations counted in buckets 5 % wide; a million durations take no more memory than a hundred buckets."""
 
     _STEP = math.log(1.05)
 
@@ -25,24 +25,24 @@ class Histogram:
         self._buckets: Counter[int] = Counter()
 
     def add(self, value_s: float) -> None:
-        """Count one duration; less than a microsecond counts as that, as does more than any job takes as the most."""
+        """Count one duration, taken as at least a microsecond and at most 1e15 seconds."""
         self._buckets[math.floor(math.log(min(max(value_s, 1e-6), 1e15)) / self._STEP)] += 1
 
     def update(self, other: Histogram) -> None:
-        """Count all that `other` has counted, too."""
+        """Add the counts of `other`."""
         self._buckets.update(other._buckets)
 
     def counts(self) -> dict[int, int]:
-        """How many durations each bucket holds, by its number, in order; empty buckets are left out."""
+        """Return how many durations each bucket holds, by the bucket's number, in order; empty buckets are left out."""
         return dict(sorted(self._buckets.items()))
 
     @classmethod
     def starts_at_s(cls, bucket: int) -> float:
-        """The shortest duration that the bucket of this number holds; the next one's is the first that it does not."""
+        """Return the lower bound of a bucket in seconds; the next bucket begins where this one ends."""
         return math.exp(bucket * cls._STEP)
 
     def percentiles(self) -> Percentiles:
-        """The nearest-rank percentiles, each as the middle of its bucket."""
+        """Return the nearest-rank percentiles, each as the middle of its bucket."""
         return Percentiles(*(self._rank(share) for share in (0.50, 0.95, 0.99)))
 
     def _rank(self, share: float) -> float | None:
@@ -55,10 +55,10 @@ class Histogram:
 
 
 class Times:
-    """Durations of the jobs that succeeded, not kept: `queue_s`, `server_s`, `latency_s` and `total_s`.
+    """Durations of the jobs that succeeded, as histograms.
 
-    `queue_s` is all that a job waited for its turns, `server_s` until the first byte of the answer that counted,
-    `latency_s` that attempt as a whole, `total_s` from enqueued to finished.
+    `queue_s` is the time a job waited before its requests. `server_s` runs from sending the request that brought the
+    image to the first byte of its answer, `latency_s` to the last byte. `total_s` runs from enqueued to finished.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Times:
             self._latency.add(outcome.attempts[-1].duration_s)
 
     def update(self, other: Times) -> None:
-        """Count all that `other` has counted, too."""
+        """Add the counts of `other`."""
         self._queue.update(other._queue)
         self._server.update(other._server)
         self._latency.update(other._latency)
@@ -99,13 +99,13 @@ class Times:
 
 
 def queue_s(timing: Timing) -> float:
-    """All that a job waited for its turns: for a worker, its lane's window, the gate and a slot."""
+    """Return how long a job waited for a worker, its lane's window, the gate and a slot."""
     return timing.queued_s + timing.rate_wait_s
 
 
 MOST_SLOWEST = 5
 MOST_REASONS = 20
-"""Different reasons of failures that are kept; all failures are counted by their kinds."""
+"""Different reasons for failures that are kept. Kinds of errors are counted without a limit."""
 
 _MOST_IDS = 3
 
@@ -129,7 +129,7 @@ class _LaneTally:
 
 
 class Tally:
-    """An observer that counts; nothing it keeps grows with the number of jobs."""
+    """An observer that counts a run; its memory does not grow with the number of jobs."""
 
     def __init__(self) -> None:
         self.errors: Counter[str] = Counter()
@@ -172,7 +172,7 @@ class Tally:
 
     @property
     def counts(self) -> Counter[str]:
-        """All lanes' counts together."""
+        """The counts of all lanes, added up."""
         total: Counter[str] = Counter()
         for lane in self._lanes.values():
             total.update(lane.counts)
@@ -180,24 +180,24 @@ class Tally:
 
     @property
     def times(self) -> Times:
-        """All lanes' times together."""
+        """The times of all lanes, merged."""
         total = Times()
         for lane in self._lanes.values():
             total.update(lane.times)
         return total
 
     def lanes(self) -> dict[str, LaneSummary]:
-        """The share of every lane that was used, by name, in the order of the jobs file."""
+        """Return the summary of every lane that was used, by name, in the order of the jobs file."""
         names = [name for name in self._order if name in self._lanes]
         names += [name for name in self._lanes if name not in self._order]
         return {name: self._lanes[name].summary() for name in names}
 
     def slowest(self) -> tuple[SlowJob, ...]:
-        """The jobs that succeeded last after they were enqueued, the slowest first."""
+        """Return the jobs that took longest to succeed, the slowest first."""
         return tuple(job for _, _, job in sorted(self._slowest, reverse=True))
 
     def failures(self) -> tuple[Reason, ...]:
-        """Why jobs have no image, the commonest reason first; of very many different ones the first to come."""
+        """Return why jobs have no image, the most frequent reason first; the first `MOST_REASONS` reasons are kept."""
         return tuple(sorted(self._reasons.values(), key=lambda reason: -reason.count))
 
     def _lane(self, name: str) -> _LaneTally:
@@ -211,7 +211,7 @@ class Tally:
         if len(self._slowest) == MOST_SLOWEST and timing.total_s <= self._slowest[0][0]:
             return
         slow = SlowJob(outcome.id, outcome.lane, len(outcome.attempts), queue_s(timing), timing.ttfb_s, timing.total_s)
-        # The number keeps jobs themselves from being compared, and the earlier one first among equals.
+        # The number puts the earlier of two equally slow jobs first, and keeps jobs from being compared.
         self._timed += 1
         entry = (timing.total_s, -self._timed, slow)
         if len(self._slowest) < MOST_SLOWEST:

@@ -1,4 +1,4 @@
-"""A manifest in numbers."""
+"""The records of a folder in numbers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
 
 
 MOST_PROBLEMS = 20
+"""Jobs without an image that a report lists."""
 
 MOST_USD = 1e12
-"""More was never spent: a record that says so does not keep the others from being added up."""
+"""More was never spent. A record that claims more is cut to this, so that the sum of the others keeps its meaning."""
 
 MOST_S = 1e15
-"""Nor did anything take longer."""
+"""The same limit for durations."""
 
 
 class TimeSpent(msgspec.Struct, frozen=True):
-    """Where the time of jobs went, in seconds; the parts add up to their `total_s` but for milliseconds.
+    """Where the time of jobs went, in seconds; the parts add up to `total_s`, apart from milliseconds.
 
-    `queued_s`, `rate_wait_s` and `backoff_s` as in a record's timing; `in_vain_s` is of the attempts that brought no
-    image; `server_s` from sending the request that counted to its answer's first byte, `download_s` and `write_s` after
-    it.
+    `queued_s`, `rate_wait_s` and `backoff_s` are those of a record's timing. `in_vain_s` went into attempts that
+    brought no image. `server_s` runs from sending the request that brought the image to the first byte of its answer;
+    `download_s` and `write_s` come after it.
     """
 
     queued_s: float = 0.0
@@ -42,11 +43,11 @@ class TimeSpent(msgspec.Struct, frozen=True):
 
 
 class LaneReport(LaneSummary, frozen=True):
-    """One model's jobs as in the summary of a run, over all runs.
+    """One model's jobs, as in the summary of a run but over all runs.
 
-    `cost_usd` adds up the records, with what possibly billed jobs cost at most, as their run has counted it; `unpriced`
-    counts the jobs whose cost no record says. `sandbox_usd` is the part of it that a sandbox pretended to charge.
-    `spent_s` adds up the jobs that succeeded.
+    `cost_usd` is the sum over the records; a possibly billed job counts with the most it may have cost, as in its run.
+    `unpriced` counts the jobs whose cost no record gives. `sandbox_usd` is the part of the cost that a sandbox
+    pretended to charge. `spent_s` is the sum over the jobs that succeeded.
     """
 
     spent_s: TimeSpent = TimeSpent()
@@ -54,9 +55,9 @@ class LaneReport(LaneSummary, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All models' jobs, and a line for each of the first that have no image.
+    """All models' jobs, and a line for each of the first jobs without an image.
 
-    `total_s` is of the jobs of all models that succeeded.
+    `total_s` covers the jobs of all models that succeeded.
     """
 
     total_s: Percentiles
@@ -65,12 +66,12 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def cost_usd(self) -> float | None:
-        """What all models' jobs have cost, or may have; None where nothing is known."""
+        """The cost of all models' jobs, with charges that are only possible; None if nothing is known."""
         return total_usd(lane.cost_usd for lane in self.lanes.values())
 
     @property
     def unpriced(self) -> int:
-        """Jobs whose cost no record says."""
+        """Jobs whose cost no record gives."""
         return sum(lane.unpriced for lane in self.lanes.values())
 
     @property
@@ -79,34 +80,46 @@ class Report(msgspec.Struct, frozen=True):
         return total_usd(lane.sandbox_usd for lane in self.lanes.values()) or 0.0
 
 
+class ReportBuilder:
+    """Sum up outcomes, each of another job; none of them is kept."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, _LaneCount] = {}
+        self._times = Times()
+        self._problems: list[str] = []
+        self._without_image = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one job."""
+        lane = self._lanes.get(outcome.lane)
+        if lane is None:
+            lane = self._lanes[outcome.lane] = _LaneCount()
+        lane.add(outcome)
+        if outcome.status is Status.SUCCEEDED:
+            self._times.add(outcome)
+            return
+        self._without_image += 1
+        if self._without_image <= MOST_PROBLEMS:
+            reason = outcome.error.message if outcome.error else "?"
+            self._problems.append(one_line(f"{outcome.id}: {outcome.status}: {reason}"))
+
+    def report(self) -> Report:
+        """Return the report on the jobs so far."""
+        problems = list(self._problems)
+        if self._without_image > MOST_PROBLEMS:
+            problems.append(f"… and {self._without_image - MOST_PROBLEMS} more")
+        lanes = {name: lane.report() for name, lane in self._lanes.items()}
+        return Report(self._times.total_s, lanes, tuple(problems))
+
+
 def total_usd(amounts: Iterable[float | None]) -> float | None:
-    """Return the sum of those amounts that are known, to the millionth; None if none is."""
+    """Return the sum of the amounts that are known, rounded to a millionth; None if none is known."""
     known = [amount for amount in amounts if amount is not None]
     return round(min(sum(known), MOST_USD), 6) if known else None
 
 
-def report(outcomes: Iterable[Outcome]) -> Report:
-    """Sum up `outcomes`, each of another job; none of them is kept."""
-    lanes: dict[str, _LaneCount] = {}
-    times = Times()
-    problems: list[str] = []
-    without = 0
-    for outcome in outcomes:
-        lanes.setdefault(outcome.lane, _LaneCount()).add(outcome)
-        if outcome.status is Status.SUCCEEDED:
-            times.add(outcome)
-        else:
-            without += 1
-            if without <= MOST_PROBLEMS:
-                reason = outcome.error.message if outcome.error else "?"
-                problems.append(one_line(f"{outcome.id}: {outcome.status}: {reason}"))
-    if without > MOST_PROBLEMS:
-        problems.append(f"… and {without - MOST_PROBLEMS} more")
-    return Report(times.total_s, {name: lane.report() for name, lane in lanes.items()}, tuple(problems))
-
-
 def time_spent(outcome: Outcome) -> TimeSpent:
-    """Where one job's time went; without an image all its attempts were in vain."""
+    """Return where one job's time went; all attempts of a job without an image were in vain."""
     timing, attempts = outcome.timing, outcome.attempts
     waited = TimeSpent(queued_s=timing.queued_s, rate_wait_s=timing.rate_wait_s, backoff_s=timing.backoff_s)
     if outcome.status is not Status.SUCCEEDED:

@@ -21,11 +21,12 @@ from venice_batch.money import micro_usd
 from venice_batch.output import folder, manifest
 from venice_batch.output.disk import Disk
 from venice_batch.output.resume import Resume
+from venice_batch.report.collect import Collector, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
 from venice_batch.run.sending import Sender
 from venice_batch.run.spending import Spending
 from venice_batch.run.stop import Stop, StopSignal, stop_on_signals
-from venice_batch.text_format import counted, json_bytes
+from venice_batch.text_format import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
-    from venice_batch.model import Job
+    from venice_batch.model import Job, Outcome
     from venice_batch.run.settings import RunSettings
 
 
@@ -179,15 +180,13 @@ def write_summary(root: Path, summary: Summary) -> None:
         raise folder.unusable(path, error) from error
 
 
-_MOST_FLAGGED = 5
-
-
 async def run_batch(
     index: JobIndex,
     key: ApiKey,
     settings: RunSettings,
     *,
     observers: Sequence[Observer] = (),
+    collectors: Sequence[Collector] = (),
     clock: Clock | None = None,
     rng: random.Random | None = None,
 ) -> Summary:
@@ -196,11 +195,14 @@ async def run_batch(
     A job's image and record are on disk when its `JobEnded` is observed. Cancelling stops at once; what has been
     recorded stays, and the next run goes on from there.
 
+    After the last job the manifest is read once, for `fail_on` and for `collectors`: each receives the last record of
+    every id in the folder, or the reason why it does not in its `error`.
+
     Raises:
         FolderError: the folder could not be used from the start (later, the summary says so).
         StoppedWaitingError: a signal came while another run had the folder.
     """
-    batch = _Batch(index, key, settings, observers, clock or SystemClock(), rng or random.Random())
+    batch = _Batch(index, key, settings, observers, collectors, clock or SystemClock(), rng or random.Random())
     with ExitStack() as held:
         batch.held = await acquire_folder(
             held,
@@ -240,6 +242,7 @@ class _Batch:
         key: ApiKey,
         settings: RunSettings,
         observers: Sequence[Observer],
+        collectors: Sequence[Collector],
         clock: Clock,
         rng: random.Random,
     ) -> None:
@@ -250,6 +253,7 @@ class _Batch:
         self.rng = rng
         self.tally = Tally()
         self.observers: tuple[Observer, ...] = (self.tally, *observers)
+        self.collectors = tuple(collectors)
         self.stop_signal = StopSignal()
         self.disk = Disk()
         self.held: folder.Hold  # from the moment that the run has its folder
@@ -305,7 +309,7 @@ class _Batch:
             jobs=len(self.index),
             done=done,
             already_rejected=rejected,
-            flagged=0 if sender.is_stalled else self._flagged(),
+            flagged=self._read_back(is_stalled=sender.is_stalled),
             stop=self.stop_signal.stop or sender.parked,
             blocks=sender.blocks,
             spent_usd=None if self.settings.catalogue is None else self.spending.spent / 1e6,
@@ -372,19 +376,26 @@ class _Batch:
         prices = [bill.micro_usd * count for bill, count in bills if bill.micro_usd is not None]
         return sum(prices) / 1e6 if prices else None
 
-    def _flagged(self) -> int:
-        """How many jobs have a flag of `fail_on`; the first of them are told."""
-        wanted = self.settings.options.fail_on
-        if not wanted:
+    def _read_back(self, *, is_stalled: bool) -> int:
+        """Pass the folder's records to the collectors; return the number of jobs with a flag of `fail_on`.
+
+        Raises:
+            FolderError: there are flags to fail on, and the manifest cannot be read.
+        """
+        if is_stalled:
+            for collector in self.collectors:
+                collector.error = FolderError(self.settings.output, "the disk does not answer")
             return 0
-        standing = Resume(self.index, self.settings.output, sandbox=self.settings.may_be_sandbox)
-        flagged = 0
-        first: list[str] = []
-        for _, outcome in standing.outcomes():
-            if any(map(outcome.flags.has, wanted)):
-                flagged += 1
-                first += [outcome.id] if flagged <= _MOST_FLAGGED else []
-        if flagged:
-            names = ", ".join(first) + (", …" if flagged > len(first) else "")
-            self.observe(Notice(f"{counted(flagged, 'job')} with a flag of --fail-on: {names}"))
-        return flagged
+        fail_on = self.settings.options.fail_on
+        flagged = FlaggedJobs(fail_on)
+        asked = [flagged, *self.collectors] if fail_on else list(self.collectors)
+        if asked:
+            collect(self._records, asked)
+        flagged.raise_error()
+        if flagged.count:
+            self.observe(Notice(flagged.notice()))
+        return flagged.count
+
+    def _records(self) -> Iterator[tuple[int | None, Outcome]]:
+        known = Resume(self.index, self.settings.output, sandbox=self.settings.may_be_sandbox, keep_all=True)
+        return known.records()

@@ -11,7 +11,7 @@ from venice_batch.report.export.columns import MAX_METADATA_COLUMNS, ColumnType,
 
 
 def table(*records):
-    """Each row as a dict of its cells that are not empty, and the kinds of the columns."""
+    """Return each row as a dict of its non-empty cells, and the types of the columns."""
     found = columns(records)
     cells = [{column.name: column.cell(row) for column in found} for row in rows(records)]
     return [{name: cell for name, cell in row.items() if cell is not None} for row in cells], {

@@ -1,4 +1,4 @@
-"""Records as a table: a row for each image, or for a job that has none."""
+"""Records as a table: one row for each image, or for a job without one."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 MAX_METADATA_COLUMNS = 256
-"""With more keys than these in all, `metadata` is one column of JSON."""
+"""With more keys than this in all records together, `metadata` is one column of JSON."""
 
 INT64 = range(-(2**63), 2**63)
 
 
 class ColumnType(Enum):
-    """What a column's cells are, where they are not empty."""
+    """The type of a column's cells; any cell may be empty."""
 
     BOOL = "bool"
     INT = "int"
@@ -40,7 +40,7 @@ class ColumnType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A job with one of its images: `image` is None, and `number` (from 1) too, where it has none."""
+    """A job with one of its images; `number` counts from 1. Both are None for a job without an image."""
 
     record: Outcome
     image: ImageFile | None = None
@@ -49,7 +49,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column, and how a row fills it."""
+    """One column: its name, its type and the function that makes its cell of a row."""
 
     name: str
     kind: ColumnType
@@ -59,9 +59,9 @@ class Column:
 def columns(records: Iterable[Outcome]) -> list[Column]:
     """Return the columns of a table of `records`, which are read once.
 
-    First come those that every table has, then `request.FIELD` for each field that any request has, in the order of the
-    endpoints' own tables, then `metadata.KEY` for each key, sorted. These hold booleans, integers or numbers where all
-    of their values are such; else text, in which what is no text is written as JSON.
+    First come the columns that every table has, then `request.FIELD` for each field of any request, in the order of the
+    endpoints' tables, then `metadata.KEY` for each key, sorted. A column holds booleans, integers or numbers if all its
+    values are of that type; otherwise text, with other values written as JSON.
     """
     requests: defaultdict[str, set[ColumnType | None]] = defaultdict(set)
     metadata: defaultdict[str, set[ColumnType | None]] = defaultdict(set)
@@ -130,7 +130,7 @@ def _typed(kind: ColumnType, value: Any) -> Cell:  # noqa: ANN401 - any JSON val
 
 
 def _place(name: str) -> tuple[int, str]:
-    """Where a field's column stands: as in the tables of the endpoints' fields, unknown ones at the end."""
+    """Return the sort key of a field's column: as in the endpoints' tables of fields, unknown fields last."""
     return _FIELDS.get(name, len(_FIELDS)), name
 
 
@@ -143,7 +143,7 @@ _FIELDS = {
 
 
 def _cost(name: str, row: Row) -> float | None:
-    # Shared, so that the column adds up to what the jobs cost.
+    # Divided among the job's images, so that the column adds up to the cost of the jobs.
     cost: float | None = getattr(row.record, name)
     return cost if cost is None or row.image is None else cost / len(row.record.files)
 

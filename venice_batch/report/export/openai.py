@@ -1,4 +1,4 @@
-"""Records as the lines of an OpenAI batch: those of its output file, those of its error file."""
+"""Records as the lines of an OpenAI batch's output file and error file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Line(NamedTuple):
-    """One line, and whether it belongs into the error file."""
+    """One line; `is_error` if it belongs into the error file."""
 
     text: bytes
     is_error: bool
@@ -31,11 +31,11 @@ class Line(NamedTuple):
 def lines(
     records: Iterable[Outcome], root: Path, *, base64: bool = False, refusals: Refusals | None = None
 ) -> Iterator[Line]:
-    """Yield the line of each record; images stand in it as `file://` URLs below `root`, with `base64` as they are.
+    """Yield the line of each record. Images are `file://` URLs below `root`; with `base64` the line holds them.
 
-    A job whose images `base64` finds gone is an error, `image_missing`. What a server refused has its status and
-    message as the response, what never came to an answer has none, as in OpenAI's own files. An image that is no plain
-    file below `root` is an error too, and counts among the `refusals`.
+    A job that the server refused has the status and message of the answer as its response; a job that never got an
+    answer has no response, as in OpenAI's own files. With `base64`, a job with a missing image is the error
+    `image_missing`. An image that is no plain file below `root` is that error too, and counts among the `refusals`.
     """
     plain = PlainFiles(root)
     for record in records:
@@ -59,7 +59,7 @@ def _failed(record: Outcome) -> bytes:
     error = record.error
     if error is None:
         return _encoded(record, None, {"code": str(record.status), "message": ""})
-    # A success that brought no image is no response that anybody could use.
+    # An answer of success without an image is no response that a reader can use.
     if error.status is None or error.status < 400:
         return _encoded(record, None, {"code": error.kind, "message": error.message})
     body = {"error": {"message": error.message, "type": error.kind, "param": None, "code": error.kind}}
@@ -87,7 +87,7 @@ def _created(record: Outcome) -> int:
 
 
 def _image(plain: PlainFiles, root: Path, path: str, *, base64: bool) -> dict[str, str]:
-    # A manifest may come from anybody; it is not to have other files read than the folder's own.
+    # A manifest may come from anybody: read no files but those of its folder.
     if not base64:
         with suppress(FileNotFoundError):
             plain.size(path)

@@ -1,10 +1,10 @@
-// The part of the page's address after "#": what is chosen, by name.
+// The part of the page's address after "#": the reader's choices, by name.
 
 const address = (() => {
   const values = new URLSearchParams(location.hash.slice(1));
   return {
     all: () => Object.fromEntries(values),
-    /** Change what is given, take out what is given as "". */
+    /** Set the given values; remove those given as "". */
     set(changes) {
       for (const [name, value] of Object.entries(changes)) {
         if (value) values.set(name, value);

@@ -1,8 +1,8 @@
-// Elements and texts. Whatever comes from a record becomes a text node, never markup.
+// Elements and texts. Anything from a record becomes a text node, never markup.
 
 const one = (selector, within = document) => within.querySelector(selector);
 
-/** An element; attributes that are false or missing are left out, `on…` are listeners. */
+/** Make an element; attributes that are false or missing are left out, `on…` are listeners. */
 const el = (name, attributes = {}, ...children) => {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {

@@ -1,11 +1,11 @@
-// What the page shows one by one: every image, and every job that has none.
+// The items that the page shows one by one: every image, and every job without one.
 
 const data = JSON.parse(one("#data").textContent);
 
 const reasonOf = (job, picture) => {
   if (job.error) return `${job.error.message}`;
-  if (picture) return picture.state === "missing" ? "Its file is no longer in the folder." : "";
-  return "It brought no image.";
+  if (picture) return picture.state === "missing" ? "The file is no longer in the folder." : "";
+  return "The job has no image.";
 };
 
 const itemOf = (job, picture, place) => {
@@ -32,14 +32,14 @@ const items = data.jobs.flatMap((job) => {
   return pictures.length ? pictures.map((picture, place) => itemOf(job, picture, place)) : [itemOf(job, null, 0)];
 });
 
-/** The first item of each job, by the job's number. */
+/** The items of each job. */
 const itemsOfJobs = new Map();
 for (const item of items) {
   if (!itemsOfJobs.has(item.job)) itemsOfJobs.set(item.job, []);
   itemsOfJobs.get(item.job).push(item);
 }
 
-/** What a reader who cannot see the image is told. */
+/** Describe an item to a reader who cannot see the image. */
 const describe = (item) => {
   const many = itemsOfJobs.get(item.job).length;
   const which = many > 1 ? ` (image ${item.place + 1} of ${many})` : "";
@@ -55,7 +55,7 @@ const ORDERS = {
   cost: (a, b) => (b.job.cost_usd ?? b.job.at_most_usd ?? 0) - (a.job.cost_usd ?? a.job.at_most_usd ?? 0),
 };
 
-/** The items that have every word, and the model, status and flag that are asked for. */
+/** Return the items that contain every word and have the chosen model, status and flag. */
 const chosen = ({ q, model, status, flag, order }) => {
   const words = q.toLowerCase().split(/\s+/u).filter(Boolean);
   const found = items.filter(

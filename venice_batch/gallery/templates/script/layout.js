@@ -1,11 +1,11 @@
-// Rows of images, each as high as fills the width; plain numbers, no elements.
+// Rows of images whose height makes them fill the width; numbers only, no elements.
 
 const GAP = 12;
 const CAPTION = 44;
 const NARROWEST = 0.55;
 const WIDEST = 2.6;
 
-/** Where each row begins and how wide its images are; no row is higher than `target`. */
+/** Return where each row begins and how wide its images are; no row is higher than `target`. */
 const rowsOf = (list, width, target) => {
   const rows = [];
   let from = 0;
@@ -29,7 +29,7 @@ const rowsOf = (list, width, target) => {
 
 const clamped = (ratio) => Math.min(WIDEST, Math.max(NARROWEST, ratio));
 
-/** The number of the last row that begins at or above `y`. */
+/** Return the number of the last row that begins at or above `y`. */
 const rowAt = (rows, y) => {
   let [low, high] = [0, rows.length - 1];
   while (low < high) {

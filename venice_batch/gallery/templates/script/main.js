@@ -1,4 +1,4 @@
-// Views, filters, and the page's address, which holds what is chosen so that it can be kept and shared.
+// Views and filters. The page's address holds the choices, so that a view can be kept and shared.
 
 const form = one(".filters");
 const FIELDS = ["q", "model", "status", "flag", "order", "size"];
@@ -6,7 +6,7 @@ const FIELDS = ["q", "model", "status", "flag", "order", "size"];
 const fill = (name, values) => form.elements[name].append(...values.map((value) => el("option", { value }, value)));
 fill("model", data.lanes);
 fill("status", ["succeeded", "failed", "rejected"].filter((status) => data.jobs.some((job) => job.status === status)));
-// A flag that every job has tells none from another.
+// A flag that every job has filters nothing.
 const flags = new Set(data.jobs.flatMap((job) => job.marks));
 fill("flag", [...flags].filter((flag) => !data.jobs.every((job) => job.marks.includes(flag))).sort());
 for (const name of ["model", "status", "flag"]) form.elements[name].closest("label").hidden = form.elements[name].length < (name === "flag" ? 2 : 3);

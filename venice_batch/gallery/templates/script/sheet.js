@@ -1,4 +1,4 @@
-// The contact sheet. Only rows near the window have elements, so that ten thousand images are no burden.
+// The contact sheet. Only rows near the window have elements, so that it stays fast with ten thousand images.
 
 const TARGETS = { small: 130, "": 210, large: 380 };
 const BIGGER_THAN_THUMBNAILS = 256;
@@ -12,7 +12,7 @@ const noPicture = (item) =>
     el("span", {}, item.reason),
   );
 
-/** The item's image, or what stands for it; the image gives way to that when its file cannot be shown. */
+/** Make the item's image, or its placeholder; the placeholder also replaces an image that cannot be shown. */
 const pictureOf = (item, { large = false } = {}) => {
   const { picture } = item;
   if (!picture?.src) return noPicture(item);
@@ -26,7 +26,7 @@ const pictureOf = (item, { large = false } = {}) => {
   });
   image.addEventListener("error", () => {
     if (image.getAttribute("src") !== picture.src) image.src = picture.src;
-    else image.replaceWith(noPicture({ ...item, reason: "Its file cannot be shown." }));
+    else image.replaceWith(noPicture({ ...item, reason: "The file cannot be shown." }));
   });
   return image;
 };
@@ -73,7 +73,7 @@ const sheet = (() => {
 
   const draw = (from, to) => {
     for (const [number, element] of drawn) {
-      // The row that has the focus stays: a key pressed next must find it.
+      // The row with the focus stays: the next key press must find it.
       if ((number < from || number > to) && !element.contains(document.activeElement)) {
         element.remove();
         drawn.delete(number);
@@ -122,7 +122,7 @@ const sheet = (() => {
     button?.focus({ preventScroll: true });
   };
 
-  /** The image above or below: the one whose middle is nearest. */
+  /** Return the image above or below whose middle is nearest. */
   const beside = (at, step) => {
     const number = rowOf(at);
     const [from, to] = [rows[number], rows[number + step]];

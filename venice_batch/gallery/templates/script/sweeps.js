@@ -68,7 +68,7 @@ const sweepsView = (() => {
     draw();
   };
 
-  // A sweep is built when it comes near the window; until then it keeps its place.
+  // A sweep is built when it comes near the window; until then an empty element holds its place.
   const near = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;

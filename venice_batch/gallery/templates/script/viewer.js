@@ -1,4 +1,4 @@
-// One image as large as the window lets it be, with all that is known of its job.
+// One image as large as the window allows, with everything known about its job.
 
 const KINDS = {
   queued_s: "in the queue",
@@ -21,7 +21,7 @@ const pairs = (title, entries) =>
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** A bar of the parts of a job's time; what it shows stands as text below it. */
+/** Make a bar of the parts of a job's time; the same figures stand as text below it. */
 const timeBar = (spent) => {
   const parts = Object.keys(KINDS).map((kind) => [kind, spent[kind] ?? 0]);
   const total = parts.reduce((sum, [, value]) => sum + value, 0);
@@ -74,7 +74,7 @@ const attempts = (job) =>
       { class: "attempts" },
       ...job.attempts.map((attempt) => {
         const waits = [
-          attempt.retry_after_s != null && `told to wait ${duration(attempt.retry_after_s)}`,
+          attempt.retry_after_s != null && `asked to wait ${duration(attempt.retry_after_s)}`,
           attempt.wait_s > 0 && `waited ${duration(attempt.wait_s)}`,
         ].filter(Boolean);
         return el(
@@ -93,7 +93,7 @@ const copy = async (text, shown) => {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // Pages that came over plain HTTP have no clipboard of their own.
+    // A page loaded over plain HTTP has no access to the clipboard.
     getSelection().selectAllChildren(shown);
     document.execCommand("copy");
   }
@@ -102,15 +102,15 @@ const copy = async (text, shown) => {
 const jobLine = (job) => {
   const shown = el("pre", { tabindex: 0, "aria-label": "Line of a jobs file" }, job.line);
   const button = el("button", { type: "button", name: "copy" }, "Copy");
-  const told = el("span", { role: "status" });
+  const note = el("span", { role: "status" });
   button.addEventListener("click", async () => {
     await copy(job.line, shown);
-    told.textContent = "Copied";
+    note.textContent = "Copied";
   });
   return el(
     "section",
     {},
-    el("h3", {}, "Job line ", job.is_cut ? el("span", {}, "shortened here; whole in manifest.jsonl") : button, told),
+    el("h3", {}, "Job line ", job.is_cut ? el("span", {}, "shortened here; complete in manifest.jsonl") : button, note),
     shown,
   );
 };
@@ -122,7 +122,7 @@ const factsOf = (item) => {
     el("h2", { id: "viewer-title" }, id),
     prompt !== undefined && el("p", { class: "prompt" }, plain(prompt)),
     (job.error || !picture?.src) && el("p", { class: "reason" }, el("strong", {}, job.error ? `${job.status}, ${job.error.kind}: ` : ""), item.reason),
-    picture?.state === "changed" && el("p", { class: "reason" }, "The file has another size than its record says."),
+    picture?.state === "changed" && el("p", { class: "reason" }, "The size of the file is not the one in its record."),
     job.marks.length > 0 && el("ul", { class: "marks" }, ...job.marks.map((mark) => el("li", {}, mark))),
     job.enhanced_prompt && pairs("Enhanced prompt", [["used", job.enhanced_prompt]]),
     job.deprecated && pairs("Deprecated", [["model", job.deprecated]]),
@@ -188,7 +188,7 @@ const viewer = (() => {
   });
 
   return {
-    /** Show `shown[at]`; when closed, `whenClosed` is told which one was seen last. */
+    /** Show `shown[at]`; `whenClosed` is called with the last one shown. */
     open(shown, first, whenClosed) {
       list = shown;
       back = whenClosed;

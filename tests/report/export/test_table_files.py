@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import failed, outcome
 
-from venice_batch.report.export import csv_file, parquet
+from venice_batch.report.export import table_files
 from venice_batch.report.export.columns import columns, rows
+from venice_batch.report.export.table_files import write_csv, write_parquet
 
 TEXT = st.text(st.characters(codec="utf-8"))
 VALUES = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | TEXT | st.lists(TEXT)
@@ -50,7 +51,7 @@ def as_text(cell):
 
 @given(RECORDS)
 def test_csv_is_read_back_as_what_was_written(records):
-    text = written(csv_file.write, records).decode()
+    text = written(write_csv, records).decode()
     header, *found = csv.reader(io.StringIO(text, newline=""), strict=True)
     assert header == [column.name for column in columns(records)]
     plain = [[cell.removeprefix("'") for cell in row] for row in found]
@@ -59,7 +60,7 @@ def test_csv_is_read_back_as_what_was_written(records):
 
 @given(RECORDS)
 def test_no_text_in_a_csv_is_a_formula(records):
-    text = written(csv_file.write, records).decode()
+    text = written(write_csv, records).decode()
     _, *found = csv.reader(io.StringIO(text, newline=""))
     for row, original in zip(found, cells(records), strict=True):
         for cell, value in zip(row, original, strict=True):
@@ -68,7 +69,7 @@ def test_no_text_in_a_csv_is_a_formula(records):
 
 
 def test_numbers_below_zero_stay_numbers():
-    text = written(csv_file.write, [outcome(request={"prompt": "-5", "seed": -5})]).decode()
+    text = written(write_csv, [outcome(request={"prompt": "-5", "seed": -5})]).decode()
     (row,) = csv.DictReader(io.StringIO(text))
     assert (row["request.prompt"], row["request.seed"]) == ("'-5", "-5")
 
@@ -76,14 +77,14 @@ def test_numbers_below_zero_stay_numbers():
 @settings(max_examples=40)
 @given(RECORDS)
 def test_parquet_is_read_back_as_what_was_written(records):
-    table = pyarrow.parquet.read_table(io.BytesIO(written(parquet.write, records)))
+    table = pyarrow.parquet.read_table(io.BytesIO(written(write_parquet, records)))
     assert table.column_names == [column.name for column in columns(records)]
     assert [list(row.values()) for row in table.to_pylist()] == cells(records)
 
 
 def test_parquet_columns_have_types():
     record = outcome(metadata={"n": 1, "x": 1.5, "t": "t", "b": True}, request={"prompt": "p", "seed": 1})
-    schema = pyarrow.parquet.read_schema(io.BytesIO(written(parquet.write, [record])))
+    schema = pyarrow.parquet.read_schema(io.BytesIO(written(write_parquet, [record])))
     types = {name: str(schema.field(name).type) for name in schema.names}
     assert types["enqueued_at"] == "timestamp[ms, tz=UTC]"
     assert [types[f"metadata.{name}"] for name in "nxtb"] == ["int64", "double", "string", "bool"]
@@ -91,7 +92,7 @@ def test_parquet_columns_have_types():
 
 
 class Endless:
-    """Records made while they are read, as often as is wanted."""
+    """Records that are made while they are read, any number of times."""
 
     def __init__(self, count):
         self.count = count
@@ -100,16 +101,16 @@ class Endless:
         return (outcome(str(number), request={"prompt": "p" * 1000}) for number in range(self.count))
 
 
-@pytest.mark.parametrize("module", [csv_file, parquet])
-def test_many_records_are_never_in_memory_at_once(module, monkeypatch, tmp_path):
-    monkeypatch.setattr(parquet, "BATCH_ROWS", 100)
+@pytest.mark.parametrize("write", [write_csv, write_parquet])
+def test_many_records_are_never_in_memory_at_once(write, monkeypatch, tmp_path):
+    monkeypatch.setattr(table_files, "BATCH_ROWS", 100)
     records = Endless(1_500)
     table = columns(records)
     pyarrow.array([1])
     with (tmp_path / "table").open("wb") as file:
         tracemalloc.start()
         before = pyarrow.total_allocated_bytes()
-        assert module.write(records, table, file) == 1_500
+        assert write(records, table, file) == 1_500
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 1e6

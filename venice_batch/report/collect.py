@@ -1,0 +1,125 @@
+"""One reading of a folder's records for everything that is made from them after a run."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from venice_batch.model import Status
+from venice_batch.output.folder import unusable
+from venice_batch.text_format import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+    from venice_batch.model import Outcome
+
+_MOST_FLAGGED = 5
+"""Ids that the notice about flagged jobs names."""
+
+_IN_MEMORY_BYTES = 256 * 1024
+
+
+class Collector(ABC):
+    """Something made from the records of a folder, which it receives one at a time.
+
+    `error` is what went wrong while it received them. `collect` stores it there, so that one collector's failure
+    reaches neither the others nor the run.
+    """
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    @abstractmethod
+    def add(self, place: int | None, outcome: Outcome) -> None:
+        """Take in a record; `place` is its job's place in the jobs file, None if it counts for no job of that file."""
+
+    def raise_error(self) -> None:
+        """Raise what went wrong, if anything did. Call it before making the result."""
+        if self.error is not None:
+            raise self.error
+
+
+def collect(records: Callable[[], Iterable[tuple[int | None, Outcome]]], collectors: Sequence[Collector]) -> None:
+    """Call `records` once and pass each record to every collector.
+
+    A collector that raises gets no more records; if the records cannot be read, that is every collector's error.
+    Raises nothing.
+    """
+    left = list(collectors)
+    try:
+        for place, outcome in records():
+            for collector in tuple(left):
+                try:
+                    collector.add(place, outcome)
+                except Exception as error:  # noqa: BLE001 - kept for whoever makes this collector's result
+                    collector.error = error
+                    left.remove(collector)
+    except Exception as error:  # noqa: BLE001 - as above, for all that are left
+        for collector in left:
+            collector.error = error
+
+
+class FailureText(NamedTuple):
+    """Why a job does not pass; `kind` is `failed`, `rejected` or the flag of its image."""
+
+    kind: str
+    message: str
+
+
+def failure_text(outcome: Outcome, fail_on: Collection[str]) -> FailureText | None:
+    """Return why a job does not pass: it has no image, or an image with a flag of `fail_on`. None if it passes."""
+    if outcome.status is not Status.SUCCEEDED:
+        error = outcome.error
+        return FailureText(str(outcome.status), f"{error.kind}: {error.message}" if error else "no reason is recorded")
+    flag = next((flag for flag in sorted(fail_on) if outcome.flags.has(flag)), None)
+    if flag is None:
+        return None
+    paths = ", ".join(file.path for file in outcome.files)
+    return FailureText(flag, f"the API has marked the image as {flag.replace('_', ' ')}: {paths}")
+
+
+class FlaggedJobs(Collector):
+    """Count the jobs of the file that have a flag of `fail_on`, whichever run made them."""
+
+    def __init__(self, fail_on: Collection[str]) -> None:
+        super().__init__()
+        self.count = 0
+        self._fail_on = fail_on
+        self._first: list[str] = []
+
+    def add(self, place: int | None, outcome: Outcome) -> None:
+        if place is None or not any(map(outcome.flags.has, self._fail_on)):
+            return
+        self.count += 1
+        if len(self._first) < _MOST_FLAGGED:
+            self._first.append(outcome.id)
+
+    def notice(self) -> str:
+        """Return a sentence with their number and the first ids."""
+        names = ", ".join(self._first) + (", …" if self.count > len(self._first) else "")
+        return f"{counted(self.count, 'job')} with a flag of --fail-on: {names}"
+
+
+class Spool:
+    """Bytes that wait for what goes in front of them: a little in memory, more in a temporary file."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - closed as below
+        weakref.finalize(self, self._file.close)
+
+    def write(self, line: bytes) -> None:
+        """Add a line with its line feed. Raises FolderError if the temporary file cannot take it."""
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise unusable(Path(tempfile.gettempdir()), error) from error
+
+    def drain(self) -> Iterator[bytes]:
+        """Yield the lines, once, and free them."""
+        with self._file as file:
+            file.seek(0)
+            yield from file
