@@ -9,7 +9,7 @@ import click
 
 from venice_batch.cli.command import OTHERS, Command
 from venice_batch.cli.commands import COMMANDS, cli
-from venice_batch.cli.option import Option
+from venice_batch.cli.parameters import Option
 from venice_batch.cli.settings import command_named
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from venice_batch.cli.commands import COMMANDS
 from venice_batch.cli.main import run_cli
-from venice_batch.cli.option import Option
+from venice_batch.cli.parameters import Option
 from venice_batch.cli.settings import command_named
 
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}

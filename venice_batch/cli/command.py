@@ -9,9 +9,9 @@ import click
 from click.core import ParameterSource
 
 from venice_batch.cli import options, settings
-from venice_batch.cli.option import Option
+from venice_batch.cli.config_file import is_trusted
+from venice_batch.cli.parameters import Option
 from venice_batch.cli.refusal import print_refusal
-from venice_batch.cli.settings_files import is_trusted
 from venice_batch.cli.settings_options import settings_options
 from venice_batch.errors import UsageError, VeniceBatchError, one_line
 

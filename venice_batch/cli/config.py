@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from venice_batch.cli import options, settings
 from venice_batch.cli.command import Command, command
-from venice_batch.cli.option import Option
+from venice_batch.cli.parameters import Option
 from venice_batch.errors import KeyMissingError, UsageError, one_line
 
 if TYPE_CHECKING:

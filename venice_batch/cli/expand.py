@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from venice_batch.cli import options, outfile
+from venice_batch.cli import destinations, options
 from venice_batch.cli.command import command
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @command(like="run")
 @options.jobs_file
-@outfile.outfile
+@destinations.outfile
 @options.which_jobs
 @options.allow_unknown
 def expand(jobs: str, output: Path | None, **given: Any) -> int:
@@ -26,7 +26,7 @@ def expand(jobs: str, output: Path | None, **given: Any) -> int:
     from venice_batch.jobfile import JobIndex, native_line, open_source, oversize
 
     defaults = options.job_defaults(given)
-    with outfile.opened(output) as file, open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
+    with destinations.opened(output) as file, open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
         index = JobIndex.build(source, defaults=defaults, examine=oversize, shard=given["shard"])
         file.writelines(map(native_line, index.jobs_in_order()))
     return 0

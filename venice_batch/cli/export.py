@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from venice_batch.cli import candidates, options, outfile
+from venice_batch.cli import candidates, destinations, options
 from venice_batch.cli.command import command
 from venice_batch.errors import FolderError, UsageError, one_line
 
@@ -68,7 +68,7 @@ def _tables(records: LatestRecords, csv_to: Path | None, parquet_to: Path | None
     table = columns(records)
     for path, write in ((csv_to, csv_file.write), (parquet_to, parquet.write)):
         if path is not None:
-            with outfile.opened(path, is_json=False) as file:
+            with destinations.opened(path, is_json=False) as file:
                 count = write(records, table, file)
             _tell(path, f"{_counted(count, 'row')}, {_counted(len(table), 'column')}")
 
@@ -80,7 +80,7 @@ def _openai(records: LatestRecords, folder: Path, path: Path, *, base64: bool) -
     errors_path = errors_beside(path)
     counts, refusals = [0, 0], Refusals()
     with ExitStack() as stack:
-        files = [stack.enter_context(outfile.opened(place)) for place in (path, errors_path)]
+        files = [stack.enter_context(destinations.opened(place)) for place in (path, errors_path)]
         for line in lines(records, folder, base64=base64, refusals=refusals):
             files[line.is_error].write(line.text)
             counts[line.is_error] += 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import candidates, options, outfile
+from venice_batch.cli import candidates, destinations, options
 from venice_batch.cli.command import command
 from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.model import Flags, Status
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @command()
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=candidates.folders)
-@outfile.outfile
+@destinations.outfile
 @options.option("--status", multiple=True, type=options.AnyOf(*Status), help="Only jobs that ended so.")
 @options.option(
     "--flag", multiple=True, type=options.AnyOf(*Flags.__struct_fields__), help="Only jobs with one of these flags."
@@ -75,7 +75,7 @@ def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
         listed=frozenset() if given["ids_from"] is None else _listed(given["ids_from"]),
     )
     changes = Changes(values, without, given["suffix"])
-    with outfile.opened(output) as file:
+    with destinations.opened(output) as file:
         records = LatestRecords(path).numbered()
         jobs = jobs_of(records, choice=choice, changes=changes, source=str(path), allow_unknown=allow_unknown)
         file.writelines(map(native_line, jobs))

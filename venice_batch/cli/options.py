@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from venice_batch.cli import candidates, settings
-from venice_batch.cli.option import Option, weightier
+from venice_batch.cli.parameters import Option, weightier
 from venice_batch.errors import UsageError
 
 if TYPE_CHECKING:

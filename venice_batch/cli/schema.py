@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from venice_batch.cli import options, outfile
+from venice_batch.cli import destinations, options
 from venice_batch.cli.command import command
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @command(like="run")
-@outfile.outfile
+@destinations.outfile
 @options.default_fields
 @options.option("--array", is_flag=True, help="Of an array of jobs, which is what an editor takes for one file.")
 def schema(output: Path | None, settings: tuple[str, ...], array: bool, **_: Any) -> int:
@@ -31,6 +31,6 @@ def schema(output: Path | None, settings: tuple[str, ...], array: bool, **_: Any
     listing = snapshot()
     suggestions = offers(listing.catalogue(listing.asked_unix_s), listing.styles or ())
     found = schema_of(Defaults.of(settings).values, suggestions, array=array)
-    with outfile.opened(output) as file:
+    with destinations.opened(output) as file:
         file.write(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     return 0

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from venice_batch.cli.option import Option
-from venice_batch.cli.settings_files import SettingsFile, files
+from venice_batch.cli.config_file import SettingsFile, files
+from venice_batch.cli.parameters import Option
 from venice_batch.errors import UsageError, one_line
 
 if TYPE_CHECKING:

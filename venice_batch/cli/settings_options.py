@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from venice_batch.cli import settings
-from venice_batch.cli.option import Option, weightier
-from venice_batch.cli.settings_files import files
+from venice_batch.cli.config_file import files
+from venice_batch.cli.parameters import Option, weightier
 
 _CHOSEN = "venice_batch.settings_files"
 _NAMES = ("config", "no_config", "profile")

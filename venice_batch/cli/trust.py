@@ -10,8 +10,8 @@ import click
 
 from venice_batch.cli import candidates, settings
 from venice_batch.cli.command import command
+from venice_batch.cli.config_file import NAME, SettingsFile, files, read, remember
 from venice_batch.cli.options import VENICE, option
-from venice_batch.cli.settings_files import NAME, SettingsFile, files, read, remember
 from venice_batch.errors import UsageError, one_line
 
 if TYPE_CHECKING:

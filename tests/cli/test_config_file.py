@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.cli.settings_files import NAME, SettingsFile, files, is_trusted, of_project, of_user, read, remember
+from venice_batch.cli.config_file import NAME, SettingsFile, files, is_trusted, of_project, of_user, read, remember
 from venice_batch.errors import FolderError, UsageError
 
 
