@@ -1,13 +1,10 @@
 import os
 import stat
-import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from venice_batch.cli.config_file import NAME, SettingsFile, files, is_trusted, of_project, of_user, read, remember
+from venice_batch.cli.config_file import NAME, files, is_trusted, of_project, of_user, read, remember
 from venice_batch.errors import FolderError, UsageError
 
 
@@ -16,10 +13,6 @@ def _in_a_project(tmp_path, monkeypatch):
     (tmp_path / "project/sub").mkdir(parents=True)
     (tmp_path / "project").chmod(0o755)
     monkeypatch.chdir(tmp_path / "project/sub")
-
-
-def settings_file(text):
-    return SettingsFile("f.toml", text, tomllib.loads(text))
 
 
 def test_the_nearest_file_upwards_counts(tmp_path):
@@ -43,9 +36,9 @@ def test_the_search_ends_at_the_repository_at_home_and_before_a_folder_open_to_a
     assert of_project(project / "sub", project if end == "home" else None) is None
 
 
-def refused(environment=None):
+def refused():
     with pytest.raises(UsageError) as caught:
-        files(environment=environment or {"XDG_CONFIG_HOME": "/nowhere"})
+        files()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -54,10 +47,10 @@ def refused(environment=None):
 def test_a_file_in_a_current_folder_that_is_open_to_all_is_refused(tmp_path, mode):
     folder = tmp_path / "project/sub"
     folder.chmod(mode)
-    assert files(environment={"XDG_CONFIG_HOME": "/nowhere"}) == ()
+    assert files() == ()
     (folder / NAME).write_text("")
     assert refused() == (
-        "venice-batch.toml: not obeyed, as everybody may write to its folder; give --config venice-batch.toml if these "
+        "venice-batch.toml: not used, as everybody may write to its folder; give --config venice-batch.toml if these "
         "settings are yours, else --no-config"
     )
     assert files(NAME)[0].tables == {}
@@ -68,9 +61,9 @@ def test_a_file_that_everybody_may_write_to_is_refused(tmp_path):
     path = tmp_path / "project" / NAME
     path.write_text("")
     path.chmod(0o666)
-    assert refused().startswith(f"{path}: not obeyed, as everybody may write to it; ")
+    assert refused().startswith(f"{path}: not used, as everybody may write to it; ")
     path.chmod(0o664)
-    assert [file.path for file in files(environment={"XDG_CONFIG_HOME": "/nowhere"})] == [path]
+    assert [file.path for file in files()] == [path]
 
 
 def test_a_file_of_another_user_is_refused_and_one_of_roots_is_not(tmp_path, monkeypatch):
@@ -80,7 +73,7 @@ def test_a_file_of_another_user_is_refused_and_one_of_roots_is_not(tmp_path, mon
     if mine:
         assert "as it belongs to another user" in refused()
     else:
-        assert files(environment={"XDG_CONFIG_HOME": "/nowhere"})[0].is_project
+        assert files()[0].is_project
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -96,136 +89,151 @@ def test_root_obeys_no_file_of_another_user_nor_his_link_to_one_of_roots(tmp_pat
     assert "as it belongs to another user" in refused()
 
 
-def test_only_the_file_found_beside_the_jobs_is_a_strangers(tmp_path):
+def test_only_the_file_found_beside_the_jobs_is_a_strangers(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     own = tmp_path / "config/venice-batch/config.toml"
     own.parent.mkdir(parents=True)
     own.write_text("")
     Path(NAME).write_text("")
-    assert [file.is_project for file in files(environment={"XDG_CONFIG_HOME": str(tmp_path / "config")})] == [
-        False,
-        True,
-    ]
+    assert [file.is_project for file in files()] == [False, True]
     assert [file.is_project for file in files(NAME)] == [False]
 
 
-def trusted(path, environment):
-    return is_trusted(read(path, is_project=True), environment)
+def trusted(path):
+    return is_trusted(read(path, is_project=True))
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """Run as a user without a home, on request."""
+
+    def be_homeless():
+        def unknown(uid):
+            raise KeyError(uid)
+
+        for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("pwd.getpwuid", unknown)
+
+    return be_homeless
 
 
 def test_consent_is_for_one_path_and_one_content(tmp_path):
-    environment = {"XDG_STATE_HOME": str(tmp_path / "state")}
     one, other = tmp_path / "project" / NAME, tmp_path / "project/sub" / NAME
     for path in (one, other):
         path.write_text("[run]\nrpm = 1\n")
-    remember(read(one), environment, trusted=True)
-    assert trusted(one, environment)
-    assert not trusted(other, environment)
-    assert trusted(Path(f"../{NAME}"), environment)
+    remember(read(one), trusted=True)
+    assert trusted(one)
+    assert not trusted(other)
+    assert trusted(Path(f"../{NAME}"))
     one.write_text("[run]\nrpm = 2\n")
-    assert not trusted(one, environment)
-    remember(read(one), environment, trusted=True)
-    remember(read(other), environment, trusted=True)
-    remember(read(one), environment, trusted=False)
-    assert (trusted(one, environment), trusted(other, environment)) == (False, True)
+    assert not trusted(one)
+    remember(read(one), trusted=True)
+    remember(read(other), trusted=True)
+    remember(read(one), trusted=False)
+    assert (trusted(one), trusted(other)) == (False, True)
 
 
-def test_consents_are_the_users_alone(tmp_path, monkeypatch):
-    environment = {"XDG_STATE_HOME": str(tmp_path / "state")}
+def test_consents_are_the_users_alone(state, monkeypatch):
     Path(NAME).write_text("")
-    remember(read(Path(NAME)), environment, trusted=True)
-    store = tmp_path / "state/venice-batch/trusted.json"
+    remember(read(Path(NAME)), trusted=True)
+    store = state / "venice-batch/trusted.json"
     assert stat.S_IMODE(store.stat().st_mode) == 0o600
     assert stat.S_IMODE(store.parent.stat().st_mode) == 0o700
     store.chmod(0o622)
-    assert not trusted(Path(NAME), environment)
+    assert not trusted(Path(NAME))
     store.chmod(0o600)
-    assert trusted(Path(NAME), environment)
+    assert trusted(Path(NAME))
     uid = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
-    assert not is_trusted(read(Path(NAME)), environment)
+    assert not is_trusted(read(Path(NAME)))
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'{"a": 1}', b'"text"'])
-def test_a_damaged_store_of_consents_holds_none_and_is_replaced(tmp_path, content):
-    environment = {"XDG_STATE_HOME": str(tmp_path)}
-    (tmp_path / "venice-batch").mkdir()
-    (tmp_path / "venice-batch/trusted.json").write_bytes(content)
+def test_a_damaged_store_of_consents_holds_none_and_is_replaced(state, content):
+    (state / "venice-batch").mkdir(parents=True)
+    (state / "venice-batch/trusted.json").write_bytes(content)
     Path(NAME).write_text("")
-    assert not trusted(Path(NAME), environment)
-    remember(read(Path(NAME)), environment, trusted=True)
-    assert trusted(Path(NAME), environment)
+    assert not trusted(Path(NAME))
+    remember(read(Path(NAME)), trusted=True)
+    assert trusted(Path(NAME))
 
 
 def test_consents_are_kept_in_the_home_folder_by_default(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
     Path(NAME).write_text("")
-    remember(read(Path(NAME)), {"XDG_STATE_HOME": "relative"}, trusted=True)
+    remember(read(Path(NAME)), trusted=True)
     assert (tmp_path / ".local/state/venice-batch/trusted.json").exists()
-    assert trusted(Path(NAME), {})
+    monkeypatch.delenv("XDG_STATE_HOME")
+    assert trusted(Path(NAME))
 
 
-def test_a_consent_that_cannot_be_kept_is_told(tmp_path, monkeypatch):
+def test_a_consent_that_cannot_be_kept_is_an_error(tmp_path, state, monkeypatch, homeless):
     Path(NAME).write_text("")
-    (tmp_path / "file").write_text("")
+    state.write_text("")
     with pytest.raises(FolderError, match="cannot be written: Not a directory"):
-        remember(read(Path(NAME)), {"XDG_STATE_HOME": str(tmp_path / "file")}, trusted=True)
+        remember(read(Path(NAME)), trusted=True)
+    state.unlink()
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(FolderError, match="No space left"):
-        remember(read(Path(NAME)), {"XDG_STATE_HOME": str(tmp_path)}, trusted=True)
-    assert os.listdir(tmp_path / "venice-batch") == []
-
-    def homeless():
-        raise RuntimeError
-
-    monkeypatch.setattr("pathlib.Path.home", homeless)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(FolderError, match="No space left"):
+            remember(read(Path(NAME)), trusted=True)
+    assert os.listdir(state / "venice-batch") == []
+    homeless()
     with pytest.raises(FolderError, match="set XDG_STATE_HOME"):
-        remember(read(Path(NAME)), {}, trusted=True)
-    assert not is_trusted(read(Path(NAME)), {})
+        remember(read(Path(NAME)), trusted=True)
+    assert not is_trusted(read(Path(NAME)))
 
 
 def test_a_current_folder_that_is_gone_has_no_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "project/sub")
     (tmp_path / "project/sub").rmdir()
-    assert files(environment={"XDG_CONFIG_HOME": "/nowhere"}) == ()
+    assert files() == ()
     assert of_project(tmp_path / "project/sub/below", None) is None
 
 
 def test_the_users_own_file_is_where_the_specification_has_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     own = tmp_path / "config/venice-batch/config.toml"
-    assert of_user({"XDG_CONFIG_HOME": str(tmp_path / "config")}) is None
+    assert of_user() is None
     own.parent.mkdir(parents=True)
     own.write_text("")
-    assert of_user({"XDG_CONFIG_HOME": str(tmp_path / "config")}) == own
+    assert of_user() == own
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert of_user({"XDG_CONFIG_HOME": "relative"}) is None
+    monkeypatch.setenv("XDG_CONFIG_HOME", "relative")
+    assert of_user() is None
     own.parent.parent.rename(tmp_path / ".config")
-    assert of_user({}) == tmp_path / ".config/venice-batch/config.toml"
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    assert of_user() == tmp_path / ".config/venice-batch/config.toml"
 
 
-def test_a_user_without_a_home_has_no_file_of_his_own(monkeypatch):
-    def homeless():
-        raise RuntimeError
-
-    monkeypatch.setattr("pathlib.Path.home", homeless)
-    assert of_user({}) is None
+def test_a_user_without_a_home_has_no_file_of_their_own(homeless):
+    homeless()
+    assert of_user() is None
+    assert files() == ()
 
 
-def test_the_users_file_is_the_weaker_and_a_named_file_counts_alone(tmp_path):
+def test_the_users_file_is_the_weaker_and_a_named_file_counts_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     own = tmp_path / "config/venice-batch/config.toml"
     own.parent.mkdir(parents=True)
     own.write_text("")
     (tmp_path / "other.toml").write_text("")
     open(NAME, "w").close()
-    environment = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
-    assert [str(file.path) for file in files(environment=environment)] == [str(own), NAME]
-    assert [file.path for file in files(str(tmp_path / "other.toml"), environment=environment)] == [
-        tmp_path / "other.toml"
-    ]
-    assert files(None, True, environment=environment) == ()
+    assert [str(file.path) for file in files()] == [str(own), NAME]
+    assert [file.path for file in files(str(tmp_path / "other.toml"))] == [tmp_path / "other.toml"]
+    assert files(None, True) == ()
     with pytest.raises(UsageError, match="exclude each other"):
         files("x", True)
 
@@ -254,59 +262,3 @@ def test_a_byte_order_mark_and_crlf_do_no_harm(tmp_path):
     (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbf[run]\r\nrpm = 3\r\n")
     file = read(tmp_path / "x.toml")
     assert file.tables == {"run": {"rpm": 3}}
-    assert file.where(("run", "rpm")).endswith(":2")
-
-
-TEXT = '''\
-# a comment
-top.dotted = 1
-
-[run]
-name = """
-[not a table]
-rpm = 1
-"""
-rpm = 3 # [run]
-faults = [
-  "500",
-  # with a comment
-]
-inline = { a = 1, b = { c = 2 } }
-[profile.nightly.run]
-"quoted key" = "]"
-[empty]
-'''
-
-
-@pytest.mark.parametrize(
-    ("keys", "line"),
-    [
-        (("top", "dotted"), 2), (("run",), 4), (("run", "name"), 5), (("run", "rpm"), 9), (("run", "faults"), 10),
-        (("run", "inline", "a"), 14), (("run", "inline", "b", "c"), 14), (("profile", "nightly"), 15),
-        (("profile", "nightly", "run", "quoted key"), 16), (("empty",), 17),
-    ],
-)  # fmt: skip
-def test_every_value_has_the_line_on_which_it_begins(keys, line):
-    assert settings_file(TEXT).where(keys) == f"f.toml:{line}"
-
-
-def test_what_stands_nowhere_has_no_line():
-    assert settings_file(TEXT).where(("run", "absent")) == "f.toml"
-
-
-@given(
-    st.lists(st.sampled_from(["", "# x = 1", "[t{}]", "k{} = [\n1,\n\n2]", "k{} = '''\nk = 1\n'''", "k{}.a = {{}}"]))
-)
-def test_lines_are_those_of_any_file(parts):
-    text, expected, table, line = "", [], (), 1
-    for number, part in enumerate(parts):
-        statement = part.format(number)
-        if statement.startswith("["):
-            table = (f"t{number}",)
-            expected.append((table, line))
-        elif statement.startswith("k"):
-            expected.append(((*table, f"k{number}"), line))
-        text += statement + "\n"
-        line += statement.count("\n") + 1
-    file = settings_file(text)
-    assert [file.where(keys) for keys, _ in expected] == [f"f.toml:{line}" for _, line in expected]

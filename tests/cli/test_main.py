@@ -40,7 +40,7 @@ def test_an_unknown_option_is_one_line_with_the_way_to_help(capsys):
 
 def test_a_mistyped_command_is_recognised(capsys):
     assert run_cli(["modles"]) == 2
-    assert "was the command `models` meant?" in capsys.readouterr().err
+    assert "did you mean the command `models`?" in capsys.readouterr().err
 
 
 def test_an_option_may_come_before_the_jobs_file(capsys):
@@ -131,7 +131,7 @@ def test_a_full_disk_behind_standard_output_is_an_error_of_every_command(tmp_pat
 
 def test_a_mistyped_command_with_a_file_is_recognised(capsys):
     assert run_cli(["chekc", "jobs.jsonl"]) == 2
-    assert "was 'check' meant?" in capsys.readouterr().err
+    assert "did you mean 'check'?" in capsys.readouterr().err
 
 
 def test_the_bare_command_shows_its_help(capsys):
@@ -159,7 +159,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["jobs.jsonl", "--max-time", "soon"], "--max-time: 'soon' is no duration; give seconds, or 90s, 15m, 2h"),
+        (["jobs.jsonl", "--max-time", "soon"], "--max-time: 'soon' is not a duration; give seconds, or 90s, 15m, 2h"),
         (["jobs.jsonl", "-c", "0"], "--concurrency: 0 is not in the range 1<=x<=1000"),
         (["config", "nur"], "[COMMAND]: 'nur' is not one of 'run', "),
         (["completion"], "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish"),
@@ -192,8 +192,8 @@ def test_a_signal_while_nothing_is_sent_ends_the_command_with_its_code_and_leave
 
 
 def test_a_command_started_to_ignore_a_hangup_does():
-    script = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from venice_batch.cli import main; "
-    script += "main.run_cli = lambda: signal.raise_signal(signal.SIGHUP) or 7; main.main()"
+    script = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from venice_batch import __main__; from venice_batch.cli import main; "
+    script += "main.run_cli = lambda _: signal.raise_signal(signal.SIGHUP) or 7; __main__.main()"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7
 
 
@@ -209,8 +209,8 @@ def test_a_signal_while_the_command_is_imported_ends_it_without_a_traceback(numb
 
 
 def test_a_signal_after_the_command_has_ended_does_not_change_its_code():
-    script = "import atexit, signal, sys; from venice_batch.cli import main; main.run_cli = lambda: 7; "
-    script += "atexit.register(signal.raise_signal, signal.SIGTERM); main.main()"
+    script = "import atexit, signal, sys; from venice_batch.cli import main; main.run_cli = lambda _: 7; "
+    script += "atexit.register(signal.raise_signal, signal.SIGTERM); __main__.main()"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7
 
 
@@ -267,7 +267,7 @@ def test_a_process_whose_disk_never_answers_ends_with_its_grace(tmp_path, ends):
     script += (
         "def stall(*_):\n    os.write(1, b'stalled\\n')\n    threading.Event().wait()\nImageStore.carry_out = stall\n"
     )
-    script += "from venice_batch.cli.main import main\nmain()\n"
+    script += "from venice_batch.__main__ import main\nmain()\n"
     command = [sys.executable, "-c", script, "jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "--grace", "0.1"]
     command += ["--max-time", "3"] if ends == "--max-time" else []
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from venice_batch.cli import options
-from venice_batch.cli.command import command
-from venice_batch.cli.output_folder import default_output, settle_temporary_files
+from venice_batch.cli.commands import command
+from venice_batch.cli.destinations import default_output, settle_temporary_files
+from venice_batch.cli.env import environment
 from venice_batch.cli.text import json_line
 from venice_batch.errors import KeyMissingError, one_line
 from venice_batch.text_format import counted, span
@@ -73,7 +73,7 @@ def check(jobs: str, **given: Any) -> int:
     which = {"defaults": defaults, "shard": given["shard"]}
     output = given["output"] or default_output(jobs)
     settle_temporary_files(jobs, output)
-    with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
+    with open_source(jobs, environment().stdin_bytes) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         say(known.notice)
         is_new = not has_records(output)

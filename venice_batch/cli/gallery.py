@@ -1,4 +1,4 @@
-"""The gallery's making, as who waits for it sees it."""
+"""Make a gallery and report its progress on standard error."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EVERY_S = 5.0
-"""Time between two lines about thumbnails."""
+"""Seconds between two lines about thumbnails."""
 
 
 def make_gallery(output: Path, page: Path | None = None, *, quiet: bool = False) -> Path:
-    """Write the gallery of the folder `output`, by default into it; returns where it is.
+    """Write the gallery of the folder `output` to `page` (default: into the folder); return its path.
 
-    Says on standard error how thumbnails get on, and what is missing for them.
+    Reports on standard error how many thumbnails are made and what they lack, unless `quiet`.
 
     Raises:
         FolderError: it cannot be written.
+        UsageError: `page` does not end in .html.
     """
     from venice_batch.gallery import write_gallery
 
     if page is not None and page.suffix.lower() not in (".html", ".htm"):
-        # A page under another name would be shown as text, or overwrite something else.
-        raise UsageError(f"--html {page}: the name of a page ends in .html")
+        # Under another name a browser shows it as text, or it overwrites something else.
+        raise UsageError(f"--html {page}: give a name that ends in .html")
     made = write_gallery(output, page, told=_silent if quiet else Progress())
     if made.refused and not quiet:
         click.echo(one_line(f"venice-batch: warning: {made.refused}"), err=True)
@@ -39,7 +40,7 @@ def make_gallery(output: Path, page: Path | None = None, *, quiet: bool = False)
 
 
 class Progress:
-    """Says now and then how many thumbnails are made, if there are enough to wait for."""
+    """Reports how many thumbnails are made, every few seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from venice_batch.api.key import ApiKey, find_key
-from venice_batch.cli import candidates, options
-from venice_batch.cli.command import command
+from venice_batch.cli import options
+from venice_batch.cli.commands import command
+from venice_batch.cli.parameters import option
 from venice_batch.errors import ApiError, KeyMissingError, UsageError, one_line
 
 if TYPE_CHECKING:
@@ -23,21 +24,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-use_list_at_hand = options.option(
+use_list_at_hand = option(
     "--offline", is_flag=True, help="Stay offline: use the cached list, or else the packaged one."
 )
 
 
 @command(like="run")
-@click.argument("name", required=False, shell_complete=candidates.models)
-@options.option(
+@click.argument("name", required=False, shell_complete=options.complete_models)
+@option(
     "--type",
     "kind",
     type=click.Choice(["image", "inpaint", "upscale"]),
     show_default="image; any for NAME",
     help="What the models do: make images, edit them, enlarge them.",
 )
-@options.option(
+@option(
     "--diff",
     is_flag=True,
     help="Compare with the list of the last time, or else the packaged one; exit 1 if models or prices have changed.",

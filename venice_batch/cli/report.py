@@ -1,4 +1,4 @@
-"""`venice-batch report`: what an output folder holds."""
+"""`venice-batch report`: sum up an output folder."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from pathlib import Path
 
 import click
 
-from venice_batch.cli import candidates, options
-from venice_batch.cli.command import command
+from venice_batch.cli import options
+from venice_batch.cli.commands import command
+from venice_batch.cli.parameters import Target, option
 from venice_batch.errors import FolderError, one_line
 
 
 @command()
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path), shell_complete=candidates.folders)
-@options.option(
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
+@option(
     "--gallery",
     is_flag=True,
     default=True,
     show_default="yes",
-    help="Write the folder's gallery.html too; --no-gallery leaves it.",
+    help="Write the folder's gallery.html too; --no-gallery does not.",
 )
-@options.option(
+@option(
     "--html",
-    type=options.Target(path_type=Path),
+    type=Target(path_type=Path),
     metavar="FILE",
-    help="Write the gallery to FILE instead; it finds the images as long as neither is moved.",
+    help="Write the gallery to FILE instead; moving FILE or OUT breaks its links to the images.",
 )
 @options.as_json
 def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int:
-    """Sum up the manifest in the folder OUT and make its gallery; needs no network."""
+    """Sum up the manifest in the folder OUT and make its gallery. Needs no network."""
     from venice_batch.output import manifest
     from venice_batch.output.latest import LatestRecords
     from venice_batch.report.tables import report as sum_up
@@ -44,7 +45,7 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
         from venice_batch.cli.text import json_line
 
         page = _page(output, gallery, html)
-        # A path's bytes may be no text.
+        # A path need not be text.
         named = page and os.fsencode(page).decode("utf-8", "replace")
         click.echo(json_line({**msgspec.structs.asdict(found), "gallery": named}))
         return 0
@@ -69,7 +70,7 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
 
 
 def _page(output: Path, gallery: bool, html: Path | None) -> Path | None:
-    """The gallery, made if it is asked for."""
+    """Make the gallery if it is asked for; return its path."""
     from venice_batch.cli.gallery import make_gallery
 
     return make_gallery(output, html) if gallery or html else None

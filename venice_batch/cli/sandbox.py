@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch.cli import options
-from venice_batch.cli.command import command
+from venice_batch.cli.commands import command
+from venice_batch.cli.parameters import Target, option
 from venice_batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -18,27 +19,25 @@ if TYPE_CHECKING:
 
 
 @command()
-@options.option(
+@option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8642,
     show_default=True,
-    help="Port to listen on; 0 takes a free one.",
+    help="Listen on port N; 0: any free port.",
 )
-@options.option(
-    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Loopback address to listen on."
-)
-@options.option(
+@option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Listen on this loopback address.")
+@option(
     "--ready-file",
-    type=options.Target(path_type=Path),
+    type=Target(path_type=Path),
     metavar="FILE",
-    help="Write the address to FILE when it can be asked; FILE is removed at the end.",
+    help="Write the address to FILE once the sandbox answers; remove FILE at the end.",
 )
 @options.sandbox_options()
 def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
     """Serve a local stand-in for the Venice image API.
 
-    It draws real images from the prompts' hashes, with the API's formats, sizes, limits and errors. It is no AI.
+    It draws images from the prompts' hashes, without AI, in the API's formats and sizes, with its limits and errors.
     """
     import anyio
 
@@ -47,19 +46,19 @@ def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
     async def go() -> int:
         from venice_batch.sandbox import serve
 
-        # What a shell has started in the background ignores Ctrl-C, and is to go on doing so.
+        # A shell has a job in the background ignore Ctrl-C; so it stays.
         ends = [number for number in (SIGINT, SIGTERM, SIGHUP) if getsignal(number) is not SIG_IGN]
         with anyio.open_signal_receiver(*ends) as signals:
             async with serve(settings, port=port, host=host) as server:
-                with _told(ready_file, server.base_url):
+                with _announced(ready_file, server.base_url):
                     click.echo(
-                        f"sandbox at {server.base_url} (no AI: pictures are drawn from hashes); stop it with Ctrl-C"
+                        f"sandbox at {server.base_url} (pictures are drawn from hashes, not by AI); stop it with Ctrl-C"
                     )
                     return int(ExitCode.SIGINT if await anext(signals) == SIGINT else ExitCode.SIGTERM)
 
     try:
         if ready_file is not None and ready_file.is_file():
-            ready_file.unlink()  # of a sandbox that was killed: its address is nobody's now
+            ready_file.unlink()  # left by a sandbox that was killed
         return anyio.run(go)
     except ModuleNotFoundError as error:
         raise UsageError(f"the sandbox needs {error.name}: pip install 'venice-batch[sandbox]'") from error
@@ -68,15 +67,15 @@ def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
 
 
 @contextmanager
-def _told(file: Path | None, address: str) -> Iterator[None]:
-    """Have `address` in `file`, as one whole line, while the block lasts."""
+def _announced(file: Path | None, address: str) -> Iterator[None]:
+    """Keep `address` in `file`, as one whole line, for the length of a block."""
     if file is None:
         yield
         return
     from venice_batch.output.atomic_file import whole_file
 
-    with whole_file(file) as told:
-        told.write(f"{address}\n".encode())
+    with whole_file(file) as written:
+        written.write(f"{address}\n".encode())
     try:
         yield
     finally:
