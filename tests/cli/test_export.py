@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from records import failed, outcome
 
-from venice_batch.cli.export import errors_beside
+from venice_batch.cli.destinations import errors_beside
 from venice_batch.cli.main import run_cli
 
 

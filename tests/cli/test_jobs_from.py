@@ -96,7 +96,7 @@ def test_ids_can_come_from_standard_input():
 @pytest.mark.usefixtures("_records")
 def test_nothing_to_do_again_is_no_mistake(capfd):
     assert run_cli(["jobs-from", "out", "--status", "failed", "-o", "redo.jsonl.gz"]) == 0
-    told = "venice-batch: no record in out/manifest.jsonl fits; no jobs were written\n"
+    told = "venice-batch: no record in out/manifest.jsonl matches; no jobs were written\n"
     assert capfd.readouterr().err == told
     assert Path("redo.jsonl.gz").exists()
 

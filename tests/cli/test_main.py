@@ -209,7 +209,7 @@ def test_a_signal_while_the_command_is_imported_ends_it_without_a_traceback(numb
 
 
 def test_a_signal_after_the_command_has_ended_does_not_change_its_code():
-    script = "import atexit, signal, sys; from venice_batch.cli import main; main.run_cli = lambda _: 7; "
+    script = "import atexit, signal, sys; from venice_batch import __main__; from venice_batch.cli import main; main.run_cli = lambda _: 7; "
     script += "atexit.register(signal.raise_signal, signal.SIGTERM); __main__.main()"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7
 

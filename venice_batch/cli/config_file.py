@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import stat
 from contextlib import suppress
@@ -92,7 +90,9 @@ def read(path: Path, *, is_project: bool = False) -> SettingsFile:
     Raises:
         UsageError: it cannot be read or is not TOML, or it is a project's and somebody else may have written it.
     """
-    import tomllib  # late: most runs have no such file
+    import hashlib  # late: most runs have no such file
+    import json
+    import tomllib
 
     try:
         with path.open("rb") as file:
@@ -138,6 +138,8 @@ def remember(file: SettingsFile, *, trusted: bool) -> None:
     Raises:
         FolderError: there is no folder for the record, or it cannot be written.
     """
+    import json
+
     from venice_batch.output.atomic_file import whole_file
 
     store = _store()
@@ -158,6 +160,8 @@ def remember(file: SettingsFile, *, trusted: bool) -> None:
 
 def _consents() -> dict[str, str]:
     """Return the SHA-256 of each trusted file by its absolute path; empty if somebody else may have written it."""
+    import json
+
     store = _store()
     try:
         if store is None or store.stat().st_uid != os.geteuid() or store.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):

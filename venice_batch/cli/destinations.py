@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -12,7 +10,6 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from venice_batch.cli.env import environment
 from venice_batch.cli.parameters import Target, option
 from venice_batch.errors import JobsFileError, UsageError
-from venice_batch.output.atomic_file import whole_file, whole_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +67,8 @@ def opened(path: Path | None, *, is_json: bool = True) -> Iterator[BinaryIO]:
 
 
 def _whole(path: Path | None, *, is_json: bool) -> AbstractContextManager[BinaryIO]:
+    from venice_batch.output.atomic_file import whole_file, whole_stream
+
     if path is not None and str(path) != "-":
         return whole_file(path)
     env = environment()
@@ -108,6 +107,8 @@ def settle_temporary_files(jobs: str, output: Path) -> None:
     They have no names there, so nothing of them stays. If that disk has no more room, the usual folder remains; the
     code that needs it reports the error.
     """
+    import tempfile  # late, as `--help` needs none of it
+
     usual: str | None = None
     with suppress(FileNotFoundError):  # a root that is read-only
         usual = tempfile.gettempdir()
@@ -124,6 +125,8 @@ def settle_temporary_files(jobs: str, output: Path) -> None:
 
 
 def _free_bytes(folder: str) -> int:
+    import shutil
+
     try:
         return shutil.disk_usage(folder).free
     except OSError:
