@@ -306,3 +306,21 @@ def test_variables_are_named_as_the_options(monkeypatch):
     assert run_cli(["jobs.jsonl", "--sandbox"]) == 0
     request = json.loads(Path("output/jobs/manifest.jsonl").read_text())["request"]
     assert (request["seed"], request["steps"]) == (5, 9)
+
+
+def test_a_files_job_fields_are_taken_as_they_are(capsys):
+    Path("jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
+    project('[defaults]\nseed = 5\ncfg_scale = 7.0\nnegative_prompt = "5"\nnew = 2020-01-02\nmore = {a = ["x=1"]}\n')
+    capsys.readouterr()
+    assert run_cli(["expand", "jobs.jsonl", "--allow-unknown", "--set", "seed=6", "-o", "all.jsonl"]) == 0
+    assert json.loads(Path("all.jsonl").read_text()) == {
+        "id": "a",
+        "model": "venice-sd35",
+        "prompt": "p",
+        "seed": 6,
+        "cfg_scale": 7.0,
+        "negative_prompt": "5",
+        "new": "2020-01-02",
+        "more": {"a": ["x=1"]},
+    }
+    assert "defaults.new: no endpoint has this field" in refused(capsys, "expand", "jobs.jsonl")

@@ -151,16 +151,18 @@ def check_all(ctx: click.Context, found: Sequence[SettingsFile]) -> None:
 
 
 def job_fields(*, allow_unknown: bool) -> dict[str, Any]:
-    """Return the running command's `[defaults]`: values by the names of job fields.
+    """Return the running command's `[defaults]` as JSON values (TOML's dates as text) by the names of job fields.
 
     Raises:
         UsageError: without `allow_unknown`, a field or value is unknown; it names file and key.
     """
+    import msgspec
+
     settled: Settled = click.get_current_context().meta.get(SETTLED, Settled())
     if not allow_unknown:
         for name, setting in settled.job_fields.items():
             _check_job_field(name, setting, allow_unknown=False)
-    return {name: setting.value for name, setting in settled.job_fields.items()}
+    return {name: msgspec.to_builtins(setting.value) for name, setting in settled.job_fields.items()}
 
 
 def settable(command: Command) -> dict[str, Option]:
