@@ -17,18 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class CommandName(click.ParamType[str]):
-    """The name of a subcommand."""
-
-    name = "command"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return click.Choice(list(COMMANDS)).convert(value, param, ctx)
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        return click.Choice(list(COMMANDS)).shell_complete(ctx, param, incomplete)
-
-
 class Row(NamedTuple):
     """One setting: its value, and the source of the value."""
 
@@ -38,7 +26,7 @@ class Row(NamedTuple):
 
 
 @command()
-@click.argument("of", metavar="[COMMAND]", type=CommandName(), default="run")
+@click.argument("of", metavar="[COMMAND]", type=click.Choice(list(COMMANDS)), default="run")
 @options.as_json
 @click.pass_context
 def config(ctx: click.Context, of: str, as_json: bool) -> int:
