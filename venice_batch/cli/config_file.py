@@ -117,6 +117,8 @@ def read(path: Path, *, is_project: bool = False) -> SettingsFile:
 
 def _open_to_others(path: Path, status: os.stat_result) -> str:
     """Return why somebody else may have written the open file at `path`; "" if only the user or root can have."""
+    if not hasattr(os, "geteuid"):
+        return ""  # Windows: Python sees neither owners nor who may write
     trusted = (os.geteuid(), 0)
     if status.st_uid not in trusted or path.lstat().st_uid not in trusted:
         return "it belongs to another user"
@@ -154,7 +156,8 @@ def remember(file: SettingsFile, *, trusted: bool) -> None:
     except OSError as error:
         raise FolderError(store, f"cannot be written: {error.strerror}") from None
     with whole_file(store) as written:
-        os.fchmod(written.fileno(), 0o600)
+        if hasattr(os, "fchmod"):
+            os.fchmod(written.fileno(), 0o600)
         written.write(json.dumps(known, indent=0).encode())
 
 
@@ -164,12 +167,19 @@ def _consents() -> dict[str, str]:
 
     store = _store()
     try:
-        if store is None or store.stat().st_uid != os.geteuid() or store.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if store is None or _is_others(store.stat()):
             return {}
         found = json.loads(store.read_bytes())
     except (OSError, ValueError):
         return {}
     return {path: digest for path, digest in found.items() if isinstance(digest, str)} if type(found) is dict else {}
+
+
+def _is_others(status: os.stat_result) -> bool:
+    """Return whether somebody other than the user may have written a file with this status."""
+    if not hasattr(os, "geteuid"):
+        return False
+    return status.st_uid != os.geteuid() or bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def _store() -> Path | None:
@@ -180,7 +190,7 @@ def _store() -> Path | None:
 
 def _open_to_all(folder: Path) -> bool:
     try:
-        return bool(folder.stat().st_mode & stat.S_IWOTH)
+        return hasattr(os, "geteuid") and bool(folder.stat().st_mode & stat.S_IWOTH)
     except OSError:
         return True
 
