@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import FrameType
 
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 def main() -> None:
@@ -18,7 +18,8 @@ def main() -> None:
     While a run sends, it handles signals itself. At any other time the first signal ends the command at once, with the
     signal's exit code; what was being written is removed.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)  # no signal interrupts an import
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)  # no signal interrupts an import
     from venice_batch.cli.main import run_cli
     from venice_batch.errors import ExitCode
 
@@ -36,7 +37,8 @@ def main() -> None:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end)
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
         code = run_cli(sys.argv[1:])
     except KeyboardInterrupt:
         code = int(ExitCode.SIGINT)

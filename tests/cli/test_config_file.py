@@ -15,6 +15,12 @@ def _in_a_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "project/sub")
 
 
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
 def test_the_nearest_file_upwards_counts(tmp_path):
     project = tmp_path / "project"
     assert of_project(project / "sub", None) is None
@@ -76,6 +82,18 @@ def test_a_file_of_another_user_is_refused_and_one_of_roots_is_not(tmp_path, mon
         assert files()[0].is_project
 
 
+def test_where_files_show_no_owners_and_no_modes_a_projects_file_is_read_and_consent_kept(tmp_path, state, monkeypatch):
+    path = tmp_path / "project" / NAME
+    path.write_text("")
+    for writable in (path, path.parent):
+        writable.chmod(0o777)  # as Windows shows all of them
+    monkeypatch.delattr(os, "geteuid")
+    assert [file.path for file in files()] == [path]
+    remember(read(path), trusted=True)
+    (state / "venice-batch/trusted.json").chmod(0o666)
+    assert is_trusted(read(path))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("is_link", [False, True])
 def test_root_obeys_no_file_of_another_user_nor_his_link_to_one_of_roots(tmp_path, is_link):
@@ -101,12 +119,6 @@ def test_only_the_file_found_beside_the_jobs_is_a_strangers(tmp_path, monkeypatc
 
 def trusted(path):
     return is_trusted(read(path, is_project=True))
-
-
-@pytest.fixture
-def state(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return tmp_path / "state"
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -19,6 +18,9 @@ from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_READER_GONE = 128 + 13
+"""The code that a shell reports of a program that SIGPIPE has ended."""
 
 
 def run_cli(args: list[str], env: Environment | None = None) -> int:
@@ -62,7 +64,7 @@ def _run(args: list[str], env: Environment) -> int:
         return _failed(_message(error), ExitCode.INVALID)
     except SystemExit:
         # Outside its standalone mode click exits for one reason only: the reader (`| head`) has gone.
-        return 128 + signal.SIGPIPE
+        return _READER_GONE
 
 
 @contextlib.contextmanager
