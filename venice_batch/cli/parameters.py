@@ -38,6 +38,8 @@ class Option(click.Option):
         self.heading = ""
         self.in_files = in_files
         self.envvar = PREFIX + self.long_name.upper().replace("-", "_") if self.allow_from_autoenv else None
+        if self.metavar is None and isinstance(self.type, click.types.IntParamType | click.types.FloatParamType):
+            self.metavar = "N" if isinstance(self.type, click.types.IntParamType) else "X"
         if self.is_bool_flag and not self.long_name.startswith("no-"):
             self.secondary_opts.append(f"--no-{self.long_name}")
 
@@ -58,14 +60,6 @@ class Option(click.Option):
         if "default" in extra and isinstance(self.show_default, str):
             extra["default"] = self.show_default
         return extra
-
-    def make_metavar(self, ctx: click.Context) -> str:
-        """Return N for an integer, X for any other number, else what click shows."""
-        if self.metavar is None and isinstance(self.type, click.types.IntParamType):
-            return "N"
-        if self.metavar is None and isinstance(self.type, click.types.FloatParamType):
-            return "X"
-        return super().make_metavar(ctx)
 
     def resolve_envvar_value(self, ctx: click.Context) -> str | None:
         """Return the variable's value, None where it is unset or empty."""
