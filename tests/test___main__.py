@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from venice_batch.__main__ import main
 from venice_batch._version import __version__
 from venice_batch.cli.main import run_cli
 
@@ -35,6 +36,15 @@ def test_a_signal_while_nothing_is_sent_ends_the_command_with_its_code_and_leave
         _, err = process.communicate(timeout=20)
     assert (process.returncode, err.strip()) == (143, b"")
     assert os.listdir(tmp_path) == ["jobs.jsonl"]
+
+
+def test_where_signals_cannot_be_held_back_the_program_runs_too(monkeypatch, capsys):
+    monkeypatch.delattr(signal, "pthread_sigmask")
+    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(sys, "argv", ["venice-batch", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"venice-batch {__version__}\n")
 
 
 def test_a_command_started_to_ignore_a_hangup_does():

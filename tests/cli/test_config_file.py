@@ -30,6 +30,10 @@ def test_the_nearest_file_upwards_counts(tmp_path):
     assert str(of_project(project / "sub", None)) == NAME  # as people would write it
 
 
+def test_the_search_ends_at_the_root():
+    assert of_project(Path("/"), Path("/home/nobody")) is None
+
+
 @pytest.mark.parametrize("end", ["repository", "home", "open to all"])
 def test_the_search_ends_at_the_repository_at_home_and_before_a_folder_open_to_all(tmp_path, end):
     project = tmp_path / "project"
@@ -87,7 +91,8 @@ def test_where_files_show_no_owners_and_no_modes_a_projects_file_is_read_and_con
     path.write_text("")
     for writable in (path, path.parent):
         writable.chmod(0o777)  # as Windows shows all of them
-    monkeypatch.delattr(os, "geteuid")
+    for name in ("geteuid", "fchmod"):
+        monkeypatch.delattr(os, name)
     assert [file.path for file in files()] == [path]
     remember(read(path), trusted=True)
     (state / "venice-batch/trusted.json").chmod(0o666)
@@ -257,6 +262,7 @@ def test_the_users_file_is_the_weaker_and_a_named_file_counts_alone(tmp_path, mo
         (b"a = ", "is not valid TOML: Invalid value"),
         (b"a = " + b"9" * 5000, "is not valid TOML: Exceeds the limit"),
         (b"a = " + b"[" * 50_000 + b"]" * 50_000, "is not valid TOML: .*"),
+        (b'a = "\\u0000"', "a value holds a NUL character"),
         (None, "cannot be read: "),
     ],
 )

@@ -164,3 +164,27 @@ def test_what_is_wrong_on_the_command_line_is_one_line_that_begins_with_it(argum
     assert error.startswith(f"venice-batch: {told}")
     assert error.count("\n") == 1
     assert "(see: venice-batch" in error
+
+
+def test_an_argument_with_a_nul_character_is_refused(capsys):
+    assert run_cli(["check", "a\0b"]) == 2
+    assert capsys.readouterr().err == (
+        "venice-batch: an argument holds a NUL character, which no path or option can have\n"
+    )
+
+
+def test_a_name_that_the_locale_cannot_write_is_one_line_with_the_remedy(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def encode(*_):
+        raise UnicodeEncodeError("ascii", "m\xe4rz", 1, 2, "ordinal not in range(128)")
+
+    monkeypatch.setattr("venice_batch.cli.destinations.opened", encode)
+    assert run_cli(["schema"]) == 2
+    error = capsys.readouterr().err
+    assert error == "venice-batch: 'm\xe4rz' cannot be a file's name under this locale (ascii); set LC_ALL=C.UTF-8\n"
+
+
+def test_help_after_an_option_ends_with_0(capsys):
+    assert run_cli(["run", "--quiet", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: venice-batch run")

@@ -53,8 +53,6 @@ def _run(args: list[str], env: Environment) -> int:
         return int(error.exit_code)
     except VeniceBatchError as error:
         return _failed(str(error), error.exit_code)
-    except click.exceptions.Exit as error:
-        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return int(ExitCode.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:
