@@ -32,10 +32,10 @@ from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.money import micro_usd
 from venice_batch.pacing.backoff import Backoff
 from venice_batch.pacing.limiter import SendingRules
-from venice_batch.run.attempts import AttemptRules
 from venice_batch.run.plan import plan
+from venice_batch.run.retry import AttemptRules
 from venice_batch.run.run import run_batch
-from venice_batch.run.settings import RunSettings
+from venice_batch.run.settings import RunOptions, RunSettings
 from venice_batch.sandbox import SandboxSettings, serve
 from venice_batch.sandbox.settings import FAULT_KINDS
 
@@ -117,7 +117,6 @@ async def any_run(rng: random.Random, folder: Path, *, concurrency: int, plain: 
         settings = RunSettings(
             output=folder / "out",
             catalogue=CATALOGUE,
-            max_cost_usd=cap_usd,
             api=ApiSettings(
                 base_url=sandbox.base_url,
                 timeout_s=60.0 if plain else rng.choice((0.1, 0.5, 5.0)),
@@ -125,8 +124,11 @@ async def any_run(rng: random.Random, folder: Path, *, concurrency: int, plain: 
             ),
             sending=SendingRules(concurrency=concurrency, errors=None),
             attempts=AttemptRules(max_attempts=4, backoff=Backoff(0.005, 0.02)),
-            max_time_s=60.0 if plain else rng.choice((60.0, 60.0, 0.3)),
-            grace_s=rng.choice((0.05, 5.0)),
+            options=RunOptions(
+                max_cost_usd=cap_usd,
+                max_time_s=60.0 if plain else rng.choice((60.0, 60.0, 0.3)),
+                grace_s=rng.choice((0.05, 5.0)),
+            ),
         )
         summary = None
         with anyio.move_on_after(60.0 if plain else rng.choice((60.0, 60.0, 60.0, 0.2))), open_source(path) as source:

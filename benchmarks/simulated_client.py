@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from venice_batch.api.answers import Answer, Verdict
-from venice_batch.api.responses import read
+from venice_batch.api.responses import read_headers
 from venice_batch.pacing.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class SimulatedClient:
 
     def run(self, until_s: float) -> Observed:
         """Run to the last job's end, or to `until_s`."""
-        listed = read(self.server.listing(self._now_s), wall_s=0.0)
+        listed = read_headers(self.server.listing(self._now_s), wall_s=0.0)
         self.limiter.listed(Answer(200, listed, "", self._now_s - self._network.delay_s, self._now_s))
         self._pump()
         while self._events and any(self._in_hand.values()):
@@ -139,9 +139,9 @@ class SimulatedClient:
     def _try(self, name: str) -> bool:
         lane = self.limiter.lane(name)
         images = self._ready[name][0].images
-        wait_s = self.limiter.wait_s(lane, self._now_s, units=images)
+        wait_s = self.limiter.wait_s(lane, self._now_s, images=images)
         if wait_s <= 0:
-            self._send(self._ready[name].popleft(), self.limiter.send(lane, self._now_s, units=images))
+            self._send(self._ready[name].popleft(), self.limiter.send(lane, self._now_s, images=images))
             return bool(self._ready[name])
         if wait_s != float("inf"):
             wake_s = self._now_s + max(_TIMER_S, wait_s)
@@ -163,7 +163,7 @@ class SimulatedClient:
             headers = self.server.leave(self._now_s, served)
 
             def received() -> None:
-                answer = Answer(served.status, read(headers, wall_s=0.0), served.message, sent_s, self._now_s)
+                answer = Answer(served.status, read_headers(headers, wall_s=0.0), served.message, sent_s, self._now_s)
                 self._answered(job, permit, answer)
 
             self._at(self._now_s + self._network.draw(self._rng), received)

@@ -8,17 +8,20 @@ from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Literal
 
-from venice_batch.sandbox.error_budget import ErrorBudget
-from venice_batch.sandbox.error_budget import counts as error_counts
-from venice_batch.sandbox.failure_block import FailureBlock
-from venice_batch.sandbox.rate_headers import rate_headers, retry_after
-from venice_batch.sandbox.windows import open_window
+from venice_batch.sandbox.limits import (
+    ErrorBudget,
+    FailureBlock,
+    open_window,
+    rate_headers,
+    retry_after,
+    uses_error_budget,
+)
 
 if TYPE_CHECKING:
     import random
 
+    from venice_batch.sandbox.limits import QuotaState, Window
     from venice_batch.sandbox.settings import ResetForm, WindowKind
-    from venice_batch.sandbox.windows import Verdict, Window
 
 HeaderKind = Literal["all", "retry-after", "none"]
 
@@ -120,13 +123,13 @@ class SimulatedServer:
         if bad and not rules.bad_uses_quota:
             return Served(lane, 400, "invalid", self._peek(lane, unix_s), _REFUSED_IN_S)
         for window in self._of(lane):
-            verdict = window.ask(unix_s, images)
-            if not verdict.granted:
+            state = window.acquire(unix_s, images)
+            if not state.granted:
                 self.tally.refused_at_s.append(now_s)
                 counts["refused"] += 1
-                headers = self._retry_after(verdict.reset_at - unix_s, unix_s)
+                headers = self._retry_after(state.reset_at - unix_s, unix_s)
                 if rules.headers == "all":
-                    headers |= self._rate_headers(verdict, unix_s)
+                    headers |= self._rate_headers(state, unix_s)
                 return Served(lane, 429, "Rate limit exceeded", headers, _REFUSED_IN_S)
         # As seen of servers, a success tells what was left of the error budget when its request came in.
         headers = {**self._peek(lane, unix_s), **self._budget_headers(lane, unix_s)}
@@ -162,7 +165,7 @@ class SimulatedServer:
     def _is_blocking(self, served: Served, unix_s: float) -> bool:
         if self.rules.older:
             return self._block.record_failure(unix_s)
-        return error_counts(served.status) and self._budget(served.lane).record_failure(unix_s)
+        return uses_error_budget(served.status) and self._budget(served.lane).record_failure(unix_s)
 
     def _budget_headers(self, lane: str, unix_s: float) -> dict[str, str]:
         return {} if self.rules.older else self._budget(lane).headers(unix_s)
@@ -175,7 +178,7 @@ class SimulatedServer:
     def taken_by_others(self, now_s: float, lane: str) -> None:
         """Another program of the same user sends one request."""
         for window in self._of(lane):
-            self.tally.counts["others"] += window.ask(self.epoch_s + now_s).granted
+            self.tally.counts["others"] += window.acquire(self.epoch_s + now_s).granted
 
     def _of(self, lane: str) -> list[Window]:
         if lane not in self._windows:
@@ -192,8 +195,8 @@ class SimulatedServer:
             return {}
         return self._rate_headers(self._of(lane)[0].peek(unix_s), unix_s)
 
-    def _rate_headers(self, verdict: Verdict, unix_s: float) -> dict[str, str]:
-        named = replace(verdict, reset_at=verdict.reset_at - self.rules.resets_early_s)
+    def _rate_headers(self, state: QuotaState, unix_s: float) -> dict[str, str]:
+        named = replace(state, reset_at=state.reset_at - self.rules.resets_early_s)
         form: ResetForm = "seconds" if self.rules.older else "ms"
         return rate_headers(named, unix_s, form, fine=self.rules.minute_s < 60)
 

@@ -8,16 +8,15 @@ from typing import Any
 
 import anyio
 
-from venice_batch.api.answers import Answer, Fault
-from venice_batch.api.client import Reply
+from venice_batch.api.answers import Answer, Fault, Reply
 from venice_batch.api.responses import AnswerHeaders, RateLimit
 from venice_batch.errors import FolderError
-from venice_batch.model import Endpoint, ImageFile
-from venice_batch.sandbox import catalogue, native_request
+from venice_batch.model import ImageFile, Job
+from venice_batch.sandbox.catalogue import ENHANCEMENT_MICRO_USD, shipped
+from venice_batch.sandbox.errors import ErrorAnswer
+from venice_batch.sandbox.generate import read_native
 from venice_batch.sandbox.ledger import Ledger
-from venice_batch.sandbox.order import Order
-from venice_batch.sandbox.prices import ENHANCEMENT_MICRO_USD, price_micro_usd
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.request import GenerateRequest
 
 FAULTS = ("500", "503", "429", "408", "502", "504", "520", "524", "timeout", "cut", "no_image", "connect", "full disk")
 MAY_BE_CHARGED = {"502", "504", "520", "524", "timeout", "cut", "no_image"}
@@ -60,7 +59,7 @@ class ChargingApi:
         self.unpaid = 0
         self.charges: Counter[str] = Counter()
         """How often each prompt was charged."""
-        self._models = catalogue.shipped()
+        self._models = shipped()
 
     async def balances(self) -> dict[str, int]:
         """What the listing says."""
@@ -72,24 +71,22 @@ class ChargingApi:
     def _balances(self) -> tuple[float, float]:
         return self.ledger.balance_usd if self.told_usd is None else self.told_usd, self.ledger.diem
 
-    def error_bucket(self, endpoint, body):
-        return ""
-
-    async def generate(self, endpoint: Endpoint, body: dict[str, Any], writer: Any) -> Reply:
+    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
         sent_s = self.clock.now()
         await self.clock.wait(anyio.Event(), self.rng.uniform(0, 0.2))
-        order = native_request.read(body, self._models)
-        assert isinstance(order, Order), order
-        price = price_micro_usd(order) + (ENHANCEMENT_MICRO_USD if order.enhance else 0)
-        rewritten = order.enhance and self.rng.random() < self.rewritten
-        due = price if rewritten or not order.enhance else price - ENHANCEMENT_MICRO_USD
+        request = read_native(body, self._models)
+        assert isinstance(request, GenerateRequest), request
+        enhance = bool(request.enhanced_prompt)
+        price = request.price_micro_usd + (ENHANCEMENT_MICRO_USD if enhance else 0)
+        rewritten = enhance and self.rng.random() < self.rewritten
+        due = price if rewritten or not enhance else price - ENHANCEMENT_MICRO_USD
         withheld = self.rng.random() < self.refused
         fault = self.rng.choice(FAULTS) if self.rng.random() < self.fault_rate else ""
         balances = self._balances
         if fault in ("connect", "503", "429"):
             return self._answer(fault, sent_s)
         payment = self.ledger.reserve(price)
-        if isinstance(payment, Refusal):
+        if isinstance(payment, ErrorAnswer):
             return self._answer("402", sent_s, balances)
         charged = not fault or fault == "full disk" or (fault in MAY_BE_CHARGED and self.rng.random() < 0.5)
         charged = charged and not withheld
@@ -102,8 +99,8 @@ class ChargingApi:
                 self.ledger.give_back(payment)
             if charged:
                 paid = self.ledger.reserve(due)
-                self.unpaid += isinstance(paid, Refusal)
-                if not isinstance(paid, Refusal):
+                self.unpaid += isinstance(paid, ErrorAnswer)
+                if not isinstance(paid, ErrorAnswer):
                     self.ledger.charge(paid)
                     self.charges[body["prompt"]] += 1
         if fault == "full disk":

@@ -10,8 +10,7 @@ from typing import Any
 
 import anyio
 
-from venice_batch.api.answers import Answer, Fault
-from venice_batch.api.client import Reply
+from venice_batch.api.answers import Answer, Fault, Reply
 from venice_batch.api.responses import AnswerHeaders, RateLimit, Reset
 from venice_batch.model import Endpoint, ImageFile, Job
 
@@ -119,7 +118,7 @@ class Scripted:
 OK = Scripted()
 
 
-class FakeApi:
+class FakeFetcher:
     """Answers from scripts by job prompt, else from `default`; keeps what it was asked and how many at a time."""
 
     def __init__(self, clock: FakeClock, scripts: dict[str, list[Scripted]] | None = None, default: Scripted = OK):
@@ -131,10 +130,7 @@ class FakeApi:
         self.in_flight = 0
         self.most_in_flight = 0
 
-    def error_bucket(self, endpoint: Endpoint, body: dict[str, Any]) -> str:
-        return ""
-
-    async def generate(self, endpoint: Endpoint, body: dict[str, Any], writer: Any) -> Reply:
+    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
         sent_s = self.clock.now()
         prompt = body["prompt"]
         self.asked.append((sent_s, prompt))
@@ -153,13 +149,6 @@ class FakeApi:
         if answer.status == 200 and answer.fault is None:
             return Reply(result, (ImageFile(f"images/{prompt}.png", 1, "0" * 64, "png", 1, 1),), None, 0.5, 0.25, 0.1)
         return Reply(result)
-
-
-class NoSink:
-    """A sink for engines whose API stores nothing."""
-
-    def writer(self, job: Job) -> Any:
-        return None
 
 
 def job(prompt: str, *, model: str = "m", **fields: Any) -> Job:

@@ -21,6 +21,7 @@ from venice_batch.model import (
     Summary,
     Timing,
 )
+from venice_batch.output.manifest import numbered_outcomes
 
 IMAGE = ImageFile("images/a.webp", 5, "0" * 64, "webp", 64, 48)
 
@@ -106,3 +107,8 @@ def summary(**changes: Any) -> Summary:
         total_s=Percentiles(1.5, 2.5, 3.0),
     )
     return msgspec.structs.replace(made, **changes)
+
+
+def read_outcomes(path) -> list[Outcome]:
+    """Every whole record of a manifest, in its order."""
+    return [outcome for _, outcome in numbered_outcomes(path)]

@@ -123,10 +123,8 @@ def test_a_process_whose_disk_never_answers_ends_with_its_grace(tmp_path, ends):
     lines = (f'{{"id": "j{n}", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}}\n' for n in range(9))
     (tmp_path / "jobs.jsonl").write_text("".join(lines))
     script = "import os, threading\nfrom venice_batch.run import sending\n"
-    script += "from venice_batch.output.store import ImageStore\nsending.DISK_S = 0.1\n"
-    script += (
-        "def stall(*_):\n    os.write(1, b'stalled\\n')\n    threading.Event().wait()\nImageStore.carry_out = stall\n"
-    )
+    script += "from venice_batch.output.images import JobImages\nsending.DISK_S = 0.1\n"
+    script += "def stall(*_):\n    os.write(1, b'stalled\\n')\n    threading.Event().wait()\nJobImages._write = stall\n"
     script += "from venice_batch.__main__ import main\nmain()\n"
     command = [sys.executable, "-c", script, "jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "--grace", "0.1"]
     command += ["--max-time", "3"] if ends == "--max-time" else []

@@ -25,7 +25,7 @@ from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import ApiKey
 from venice_batch.clock import SystemClock
 from venice_batch.model import Endpoint
-from venice_batch.output.sink import DiskSink
+from venice_batch.output.images import ImageFolder
 
 
 @functools.cache
@@ -63,10 +63,9 @@ class Folder:
         self.answer = answer
         async with (
             raw_server(self.serve) as url,
-            DiskSink(self.root, run_id="r") as sink,
             ApiClient(ApiSettings(url), ApiKey("sk-very-secret"), SystemClock()) as client,
         ):
-            return await client.generate(endpoint, {"prompt": "p"}, sink.writer(job("a")))
+            return await client.generate(endpoint, {"prompt": "p"}, ImageFolder(self.root, prefix="r").writer(job("a")))
 
     def files(self):
         return {f"{path.relative_to(self.root)}": path.read_bytes() for path in self.root.rglob("*") if path.is_file()}

@@ -144,7 +144,7 @@ def test_options_named_in_the_docs_exist():
 def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path, monkeypatch):
     from PIL import Image
 
-    from venice_batch.sandbox.sizes import pixels
+    from venice_batch.sandbox.request import pixels
 
     monkeypatch.chdir(tmp_path)
     assert run_cli([str(ROOT / "jobs" / "quickstart.jsonl"), *FAST, "-q"]) == 0

@@ -1,4 +1,4 @@
-"""What is shown of texts that others wrote."""
+"""Texts that others wrote, made safe to show; problems of a file, collected within bounds."""
 
 import json
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.cli.text import json_line
-from venice_batch.errors import Problem, one_line
+from venice_batch.errors import Findings, JobsFileError, Problem, one_line
 
 COMMANDS = ["::stop-commands::x", "::error file=a::b", "##vso[task.setvariable variable=a]b", "##[error]a", "##VSO[a]b"]
 
@@ -43,3 +43,18 @@ def test_json_holds_no_command_and_means_the_same(text):
     line = json_line({"id": text})
     assert "##" not in line
     assert json.loads(line) == {"id": text}
+
+
+def test_findings_keep_the_first_problems_of_the_file_and_count_all():
+    findings = Findings(keep=3)
+    findings.raise_any()
+    for line in range(1000, 0, -1):
+        findings.add(line, "width", "is wrong", "jobs.jsonl")
+        assert len(findings._kept) <= 2 * 3 + 101
+    findings.extend([Problem("jobs.jsonl", 1, "height", "is wrong"), Problem("jobs.jsonl", 1, "seed", "is wrong")])
+    with pytest.raises(JobsFileError) as caught:
+        findings.raise_any()
+    assert caught.value.total == 1002
+    assert [(problem.line, problem.field) for problem in caught.value.problems] == [
+        (1, "width"), (1, "height"), (1, "seed"),
+    ]  # fmt: skip

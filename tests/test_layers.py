@@ -12,7 +12,7 @@ ROOT = Path(venice_batch.__file__).parent
 
 LAYERS = [
     # plain values, no I/O
-    ("_version", "errors", "clock", "shield", "model", "text_format"),
+    ("_version", "errors", "clock", "model", "text_format", "portable"),
     ("image_format", "money"),
     # a file of jobs becomes checked jobs, in the light of what the models take and cost
     ("jobfile",),

@@ -5,8 +5,16 @@ import anyio
 import pytest
 
 import venice_batch
-from venice_batch import FolderError, JobsFileError, KeyMissingError, Status, UsageError, run_jobs, stream_outcomes
-from venice_batch.output import workers
+from venice_batch import (
+    FolderError,
+    JobsFileError,
+    KeyMissingError,
+    RunOptions,
+    Status,
+    UsageError,
+    run_jobs,
+    stream_outcomes,
+)
 from venice_batch.sandbox import SandboxSettings, serve
 
 FAST = SandboxSettings(rpm=0, latency_s=0, draw="plain", failure_limit=0)
@@ -23,9 +31,7 @@ async def test_one_call_runs_mappings_into_a_folder(tmp_path):
     assert len(list((tmp_path / "out" / "images").iterdir())) == 3
 
 
-def test_the_event_loop_may_be_another_one_than_the_standard_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "PROCESS_AFTER_BYTES", 1)
-
+def test_the_event_loop_may_be_another_one_than_the_standard_one(tmp_path):
     async def run():
         async with serve(FAST) as sandbox:
             return await run_jobs(jobs(80), tmp_path / "out", api_key="k", base_url=sandbox.base_url, concurrency=32)
@@ -137,7 +143,7 @@ async def test_jobs_are_checked_against_the_apis_own_models_unless_told_not_to(t
     bad = [{"id": "a", "model": "venice-sd35", "prompt": "p", "steps": 99}]
     async with serve(FAST) as sandbox:
         options = {"api_key": "k", "base_url": sandbox.base_url}
-        with pytest.raises(JobsFileError, match="above the 30"):
+        with pytest.raises(JobsFileError, match="limit of 30"):
             await run_jobs(bad, tmp_path / "out", **options)
         summary = await run_jobs(bad, tmp_path / "out", **options, check_models=False)
     assert (summary.rejected, summary.cost_usd) == (1, None)
@@ -181,3 +187,29 @@ async def test_another_run_in_the_folder_is_waited_for_if_asked(tmp_path, monkey
                 await run_jobs(jobs(1), tmp_path / "out", base_url=sandbox.base_url, **options)
             summary = await run_jobs(jobs(1), tmp_path / "out", base_url=sandbox.base_url, lock_wait_s=60, **options)
     assert summary.succeeded == 1
+
+
+ONLY_OF_THE_COMMAND = {
+    "jobs", "output", "api_key_file", "sandbox", "sandbox_set", "offline", "dry_run", "as_json", "quiet", "no_progress",
+    "log_format", "gallery", "junit", "metrics_file", "on_finish", "config", "no_config", "profile",
+}  # fmt: skip
+"""Options about where input and output are, and about messages."""
+
+ONLY_OF_THE_LIBRARY = {"check_models"}
+"""The command has `--offline` for it, and always knows some list."""
+
+
+def test_the_command_and_run_options_have_the_same_names():
+    from venice_batch.cli.run import run
+
+    asked = {option.name for option in run.params} - ONLY_OF_THE_COMMAND
+    asked = {"defaults" if name == "settings" else name for name in asked if not name.startswith("sandbox_")}
+    known = {name.removesuffix("_s").removesuffix("_usd") for name in RunOptions.__dataclass_fields__}
+    assert asked - {"help"} == known - ONLY_OF_THE_LIBRARY
+
+
+async def test_options_come_as_one_value_or_one_by_one(tmp_path):
+    async with serve(FAST) as sandbox:
+        chosen = RunOptions(base_url=sandbox.base_url, name="{index}", max_attempts=2)
+        await run_jobs(jobs(1), tmp_path / "out", chosen, api_key="k", name="again-{index}")
+    assert [path.stem for path in (tmp_path / "out" / "images").iterdir()] == ["again-1"]

@@ -6,12 +6,12 @@ from pathlib import Path
 import orjson
 import pytest
 from pictures import picture
+from records import read_outcomes
 
 from venice_batch.api.client import ApiSettings
 from venice_batch.api.key import ApiKey
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.library import run_jobs
-from venice_batch.output.manifest import read_outcomes
 from venice_batch.run.run import run_batch
 from venice_batch.run.settings import RunSettings
 from venice_batch.sandbox import SandboxSettings, serve
@@ -101,7 +101,7 @@ async def test_a_picture_that_changes_after_the_check_fails_its_jobs_and_nothing
     messages = {one.error.message for one in records(folder).values()}
     cat, dog = folder / "photos/cat.png", folder / "photos/dog.jpg"
     assert messages == {
-        f"{cat} has changed since it was checked; run again to send what it is now",
+        f"{cat} has changed since it was checked; run again to send the new version",
         f"{dog} cannot be read any more: No such file or directory",
     }
     (folder / "photos/dog.jpg").write_bytes(DOG)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = "venice_batch"
-DRAWING = ("canvas", "caption", "effects", "hints", "palettes", "picture", "scenes_", "sketch", "styles", "art/")
-"""The sandbox's modules that draw, by the start of their names below `sandbox/`."""
+DRAWING = ("art/",)
+"""Folders below `sandbox/` whose modules draw."""
 
 
 class Module(NamedTuple):

@@ -14,7 +14,7 @@ import msgspec
 import venice_batch
 from tools.option_pages import NOTE
 
-SECTIONS = {"library": "Calls", "model": "Values", "summary": "Values", "events": "Events", "errors": "Exceptions"}
+SECTIONS = {"library": "Calls", "run.settings": "Calls", "model": "Values", "events": "Events", "errors": "Exceptions"}
 
 
 def library_page() -> str:

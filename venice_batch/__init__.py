@@ -40,9 +40,11 @@ if TYPE_CHECKING:
     )
     from venice_batch.library import run_jobs, stream_outcomes
     from venice_batch.model import Attempt, Failure, Flags, ImageFile, Job, Outcome, Status, Summary, Timing
+    from venice_batch.run.settings import RunOptions
 
 _HOMES = {
     "library": ("run_jobs", "stream_outcomes"),
+    "run.settings": ("RunOptions",),
     "model": ("Attempt", "Failure", "Flags", "ImageFile", "Job", "Outcome", "Status", "Summary", "Timing"),
     "events": (
         "AttemptEnded",
@@ -89,6 +91,7 @@ __all__ = [
     "Outcome",
     "Problem",
     "RunEnded",
+    "RunOptions",
     "RunStarted",
     "RunState",
     "Sending",

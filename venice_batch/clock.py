@@ -1,4 +1,4 @@
-"""Time as the rest of the package sees it."""
+"""The clock that the rest of the package reads and waits on, and deadlines that survive a stopped process."""
 
 from __future__ import annotations
 
@@ -16,51 +16,52 @@ if TYPE_CHECKING:
     from anyio import Event
 
 BEAT_S = 0.2
+"""How often a running process looks at the clock, in seconds."""
 LONGEST_BEAT_S = 0.5
-"""A process that has not come to look at the clock for longer than this was stopped: a busy one is not so late."""
+"""A longer gap between two looks means that the process was stopped: a busy one is never that late."""
 READ_FIRST_S = 5.0
-"""After a stop, the time to read what has arrived meanwhile before any deadline is believed."""
+"""Seconds after a stop for reading the answers that have arrived meanwhile; no deadline ends in them."""
 
 
 class Clock(Protocol):
-    """Where time comes from, so that tests and simulations can move it."""
+    """The source of time, which tests and simulations replace."""
 
     def now(self) -> float:
-        """Seconds on a clock that never steps back; only differences mean anything."""
+        """Return seconds on a clock that never steps back; only differences mean anything."""
         ...
 
     def wall(self) -> float:
-        """Seconds since the Unix epoch, as this machine believes."""
+        """Return seconds since the Unix epoch by this machine's clock, which may be wrong."""
         ...
 
     def running(self) -> float:
-        """As `now`, but it stands still while this process is stopped (SIGSTOP, a paused container).
+        """Return seconds as `now` does, less those in which the process was stopped (SIGSTOP, a paused container).
 
         Only stops inside `beating` are noticed.
         """
         ...
 
     def resumed(self) -> float:
-        """The moment (of `now`) at which the last stop that `running` has noticed was over; minus infinity for none."""
+        """Return the time (of `now`) when the last noticed stop ended; minus infinity if there was none."""
         ...
 
     def beating(self) -> AbstractContextManager[None]:
-        """Notice that the process was stopped, as long as the block lasts; needs a running event loop."""
+        """Notice stops of the process while the block lasts; needs a running event loop."""
         ...
 
     async def wait(self, event: Event, timeout_s: float) -> None:
-        """Return when `event` is set, or after `timeout_s` seconds (infinity: never)."""
+        """Wait until `event` is set, for at most `timeout_s` seconds (infinity: without limit)."""
         ...
 
 
 def left_s(clock: Clock, ends_s: float, chance_s: float = READ_FIRST_S) -> float:
-    """Seconds until the moment `ends_s` of `clock.running`, but `chance_s` at least after the process was stopped."""
+    """Return the seconds left until `ends_s` (of `clock.running`), and at least `chance_s` right after a stop."""
     left = ends_s - clock.running()
     return max(left, clock.resumed() + chance_s - clock.now())
 
 
 class SystemClock:
-    """The machine's own clocks; `monotonic` may be another's in a test."""
+    """The machine's clocks; a test may pass another `monotonic`."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -113,21 +114,21 @@ class SystemClock:
                 self._looked_s = None
 
     async def wait(self, event: Event, timeout_s: float) -> None:
-        # Imported here: `check` and `--help` use this module and never wait.
+        # Imported here because `check` and `--help` use this module and never wait.
         import anyio
 
         if timeout_s == math.inf:
-            await event.wait()  # a scope that never ends costs as much as one that does
+            await event.wait()  # saves the cost of a cancel scope that would never end
             return
         with anyio.move_on_after(max(0.0, timeout_s)):
             await event.wait()
 
 
 class Deadline:
-    """Raise TimeoutError in its block after the process has run for `limit_s` of it; an async context manager.
+    """An async context manager that raises TimeoutError once the process has run for `limit_s` seconds in its block.
 
-    aiohttp's own timeouts are over at once when a process goes on that was stopped for longer (Ctrl-Z, a paused
-    container), before it has read the answers that came meanwhile, and which are paid for.
+    When a process continues after a long stop (Ctrl-Z, a paused container), aiohttp's own timeouts fire at once, before
+    the answers that arrived meanwhile are read. Those answers are paid for.
     """
 
     def __init__(self, clock: Clock, limit_s: float) -> None:
@@ -138,7 +139,7 @@ class Deadline:
         self._loop = asyncio.get_running_loop()
         self._timeout = asyncio.timeout(None)
         self.has_arrived: Callable[[], bool] = bool
-        """Whether there is nothing more to wait for: a slow disk is no timeout."""
+        """Return whether the whole answer has arrived; then a slow disk does not count as a timeout."""
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()

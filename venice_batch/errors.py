@@ -1,7 +1,7 @@
-"""The tree of exceptions that venice-batch raises.
+"""The exceptions that venice-batch raises, and the exit codes of the command.
 
-Only what stops a run is an exception. A job that fails, is rejected or comes back blurred is an
-`Outcome`, a value. Every class carries `exit_code`, the contract's number for scripts.
+An exception stops the run. A job that fails, is rejected or comes back blurred is a value instead, an `Outcome`. Every
+exception has an `exit_code`, which scripts rely on.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 
 class ExitCode(IntEnum):
-    """What the command returns to the shell; scripts rely on these numbers."""
+    """The exit codes of the command; scripts rely on these numbers."""
 
     OK = 0
     SOME_FAILED = 1
@@ -31,7 +31,7 @@ class ExitCode(IntEnum):
 
     @property
     def meaning(self) -> str:
-        """What a script may take it for, in a few words."""
+        """Return the code's meaning in a few words."""
         return _MEANINGS[self]
 
 
@@ -43,8 +43,8 @@ _MEANINGS = {
     ExitCode.OUT_OF_MONEY: "out of money: the balance is below the next job's price, 402, or `--max-cost` reached",
     ExitCode.FOLDER_UNUSABLE: "the output folder cannot be used: locked by another run, not writable, disk full",
     ExitCode.TEMPORARY: "stopped with jobs pending (`--max-time`, `--max-failures`, API unreachable): run it again",
-    ExitCode.SIGINT: "stopped by SIGINT after finishing what was under way",
-    ExitCode.SIGTERM: "stopped by SIGTERM or SIGHUP after finishing what was under way",
+    ExitCode.SIGINT: "stopped by SIGINT after requests in flight had finished",
+    ExitCode.SIGTERM: "stopped by SIGTERM or SIGHUP after requests in flight had finished",
 }
 
 
@@ -55,20 +55,20 @@ class VeniceBatchError(Exception):
 
 
 class UsageError(VeniceBatchError):
-    """An option or setting that cannot be used."""
+    """An option or setting is invalid."""
 
 
 _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#(?:vso)?\[)", re.IGNORECASE)
-"""How commands to a CI's runner begin: GitHub's `::name::` at a line's start and `##[name]`, Azure's `##vso[name]`.
+"""How commands to a CI runner begin: GitHub's `::name::` at a line's start and `##[name]`, Azure's `##vso[name]`.
 
 Sources: GitHub's "Workflow commands for GitHub Actions"; Azure's "Logging commands", which are read anywhere in a line.
 """
 
 
 def one_line(text: str) -> str:
-    """Return `text` without control characters, and with a space in whatever a CI's runner would take for a command.
+    """Return `text` with control characters replaced, and a space in everything that a CI runner takes for a command.
 
-    Neither a terminal nor a runner must act on what a server or a file says.
+    Neither a terminal nor a runner may act on text from a server or a file.
     """
     if not text.isprintable():
         text = "".join(char if char.isprintable() else "\ufffd" for char in text)
@@ -77,9 +77,9 @@ def one_line(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a jobs file: where it is, what it is, what would do.
+    """One mistake in a jobs file: its place, the mistake and a value that works.
 
-    `line` counts from 1; 0 means the file as a whole. `field` is "" where no field is at fault.
+    `line` counts from 1; 0 means the file as a whole. `field` is "" if the mistake is not in a field.
     """
 
     source: str
@@ -93,10 +93,10 @@ class Problem:
 
 
 class JobsFileError(VeniceBatchError):
-    """The jobs file cannot be run as it is; nothing was sent.
+    """The jobs file has mistakes; nothing was sent.
 
-    `problems` holds the first mistakes, in the file's order; `total` counts all of them. `undone` is what did not
-    happen because of them: "sent", or "written" for jobs that were on their way into a file.
+    `problems` holds the first mistakes in the order of the file; `total` counts all of them. `undone` completes
+    "nothing was …" in the message: "sent", or "written" where jobs would have gone into a file.
     """
 
     undone = "sent"
@@ -107,18 +107,58 @@ class JobsFileError(VeniceBatchError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+MAX_PROBLEMS = 1000
+"""Problems of one jobs file that are kept and shown; all of them are counted."""
+
+
+class Findings:
+    """Collect a file's problems in any order; keep the `keep` that come first in the file.
+
+    Memory is bounded by `keep`, however many problems there are; `total` counts all of them.
+    """
+
+    def __init__(self, keep: int = MAX_PROBLEMS) -> None:
+        self.keep = keep
+        self.total = 0
+        self._kept: list[Problem] = []
+
+    def add(self, line: int, field: str, what: str, source: str) -> None:
+        """Add one problem."""
+        self.extend([Problem(source, line, field, what)])
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Add several problems."""
+        for problem in problems:
+            self.total += 1
+            self._kept.append(problem)
+        # Not each time: a file with a million mistakes is not sorted a million times.
+        if len(self._kept) > 2 * self.keep + 100:
+            self._cut()
+
+    def raise_any(self) -> None:
+        """Raise JobsFileError if there is any problem."""
+        if self.total:
+            self._cut()
+            raise JobsFileError(self._kept, self.total)
+
+    def _cut(self) -> None:
+        # A stable sort: the problems of one line stay in their order.
+        self._kept.sort(key=lambda problem: problem.line)
+        del self._kept[self.keep :]
+
+
 class KeyMissingError(VeniceBatchError):
     """No API key was given; nothing was sent."""
 
 
 class OutOfMoneyError(VeniceBatchError):
-    """What is asked for costs more than may be spent; nothing was sent."""
+    """The jobs cost more than may be spent; nothing was sent."""
 
     exit_code = ExitCode.OUT_OF_MONEY
 
 
 class FolderError(VeniceBatchError):
-    """The output folder cannot be used: not writable, locked, full or vanished."""
+    """The output folder cannot be used: it is locked, full, not writable or gone."""
 
     exit_code = ExitCode.FOLDER_UNUSABLE
 
@@ -137,7 +177,7 @@ class FolderHeldError(FolderError):
 
 
 class StoppedWaitingError(VeniceBatchError):
-    """The run was stopped while it waited for its folder; nothing was sent."""
+    """The run was stopped while it waited for the output folder; nothing was sent."""
 
     def __init__(self, reason: str, exit_code: ExitCode) -> None:
         self.exit_code = exit_code
@@ -145,11 +185,11 @@ class StoppedWaitingError(VeniceBatchError):
 
 
 class HookError(VeniceBatchError):
-    """The command that is told of a run's end has failed; the run's own result stands."""
+    """The command of `--on-finish` failed; the result of the run stays as it is."""
 
 
 class ApiError(VeniceBatchError):
-    """The API cannot be asked, or gave an answer to a listing that makes no sense."""
+    """The API cannot be reached, or its answer to a listing makes no sense."""
 
     exit_code = ExitCode.TEMPORARY
 
@@ -159,26 +199,26 @@ class ApiError(VeniceBatchError):
 
 
 class KeyRefusedError(ApiError):
-    """The API refused the key itself (401, or 403)."""
+    """The API refused the key itself (401 or 403)."""
 
     exit_code = ExitCode.KEY_REFUSED
 
 
 class SourceError(VeniceBatchError):
-    """A picture that a job is to send cannot be read, or is another than the one that was checked.
+    """A picture that a job sends cannot be read, or has changed since it was checked.
 
-    The job has failed, not the run, and no server had all of its request.
+    The job fails, the run goes on, and no server has received the whole request.
     """
 
 
 class BodyError(VeniceBatchError):
-    """A response body that holds no whole image; the attempt that got it has failed, not the run."""
+    """A response body holds no whole image; the attempt fails, the run goes on."""
 
 
 class UnrecognisedError(BodyError):
-    """A whole answer that is no image known here; `paths`, relative to the output folder, is where it is kept."""
+    """A whole answer is not a known image; it is kept in `paths`, relative to the output folder."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = tuple(paths)
-        # Without the paths, so that equal endings are counted together.
-        super().__init__("the answer is no image known here, or one whose end cannot be told; kept below unrecognised")
+        # Without the paths, so that equal failures are counted together.
+        super().__init__("the answer is not a known image, or its end cannot be found; kept below unrecognised")

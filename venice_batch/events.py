@@ -1,4 +1,4 @@
-"""What an observer of a run is told, as it happens."""
+"""The events of a run, which observers receive as they happen."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class RunStarted(msgspec.Struct, frozen=True):
-    """The run begins: `jobs` in the file, of which `done` need nothing more.
+    """The run begins.
 
-    `pending` are those left to do of each lane that has any; by the published prices, where they are known, they
-    cost `expected_usd`.
+    `jobs` counts the file's jobs, `done` those that need nothing more, `pending` the others by lane. `expected_usd` is
+    the published price of the pending jobs; None if a price is unknown.
     """
 
     run_id: str
@@ -31,11 +31,11 @@ class RunStarted(msgspec.Struct, frozen=True):
 
 
 class RunState(msgspec.Struct, frozen=True):
-    """A run at one moment, for progress displays.
+    """A snapshot of a run, for progress displays.
 
-    `lanes` are those that have been used, with at most `concurrency` requests under way together. All of them wait
-    `held_s` seconds for the API to forgive failures (0: none do; infinity: for an answer). `spent_usd` is None where
-    no price is known.
+    `lanes` are the lanes used so far; together they have at most `concurrency` requests in flight. `held_s` is how
+    many seconds all lanes wait because of the error budget (0: they do not wait; infinity: until an answer arrives).
+    `spent_usd` is None where no price is known.
     """
 
     lanes: tuple[LaneState, ...]
@@ -45,13 +45,13 @@ class RunState(msgspec.Struct, frozen=True):
 
 
 class Sending(msgspec.Struct, frozen=True):
-    """Requests go out from now on; `state` tells how things stand whenever it is called on the event loop."""
+    """Requests are sent from now on; call `state` on the event loop for a snapshot of the run."""
 
     state: Callable[[], RunState]
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """Another run, `holder`, is using the output folder; this one gives up after `timeout_s` seconds."""
+    """Another run, `holder`, uses the output folder; this run gives up after `timeout_s` seconds."""
 
     output: str
     holder: str
@@ -59,10 +59,10 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class AttemptEnded(msgspec.Struct, frozen=True):
-    """One request is over; `lane` is the lane's state after it.
+    """One request has ended; `lane` is the lane's state after it.
 
-    `possibly_billed`: the server may have charged for an image that never arrived. `spent_usd` is what it adds to what
-    the run has spent: its price if there is an image or may have been a charge, else 0; None where no price is known.
+    `possibly_billed`: the server may have charged for an image that never arrived. `spent_usd` is the request's price
+    if an image came or a charge is possible, else 0; None where no price is known.
     """
 
     job: Job
@@ -74,26 +74,26 @@ class AttemptEnded(msgspec.Struct, frozen=True):
 
 
 class JobEnded(msgspec.Struct, frozen=True):
-    """A job is over and its record written."""
+    """A job has ended and its record is written."""
 
     outcome: Outcome
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """Something the user should know that stops nothing."""
+    """A warning for the user; the run goes on."""
 
     text: str
 
 
 class Stopping(msgspec.Struct, frozen=True):
-    """Nothing more is sent; what is under way may finish."""
+    """The run stops: nothing more is sent, and `in_flight` requests may still finish."""
 
     reason: str
     in_flight: int
 
 
 class RunEnded(msgspec.Struct, frozen=True):
-    """The run is over."""
+    """The run has ended."""
 
     summary: Summary
 
@@ -102,6 +102,6 @@ Event = Waiting | RunStarted | Sending | AttemptEnded | JobEnded | Notice | Stop
 
 
 class Observer(Protocol):
-    """Told of every event, on the event loop: return soon and raise nothing."""
+    """A callable that gets every event on the event loop; it must return soon and raise nothing."""
 
     def __call__(self, event: Event, /) -> None: ...

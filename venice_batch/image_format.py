@@ -1,4 +1,4 @@
-"""What kind of image some bytes are, and whether all of it is there."""
+"""Recognise images by their bytes: format, size in pixels, and whether the end is there."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ EXTENSIONS = {
     "tiff": "tif",
 }
 HEAD_BYTES = 128 * 1024
-"""Searched for the size of a picture in boxes, which most often begins with what describes it."""
+"""How much of an AVIF or HEIC image is searched for its size; most have their description in front."""
 START_BYTES = 512
-"""Enough to tell what a body is: its format, or that it is text. Nearly every image has its size in it, too."""
+"""Enough to tell a format from text; nearly every image has its size in these bytes too."""
 _TAIL_BYTES = 32
 _BLOCK_BYTES = 256 * 1024
 _MOST_STEPS = 200_000
-"""An image of more parts than this was made to take long."""
+"""An image with more parts than this was made to waste time."""
 
-# ISO/IEC 14496-12 and 23008-12: a file begins with its brands, and a box `ispe` of 20 bytes holds a size. The picture's
-# own is the largest: tiles and thumbnails have boxes, too.
+# ISO/IEC 14496-12 and 23008-12: a file begins with its brands, and a box `ispe` of 20 bytes holds a size. The
+# largest one is the picture's: tiles and thumbnails have such boxes too.
 _BRANDS_END = 64
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -52,7 +52,7 @@ _WHITE = b"\t\n\f\r\x1b"
 
 @dataclass(frozen=True, slots=True)
 class ImageKind:
-    """Format and size in pixels, as the bytes themselves tell; None where the size cannot be read."""
+    """An image's format and size in pixels according to its bytes; None for a size that cannot be read."""
 
     format: str
     width: int | None
@@ -60,19 +60,23 @@ class ImageKind:
 
     @property
     def extension(self) -> str:
-        """The file name's ending, without the dot."""
+        """Return the file name's ending, without the dot."""
         return EXTENSIONS[self.format]
 
 
 def recognise(file: BinaryIO, size_bytes: int, *, all_came: bool = True) -> ImageKind | None:
-    """The kind of the image that fills `file`, or its beginning; None for bytes that are none that is known here.
+    """Return the kind of the image that `file` holds or begins with; None for bytes of an unknown kind.
 
-    What follows an image's end does no harm, and neither does a size that cannot be read. Whether the end is there is
-    told by each format's own structure, not by decoding it. `all_came` says that the bytes are all that was sent, as
-    HTTP tells it; if they may have been cut, an image whose end cannot be told is None as well.
+    Finds the end by the format's structure, without decoding the image. Accepts bytes behind the end and a size that
+    cannot be read.
+
+    Args:
+        file: the bytes, from position 0.
+        size_bytes: how many there are.
+        all_came: HTTP confirmed that everything sent has arrived. If not, an image whose end cannot be found is None.
 
     Raises:
-        BodyError: the image is cut short, the bytes are text, or there are too few of them to tell.
+        BodyError: the image is cut short, the bytes are text, or they are unknown and may be cut short.
     """
     start = _read(file, 0, START_BYTES)
     name = format_of(start)
@@ -90,9 +94,9 @@ def recognise(file: BinaryIO, size_bytes: int, *, all_came: bool = True) -> Imag
 
 
 def kind_of(file: BinaryIO) -> ImageKind | None:
-    """The kind of the image in `file`, read from its start; None for no image. Whether it is whole is not looked at.
+    """Return the kind of the image that `file` begins with, whole or not; None if it is not an image with a size.
 
-    Cameras write much in front of a picture's size, and some write after its end.
+    Reads as far as needed: cameras write a lot in front of a picture's size, and some write after its end.
     """
     start = _read(file, 0, START_BYTES)
     name = format_of(start)
@@ -103,7 +107,7 @@ def kind_of(file: BinaryIO) -> ImageKind | None:
 
 
 def format_of(start: bytes) -> str | None:
-    """The format of the image that begins with `start`, which holds at least its first `START_BYTES` (or all)."""
+    """Return the format of the image that begins with `start` (its first `START_BYTES` or all of it), or None."""
     if start.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if start.startswith(b"\xff\xd8\xff"):
@@ -124,9 +128,9 @@ def format_of(start: bytes) -> str | None:
 
 
 def is_text(start: bytes, *, encoded: bool = True) -> bool:
-    """Whether a body that begins with `start` is words (a page, a message) and no picture, such as SVG.
+    """Return whether a body that begins with `start` is text, such as a web page or a message; SVG does not count.
 
-    `encoded`: in UTF-8, or in anything that has no control characters.
+    `encoded`: only UTF-8 counts. Otherwise every encoding without control characters does.
     """
     if any(char < 32 and char not in _WHITE for char in start) or b"<svg" in start:
         return False
@@ -159,14 +163,14 @@ def _size(name: str, file: BinaryIO, start: bytes) -> tuple[int | None, int | No
 
 
 def _pixels(file: BinaryIO) -> tuple[int, int]:
-    import imagesize  # here: it takes a network client along, which most commands do without
+    import imagesize  # late: it imports a network client, which most commands do not need
 
     try:
         width, height = imagesize.get(file)
         return int(width), int(height)
     except OSError:
         raise
-    except Exception:  # noqa: BLE001  (whatever it stumbles over: no image is worth less for it)
+    except Exception:  # noqa: BLE001  (it raises anything on odd bytes; the image is kept all the same)
         return -1, -1
 
 
@@ -175,9 +179,9 @@ def _read(file: BinaryIO, at: int, size: int) -> bytes:
     return file.read(size)
 
 
-# Each of these tells whether the image that begins at the start of `file` has its end within the first `size` bytes:
-# False where it goes on, None where that cannot be told. From where the pixels begin, an end mark in the last bytes is
-# the image's own: before that it may be that of a thumbnail.
+# Each of these returns whether the image at the start of `file` ends within the first `size` bytes: False if it goes
+# on, None if that cannot be found out. Once the pixels have begun, an end mark in the last bytes belongs to the image
+# itself; before that it may belong to a thumbnail.
 
 
 def _png_ends(file: BinaryIO, size: int) -> bool | None:
@@ -214,7 +218,7 @@ def _jpeg_ends(file: BinaryIO, size: int) -> bool | None:
 
 
 def _has(file: BinaryIO, mark: bytes, at: int, size: int) -> bool:
-    # Blocks overlap by what a mark has in the first of two.
+    # Blocks overlap, so that a mark across two of them is found.
     return any(mark in _read(file, start, _BLOCK_BYTES + len(mark) - 1) for start in range(at, size, _BLOCK_BYTES))
 
 
@@ -229,7 +233,7 @@ def _webp_ends(file: BinaryIO, size: int) -> bool | None:
             return pixels
         length = int.from_bytes(head[4:], "little")
         if at + 8 + length > size:
-            return False  # some writers do not count the padding of the last chunk, but none counts less than that
+            return False  # some writers leave out the padding of the last chunk, but never more than that
         pixels = pixels or head[:4] in (b"VP8 ", b"VP8L", b"ANMF")
         at += 8 + length + length % 2
     return None
@@ -249,7 +253,7 @@ def _gif_ends(file: BinaryIO, size: int) -> bool | None:
             at += 11 + _table_bytes(head[9:])
             frames += 1
         else:
-            # Nobody misses the mark at the end of it all where the last picture has its own.
+            # The end mark of the file may be missing if the last picture has its own.
             return None if frames and at >= size else False
         for _ in steps:
             length = _read(file, at, 1)
@@ -262,7 +266,7 @@ def _gif_ends(file: BinaryIO, size: int) -> bool | None:
 
 
 def _table_bytes(packed: bytes) -> int:
-    """The length of the table of colours that a GIF's `packed` byte announces."""
+    """Return the length of the colour table that a GIF's `packed` byte announces."""
     return 3 << ((packed[0] & 7) + 1) if packed and packed[0] & 0x80 else 0
 
 
@@ -278,14 +282,14 @@ def _boxes_end(file: BinaryIO, size: int) -> bool | None:
             return None if inside and at == size else False
         if length == 1:
             length = int.from_bytes(head[8:16])
-        if kind not in _BOXES or length < 8:  # not boxes any more, or one that goes on to the end, wherever that is
+        if kind not in _BOXES or length < 8:  # no more boxes, or one without a length, which goes on to the end
             return None
         if at + length > size:
             return False
         if kind == b"jxlp" and head[8] & 0x80:
             kind = b"last jxlp"
         if kind == b"meta" and b"idat" in _read(file, at, min(length, HEAD_BYTES)):
-            inside = True  # a small picture, or only what others are composed by
+            inside = True  # a small picture, or only the composition of others
         seen.add(kind)
         at += length
     return None

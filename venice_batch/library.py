@@ -1,21 +1,21 @@
-"""The package's two calls for programs: run jobs, or iterate over their outcomes."""
+"""Runs for programs and for the command: the one place where a run is put together."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import replace
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 import orjson
 
-from venice_batch.api.client import VENICE, ApiClient, ApiSettings
+from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import ApiKey, find_key
 from venice_batch.catalogue import Cache, Preflight, ask, fresh
 from venice_batch.clock import SystemClock
@@ -24,16 +24,14 @@ from venice_batch.events import JobEnded
 from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source
 from venice_batch.output.atomic_file import is_address
 from venice_batch.output.naming import Naming
-from venice_batch.pacing.limiter import SendingRules
-from venice_batch.run.attempts import AttemptRules
 from venice_batch.run.run import run_batch
-from venice_batch.run.settings import RunSettings, error_rule, most_in_flight
+from venice_batch.run.settings import RunOptions, RunSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from venice_batch.catalogue import Catalogue
-    from venice_batch.events import Event
+    from venice_batch.events import Event, Observer
     from venice_batch.jobfile import Source
     from venice_batch.model import Job, Outcome, Summary
 
@@ -42,74 +40,91 @@ GIVEN = "<jobs>"
 """What messages call jobs that are given as mappings."""
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """Checked jobs with everything else that a run needs besides its key; made by `prepare`."""
+
+    index: JobIndex
+    output: Path
+    options: RunOptions
+    naming: Naming
+    preflight: Preflight
+
+    async def run(
+        self,
+        key: ApiKey,
+        *,
+        base_url: str | None = None,
+        observers: Sequence[Observer] = (),
+        handle_signals: bool = False,
+    ) -> Summary:
+        """Run the jobs that the output folder does not hold yet, and return the summary.
+
+        `base_url` replaces the one of the options: that of a sandbox started for this run. See `run_jobs`.
+        """
+        options = self.options if base_url is None else replace(self.options, base_url=base_url)
+        settings = RunSettings.of(
+            options, self.output, naming=self.naming, preflight=self.preflight, handle_signals=handle_signals
+        )
+        return await run_batch(self.index, key, settings, observers=observers)
+
+
+def prepare(source: Source, output: Path, options: RunOptions, preflight: Preflight) -> PreparedRun:
+    """Read and check every job of `source`; `preflight` checks them against the models.
+
+    Raises:
+        JobsFileError: a job is invalid, or two would give their images one name.
+        UsageError: an option is wrong.
+    """
+    naming = Naming(options.name, date=f"{datetime.now(UTC):%Y-%m-%d}")
+    defaults = Defaults(dict(options.defaults), SeedPolicy(options.seed_policy), options.allow_unknown)
+
+    def examine(job: Job) -> list[tuple[str, str]]:
+        return [*naming.examine(job), *preflight.examine(job)]
+
+    index = JobIndex.build(source, defaults=defaults, examine=examine, shard=options.shard)
+    naming.settle(index.jobs_in_order(), source.name)
+    return PreparedRun(index, output, options, naming, preflight)
+
+
 async def run_jobs(
     jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
     output: str | os.PathLike[str],
+    options: RunOptions | None = None,
     *,
     api_key: str | None = None,
-    base_url: str = VENICE,
-    concurrency: int | None = None,
-    rpm: int | None = None,
-    max_attempts: int = 6,
-    max_paid_attempts: int = 2,
-    timeout_s: float = 300.0,
-    lock_wait_s: float = 0.0,
-    max_time_s: float = math.inf,
-    max_failures: int | None = None,
-    max_cost_usd: float | None = None,
-    defaults: Mapping[str, Any] | None = None,
-    seed_policy: Literal["keep", "pin", "split"] = "keep",
-    name: str = "{id}",
-    prefer_json: bool = False,
-    retry_rejected: bool = False,
-    durable: bool = False,
-    check_models: bool = True,
-    allow_unknown: bool = False,
     on_event: Callable[[Event], None] | None = None,
+    **changes: Any,
 ) -> Summary:
-    """Run jobs into the folder `output`, but for those that it holds already.
+    """Run jobs into the folder `output`, except those that it holds already, and return the summary.
 
-    `jobs` is a file as the command takes it, or mappings like its lines. `api_key` defaults to `VENICE_API_KEY`.
-    `defaults` are fields for jobs that lack them, `seed_policy` "pin" gives jobs without a seed one
-    that is recorded, "split" also makes each of several variants a job with its own seed.
-    `name` is the template of the images' names (`Naming`).
-    `lock_wait_s` is how long to wait for another run in the folder (`on_event` is told a `Waiting`).
-    `concurrency` is how many requests may be under way at a time (None: as many as quota and latency need).
-    `max_attempts` bounds the tries for each job, `max_paid_attempts` those that may have been charged without an image.
-    `on_event` is called with everything that happens, on the event loop. `check_models`: check jobs against the API's
-    list of models first, which also gives the prices that `max_cost_usd` (never spent beyond) needs. `allow_unknown`:
-    send fields, values and models that this version or the list does not know as they are written, instead of raising.
-    Jobs that fail or are rejected raise nothing: the returned summary counts them, the manifest has their records.
-    Signals are left to the caller; cancelling stops at once and loses nothing that was recorded.
+    Jobs that fail or are rejected raise nothing: the summary counts them, the manifest has their records. Signals are
+    left to the caller. Cancelling stops at once and loses nothing that was recorded.
+
+    Parameters:
+        jobs: a file as the command takes it, or mappings like its lines.
+        options: everything that `venice-batch run` has options for.
+        api_key: defaults to `VENICE_API_KEY`.
+        on_event: called with everything that happens, on the event loop.
+        changes: single fields of `RunOptions`, in place of those in `options`.
 
     Raises:
         JobsFileError: a job is invalid; nothing was sent.
         KeyMissingError: no key was given.
-        UsageError: `output` is an address (`s3://…`).
+        UsageError: an option is wrong, or `output` is an address (`s3://…`).
         FolderError: the folder cannot be used, or another run is using it for longer than `lock_wait_s`.
     """
     if is_address(os.fspath(output)):
         raise UsageError(f"output: {os.fspath(output)} is an address, not a folder")
     key = find_key(None) if api_key is None else ApiKey(api_key)
-    at_a_time = most_in_flight() if concurrency is None else concurrency
-    settings = RunSettings(
-        output=Path(output),
-        api=ApiSettings(base_url=base_url, timeout_s=timeout_s, concurrency=at_a_time),
-        sending=SendingRules(concurrency=at_a_time, rpm=rpm, errors=error_rule(base_url)),
-        attempts=AttemptRules(max_attempts=max_attempts, max_paid_attempts=max_paid_attempts, prefer_json=prefer_json),
-        retry_rejected=retry_rejected,
-        durable=durable,
-        lock_wait_s=lock_wait_s,
-        max_time_s=max_time_s,
-        max_failures=max_failures,
-    )
-    naming = Naming(name, date=f"{datetime.now(UTC):%Y-%m-%d}")
-    known = await _catalogue(settings.api, key) if check_models else (None, None)
-    preflight = Preflight(*known, allow_unknown=allow_unknown)
-    fields = Defaults(dict(defaults or {}), SeedPolicy(seed_policy), allow_unknown)
-    async with _indexed(jobs, fields, naming, preflight) as index:
-        settings = replace(settings, naming=naming, catalogue=preflight.catalogue, max_cost_usd=max_cost_usd)
-        return await run_batch(index, key, settings, observers=() if on_event is None else (on_event,))
+    options = replace(options or RunOptions(), **changes)
+    api = ApiSettings(base_url=options.base_url, timeout_s=options.timeout_s)
+    known = await _catalogue(api, key) if options.check_models else (None, None)
+    preflight = Preflight(*known, allow_unknown=options.allow_unknown, strict=options.strict)
+    with _opened(jobs) as source:
+        # A long file, or one that names many pictures, takes its time: the caller's loop goes on meanwhile.
+        prepared = await anyio.to_thread.run_sync(prepare, source, Path(output), options, preflight)
+        return await prepared.run(key, observers=() if on_event is None else (on_event,))
 
 
 async def _catalogue(api: ApiSettings, key: ApiKey) -> tuple[Catalogue | None, tuple[str, ...] | None]:
@@ -124,7 +139,12 @@ async def _catalogue(api: ApiSettings, key: ApiKey) -> tuple[Catalogue | None, t
 
 @asynccontextmanager
 async def stream_outcomes(
-    jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]], output: str | os.PathLike[str], **options: Any
+    jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]],
+    output: str | os.PathLike[str],
+    options: RunOptions | None = None,
+    *,
+    on_event: Callable[[Event], None] | None = None,
+    **others: Any,
 ) -> AsyncIterator[AsyncIterator[Outcome]]:
     """Run jobs while the block lasts, and iterate over their outcomes inside it as they end.
 
@@ -140,7 +160,6 @@ async def stream_outcomes(
         VeniceBatchError: what `run_jobs` raises, when the block is left after the last outcome.
     """
     send, receive = anyio.create_memory_object_stream["Outcome"](math.inf)
-    tell = options.pop("on_event", None)
     failed: list[VeniceBatchError] = []
 
     def observe(event: Event) -> None:
@@ -148,13 +167,13 @@ async def stream_outcomes(
             # Whoever left the block early wants no more of them.
             with suppress(anyio.BrokenResourceError):
                 send.send_nowait(event.outcome)
-        if tell is not None:
-            tell(event)
+        if on_event is not None:
+            on_event(event)
 
     async def run() -> None:
         with send:
             try:
-                await run_jobs(jobs, output, on_event=observe, **options)
+                await run_jobs(jobs, output, options, on_event=observe, **others)
             except VeniceBatchError as error:
                 failed.append(error)  # raised below, not wrapped in a group
 
@@ -173,31 +192,20 @@ async def stream_outcomes(
         raise failed[0]
 
 
-@asynccontextmanager
-async def _indexed(
-    jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]], defaults: Defaults, naming: Naming, preflight: Preflight
-) -> AsyncIterator[JobIndex]:
-    def examine(job: Job) -> list[tuple[str, str]]:
-        return [*naming.examine(job), *preflight.examine(job)]
-
-    def build(source: Source) -> JobIndex:
-        index = JobIndex.build(source, defaults=defaults, examine=examine)
-        naming.settle(index.jobs_in_order(), source.name)
-        return index
-
+@contextmanager
+def _opened(jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]]) -> Iterator[Source]:
+    """Open a jobs file, or mappings by way of a temporary one."""
     with ExitStack() as stack:
-        if not isinstance(jobs, str | os.PathLike):
-            import tempfile
+        if isinstance(jobs, str | os.PathLike):
+            yield stack.enter_context(open_source(jobs))
+            return
+        import tempfile
 
-            file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="venice-batch-", suffix=".jsonl"))
-            for number, job in enumerate(jobs, start=1):
-                file.write(_line(job, number))
-            file.flush()
-            source = replace(stack.enter_context(open_source(file.name)), name=GIVEN, folder="")
-        else:
-            source = stack.enter_context(open_source(jobs))
-        # A long file, or one that names many pictures, takes its time: the caller's loop goes on meanwhile.
-        yield await anyio.to_thread.run_sync(build, source)
+        file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="venice-batch-", suffix=".jsonl"))
+        for number, job in enumerate(jobs, start=1):
+            file.write(_line(job, number))
+        file.flush()
+        yield replace(stack.enter_context(open_source(file.name)), name=GIVEN, folder="")
 
 
 def _line(job: Mapping[str, Any], number: int) -> bytes:

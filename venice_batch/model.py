@@ -1,4 +1,4 @@
-"""The values that flow through a run: a job goes in, an outcome comes out."""
+"""The values of a run: jobs go in, outcomes and a summary come out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 SCHEMA = 1
-"""Version of the manifest's record; a reader keeps the fields that it does not know."""
+"""The version of the manifest's records; readers keep fields that they do not know."""
 
 
 class Endpoint(StrEnum):
-    """The API's image endpoints that a job can name, below the base URL."""
+    """The image endpoints that a job can name, below the base URL."""
 
     GENERATE = "/image/generate"
     GENERATIONS = "/images/generations"
@@ -34,19 +34,19 @@ UNNAMED: Mapping[Endpoint, str] = MappingProxyType(
         Endpoint.BACKGROUND_REMOVE: "bria-bg-remover",
     }
 )
-"""The model of a request that names none: the API's documented default, or the only one that the endpoint has.
+"""The model of a request that names none: the API's documented default, or the endpoint's only model.
 
-Upscaling and background removal take no model; these are the names that listings and rate limits have for theirs.
+Requests for upscaling and background removal cannot name a model; listings and rate limits use these names for theirs.
 """
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One API request that the jobs file asks for.
+    """One API request from the jobs file.
 
-    `request` is the effective body: the line's fields over the defaults, exactly as the user means them.
-    `request_hash` names endpoint and body: the same id with another hash is another job.
+    `request` is the effective body: the line's fields over the defaults.
+    `request_hash` covers endpoint and body; the same id with another hash is another job.
     `line` counts the file's lines from 1, `index` its jobs from 0 (a line with a matrix holds several).
-    `doubts` are what this version does not know of the request and lets pass, as (field, what).
+    `doubts` lists parts of the request that this version does not know and lets pass, as (field, message).
     """
 
     id: str
@@ -60,7 +60,7 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def model(self) -> str:
-        """The model as the line names it, else the endpoint's own; `modelId` is its old name on edits."""
+        """Return the model that the line names, else the endpoint's default; edits once called the field `modelId`."""
         model = self.request.get("model")
         if model is None:
             model = self.request.get("modelId", UNNAMED[self.endpoint])
@@ -68,7 +68,7 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def images(self) -> int:
-        """How many images the request asks for, which is what it takes of its lane's window."""
+        """Return how many images the request asks for; that many count against the lane's quota."""
         variants = self.request.get("variants")
         return variants if isinstance(variants, int) and variants > 0 else 1
 
@@ -82,9 +82,9 @@ class Status(StrEnum):
 
 
 class ImageFile(msgspec.Struct, frozen=True):
-    """One image on disk; `path` is relative to the output folder, `format` is that of the bytes.
+    """One image on disk; `path` is relative to the output folder, `format` follows from the bytes.
 
-    `width` and `height` are null where the bytes do not tell them in any way that is known here.
+    `width` and `height` are null if they cannot be read from the bytes.
     """
 
     path: str
@@ -96,10 +96,10 @@ class ImageFile(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One HTTP request: what came back (`status` null when nothing did) and how long it took.
+    """One HTTP request: its answer (`status` null if none came) and its duration.
 
-    `wait_s` is the backoff that followed it, `retry_after_s` what the server asked for, `ray` the id that
-    the API's support asks for. `sent_s` counts from the job's `enqueued_at`; older records do not have it.
+    `wait_s` is the backoff after it, `retry_after_s` the wait that the server asked for, `ray` the id that the API's
+    support asks for. `sent_s` counts from the job's `enqueued_at`; older records do not have it.
     """
 
     status: int | None
@@ -112,7 +112,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a job has no image. `kind` is one of a small set of words (see the manifest's page)."""
+    """Why a job has no image. `kind` is one of the few words that the page on the manifest lists."""
 
     kind: str
     status: int | None
@@ -120,7 +120,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Flags(msgspec.Struct, frozen=True):
-    """What the server said beside the image; `possibly_billed`: charged perhaps, though no image came."""
+    """What the server said besides the image; `possibly_billed`: it may have charged although no image came."""
 
     blurred: bool = False
     content_violation: bool = False
@@ -129,13 +129,13 @@ class Flags(msgspec.Struct, frozen=True):
     enhanced_prompt: str | None = None
 
     def has(self, flag: str) -> bool:
-        """Whether the flag of that name is set, or says anything."""
+        """Return whether the flag of that name is set or holds a text."""
         value = getattr(self, flag)
         return value is not None and value is not False
 
 
 class ServerTiming(msgspec.Struct, frozen=True, rename="camel"):
-    """The server's own account of its time, in ms as received."""
+    """The server's own timing, in ms as received."""
 
     inference_duration: float | None = None
     inference_preprocessing_time: float | None = None
@@ -146,9 +146,9 @@ class ServerTiming(msgspec.Struct, frozen=True, rename="camel"):
 class Timing(msgspec.Struct, frozen=True):
     """Where a job's time went, in seconds.
 
-    `queued_s`: read from the file until first allowed to ask for its turn; `rate_wait_s`: waiting for the
-    lane's window, gate or a slot; `backoff_s`: between attempts; `ttfb_s`, `download_s`, `write_s`: of the
-    attempt that counted; `total_s`: from enqueued to finished.
+    `queued_s`: from being read until a worker takes it up; `rate_wait_s`: waiting for the lane's window, gate or a
+    slot; `backoff_s`: between attempts; `ttfb_s`, `download_s`, `write_s`: of the attempt that counted; `total_s`: from
+    enqueued to finished.
     """
 
     enqueued_at: str
@@ -163,12 +163,12 @@ class Timing(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a job ended; encoded as JSON it is the manifest's record.
+    """How a job ended; its JSON is the manifest's record.
 
-    `sandbox` marks what the sandbox made, so that no later run takes it for the real thing; it stands in no other
-    record. `at_most_usd` stands only where `cost_usd` is null because an attempt is possibly billed: all attempts that
-    were or may have been charged, at their prices. `unrecognised` stands only where a whole answer is no image that is
-    known here: the paths of its files, which are kept.
+    Three fields are left out of most records. `sandbox` marks records of the sandbox, so that no later run takes them
+    for real ones. `at_most_usd` appears if `cost_usd` is null because an attempt is possibly billed: the price of all
+    attempts that were or may have been charged. `unrecognised` appears if a whole answer is not a known image: the
+    paths of its files, which are kept.
     """
 
     schema: int
@@ -192,22 +192,22 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def spent_usd(self) -> float | None:
-        """What the job has cost, or may have cost, as the run has counted it; None where it is not known."""
+        """Return what the job has cost, or may have cost at most; None if that is unknown."""
         return self.at_most_usd if self.cost_usd is None else self.cost_usd
 
     @property
     def is_unpriced(self) -> bool:
-        """Whether the job has or may have cost something that is not known."""
+        """Return whether the job was or may have been charged at an unknown price."""
         may_cost = self.status is Status.SUCCEEDED or self.flags.possibly_billed
         return may_cost and self.spent_usd is None
 
 
 SUMMARY = "summary.json"
-"""Its name in the output folder."""
+"""The summary's name in the output folder."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
-    """Durations in seconds, each within 3 %; null when there was none."""
+    """Percentiles of durations in seconds, each within 3 %; null if there were no durations."""
 
     p50: float | None = None
     p95: float | None = None
@@ -217,11 +217,11 @@ class Percentiles(msgspec.Struct, frozen=True):
 class LaneSummary(msgspec.Struct, frozen=True):
     """One model's share of the run.
 
-    `retries` are the attempts after each job's first. `cost_usd` is what this run's requests have cost by the
-    published prices, what may have been charged without an image included; null where they are not known. `unpriced`
-    requests were or may have been charged at a price that is not known, which is not in `cost_usd`. The percentiles are
-    of jobs that succeeded: `queue_s` all that a job waited for its turns, `server_s` until the first
-    byte of the answer that counted, `latency_s` that attempt as a whole, `total_s` from enqueued to finished.
+    `retries` counts the attempts after each job's first. `cost_usd` is the published price of this run's requests,
+    including those that may have been charged without an image; null if no price is known. `unpriced` counts requests
+    that were or may have been charged at an unknown price, which `cost_usd` leaves out. The percentiles cover jobs that
+    succeeded: `queue_s` is the wait for a worker, the window, the gate and a slot, `server_s` the time to the first
+    byte of the answer that counted, `latency_s` that whole attempt, `total_s` from enqueued to finished.
     """
 
     succeeded: int
@@ -241,7 +241,7 @@ class LaneSummary(msgspec.Struct, frozen=True):
 
 
 class SlowJob(msgspec.Struct, frozen=True):
-    """One of the jobs that took longest; `server_s` is of the attempt that counted, null where it has none."""
+    """One of the slowest jobs; `server_s` is the time to the first byte of the attempt that counted, if any."""
 
     id: str
     lane: str
@@ -252,7 +252,7 @@ class SlowJob(msgspec.Struct, frozen=True):
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Why `count` jobs have no image, and the ids of the first few of them."""
+    """A reason why `count` jobs have no image, with the ids of the first few."""
 
     status: str
     kind: str
@@ -262,16 +262,16 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What a run did; written as `summary.json` and, with `--json`, to standard output.
+    """What a run did; written to `summary.json` and, with `--json`, to standard output.
 
-    `jobs` counts the file's; `already_done` had succeeded before, `already_rejected` were not asked for again,
-    `pending` have no outcome yet. `refused` counts 429 answers to this run, `possibly_billed` the requests that
-    may have been charged for an image that never arrived, `retries` the attempts after each job's first. `cost_usd`
-    is what this run has spent by the published prices, what may have been charged without an image included; null
-    where they are not known. `unpriced` requests were or may have been charged at a price that is not known, which is
-    not in `cost_usd`. `sandbox`: the answers came from a sandbox, so no real money was spent. `reason` says why a run
-    ended early, else null. `slowest` are the few jobs that took longest, `failures` the commonest reasons of those
-    without image; the worst comes first.
+    `jobs` counts the jobs of the file: `already_done` succeeded in an earlier run, `already_rejected` were rejected
+    then and not sent again, `pending` have no outcome yet. `refused` counts 429 answers in this run, `possibly_billed`
+    the requests that may have been charged for an image that never arrived, `retries` the attempts after each job's
+    first. `cost_usd` is what this run spent at the published prices, including requests that may have been charged
+    without an image; null if no price is known. `unpriced` counts requests that were or may have been charged at an
+    unknown price, which `cost_usd` leaves out. `sandbox`: the answers came from a sandbox, so no real money was spent.
+    `reason` says why a run ended early, else null. `slowest` lists a few of the slowest jobs and `failures` the most
+    common reasons for missing images, the worst first.
     """
 
     schema: int
@@ -310,5 +310,5 @@ class Summary(msgspec.Struct, frozen=True):
 
     @property
     def sandbox_usd(self) -> float:
-        """The part of the cost that a sandbox pretended to charge: all or nothing."""
+        """Return the part of the cost that a sandbox pretended to charge: all of it or 0."""
         return self.cost_usd or 0.0 if self.sandbox else 0.0

@@ -57,12 +57,12 @@ def test_every_answer_has_the_verdict_of_the_contract(status, message, verdict):
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("status", [None, 200])
-def test_every_fault_but_what_would_only_come_again_is_worth_another_try(fault, status):
+def test_a_fault_is_tried_again_unless_it_would_only_repeat(fault, status):
     others = {Fault.NOT_THE_API: Verdict.WRONG_ADDRESS, Fault.UNRECOGNISED: Verdict.UNRECOGNISED}
     assert answer(status, fault=fault).verdict is others.get(fault, Verdict.TRANSIENT)
 
 
-def test_overloaded_beside_a_spent_quota_means_the_quota():
+def test_overloaded_with_no_quota_left_means_the_quota():
     assert answer(429, "overloaded", rate=RateLimit(20, 0)).verdict is Verdict.LIMITED
     assert answer(429, "overloaded", rate=RateLimit(20, 5)).verdict is Verdict.OVERLOADED
 
@@ -87,13 +87,13 @@ def test_a_content_violation_is_rejected_although_it_is_a_200():
         (502, {"retry_after_s": 3.0}, False),
     ],
 )
-def test_a_gate_holds_only_what_is_limited_or_overloaded_and_told_until_when(status, head, hinted):
+def test_only_a_limit_or_overload_with_a_named_end_waits_at_the_gate(status, head, hinted):
     assert answer(status, **head).waits_at_gate is hinted
     assert answer(status, **head).hint_s == head.get("retry_after_s")
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_only_what_was_sent_may_have_been_billed(fault):
+def test_only_requests_that_were_sent_may_have_been_billed(fault):
     unsent = (Fault.CONNECT, Fault.SOURCE, Fault.NOT_THE_API)
     assert answer(None, fault=fault).possibly_billed is (fault not in unsent)
 
@@ -104,12 +104,12 @@ def test_a_gateway_that_lost_the_answer_may_hide_an_image(status):
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 408, 429, 500, 503, 521, 522, 523, 525, 526])
-def test_what_the_api_has_not_taken_or_says_it_has_not_done_is_free(status):
+def test_a_request_that_the_api_did_not_take_or_do_is_free(status):
     assert not answer(status).possibly_billed
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 404, 405, 407, 410])
-def test_words_that_are_not_the_apis_are_no_verdict_on_key_or_model(status):
+def test_a_page_of_another_server_is_no_verdict_on_key_or_model(status):
     told = answer(status, "This model is not found; Pro users only", fault=Fault.NOT_THE_API)
     assert told.verdict is Verdict.WRONG_ADDRESS
     assert failure_kind(told) == "not_the_api"

@@ -1,4 +1,4 @@
-"""The push decoder against decoding whole bodies, and against whatever a server could send."""
+"""The streaming decoder, compared with decoding whole bodies, and given anything that a server could send."""
 
 import base64
 import codecs
@@ -13,7 +13,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from venice_batch.api import decode as decoding
-from venice_batch.api.base64_stream import Base64Stream
 from venice_batch.api.decode import MAX_IMAGES, BinaryDecoder, JsonDecoder
 from venice_batch.errors import BodyError
 
@@ -23,14 +22,14 @@ TWO = base64.b64encode(b"second").decode()
 
 @pytest.fixture(autouse=True, scope="module", params=[decoding.END_BYTES, 4])
 def end_bytes(request):
-    """However far from its end a chunk is searched for the end of an image, the images are the same."""
+    """Run every test with two values of END_BYTES; the images must be the same."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(decoding, "END_BYTES", request.param)
         yield
 
 
 def decode(chunks, decoder=None):
-    """The images and the rest, as a consumer of the pieces sees them."""
+    """Return the images and the rest, as a consumer of the pieces sees them."""
     decoder = decoder or JsonDecoder()
     pieces = [piece for chunk in chunks for piece in decoder.feed(chunk)]
     last, rest = decoder.close()
@@ -51,7 +50,7 @@ class RefusedError(Exception):
 
 
 def whole(body):
-    """The same by parsing the body as one."""
+    """Return the same by parsing the body as a whole."""
     try:
         return parsed(orjson.loads(body.removeprefix(codecs.BOM_UTF8)))
     except ValueError as error:
@@ -81,7 +80,7 @@ def parsed(document):
 
 
 def stands_beside(key, text):
-    """An empty text is no image, and a link is none either."""
+    """Return whether a text is not an image: empty, or a link."""
     return text == "" or (key == "url" and isinstance(text, str) and text[:5].lower() != "data:")
 
 
@@ -106,7 +105,7 @@ def feed_all(decoder, chunks):
 
 
 def cut(body, points):
-    """`body` in pieces between `points`, empty ones too."""
+    """Return `body` cut at `points`, including empty pieces."""
     edges = [0, *sorted(point % (len(body) + 1) for point in points), len(body)]
     return [body[start:end] for start, end in itertools.pairwise(edges)]
 
@@ -116,13 +115,13 @@ def bytewise(body):
 
 
 class Image(str):
-    """A string that is an image: white space may stand in it, and more of it is escaped."""
+    """A string that is an image: it may contain white space, and more of it may be escaped."""
 
     __slots__ = ()
 
 
 class Writer:
-    """JSON as some other program may write it."""
+    """Return `value` as JSON, spelt as another program may spell it."""
 
     def __init__(self, random):
         self.random = random
@@ -188,7 +187,7 @@ data_prefixes = st.sampled_from(
 
 @st.composite
 def bodies(draw):
-    """A valid body of either shape, its images and its rest."""
+    """Draw a valid body of either shape, its images and its rest."""
     images = draw(images_bytes)
     plain = [base64.b64encode(image).decode() for image in images]
     rest = draw(extras)
@@ -235,7 +234,7 @@ LINKS = ["", 'https://cdn.example/a.png?x=1&y="', "0", "-", "data", "d", "data;"
 
 
 @given(st.sampled_from(LINKS), st.randoms(use_true_random=False), st.sampled_from([0, 1]), cuts)
-def test_a_link_or_nothing_beside_an_image_does_it_no_harm(link, random, place, points):
+def test_a_link_or_empty_text_beside_an_image_is_harmless(link, random, place, points):
     text = Image(base64.b64encode(b"an image").decode())
     items = [("url", link), ("b64_json", text)] if link else [("url", f"data:;base64,{text}"), ("b64_json", "")]
     body = Writer(random).write({"created": 1, "data": [dict(items if place else items[::-1])]}).encode()
@@ -243,7 +242,7 @@ def test_a_link_or_nothing_beside_an_image_does_it_no_harm(link, random, place, 
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 64, 4096])
-def test_a_long_image_in_even_chunks_is_the_same(size):
+def test_a_long_image_decodes_the_same_in_chunks_of_any_size(size):
     image = bytes(range(256)) * 20
     body = orjson.dumps({"images": [base64.b64encode(image).decode()], "id": "x"}).replace(b"/", b"\\/")
     assert decode([body[at : at + size] for at in range(0, len(body), size)]) == ([image], {"id": "x"})
@@ -290,7 +289,7 @@ def agrees_or_refuses(body, chunks):
 
 
 @given(st.binary(max_size=400), cuts)
-def test_arbitrary_bytes_are_refused_as_such(body, points):
+def test_arbitrary_bytes_are_refused(body, points):
     agrees_or_refuses(body, cut(body, points))
 
 
@@ -308,7 +307,7 @@ fragments = st.sampled_from(
 @example(b'{"images":["QUFB"],"images":1}', [])
 @example(b'{"images":[{"images":["QUFB"]}]}', [])
 @example(b'["QUFB"]', [])
-def test_pieces_of_syntax_in_any_order_never_pass_for_more_than_they_are(body, points):
+def test_random_json_fragments_are_read_as_orjson_reads_them(body, points):
     agrees_or_refuses(body, cut(body, points))
 
 
@@ -331,7 +330,7 @@ def test_a_damaged_body_is_refused_or_read_as_the_whole_one(body, points):
 
 @settings(max_examples=100)
 @given(mutations() | st.lists(fragments, max_size=25).map(b"".join), cuts, cuts)
-def test_how_a_body_is_cut_plays_no_part_in_what_becomes_of_it(body, some, others):
+def test_the_result_does_not_depend_on_how_a_body_is_cut(body, some, others):
     def result(points):
         try:
             return decode(cut(body, points))
@@ -412,18 +411,19 @@ REFUSED = {
 
 
 STRICTER = {"the list twice", "an item's field twice", "a data URL with a prefix without end"}
-"""JSON of which the last one counts: an image that was paid for would be dropped unseen; and no sensible prefix."""
+"""Bodies that orjson accepts and the decoder refuses: repeated keys, where a paid image would be dropped unseen, and
+senseless prefixes."""
 
 
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
-def test_no_document_with_images_is_refused_in_any_chunks(body):
+def test_bodies_without_usable_images_are_refused_in_any_chunks(body):
     for chunks in ([body], bytewise(body)):
         with pytest.raises(BodyError):
             decode(chunks)
 
 
 @pytest.mark.parametrize("case", [case for case in REFUSED if case not in STRICTER])
-def test_what_is_refused_in_chunks_is_no_better_as_a_whole(case):
+def test_a_body_refused_in_chunks_is_refused_whole_too(case):
     with pytest.raises(RefusedError):
         whole(REFUSED[case])
 
@@ -445,7 +445,7 @@ def test_white_space_and_escapes_in_base64_are_passed_over(text):
     assert decode([body]) == decode(bytewise(body)) == ([b"AAAB"], {})
 
 
-def test_images_of_the_request_and_of_other_depths_are_left_alone():
+def test_strings_at_other_places_are_not_taken_for_images():
     rest = {
         "request": {"images": ["no base64!"], "data": [{"b64_json": "!", "url": "https://example.com"}]},
         "x": [["!"]],
@@ -461,12 +461,12 @@ def test_pieces_come_before_the_body_ends():
     assert (piece.data, piece.last) == (b"", True)
 
 
-def test_a_link_instead_of_an_image_says_what_to_ask_for():
+def test_a_link_instead_of_an_image_names_the_right_response_format():
     with pytest.raises(BodyError, match="response_format b64_json"):
         decode([b'{"data":[{"url":"https://example.com/a.png"}]}'])
 
 
-def test_an_image_may_have_exactly_the_bytes_allowed_and_no_more():
+def test_an_image_may_have_the_maximum_size_but_not_a_byte_more():
     def body(size):
         return orjson.dumps({"images": [base64.b64encode(b"x" * size).decode()]})
 
@@ -475,16 +475,16 @@ def test_an_image_may_have_exactly_the_bytes_allowed_and_no_more():
         decode([body(1001)], JsonDecoder(max_image_bytes=1000))
 
 
-def test_each_image_has_the_cap_for_itself():
+def test_the_maximum_size_applies_to_each_image():
     body = orjson.dumps({"images": [base64.b64encode(b"x" * 90).decode()] * 3})
     assert decode([body], JsonDecoder(max_image_bytes=100)) == ([b"x" * 90] * 3, {})
 
 
-def test_what_is_no_image_may_have_exactly_the_bytes_allowed_and_no_more():
+def test_the_rest_of_a_body_may_have_its_maximum_but_not_a_byte_more():
     body = b'{"images":["QUFB"],"id":"' + b"x" * 100 + b'"}'
     kept = len(body) - len("QUFB") + len("0")
     assert decode([body], JsonDecoder(max_rest_bytes=kept))[0] == [b"AAA"]
-    with pytest.raises(BodyError, match="beside its images"):
+    with pytest.raises(BodyError, match="besides its images"):
         decode([body], JsonDecoder(max_rest_bytes=kept - 1))
 
 
@@ -495,7 +495,7 @@ def test_more_images_than_any_answer_has_are_refused():
 
 
 @pytest.mark.parametrize("depth", [1024, 1025])
-def test_nesting_is_taken_as_deep_as_orjson_takes_it(depth):
+def test_nesting_is_accepted_as_deep_as_orjson_accepts_it(depth):
     body = b'{"images":["QUFB"],"x":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
     if depth == 1024:
         assert decode([body])[0] == whole(body)[0]  # the rest is too deep for Python to compare
@@ -529,7 +529,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize(("start", "again"), ENDLESS.values(), ids=ENDLESS)
-def test_a_body_without_end_is_cut_off_in_little_memory(start, again):
+def test_an_endless_body_is_cut_off_in_little_memory(start, again):
     decoder = JsonDecoder(max_image_bytes=100_000, max_rest_bytes=100_000)
     chunk = again * (8192 // len(again))
     tracemalloc.start()
@@ -541,53 +541,6 @@ def test_a_body_without_end_is_cut_off_in_little_memory(start, again):
         tracemalloc.stop()
 
 
-@given(st.binary(max_size=300), st.lists(st.integers(0, 500), max_size=20), st.sampled_from(["", " ", "  "]))
-def test_base64_in_any_portions_is_the_whole_decoded(data, points, space):
-    text = space.join(base64.b64encode(data).decode()).encode()
-    stream = Base64Stream(1000)
-    assert b"".join(stream.feed(part) for part in cut(text, points)) == data
-    assert stream.size == len(data)
-
-
-@settings(max_examples=200)
-@given(st.text("AQgz/+==", max_size=24), st.lists(st.integers(0, 30), max_size=8))
-def test_base64_in_any_portions_is_refused_where_the_whole_is(text, points):
-    def streamed(parts):
-        stream = Base64Stream(1000)
-        try:
-            data = b"".join([stream.feed(part) for part in parts])
-            stream.close()
-        except BodyError:
-            return None
-        return data
-
-    got = streamed(cut(text.encode(), points))
-    assert got == streamed([text.encode()])
-    if got is not None:
-        assert got == base64.b64decode(text, validate=True) != b""
-
-
-@pytest.mark.parametrize("parts", [[b"QQ=", b"="], [b"QQ", b"=="], [b"Q", b"Q", b"=", b"="]])
-def test_padding_may_be_split_over_chunks(parts):
-    stream = Base64Stream(10)
-    assert b"".join(map(stream.feed, parts)) == b"A"
-    stream.close()
-
-
-@pytest.mark.parametrize("parts", [[b"QQ==", b"QUFB"], [b"QQ=", b"=Q", b"UFB"], [b"QQ==", b"===="], [b"QQ==QUFB"]])
-def test_nothing_may_follow_padding(parts):
-    with pytest.raises(BodyError):
-        feed_all(Base64Stream(100), parts)
-
-
-def test_a_single_character_after_padding_is_found_at_the_end():
-    stream = Base64Stream(100)
-    stream.feed(b"QQ==")
-    stream.feed(b"Q")
-    with pytest.raises(BodyError, match="cut short"):
-        stream.close()
-
-
 def test_a_binary_body_passes_through_with_its_end_marked():
     assert decode([b"ab", b"", b"c"], BinaryDecoder()) == ([b"abc"], {})
 
@@ -597,7 +550,7 @@ def test_an_empty_binary_body_is_refused():
         decode([b""], BinaryDecoder())
 
 
-def test_a_binary_body_over_the_cap_is_refused_before_its_end():
+def test_a_binary_body_over_the_maximum_is_refused_before_its_end():
     decoder = BinaryDecoder(max_image_bytes=10)
     decoder.feed(b"x" * 10)
     with pytest.raises(BodyError, match="--max-image-bytes"):

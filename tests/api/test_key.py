@@ -1,4 +1,4 @@
-"""The key, found and kept."""
+"""The key: how it is found, and how it is kept secret."""
 
 import base64
 import html
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.api.key import VARIABLE, ApiKey, find_key, without_userinfo
+from venice_batch.api.key import VARIABLE, ApiKey, find_key
 from venice_batch.errors import KeyMissingError, UsageError
 
 SECRET = "vk-Zq9_secret-77"
@@ -26,7 +26,7 @@ def test_a_key_shows_itself_only_in_its_header():
     assert not hasattr(key, "__dict__")
 
 
-def test_a_key_is_taken_out_of_what_a_server_sends_back():
+def test_a_key_that_a_server_sends_back_is_redacted():
     assert ApiKey(SECRET).redact(f"bad key {SECRET} ({SECRET})") == "bad key *** (***)"
     assert ApiKey(SECRET).redact("nothing here") == "nothing here"
 
@@ -38,7 +38,7 @@ def test_an_empty_key_is_none(value):
 
 
 @pytest.mark.parametrize("value", ["two words", "line\nfeed", "escape\x1b", "kéy", "a\tb", "k\0"])
-def test_what_cannot_be_a_header_is_no_key_and_is_not_shown(value):
+def test_a_key_that_cannot_be_a_header_is_refused_and_not_shown(value):
     with pytest.raises(UsageError) as caught:
         ApiKey(value)
     assert value not in "".join(traceback.format_exception(caught.value))
@@ -54,7 +54,7 @@ def test_the_key_comes_from_the_processs_own_environment_by_default(monkeypatch)
 
 
 @pytest.mark.parametrize("environment", [{}, {VARIABLE: ""}, {VARIABLE: "  "}])
-def test_without_a_key_it_is_said_where_to_put_one(environment):
+def test_a_missing_key_names_the_places_to_put_one(environment):
     with pytest.raises(KeyMissingError, match=r"VENICE_API_KEY.*--api-key-file"):
         find_key(None, environment)
 
@@ -73,7 +73,7 @@ def test_a_file_goes_before_the_environment(tmp_path, data):
         f' "{SECRET}" ', f'" {SECRET} "',
     ],
 )  # fmt: skip
-def test_quotes_and_the_variables_name_are_no_part_of_the_key(tmp_path, text):
+def test_quotes_and_the_variables_name_are_stripped(tmp_path, text):
     (tmp_path / "key").write_text(text + "\r\n")
     for found in (find_key(tmp_path / "key", {}), find_key(None, {VARIABLE: text})):
         assert found.header() == f"Bearer {SECRET}"
@@ -132,7 +132,7 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("form", WRITTEN)
-def test_a_key_is_taken_out_however_it_is_written(form):
+def test_a_key_is_redacted_in_every_spelling(form):
     text = f"before {WRITTEN[form]} after"
     for redacted in (ApiKey(SECRET).redact(text), ApiKey(SECRET).redact_bytes(text.encode()).decode()):
         assert WRITTEN[form] not in redacted
@@ -145,7 +145,7 @@ def test_a_key_is_taken_out_however_it_is_written(form):
 @given(
     st.text(alphabet=string.ascii_letters + string.digits + "-_.+/=", min_size=1, max_size=80), st.binary(max_size=9)
 )
-def test_no_three_bytes_before_it_hide_a_key_in_base64(value, before):
+def test_a_key_in_base64_is_redacted_at_every_offset(value, before):
     encoded = base64.b64encode(before + value.encode() + b"\0\0").decode()
     redacted = ApiKey(value).redact(encoded)
     if len(value) >= 9:
@@ -157,7 +157,7 @@ LONG = "VENICE-INFERENCE-KEY-abcdEFGH01234ijklMNOP"
 
 
 @pytest.mark.parametrize("cut", [*range(21, 35), -1, -2])
-def test_half_a_key_is_taken_out_whoever_cut_it(cut):
+def test_a_cut_key_is_redacted(cut):
     for shown in (LONG[:cut], LONG[:cut].lower(), LONG[cut - 21 :]):
         redacted = ApiKey(LONG).redact(f"before İ {shown} after")
         assert redacted.startswith("before İ ")
@@ -165,25 +165,25 @@ def test_half_a_key_is_taken_out_whoever_cut_it(cut):
         assert not [at for at in range(14, len(LONG) - 7) if LONG[at : at + 8].lower() in redacted.lower()]
 
 
-def test_the_words_that_all_keys_begin_with_are_words_like_any_other():
+def test_the_prefix_that_all_keys_share_is_not_redacted():
     text = "inference failed for venice-inference-key-: VENICE-INFERENCE-KEY-"
     assert ApiKey(LONG).redact(text) == text
 
 
-def test_a_key_that_may_be_any_word_is_taken_out_only_as_it_is_written():
+def test_a_key_like_an_ordinary_word_is_redacted_only_as_written():
     assert not ApiKey("EMPTY").is_long
     assert ApiKey("EMPTY").redact("the body is empty: EMPTY") == "the body is empty: ***"
     assert ApiKey(SECRET).is_long
 
 
 @pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
-def test_a_key_in_another_case_is_taken_out(change):
+def test_a_key_in_another_case_is_redacted(change):
     assert ApiKey(SECRET).redact(f"text/{change(SECRET)}") == "text/***"
     assert ApiKey(SECRET).redact_bytes(f"text/{change(SECRET)}".encode()) == b"text/***"
 
 
 @given(st.integers(0, 200))
-def test_of_a_body_that_is_not_whole_no_part_of_a_key_at_its_end_is_left(end):
+def test_a_cut_body_loses_an_end_that_may_begin_a_key(end):
     body = (b"x" * 30 + SECRET.replace("-", r"\u002d").encode() + b" " * 120)[:end]
     assert b"vk" not in ApiKey(SECRET).redact_bytes(body, whole=False)
     assert ApiKey(SECRET).redact_bytes(b"all of it") == b"all of it"
@@ -196,27 +196,14 @@ def test_no_body_takes_long_to_search(repeated):
 
 
 @pytest.mark.parametrize("value", ["k", "ab", "a-b", "$^.*+?()[]{}|\\/"])
-def test_short_and_odd_keys_are_taken_out_too(value):
+def test_short_and_odd_keys_are_redacted(value):
     assert ApiKey(value).redact(f" {value} ") == " *** "
 
 
-def test_a_file_without_end_or_without_a_writer_is_no_key_and_is_not_waited_for(tmp_path):
+def test_an_endless_file_or_an_unwritten_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "long").write_bytes(b"k" * (64 * 1024 + 1))
-    plain, much = "is no plain file", "more than 64 KB"
+    plain, much = "not a regular file", "more than 64 KB"
     for path, why in ((Path("/dev/zero"), plain), (tmp_path / "pipe", plain), (tmp_path / "long", much)):
         with pytest.raises(UsageError, match=why):
             find_key(path)
-
-
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        ("http://a:b@h/x", "http://***@h/x"),
-        ("u:p w@h", "***@h"),
-        ("http://h/x", "http://h/x"),
-        ("http://a:b/c@d@h", "http://***@h"),
-    ],
-)
-def test_names_and_passwords_of_addresses_are_not_shown(address, shown):
-    assert without_userinfo(address) == shown

@@ -1,4 +1,4 @@
-"""Bodies as they go out: in the API's words, with pictures from the disk, in little memory."""
+"""Request bodies: the API's fields, pictures from the disk, little memory."""
 
 import base64
 import email
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.api.requests import CHUNK_BYTES, is_upload, outgoing
+from venice_batch.api.requests import CHUNK_BYTES, as_sent, is_upload, outgoing
 from venice_batch.errors import SourceError
 from venice_batch.model import Endpoint
 
@@ -30,7 +30,7 @@ def text(data):
 
 
 async def body(endpoint, request):
-    """The body as the server reads it; its announced length is its length."""
+    """Return the body as the server reads it, having checked its announced length."""
     sending = await outgoing(endpoint, request)
     if isinstance(sending.data, bytes):
         assert "Content-Length" not in sending.headers
@@ -67,13 +67,13 @@ async def test_several_pictures_keep_their_order_and_their_kinds(tmp_path):
     }  # fmt: skip
 
 
-async def test_a_model_has_the_name_that_the_endpoint_knows():
+async def test_the_model_field_has_the_endpoints_own_name():
     assert "modelId" in await body(MULTI_EDIT, {"images": [URL], "prompt": "p", "modelId": "m"})
     assert "model" in await body(EDIT, {"image": URL, "prompt": "p", "model": "m"})
     assert "modelId" in await body(EDIT, {"image": URL, "prompt": "p", "modelId": "m"})
 
 
-async def test_an_address_goes_into_the_field_that_takes_one():
+async def test_a_url_is_sent_in_the_field_for_urls():
     assert await body(EDIT, {"image": URL, "prompt": "p"}) == {"image": URL, "prompt": "p"}
     assert await body(REMOVE, {"image": URL}) == {"image_url": URL}
     assert await body(REMOVE, {"image_url": URL}) == {"image_url": URL}
@@ -105,14 +105,16 @@ async def test_memory_holds_a_chunk_of_a_picture_at_a_time(tmp_path):
     assert peak < 4 * CHUNK_BYTES
 
 
-async def test_a_picture_that_is_gone_or_another_is_told_before_anything_is_sent(tmp_path):
+async def test_a_missing_or_changed_picture_is_reported_before_anything_is_sent(tmp_path):
     gone = local(tmp_path / "gone.png", b"a")
     (tmp_path / "gone.png").unlink()
     with pytest.raises(SourceError, match=r"gone\.png cannot be read any more: No such file or directory"):
         await outgoing(UPSCALE, {"image": gone})
     other = local(tmp_path / "other.png", b"a")
     (tmp_path / "other.png").write_bytes(b"b")
-    with pytest.raises(SourceError, match=r"other\.png has changed since it was checked; run again to send what it is"):
+    with pytest.raises(
+        SourceError, match=r"other\.png has changed since it was checked; run again to send the new version"
+    ):
         await outgoing(UPSCALE, {"image": other})
 
 
@@ -138,7 +140,7 @@ async def test_a_picture_that_changes_on_the_way_is_never_sent_whole(tmp_path, c
 
 
 def parts_of(sending, whole):
-    """The parts of a multipart form by name, as a server reads them."""
+    """Return the parts of a multipart form by name, as a server reads them."""
     message = b"Content-Type: " + sending.headers["Content-Type"].encode() + b"\r\n\r\n" + whole
     found = {}
     for part in email.message_from_bytes(message, policy=email.policy.HTTP).iter_parts():
@@ -147,7 +149,7 @@ def parts_of(sending, whole):
 
 
 async def form(endpoint, request):
-    """The form as the server reads it; its announced length is its length."""
+    """Return the form as the server reads it, having checked its announced length."""
     sending = await outgoing(endpoint, request)
     assert sending.headers["Content-Type"].startswith("multipart/form-data; boundary=")
     if isinstance(sending.data, bytes):
@@ -159,11 +161,11 @@ async def form(endpoint, request):
 
 @pytest.fixture
 def small_bodies(monkeypatch):
-    """The API takes JSON of a few bytes only."""
+    """Have the API accept JSON of a few bytes only."""
     monkeypatch.setattr("venice_batch.api.requests.MOST_JSON_BYTES", 256 * 1024 + 100)
 
 
-async def test_pictures_too_large_for_json_go_out_as_a_form(tmp_path, small_bodies):
+async def test_pictures_too_large_for_json_are_sent_as_a_form(tmp_path, small_bodies):
     first, second = local(tmp_path / "a", bytes(range(256)) * 2000), local(tmp_path / "b", b"\r\n--second")
     request = {"model": "m", "prompt": "a café", "images": [first, second], "safe_mode": False}
     assert is_upload(MULTI_EDIT, request)
@@ -173,12 +175,12 @@ async def test_pictures_too_large_for_json_go_out_as_a_form(tmp_path, small_bodi
     }  # fmt: skip
 
 
-async def test_pictures_in_the_line_go_into_a_form_as_their_bytes(small_bodies):
+async def test_inline_pictures_are_sent_in_a_form_as_bytes(small_bodies):
     request = {"image": text(b"picture" * 100), "scale": 4}
     assert await form(UPSCALE, request) == {"image": [b"picture" * 100], "scale": [b"4"]}
 
 
-def test_small_pictures_and_addresses_go_out_as_json(tmp_path, small_bodies):
+def test_small_pictures_and_urls_are_sent_as_json(tmp_path, small_bodies):
     assert not is_upload(UPSCALE, {"image": local(tmp_path / "a", b"small")})
     assert not is_upload(MULTI_EDIT, {"images": [text(b"large" * 100), URL]})
     assert not is_upload(Endpoint.GENERATE, {"prompt": "p" * 1000})
@@ -186,9 +188,33 @@ def test_small_pictures_and_addresses_go_out_as_json(tmp_path, small_bodies):
     assert not is_upload(UPSCALE, {"image": {"path": str(tmp_path / "gone"), "sha256": ""}})
 
 
-async def test_a_picture_that_changes_while_its_form_goes_out_breaks_it_off(tmp_path, small_bodies):
+async def test_a_picture_that_changes_while_its_form_is_sent_aborts_the_request(tmp_path, small_bodies):
     picture = local(tmp_path / "a", b"picture" * 1000)
     sending = await outgoing(UPSCALE, {"image": picture})
     (tmp_path / "a").write_bytes(b"another" * 1000)
     with pytest.raises(SourceError, match="has changed"):
         [chunk async for chunk in sending.data]
+
+
+def sent(prefer_json=False, **fields):
+    return as_sent(Endpoint.GENERATE, {"model": "m", "prompt": "p", **fields}, prefer_json=prefer_json)
+
+
+def test_a_single_image_is_requested_as_binary():
+    assert sent()["return_binary"] is True
+    assert sent(variants=1) == {"model": "m", "prompt": "p", "return_binary": True}
+
+
+def test_a_line_that_sets_return_binary_decides_itself():
+    assert sent(return_binary=False)["return_binary"] is False
+    assert sent(prefer_json=True, return_binary=True)["return_binary"] is True
+
+
+def test_variants_and_preferred_json_are_sent_as_they_are():
+    assert "return_binary" not in sent(variants=3)
+    assert "return_binary" not in sent(prefer_json=True)
+
+
+def test_the_openai_endpoint_is_sent_as_it_is():
+    request = {"prompt": "p"}
+    assert as_sent(Endpoint.GENERATIONS, request, prefer_json=False) is request

@@ -1,4 +1,4 @@
-"""Response headers in every form that servers send, and in none that makes sense."""
+"""Response headers in every form that servers send, and in senseless ones."""
 
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -8,7 +8,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from venice_batch.api.responses import LONGEST_WAIT_S, AnswerHeaders, RateLimit, Reset, parse_reset, read, retry_after_s
+from venice_batch.api.responses import (
+    LONGEST_WAIT_S,
+    AnswerHeaders,
+    RateLimit,
+    Reset,
+    parse_reset,
+    read_headers,
+    retry_after_s,
+)
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -62,7 +70,7 @@ def test_retry_after_is_read_as_seconds_and_fractions(text, expected):
         "1e13",
     ],
 )
-def test_a_retry_after_that_makes_no_sense_is_ignored(text):
+def test_a_senseless_retry_after_is_ignored(text):
     assert wait(text) is None
 
 
@@ -87,7 +95,7 @@ def test_a_retry_after_in_other_servers_forms_is_read(text, expected):
         ("Tuesday, 14-Nov-23 22:13:50 GMT,Tue, 14 Nov 2023 22:13:25 GMT", 30),
     ],
 )  # fmt: skip
-def test_of_a_retry_after_that_a_proxy_has_joined_the_longest_counts(text, expected):
+def test_the_longest_of_several_joined_retry_afters_counts(text, expected):
     assert wait(text) == expected
 
 
@@ -106,18 +114,18 @@ FORMS = (
 @given(
     st.integers(0, int(LONGEST_WAIT_S)), st.sampled_from(FORMS), st.integers(1, 3), st.sampled_from((", ", ",", " , "))
 )
-def test_every_form_of_the_same_wait_however_often_joined_means_the_same(wait_s, form, times, joint):
+def test_all_forms_of_a_wait_read_the_same_joined_or_not(wait_s, form, times, joint):
     assert wait(joint.join([form(wait_s)] * times)) == wait_s
 
 
-def test_rate_limit_headers_that_a_proxy_has_doubled_are_read_once():
+def test_rate_limit_headers_repeated_by_a_proxy_are_read_once():
     given = headers(
         x_ratelimit_limit_requests="20, 20",
         x_ratelimit_remaining_requests="5,5",
         x_ratelimit_reset_requests="1m3s, 1m3s",
     )
-    assert read(given, wall_s=NOW).rate == RateLimit(20, 5, Reset(in_s=63))
-    assert read(headers(x_ratelimit_remaining_requests="5, 9"), wall_s=NOW).rate.remaining is None
+    assert read_headers(given, wall_s=NOW).rate == RateLimit(20, 5, Reset(in_s=63))
+    assert read_headers(headers(x_ratelimit_remaining_requests="5, 9"), wall_s=NOW).rate.remaining is None
 
 
 @pytest.mark.parametrize(
@@ -154,7 +162,7 @@ def test_a_retry_after_date_years_away_or_impossible_is_ignored(text):
         ("x", "", None),
     ],
 )
-def test_milliseconds_go_before_seconds_where_they_make_sense(millis, seconds, expected):
+def test_sensible_milliseconds_go_before_seconds(millis, seconds, expected):
     given = headers(retry_after_ms=millis, Retry_After=seconds)
     assert retry_after_s(given, now_unix_s=NOW) == expected
 
@@ -175,12 +183,12 @@ def test_a_reset_given_in_milliseconds_is_read_as_unix_time():
     assert parse_reset("1700000012250") == Reset(unix_s=1_700_000_012.25, rounded_s=0.001)
 
 
-def test_a_whole_number_of_seconds_may_be_rounded_up_in_whatever_form():
+def test_whole_seconds_in_any_form_may_have_been_rounded_up():
     assert parse_reset("1700000012000") == parse_reset("1700000012") == Reset(unix_s=1_700_000_012, rounded_s=1.0)
 
 
-def test_the_error_budget_is_read_where_both_of_its_headers_are_there():
-    found = read(headers(x_ratelimit_remaining="47", x_ratelimit_resets="1700000012250"), wall_s=NOW)
+def test_the_error_budget_needs_both_of_its_headers():
+    found = read_headers(headers(x_ratelimit_remaining="47", x_ratelimit_resets="1700000012250"), wall_s=NOW)
     assert (found.errors_left, found.errors_reset) == (47, Reset(unix_s=1_700_000_012.25, rounded_s=0.001))
 
 
@@ -188,8 +196,8 @@ def test_the_error_budget_is_read_where_both_of_its_headers_are_there():
     {"x_ratelimit_remaining": "47"}, {"x_ratelimit_remaining": "47", "x_ratelimit_reset": "12"},
     {"x_ratelimit_resets": "1700000012250"}, {"x_ratelimit_remaining": "many", "x_ratelimit_resets": "1700000012250"},
 ])  # fmt: skip
-def test_other_servers_headers_are_not_taken_for_an_error_budget(given):
-    found = read(headers(**given), wall_s=NOW)
+def test_similar_headers_of_other_servers_are_not_an_error_budget(given):
+    found = read_headers(headers(**given), wall_s=NOW)
     assert (found.errors_left, found.errors_reset) == (None, None)
 
 
@@ -216,7 +224,7 @@ def test_a_duration_is_read_as_seconds_from_now(text, expected):
         "2023-11-14T23:13:20+01:00", "20231114T221320Z", DATE,
     ],
 )  # fmt: skip
-def test_a_moment_is_read_as_unix_time_in_utc_unless_it_says_otherwise(text):
+def test_a_moment_without_a_zone_is_utc(text):
     assert parse_reset(text) == Reset(unix_s=NOW)
 
 
@@ -225,7 +233,7 @@ def test_a_moment_is_read_as_unix_time_in_utc_unless_it_says_otherwise(text):
     ["", " ", "-1", "-1700000000", "12:30", "86401", "999999999", "1e14", "1e300", "nan", "inf", "s", "m", "1m1h",
      "5 minutes", "24h1s", "2023-13-01T00:00:00Z", "1_700_000_000", "soon", "\x00"],
 )  # fmt: skip
-def test_a_reset_that_makes_no_sense_is_none(text):
+def test_a_senseless_reset_is_none(text):
     assert parse_reset(text) is None
 
 
@@ -262,7 +270,7 @@ def test_seconds_and_milliseconds_of_the_same_moment_agree(unix_s):
 
 
 def test_everything_documented_is_read():
-    found = read(
+    found = read_headers(
         CIMultiDict(
             {
                 "date": DATE,
@@ -286,7 +294,6 @@ def test_everything_documented_is_read():
         retry_after_s=2.0,
         rate=RateLimit(20, 3, Reset(unix_s=1_700_000_030)),
         ray="8f-FRA",
-        model_id="venice-sd35",
         blurred=True,
         enhanced_prompt="a gondola, dämmerig",
         balance_usd=12.5,
@@ -295,18 +302,18 @@ def test_everything_documented_is_read():
 
 
 def test_no_headers_read_as_nothing_known():
-    assert read({}, wall_s=NOW) == AnswerHeaders()
+    assert read_headers({}, wall_s=NOW) == AnswerHeaders()
 
 
 def test_a_retry_after_date_counts_from_the_servers_clock_and_from_ours_without_one():
     later = "Tue, 14 Nov 2023 22:13:50 GMT"
-    assert read(headers(Date=DATE, Retry_After=later), wall_s=0.0).retry_after_s == 30
-    assert read(headers(Retry_After=later), wall_s=NOW + 20).retry_after_s == 10
+    assert read_headers(headers(Date=DATE, Retry_After=later), wall_s=0.0).retry_after_s == 30
+    assert read_headers(headers(Retry_After=later), wall_s=NOW + 20).retry_after_s == 10
 
 
 def test_a_reset_more_than_a_day_after_the_servers_clock_is_garbage():
     def reset(text):
-        return read(headers(Date=DATE, x_ratelimit_reset_requests=text), wall_s=NOW).rate.reset
+        return read_headers(headers(Date=DATE, x_ratelimit_reset_requests=text), wall_s=NOW).rate.reset
 
     assert reset("1700086400") == Reset(unix_s=1_700_086_400)
     assert reset("1700086401") is None
@@ -314,15 +321,15 @@ def test_a_reset_more_than_a_day_after_the_servers_clock_is_garbage():
 
 
 @pytest.mark.parametrize("text", ["-1", "many", "", "1e12", "inf"])
-def test_counts_that_make_no_sense_are_left_out(text):
-    rate = read(headers(x_ratelimit_limit_requests=text, x_ratelimit_remaining_requests=text), wall_s=NOW).rate
+def test_senseless_counts_are_left_out(text):
+    rate = read_headers(headers(x_ratelimit_limit_requests=text, x_ratelimit_remaining_requests=text), wall_s=NOW).rate
     assert rate == RateLimit()
 
 
 @pytest.mark.parametrize("name", ["x-venice-is-content-violation", "x-venice-is-adult-model-content-violation"])
 def test_either_violation_header_counts(name):
-    assert read({name: " TRUE "}, wall_s=NOW).content_violation
-    assert not read({name: "1"}, wall_s=NOW).content_violation
+    assert read_headers({name: " TRUE "}, wall_s=NOW).content_violation
+    assert not read_headers({name: "1"}, wall_s=NOW).content_violation
 
 
 @pytest.mark.parametrize(
@@ -336,8 +343,8 @@ def test_either_violation_header_counts(name):
         ({"x-venice-deprecated": "true", "x-venice-deprecated-replacement": "newer"}, "deprecated; use newer"),
     ],
 )
-def test_a_deprecation_is_told_in_one_sentence(given, expected):
-    assert read(given, wall_s=NOW).deprecated == expected
+def test_a_deprecation_becomes_one_sentence(given, expected):
+    assert read_headers(given, wall_s=NOW).deprecated == expected
 
 
 NAMES = (
@@ -348,16 +355,16 @@ NAMES = (
 
 
 def received(data):
-    """A header's bytes as aiohttp hands them on."""
+    """A header's bytes as aiohttp passes them on."""
     return data.decode("utf-8", "surrogateescape")
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.binary(max_size=30).map(received) | reset_texts))
 @example({"x-venice-enhanced-prompt": received(b"caf\xe9"), "x-venice-model-deprecation-warning": received(b"\xff")})
 @example({"x-venice-enhanced-prompt": "%ff%00%"})
-def test_any_headers_are_read_into_text_that_a_record_can_hold(given):
-    found = read(given, wall_s=NOW)
-    for text in (found.ray, found.model_id, found.deprecated, found.enhanced_prompt):
+def test_any_headers_become_text_that_a_record_can_store(given):
+    found = read_headers(given, wall_s=NOW)
+    for text in (found.ray, found.deprecated, found.enhanced_prompt):
         assert text is None or text.encode("utf-8")  # lone surrogates would raise
 
 
@@ -374,4 +381,4 @@ def test_any_headers_are_read_into_text_that_a_record_can_hold(given):
     ],
 )
 def test_balances_are_read_apart_by_currency(headers, balances):
-    assert read(CIMultiDict(headers), wall_s=0.0).balances == balances
+    assert read_headers(CIMultiDict(headers), wall_s=0.0).balances == balances

@@ -1,10 +1,10 @@
-"""What the listed models offer."""
+"""The values that listed models offer."""
 
 import pytest
+from jobfile.lines import problems
 
 from venice_batch.catalogue import Catalogue, snapshot
 from venice_batch.catalogue.capabilities import offers
-from venice_batch.jobfile import problems
 from venice_batch.model import Endpoint
 
 LISTING = snapshot()
@@ -21,7 +21,7 @@ def test_each_endpoint_is_offered_the_models_of_its_kind():
 
 
 @pytest.mark.parametrize("endpoint", offers(CATALOGUE))
-def test_whatever_is_offered_is_a_value_that_a_line_may_have(endpoint):
+def test_every_offered_value_is_valid_in_a_line(endpoint):
     for field, values in offers(CATALOGUE, LISTING.styles)[endpoint].items():
         assert len(values) == len(set(values))
         for value in values:

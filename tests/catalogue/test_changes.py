@@ -1,4 +1,4 @@
-"""What two listings differ in."""
+"""The differences between two listings."""
 
 from catalogue.made import entry
 
@@ -53,6 +53,6 @@ def test_the_upscalers_prices_count_once_though_every_image_model_repeats_them()
     assert found.repriced == (Repriced("upscaler", "upscale.2x", 0.02, 0.03),)
 
 
-def test_what_makes_no_sense_in_a_listing_is_passed_over():
+def test_nonsense_in_a_listing_is_passed_over():
     odd = ({"id": 5}, {"id": "a"}, {"id": "b", "model_spec": {"pricing": [1]}}, priced("c", generation={"usd": "1"}))
     assert changes(listing(*odd), listing(*odd)) == Changes()

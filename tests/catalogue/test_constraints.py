@@ -1,13 +1,13 @@
-"""What is wrong with a job for the model that it names."""
+"""Mistakes of a job for the model that it names."""
 
 from datetime import UTC, datetime
 
 import pytest
-from catalogue.made import SHIPPED, STYLES, catalogue, entry, job
+from catalogue.made import SHIPPED, STYLES, catalogue, complaints, entry, job
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.catalogue import complaints, corrected
+from venice_batch.catalogue import corrected
 from venice_batch.catalogue.capabilities import (
     MAX_SIDE_PX,
     ignored_fields,
@@ -17,17 +17,17 @@ from venice_batch.catalogue.capabilities import (
     uses_steps,
 )
 from venice_batch.model import Endpoint
-from venice_batch.sandbox import native_request
 from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.refusal import Refusal
+from venice_batch.sandbox.errors import ErrorAnswer
+from venice_batch.sandbox.generate import read_native
 
 
-def told(given_job, known=SHIPPED, **options):
+def found_in(given_job, known=SHIPPED, **options):
     return [(found.field, found.what, found.is_error) for found in complaints(given_job, known, **options)]
 
 
 def only(given_job, known=SHIPPED, **options):
-    ((field, what, is_error),) = told(given_job, known, **options)
+    ((field, what, is_error),) = found_in(given_job, known, **options)
     return f"{'' if is_error else 'warning: '}{field}: {what}"
 
 
@@ -48,7 +48,7 @@ ONE_EACH = [
     ({"aspect_ratio": "auto"}, "warning: aspect_ratio: venice-sd35 takes width and height instead"),
     ({"resolution": "1K"}, "warning: resolution: venice-sd35 ignores the field"),
     ({"quality": "high"}, "warning: quality: venice-sd35 ignores the field"),
-    ({"steps": 50}, "steps: 50 is above the 30 of venice-sd35"),
+    ({"steps": 50}, "steps: 50 is above venice-sd35's limit of 30"),
     ({"style_preset": "film noire"}, "style_preset: no style 'film noire' (nearest: Film Noir)"),
     ({"style_preset": "xyzzy"}, "style_preset: no style 'xyzzy'; `venice-batch styles` lists them"),
     (
@@ -90,7 +90,7 @@ ONE_EACH = [
         {"model": "qwen-image-3", "height": 512},
         "height: qwen-image-3 takes aspect_ratio instead of pixels (nearest to 1024x512: 16:9)",
     ),
-    ({"model": "z-image-turbo", "steps": 99}, "warning: steps: z-image-turbo takes none and ignores the field"),
+    ({"model": "z-image-turbo", "steps": 99}, "warning: steps: z-image-turbo ignores the field"),
     ({"model": "gpt-image-2", "negative_prompt": "x"}, "warning: negative_prompt: gpt-image-2 ignores the field"),
     (
         {"model": "gpt-image-2", "seed": 7, "variants": 2},
@@ -114,15 +114,15 @@ ONE_EACH = [
     ),
     (
         {"model": "gpt-image-2", "transparent_background": True},
-        "transparent_background: gpt-image-2 makes none; these make one: gpt-image-1-5, gpt-image-2-5-flare, "
+        "transparent_background: gpt-image-2 cannot make one; these can: gpt-image-1-5, gpt-image-2-5-flare, "
         "gpt-image-2-5-sunburst, mai-image-2-7, mai-image-2-7-flash",
     ),
 ]
 
 
 @pytest.mark.parametrize(("fields", "message"), ONE_EACH, ids=str)
-def test_every_mistake_is_told_in_a_line_with_what_would_do(fields, message):
-    found = told(job(**fields), styles=STYLES)
+def test_every_mistake_is_reported_in_one_line_with_a_way_out(fields, message):
+    found = found_in(job(**fields), styles=STYLES)
     assert all("\n" not in what for _, what, _ in found)
     if message is None:
         assert [field for field, _, _ in found] == ["width", "height"]
@@ -148,24 +148,24 @@ def test_every_mistake_is_told_in_a_line_with_what_would_do(fields, message):
         {"width": 1024.0, "steps": None, "style_references": []},
     ],
 )
-def test_what_is_right_is_not_complained_about(fields):
-    assert told(job(**fields), styles=STYLES) == []
+def test_a_valid_job_has_no_complaints(fields):
+    assert found_in(job(**fields), styles=STYLES) == []
 
 
-def test_styles_that_nobody_listed_are_not_checked():
-    assert told(job(style_preset="Whatever")) == []
+def test_styles_are_not_checked_without_a_list():
+    assert found_in(job(style_preset="Whatever")) == []
 
 
-def test_all_mistakes_of_a_job_are_told():
+def test_all_mistakes_of_a_job_are_reported():
     wrong = job(width=1001, height=1001, steps=99, prompt="x" * 2000, resolution="2K")
-    assert {field for field, _, _ in told(wrong)} == {"width", "height", "steps", "prompt", "resolution"}
+    assert {field for field, _, _ in found_in(wrong)} == {"width", "height", "steps", "prompt", "resolution"}
 
 
-def test_whatever_is_said_is_a_warning_where_that_is_asked_for():
+def test_every_complaint_is_a_warning_with_allow_unknown():
     assert only(job(model="brand-new"), allow_unknown=True).startswith("warning: model: no model 'brand-new' is listed")
     wild = job(model="gpt-image-2", resolution="8K", quality="ultra", transparent_background=True, prompt="x" * 9999)
-    assert all(is_error for _, _, is_error in told(wild))
-    found = told(wild, allow_unknown=True)
+    assert all(is_error for _, _, is_error in found_in(wild))
+    found = found_in(wild, allow_unknown=True)
     assert {field for field, _, is_error in found if not is_error} == {
         "resolution", "quality", "transparent_background", "prompt",
     }  # fmt: skip
@@ -177,13 +177,13 @@ def test_an_alias_that_no_list_shows_is_warned_of():
     )
 
 
-def test_what_families_do_is_not_held_against_another_servers_models_of_that_name():
+def test_another_servers_models_of_the_same_name_are_not_of_the_family():
     known = catalogue(entry("gpt-image-2"), entry("qwen-image"))
-    assert told(job(model="gpt-image-2", seed=1, negative_prompt="x", steps=5), known) == []
-    assert told(job(model="qwen-image", width=512), known) == []
+    assert found_in(job(model="gpt-image-2", seed=1, negative_prompt="x", steps=5), known) == []
+    assert found_in(job(model="qwen-image", width=512), known) == []
 
 
-def test_ignored_fields_are_told_of_each_kind_of_model():
+def test_ignored_fields_are_known_for_each_kind_of_model():
     models = SHIPPED.models
     assert ignored_fields(models["gpt-image-2"]) == [
         "width, height", "steps", "seed", "negative_prompt", "enable_web_search",
@@ -193,22 +193,24 @@ def test_ignored_fields_are_told_of_each_kind_of_model():
     assert ignored_fields(models["firered-image-edit"]) == ignored_fields(models["upscaler"]) == []
 
 
-def test_transparency_by_what_the_listing_marks():
+def test_transparency_follows_the_listings_marks():
     wanted = job(model="made", transparent_background=True)
     assert only(wanted, catalogue(entry())) == ("warning: transparent_background: made is not listed as making one")
     refused = entry(constraints={"supportsTransparentBackground": False})
-    assert only(wanted, catalogue(refused)) == "transparent_background: made makes none"
+    assert only(wanted, catalogue(refused)) == "transparent_background: made cannot make one"
     able = entry("able", constraints={"supportsTransparentBackground": True})
-    assert only(wanted, catalogue(entry(), able)) == "transparent_background: made makes none; these make one: able"
-    assert told(job(model="able", transparent_background=True), catalogue(able)) == []
+    assert only(wanted, catalogue(entry(), able)) == "transparent_background: made cannot make one; these can: able"
+    assert found_in(job(model="able", transparent_background=True), catalogue(able)) == []
 
 
 def test_the_openai_endpoint_asks_for_transparency_in_its_own_words():
     clear = {"model": "gpt-image-1-5", "background": "transparent"}
-    assert told(job(Endpoint.GENERATIONS, **clear)) == []
+    assert found_in(job(Endpoint.GENERATIONS, **clear)) == []
     assert only(job(Endpoint.GENERATIONS, **clear, output_format="jpeg")).startswith("background: jpeg has no")
-    assert only(job(Endpoint.GENERATIONS, background="transparent")).startswith("background: venice-sd35 makes none")
-    assert told(job(Endpoint.GENERATIONS, background="transparent"), catalogue({"id": "venice-sd35"})) == []
+    assert only(job(Endpoint.GENERATIONS, background="transparent")).startswith(
+        "background: venice-sd35 cannot make one"
+    )
+    assert found_in(job(Endpoint.GENERATIONS, background="transparent"), catalogue({"id": "venice-sd35"})) == []
 
 
 def test_an_old_list_says_how_a_newer_model_can_be_used():
@@ -230,12 +232,12 @@ def test_the_openai_endpoint_falls_back_to_the_default_model():
         "/images/generations falls back to the default one, z-image-turbo"
     )
     assert only(job(Endpoint.GENERATIONS, model="dall-e-3"), catalogue(entry())).endswith("the default one")
-    assert told(job(Endpoint.GENERATIONS, model=None, quality="auto", style=None)) == []
+    assert found_in(job(Endpoint.GENERATIONS, model=None, quality="auto", style=None)) == []
 
 
 def test_fields_that_the_openai_endpoint_does_not_use_are_warned_of():
     wrong = job(Endpoint.GENERATIONS, quality="hd", background="opaque", output_compression=50, style="vivid")
-    assert {field for field, _, is_error in told(wrong) if not is_error} == {
+    assert {field for field, _, is_error in found_in(wrong) if not is_error} == {
         "quality", "background", "output_compression", "style",
     }  # fmt: skip
 
@@ -247,17 +249,17 @@ def test_the_models_own_prompt_limit_holds_on_the_openai_endpoint_too():
 def test_a_model_without_constraints_is_not_checked():
     known = catalogue({"id": "bare", "model_spec": {}})
     wild = job(model="bare", width=999, aspect_ratio="9:1", resolution="9K", steps=99, prompt="x" * 9999)
-    assert told(wild, known) == []
+    assert found_in(wild, known) == []
 
 
 def test_fields_that_a_model_ignores_are_warned_of():
     known = catalogue(entry(constraints={"steps": {}}, supportsOptimizePromptThinking=False))
-    assert only(job(model="made", steps=5), known) == "warning: steps: made takes none and ignores the field"
+    assert only(job(model="made", steps=5), known) == "warning: steps: made ignores the field"
     ignored = job(model="made", disable_prompt_optimization_thinking=True)
     assert only(ignored, known).startswith("warning: disable_prompt_optimization_thinking: ")
 
 
-def test_style_references_by_what_the_model_takes():
+def test_style_references_follow_the_models_limits():
     one = {"image": "https://example.com/a.png"}
     silent = catalogue(entry())
     assert only(job(model="made", style_references=[one]), silent) == (
@@ -267,7 +269,7 @@ def test_style_references_by_what_the_model_takes():
     assert only(job(model="made", style_references=[one]), refused).startswith("style_references: made takes none")
     takes_two = {"maxStyleReferences": 2, "supportsStyleReferenceStrength": False}
     known = catalogue(entry(constraints=takes_two, supportsStyleReferences=True))
-    assert told(job(model="made", style_references=[one, one]), known) == []
+    assert found_in(job(model="made", style_references=[one, one]), known) == []
     assert only(job(model="made", style_references=[one] * 3), known) == (
         "style_references: has 3 images; made takes at most 2"
     )
@@ -305,10 +307,10 @@ def test_deprecated_and_retired_models(deprecation, message):
     assert only(job(model="made"), catalogue(entry(deprecation=deprecation))) == message
 
 
-def test_a_deprecation_that_has_not_begun_is_not_told():
+def test_a_deprecation_that_has_not_begun_is_not_reported():
     later = {"startsAt": "2026-12-01T00:00:00Z", "removesAt": "2027-01-01T00:00:00Z"}
     known = catalogue(entry(deprecation=later))
-    assert told(job(model="made"), known) == []
+    assert found_in(job(model="made"), known) == []
     begun = catalogue(entry(deprecation=later), now=datetime(2026, 12, 2, tzinfo=UTC))
     assert "2027-01-01" in only(job(model="made"), begun)
 
@@ -331,7 +333,7 @@ def test_tiers_are_sent_in_the_models_own_spelling():
         job(Endpoint.GENERATIONS),
     ],
 )
-def test_what_needs_no_correction_is_the_request_itself(right):
+def test_a_request_that_needs_no_correction_is_returned_itself(right):
     assert corrected(right, SHIPPED) is right.request
 
 
@@ -361,12 +363,12 @@ def requests(draw):
 
 
 @given(requests())
-def test_what_passes_here_passes_at_the_sandbox_and_the_reverse(request_body):
+def test_the_check_and_the_sandbox_accept_the_same_jobs(request_body):
     given_job = job(**request_body)
     sent = corrected(given_job, SHIPPED)
-    wrong = {field for field, _, is_error in told(given_job, styles=STYLES) if is_error}
-    answer = native_request.read(sent, shipped())
-    refused = {issue.path[0] for issue in answer.issues} if isinstance(answer, Refusal) else set()
+    wrong = {field for field, _, is_error in found_in(given_job, styles=STYLES) if is_error}
+    answer = read_native(sent, shipped())
+    refused = {issue.path[0] for issue in answer.issues} if isinstance(answer, ErrorAnswer) else set()
     # What the API only drops or does not check is a warning here; see the tables above.
     model = SHIPPED.models[given_job.model]
     judged = {"prompt", "quality", "style_preset"}
@@ -380,7 +382,7 @@ def test_a_corrected_request_stays_corrected_and_has_no_other_mistakes(request_b
     before = job(**request_body)
     after = job(**corrected(before, SHIPPED))
     assert corrected(after, SHIPPED) is after.request
-    assert told(after, styles=STYLES) == told(before, styles=STYLES)
+    assert found_in(after, styles=STYLES) == found_in(before, styles=STYLES)
 
 
 @given(st.integers(1, MAX_SIDE_PX), st.sampled_from([1, 8, 16, 64]))
@@ -411,6 +413,6 @@ def test_pixels_for_a_ratio_are_valid(across, down, divisor):
 
 
 @pytest.mark.parametrize("ratio", ["auto", "1:0", "0:1", "a:b", ":", "", "nan:1", "inf:1", "-1:1"])
-def test_what_has_no_shape_has_no_pixels(ratio):
+def test_a_ratio_without_a_shape_has_no_pixels(ratio):
     assert pixels_of(ratio, 8) is None
     assert nearest_ratio(100, 100, [ratio]) is None

@@ -1,4 +1,4 @@
-"""Where a list of models comes from."""
+"""Listings: live, cached and packaged."""
 
 import time
 
@@ -12,9 +12,7 @@ from venice_batch.catalogue import listing as cache
 from venice_batch.catalogue.listing import Listing, age_text, ask, is_local, is_venice, renewed
 from venice_batch.catalogue.models import KINDS
 from venice_batch.errors import ApiError, KeyRefusedError
-from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.retouch_catalogue import shipped_retouch
-from venice_batch.sandbox.styles import STYLES
+from venice_batch.sandbox.catalogue import STYLES, shipped, shipped_edits
 
 VENICE = "https://api.venice.ai/api/v1"
 OTHER = "https://images.example/v1"
@@ -56,7 +54,7 @@ def listing(*entries, age_s=0.0, origin="live", **options):
 
 def test_the_packaged_list_is_that_of_the_sandbox_and_knows_its_date():
     packaged = snapshot()
-    listed = (*shipped().entries, *shipped_retouch().entries)
+    listed = (*shipped().entries, *shipped_edits().entries)
     # What no page says of the newest models the sandbox fills in, as its answers have to have a shape.
     for ours, theirs in zip(packaged.entries, listed, strict=True):
         spec, filled = ours["model_spec"], theirs["model_spec"]
@@ -64,13 +62,15 @@ def test_the_packaged_list_is_that_of_the_sandbox_and_knows_its_date():
         for part in ("pricing", "constraints"):
             assert spec.get(part, {}).items() <= filled.get(part, {}).items()
     assert packaged.styles == STYLES
-    assert "the list of 2026-11-20 that comes with the package (1" in packaged.told(packaged.asked_unix_s + 10 * 86_400)
+    assert "the list of 2026-11-20 that comes with the package (1" in packaged.described(
+        packaged.asked_unix_s + 10 * 86_400
+    )
     assert not packaged.is_fresh(packaged.asked_unix_s)
     assert [len(packaged.of_kind(kind)) for kind in KINDS] == [50, 33, 1]
     assert len(packaged.catalogue(time.time()).models) == 84
 
 
-def test_what_was_asked_is_kept_for_an_hour(kept):
+def test_a_listing_is_kept_for_an_hour(kept):
     kept.store(OTHER, listing(former={"old": "made"}))
     found = fresh(OTHER, kept, now_unix_s=NOW + 3599)
     assert found == listing(origin="cache", former={"old": "made"})
@@ -145,7 +145,7 @@ def test_the_users_cache_is_where_the_specification_says(tmp_path, monkeypatch):
     assert Cache.of_user().folder is None
 
 
-def test_offline_takes_the_cache_then_the_package_and_tells_the_age(kept):
+def test_offline_uses_the_cache_then_the_package_and_says_how_old_it_is(kept):
     packaged = at_hand(VENICE, kept, now_unix_s=NOW)
     assert packaged.listing.origin == "snapshot"
     assert "the list of 2026-11-20 that comes with the package" in packaged.notice
@@ -188,7 +188,7 @@ async def test_models_that_change_images_are_listed_with_those_that_make_them(ke
     assert fresh(OTHER, kept, now_unix_s=NOW).entries == found.listing.entries
 
 
-async def test_what_a_server_lists_no_more_of_one_kind_is_what_it_listed_before(kept):
+async def test_a_kind_that_is_no_longer_listed_keeps_its_earlier_models(kept):
     await ask(Api((entry(),), inpaint=(EDITOR,)), OTHER, kept, now_unix_s=NOW)
     broken = Api((entry("new"),), inpaint=ApiError("no such type", 400), upscale=ApiError("no such type", 400))
     found = await ask(broken, OTHER, kept, now_unix_s=NOW)
@@ -204,7 +204,7 @@ async def test_what_a_server_lists_no_more_of_one_kind_is_what_it_listed_before(
         ((), "lists no image models"),
     ],
 )
-async def test_what_cannot_be_asked_is_replaced_and_told_in_one_notice(kept, models, reason):
+async def test_a_listing_that_fails_is_replaced_with_one_notice(kept, models, reason):
     venice = await ask(Api(models), VENICE, kept, now_unix_s=NOW)
     assert venice.listing.origin == "snapshot"
     assert reason in venice.notice

@@ -1,4 +1,4 @@
-"""Entries of a listing, whatever they hold."""
+"""Models parsed from entries of a listing, valid or not."""
 
 from datetime import UTC, datetime
 
@@ -7,8 +7,7 @@ from catalogue.made import SHIPPED, catalogue, entry
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.catalogue import parse
-from venice_batch.catalogue.models import Deprecation, Pricing, moment
+from venice_batch.catalogue.models import Deprecation, Pricing, moment, parse
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -48,7 +47,7 @@ def test_an_entry_is_read_in_full():
         )
     )
     assert model.pricing == Pricing(93_750, {"1K": 100_000}, {("1K", "low"): 20_000})
-    assert (model.prompt_limit, model.steps_default, model.steps_max, model.divisor) == (100, 5, 10, 8)
+    assert (model.prompt_limit, model.steps_max, model.divisor) == (100, 10, 8)
     assert model.by_ratio
     assert (model.ratios, model.resolutions, model.qualities) == (("1:1",), ("1k",), ("low",))
     assert (model.default_ratio, model.default_resolution, model.default_quality) == ("1:1", "1k", "low")
@@ -77,7 +76,7 @@ def test_tiers_and_qualities_are_taken_from_the_prices_where_nothing_else_names_
 
 
 @pytest.mark.parametrize("other", [{"id": 5}, {}, {"id": "t", "type": "text"}, {"id": "t", "type": None}])
-def test_what_is_no_image_model_is_left_out(other):
+def test_a_model_that_is_not_for_images_is_left_out(other):
     assert parse(other) is None
 
 
@@ -90,7 +89,7 @@ def test_no_entry_is_too_strange(spec, constraint):
 
 
 @pytest.mark.parametrize("usd", [None, "1", True, -1, float("nan"), float("inf"), 1e9, []])
-def test_what_is_no_amount_is_no_price(usd):
+def test_a_price_that_is_not_an_amount_is_left_out(usd):
     assert parse(entry(pricing={"generation": {"usd": usd}})).pricing.image is None
 
 

@@ -8,6 +8,9 @@ from catalogue.made import SHIPPED, STYLES, catalogue, job
 
 from venice_batch.catalogue import Bill, Preflight
 from venice_batch.catalogue import preflight as module
+from venice_batch.catalogue.constraints import shape_complaints
+from venice_batch.catalogue.prices import price_for
+from venice_batch.jobfile.fields import FIELDS
 from venice_batch.model import Endpoint
 
 
@@ -22,7 +25,7 @@ def test_a_valid_job_has_no_problem_and_a_price():
     assert preflight.bills() == [(Bill("venice-sd35", "venice-sd35", 2, 20_000), 1)]
 
 
-def test_problems_are_told_of_every_job_of_a_shape():
+def test_problems_are_reported_for_every_job_of_a_shape():
     _, found = examined(job(steps=99), job(steps=99, line=2))
     assert [[field for field, _ in problems] for problems in found] == [["steps"], ["steps"]]
 
@@ -39,13 +42,13 @@ def test_prompts_and_references_are_looked_at_in_every_job():
     assert preflight.warnings[0].field == "style_references"
 
 
-def test_jobs_of_one_shape_but_for_a_seed_or_a_negative_prompt_are_told_apart():
+def test_a_seed_or_a_negative_prompt_makes_another_shape():
     jobs = [job(model="gpt-image-2", **fields) for fields in ({}, {"seed": 1}, {"seed": 2}, {"negative_prompt": "x"})]
     preflight, _ = examined(*jobs)
     assert [(warned.field, warned.count) for warned in preflight.warnings] == [("seed", 2), ("negative_prompt", 1)]
 
 
-def test_what_this_version_does_not_know_is_a_warning_and_of_any_type():
+def test_an_unknown_field_is_a_warning_and_may_have_any_type():
     doubtful = [
         msgspec.structs.replace(job(background=[1], line=line), doubts=(("background", "unknown field"),))
         for line in (1, 2)
@@ -131,17 +134,8 @@ def test_a_million_wrong_names_are_not_each_searched_for(monkeypatch):
     assert ["nearest" in problems[0][1] for problems in found] == [True, True, False, False]
 
 
-def test_totals_are_had_without_a_note_of_every_job():
-    jobs = [job(), job(variants=2), job()]
-    preflight, _ = examined(*jobs, total_only=True)
-    assert preflight.bills() == examined(*jobs)[0].bills()
-    with pytest.raises(ValueError, match="not kept"):
-        preflight.bills([True, False, True])
-
-
-@pytest.mark.parametrize(("total_only", "bytes_each"), [(False, 8), (True, 0)])
-def test_memory_stays_a_few_bytes_a_job(total_only, bytes_each):
-    preflight = Preflight(SHIPPED, STYLES, total_only=total_only)
+def test_memory_stays_a_few_bytes_a_job():
+    preflight = Preflight(SHIPPED, STYLES)
     jobs = [job(width=8 * side) for side in range(2, 100)]
     for one in jobs * 50:  # the interpreter keeps 2,000 tuples of a length for the next use
         preflight.examine(one)
@@ -151,7 +145,7 @@ def test_memory_stays_a_few_bytes_a_job(total_only, bytes_each):
             preflight.examine(one)
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert grown < 200 * len(jobs) * bytes_each + 50_000
+    assert grown < 200 * len(jobs) * 8 + 50_000
 
 
 def test_a_model_without_limits_takes_any_prompt():
@@ -163,3 +157,24 @@ def test_shapes_of_two_endpoints_are_apart():
     preflight, found = examined(*(job(endpoint, model="nobody") for endpoint in Endpoint))
     assert [bool(problems) for problems in found] == [True, False, True, True, True, False]
     assert len(preflight.bills()) == 3, "two of them have a price: the default model's, and that of background removal"
+
+
+class Guarded(dict):
+    """A request that fails the test when the value of a field in `PER_JOB` is read."""
+
+    def get(self, key, default=None):
+        assert key not in module.PER_JOB - {"images", "seed", "negative_prompt"}
+        return super().get(key, default)
+
+    def __getitem__(self, key):
+        assert key not in module.PER_JOB
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("endpoint", Endpoint)
+def test_a_shape_leaves_out_no_field_that_its_complaints_or_its_price_read(endpoint):
+    for model in [*SHIPPED.models.values(), None]:
+        fields = dict.fromkeys(FIELDS[endpoint] & module.PER_JOB, ()) | {"model": model.id if model else "nobody"}
+        one = msgspec.structs.replace(job(), endpoint=endpoint, request=Guarded(fields))
+        list(shape_complaints(one, SHIPPED, styles=STYLES))
+        price_for(msgspec.structs.replace(one, request=Guarded(fields, images=[])), model)

@@ -3,16 +3,15 @@
 from decimal import Decimal
 
 import pytest
-from catalogue.made import SHIPPED, catalogue, entry, job
+from catalogue.made import SHIPPED, catalogue, entry, job, price_usd
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from venice_batch.catalogue import corrected, price_micro_usd, price_usd
+from venice_batch.catalogue import corrected, price_micro_usd
 from venice_batch.model import Endpoint
 from venice_batch.money import amount_text, cost_text, micro_usd, usd, usd_text
-from venice_batch.sandbox import native_request, openai_request
 from venice_batch.sandbox.catalogue import shipped
-from venice_batch.sandbox.prices import price_micro_usd as charged_micro_usd
+from venice_batch.sandbox.generate import read_native, read_openai
 
 
 @pytest.mark.parametrize(
@@ -37,12 +36,12 @@ def test_an_unknown_model_or_price_is_none():
     assert price_usd(job(model="made"), catalogue(entry())) is None
 
 
-def test_an_openai_request_costs_what_the_default_model_does():
+def test_an_openai_request_has_the_default_models_price():
     assert price_usd(job(Endpoint.GENERATIONS, model="dall-e-3", quality="hd"), SHIPPED) == Decimal("0.01")
     assert price_usd(job(Endpoint.GENERATIONS, model="dall-e-3"), catalogue(entry())) is None
 
 
-def test_enhancement_costs_the_same_whatever_the_images_and_web_search_nothing():
+def test_enhancement_has_one_price_for_any_number_of_images_and_web_search_is_free():
     assert price_usd(job(enhance_prompt=True), SHIPPED) == Decimal("0.05")
     assert price_usd(job(enhance_prompt=True, variants=4), SHIPPED) == Decimal("0.08")
     assert price_usd(job(enhance_prompt=False, enable_web_search=True), SHIPPED) == Decimal("0.01")
@@ -67,7 +66,7 @@ def test_values_that_no_list_knows_do_no_harm(fields, expected):
     assert price_usd(job(**fields), SHIPPED) == Decimal(expected)
 
 
-def test_sums_are_told_in_the_same_words_everywhere():
+def test_sums_have_the_same_words_everywhere():
     assert cost_text(0.39) == "0.39 USD"
     assert cost_text(0.39, 2) == "≥ 0.39 USD"
     assert cost_text(0.0) == "0.00 USD"
@@ -103,12 +102,11 @@ def orders(draw):
 
 
 @given(orders())
-def test_a_price_is_what_the_sandbox_charges(order):
-    reader = native_request if order.endpoint is Endpoint.GENERATE else openai_request
-    accepted = reader.read(corrected(order, SHIPPED), shipped())
+def test_the_price_equals_the_sandboxs_charge(order):
+    read = read_native if order.endpoint is Endpoint.GENERATE else read_openai
+    accepted = read(corrected(order, SHIPPED), shipped())
     assume(price_micro_usd(order, SHIPPED) is not None)  # tiers of the newest models have no published price
-    assert price_micro_usd(order, SHIPPED) == charged_micro_usd(accepted)
-    assert price_usd(order, SHIPPED) == usd(charged_micro_usd(accepted))
+    assert price_micro_usd(order, SHIPPED) == accepted.price_micro_usd
 
 
 def test_dollars_for_people():

@@ -1,21 +1,21 @@
-"""Jobs that change pictures: what is wrong with them for their model, and what they cost."""
+"""Jobs that change pictures: their mistakes and their prices."""
 
 from decimal import Decimal
 
 import anyio
 import pytest
-from catalogue.made import SHIPPED, catalogue, entry
+from catalogue.made import SHIPPED, catalogue, complaints, entry, price_usd
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from venice_batch.catalogue import Bill, Preflight, complaints, corrected, price_micro_usd, price_usd
+from venice_batch.catalogue import Bill, Preflight, corrected, price_micro_usd
 from venice_batch.catalogue.prices import model_of
-from venice_batch.jobfile import request_hash
+from venice_batch.jobfile.identity import request_hash
 from venice_batch.model import Endpoint, Job
-from venice_batch.sandbox.refusal import Refusal
-from venice_batch.sandbox.retouch_catalogue import shipped_retouch
-from venice_batch.sandbox.retouch_request import RetouchReader
+from venice_batch.sandbox.catalogue import shipped_edits
+from venice_batch.sandbox.edit import EditReader
+from venice_batch.sandbox.errors import ErrorAnswer
 from venice_batch.sandbox.settings import SandboxSettings
 
 UPSCALE, EDIT, MULTI_EDIT, REMOVE = Endpoint.UPSCALE, Endpoint.EDIT, Endpoint.MULTI_EDIT, Endpoint.BACKGROUND_REMOVE
@@ -29,12 +29,12 @@ def job(endpoint, **fields):
     return Job("a", 1, 0, endpoint, request, request_hash(endpoint, request))
 
 
-def told(given_job, known=SHIPPED, **options):
+def found_in(given_job, known=SHIPPED, **options):
     return [(one.field, one.what, one.is_error) for one in complaints(given_job, known, **options)]
 
 
 def only(given_job, known=SHIPPED, **options):
-    ((field, what, is_error),) = told(given_job, known, **options)
+    ((field, what, is_error),) = found_in(given_job, known, **options)
     return f"{'' if is_error else 'warning: '}{field}: {what}"
 
 
@@ -63,7 +63,7 @@ def test_lanes_are_the_models_or_the_endpoints_own():
 )
 def test_prices(given_job, expected):
     assert price_usd(given_job, SHIPPED) == Decimal(expected)
-    assert told(given_job) == []
+    assert found_in(given_job) == []
 
 
 def test_more_images_than_are_included_cost_extra():
@@ -100,19 +100,19 @@ def test_any_scale_above_2_costs_as_much_as_4(scale, expected):
 def test_where_no_model_is_listed_for_a_request_without_one_the_price_is_unknown():
     known = catalogue({**entry("other"), "type": "upscale"})
     assert price_usd(job(UPSCALE), known) is None
-    assert told(job(UPSCALE), known) == []
+    assert found_in(job(UPSCALE), known) == []
 
 
 def test_a_listing_without_edit_models_says_nothing_about_them():
     known = catalogue(entry())
-    assert told(job(EDIT, model="anything"), known) == []
+    assert found_in(job(EDIT, model="anything"), known) == []
     assert price_usd(job(EDIT, model="anything"), known) is None
     assert price_usd(job(REMOVE), known) == Decimal("0.03")
 
 
 def test_names_of_models_are_those_of_their_kind():
     assert only(job(EDIT, model="nano-banana-2")) == (
-        "model: nano-banana-2 is no model for /image/edit "
+        "model: nano-banana-2 is not a model for /image/edit "
         "(nearest: nano-banana-2-edit, nano-banana-pro-edit, nano-banana-2-lite-edit)"
     )
     assert only(job(EDIT, model="qwen-3-edit")).startswith(
@@ -124,7 +124,7 @@ def test_names_of_models_are_those_of_their_kind():
     assert only(job(EDIT, model="xyz"), allow_unknown=True).startswith("warning: model:")
 
 
-def test_offline_and_retired_models_are_told_as_for_any_image():
+def test_offline_and_retired_models_are_reported_as_for_any_image():
     going = {"date": "2027-01-01T00:00:00Z", "replacementModelId": "new"}
     known = catalogue(
         {**entry("asleep", offline=True, traits=["default"]), "type": "inpaint"},
@@ -183,7 +183,7 @@ def test_offline_and_retired_models_are_told_as_for_any_image():
         (job(UPSCALE, creativity=-1), "warning: creativity: -1 counts as 0: the API keeps it in 0-0.02"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_what_would_do(given_job, expected):
+def test_every_mistake_is_reported_with_a_way_out(given_job, expected):
     assert only(given_job) == expected
 
 
@@ -192,12 +192,12 @@ def test_auto_is_a_ratio_only_where_it_is_listed():
     assert only(job(EDIT, model="made", aspect_ratio="auto"), known) == (
         "aspect_ratio: made has no 'auto' (it has 1:1, 4:3)"
     )
-    assert told(job(EDIT, model="made", aspect_ratio="4:3"), known) == []
+    assert found_in(job(EDIT, model="made", aspect_ratio="4:3"), known) == []
 
 
-def test_the_tier_that_a_request_means_without_one_is_no_error_for_any_model():
+def test_the_default_tier_is_never_an_error():
     for model in SHIPPED.of_kind("inpaint"):
-        assert not any(is_error for _, _, is_error in told(job(EDIT, model=model.id, resolution="1K")))
+        assert not any(is_error for _, _, is_error in found_in(job(EDIT, model=model.id, resolution="1K")))
 
 
 def test_tiers_are_sent_in_the_models_own_spelling():
@@ -246,8 +246,8 @@ def retouches(draw):
 
 
 @given(retouches())
-def test_what_passes_here_passes_at_the_sandbox_at_the_same_price_and_the_reverse(given_job):
-    from venice_batch.sandbox.intake import Body
+def test_the_check_and_the_sandbox_accept_the_same_jobs_at_the_same_price(given_job):
+    from venice_batch.sandbox.request_body import Body
 
     async def read():
         async def opened(source, urls):
@@ -256,13 +256,13 @@ def test_what_passes_here_passes_at_the_sandbox_at_the_same_price_and_the_revers
         sent = corrected(given_job, SHIPPED)
         # The name that the API has for it there; the upload's tests see to that.
         sent = {"modelId" if given_job.endpoint is MULTI_EDIT and k == "model" else k: v for k, v in sent.items()}
-        return await RetouchReader(shipped_retouch(), SandboxSettings(), opened).read(
+        return await EditReader(shipped_edits(), SandboxSettings(), opened).read(
             given_job.endpoint.split("/")[2], Body(sent)
         )
 
     answer = anyio.run(read)
-    refused = {issue.path[0] for issue in answer.issues} if isinstance(answer, Refusal) else set()
-    wrong = {field for field, _, is_error in told(given_job) if is_error}
+    refused = {issue.path[0] for issue in answer.issues} if isinstance(answer, ErrorAnswer) else set()
+    wrong = {field for field, _, is_error in found_in(given_job) if is_error}
     model = model_of(given_job, SHIPPED)
     # The sandbox fills in ratios that no page lists; a model without tiers drops the field on one endpoint.
     unlisted = {"aspect_ratio"} if model and not model.ratios else set()

@@ -1,4 +1,4 @@
-"""check through the command line, in this process."""
+"""`venice-batch check`, in this process."""
 
 import json
 import os
@@ -17,7 +17,6 @@ from venice_batch.catalogue import Cache, Listing, Preflight, snapshot
 from venice_batch.cli.check import Known, know, show_plan
 from venice_batch.cli.main import run_cli
 from venice_batch.cli.options import VENICE
-from venice_batch.jobfile import JobIndex
 from venice_batch.run.plan import Plan
 
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
@@ -75,8 +74,7 @@ def test_check_knows_what_is_done(capsys):
     assert "2 jobs, all lines valid, 1 done before\n" in capsys.readouterr().out
 
 
-def test_a_folder_without_records_needs_no_index(capsys, monkeypatch):
-    monkeypatch.setattr(JobIndex, "build", None)
+def test_a_folder_with_an_empty_manifest_has_everything_to_do(capsys):
     os.makedirs("output/jobs")
     Path("output/jobs/manifest.jsonl").touch()
     write(GOOD, {**GOOD, "id": "b", "matrix": {"seed": [1, 2]}})
@@ -88,7 +86,7 @@ def test_a_folder_without_records_needs_no_index(capsys, monkeypatch):
     assert "jobs.jsonl:2: id: 'a' is used on line 1 already\n" in capsys.readouterr().err
 
 
-def test_check_says_what_was_refused_before_and_needs_no_network_for_a_sandbox(capsys):
+def test_check_counts_jobs_refused_before_and_needs_no_network_for_a_sandbox(capsys):
     write({**GOOD, "prompt": "forbidden"})
     run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
     capsys.readouterr()
@@ -186,7 +184,7 @@ def test_more_warnings_than_are_shown(capsys):
     assert "1 job, all lines valid, 1 warning\n" in capsys.readouterr().out
 
 
-def test_strict_refuses_what_is_warned_of(capsys):
+def test_strict_turns_warnings_into_errors(capsys):
     write({**GOOD, "enable_web_search": True})
     assert check("--offline", "--strict") == 2
     assert "jobs.jsonl:1: enable_web_search: venice-sd35 does not search the web\n" in capsys.readouterr().err
@@ -195,7 +193,7 @@ def test_strict_refuses_what_is_warned_of(capsys):
 def test_settings_are_checked_like_fields(capsys):
     write({"id": "a", "model": "venice-sd35", "prompt": "p"})
     assert check("--offline", "--set", "steps=99") == 2
-    assert "99 is above the 30 of venice-sd35" in capsys.readouterr().err
+    assert "99 is above venice-sd35's limit of 30" in capsys.readouterr().err
 
 
 def test_offline_says_how_old_its_list_is(capsys):
@@ -221,7 +219,7 @@ def test_a_fresh_list_needs_no_network_and_no_notice(capsys):
     assert done.stdout.endswith("0 False\n")
 
 
-def test_a_server_without_a_list_is_told_once_and_not_checked_against(capsys, monkeypatch):
+def test_a_server_without_a_list_gives_one_notice_and_no_check(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
     write({**GOOD, "width": 1001})
     assert check("--base-url", "http://127.0.0.1:9") == 0
@@ -240,8 +238,8 @@ def test_venice_out_of_reach_is_replaced_by_the_list_at_hand(capsys, monkeypatch
     write({**GOOD, "steps": 99})
     assert check() == 2
     err = capsys.readouterr().err
-    assert "models and prices are checked by the list of 2026-11-20" in err
-    assert "99 is above the 30 of venice-sd35" in err
+    assert "models and prices are checked against the list of 2026-11-20" in err
+    assert "99 is above venice-sd35's limit of 30" in err
     keep(*snapshot().entries)
     write(GOOD)
     monkeypatch.setenv("VENICE_API_KEY", "k")
@@ -254,7 +252,7 @@ def test_a_live_list_needs_no_key(sandbox, capsys):
     write(GOOD, {**GOOD, "id": "b", "steps": 99})
     assert check("--base-url", sandbox) == 2
     out, err = capsys.readouterr()
-    assert err.startswith("jobs.jsonl:2: steps: 99 is above the 30 of venice-sd35\n")
+    assert err.startswith("jobs.jsonl:2: steps: 99 is above venice-sd35's limit of 30\n")
     write(GOOD)
     assert check("--base-url", sandbox, "--json") == 0
     out, err = capsys.readouterr()
@@ -283,8 +281,8 @@ def test_enhancement_is_in_the_sum_as_the_most_that_it_can_cost(capsys):
     write({**GOOD, "enhance_prompt": True, "variants": 4})
     assert check("--offline") == 0
     out = capsys.readouterr().out
-    assert "it takes about 10 s and cost 0.08 USD\n" in out
-    assert "0.04 USD of it for prompt enhancement, charged only where a prompt is rewritten\n" in out
+    assert "it takes about 10 s and costs 0.08 USD\n" in out
+    assert "0.04 USD of it for prompt enhancement, charged only if a prompt is rewritten\n" in out
 
 
 def test_a_price_that_is_not_known_is_shown_as_such(capsys):
@@ -302,7 +300,7 @@ def test_fifteen_jobs_of_four_images_take_three_windows(capsys):
     assert "they take about 2 min 10 s and cost 0.60 USD\n" in capsys.readouterr().out
 
 
-def test_balances_are_shown_apart_and_a_key_without_access_is_told(capsys):
+def test_balances_are_shown_one_by_one_and_a_key_without_access_is_reported(capsys):
     def shown(balances, enough, *, access=True):
         limits = Limits({}, balances, "paid", None, None, access)
         found = Plan(1, 0, 0, 0, {}, balances=limits.spendable, suffices=enough)
@@ -349,10 +347,10 @@ def check_piped(text):
 def test_standard_input_is_checked_too():
     done = check_piped(json.dumps({**GOOD, "steps": 99}))
     assert done.code == 2
-    assert "1: steps: 99 is above the 30 of venice-sd35" in done.err
+    assert "1: steps: 99 is above venice-sd35's limit of 30" in done.err
 
 
-def test_a_table_on_standard_input_is_told_once():
+def test_a_table_on_standard_input_is_reported_once():
     done = check_piped("id,model,prompt\na,venice-sd35,p\nb,venice-sd35,q\n")
     assert done.code == 2
     told, closing = done.err.splitlines()
@@ -367,6 +365,6 @@ def test_a_column_that_nearly_is_a_field_is_warned_of_once_and_strictly_refused(
     assert len(told) == 1
     assert "did you mean 'width'?" in told[0]
     assert run_cli(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline", "--strict"]) == 2
-    assert "jobs.csv:2: widht: is no field" in capsys.readouterr().err
+    assert "jobs.csv:2: widht: is not a field" in capsys.readouterr().err
     assert run_cli(["jobs.csv", "--set", "model=venice-sd35", "--sandbox", "--sandbox-latency", "0"]) == 0
     assert "did you mean 'width'?" in capsys.readouterr().err

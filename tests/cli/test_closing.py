@@ -1,10 +1,10 @@
-"""What is said when a run is over."""
+"""The text at the end of a run."""
 
 import msgspec
 import pytest
 import records
 
-from venice_batch.cli.closing import FEW_JOBS, MOST_REASONS, closing, next_command
+from venice_batch.cli.closing import FEW_JOBS, MAX_REASONS, closing, next_command
 from venice_batch.cli.text import text_width
 from venice_batch.errors import ExitCode
 from venice_batch.model import LaneSummary, Percentiles, Reason, SlowJob
@@ -20,7 +20,7 @@ COMMAND = ("jobs.jsonl", "-o", "out")
 
 
 def summary(**changes):
-    """The summary of a run that made three images of three jobs, in no lane at all."""
+    """Return the summary of a run that made three images of three jobs, without lanes."""
     usual = {
         "output": "out", "elapsed_s": 12.34, "already_done": 0, "succeeded": 3, "images": 3, "bytes": 4_500_000,
         "attempts": 4, "cost_usd": None, "lanes": {}, "total_s": Percentiles(1.5, 2.5, 3.5),
@@ -52,7 +52,7 @@ def test_a_run_with_nothing_to_do_closes_in_a_few_lines():
     ]
 
 
-def test_a_run_closes_with_what_each_model_did():
+def test_a_run_closes_with_tables_of_its_models():
     assert closing(BUSY, command=COMMAND).split("\n") == [
         "8 jobs: 6 succeeded, 1 failed, 1 rejected",
         "3 images, 4.5 MB in 12.3 s, 1.25 USD (4 requests, 1 refused, 0 blocks)",
@@ -78,7 +78,7 @@ def test_a_run_closes_with_what_each_model_did():
     ]
 
 
-def test_of_one_model_there_is_no_sum():
+def test_a_single_model_needs_no_sum():
     assert "in all" not in closing(summary(lanes={"venice-sd35": SD}))
 
 
@@ -87,7 +87,7 @@ def test_a_few_jobs_need_no_list_of_the_slowest():
 
 
 @pytest.mark.parametrize("width", [40, 50, 60, 80, 100, 120])
-def test_at_any_width_all_but_paths_and_commands_fit(width):
+def test_everything_but_paths_and_commands_fits_the_width(width):
     reason = Reason("rejected", "content_policy", "the prompt violates the policy, " * 6, 7, ("水の都-1", "b", "c"))
     wide = msgspec.structs.replace(SLOW, id="水の都" * 30)
     made = closing(
@@ -99,22 +99,22 @@ def test_at_any_width_all_but_paths_and_commands_fit(width):
         assert figure in made
 
 
-def test_where_the_terminal_is_narrow_the_slowest_are_told_without_their_models():
+def test_a_narrow_terminal_shows_the_slowest_jobs_without_their_models():
     (header,) = (line for line in closing(BUSY, width=44).split("\n") if line.startswith("slowest"))
     assert header.split() == ["slowest", "seconds", "queue", "server", "tries"]
 
 
-def test_reasons_are_told_with_a_few_ids_and_are_not_endless():
-    many = tuple(Reason("failed", "server", f"no {number}", 9, ("a", "b", "c")) for number in range(MOST_REASONS + 3))
+def test_reasons_name_a_few_ids_and_have_a_limit():
+    many = tuple(Reason("failed", "server", f"no {number}", 9, ("a", "b", "c")) for number in range(MAX_REASONS + 3))
     lines = closing(summary(failures=many)).split("\n")
     assert "9 failed: server: no 0 (a, b, c, …)" in lines
-    assert sum(line.startswith("9 failed") for line in lines) == MOST_REASONS
+    assert sum(line.startswith("9 failed") for line in lines) == MAX_REASONS
     assert "… and others; the manifest has them all" in lines
     endless = closing(summary(failures=(Reason("failed", "server", "x" * 5000, 1, ("a",)),)))
     assert len(max(endless.split("\n"), key=len)) < 400
 
 
-def test_what_a_run_leaves_open_is_said():
+def test_the_last_lines_say_what_the_run_left_open():
     lines = closing(
         summary(
             jobs=15, succeeded=0, already_done=1, failed=2, rejected=3, already_rejected=4, pending=5,
@@ -134,7 +134,7 @@ def test_what_a_run_leaves_open_is_said():
 
 @pytest.mark.parametrize("hostile", ["\x1b[2J\x07", "a\rb", "a\nb", "\u202egnp", "\x9b31m", "\ud800", "\u2028"])
 @pytest.mark.parametrize("width", [None, 60])
-def test_nothing_that_a_terminal_acts_on_gets_through(hostile, width):
+def test_no_control_character_reaches_the_terminal(hostile, width):
     made = closing(
         msgspec.structs.replace(
             BUSY,
@@ -169,21 +169,21 @@ LOOK = ["report", "out"]
         ({"exit_code": ExitCode.FOLDER_UNUSABLE, "pending": 3}, None),
     ],
 )
-def test_the_next_command_is_one_that_helps(changes, expected):
+def test_the_next_command_fits_the_outcome(changes, expected):
     assert next_command(summary(**changes), COMMAND) == expected
 
 
-def test_what_was_rejected_again_is_not_asked_for_a_third_time():
+def test_jobs_rejected_again_are_not_suggested_a_third_time():
     assert next_command(summary(exit_code=1, rejected=1), [*COMMAND, "--retry-rejected"]) == LOOK
 
 
 @pytest.mark.parametrize("changes", [{}, {"exit_code": 1, "rejected": 1, "already_rejected": 1}])
-def test_whoever_has_the_page_is_not_told_to_make_it(changes):
+def test_no_report_is_suggested_after_the_gallery_was_made(changes):
     assert next_command(summary(**changes), [*COMMAND, "--retry-rejected"], has_page=True) is None
     assert "next:" not in closing(summary(), command=COMMAND, has_page=True)
 
 
-def test_what_is_not_known_of_the_cost_and_what_is_no_real_money_is_told():
+def test_unknown_prices_and_sandbox_money_are_marked():
     lanes = {"venice-sd35": msgspec.structs.replace(SD, unpriced=2), "flux": msgspec.structs.replace(FLUX, unpriced=1)}
     lines = closing(msgspec.structs.replace(BUSY, unpriced=3, sandbox=True, lanes=lanes)).split("\n")
     assert lines[1].startswith("3 images, 4.5 MB in 12.3 s, ≥ 1.25 USD of sandbox money (4 requests")
@@ -193,19 +193,19 @@ def test_what_is_not_known_of_the_cost_and_what_is_no_real_money_is_told():
 
 
 def test_the_models_costs_add_up_to_whole_cents():
-    """As floats, these come to 32.859999…."""
+    """As floats these add up to 32.859999…."""
     costs = (0.46, 2.3, 13.0, 8.82, 4.9, 0.47, 1.47, 1.44)
     lanes = {f"model-{n}": msgspec.structs.replace(SD, cost_usd=cost) for n, cost in enumerate(costs)}
     (row,) = (line for line in closing(summary(lanes=lanes)).split("\n") if line.startswith("in all") and "MB" in line)
     assert row.split()[-1] == "32.86"
 
 
-def test_jobs_from_standard_input_cannot_be_asked_for_again():
+def test_jobs_from_standard_input_cannot_be_run_again():
     assert next_command(summary(exit_code=75, pending=1), ("-", "-o", "out")) is None
     assert next_command(summary(exit_code=1, rejected=1), ("-", "-o", "out")) == LOOK
 
 
-def test_a_library_that_knows_no_command_suggests_none():
+def test_without_a_command_none_is_suggested():
     assert next_command(summary(exit_code=75, pending=1), ()) is None
 
 

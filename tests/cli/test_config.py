@@ -278,7 +278,7 @@ def test_the_key_is_shown_as_present_or_not_and_never_itself(capsys, monkeypatch
     Path("key").write_text("two words SECRET\n")
     assert run_cli(["config"]) == 0
     out = capsys.readouterr().out
-    assert "unusable: the API key holds characters that no key has" in out
+    assert "unusable: the API key contains characters that no key has" in out
     assert "SECRET" not in out
     assert shown(capsys, "report")["api_key"] is None
     assert shown(capsys, "report")["defaults"] is None

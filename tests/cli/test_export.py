@@ -87,6 +87,8 @@ def test_an_image_that_is_no_plain_file_is_an_error_and_told(images, kind, tmp_p
     image.rename(tmp_path / "private")
     image.symlink_to(tmp_path / "private") if kind == "link" else os.mkfifo(image)
     assert run_cli(["export", "out", "--openai", "x.jsonl", "--images", images]) == 0
-    assert "warning: left out what is no plain file of the folder: a: 'images/a.webp' is " in capfd.readouterr().err
+    assert (
+        "warning: left out everything but plain files of the folder: a: 'images/a.webp' is " in capfd.readouterr().err
+    )
     errors = {line["custom_id"]: line for line in map(json.loads, Path("x-errors.jsonl").read_text().splitlines())}
     assert errors["a"]["error"]["code"] == "image_missing"

@@ -1,4 +1,4 @@
-"""The lines of the live display."""
+"""The frame of the live display."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.cli.frame import MOST_LANES, frame
+from venice_batch.cli.frame import MAX_LANES, frame
 from venice_batch.cli.text import text_width
 from venice_batch.report.progress import LaneMode, LaneProgress, Progress
 
@@ -45,7 +45,7 @@ def test_a_wide_terminal_shows_everything():
     assert len(lines) == 8
 
 
-def test_a_narrow_terminal_shows_the_figures_without_the_words():
+def test_a_narrow_terminal_shows_figures_without_words():
     lines = drawn(width=43)
     assert lines[1].endswith("  409/600  69 %  2 min 10 s left")
     assert lines[2:6] == [
@@ -62,7 +62,7 @@ def test_a_narrow_terminal_shows_the_figures_without_the_words():
     ]
 
 
-def test_the_bar_is_as_long_as_what_is_settled():
+def test_the_bar_shows_the_share_of_jobs_that_ended():
     (line,) = drawn(replace(PROGRESS, done=300, failed=100, rejected=0, eta_s=None, lanes=()), width=60)[1:2]
     bar, figures = line.split("  ", 1)
     assert figures == "300/600  66 %"
@@ -79,34 +79,34 @@ def test_without_jobs_left_there_is_no_time_left():
     assert "left" not in drawn(replace(PROGRESS, eta_s=None))[1]
 
 
-def test_what_is_not_known_is_not_shown():
+def test_unknown_figures_are_left_out():
     plain = drawn(replace(PROGRESS, quota_a_minute=None, spent_usd=None, expected_usd=None, retries=0, images=0))
     assert plain[2] == "409 done · 3 failed · 2 rejected · 186 left · 4 under way · 96 images/min · 4 min 10 s so far"
 
 
-def test_money_without_an_estimate_is_what_is_spent():
+def test_without_an_estimate_only_the_spending_is_shown():
     assert "4.10 USD" in drawn(replace(PROGRESS, expected_usd=None))[2]
 
 
-def test_what_is_not_known_of_the_cost_and_what_is_no_real_money_is_told():
+def test_unknown_prices_and_sandbox_money_are_marked():
     assert "≥ 4.10 of 6.00 USD · " in drawn(replace(PROGRESS, unpriced=1), width=150)[2]
     assert "4.10 of 6.00 USD of sandbox money" in drawn(replace(PROGRESS, sandbox=True), width=150)[2]
     unknown = replace(PROGRESS, unpriced=2, spent_usd=None, expected_usd=None)
     assert "price not known" in drawn(unknown, width=150)[2]
 
 
-def test_what_may_have_been_charged_without_an_image_is_told_apart_from_what_the_images_cost():
+def test_possibly_billed_requests_are_shown_apart_from_the_cost_of_images():
     lost = replace(PROGRESS, spent_usd=6.74, possibly_billed_usd=0.74)
     assert drawn(lost)[2].endswith(" · 1.2 GB")
     assert drawn(lost)[3].startswith("6.00 of 6.00 USD, 0.74 more possibly billed · 5 retries")
     assert "6.00 USD, 0.74 more possibly billed" in drawn(replace(lost, expected_usd=None), width=150)[2]
 
 
-def test_one_is_no_plural():
+def test_one_retry_is_singular():
     assert "1 retry · " in drawn(replace(PROGRESS, retries=1), width=150)[2]
 
 
-def test_a_stop_says_what_may_still_be_done():
+def test_a_stop_names_its_reason_and_what_may_still_finish():
     (line,) = (
         line for line in drawn(replace(PROGRESS, stopping="stopped by SIGINT", eta_s=None)) if "stopping" in line
     )
@@ -119,7 +119,7 @@ def test_a_stop_says_what_may_still_be_done():
         (replace(SD, mode=LaneMode.WAITING), "waiting for its turn", "waiting"),
         (replace(SD, quota=None, quota_left=None), "open", "open"),
         (replace(SD, mode=LaneMode.HELD, until_s=7.5), "held back 8 s after failures", "held 8 s"),
-        (replace(SD, mode=LaneMode.WINDOW, until_s=INF), "shut", "shut"),
+        (replace(SD, mode=LaneMode.WINDOW, until_s=INF), "closed", "closed"),
         (replace(SD, mode=LaneMode.WINDOW, until_s=4000.0), "next window in 1 h 6 min", "window 1 h 6 min"),
     ],
 )
@@ -136,16 +136,16 @@ def many(count):
     )
 
 
-def test_of_many_models_the_busiest_are_shown_in_the_files_order():
+def test_with_many_models_the_busiest_are_shown_in_file_order():
     lines = drawn(replace(PROGRESS, lanes=many(30)))[4:]
-    assert len(lines) == MOST_LANES
+    assert len(lines) == MAX_LANES
     names = [line.split()[0] for line in lines[:-1]]
     assert names == ["model-2", "model-4", "model-8", "model-10", "model-14", "model-20", "model-26"]
     assert lines[-1] == "… 23 more: 400 left, 18 under way"
 
 
-def test_as_many_as_fit_are_shown_without_a_line_for_the_rest():
-    assert len(drawn(replace(PROGRESS, lanes=many(MOST_LANES)))[4:]) == MOST_LANES
+def test_models_that_all_fit_need_no_line_for_the_rest():
+    assert len(drawn(replace(PROGRESS, lanes=many(MAX_LANES)))[4:]) == MAX_LANES
 
 
 @pytest.mark.parametrize("height", [1, 2, 3, 5, 8, 12, 20])
@@ -155,7 +155,7 @@ def test_a_low_terminal_keeps_the_bar(height):
     assert any("409/600" in line for line in lines)
 
 
-def test_a_terminal_without_these_characters_gets_plain_ones():
+def test_a_terminal_without_unicode_gets_ascii_bars():
     lines = drawn(replace(PROGRESS, lanes=(SD, *LANES[1:])), ascii_only=True)
     assert lines[1].startswith("=====")
     assert "x" in lines[1]
@@ -163,7 +163,7 @@ def test_a_terminal_without_these_characters_gets_plain_ones():
 
 
 @pytest.mark.parametrize("name", ["\x1b[2J", "[red]x[/red]", "水の都" * 20, "a\nb", "👩‍🎨" * 9])
-def test_a_models_name_can_do_nothing_to_the_display(name):
+def test_a_hostile_model_name_cannot_disturb_the_frame(name):
     lines = drawn(replace(PROGRESS, lanes=(replace(SD, name=name), *LANES)), width=60)
     assert all(line.isprintable() for line in lines)
     assert len({text_width(line[: line.index("20/60")]) for line in lines if "20/60" in line}) == 1
@@ -177,7 +177,7 @@ def test_a_models_name_can_do_nothing_to_the_display(name):
     st.floats(0, 1e7),
     st.lists(st.text("ab水\x1b", min_size=1, max_size=60), unique=True, max_size=12),
 )
-def test_no_line_is_ever_wider_and_no_frame_higher_than_the_terminal(width, height, done, failed, eta_s, names):
+def test_no_frame_is_wider_or_higher_than_the_terminal(width, height, done, failed, eta_s, names):
     lanes = tuple(replace(SD, name=name, done=done, jobs=done + failed) for name in names)
     progress = replace(PROGRESS, done=done, failed=failed, jobs=done + failed + 10, eta_s=eta_s, lanes=lanes)
     lines = drawn(progress, width=width, height=height)

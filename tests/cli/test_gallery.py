@@ -120,5 +120,5 @@ def test_an_image_that_is_a_link_is_told_of_in_one_line(made, tmp_path, capsys):
     image.rename(tmp_path / "private")
     image.symlink_to(tmp_path / "private")
     assert run_cli(["report", "output/jobs"]) == 0
-    told = "left out what is no plain file of the folder: a: 'images/a.webp' is a link, which is not followed"
+    told = "left out everything but plain files of the folder: a: 'images/a.webp' is a link, which is not followed"
     assert capsys.readouterr().err == f"venice-batch: warning: {told}\n"

@@ -67,3 +67,9 @@ def test_a_command_that_takes_too_long_is_killed_with_all_that_it_started(tmp_pa
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
             return  # killed, and not yet buried by whoever has inherited it
     pytest.fail("the command's child lives on")
+
+
+def test_without_process_groups_the_command_itself_is_killed(monkeypatch):
+    monkeypatch.delattr(os, "killpg")
+    with pytest.raises(HookError, match=r"stopped after 0\.2 s"):
+        on_finish("exec sleep 600", summary(), OUT, patience_s=0.2)

@@ -212,5 +212,5 @@ def test_a_password_in_an_address_is_refused_and_shown_nowhere(tmp_path, monkeyp
     assert run_cli(words.split()) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("venice-batch: --base-url: an address with a name or password in it is not used")
+    assert err.startswith("venice-batch: --base-url: the address must not contain a name or password")
     assert (err.count("\n"), "s3cret" in err) == (1, False)

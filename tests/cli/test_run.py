@@ -330,7 +330,7 @@ def test_an_impossible_share_is_one_line(capsys):
     write(GOOD)
     assert run_cli(["jobs.jsonl", *FAST, "--shard", "3/2"]) == 2
     assert capsys.readouterr().err == (
-        "venice-batch: --shard '3/2' is no share; give I/N with I from 1 to N, as in 1/3\n"
+        "venice-batch: --shard '3/2' is not a share; give I/N with I from 1 to N, as in 1/3\n"
     )
 
 

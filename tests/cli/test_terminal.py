@@ -16,10 +16,10 @@ import pytest
 COMMAND = (sys.executable, "-m", "venice_batch")
 
 QUICK = ["--sandbox", "--sandbox-draw", "plain"]
-"""A sandbox whose pictures cost no time."""
+"""A sandbox whose images take no time to draw."""
 
 WINDOWS = [*QUICK, "--sandbox-rpm", "4", "--sandbox-speed", "60", "--sandbox-latency", "2"]
-"""Four requests a model in windows of a second."""
+"""Four requests a model in each window of one second."""
 
 FAULTS = ["--sandbox-set", "fault_schedule=3:500,5:503,8:reset-mid"]
 
@@ -30,7 +30,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 
 
 def write(count, models=("venice-sd35", "lustify-v7", "chroma"), **fields):
-    """So many jobs of each model, the second of the first model forbidden."""
+    """Write `count` jobs for each model; the second one of the first model is forbidden."""
     with open("jobs.jsonl", "w", encoding="utf-8") as file:
         for model in models:
             for number in range(count):
@@ -47,7 +47,7 @@ def write(count, models=("venice-sd35", "lustify-v7", "chroma"), **fields):
 
 
 class Screen:
-    """A command on a terminal of `width` columns; `lines` are all that stand on it and above it."""
+    """A command on a terminal of `width` columns; `lines` are those on screen and those scrolled off."""
 
     def __init__(self, *arguments, width=80, height=30, command=COMMAND, environment=(), **how):
         self.emulated = pyte.HistoryScreen(width, height, history=5000)
@@ -64,7 +64,7 @@ class Screen:
         )
 
     def read(self, until=None):
-        """Show what comes until a line matches, or until the end."""
+        """Feed the screen until its text matches `until`, or to the end."""
         while until is None or not re.search(until, self.text):
             try:
                 data = self.process.read_nonblocking(65536, timeout=30)
@@ -75,7 +75,7 @@ class Screen:
             self.feed(data)
 
     def end(self):
-        """Read to the end; returns the exit code."""
+        """Read to the end and return the exit code."""
         self.read()
         return self.process.wait()
 
@@ -94,12 +94,12 @@ class Screen:
 
     @property
     def frame(self):
-        """The lines that belong to the display."""
+        """The lines of the frame that are visible."""
         return [line for line in self.lines if re.search("[━─]{8}|under way|so far", line)]
 
 
 @pytest.mark.parametrize(("width", "environment"), [(80, {}), (120, {"NO_COLOR": "1"})])
-def test_a_run_is_watched_and_leaves_its_tables(width, environment):
+def test_a_run_shows_a_frame_and_leaves_its_tables(width, environment):
     write(6)
     screen = Screen("jobs.jsonl", *WINDOWS, *FAULTS, width=width, environment=environment)
     screen.read("next window in")
@@ -124,7 +124,7 @@ def test_a_run_is_watched_and_leaves_its_tables(width, environment):
     assert b"\x1b[?25l" not in screen.received
 
 
-def test_a_resized_terminal_is_used_at_its_new_width():
+def test_a_resized_terminal_is_filled_at_its_new_width():
     write(10)
     screen = Screen("jobs.jsonl", *WINDOWS, width=44)
     screen.read(r"\nlustify-v7 +\d/10 +\d+  window \d s\n")
@@ -189,7 +189,7 @@ def test_a_crash_leaves_a_clean_terminal():
     assert screen.frame == []
 
 
-def test_a_terminal_that_goes_away_ends_the_display_and_not_the_run():
+def test_a_terminal_that_goes_away_ends_the_display_but_not_the_run():
     write(6)
     screen = Screen("jobs.jsonl", *WINDOWS, ignore_sighup=True)
     screen.read("next window in")
@@ -199,7 +199,7 @@ def test_a_terminal_that_goes_away_ends_the_display_and_not_the_run():
     assert (summary["succeeded"], summary["rejected"], summary["pending"]) == (17, 1, 0)
 
 
-def test_a_terminal_that_cannot_move_its_cursor_gets_lines():
+def test_a_terminal_that_cannot_move_its_cursor_gets_a_log():
     write(2)
     screen = Screen("jobs.jsonl", *QUICK, "--sandbox-latency", "0", environment={"TERM": "dumb", "FORCE_COLOR": "1"})
     assert screen.end() == 1
@@ -207,7 +207,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines():
     assert "venice-sd35-1: rejected" in screen.text
 
 
-def test_json_on_a_terminal_is_one_object_beside_the_display():
+def test_json_goes_to_standard_output_and_the_display_to_the_terminal():
     write(6)
     shell = ("sh", "-c", shlex.join([*COMMAND, "jobs.jsonl", *WINDOWS, "--json"]) + " > summary.json")
     screen = Screen(command=shell)

@@ -106,7 +106,7 @@ def test_no_key_is_on_the_page(tmp_path, monkeypatch):
 
 
 def test_the_numbers_of_the_page_are_those_of_the_report(tmp_path):
-    from venice_batch.output.latest import LatestRecords
+    from venice_batch.output.resume import LatestRecords
     from venice_batch.report.tables import report
 
     write(tmp_path, record(tmp_path, "a", cost_usd=0.25), record(tmp_path, "b", lane="flux"), failed("c"))
@@ -221,7 +221,7 @@ def test_what_is_no_plain_file_of_the_folder_is_not_shown_but_told(tmp_path):
     write(root, record(root, "a"), linked, outcome("c", files=(outside,)))
     found = write_gallery(root)
     told = "b: 'images/b.png' is a link, which is not followed, and 1 more like it"
-    assert found.refused == f"left out what is no plain file of the folder: {told}"
+    assert found.refused == f"left out everything but plain files of the folder: {told}"
     assert (root / "thumbnails").is_dir()
     assert list((root / "thumbnails").iterdir()) == []
     _, _, data = made(root)

@@ -1,7 +1,9 @@
-"""Hypothesis strategies for valid jobs files."""
+"""Hypothesis strategies for valid jobs files, and the problems of a request."""
 
 import orjson
 from hypothesis import strategies as st
+
+from venice_batch.jobfile.request_check import faults
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Zl", "Zp"]), min_size=1, max_size=12)
 SHOWN = TEXT.filter(lambda text: not text.isspace())
@@ -50,7 +52,7 @@ def native_lines(draw):
 
 @st.composite
 def matrix_lines(draw):
-    """A native line that stands for several jobs."""
+    """A native line that makes several jobs."""
     record = draw(generate_requests)
     varied = draw(st.lists(st.sampled_from(["seed", "width", "style_preset", "prompt"]), min_size=1, unique=True))
     values = {**GENERATE, "prompt": SHOWN}
@@ -61,7 +63,7 @@ def matrix_lines(draw):
 
 @st.composite
 def openai_lines(draw):
-    """A line of the OpenAI batch shape."""
+    """A line in the OpenAI batch format."""
     path, body = draw(
         st.tuples(st.just("/v1/images/generations"), generations_requests)
         | st.tuples(st.just("/v1/image/generate"), generate_requests)
@@ -79,3 +81,8 @@ any_line = native_lines() | matrix_lines() | openai_lines()
 def as_file(records):
     """The bytes of a jobs file."""
     return b"".join(orjson.dumps(record) + b"\n" for record in records)
+
+
+def problems(endpoint, request, *, beside=frozenset()):
+    """What is wrong with a request, as (field, what)."""
+    return [(fault.field, fault.what) for fault in faults(endpoint, request, beside=beside)]

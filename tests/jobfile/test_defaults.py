@@ -1,12 +1,13 @@
-"""Seeds for jobs that name none: for whom, which, and always the same."""
+"""Defaults from settings, and seeds for jobs without one: which jobs get one, and always the same."""
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobfile.lines import problems
 
 from venice_batch.errors import JobsFileError, UsageError
-from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source, parse_setting, problems
+from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source, parse_setting
 from venice_batch.jobfile.defaults import seed_of
 from venice_batch.jobfile.line import parse
 from venice_batch.model import Endpoint
@@ -72,12 +73,12 @@ def test_how_the_image_travels_changes_no_seed():
     assert job({**LINE, "variants": 1}).request["seed"] == seed
 
 
-def test_no_policy_changes_what_a_job_is_called():
+def test_no_seed_policy_changes_a_jobs_id():
     nameless = {"model": "m", "prompt": "p"}
     assert job(nameless).id == job(nameless, SeedPolicy.KEEP).id
 
 
-def test_two_nameless_jobs_with_one_request_are_told_apart_by_nobody(tmp_path):
+def test_two_jobs_without_id_and_with_one_request_are_duplicates(tmp_path):
     (tmp_path / "jobs.jsonl").write_text('{"model":"m","prompt":"p"}\n' * 2)
     with open_source(tmp_path / "jobs.jsonl") as source, pytest.raises(JobsFileError, match="give each an id"):
         JobIndex.build(source, defaults=Defaults(seeds=SeedPolicy.PIN))
@@ -177,7 +178,7 @@ def test_the_last_setting_of_a_field_wins():
     assert Defaults.of(["seed=1", "seed=2"]).values == {"seed": 2}
 
 
-def test_a_line_gets_only_what_its_endpoint_takes_and_keeps_its_own():
+def test_a_line_gets_only_defaults_that_its_endpoint_takes_and_keeps_its_own_values():
     defaults = Defaults.of(["seed=1", "size=auto", "model=m"])
     assert defaults.apply(Endpoint.GENERATE, {"seed": 7}) == {"seed": 7, "model": "m"}
     assert defaults.apply(Endpoint.GENERATIONS, {}) == {"size": "auto", "model": "m"}
@@ -191,6 +192,6 @@ def test_a_field_that_no_endpoint_is_known_to_take_goes_to_all_where_that_is_all
 
 
 @pytest.mark.parametrize("setting", ["width=abc", "id=a", "=5", "metadata={}", "variants=0"])
-def test_a_setting_that_makes_no_sense_is_refused_whatever_is_allowed(setting):
+def test_a_setting_that_makes_no_sense_is_refused_even_with_allow_unknown(setting):
     with pytest.raises(UsageError):
         parse_setting(setting, allow_unknown=True)

@@ -1,4 +1,4 @@
-"""What a JSON text would lose when it is parsed."""
+"""Losses in parsing JSON: repeated keys and long integers."""
 
 import json
 
@@ -58,11 +58,11 @@ def test_an_integer_of_more_than_64_bits_is_named(number):
         "[" * 1000 + '"1:1:1"' + "]" * 1000,
     ],
 )
-def test_what_loses_nothing_is_left_alone(text):
+def test_a_line_that_loses_nothing_is_accepted(text):
     assert found(text) == []
 
 
-def test_a_line_nested_deeper_than_any_job_is_left_to_what_refuses_it():
+def test_too_deep_nesting_is_left_to_the_check_that_refuses_it():
     line = b'{"model":"m","prompt":"p","metadata":{"a":' + b"[" * 1010 + b'{"b":1,"b":2}' + b"]" * 1010 + b"}}"
     (problem,) = parse(line, number=1, first_index=0, defaults=Defaults(), source="jobs.jsonl").problems
     assert str(problem) == "jobs.jsonl:1: metadata: is nested too deeply; at most 250 levels"
@@ -100,7 +100,7 @@ def test_all_that_is_lost_is_seen_and_nothing_else(value):
     assert bool(found(written(value))) is is_lossy(value)
 
 
-def test_a_line_that_would_lose_something_is_no_job():
+def test_a_line_that_would_lose_something_is_refused():
     line = b'{"model":"m","prompt":"p","width":512,"width":1024,"metadata":{"token":1157920892373161954235709850}}'
     parsed = parse(line, number=3, first_index=0, defaults=Defaults(), source="jobs.jsonl")
     assert [str(problem) for problem in parsed.problems] == [
@@ -110,34 +110,34 @@ def test_a_line_that_would_lose_something_is_no_job():
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [
         ("steps=18446744073709551616", f"--set steps: 18446744073709551616{TOO_LONG}"),
         ("new=[18446744073709551616]", f"--set new: [0]: 18446744073709551616{TOO_LONG}"),
         ('new={"a":1,"a":2}', f"--set new: a: {TWICE}"),
     ],
 )
-def test_nothing_is_lost_of_a_setting(setting, told):
+def test_a_setting_that_json_cannot_hold_is_refused(setting, message):
     with pytest.raises(UsageError) as caught:
         parse_setting(setting, allow_unknown=True)
-    assert str(caught.value) == told
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (1 << 64, f"18446744073709551616{TOO_LONG}"),
         ([1, -(1 << 63) - 1], f"-9223372036854775809{TOO_LONG}"),
         ({"a": {"b": 10**5000}}, f"an integer{TOO_LONG}"),
-        (float("nan"), "nan is no number of JSON"),
-        ([{"a": float("-inf")}], "-inf is no number of JSON"),
+        (float("nan"), "nan is not a number in JSON"),
+        ([{"a": float("-inf")}], "-inf is not a number in JSON"),
     ],
 )
-def test_nor_of_a_default_in_a_settings_file(value, told):
+def test_a_default_that_json_cannot_hold_is_refused(value, message):
     for name in ("steps", "new"):
-        assert complaint(name, value, allow_unknown=True) == (name, told)
+        assert complaint(name, value, allow_unknown=True) == (name, message)
 
 
-def test_a_default_that_json_can_keep_is_none_of_these():
+def test_a_default_that_json_can_hold_is_accepted():
     value = {"a": [1, True, None, "x", 0.5, (1 << 64) - 1, -(1 << 63)]}
     assert complaint("new", value, allow_unknown=True) is None

@@ -1,12 +1,12 @@
-"""The rules of requests against a literal table of the API's description of 2026-08-21 and what was published since."""
+"""The rules of requests against a literal table of the API's description of 2026-08-21 and later publications."""
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobfile.lines import problems
 
-from venice_batch.jobfile import FIELDS, problems
-from venice_batch.jobfile.fields import READ_HERE
+from venice_batch.jobfile.fields import FIELDS, READ_HERE
 from venice_batch.jobfile.request_check import faults
 from venice_batch.model import Endpoint
 
@@ -163,7 +163,7 @@ def test_a_picture_is_text_or_a_path_with_its_content(picture):
         ({"path": "a", "sha1": "0"}, "image.sha1", "unknown field"),
     ],
 )
-def test_what_is_no_picture_is_told_in_words(picture, field, reason):
+def test_a_value_that_is_not_a_picture_is_explained(picture, field, reason):
     assert problems(UPSCALE, {"image": picture}) == [(field, reason)]
 
 
@@ -174,12 +174,12 @@ def test_a_list_of_pictures_holds_one_at_least():
 
 
 def test_two_names_of_one_thing_exclude_each_other():
-    assert what(EDIT, model="m", modelId="m") == "stands beside model, which says the same; keep one of them"
-    assert what(REMOVE, image_url="https://example.com/a.png").startswith("stands beside image,")
+    assert what(EDIT, model="m", modelId="m") == "means the same as model, which is there too; keep one of them"
+    assert what(REMOVE, image_url="https://example.com/a.png").startswith("means the same as image,")
     assert problems(REMOVE, {"image_url": "https://example.com/a.png"}) == []
 
 
-def test_a_field_of_other_endpoints_is_told_with_all_of_them():
+def test_a_field_of_other_endpoints_is_reported_with_their_names():
     assert what(GENERATE, scale=4) == "belongs to /image/upscale; this line goes to /image/generate"
     assert what(GENERATE, image="a.png") == (
         "belongs to /image/upscale, /image/edit, /image/background-remove; this line goes to /image/generate"
@@ -233,7 +233,7 @@ def test_required_fields_are_those_of_the_description():
         ({"variants": 2, "return_binary": True}, "variants come as JSON only; remove return_binary"),
     ],
 )
-def test_a_message_says_what_would_do(fields, message):
+def test_a_message_names_a_value_that_works(fields, message):
     assert what(**fields) == message
 
 
@@ -265,7 +265,7 @@ def test_style_references_name_the_item_at_fault():
     ]
 
 
-def test_all_errors_are_told_at_once_in_the_order_of_the_request():
+def test_all_errors_are_reported_at_once_in_the_order_of_the_request():
     request = {"width": "x", "promt": "p", "height": 0, "variants": 2, "return_binary": True}
     fields = [field for field, _ in problems(GENERATE, request)]
     assert fields == ["width", "promt", "height", "variants", "model", "prompt"]
@@ -273,7 +273,7 @@ def test_all_errors_are_told_at_once_in_the_order_of_the_request():
 
 def test_keys_beside_the_request_are_offered_as_corrections():
     request = {**MINIMAL[GENERATE], "ID": "x"}
-    assert problems(GENERATE, request, beside={"id"}) == [("ID", "unknown field; did you mean 'id'?")]
+    assert problems(GENERATE, request, beside=frozenset({"id"})) == [("ID", "unknown field; did you mean 'id'?")]
 
 
 def test_lone_surrogates_and_control_characters_never_reach_the_terminal():
@@ -331,7 +331,7 @@ anything = st.recursive(
 
 
 @given(st.sampled_from(list(Endpoint)), st.data())
-def test_what_the_fast_check_refuses_the_slow_one_explains(endpoint, data):
+def test_every_refusal_of_the_fast_check_is_explained(endpoint, data):
     keys = st.sampled_from(sorted(FIELDS[endpoint]))
     request = {**MINIMAL[endpoint], **data.draw(st.dictionaries(keys, anything, max_size=3))}
     # The checker's own words, told with no field, are the sign that no explanation was found.
@@ -375,14 +375,14 @@ CLOSED = [
 
 
 @pytest.mark.parametrize("fields", OPEN, ids=str)
-def test_what_the_server_could_take_is_a_fault_that_an_option_lifts(fields):
+def test_a_fault_that_a_server_might_accept_is_open(fields):
     found = faults(GENERATE, {**MINIMAL[GENERATE], **fields})
     assert found
     assert all(fault.is_open for fault in found)
 
 
 @pytest.mark.parametrize("fields", CLOSED, ids=str)
-def test_what_makes_no_sense_to_the_program_itself_is_lifted_by_nothing(fields):
+def test_a_fault_in_a_field_that_the_program_needs_is_not_open(fields):
     (fault,) = faults(GENERATE, {**MINIMAL[GENERATE], **fields})
     assert not fault.is_open
 

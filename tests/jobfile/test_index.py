@@ -1,5 +1,6 @@
-"""Jobs found by the hash of their id."""
+"""The index of a jobs file: lanes, places, ids used twice, and files that change."""
 
+import contextlib
 import io
 import os
 import tracemalloc
@@ -12,19 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.errors import JobsFileError
-from venice_batch.jobfile import Defaults, JobIndex, index, lines, open_source, parse
+from venice_batch.jobfile import Defaults, JobIndex, Shard, index, open_source, parse
 from venice_batch.jobfile.index import Directory
+from venice_batch.jobfile.reading import lines
 
 # Hashes that share a bucket whatever the number of jobs, and some that are equal.
 HASHES = st.sampled_from([number << 60 for number in range(-8, 8)]) | st.integers(-4, 4)
 
 
 @given(st.lists(HASHES, max_size=40), HASHES)
-def test_every_job_with_a_hash_is_found_and_what_several_have_is_known(hashes, other):
+def test_every_job_with_a_hash_is_found_and_repeats_are_known(hashes, other):
     directory = Directory(array("q", hashes))
     for hashed in {*hashes, other}:
         assert sorted(directory.places(hashed)) == [place for place, one in enumerate(hashes) if one == hashed]
-    assert directory.repeated == {hashed for hashed, count in Counter(hashes).items() if count > 1}
+    repeats = [place for place, hashed in enumerate(hashes) if hashed in hashes[:place]]
+    assert list(directory.repeats) == repeats
+    assert list(directory.originals) == [hashes.index(hashes[place]) for place in repeats]
 
 
 LINES = [
@@ -89,7 +93,7 @@ def test_settled_jobs_are_left_out(build):
     assert next(found.jobs_in_order()).index == first
 
 
-def test_a_job_is_found_by_its_id_and_told_by_its_request(build):
+def test_a_job_is_found_by_its_id_and_checked_by_its_request(build):
     found = build(LINES)
     directory = found.directory()
     for job in found.jobs_in_order():
@@ -148,11 +152,80 @@ def test_an_id_that_a_matrix_makes_may_not_be_anothers(build):
     assert found == ["jobs.jsonl:2: id: 'c__seed-2' is used on line 1 already"]
 
 
-def test_ids_with_the_same_hash_are_still_told_apart(build, monkeypatch):
+def test_ids_with_the_same_hash_are_still_different_ids(build, monkeypatch):
     monkeypatch.setattr(index, "hash", lambda _id: 42, raising=False)
     assert len(build(LINES)) == 7
     found, total = errors(build, [*LINES, LINES[1]])
     assert (found, total) == (["jobs.jsonl:5: id: 'b' is used on line 2 already"], 1)
+
+
+def test_ids_used_twice_are_named_in_the_order_of_the_file(build):
+    ids = [*range(100), *range(99, -1, -1)]
+    found, total = errors(build, [{"id": f"job-{number}", "model": "m", "prompt": "p"} for number in ids])
+    assert total == 100
+    assert found == [
+        f"jobs.jsonl:{line}: id: 'job-{200 - line}' is used on line {201 - line} already" for line in range(101, 201)
+    ]
+
+
+def test_of_very_many_duplicates_the_first_are_named_and_all_are_counted(build):
+    lines = [{"id": f"job-{number % 3}", "model": "m", "prompt": "p"} for number in range(60)]
+    found, total = errors(build, lines, max_problems=4)
+    assert total == 57
+    assert found == [
+        "jobs.jsonl:4: id: 'job-0' is used on line 1 already",
+        "jobs.jsonl:5: id: 'job-1' is used on line 2 already",
+        "jobs.jsonl:6: id: 'job-2' is used on line 3 already",
+        "jobs.jsonl:7: id: 'job-0' is used on line 1 already",
+    ]
+
+
+def test_a_duplicate_whose_line_changed_during_the_check_is_refused(build):
+    def shorten(_):
+        with open("jobs.jsonl", "wb") as file:
+            file.write(b"\n")
+        return ()
+
+    with pytest.raises(JobsFileError, match="line 2 has changed since the check"):
+        build([LINES[0], LINES[0]], examine=shorten)
+
+
+def complain(job):
+    return [("seed", "is not liked")] if job.request.get("seed") == 3 else []
+
+
+drawn = st.fixed_dictionaries(
+    {"prompt": st.sampled_from(["p", "q", ""])},
+    optional={
+        "id": st.sampled_from("abc"),
+        "matrix": st.sampled_from([{"seed": [1, 2]}, {"seed": [2, 3]}, {"resolution": ["1K", "1k"], "seed": [4, 3]}]),
+    },
+)
+
+
+@given(st.lists(drawn, min_size=1, max_size=20), st.sampled_from([1, 3, 1000]), st.sampled_from([None, Shard(1, 2)]))
+def test_every_second_use_of_an_id_is_a_problem_and_no_other(records, most, shard):
+    with open_source("-", io.BytesIO(jsonl(records))) as source:
+        expected, first, count = [], {}, 0
+        for number, _, line in lines(source.file):
+            one = parse(line, number=number, first_index=count, defaults=Defaults.of(["model=d"]), source="<stdin>")
+            count += len(one.jobs)
+            expected += [(number, problem.field) for problem in one.problems]
+            for job in one.jobs:
+                if shard is None or shard.holds(job.id):
+                    expected += [(number, field) for field, _ in complain(job)]
+                    if job.id in first:
+                        expected.append((number, "id"))
+                    first.setdefault(job.id, number)
+        raised = pytest.raises(JobsFileError) if expected else contextlib.nullcontext()
+        with raised as caught:
+            JobIndex.build(source, defaults=Defaults.of(["model=d"]), max_problems=most, examine=complain, shard=shard)
+    if caught is not None:
+        assert caught.value.total == len(expected)
+        found = [(problem.line, problem.field) for problem in caught.value.problems]
+        assert len(found) == min(most, len(expected))
+        assert [line for line, _ in found] == sorted(line for line, _ in expected)[: len(found)]
+        assert not Counter(found) - Counter(expected)
 
 
 def test_a_file_without_jobs_is_an_error(tmp_path):
@@ -169,7 +242,7 @@ def test_a_file_without_jobs_is_an_error(tmp_path):
     [jsonl(LINES[:1]), jsonl([{**line, "prompt": "q"} for line in LINES])],
     ids=["shorter", "same size"],
 )
-def test_a_file_that_changed_since_is_told_not_run(build, content):
+def test_a_file_that_has_changed_is_reported_and_not_run(build, content):
     found = build(LINES)
     jobs = found.jobs_in_order()
     next(jobs)
@@ -219,7 +292,7 @@ records = st.fixed_dictionaries(
 
 
 @given(st.lists(records, min_size=1, max_size=8))
-def test_the_index_gives_exactly_what_the_lines_give(found):
+def test_the_index_gives_exactly_the_jobs_of_the_lines(found):
     content = b"\xef\xbb\xbf" + b"\r\n\n".join(
         orjson.dumps({**record, "id": f"{number}"}) for number, record in enumerate(found)
     )

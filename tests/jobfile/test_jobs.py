@@ -1,3 +1,5 @@
+"""Shares of a file's jobs."""
+
 import json
 import random
 import subprocess
@@ -12,7 +14,7 @@ from venice_batch.jobfile import JobIndex, Shard, open_source
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/3", "4/3", "1/0", "-1/3", "1/3/5", "a/b", "1.5/3", "1 / 3", "٣/٣"])
-def test_what_is_no_share_is_refused(text):
+def test_an_invalid_share_is_refused(text):
     with pytest.raises(UsageError, match="I/N with I from 1 to N"):
         Shard.of(text)
 

@@ -10,18 +10,10 @@ from hypothesis import strategies as st
 from jobfile.lines import any_line, as_file
 
 from venice_batch.errors import JobsFileError
-from venice_batch.jobfile import (
-    MAX_LINE_BYTES,
-    Defaults,
-    JobIndex,
-    Parsed,
-    SeedPolicy,
-    native_line,
-    open_source,
-    oversize,
-    request_hash,
-)
-from venice_batch.jobfile.line import parse
+from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, native_line, open_source, oversize
+from venice_batch.jobfile.identity import request_hash
+from venice_batch.jobfile.line import Parsed, parse
+from venice_batch.jobfile.reading import MAX_LINE_BYTES
 from venice_batch.model import Endpoint
 
 
@@ -100,7 +92,7 @@ def test_a_job_that_no_line_could_hold_is_a_problem_of_the_line_it_comes_from(fi
     with open_source(file) as source, pytest.raises(JobsFileError) as caught:
         JobIndex.build(source, examine=oversize)
     assert [problem.line for problem in caught.value.problems] == [2]
-    assert "by itself is a line of 1.00 MB; at most 1 MB" in str(caught.value)
+    assert "as a line of its own has 1.00 MB; at most 1 MB" in str(caught.value)
 
 
 def test_memory_does_not_grow_with_the_jobs_written(file):
@@ -166,14 +158,14 @@ def test_an_openai_batch_line_is_a_job(url, endpoint):
     assert (one.id, one.endpoint, one.request) == ("a", endpoint, {"model": "m", "prompt": "p"})
 
 
-def test_every_mistake_of_an_openai_batch_line_is_told():
+def test_every_mistake_of_an_openai_batch_line_is_reported():
     found = messages({"custom_id": 1, "method": "GET", "url": "/v1/chat/completions", "body": [], "prompt": "p"})
     assert found == [
         'jobs.jsonl:3: custom_id: 1 is a number; an id is text: put it in quotes, "1"',
         "jobs.jsonl:3: method: 'GET' given; expected 'POST'",
         "jobs.jsonl:3: url: '/v1/chat/completions' given; expected '/v1/images/generations' or '/v1/image/generate'",
         "jobs.jsonl:3: body: [] given; expected the request as an object",
-        "jobs.jsonl:3: prompt: unknown beside custom_id, method, url, body; fields of the request go into body",
+        "jobs.jsonl:3: prompt: unknown key (known: custom_id, method, url, body); fields of the request go into body",
         "jobs.jsonl:3: prompt: missing",
         "jobs.jsonl:3: model: missing",
     ]
@@ -228,7 +220,7 @@ def test_metadata_that_no_record_could_hold_is_refused():
     assert orjson.dumps({"metadata": job(fine).metadata})
 
 
-def test_an_unknown_endpoint_is_told():
+def test_an_unknown_endpoint_is_reported():
     assert messages({**NATIVE, "endpoint": "image/generate"}) == [
         "jobs.jsonl:3: endpoint: 'image/generate' is not one of /image/generate, /images/generations, /image/upscale, "
         "/image/edit, /image/multi-edit, /image/background-remove"
@@ -248,17 +240,17 @@ def test_an_unknown_endpoint_is_told():
         (b'{"prompt": "\\ud800"}', "not valid JSON: "),
     ],
 )
-def test_what_is_no_object_is_told_with_its_position(line, message):
+def test_a_line_that_is_not_an_object_is_reported_with_its_position(line, message):
     (found,) = messages(line)
     assert found.startswith(f"jobs.jsonl:3: {message}")
 
 
-def test_all_mistakes_of_a_line_are_told():
+def test_all_mistakes_of_a_line_are_reported():
     found = messages({"id": 1, "promt": "x", "width": "9"})
     assert [message.split(": ")[1] for message in found] == ["id", "promt", "width", "model", "prompt"]
 
 
-def test_defaults_fill_what_a_line_lacks_and_are_blamed_for_their_own_mistakes():
+def test_defaults_fill_missing_fields_and_are_blamed_for_their_own_mistakes():
     assert job({"id": "a", "prompt": "p", "seed": 1}, "model=m", "seed=2", "size=auto").request == {
         "model": "m",
         "prompt": "p",
@@ -287,7 +279,7 @@ def test_a_matrix_makes_its_product_in_the_order_of_the_line():
     assert {one.metadata["k"] for one in parsed.jobs} == {1}
 
 
-def test_values_that_look_alike_in_an_id_are_told_apart_wherever_they_stand():
+def test_values_that_look_alike_in_an_id_get_a_hash_in_any_order():
     def ids(*values):
         parsed = read({"id": "g", "model": "m", "prompt": "p", "matrix": {"style_preset": list(values)}})
         return {one.request["style_preset"]: one.id for one in parsed.jobs}
@@ -316,7 +308,7 @@ def test_a_matrix_of_objects_has_readable_ids():
         ({"seed": []}, "matrix.seed: expected an array of at least one value"),
         ({"seed": 5}, "matrix.seed: expected an array of at least one value"),
         ({"seed": [1, 1]}, "matrix.seed: lists 1 2 times"),
-        ({"prompt": ["a"]}, "matrix.prompt: stands in the line itself too; keep one of them"),
+        ({"prompt": ["a"]}, "matrix.prompt: is in the line itself too; keep one of them"),
         ({}, 'matrix: expected an object of arrays, as in {"seed": [1, 2, 3]}'),
         (None, 'matrix: expected an object of arrays, as in {"seed": [1, 2, 3]}'),
         ({"seed": list(range(101)), "steps": list(range(100))}, "matrix: makes 10,100 jobs; at most 10,000 a line"),
@@ -326,7 +318,7 @@ def test_a_matrix_of_objects_has_readable_ids():
         ({"style_preset": ["x" * 40]}, "matrix: makes an id of 564 characters; at most 512"),
     ],
 )
-def test_a_mistake_of_a_matrix_is_told_once(matrix, found):
+def test_a_mistake_of_a_matrix_is_reported_once(matrix, found):
     long_id = "x" * 509 if "style_preset" in (matrix or {}) else "g"
     assert messages({"id": long_id, "model": "m", "prompt": "p", "matrix": matrix}) == [f"jobs.jsonl:3: {found}"]
 
@@ -390,7 +382,7 @@ def test_white_space_of_the_line_plays_no_part():
     assert job(spaced) == job(NATIVE)
 
 
-def test_how_an_image_travels_is_no_part_of_the_job():
+def test_the_way_an_image_travels_does_not_change_the_hash():
     plain = {"model": "m", "prompt": "p"}
     for travelling in ({"return_binary": True}, {"return_binary": False}, {"variants": 1}):
         assert request_hash(Endpoint.GENERATE, {**plain, **travelling}) == request_hash(Endpoint.GENERATE, plain)
@@ -402,7 +394,7 @@ def allowed(record, *settings):
     return parse(orjson.dumps(record), number=3, first_index=0, defaults=defaults, source="jobs.jsonl")
 
 
-def test_what_is_not_known_passes_as_written_where_that_is_allowed_with_the_doubts():
+def test_unknown_fields_pass_as_written_with_doubts_if_allowed():
     line = {"id": "a", "model": "m", "prompt": "p", "width": 1536, "brand_new": {"deep": [1.5, None]}}
     (one,) = allowed(line, "later=5").jobs
     assert one.request == {"model": "m", "prompt": "p", "width": 1536, "brand_new": {"deep": [1.5, None]}, "later": 5}
@@ -419,7 +411,7 @@ def test_each_combination_of_a_matrix_has_its_own_doubts():
     assert [len(one.doubts) for one in parsed.jobs] == [0, 1]
 
 
-def test_what_cannot_be_written_again_is_refused_whatever_is_allowed():
+def test_a_request_nested_too_deeply_to_write_is_refused_even_with_allow_unknown():
     line = b'{"model":"m","prompt":"p","brand_new":' + b"[" * 300 + b"]" * 300 + b"}"
     defaults = Defaults(allow_unknown=True)
     (problem,) = parse(line, number=3, first_index=0, defaults=defaults, source="jobs.jsonl").problems

@@ -87,7 +87,7 @@ def test_a_file_url_may_have_escapes_and_this_machine_as_host(photos):
     assert "no such file" in message(upscale(f"file://elsewhere{photos}/cat.png"), "")
 
 
-def test_what_is_settled_is_a_line_of_the_same_job(photos):
+def test_a_settled_request_is_a_line_of_the_same_job(photos):
     for record in (upscale("cat.png", scale=4), edit("dog.jpg"), {**edit(""), "endpoint": "/image/multi-edit"}):
         if record["endpoint"] == "/image/multi-edit":
             del record["image"]
@@ -113,11 +113,11 @@ def test_the_order_of_pictures_counts(photos):
     assert len({job(line, photos).request_hash for line in lines}) == 3
 
 
-def test_another_content_than_the_one_asked_for_is_told(photos):
+def test_a_file_with_another_hash_than_required_is_reported(photos):
     assert job(upscale({"path": "cat.png", "sha256": sha(CAT)}), photos)
     assert job(upscale({"path": "cat.png"}), photos).request["image"]["sha256"] == sha(CAT)
     assert message(upscale({"path": "cat.png", "sha256": sha(DOG)}), photos) == (
-        "image: cat.png is another picture than the one with this sha256; leave it out to take this one"
+        "image: cat.png does not have this sha256; leave sha256 out to send the file as it is"
     )
 
 
@@ -157,11 +157,11 @@ def test_base64_and_data_urls_stay_as_they_are_written(data, tmp_path):
         (base64.b64encode(b"text " * 2000).decode(), "is 13,336 characters long; expected a path, a URL, or base64"),
     ],
 )
-def test_what_holds_no_picture_is_told(image, reason, tmp_path):
+def test_content_that_is_not_a_picture_is_reported(image, reason, tmp_path):
     assert reason in message(upscale(image), tmp_path)
 
 
-def test_a_file_that_cannot_be_sent_is_told_with_its_place(photos, monkeypatch):
+def test_a_file_that_cannot_be_sent_is_reported_with_its_path(photos, monkeypatch):
     (photos / "text.png").write_text("hello")
     (photos / "empty.png").touch()
     (photos / "cut.png").write_bytes(CAT[:20])
@@ -169,9 +169,9 @@ def test_a_file_that_cannot_be_sent_is_told_with_its_place(photos, monkeypatch):
     reasons = {
         "gone.png": f"image: no such file: {photos}/gone.png",
         ".": f"image: {photos} is a folder; expected a picture",
-        "pipe": f"image: {photos}/pipe is no regular file; expected a picture",
-        "text.png": f"image: {photos}/text.png is no JPEG, PNG, WebP, AVIF or HEIC image",
-        "cut.png": f"image: {photos}/cut.png is no JPEG, PNG, WebP, AVIF or HEIC image",
+        "pipe": f"image: {photos}/pipe is not a regular file; expected a picture",
+        "text.png": f"image: {photos}/text.png is not a JPEG, PNG, WebP, AVIF or HEIC image",
+        "cut.png": f"image: {photos}/cut.png is not a JPEG, PNG, WebP, AVIF or HEIC image",
         "empty.png": f"image: {photos}/empty.png is empty",
         "x" * 300: "File name too long",
         "a\0b": "cannot be read: ",
@@ -183,7 +183,7 @@ def test_a_file_that_cannot_be_sent_is_told_with_its_place(photos, monkeypatch):
     assert "cat.png has 0.0 MB; the API takes less than" in message(upscale("cat.png"), photos)
 
 
-def test_a_file_that_may_not_be_read_is_told(photos, monkeypatch):
+def test_a_file_that_may_not_be_read_is_reported(photos, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
@@ -237,13 +237,13 @@ def test_a_file_of_a_kind_that_is_not_known_is_settled_all_the_same(photos):
     assert request["image"] == {"path": str(photos / "new.jxl"), "sha256": sha(b"a new kind")}
 
 
-def test_all_mistakes_of_a_line_are_told_at_once(photos):
+def test_all_mistakes_of_a_line_are_reported_at_once(photos):
     record = {"endpoint": "/image/multi-edit", "images": ["cat.png", "gone.png", "no.png"], "promt": "p"}
     fields = [problem.field for problem in read(record, photos).problems]
     assert fields == ["promt", "prompt", "images[1]", "images[2]"]
 
 
-def test_values_of_the_wrong_type_are_told_once(tmp_path):
+def test_values_of_the_wrong_type_are_reported_once(tmp_path):
     for image in (7, [], None, {"path": 7}, {"path": ""}, {}):
         assert len(read(upscale(image), tmp_path).problems) == 1
 
@@ -275,7 +275,7 @@ def test_each_file_is_read_once_however_often_it_is_named(photos, monkeypatch):
 
 
 def test_a_file_that_changes_after_the_check_is_the_one_that_was_checked(photos):
-    """Whether it still is that, is asked when it is sent; the jobs file has not changed."""
+    """The upload checks for a change of the picture; the jobs file itself has not changed."""
     with open_source(write(photos.parent / "jobs.jsonl", upscale("photos/cat.png"))) as source:
         index = JobIndex.build(source)
         (photos / "cat.png").write_bytes(DOG)
@@ -283,7 +283,7 @@ def test_a_file_that_changes_after_the_check_is_the_one_that_was_checked(photos)
     assert one.request["image"]["sha256"] == sha(CAT)
 
 
-def test_paths_from_standard_input_start_at_what_is_the_current_folder_then(photos, monkeypatch):
+def test_paths_from_standard_input_start_at_the_current_folder(photos, monkeypatch):
     monkeypatch.chdir(photos)
     with open_source("-", io.BytesIO(orjson.dumps(upscale("cat.png")))) as source:
         index = JobIndex.build(source)

@@ -1,4 +1,4 @@
-"""Lines and their ends, whatever wrote them."""
+"""Lines with every kind of line end."""
 
 import gzip
 import io
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.jobfile import Defaults, JobIndex, lines, open_source, reading
-from venice_batch.jobfile.reading import BOM, LineReader, TooLong
+from venice_batch.jobfile import Defaults, JobIndex, open_source, reading
+from venice_batch.jobfile.reading import BOM, LineReader, TooLong, lines
 
 
 def found(data):
@@ -23,7 +23,7 @@ def test_each_kind_of_line_end_gives_the_same_lines(end):
     ]  # fmt: skip
 
 
-def test_line_ends_of_several_kinds_may_stand_in_one_file():
+def test_one_file_may_mix_line_ends():
     assert found(b"a\rb\r\nc\nd\r\r\ne") == [(1, 0, b"a"), (2, 2, b"b"), (3, 5, b"c"), (4, 7, b"d"), (5, 11, b"e")]
 
 
@@ -59,7 +59,7 @@ def test_lines_are_cut_alike_however_little_is_read_at_a_time(parts, is_ended):
 
 
 @given(st.lists(st.tuples(st.integers(0, 90_000), ENDS), min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_a_line_is_read_again_whatever_it_ends_with(tmp_path_factory, parts, chance):
+def test_a_line_is_read_again_with_any_line_end(tmp_path_factory, parts, chance):
     path = tmp_path_factory.mktemp("again") / "jobs.jsonl"
     path.write_bytes(b"".join(b"%d" % number + b"x" * size + end for number, (size, end) in enumerate(parts)))
     with path.open("rb") as file:
@@ -89,7 +89,7 @@ def test_every_job_of_a_file_is_found_and_read_again(tmp_path, join, name, parts
     assert [(job.line, job.request["prompt"]) for job in jobs] == [(1, "a"), (2, "b"), (3, "c")]
 
 
-def test_a_packed_file_of_lone_carriage_returns_is_no_single_line(tmp_path, monkeypatch):
+def test_a_packed_file_of_lone_carriage_returns_has_many_lines(tmp_path, monkeypatch):
     monkeypatch.setattr("venice_batch.jobfile.reading.MAX_UNPACKED_LINE", 300_000)
     (tmp_path / "a.txt.gz").write_bytes(gzip.compress(b"\r".join([b"x" * 1000] * 500)))
     with open_source(tmp_path / "a.txt.gz") as source:

@@ -1,4 +1,4 @@
-"""The schema against the validator that it is made from: never stricter, and stricter than nothing."""
+"""The schema against the check that it is generated from: never stricter, and not empty."""
 
 from functools import cache
 
@@ -6,14 +6,15 @@ import orjson
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from jobfile.lines import problems
 from jobfile.test_fields import anything
 from jsonschema import Draft202012Validator
 from msgspec import inspect
 
-from venice_batch.jobfile import FIELDS, Defaults, matrix, problems
-from venice_batch.jobfile.explain import explain_field
-from venice_batch.jobfile.fields import DEFAULTS, NOTES, REQUESTS, RESERVED
+from venice_batch.jobfile import Defaults, matrix
+from venice_batch.jobfile.fields import DEFAULTS, FIELDS, NOTES, REQUESTS, RESERVED
 from venice_batch.jobfile.line import draft
+from venice_batch.jobfile.request_check import explain_field
 from venice_batch.jobfile.schema import schema
 from venice_batch.model import Endpoint
 
@@ -35,7 +36,7 @@ def fields(endpoint):
 
 
 def values(kind):
-    """What a type of the tables takes."""
+    """Values that a type of the rules accepts."""
     match kind:
         case inspect.StrType():
             return st.text(st.characters(codec="utf-8"), min_size=kind.min_length or 0, max_size=kind.max_length or 99)
@@ -68,7 +69,7 @@ def objects(some):
 
 @st.composite
 def lines(draw):
-    """A line of any shape, valid or with one thing amiss."""
+    """A line of any shape, valid or with one mistake."""
     endpoint = draw(st.sampled_from(list(Endpoint)))
     request = draw(objects(fields(endpoint).values()))
     line = request | draw(st.fixed_dictionaries({}, optional={"id": TEXT, "metadata": st.none() | st.just({"k": 1})}))
@@ -93,7 +94,7 @@ def lines(draw):
 
 
 def is_accepted(line, defaults):
-    """Whether the shapes and types of a line are right, as the validator judges them."""
+    """Whether a line has valid keys and types, by the rules themselves."""
     job = draft(orjson.loads(orjson.dumps(line)))
     if job.complaints:
         return False
@@ -111,7 +112,7 @@ def test_it_is_a_schema():
 
 
 @given(line=lines(), values=st.sampled_from([{}, {"model": "m"}, {"prompt": "p"}]))
-def test_whatever_the_validator_accepts_the_schema_accepts(line, values):
+def test_the_schema_accepts_every_line_that_the_check_accepts(line, values):
     if is_accepted(line, Defaults(values)):
         validator(*values).validate(line)
 
@@ -166,7 +167,7 @@ def test_a_value_is_accepted_by_both_or_by_neither(endpoint, data):
     ],
     ids=lambda line: orjson.dumps(line).decode()[:60],
 )
-def test_what_is_wrong_with_a_line_by_itself_is_refused(line):
+def test_the_schema_refuses_the_mistakes_of_a_single_line(line):
     assert not VALIDATOR.is_valid(line)
     assert isinstance(line, list) or not is_accepted(line, Defaults())
 
@@ -187,7 +188,7 @@ def test_each_shape_is_accepted(line):
     VALIDATOR.validate(line)
 
 
-def test_what_the_run_supplies_need_not_stand_in_the_line():
+def test_fields_with_a_default_are_not_required():
     validator = Draft202012Validator(schema({"model": "m"}))
     validator.validate({"prompt": "p"})
     validator.validate(BATCH | {"url": "/v1/image/generate", "body": {"prompt": "p"}})

@@ -1,4 +1,4 @@
-"""Jobs files from every place, and what is said of those that are none."""
+"""Jobs files from every kind of source, and the messages about files that are something else."""
 
 import errno
 import gzip
@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.errors import FolderError, JobsFileError
-from venice_batch.jobfile import MAX_LINE_BYTES, TooLong, lines, open_source
+from venice_batch.jobfile import open_source
 from venice_batch.jobfile import reading as spool
-from venice_batch.jobfile.reading import LineReader, copied
+from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, copied, lines
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -144,7 +144,7 @@ def test_a_long_line_is_known_by_its_size_only(write):
         ),
     ],
 )
-def test_what_cannot_be_a_jobs_file_is_called_what_it_is(write, content, message):
+def test_a_file_of_another_type_is_refused_with_its_type(write, content, message):
     assert refused(write("jobs.jsonl", content)) == f"jobs.jsonl: {message}"
 
 
@@ -163,8 +163,8 @@ def test_an_array_on_one_line_is_the_files_mistake_if_the_name_promises_one(writ
         (gzip.compress(b"id,prompt\na,p\n", mtime=0), ".csv"),
     ],
 )
-def test_a_table_that_no_name_tells_is_refused_with_what_to_do(write, content, suffix):
-    told = f"looks like a table; tables are told by their names: save it as a file that ends in {suffix}"
+def test_a_table_without_a_tables_suffix_is_refused_with_a_way_out(write, content, suffix):
+    told = f"looks like a table; a table is recognised by its file name: save it as a file that ends in {suffix}"
     assert refused("-", io.BytesIO(content)) == f"<stdin>: {told}"
     assert refused(write("jobs", content)) == f"jobs: {told}"
 
@@ -174,7 +174,7 @@ def test_no_other_line_is_taken_for_the_head_of_a_table(write, start):
     assert all_lines("-", io.BytesIO(start)) == [(1, 0, start)]
 
 
-def test_damaged_archives_are_told(write):
+def test_damaged_archives_are_reported(write):
     packed = gzip.compress(TEXT * 100)
     assert refused(write("a.gz", packed[:-20])).startswith("a.gz: is damaged: gzip says: ")
     assert refused(write("a.gz", packed[:30] + b"xxxx" + packed[34:])).startswith("a.gz: is damaged: gzip says: ")
@@ -194,13 +194,13 @@ def test_a_line_that_unpacks_without_end_is_given_up(write, monkeypatch):
     assert refused(write("a.gz", bomb)) == "a.gz: has a line of more than 1 MB; not a jobs file"
 
 
-def test_a_missing_file_is_told_with_the_nearest_name(write):
+def test_a_missing_file_is_reported_with_the_nearest_name(write):
     write("jobs.jsonl", TEXT)
     assert refused("job.jsonl") == "job.jsonl: no such file; did you mean 'jobs.jsonl'?"
     assert refused("nowhere/x.jsonl") == "nowhere/x.jsonl: no such file"
 
 
-def test_folders_and_files_that_cannot_be_read_are_told(write, monkeypatch):
+def test_folders_and_files_that_cannot_be_read_are_reported(write, monkeypatch):
     Path("folder").mkdir()
     assert refused("folder") == "folder: is a folder; expected a file of jobs"
     assert refused("a\0b").startswith("a\ufffdb: cannot be read: ")
@@ -212,7 +212,7 @@ def test_folders_and_files_that_cannot_be_read_are_told(write, monkeypatch):
     assert refused("jobs.jsonl") == "jobs.jsonl: cannot be read: Permission denied"
 
 
-def test_a_stream_that_breaks_is_told():
+def test_a_stream_that_breaks_is_reported():
     class Broken(io.BytesIO):
         def read1(self, size=-1, /):
             raise OSError(5, "Input/output error")
@@ -239,7 +239,7 @@ def test_a_copy_without_room_names_the_folder_and_what_to_set(write, monkeypatch
     assert str(caught.value) == told
 
 
-def test_without_any_folder_for_a_copy_it_is_said_what_to_set(write, monkeypatch):
+def test_without_a_folder_for_a_copy_the_message_names_tmpdir(write, monkeypatch):
     def none(**_):
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp', '/var/tmp']")
 
@@ -265,7 +265,7 @@ def test_lines_are_read_again_at_their_offsets_in_any_order(tmp_path_factory, si
 
 
 class Pipe(io.BytesIO):
-    """A pipe in which a whole block never comes together."""
+    """A pipe that never delivers a whole block."""
 
     def read(self, size=-1):
         raise AssertionError("waits for a whole block, deaf to signals")

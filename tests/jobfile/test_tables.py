@@ -5,7 +5,8 @@ import gzip
 import pytest
 
 from venice_batch.errors import JobsFileError
-from venice_batch.jobfile import Defaults, JobIndex, lines, open_source
+from venice_batch.jobfile import Defaults, JobIndex, open_source
+from venice_batch.jobfile.reading import lines
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_columns_named_like_fields_are_fields_and_the_rest_is_metadata(write):
     assert (second.request, second.metadata) == ({"model": "m", "prompt": "y"}, None)
 
 
-def test_jobs_of_a_table_stand_on_the_lines_of_their_rows(write):
+def test_jobs_of_a_table_have_the_line_numbers_of_their_rows(write):
     path = write("jobs.csv", '\ufeffprompt,seed\r\n"a\r\nb",1\r\n\r\nc,2\r\n')
     assert [(job.line, job.request["prompt"]) for job in jobs(path, "model=m")] == [(2, "a\r\nb"), (5, "c")]
     assert errors(write("jobs.csv", 'prompt,seed\n"a\nb",1\nc,x\n'), "model=m") == [
@@ -81,23 +82,23 @@ def test_text_is_a_prompt_a_line(write):
         (
             "a.csv",
             "prompt,seed\na,1,2\nb\n",
-            "a.csv:2: has 3 cells, the header 2; put cells with a delimiter in quotes",
+            "a.csv:2: has 3 cells, the header has 2; put cells that contain a delimiter in quotes",
         ),
-        ("a.csv", 'prompt,seed\n"a"b,1\n', "a.csv:2: not a table: "),
+        ("a.csv", 'prompt,seed\n"a"b,1\n', "a.csv:2: not a valid table: "),
         (
             "a.tsv",
             'prompt\n"a\nb"\n',
-            "a.tsv:2: not a table: a quote is not closed on its line; save the table as .csv",
+            "a.tsv:2: not a valid table: a quote is not closed on its line; save the table as .csv",
         ),
         ("a.csv", "prompt,Prompt\n", "a.csv:1: the header names 'prompt' twice"),
         ("a.csv", "prompt\n", "a.csv: holds no jobs"),
         ("a.csv", b"prompt\ncaf\xe9\n", "a.csv:1: not valid UTF-8 near here; save the file as UTF-8"),
-        ("a.csv", "prompt\n" + "x" * (1 << 20), "a.csv:1: not a table: a line of more than 1 MB"),
+        ("a.csv", "prompt\n" + "x" * (1 << 20), "a.csv:1: not a valid table: a line of more than 1 MB"),
         ("a.txt", b"caf\xe9\n", "a.txt:1: not valid UTF-8; save the file as UTF-8"),
         ("a.txt", "x" * (3 << 20), "a.txt:1: line is 3.1 MB; expected a prompt a line"),
     ],
 )
-def test_a_table_that_cannot_be_read_is_told(write, name, content, message):
+def test_a_table_that_cannot_be_read_is_reported(write, name, content, message):
     (found,) = errors(write(name, content), "model=m")
     assert found.startswith(message)
 
@@ -114,7 +115,7 @@ def test_a_table_that_cannot_be_read_is_told(write, name, content, message):
     ],
 )
 @pytest.mark.parametrize(("name", "delimiter"), [("jobs.csv", ","), ("jobs.tsv", "\t"), ("jobs.csv", ";")])
-def test_a_column_is_a_field_in_whatever_case_with_spaces_or_hyphens(write, column, name, delimiter):
+def test_a_column_is_a_field_in_any_case_with_spaces_or_hyphens(write, column, name, delimiter):
     (job,) = jobs(write(name, f"prompt{delimiter}{column}\na{delimiter}blurry\n"), "model=m")
     assert (job.request["negative_prompt"], job.metadata) == ("blurry", None)
 
@@ -129,7 +130,7 @@ def test_a_column_that_nearly_is_a_field_is_doubted_in_each_job_that_uses_it(wri
     path = write("jobs.csv", "prompt,widht,note\na,512,x\nb,,y\n")
     first, second = jobs(path, "model=m")
     assert first.metadata == {"widht": "512", "note": "x"}
-    what = "is no field, so that it goes into metadata; did you mean 'width'? (if not: metadata.NAME)"
+    what = "is not a field and goes into metadata; did you mean 'width'? (if not: metadata.NAME)"
     assert (first.doubts, second.doubts) == ((("widht", what),), ())
 
 
@@ -145,7 +146,7 @@ def test_other_columns_are_metadata_without_a_word(write, column):
     assert (job.metadata, job.doubts) == ({column.removeprefix("metadata."): "b"}, ())
 
 
-def test_what_a_spreadsheet_makes_of_booleans_and_integers_is_read(write):
+def test_booleans_and_integers_as_spreadsheets_write_them_are_read(write):
     path = write("a.csv", "prompt,width,seed,safe_mode,hide_watermark,cfg_scale\nTRUE,512.0,-5.0,TRUE,False,7.0\n")
     (job,) = jobs(path, "model=m")
     assert job.request == {
@@ -157,7 +158,7 @@ def test_what_a_spreadsheet_makes_of_booleans_and_integers_is_read(write):
 
 
 @pytest.mark.parametrize("cell", ["5.12E+02", "512.5", "1.23457E+08", "WAHR", "0512.0"])
-def test_what_may_have_lost_digits_is_not_guessed(write, cell):
+def test_a_number_that_may_have_lost_digits_is_not_guessed(write, cell):
     assert len(errors(write("a.csv", f"prompt,width,safe_mode\na,{cell},{cell}\n"), "model=m")) == 2
 
 
@@ -189,24 +190,24 @@ def test_tables_that_were_joined_are_one_table(write, end, mark):
     assert [(job.line, job.request["prompt"]) for job in found] == [(2, "a"), (3, "b"), (5, "c"), (6, "d")]
 
 
-def test_another_table_in_the_same_file_is_told(write):
+def test_another_table_in_the_same_file_is_reported(write):
     assert (
         errors(write("a.csv", "prompt,seed\na,1\n\ufeffseed,prompt\n2,b\n"), "model=m")
         == [
-            "a.csv:3: another table begins here, with other columns; give it by itself",
+            "a.csv:3: another table begins here, with other columns; put it into a file of its own",
             "a.csv:4: seed: 'b' is a string; expected an integer from -999999999 to 999999999",
         ][:1]
     )
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.txt", "a\n b\ufeffc\n"), ("a.csv", "prompt\na\nb\ufeffprompt\nc\n")])
-def test_files_joined_without_a_line_end_are_told(write, name, content):
+def test_files_joined_without_a_line_end_are_reported(write, name, content):
     (found,) = errors(write(name, content), "model=m")
     line = 2 if name == "a.txt" else 3
-    assert found.startswith(f"{name}:{line}: holds a byte order mark (U+FEFF), as where two files were joined")
+    assert found.startswith(f"{name}:{line}: holds a byte order mark (U+FEFF), as after joining two files")
 
 
-def test_a_semicolon_table_on_standard_input_is_told_for_what_it_is(write):
+def test_a_semicolon_table_on_standard_input_is_recognised(write):
     (found,) = errors(write("jobs", "model;prompt\nm;a\n"))
     assert "looks like a table" in found
     assert ".csv" in found

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from venice_batch import portable
 from venice_batch.errors import FolderError
 from venice_batch.output import atomic_file as placing
 from venice_batch.output.atomic_file import NOT_THE_NAME, put, whole_file, whole_stream
@@ -200,6 +201,14 @@ def test_a_file_that_is_not_to_be_followed_keeps_its_mode(tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(FolderError, match="is a folder"), whole_file(tmp_path / "folder", follow=False):
         pass
+
+
+def test_on_windows_which_keeps_open_files_a_left_over_needs_no_lock_to_be_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(portable, "IS_WINDOWS", True)
+    (tmp_path / ".jobs.jsonl.0a1b2c3d.part").write_bytes(b"half")
+    with whole_file(tmp_path / "jobs.jsonl") as file:
+        file.write(b"text")
+    assert os.listdir(tmp_path) == ["jobs.jsonl"]
 
 
 LINK_ERRNOS = sorted(set(errno.errorcode) - NOT_THE_NAME - {errno.EEXIST})

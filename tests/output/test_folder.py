@@ -1,6 +1,7 @@
 import errno
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import types
 
 import pytest
 
+from venice_batch import portable
 from venice_batch.errors import ExitCode, FolderError, FolderHeldError
 from venice_batch.output import atomic_file as placing
 from venice_batch.output import folder
@@ -65,7 +67,7 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / ".lock").symlink_to(victim)
-    with pytest.raises(FolderError, match=r"\.lock: is no plain file.*not followed"), folder.hold(out):
+    with pytest.raises(FolderError, match=r"\.lock: is not a plain file.*not followed"), folder.hold(out):
         pass
     assert victim.read_text() == "precious"
 
@@ -73,7 +75,7 @@ def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_what_is_no_plain_file_in_the_locks_place_is_told(tmp_path, make):
     make(tmp_path / ".lock")
-    with pytest.raises(FolderError, match=r"\.lock: is no plain file"), folder.hold(tmp_path):
+    with pytest.raises(FolderError, match=r"\.lock: is not a plain file"), folder.hold(tmp_path):
         pass
 
 
@@ -225,7 +227,7 @@ def no_locks(request, monkeypatch):
     def flock(file, operation):
         raise OSError(request.param, os.strerror(request.param))
 
-    monkeypatch.setattr(folder.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
 
 
 def test_without_locks_a_file_keeps_others_out_and_that_is_told(tmp_path, no_locks):
@@ -288,10 +290,10 @@ def test_another_users_process_is_taken_to_be_alive(tmp_path, no_locks, monkeypa
 def test_a_mark_that_comes_and_goes_is_another_runs(tmp_path, no_locks, monkeypatch):
     real = os.open
 
-    def opened(path, flags, *mode):
+    def opened(path, flags, *mode, **options):
         if os.fspath(path).endswith(".lock-held"):
             raise (FileExistsError if flags & os.O_CREAT else FileNotFoundError)(path)
-        return real(path, flags, *mode)
+        return real(path, flags, *mode, **options)
 
     monkeypatch.setattr(folder.os, "open", opened)
     with pytest.raises(FolderHeldError, match="another process"), folder.hold(tmp_path):
@@ -334,3 +336,42 @@ def test_free_room_is_what_the_disk_tells_if_it_does(tmp_path, monkeypatch, foun
 
 def test_free_room_of_a_real_disk_is_told(tmp_path):
     assert folder.free_bytes(tmp_path) > 0
+
+
+def test_without_statvfs_free_room_is_asked_otherwise(tmp_path, monkeypatch):
+    expected = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(folder.shutil, "disk_usage", lambda path: expected)
+    monkeypatch.delattr(os, "statvfs")
+    assert folder.free_bytes(tmp_path) == expected.free
+
+
+def test_where_folders_cannot_be_opened_none_is_synced(tmp_path, monkeypatch):
+    monkeypatch.setattr(portable, "CAN_OPEN_FOLDERS", False)
+    monkeypatch.setattr(folder.os, "fsync", lambda file: pytest.fail("synced"))
+    folder.sync_folder(tmp_path)
+
+
+def test_on_windows_the_manifest_is_not_locked_and_a_process_is_taken_to_be_alive(tmp_path, monkeypatch):
+    monkeypatch.setattr(portable, "IS_WINDOWS", True)
+    with folder.hold(tmp_path), open(tmp_path / "manifest.jsonl") as journal:
+        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def lock(file):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(portable, "lock", lock)
+    monkeypatch.setattr(folder.os, "kill", lambda *_: pytest.fail("killed"))
+    (tmp_path / ".lock-held").write_text(f"4711 {socket.gethostname()}")
+    with pytest.raises(FolderHeldError, match="process 4711"), folder.hold(tmp_path):
+        pass
+
+
+def test_a_manifest_that_cannot_be_locked_is_no_reason_to_stop(tmp_path, monkeypatch):
+    def lock(file):
+        if os.readlink(f"/proc/self/fd/{file}").endswith("manifest.jsonl"):
+            raise OSError(errno.ENOLCK, "No locks available")
+        return True
+
+    monkeypatch.setattr(portable, "lock", lock)
+    with folder.hold(tmp_path) as held:
+        assert held.notices == ()

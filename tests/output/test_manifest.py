@@ -12,13 +12,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records import CORRUPT, failed, outcome
+from records import CORRUPT, failed, outcome, read_outcomes
 
 from venice_batch.errors import ExitCode, FolderError
 from venice_batch.model import Outcome
 from venice_batch.output import manifest
-from venice_batch.output.manifest import Manifest, read_outcomes
-from venice_batch.output.stretches import read
+from venice_batch.output.disk import Disk
+from venice_batch.output.manifest import FileView, Manifest, RecordView, read_views, views
 
 WHOLE = msgspec.json.encode(outcome("whole")) + b"\n"
 
@@ -76,7 +76,7 @@ async def test_a_record_is_one_line_that_reads_as_it_was(journal, path):
     await journal.append(record)
     assert path.read_bytes().count(b"\n") == 1
     assert list(read_outcomes(path)) == [record]
-    (line,) = read(path)
+    (line,) = read_views(path)
     assert (line[0], line[1].id, line[1].files[0].path) == (1, record.id, "images/a.webp")
 
 
@@ -164,7 +164,7 @@ async def test_a_journal_that_is_moved_or_removed_is_written_anew_whole_and_that
     journal = Manifest(path, durable=durable)
     journal.open()
     told = []
-    journal.told = told.append
+    journal.on_moved = told.append
     await journal.append(outcome("a"))
     assert journal.moved is None
     path.rename(path.with_name("manifest.jsonl.1")) if harm == "moved" else path.unlink()
@@ -254,7 +254,8 @@ async def test_nobody_waits_for_a_journal_whose_disk_does_not_answer(path, monke
         assert going.wait(10)
         return really(file, data)
 
-    journal = Manifest(path)
+    disk = Disk()
+    journal = Manifest(path, disk=disk)
     journal.open()
     monkeypatch.setattr(manifest.os, "write", stall)
     errors = []
@@ -270,7 +271,7 @@ async def test_nobody_waits_for_a_journal_whose_disk_does_not_answer(path, monke
             await anyio.lowlevel.checkpoint()
         tasks.start_soon(append, "b")
         await anyio.lowlevel.checkpoint()
-        journal.abandon()
+        disk.abandon()
     await append("c")
     assert len(errors) == 3
     journal.close()
@@ -393,7 +394,7 @@ async def test_appending_goes_on_after_a_repair(path):
 )
 def test_what_is_no_plain_file_is_neither_followed_nor_taken_for_a_journal(path, make):
     make(path)
-    with pytest.raises(FolderError, match="is no plain file"):
+    with pytest.raises(FolderError, match="is not a plain file"):
         Manifest(path).open()
     assert not path.with_name("target").exists()
 
@@ -458,3 +459,33 @@ def test_a_manifest_that_cannot_be_read_is_an_error(tmp_path):
 def test_outcomes_need_a_manifest(path):
     with pytest.raises(FolderError):
         list(read_outcomes(path))
+
+
+RECORD = WHOLE.rstrip()
+
+
+def test_of_a_record_is_read_what_a_resume_needs():
+    file = FileView("images/a.webp", 5, "0" * 64)
+    assert list(views([RECORD])) == [(1, RecordView("whole", "f" * 32, "succeeded", (file,)))]
+
+
+def test_a_record_needs_no_more_than_that():
+    line = b'{"id":"a","request_hash":"b","status":"succeeded"}\n'
+    assert list(views([line])) == [(1, RecordView("a", "b", "succeeded"))]
+
+
+def test_fields_of_the_future_do_a_view_no_harm():
+    line = orjson.dumps({**orjson.loads(RECORD), "schema": 9, "new": {"x": [1]}})
+    ((_, record),) = views([line])
+    assert record.id == "whole"
+
+
+def test_lines_without_a_record_keep_their_number_and_blank_ones_only_count():
+    found = list(views([RECORD, b"\n", b"  \r\n", *CORRUPT, RECORD], 10))
+    assert [number for number, record in found if record is None] == list(range(13, 13 + len(CORRUPT)))
+    assert [number for number, record in found if record is not None] == [10, 13 + len(CORRUPT)]
+
+
+@given(st.lists(st.binary(max_size=60)))
+def test_any_line_but_a_blank_one_is_a_record_or_none(lines):
+    assert [number for number, _ in views(lines)] == [at for at, line in enumerate(lines, 1) if line.strip()]

@@ -13,9 +13,9 @@ from venice_batch.errors import FolderError, FolderHeldError, UsageError
 from venice_batch.model import ImageFile
 from venice_batch.output import folder, manifest
 from venice_batch.output import merge as module
-from venice_batch.output.latest import LatestRecords
 from venice_batch.output.merge import merge
 from venice_batch.output.naming import short_name
+from venice_batch.output.resume import LatestRecords
 
 
 class Folders:
@@ -175,7 +175,7 @@ def test_a_manifest_that_is_a_link_is_not_read(folders):
     folders.add("one", "a", b"A")
     (folders / "two/images").mkdir(parents=True)
     (folders / "two/manifest.jsonl").symlink_to(folders / "one/manifest.jsonl")
-    with pytest.raises(FolderError, match="is a link or no plain file"):
+    with pytest.raises(FolderError, match="is a link or not a plain file"):
         folders.merge("two")
 
 
@@ -196,7 +196,7 @@ def test_a_path_that_leads_elsewhere_is_left_out(folders, path):
     record = msgspec.to_builtins(outcome("a", files=(ImageFile(path, 1, "0" * 64, "webp", 1, 1),)))
     with (folders / "one/manifest.jsonl").open("a") as file:
         file.write(json.dumps(record) + "\n")
-    assert "is no place for an image" in folders.merge("one").left_out[0]
+    assert "is not a path of an image" in folders.merge("one").left_out[0]
     assert sorted(os.listdir(folders.path)) == ["all", "one"]
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from venice_batch import portable
 from venice_batch.output import plain_files as module
+from venice_batch.output.manifest import FileView
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, Refusals, have_hashes, have_sizes
-from venice_batch.output.record import FileView
 
 DATA = b"an image"
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -100,6 +101,23 @@ def test_a_file_that_is_not_there_is_told_from_one_that_is_refused(root, path):
     assert not isinstance(caught.value, NoPlainFileError)
 
 
+def test_where_folders_cannot_be_opened_files_are_read_by_their_paths(root, monkeypatch):
+    monkeypatch.setattr(portable, "CAN_OPEN_FOLDERS", False)
+    files = PlainFiles(root)
+    with files.open("images/inner/日本.webp") as file:
+        assert file.read() == DATA
+    for path in REFUSED:
+        with pytest.raises(NoPlainFileError):
+            files.open(path)
+
+
+@pytest.mark.parametrize("path", ["..\\private", "C:private", "images/a.webp:stream", "\\\\server\\share"])
+def test_on_windows_no_other_way_leads_out_of_the_folder(root, monkeypatch, path):
+    monkeypatch.setattr(portable, "IS_WINDOWS", True)
+    with pytest.raises(NoPlainFileError, match="not a path of an image"):
+        PlainFiles(root).open(path)
+
+
 @pytest.mark.parametrize("folder", [False, True])
 def test_a_link_put_there_between_looking_and_opening_is_not_followed(root, monkeypatch, folder):
     path = "images/linked/a.webp" if folder else "images/link.webp"
@@ -159,4 +177,4 @@ def test_refusals_are_told_once_with_their_number(root):
             PlainFiles(root).size("images/link.webp")
         refusals.add(job, caught.value)
     told = "a: 'images/link.webp' is a link, which is not followed, and 2 more like it"
-    assert str(refusals) == f"left out what is no plain file of the folder: {told}"
+    assert str(refusals) == f"left out everything but plain files of the folder: {told}"

@@ -2,22 +2,28 @@
 
 import hashlib
 import json
-from functools import partial
-from itertools import islice
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from records import CORRUPT
+from records import CORRUPT, failed, outcome
 
+from venice_batch.errors import FolderError
 from venice_batch.jobfile import JobIndex, open_source
-from venice_batch.output import reading_process, resume
-from venice_batch.output.extract import Extract, extract
-from venice_batch.output.plain_files import have_hashes, have_sizes
-from venice_batch.output.reading_process import ReadingProcess
-from venice_batch.output.resume import Ownership, Resume
-from venice_batch.output.state import DONE
+from venice_batch.model import Status
+from venice_batch.output import resume
+from venice_batch.output.manifest import NO_RECORD, RecordView
+from venice_batch.output.resume import (
+    DONE,
+    LOST,
+    PENDING,
+    REJECTED,
+    SANDBOX_ONLY,
+    LatestRecords,
+    Ownership,
+    Resume,
+)
 
 DATA = b"an image"
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -176,30 +182,6 @@ MANIFESTS = st.builds(
 )
 
 
-class SomeExtracts:
-    """Takes the place of the other process: has so many extracts at each time of asking, wanted or not."""
-
-    arrivals = ()
-
-    def __init__(self, stretches, *, verify, sandbox):
-        self._stretches = stretches
-        self._whole = partial(have_hashes if verify else have_sizes, f"{stretches.path.parent}/")
-        self._sandbox = sandbox
-        self._numbers = reversed(range(len(stretches)))
-        self._arrivals = iter(self.arrivals)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def extracts(self, *, above):
-        for number in islice(self._numbers, next(self._arrivals, 0)):
-            found = extract(*self._stretches.lines(number), self._whole, sandbox=self._sandbox)
-            yield number, msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=Extract)
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """One folder for many manifests."""
@@ -208,62 +190,139 @@ def shared(tmp_path_factory):
     folder.close()
 
 
-def found_in(folder, options, size_bytes):
-    """All that a resume finds, reading stretches of that size, with another process where it can have one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resume, "SIZE_BYTES", size_bytes)
-        patch.setattr(resume, "_VERIFIED_BYTES", size_bytes)
-        patch.setattr(resume, "_LONG", 1 if size_bytes < 1_000_000 else 1_000_000)
-        found = Resume(folder.index, folder.root, **options)
-    return bytes(found._states), found.notices
+def slowly(folder, data, *, verify=False, sandbox=True):
+    """Each job's state and the number of corrupt lines, by reading record after record."""
+    latest, corrupt = {}, 0
+    for line in data.split(b"\n"):
+        try:
+            record = msgspec.json.decode(line, type=RecordView)
+        except NO_RECORD:
+            corrupt += bool(line.strip())
+            continue
+        latest[record.id] = record
+    states = []
+    for job_id in "ab":
+        record = latest.get(job_id)
+        if record is None or record.request_hash != folder.hash:
+            states.append(PENDING)
+        elif record.sandbox and not sandbox:
+            states.append(SANDBOX_ONLY)
+        elif record.status == "succeeded":
+            found = [file for file in record.files if (folder.root / file.path).is_file()]
+            same = [file for file in found if file.bytes == len(DATA) and (not verify or file.sha256 == SHA)]
+            states.append(DONE if record.files and len(same) == len(record.files) else LOST)
+        else:
+            states.append(REJECTED if record.status == "rejected" else PENDING)
+    return states, corrupt
 
 
-OPTIONS = pytest.mark.parametrize("options", [{}, {"verify": True}, {"sandbox": False}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"verify": True}, {"sandbox": False}], ids=str)
+@given(data=MANIFESTS)
+def test_the_last_record_of_each_id_decides_whatever_stands_around_it(shared, options, data):
+    data = data.replace(THIS.encode(), shared.hash.encode())
+    (shared.root / "manifest.jsonl").write_bytes(data)
+    found = Resume(shared.index, shared.root, **options)
+    states, corrupt = slowly(shared, data, **options)
+    assert list(found._states) == states
+    assert any("without a record" in notice for notice in found.notices) is bool(corrupt)
 
 
-@OPTIONS
-@given(data=MANIFESTS, size_bytes=st.integers(20, 400), arrivals=st.lists(st.integers(0, 4)))
-def test_it_makes_no_difference_which_stretches_are_read_elsewhere(shared, options, data, size_bytes, arrivals):
-    (shared.root / "manifest.jsonl").write_bytes(data.replace(THIS.encode(), shared.hash.encode()))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resume, "ReadingProcess", SomeExtracts)
-        patch.setattr(SomeExtracts, "arrivals", arrivals)
-        assert found_in(shared, options, size_bytes) == found_in(shared, options, 1_000_000)
+def test_files_are_looked_at_only_where_the_state_depends_on_them(folder, monkeypatch):
+    looked = []
+    monkeypatch.setattr(resume, "have_sizes", lambda prefix, files: looked.append(files) or True)
+    folder.resume(folder.record("another's"), folder.record(request_hash="0" * 32), folder.record("b", "rejected"))
+    assert not looked
+    folder.resume(folder.record())
+    assert len(looked) == 1
 
 
-@OPTIONS
-@given(data=MANIFESTS, size_bytes=st.integers(20, 400))
-@settings(max_examples=15)
-def test_nor_does_it_when_a_process_reads_them(shared, options, data, size_bytes):
-    (shared.root / "manifest.jsonl").write_bytes(data.replace(THIS.encode(), shared.hash.encode()))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading_process.os, "set_blocking", lambda file, blocking: None)  # so that it is waited for
-        assert found_in(shared, options, size_bytes) == found_in(shared, options, 1_000_000)
+def test_a_manifest_that_cannot_be_opened_is_an_error(folder):
+    (folder.root / "manifest.jsonl").symlink_to("elsewhere.jsonl")
+    (folder.root / "elsewhere.jsonl").write_text(json.dumps(folder.record()))
+    with pytest.raises(FolderError):
+        Resume(folder.index, folder.root)
 
 
-def test_a_reading_process_that_dies_leaves_nothing_undone(shared, monkeypatch):
-    monkeypatch.setattr(reading_process.os, "set_blocking", lambda file, blocking: None)
-    records = [shared.record(), shared.record("b", names=("b.webp",))] * 50
-    lines = [json.dumps(record) for record in records]
-    (shared.root / "manifest.jsonl").write_text("\n".join([*lines, "torn"]))
-    extracted = []
+@pytest.fixture
+def standing(tmp_path):
+    """standing(record, …) has the outcomes that count for the jobs a, b and c, as (place, status)."""
+    lines = [{"id": job_id, "model": "m", "prompt": "p"} for job_id in "abc"]
+    (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.webp").write_bytes(b"image")
+    with open_source(tmp_path / "jobs.jsonl") as source:
+        index = JobIndex.build(source)
+        right = next(index.jobs_in_order()).request_hash
 
-    class Mortal(ReadingProcess):
-        def extracts(self, *, above):
-            found = super().extracts(above=above)
-            extracted.extend(number for number, _ in found)
-            if above == 3:
-                self._process.kill()
-            return found
+        def of(*records, sandbox=False):
+            made = [
+                msgspec.structs.replace(record, request_hash=right) if record.request_hash == "f" * 32 else record
+                for record in records
+            ]
+            (tmp_path / "manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in made))
+            found = Resume(index, tmp_path, sandbox=sandbox)
+            return [(place, one.status) for place, one in found.outcomes()]
 
-    monkeypatch.setattr(resume, "ReadingProcess", Mortal)
-    states, notices = found_in(shared, {}, 300)
-    assert 8 <= len(extracted) <= 32
-    assert list(states) == [DONE, DONE]
-    assert "1 line without a record (line 101)" in notices[0]
+        yield of
 
 
-def test_short_manifests_take_no_reading_process(shared, monkeypatch):
-    monkeypatch.setattr(resume, "ReadingProcess", None)
-    assert shared.resume(shared.record()).done == 1
-    assert shared.resume(shared.record(), verify=True).done == 1
+def test_the_last_record_of_an_id_counts(standing):
+    assert standing(failed("a"), outcome("b"), outcome("a")) == [(1, Status.SUCCEEDED), (0, Status.SUCCEEDED)]
+
+
+def test_records_of_other_jobs_and_other_requests_do_not_count(standing):
+    assert standing(outcome("z"), outcome("a", request_hash="0" * 32), failed("c")) == [(2, Status.FAILED)]
+
+
+def test_what_the_sandbox_made_counts_only_for_a_sandbox(standing):
+    played = (outcome("a", sandbox=True), failed("b", sandbox=True))
+    assert standing(*played) == []
+    assert standing(*played, sandbox=True) == [(0, Status.SUCCEEDED), (1, Status.FAILED)]
+
+
+def test_an_image_that_is_gone_does_not_count(standing, tmp_path):
+    (tmp_path / "images" / "a.webp").unlink()
+    assert standing(outcome("a"), failed("b", status=Status.REJECTED)) == [(1, Status.REJECTED)]
+
+
+def test_outcomes_that_a_later_reader_cannot_read_whole_are_passed_over(folder):
+    assert list(folder.resume(folder.record()).outcomes()) == []  # a record of four fields is enough to resume by
+
+
+def write(path, *records):
+    path.write_bytes(
+        b"".join(line if isinstance(line, bytes) else msgspec.json.encode(line) + b"\n" for line in records)
+    )
+    return path
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=20))
+def test_each_id_comes_once_with_its_last_record(tmp_path_factory, ids):
+    records = [outcome(job_id, total_s=float(number)) for number, job_id in enumerate(ids)]
+    latest = LatestRecords(write(tmp_path_factory.mktemp("m") / "m", *records))
+    expected = sorted({record.id: record for record in records}.values(), key=lambda record: record.timing.total_s)
+    assert list(latest) == expected
+    assert len(latest) == len(expected)
+
+
+def test_a_line_that_is_no_record_replaces_nothing(tmp_path):
+    latest = LatestRecords(write(tmp_path / "m", failed("a"), b"\n", b'{"id": "a"}\n', b"\xff\n", b'{"id": "a", "sta'))
+    assert list(latest) == [failed("a")]
+
+
+def test_it_reads_again_each_time_and_leaves_out_what_has_come_since(tmp_path):
+    path = write(tmp_path / "m", outcome("a"))
+    latest = LatestRecords(path)
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode(failed("a")) + b"\n")
+    assert list(latest) == list(latest) == [outcome("a")]
+
+
+def test_each_record_comes_with_its_line(tmp_path):
+    latest = LatestRecords(write(tmp_path / "m", outcome("a"), b"\n", outcome("b"), failed("a")))
+    assert list(latest.numbered()) == [(3, outcome("b")), (4, failed("a"))]
+
+
+def test_a_manifest_that_cannot_be_read_is_told(tmp_path):
+    with pytest.raises(FolderError):
+        LatestRecords(tmp_path)

@@ -9,7 +9,7 @@ def good(limit, times, *, latency_s=1.0, now_s=0.0, in_flight=None):
         limit.good(in_flight=in_flight or limit.limit, latency_s=latency_s, sent_s=now_s, now_s=now_s + latency_s)
 
 
-def test_starts_where_it_is_told_within_the_ceiling():
+def test_starts_at_the_given_limit_up_to_the_ceiling():
     assert AdaptiveLimit(32, 4).limit == 4
     assert AdaptiveLimit(3, 4).limit == 3
     assert AdaptiveLimit(0, 0).limit == 1
@@ -39,7 +39,7 @@ def test_an_overload_lowers_it_to_what_the_server_still_holds():
     assert limit.limit == 4
 
 
-def test_requests_that_were_under_way_at_an_overload_do_not_lower_it_again():
+def test_requests_in_flight_at_an_overload_do_not_lower_it_again():
     limit = AdaptiveLimit(32, 20)
     limit.overloaded(sent_s=0.0, now_s=1.0, in_flight=19)
     assert limit.limit == 16
@@ -54,7 +54,7 @@ def test_never_falls_below_one():
     assert limit.limit == 1
 
 
-def test_tries_the_point_of_overload_ever_more_seldom():
+def test_tries_the_point_of_overload_less_and_less_often():
     limit, tries, answers = AdaptiveLimit(32, 4), [], 0
     now_s = 0.0
     for _ in range(2000):
@@ -70,7 +70,7 @@ def test_tries_the_point_of_overload_ever_more_seldom():
     assert tries[-1] > 4 * tries[1]
 
 
-def test_answers_that_grow_much_slower_count_as_overload():
+def test_much_slower_answers_count_as_overload():
     limit = AdaptiveLimit(32, 16)
     good(limit, 200, latency_s=2.0)
     before = limit.limit

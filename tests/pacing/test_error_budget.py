@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from venice_batch.api.answers import Fault
 from venice_batch.pacing.error_budget import FIRST_ANSWERS, ErrorBudgets, ErrorRule, likely_errors
-from venice_batch.pacing.reset_time import Ends
+from venice_batch.pacing.reset_time import ResetTime
 
 OLDER = "Too many failed attempts (> 20) resulting in a non-success status code."
 NEWER = "Too many failed attempts (> 50) resulting in a non-success status code."
 
 
 class Budgets:
-    """Error budgets with one call for each event; `left` and `resets_s` are what answers say of the bucket."""
+    """Error budgets with one call for each event; `left` and `resets_s` are an answer's headers for the bucket."""
 
     def __init__(self, answer, rule=None, *, assumed=True):
         self.budgets = ErrorBudgets((rule or ErrorRule()) if assumed else None)
@@ -28,8 +28,8 @@ class Budgets:
     def answer(self, status=200, bucket="a", *, now_s=1.0, sent_s=0.0, times=1, resets_s=None, **head):
         for _ in range(times):
             given = self._answer(status, sent_s=sent_s, now_s=now_s, **head)
-            resets = None if resets_s is None else Ends.at(resets_s)
-            self.budgets.answered(bucket, given, sent_s=sent_s, resets=resets)
+            reset = None if resets_s is None else ResetTime.at(resets_s)
+            self.budgets.answered(bucket, given, sent_s=sent_s, reset=reset)
 
     def wait_s(self, bucket="a", now_s=1.0):
         return self.budgets.wait_s(bucket, now_s)
@@ -41,8 +41,8 @@ def budgets(answer):
 
 
 @pytest.fixture
-def told(budgets):
-    """Budgets of a server that has sent the budget's own headers once."""
+def with_headers(budgets):
+    """Return the budgets of a server that has sent the error budget's headers once."""
     found = budgets()
     found.budgets.listed()
     return found
@@ -63,22 +63,22 @@ def test_client_errors_count_and_on_older_servers_every_failure(answer, status, 
     assert ErrorRule(older=True).counts(given) is counts_on_older
 
 
-def test_what_never_reached_the_server_and_a_block_itself_count_nowhere(answer):
+def test_unsent_requests_and_blocks_are_not_errors(answer):
     assert not ErrorRule(older=True).counts(answer(None, fault=Fault.CONNECT))
     assert not ErrorRule(older=True).counts(answer(429, message=OLDER))
     assert not ErrorRule(older=True).counts(answer(200, fault=Fault.NO_IMAGE))
 
 
-def test_without_errors_so_far_none_are_expected():
+def test_no_errors_are_expected_before_the_first():
     assert likely_errors(80, 0, 0) == 0.0
     assert likely_errors(80, 500, 0) == 0.0
 
 
-def test_with_nothing_but_errors_all_are_expected_to_fail():
+def test_after_errors_only_all_requests_are_expected_to_fail():
     assert likely_errors(10, 5, 5) == pytest.approx(10.0)
 
 
-def test_one_error_of_many_answers_lets_most_of_a_window_go():
+def test_one_error_among_many_answers_expects_few_more():
     assert 5 < likely_errors(80, 100, 1) < 18
 
 
@@ -102,13 +102,13 @@ def test_more_than_the_bound_fails_once_in_a_hundred_draws_at_most(seed, share, 
     assert exceeded <= 6
 
 
-def test_a_healthy_lane_never_waits_where_the_rule_is_known(told):
-    told.send(times=300)
-    told.answer(times=300, left=50)
-    told.send(times=300)
+def test_a_healthy_lane_never_waits_under_a_known_rule(with_headers):
+    with_headers.send(times=300)
+    with_headers.answer(times=300, left=50)
+    with_headers.send(times=300)
 
 
-def test_an_unknown_server_gets_no_more_unanswered_requests_than_an_older_one_forgives(budgets):
+def test_an_unknown_server_gets_few_requests_before_its_first_answers(budgets):
     found = budgets()
     found.send(times=18)
     assert found.wait_s() == math.inf
@@ -116,77 +116,77 @@ def test_an_unknown_server_gets_no_more_unanswered_requests_than_an_older_one_fo
     found.send(times=300)
 
 
-def test_where_no_rule_is_assumed_nothing_is_held_back(budgets):
+def test_without_an_assumed_rule_nothing_is_held_back(budgets):
     found = budgets(assumed=False)
     found.send(times=100)
     found.answer(400, times=100)
     assert found.wait_s() == 0
 
 
-def test_errors_of_one_model_hold_back_that_model_alone(told):
-    told.send(times=48)
-    told.answer(400, times=48, left=2, resets_s=20.0)
-    assert told.wait_s() == pytest.approx(19.0)
-    assert told.wait_s("b") == 0
+def test_errors_of_one_model_hold_back_that_model_alone(with_headers):
+    with_headers.send(times=48)
+    with_headers.answer(400, times=48, left=2, resets_s=20.0)
+    assert with_headers.wait_s() == pytest.approx(19.0)
+    assert with_headers.wait_s("b") == 0
 
 
-def test_all_uploads_share_a_bucket(told):
-    told.send("uploads", times=48)
-    told.answer(400, "uploads", times=48, left=2, resets_s=20.0)
-    assert told.wait_s("uploads") > 0
+def test_all_uploads_share_a_bucket(with_headers):
+    with_headers.send("uploads", times=48)
+    with_headers.answer(400, "uploads", times=48, left=2, resets_s=20.0)
+    assert with_headers.wait_s("uploads") > 0
 
 
-def test_the_servers_own_figure_goes_before_every_count(told):
-    told.send(times=40)
-    told.answer(400, times=39)
-    told.answer(400, left=50, resets_s=30.0)
-    told.send(times=40, now_s=1.0)
+def test_the_servers_own_figure_goes_before_every_count(with_headers):
+    with_headers.send(times=40)
+    with_headers.answer(400, times=39)
+    with_headers.answer(400, left=50, resets_s=30.0)
+    with_headers.send(times=40, now_s=1.0)
 
 
-def test_errors_of_other_programs_show_in_the_servers_figure(told):
-    told.send(times=3)
-    told.answer(400, times=3, left=2, resets_s=12.0)
-    assert told.wait_s() == pytest.approx(11.0)
+def test_errors_of_other_programs_show_in_the_servers_figure(with_headers):
+    with_headers.send(times=3)
+    with_headers.answer(400, times=3, left=2, resets_s=12.0)
+    assert with_headers.wait_s() == pytest.approx(11.0)
 
 
-def test_after_the_reset_the_whole_budget_is_there_again(told):
-    told.send(times=48)
-    told.answer(400, left=50, resets_s=20.0)
-    told.answer(400, times=47, left=1, resets_s=20.0)
-    assert told.wait_s() > 0
-    told.send(times=48, now_s=20.0)
+def test_after_the_reset_the_whole_budget_is_there_again(with_headers):
+    with_headers.send(times=48)
+    with_headers.answer(400, left=50, resets_s=20.0)
+    with_headers.answer(400, times=47, left=1, resets_s=20.0)
+    assert with_headers.wait_s() > 0
+    with_headers.send(times=48, now_s=20.0)
 
 
-def test_an_answer_that_took_long_does_not_give_back_what_was_used_meanwhile(told):
-    told.send(times=49)
-    told.answer(400, left=49, resets_s=20.0)
-    told.answer(400, times=46, left=2, resets_s=20.0)
-    told.answer(200, left=49, resets_s=20.0)  # written when its request came in
-    told.answer(200, left=50, resets_s=19.0)  # before the first error opened the window
-    assert told.wait_s() == pytest.approx(19.0)
+def test_a_slow_answer_does_not_raise_the_errors_left(with_headers):
+    with_headers.send(times=49)
+    with_headers.answer(400, left=49, resets_s=20.0)
+    with_headers.answer(400, times=46, left=2, resets_s=20.0)
+    with_headers.answer(200, left=49, resets_s=20.0)  # written when its request came in
+    with_headers.answer(200, left=50, resets_s=19.0)  # before the first error opened the window
+    assert with_headers.wait_s() == pytest.approx(19.0)
 
 
-def test_an_answer_to_a_window_that_is_over_says_nothing_of_the_next(told):
-    told.send(times=49)
-    told.answer(200, left=50, resets_s=20.0)
-    told.answer(400, times=48, left=2, resets_s=20.0)
-    told.send(times=40, now_s=21.0)
-    told.answer(200, left=2, resets_s=20.0, now_s=22.0)
-    assert told.wait_s(now_s=22.0) == 0
+def test_an_answer_about_a_past_window_does_not_change_the_next(with_headers):
+    with_headers.send(times=49)
+    with_headers.answer(200, left=50, resets_s=20.0)
+    with_headers.answer(400, times=48, left=2, resets_s=20.0)
+    with_headers.send(times=40, now_s=21.0)
+    with_headers.answer(200, left=2, resets_s=20.0, now_s=22.0)
+    assert with_headers.wait_s(now_s=22.0) == 0
 
 
-def test_the_figure_of_a_later_window_goes_before_an_earlier_ones(told):
-    told.send(times=48)
-    told.answer(400, times=48, left=2, resets_s=20.0)
-    told.answer(200, left=50, resets_s=25.0)
-    assert told.wait_s() == 0
+def test_a_later_windows_figure_replaces_an_earlier_ones(with_headers):
+    with_headers.send(times=48)
+    with_headers.answer(400, times=48, left=2, resets_s=20.0)
+    with_headers.answer(200, left=50, resets_s=25.0)
+    assert with_headers.wait_s() == 0
 
 
-def test_an_answer_without_the_headers_lowers_what_is_known_to_be_left(told):
-    told.send(times=30)
-    told.answer(400, left=20, resets_s=30.0)
-    told.answer(400, times=18)
-    assert told.wait_s() == pytest.approx(29.0)
+def test_an_error_without_headers_lowers_the_errors_left(with_headers):
+    with_headers.send(times=30)
+    with_headers.answer(400, left=20, resets_s=30.0)
+    with_headers.answer(400, times=18)
+    assert with_headers.wait_s() == pytest.approx(29.0)
 
 
 def test_an_error_exactly_one_window_old_may_still_count(budgets):
@@ -197,21 +197,21 @@ def test_an_error_exactly_one_window_old_may_still_count(budgets):
     assert found.wait_s(now_s=31.1) == 0
 
 
-def test_a_block_of_today_holds_its_bucket_until_the_reset_and_counts_once(told):
-    told.send(times=3)
-    told.answer(429, times=3, message=NEWER, left=0, resets_s=13.0)
-    assert told.budgets.blocks == 1
-    assert told.wait_s() == pytest.approx(12.0)
-    assert told.wait_s("b") == 0
+def test_a_block_of_a_present_server_holds_its_bucket_until_the_reset(with_headers):
+    with_headers.send(times=3)
+    with_headers.answer(429, times=3, message=NEWER, left=0, resets_s=13.0)
+    assert with_headers.budgets.blocks == 1
+    assert with_headers.wait_s() == pytest.approx(12.0)
+    assert with_headers.wait_s("b") == 0
 
 
-def test_a_block_that_names_another_limit_is_believed(told):
-    told.send(times=10)
-    told.answer(429, message="Too many failed attempts (> 12)", resets_s=2.0)
-    told.answer(400, times=9, now_s=2.0)
-    told.send(now_s=2.0)
-    told.answer(400, now_s=2.5)
-    assert told.wait_s(now_s=2.5) > 20
+def test_a_block_that_names_another_limit_is_believed(with_headers):
+    with_headers.send(times=10)
+    with_headers.answer(429, message="Too many failed attempts (> 12)", resets_s=2.0)
+    with_headers.answer(400, times=9, now_s=2.0)
+    with_headers.send(now_s=2.0)
+    with_headers.answer(400, now_s=2.5)
+    assert with_headers.wait_s(now_s=2.5) > 20
 
 
 @pytest.mark.parametrize(("hint_s", "wait_s"), [(None, 30.0), (12.0, 12.0)])
@@ -237,26 +237,26 @@ def test_once_an_older_server_has_shown_itself_every_failure_counts(budgets):
     assert found.wait_s("a", 41.0) > 0
 
 
-def test_a_request_given_up_may_count_on_an_older_server_only(budgets, told):
-    for found, waits in ((budgets(), True), (told, False)):
+def test_a_request_given_up_may_count_on_an_older_server_only(budgets, with_headers):
+    for found, waits in ((budgets(), True), (with_headers, False)):
         found.send(times=18)
         for _ in range(18):
             found.budgets.given_up("a", 1.0)
         assert (found.wait_s() > 0) is waits
 
 
-def test_with_headers_no_budget_is_shared(told):
-    assert told.budgets.held_s(1.0) == 0.0
-    assert not told.budgets.is_shared
+def test_with_headers_no_budget_is_shared(with_headers):
+    assert with_headers.budgets.held_s(1.0) == 0.0
+    assert not with_headers.budgets.is_shared
 
 
-def test_old_answers_leave_the_sample(told):
-    told.send(times=10)
-    told.answer(400, times=10, left=50)
+def test_old_answers_leave_the_sample(with_headers):
+    with_headers.send(times=10)
+    with_headers.answer(400, times=10, left=50)
     for _ in range(20):
-        told.send(times=10)
-        told.answer(times=10, left=50)
-    told.send(times=300)
+        with_headers.send(times=10)
+        with_headers.answer(times=10, left=50)
+    with_headers.send(times=300)
 
 
 @settings(deadline=None)
@@ -264,12 +264,12 @@ def test_old_answers_leave_the_sample(told):
     st.lists(st.tuples(st.floats(0, 20), st.sampled_from(["send", "good", "bad", "lost"])), max_size=200),
     st.integers(1, 25),
 )
-def test_where_all_that_is_seen_fails_no_window_holds_more_than_is_affordable(answer, script, limit):
+def test_if_everything_fails_no_window_has_more_errors_than_allowed(answer, script, limit):
     rule = ErrorRule(limit=limit, margin=0)
     found, now_s, under_way, failed = ErrorBudgets(rule), 0.0, 0, []
     for _ in range(FIRST_ANSWERS):
         found.sent("a")
-        found.answered("a", answer(400, sent_s=-101.0, now_s=-100.0), sent_s=-101.0, resets=None)
+        found.answered("a", answer(400, sent_s=-101.0, now_s=-100.0), sent_s=-101.0, reset=None)
     for pause_s, what in script:
         now_s += pause_s
         wait_s = found.wait_s("a", now_s)
@@ -284,7 +284,7 @@ def test_where_all_that_is_seen_fails_no_window_holds_more_than_is_affordable(an
                 found.given_up("a", now_s)
             else:
                 status = 400 if what == "bad" else 500
-                found.answered("a", answer(status, now_s=now_s), sent_s=now_s, resets=None)
+                found.answered("a", answer(status, now_s=now_s), sent_s=now_s, reset=None)
             failed.append(now_s)
     for moment_s in failed:
         assert sum(moment_s <= other_s <= moment_s + rule.window_s for other_s in failed) <= min(limit, 20)

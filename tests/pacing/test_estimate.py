@@ -42,7 +42,7 @@ def load(requests, **changes):
         (load(20, quota=20, left=-3, renews_in_s=30.0), 40.0),
     ],
 )
-def test_windows_gates_and_numbers_under_way_each_have_their_share(given_load, expected_s):
+def test_windows_gates_and_requests_under_way_all_take_time(given_load, expected_s):
     assert lane_s(given_load) == pytest.approx(expected_s)
 
 
@@ -65,7 +65,7 @@ def test_requests_are_packed_into_windows_in_their_order(sizes, left, expected):
     assert (windows, last) == expected
 
 
-def test_a_lane_of_several_images_a_request_takes_more_windows():
+def test_requests_for_several_images_take_more_windows():
     assert lane_s(load(15, sizes=((4, 15),), quota=20, left=20)) == 130.0
     assert lane_s(load(5, sizes=((4, 5),), quota=20, left=20)) == 10.0
     assert lane_s(load(1, sizes=((50, 1),), quota=20, left=20)) == 10.0
@@ -99,7 +99,7 @@ LOADS = st.builds(
 
 
 @given(LOADS, st.integers(1, 1000))
-def test_a_forecast_is_a_finite_time_no_shorter_than_one_answer(given_load, at_a_time):
+def test_an_estimate_is_finite_and_no_shorter_than_one_answer(given_load, at_a_time):
     found = run_s([given_load], at_a_time)
     assert math.isfinite(found)
     assert found >= (given_load.latency_s if given_load.requests or given_load.under_way else 0.0)

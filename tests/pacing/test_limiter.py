@@ -21,11 +21,11 @@ def limiter():
 
 def send(limiter, name, now_s, times=1):
     lane = limiter.lane(name)
-    tickets = []
+    permits = []
     for _ in range(times):
         assert limiter.wait_s(lane, now_s) == 0
-        tickets.append(limiter.send(lane, now_s))
-    return tickets
+        permits.append(limiter.send(lane, now_s))
+    return permits
 
 
 def test_lanes_are_made_once():
@@ -48,15 +48,15 @@ def test_a_closed_lane_does_not_hold_another(limiter, answer):
 
 
 def test_a_block_of_an_older_server_holds_every_lane_and_counts_once(limiter, answer):
-    tickets = send(limiter, "a", 0.0, 3)
-    for permit in tickets:
+    permits = send(limiter, "a", 0.0, 3)
+    for permit in permits:
         limiter.answered(permit, answer(429, message=BLOCKED))
     assert limiter.errors.blocks == 1
     assert limiter.held_s(1.0) == limiter.wait_s(limiter.lane("b"), 1.0) == 30.0
     assert limiter.wait_s(limiter.lane("b"), 31.5) == 0
 
 
-def test_a_block_of_today_holds_its_own_lane_and_shows_there(limiter, answer):
+def test_a_block_of_a_present_server_holds_and_shows_in_its_own_lane(limiter, answer):
     limiter.listed(answer(200, left=50))
     (permit,) = send(limiter, "a", 0.0)
     send(limiter, "b", 0.0)
@@ -65,7 +65,7 @@ def test_a_block_of_today_holds_its_own_lane_and_shows_there(limiter, answer):
     assert [state.held_s for state in limiter.states(1.0)] == [12.0, 0.0]
 
 
-def test_errors_of_uploads_are_counted_apart_from_their_model(limiter, answer):
+def test_errors_of_uploads_are_counted_apart_from_their_models(limiter, answer):
     limiter.listed(answer(200, left=50))
     lane = limiter.lane("a")
     for _ in range(3):
@@ -82,17 +82,17 @@ def test_a_listing_teaches_the_servers_clock(limiter, answer):
     assert limiter.wait_s(limiter.lane("a"), 9.0) == pytest.approx(21.2, abs=0.1)
 
 
-def test_a_request_takes_as_many_units_of_the_window_as_it_asks_for_images(limiter):
+def test_a_request_uses_quota_for_each_of_its_images(limiter):
     lane = limiter.lane("a")
     for _ in range(5):
-        assert limiter.wait_s(lane, 0.0, units=4) == 0
-        limiter.send(lane, 0.0, units=4)
+        assert limiter.wait_s(lane, 0.0, images=4) == 0
+        limiter.send(lane, 0.0, images=4)
     assert limiter.wait_s(lane, 0.0) > 50
 
 
-def test_remembers_how_many_were_under_way_at_most(limiter, answer):
-    tickets = send(limiter, "a", 0.0, 3)
-    limiter.answered(tickets[0], answer())
+def test_remembers_the_most_requests_in_flight(limiter, answer):
+    permits = send(limiter, "a", 0.0, 3)
+    limiter.answered(permits[0], answer())
     send(limiter, "a", 1.0)
     assert limiter.most_in_flight == 3
 
@@ -103,13 +103,13 @@ def test_a_block_lasts_as_long_as_the_server_says(limiter, answer):
     assert limiter.wait_s(limiter.lane("b"), 1.0) == 12.0
 
 
-def test_a_request_given_up_is_under_way_no_longer(limiter):
+def test_a_request_given_up_is_no_longer_in_flight(limiter):
     (permit,) = send(limiter, "a", 0.0)
     limiter.given_up(permit, 1.0)
     assert limiter.states(1.0)[0].in_flight == 0
 
 
-def test_of_a_model_that_may_not_exist_one_request_goes_ahead(answer):
+def test_a_model_that_may_not_exist_gets_one_request_first(answer):
     limiter = RateLimiter(SendingRules(), random.Random(1), quotas={"a": Quota(rpm=20)}, untested=["a"])
     limiter.listed(answer(200, left=50))
     (permit,) = send(limiter, "a", 0.0)
@@ -118,7 +118,7 @@ def test_of_a_model_that_may_not_exist_one_request_goes_ahead(answer):
     send(limiter, "a", 1.0, 19)
 
 
-def test_resets_in_unix_time_are_read_by_the_servers_own_clock(limiter, answer):
+def test_resets_in_unix_time_follow_the_servers_own_clock(limiter, answer):
     (permit,) = send(limiter, "a", 0.0)
     limiter.answered(
         permit, answer(429, limit=20, remaining=0, reset_s=EPOCH_S + 30, date_s=EPOCH_S, now_s=1.0)

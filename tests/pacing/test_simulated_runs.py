@@ -1,4 +1,4 @@
-"""The pacing's targets on simulated servers, with few jobs."""
+"""The targets of pacing, on simulated servers with few jobs."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def test_fixed_windows_with_headers_are_used_up_without_a_refusal(run, window, l
 
 
 @pytest.mark.parametrize("latency", ["0.2 s", "10 s", "30 s", "log-normal 8 s", "log-normal 30 s"])
-def test_whatever_the_latency(run, latency):
+def test_windows_are_used_up_at_any_latency(run, latency):
     result = run(f"fixed, headers, {latency}", jobs=390)
     assert result.quota_used >= 0.99
     assert result.refused == 0
@@ -56,7 +56,7 @@ def test_without_headers_only_the_first_window_costs_more_than_two(run, window, 
 
 
 @pytest.mark.parametrize("window", ["sliding", "token-bucket"])
-def test_gliding_windows_with_headers_are_hardly_ever_overrun(run, window):
+def test_sliding_windows_with_headers_are_hardly_ever_overrun(run, window):
     result = run(f"{window}, headers, listing", jobs=390)
     assert result.quota_used >= 0.95
     assert result.refused <= 4
@@ -114,7 +114,7 @@ def test_a_file_of_bad_requests_is_never_blocked(run, name):
 
 
 @pytest.mark.parametrize("window", ["fixed", "aligned", "sliding", "token-bucket"])
-def test_another_program_is_lived_with(run, window):
+def test_another_programs_use_of_the_quota_causes_no_block(run, window):
     result = run(f"{window}, headers, others take 5")
     assert result.blocks == 0
     assert result.observed.ended == {"succeeded": result.scenario.jobs}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from venice_batch.pacing.reset_time import Ends, ResetKind
+from venice_batch.pacing.reset_time import ResetTime, WindowKind
 from venice_batch.pacing.window import LimitSource, Window
 
 
@@ -14,26 +14,26 @@ def send(window, now_s, times=1):
         window.sent(now_s)
 
 
-def tell(window, now_s, *, remaining=None, ends_s=None, limit=20, sent_s=None, unsure=0, under_way=0):
-    ends = None if ends_s is None else Ends.at(ends_s)
+def observe(window, now_s, *, remaining=None, ends_s=None, limit=20, sent_s=None, maybe_uncounted=0, in_flight=0):
+    reset = None if ends_s is None else ResetTime.at(ends_s)
     sent_s = now_s if sent_s is None else sent_s
-    window.observed(limit, remaining, ends, sent_s, now_s, unsure=unsure, under_way=under_way)
+    window.observed(limit, remaining, reset, sent_s, now_s, maybe_uncounted=maybe_uncounted, in_flight=in_flight)
 
 
 def refuse(window, sent_s, now_s, *, retry_after_s=None, ends_s=None):
-    ends = None if ends_s is None else Ends.at(ends_s)
-    window.refused(sent_s, now_s, retry_after_s=retry_after_s, ends=ends)
+    reset = None if ends_s is None else ResetTime.at(ends_s)
+    window.refused(sent_s, now_s, retry_after_s=retry_after_s, reset=reset)
 
 
-def periodic():
-    """A window of 20 that has shown, at its reset at 60 s, to give all back; one request was sent at 60 s."""
+def fixed():
+    """Return a window of 20, confirmed as fixed by its reset at 60 s; one request was sent at 60 s."""
     window = Window(60.0, 20)
     send(window, 0.0)
     send(window, 10.0, 19)
-    tell(window, 10.0, remaining=0, ends_s=60.0)
+    observe(window, 10.0, remaining=0, ends_s=60.0)
     send(window, 60.0)
-    tell(window, 61.0, remaining=19, ends_s=120.0, sent_s=60.0)
-    assert window.kind is ResetKind.PERIODIC
+    observe(window, 61.0, remaining=19, ends_s=120.0, sent_s=60.0)
+    assert window.kind is WindowKind.FIXED
     return window
 
 
@@ -51,7 +51,7 @@ def test_a_listed_limit_is_used_at_once():
     assert window.wait_s(0.0) > 0
 
 
-def test_while_nothing_is_known_no_span_of_a_window_holds_more_than_the_limit():
+def test_no_span_of_an_unknown_window_gets_more_than_the_limit():
     window = Window(60.0, 2)
     send(window, 0.0)
     send(window, 30.0)
@@ -64,7 +64,7 @@ def test_the_users_cap_goes_before_every_other_limit():
     window = Window(60.0, 20, cap=3)
     assert window.limit == 3
     send(window, 0.0, 3)
-    tell(window, 1.0, remaining=17)
+    observe(window, 1.0, remaining=17)
     assert window.wait_s(1.0) > 0
     assert Window(60.0, None, cap=3).limit == 3
 
@@ -72,37 +72,37 @@ def test_the_users_cap_goes_before_every_other_limit():
 def test_headers_overrule_the_listing():
     window = Window(60.0, 40)
     send(window, 0.0, 18)
-    tell(window, 1.0, remaining=2)
+    observe(window, 1.0, remaining=2)
     assert window.source is LimitSource.HEADER
     send(window, 1.0, 2)
     assert window.wait_s(1.0) > 0
 
 
-def test_at_the_first_reset_one_request_goes_ahead():
+def test_at_the_first_reset_one_request_probes():
     window = Window(60.0, 20)
     send(window, 30.0, 20)
-    tell(window, 31.0, remaining=0, ends_s=60.0)
+    observe(window, 31.0, remaining=0, ends_s=60.0)
     assert window.wait_s(59.0) == pytest.approx(1.0)
     send(window, 60.0)
     assert window.wait_s(60.5) > 0
 
 
-def test_the_whole_quota_is_used_once_a_reset_has_shown_to_give_all_back():
-    window = periodic()
+def test_a_confirmed_fixed_window_is_used_at_once():
+    window = fixed()
     send(window, 61.0, 19)
     assert window.wait_s(61.0) == pytest.approx(59.0)
 
 
-def test_after_each_reset_one_request_goes_a_tenth_of_a_second_ahead():
-    window = periodic()
+def test_after_each_reset_one_request_is_a_tenth_of_a_second_ahead():
+    window = fixed()
     send(window, 120.0)
     assert 0 < window.wait_s(120.0) <= 0.1
     send(window, 120.1, 19)
     assert window.wait_s(120.1) > 0
 
 
-def test_what_was_sent_just_before_a_reset_counts_after_it():
-    window = periodic()
+def test_a_request_sent_just_before_a_reset_counts_after_it():
+    window = fixed()
     send(window, 119.5, 5)
     send(window, 120.0)
     send(window, 120.2, 14)
@@ -110,24 +110,24 @@ def test_what_was_sent_just_before_a_reset_counts_after_it():
 
 
 def test_a_late_answer_of_the_window_before_is_ignored():
-    window = periodic()
+    window = fixed()
     send(window, 120.0)
-    tell(window, 121.0, remaining=0, ends_s=120.0, sent_s=100.0)
+    observe(window, 121.0, remaining=0, ends_s=120.0, sent_s=100.0)
     send(window, 121.0, 19)
 
 
-def test_what_other_programs_take_is_left_to_them():
+def test_images_of_other_programs_are_subtracted():
     window = Window(60.0, 20)
     send(window, 0.0, 5)
-    tell(window, 1.0, remaining=5, ends_s=60.0)
+    observe(window, 1.0, remaining=5, ends_s=60.0)
     send(window, 1.0, 5)
     assert window.wait_s(1.0) > 0
 
 
-def test_others_requests_are_thought_to_leave_a_gliding_window_evenly():
+def test_images_of_other_programs_leave_a_sliding_window_evenly():
     window = Window(60.0, 20)
     send(window, 0.0)
-    tell(window, 0.0, remaining=0)
+    observe(window, 0.0, remaining=0)
     assert window.left(0.0) <= 0
     assert window.left(30.0) == pytest.approx(10, abs=1)
     assert window.left(90.0) == 20
@@ -136,15 +136,15 @@ def test_others_requests_are_thought_to_leave_a_gliding_window_evenly():
 def test_requests_that_the_server_did_not_count_are_given_back():
     window = Window(60.0, 20)
     send(window, 0.0, 20)
-    tell(window, 1.0, remaining=12, under_way=0)
+    observe(window, 1.0, remaining=12, in_flight=0)
     send(window, 1.0, 12)
     assert window.wait_s(1.0) > 0
 
 
-def test_requests_under_way_are_not_given_back():
+def test_images_in_flight_are_not_given_back():
     window = Window(60.0, 20)
     send(window, 0.0, 20)
-    tell(window, 1.0, remaining=12, under_way=10, unsure=19)
+    observe(window, 1.0, remaining=12, in_flight=10, maybe_uncounted=19)
     send(window, 1.0, 2)
     assert window.wait_s(1.0) > 0
 
@@ -160,7 +160,7 @@ def test_a_refusal_without_a_limit_teaches_how_many_were_let_in():
     send(window, 61.0, 15)
 
 
-def test_a_hint_tells_since_when_the_server_has_counted():
+def test_a_hint_shows_since_when_the_server_has_counted():
     window = Window(60.0)
     send(window, 0.0, 10)
     send(window, 30.0, 7)
@@ -170,7 +170,7 @@ def test_a_hint_tells_since_when_the_server_has_counted():
 
 
 @pytest.mark.parametrize("named", [{"retry_after_s": 0.3}, {"ends_s": 0.4}])
-def test_a_refusal_soon_over_teaches_nothing_when_few_requests_came_before_it(named):
+def test_a_short_refusal_after_few_requests_shows_no_limit(named):
     window = Window(60.0)
     send(window, 0.0)
     refuse(window, 0.0, 0.1, **named)
@@ -181,14 +181,14 @@ def test_a_refusal_soon_over_teaches_nothing_when_few_requests_came_before_it(na
     assert window.limit is None
 
 
-def test_a_refusal_over_in_a_moment_teaches_nothing_however_many_came_before_it():
+def test_a_momentary_refusal_shows_no_limit():
     window = Window(60.0)
     send(window, 0.0, 7)
     refuse(window, 0.0, 0.1, retry_after_s=0.3)
     assert window.limit is None
 
 
-def test_a_refusal_after_many_requests_teaches_however_soon_it_is_over():
+def test_a_short_refusal_after_many_requests_shows_the_limit():
     window = Window(60.0)
     send(window, 0.0, 20)
     send(window, 1.0)
@@ -196,7 +196,7 @@ def test_a_refusal_after_many_requests_teaches_however_soon_it_is_over():
     assert window.limit == 20
 
 
-def test_a_refusal_teaches_when_requests_were_sent_for_most_of_the_window():
+def test_a_refusal_after_most_of_a_window_shows_the_limit():
     window = Window(60.0)
     for second in (0.0, 20.0, 40.0):
         send(window, second)
@@ -225,7 +225,7 @@ def test_a_learnt_limit_is_tried_again_by_one_request_alone():
     assert window.limit == 4
 
 
-def test_a_refused_trial_lowers_nothing_but_makes_the_next_rarer():
+def test_a_refused_trial_keeps_the_limit_and_delays_the_next():
     window = Window(60.0)
     send(window, 0.0, 3)
     send(window, 1.0)
@@ -241,48 +241,48 @@ def test_a_refused_trial_lowers_nothing_but_makes_the_next_rarer():
 
 
 def test_a_refusal_despite_headers_means_that_others_were_quicker():
-    window = periodic()
+    window = fixed()
     send(window, 70.0)
-    tell(window, 70.5, remaining=0, ends_s=120.0, sent_s=70.0)
+    observe(window, 70.5, remaining=0, ends_s=120.0, sent_s=70.0)
     refuse(window, 70.0, 70.5, ends_s=120.0)
     assert window.limit == 20
     assert window.wait_s(71.0) == pytest.approx(49.0)
 
 
 def test_a_reset_named_too_early_is_waited_for_a_little_longer():
-    window = periodic()
+    window = fixed()
     send(window, 120.0)
-    tell(window, 120.05, remaining=0, ends_s=120.0, sent_s=120.0)
+    observe(window, 120.05, remaining=0, ends_s=120.0, sent_s=120.0)
     refuse(window, 120.0, 120.05, ends_s=120.0)
     assert 0 < window.wait_s(120.06) < 1.0
     send(window, 121.0)
 
 
-def test_a_refusal_whose_window_has_ended_on_its_way_says_nothing_of_the_next():
+def test_a_refusal_about_a_past_window_does_not_hold_the_next():
     window = Window(60.0, 3)
     send(window, 0.0)
-    tell(window, 12.0, remaining=0, ends_s=1.0, limit=3, sent_s=0.0)
+    observe(window, 12.0, remaining=0, ends_s=1.0, limit=3, sent_s=0.0)
     refuse(window, 0.0, 12.0, ends_s=1.0)
     send(window, 12.0)
-    tell(window, 12.1, remaining=2, ends_s=61.0, limit=3, sent_s=12.0)
+    observe(window, 12.1, remaining=2, ends_s=61.0, limit=3, sent_s=12.0)
     send(window, 12.2, 2)
     assert window.wait_s(12.2) > 48.0
 
 
-def test_a_refusal_of_a_later_window_that_has_ended_on_its_way_says_nothing_of_the_next():
-    window = periodic()
+def test_a_refusal_about_a_past_later_window_does_not_hold_the_next():
+    window = fixed()
     send(window, 179.0)
     refuse(window, 179.0, 191.0, ends_s=180.0)
     assert window.wait_s(191.0) == 0
 
 
-def test_a_count_that_proved_too_generous_is_not_used_again():
+def test_remaining_headers_that_led_to_a_refusal_add_nothing_more():
     window = Window(60.0, 20)
     send(window, 0.0, 20)
-    tell(window, 1.0, remaining=1)
+    observe(window, 1.0, remaining=1)
     send(window, 1.0)
     refuse(window, 1.0, 1.1)
-    tell(window, 2.0, remaining=1)
+    observe(window, 2.0, remaining=1)
     assert window.wait_s(2.0) > 0
 
 
@@ -293,7 +293,7 @@ def test_a_request_refused_for_another_reason_uses_no_quota():
     assert window.wait_s(0.1) == 0
 
 
-def test_a_request_takes_as_many_units_as_it_asks_for_images():
+def test_a_request_counts_each_of_its_images():
     window = Window(60.0, 20)
     for _ in range(5):
         assert window.wait_s(0.0, 4) == 0
@@ -301,7 +301,7 @@ def test_a_request_takes_as_many_units_as_it_asks_for_images():
     assert window.left(0.0) == 0
 
 
-def test_a_request_that_needs_more_than_is_left_waits_for_the_next_window():
+def test_a_request_larger_than_the_rest_waits_for_the_next_window():
     window = Window(60.0, 10)
     for _ in range(2):
         window.sent(0.0, 4)
@@ -310,37 +310,37 @@ def test_a_request_that_needs_more_than_is_left_waits_for_the_next_window():
     assert window.wait_s(0.0, 2) == 0
 
 
-def test_a_request_for_more_images_than_any_window_holds_waits_for_a_whole_one():
+def test_a_request_larger_than_the_limit_waits_for_a_whole_window():
     window = Window(60.0, 3)
     assert window.wait_s(0.0, 4) == 0
     window.sent(0.0)
     assert window.wait_s(0.1, 4) > 50
 
 
-def test_at_the_first_reset_a_request_for_several_images_goes_ahead():
+def test_at_the_first_reset_a_request_for_several_images_may_probe():
     window = Window(60.0, 20)
     for _ in range(5):
         window.sent(30.0, 4)
-    tell(window, 31.0, remaining=0, ends_s=60.0)
+    observe(window, 31.0, remaining=0, ends_s=60.0)
     assert window.wait_s(60.0, 4) == 0
     window.sent(60.0, 4)
     assert window.wait_s(60.5, 4) > 0
-    tell(window, 61.0, remaining=16, ends_s=120.0, sent_s=60.0)
-    assert window.kind is ResetKind.PERIODIC
+    observe(window, 61.0, remaining=16, ends_s=120.0, sent_s=60.0)
+    assert window.kind is WindowKind.FIXED
     for _ in range(4):
         assert window.wait_s(61.0, 4) == 0
         window.sent(61.0, 4)
     assert window.wait_s(61.0, 4) > 50
 
 
-def test_a_refused_request_gives_all_its_units_back():
+def test_a_refused_request_gives_all_its_images_back():
     window = Window(60.0, 4)
     window.sent(0.0, 4)
     window.uncounted(0.0, 4)
     assert window.left(0.1) == 4
 
 
-def test_a_learnt_limit_grows_by_what_went_beyond_it():
+def test_a_learnt_limit_grows_by_the_images_beyond_it():
     window = Window(60.0)
     send(window, 0.0, 3)
     send(window, 1.0)
@@ -364,15 +364,17 @@ def drive(window, length_s, *, latency_s, count, limit=20, opens="request", erro
             used += 1
             assert used <= limit
             window.sent(now_s)
-            settled = len(sent) - len(answers)
+            answered_before = len(sent) - len(answers)
             sent.append(now_s)
-            answers.append((now_s + latency_s, now_s, limit - used, ends_s, settled))
+            answers.append((now_s + latency_s, now_s, limit - used, ends_s, answered_before))
         elif now_s + wait_s < due_s:
             now_s += wait_s
         else:
-            now_s, sent_s, remaining, end_s, settled = answers.pop(0)
-            ends, unsure = Ends(end_s, end_s + error_s, end_s), len(sent) - settled - 1
-            window.observed(limit, remaining, ends, sent_s, now_s, unsure=unsure, under_way=len(answers))
+            now_s, sent_s, remaining, end_s, answered_before = answers.pop(0)
+            reset, maybe_uncounted = ResetTime(end_s, end_s + error_s, end_s), len(sent) - answered_before - 1
+            window.observed(
+                limit, remaining, reset, sent_s, now_s, maybe_uncounted=maybe_uncounted, in_flight=len(answers)
+            )
     return sent
 
 
@@ -386,7 +388,7 @@ def test_a_window_of_another_length_is_learnt_within_two(length_s, latency_s, op
     assert sent[-1] <= 5 * length_s + latency_s + 2.5
 
 
-def test_a_short_window_is_learnt_although_every_answer_comes_after_its_end():
+def test_a_short_window_is_learnt_from_answers_after_its_end():
     window = Window(60.0, 20)
     sent = drive(window, 6.0, latency_s=10.0, count=120)
     assert window.length_s < 12.0
@@ -403,7 +405,7 @@ def test_a_minute_is_used_up_whatever_the_latency(latency_s, opens):
 
 
 events = st.tuples(
-    st.sampled_from(["send", "ok", "refused", "told"]),
+    st.sampled_from(["send", "ok", "refused", "headers"]),
     st.floats(0, 40),
     st.integers(0, 30),
     st.one_of(st.none(), st.floats(-5, 130)),
@@ -412,7 +414,7 @@ events = st.tuples(
 
 @settings(deadline=None)
 @given(st.lists(events, max_size=120), st.one_of(st.none(), st.integers(1, 10)), st.booleans())
-def test_waits_are_numbers_and_end_whatever_the_answers_say(script, limit, with_headers):
+def test_waits_are_finite_numbers_whatever_the_answers_say(script, limit, with_headers):
     window, now_s, sent = Window(60.0, limit), 0.0, [0.0]
     for what, pause_s, number, in_s in script:
         now_s += pause_s
@@ -425,8 +427,8 @@ def test_waits_are_numbers_and_end_whatever_the_answers_say(script, limit, with_
             sent.append(now_s)
         elif what == "ok":
             window.accepted(sent[-1])
-        elif what == "told":
-            tell(window, now_s, remaining=number, ends_s=ends_s, limit=10 if with_headers else None, sent_s=sent[-1])
+        elif what == "headers":
+            observe(window, now_s, remaining=number, ends_s=ends_s, limit=10 if with_headers else None, sent_s=sent[-1])
         elif what == "refused":
             refuse(window, sent[-1], now_s, retry_after_s=in_s, ends_s=ends_s)
     for _ in range(50):

@@ -9,11 +9,11 @@ from jobfile.lines import any_line
 from PIL import Image
 from records import failed, outcome
 
+from venice_batch.api.requests import as_sent
 from venice_batch.errors import JobsFileError
 from venice_batch.jobfile import Defaults, parse
 from venice_batch.model import Endpoint, Flags, Status
 from venice_batch.report.jobs_from import Changes, Choice, jobs_of
-from venice_batch.run.history import as_sent
 
 
 def redone(*records, choice=None, **changes):
@@ -145,7 +145,7 @@ def test_every_change_that_makes_a_job_invalid_is_told_with_its_record():
 
 def test_a_job_that_no_line_could_hold_is_a_problem():
     record = outcome("a", request={"model": "m", "prompt": "p", "style_references": [{"image": "x" * (1 << 20)}]})
-    with pytest.raises(JobsFileError, match=r"m.jsonl:1: 'a' by itself is a line of 1\.00 MB"):
+    with pytest.raises(JobsFileError, match=r"m.jsonl:1: 'a' as a line of its own has 1\.00 MB"):
         redone(record)
 
 

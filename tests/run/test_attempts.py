@@ -3,15 +3,16 @@ from datetime import UTC, datetime
 
 import anyio
 import pytest
-from fakes import OK, FakeApi, FakeClock, NoSink, Scripted, job, reset_in
+from fakes import OK, FakeClock, FakeFetcher, Scripted, job, reset_in
 
 from venice_batch.api.answers import Fault
-from venice_batch.catalogue import Catalogue, parse
+from venice_batch.catalogue import Catalogue
+from venice_batch.catalogue.models import parse
 from venice_batch.errors import ExitCode, FolderError, SourceError, UsageError
-from venice_batch.model import Endpoint, Status
+from venice_batch.model import Status
 from venice_batch.pacing.limiter import RateLimiter, SendingRules
-from venice_batch.run.attempts import AttemptRules, JobRunner
-from venice_batch.run.history import as_sent
+from venice_batch.run.attempts import JobRunner
+from venice_batch.run.retry import AttemptRules
 from venice_batch.run.slots import Slots
 from venice_batch.run.spending import Spending, SpendingGuard
 from venice_batch.run.stop import Connectivity, Patience, Stop, StopSignal
@@ -30,14 +31,13 @@ class Bench:
         self.clock = clock
         self.stop_signal = StopSignal()
         self.spending = spending or Spending()
-        self.api = FakeApi(clock, scripts)
+        self.api = FakeFetcher(clock, scripts)
         rng = random.Random(1)
         limiter = RateLimiter(SendingRules(concurrency=concurrency), rng)
         self.slots = Slots(limiter, clock, self.stop_signal, deadline_s=float("inf"))
         self.events = []
         self.runner = JobRunner(
-            api=self.api,
-            sink=NoSink(),
+            fetcher=self.api,
             slots=self.slots,
             stop_signal=self.stop_signal,
             connectivity=Connectivity(Patience(first_s=15, later_s=120), known=known),
@@ -342,30 +342,6 @@ async def test_a_server_that_sends_a_job_back_for_ever_is_given_up(clock):
     outcome = await bench.run()
     assert outcome.status is Status.FAILED
     assert len(outcome.attempts) == 100
-
-
-def sent(prefer_json=False, **fields):
-    return as_sent(Endpoint.GENERATE, {"model": "m", "prompt": "p", **fields}, prefer_json=prefer_json)
-
-
-def test_a_single_image_is_asked_for_as_binary():
-    assert sent()["return_binary"] is True
-    assert sent(variants=1) == {"model": "m", "prompt": "p", "return_binary": True}
-
-
-def test_a_line_that_sets_return_binary_decides_itself():
-    assert sent(return_binary=False)["return_binary"] is False
-    assert sent(prefer_json=True, return_binary=True)["return_binary"] is True
-
-
-def test_variants_and_preferred_json_are_sent_as_they_are():
-    assert "return_binary" not in sent(variants=3)
-    assert "return_binary" not in sent(prefer_json=True)
-
-
-def test_the_openai_endpoint_is_sent_as_it_is():
-    request = {"prompt": "p"}
-    assert as_sent(Endpoint.GENERATIONS, request, prefer_json=False) is request
 
 
 async def test_a_price_is_set_aside_before_sending_and_spent_on_success(clock):

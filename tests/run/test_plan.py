@@ -1,4 +1,4 @@
-"""What a run would do, cost and take."""
+"""Plans: jobs left, price, time and balances."""
 
 import io
 from datetime import UTC, datetime
@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 import orjson
 import pytest
+from catalogue.made import price_usd
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import picture
@@ -15,7 +16,7 @@ from records import IMAGE, failed, outcome
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import ApiKey
 from venice_batch.api.listings import Quota
-from venice_batch.catalogue import Bill, Preflight, price_usd, snapshot
+from venice_batch.catalogue import Bill, Preflight, snapshot
 from venice_batch.clock import SystemClock
 from venice_batch.errors import FolderError
 from venice_batch.jobfile import JobIndex, open_source
@@ -23,7 +24,7 @@ from venice_batch.library import run_jobs
 from venice_batch.model import Status
 from venice_batch.output import manifest
 from venice_batch.pacing.estimate import LATENCY_S
-from venice_batch.run.plan import LanePlan, Plan, duration_s, plan, plan_of, suffices
+from venice_batch.run.plan import LanePlan, Plan, duration_s, plan, suffices
 from venice_batch.sandbox import SandboxSettings, serve
 
 LINES = [
@@ -62,7 +63,7 @@ def write(path, lines):
 
 
 def mixed(drawn):
-    """Lines of MIXED with an id each, and a prompt where one is taken."""
+    """Lines of MIXED with an id each, and a prompt if their endpoint takes one."""
     for number, line in enumerate(drawn):
         job = {"id": f"j{number}", "prompt": "p", **line}
         yield {name: value for name, value in job.items() if value is not None}
@@ -112,13 +113,6 @@ def test_a_new_folder_has_everything_to_do(index, preflight, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_what_is_known_to_be_left_is_planned_without_an_index(index, preflight, tmp_path):
-    known = {"rpm": 3, "balances": {"USD": 1.0}}
-    assert plan_of(preflight.bills(), tmp_path, jobs=3, **known) == plan(index, tmp_path, preflight=preflight, **known)
-    some = plan_of(preflight.bills([True, False, False]), tmp_path, jobs=3, already_done=1)
-    assert counts(some) == (3, 1, 1, 1)
-
-
 def test_without_preflight_the_jobs_are_counted_and_no_price_is_known(index, output):
     record(output, index, outcome("a"))
     found = plan(index, output)
@@ -126,7 +120,7 @@ def test_without_preflight_the_jobs_are_counted_and_no_price_is_known(index, out
     assert (found.usd, found.unpriced) == (0.0, 2)
 
 
-def test_what_is_done_or_rejected_is_not_to_do(index, preflight, output):
+def test_jobs_done_or_rejected_are_not_pending(index, preflight, output):
     record(output, index, outcome("a"), failed("c", status=Status.REJECTED))
     found = plan(index, output, preflight=preflight)
     assert counts(found) == (3, 1, 1, 1)
@@ -134,14 +128,14 @@ def test_what_is_done_or_rejected_is_not_to_do(index, preflight, output):
     assert found.usd == 0.03
 
 
-def test_what_was_rejected_is_to_do_where_it_is_to_be_retried(index, preflight, output):
+def test_rejected_jobs_are_pending_with_retry_rejected(index, preflight, output):
     record(output, index, outcome("a"), failed("c", status=Status.REJECTED))
     found = plan(index, output, preflight=preflight, retry_rejected=True)
     assert counts(found) == (3, 1, 0, 2)
     assert found.usd == 0.17
 
 
-def test_what_failed_or_lost_its_file_is_to_do(index, preflight, output):
+def test_jobs_that_failed_or_lost_a_file_are_pending(index, preflight, output):
     record(output, index, outcome("a"), failed("b"))
     (output / IMAGE.path).unlink()
     assert plan(index, output, preflight=preflight).pending == 3
@@ -178,7 +172,7 @@ def test_a_manifest_that_cannot_be_read_is_an_error(index, output):
         ({}, {}, False),
     ],
 )
-def test_whether_the_balances_suffice_each_request_being_paid_from_one_of_them(
+def test_balances_suffice_if_each_request_can_be_paid_from_one_of_them(
     index, preflight, tmp_path, balances, shown, enough
 ):
     found = plan(index, tmp_path, preflight=preflight, balances=balances)
@@ -209,11 +203,11 @@ def test_money_is_enough_not_enough_or_that_depends_on_the_order_of_requests(pri
     assert suffices(bills(*prices), balances) is enough
 
 
-def test_a_key_without_access_pays_for_nothing_whatever_the_balance(index, preflight, tmp_path):
+def test_a_key_without_access_pays_for_nothing(index, preflight, tmp_path):
     assert plan(index, tmp_path, preflight=preflight, balances={"USD": 9.0}, access=False).suffices is False
 
 
-def test_it_is_not_known_to_suffice_while_a_price_is_not(index, tmp_path):
+def test_sufficiency_is_unknown_if_a_price_is(index, tmp_path):
     assert plan(index, tmp_path, balances={"USD": 100.0}).suffices is None
 
 
@@ -257,11 +251,11 @@ def test_time_goes_by_windows(requests, rpm, rpd, expected_s):
         ((), 20, 100, 0.0),
     ],
 )
-def test_windows_count_images_and_what_does_not_fit_waits_for_the_next(sizes, rpm, rpd, expected_s):
+def test_windows_count_images_and_a_request_that_does_not_fit_waits(sizes, rpm, rpd, expected_s):
     assert duration_s(sizes, rpm, rpd) == expected_s
 
 
-def test_jobs_of_several_images_take_as_many_of_a_window_whatever_their_lines_call_the_model(tmp_path):
+def test_jobs_of_several_images_share_a_window_under_all_names_of_a_model(tmp_path):
     lines = [{"id": f"a{n}", "model": "fastest", "prompt": "p", "variants": 4} for n in range(10)]
     lines += [{"id": f"b{n}", "model": "z-image-turbo", "prompt": "p", "variants": 4} for n in range(5)]
     preflight = Preflight(catalogue())
@@ -305,7 +299,7 @@ def test_the_sum_is_that_of_the_jobs_left(tmp_path_factory, drawn):
     assert Decimal(str(found.usd)) == sum(Decimal(str(lane.usd)) for lane in found.lanes.values())
 
 
-async def test_a_plan_costs_what_the_sandbox_then_charges(tmp_path):
+async def test_a_plans_price_equals_the_sandboxs_charge(tmp_path):
     lines = list(mixed(MIXED))
     path = write(tmp_path / "jobs.jsonl", lines)
     async with (
@@ -325,7 +319,7 @@ async def test_a_plan_costs_what_the_sandbox_then_charges(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "expected_s"),
+    ("summary", "expected_s"),
     [
         (b'{"lanes": {"venice-sd35": {"latency_s": {"p95": 2.5}}}}', 2.5),
         (b'{"lanes": {"venice-sd35": {"latency_s": {"p95": null}}}}', LATENCY_S),
@@ -335,10 +329,10 @@ async def test_a_plan_costs_what_the_sandbox_then_charges(tmp_path):
         (None, LATENCY_S),
     ],
 )
-def test_the_last_answers_are_expected_as_late_as_in_the_last_run(tmp_path, told, expected_s):
+def test_the_last_answers_are_expected_as_late_as_in_the_last_run(tmp_path, summary, expected_s):
     path = tmp_path / "jobs.jsonl"
     path.write_bytes(orjson.dumps({"model": "venice-sd35", "prompt": "p"}))
-    if told is not None:
-        (tmp_path / "summary.json").write_bytes(told)
+    if summary is not None:
+        (tmp_path / "summary.json").write_bytes(summary)
     with open_source(path) as source:
         assert plan(JobIndex.build(source), tmp_path).expected_s == expected_s

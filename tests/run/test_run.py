@@ -1,3 +1,4 @@
+import fcntl
 import json
 import random
 import threading
@@ -17,17 +18,17 @@ from venice_batch.errors import FolderError, UsageError
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Sending, Stopping
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.output import folder, manifest
+from venice_batch.output.images import JobImages
 from venice_batch.output.resume import Resume
-from venice_batch.output.store import ImageStore
 from venice_batch.pacing.backoff import Backoff
 from venice_batch.pacing.limiter import SendingRules
 from venice_batch.report.progress import ProgressMeter
-from venice_batch.run.attempts import AttemptRules
+from venice_batch.run.retry import AttemptRules
 from venice_batch.run.run import run_batch
-from venice_batch.run.settings import RunSettings
+from venice_batch.run.settings import RunOptions, RunSettings
 from venice_batch.run.stop import Patience
 from venice_batch.sandbox import SandboxSettings, serve
-from venice_batch.sandbox.pages import rate_limits
+from venice_batch.sandbox.listings import rate_limits
 
 PRICES = snapshot().catalogue(0.0)
 RECORD_FIELDS = {
@@ -73,13 +74,18 @@ class Desk:
             "api": ApiSettings(base_url=url or self.base_url, timeout_s=20),
             "attempts": AttemptRules(backoff=Backoff(base_s=0.01, cap_s=0.02)),
             "sending": SendingRules(concurrency=8, errors=None),
-            **settings,
+            **{name: value for name, value in settings.items() if name not in RunOptions.__dataclass_fields__},
         }
+        chosen = {name: value for name, value in settings.items() if name in RunOptions.__dataclass_fields__}
         observers = [self.events.append, *([observe] if observe else [])]
         with open_source(self.jobs) as source:
             index = JobIndex.build(source, examine=settings["preflight"].examine if "preflight" in settings else None)
             return await run_batch(
-                index, ApiKey(key), RunSettings(**options), observers=observers, rng=random.Random(1)
+                index,
+                ApiKey(key),
+                RunSettings(options=RunOptions(**chosen), **options),
+                observers=observers,
+                rng=random.Random(1),
             )
 
 
@@ -252,7 +258,7 @@ async def test_a_balance_that_runs_out_stops_the_run_before_any_refusal_and_a_to
 async def test_a_key_listed_without_access_sends_one_request_and_stops_at_its_refusal(
     tmp_path, monkeypatch, balance_usd
 ):
-    monkeypatch.setattr("venice_batch.sandbox.pages.rate_limits", without_access)
+    monkeypatch.setattr("venice_batch.sandbox.listings.rate_limits", without_access)
     async with desk(tmp_path, balance_usd=balance_usd) as at:
         at.write(*(line(number) for number in range(70)))
         summary = await at.run(catalogue=PRICES)
@@ -263,7 +269,7 @@ async def test_a_key_listed_without_access_sends_one_request_and_stops_at_its_re
 
 
 async def test_a_key_wrongly_listed_without_access_is_used_once_an_image_has_come(tmp_path, monkeypatch):
-    monkeypatch.setattr("venice_batch.sandbox.pages.rate_limits", without_access)
+    monkeypatch.setattr("venice_batch.sandbox.listings.rate_limits", without_access)
     async with desk(tmp_path) as at:
         at.write(*(line(number) for number in range(20)))
         summary = await at.run(catalogue=PRICES)
@@ -359,7 +365,7 @@ async def test_without_locks_a_run_says_so_and_goes_on(tmp_path, monkeypatch):
     def flock(file, operation):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(folder.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     async with desk(tmp_path) as at:
         at.write(line(1))
         assert (await at.run()).exit_code == 0
@@ -367,12 +373,11 @@ async def test_without_locks_a_run_says_so_and_goes_on(tmp_path, monkeypatch):
     assert not (at.output / ".lock-held").exists()
 
 
-@pytest.mark.parametrize("call", ["carry_out", "_write"])
-async def test_a_disk_that_does_not_answer_does_not_outlive_the_grace(tmp_path, monkeypatch, call):
+@pytest.mark.parametrize("stalled", [JobImages, manifest.Manifest])
+async def test_a_disk_that_does_not_answer_does_not_outlive_the_grace(tmp_path, monkeypatch, stalled):
     going = threading.Event()
     monkeypatch.setattr("venice_batch.run.sending.DISK_S", 0.05)
-    stalled = ImageStore if call == "carry_out" else manifest.Manifest
-    monkeypatch.setattr(stalled, call, lambda *_: going.wait(30))
+    monkeypatch.setattr(stalled, "_write", lambda *_: going.wait(30))
     async with desk(tmp_path) as at:
         at.write(*(line(number) for number in range(20)))
         summary = await at.run(max_time_s=0.5, grace_s=0.05)
@@ -380,7 +385,7 @@ async def test_a_disk_that_does_not_answer_does_not_outlive_the_grace(tmp_path, 
     going.set()
     assert (summary.exit_code, summary.succeeded) == (75, 0)
     assert summary.attempts == asked > 0
-    if call == "carry_out":
+    if stalled is JobImages:
         assert summary.possibly_billed == asked
     assert "the disk does not answer" in [event.text for event in at.events if isinstance(event, Notice)][-1]
     assert not (at.output / "summary.json").exists()
@@ -558,9 +563,9 @@ async def test_a_summary_that_cannot_be_written_does_not_hide_the_run(tmp_path):
     "settings",
     [{"max_time_s": 0}, {"max_time_s": float("nan")}, {"max_failures": 0}, {"max_cost_usd": float("inf")}],
 )
-def test_settings_that_make_no_sense_are_refused(tmp_path, settings):
+def test_options_that_make_no_sense_are_refused(settings):
     with pytest.raises(UsageError):
-        RunSettings(output=tmp_path, **settings)
+        RunOptions(**settings)
 
 
 async def test_a_storm_of_faults_ends_with_every_image_whole_and_every_slot_given_back(tmp_path):

@@ -10,7 +10,7 @@ def told(*balances):
     """An account that was told of balances, each with what they lack and may lack."""
     account = Balance()
     for balance, lacks, may_lack in balances:
-        account.told(balance if isinstance(balance, dict) else {"USD": balance}, lacks=lacks, may_lack=may_lack)
+        account.update(balance if isinstance(balance, dict) else {"USD": balance}, lacks=lacks, may_lack=may_lack)
     return account
 
 
@@ -61,7 +61,7 @@ def test_a_balance_is_believed_once_it_has_fallen():
 def test_a_balance_that_cannot_have_paid_for_an_image_is_believed_no_more():
     account = told((100, 0, 0), (70, 30, 30))
     account.disprove()
-    account.told({"USD": 0}, lacks=100, may_lack=100)
+    account.update({"USD": 0}, lacks=100, may_lack=100)
     assert not account.believed
     assert account.surely_covers(10**12)
 
@@ -104,7 +104,7 @@ def test_what_really_is_in_the_account_is_always_within_the_bounds(seed, most_at
             left -= price if charged_at_once else 0
         elif under_way:
             price, balance, spent_before = under_way.pop(rng.randrange(len(under_way)))
-            account.told({"USD": balance}, lacks=spent_before, may_lack=spent + reserved - price)
+            account.update({"USD": balance}, lacks=spent_before, may_lack=spent + reserved - price)
             left -= 0 if charged_at_once else price
             reserved -= price
             spent += price
@@ -134,7 +134,7 @@ def test_with_two_currencies_what_is_surely_covered_can_be_paid(seed, most_at_on
             left[pays] -= price
         elif under_way:
             price, balances, spent_before = under_way.pop(rng.randrange(len(under_way)))
-            account.told(balances, lacks=spent_before, may_lack=spent + reserved - price, own=price)
+            account.update(balances, lacks=spent_before, may_lack=spent + reserved - price, own=price)
             reserved -= price
             spent += price
             # With nothing under way the bounds hold the truth, so a run never stops while money is left.
@@ -144,7 +144,7 @@ def test_with_two_currencies_what_is_surely_covered_can_be_paid(seed, most_at_on
 
 def with_balance(balance, **fields):
     spending = Spending(**fields)
-    spending.balances_told({"USD": balance}, spent_before=0)
+    spending.update_balances({"USD": balance}, spent_before=0)
     return spending
 
 
@@ -176,7 +176,7 @@ def test_a_request_may_cost_less_than_was_set_aside():
 
 def test_currencies_are_not_added_up():
     spending = Spending()
-    spending.balances_told({"DIEM": 30, "BUNDLED_CREDITS": 20, "USD": 40}, spent_before=0)
+    spending.update_balances({"DIEM": 30, "BUNDLED_CREDITS": 20, "USD": 40}, spent_before=0)
     assert spending.reserve(41) is Reservation.SHORT
     assert spending.reserve(40) is Reservation.GRANTED
 
@@ -198,7 +198,7 @@ def test_what_costs_nothing_that_is_known_needs_no_balance():
 def test_where_the_balance_may_suffice_one_at_a_time_is_let_out():
     spending = Spending()
     assert [spending.reserve(10) for _ in range(4)] == [Reservation.GRANTED] * 4
-    spending.balances_told({"USD": 10}, spent_before=0, own=10)  # written before, between or after the other three
+    spending.update_balances({"USD": 10}, spent_before=0, own=10)  # written before, between or after the other three
     for _ in range(4):
         spending.settle(10, spent=0)
     assert spending.reserve(10) is Reservation.GRANTED

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 from charging_api import ChargingApi
-from fakes import FakeClock, NoSink, job
+from fakes import FakeClock, job
 
 from venice_batch.catalogue import snapshot
 from venice_batch.errors import ExitCode
 from venice_batch.model import Status
 from venice_batch.pacing.limiter import RateLimiter, SendingRules
-from venice_batch.run.attempts import AttemptRules, JobRunner
+from venice_batch.run.attempts import JobRunner
+from venice_batch.run.retry import AttemptRules
 from venice_batch.run.slots import Slots
 from venice_batch.run.spending import Spending, SpendingGuard
 from venice_batch.run.stop import Connectivity, Patience, Stop, StopSignal
@@ -72,7 +73,7 @@ class MoneyRun:
         slots = Slots(limiter, clock, self.stop_signal, deadline_s=float("inf"))
         money = SpendingGuard(self.spending, slots, self.stop_signal, ask_balances=self.api.balances if lists else None)
         runner = JobRunner(
-            api=self.api, sink=NoSink(), slots=slots, stop_signal=self.stop_signal,
+            fetcher=self.api, slots=slots, stop_signal=self.stop_signal,
             connectivity=Connectivity(Patience()),
             clock=clock, rng=rng, rules=rules or AttemptRules(max_attempts=3), money=money, catalogue=CATALOGUE,
             run_id="run", observe=lambda event: None,
@@ -84,7 +85,7 @@ class MoneyRun:
 
     async def __call__(self, *, stop_after_s=None):
         if self.lists:
-            self.spending.balances_told(await self.api.balances(), spent_before=0)
+            self.spending.update_balances(await self.api.balances(), spent_before=0)
         lanes = {}
         for one in self.jobs:
             lanes.setdefault(one.model, []).append(one)

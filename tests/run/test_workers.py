@@ -2,13 +2,14 @@ import random
 
 import anyio
 import pytest
-from fakes import FakeApi, FakeClock, NoSink, Scripted, job, reset_in
+from fakes import FakeClock, FakeFetcher, Scripted, job, reset_in
 
 from venice_batch.api.listings import Quota
 from venice_batch.errors import ExitCode, FolderError, JobsFileError, Problem
 from venice_batch.events import JobEnded, Stopping
 from venice_batch.pacing.limiter import RateLimiter, SendingRules
-from venice_batch.run.attempts import AttemptRules, JobRunner
+from venice_batch.run.attempts import JobRunner
+from venice_batch.run.retry import AttemptRules
 from venice_batch.run.slots import Slots
 from venice_batch.run.spending import Spending, SpendingGuard
 from venice_batch.run.stop import Connectivity, Patience, Stop, StopSignal
@@ -102,7 +103,7 @@ class Run:
         self.clock = clock
         self.stop_signal = StopSignal()
         self.journal = journal or Journal()
-        self.api = FakeApi(clock, scripts, default or Scripted())
+        self.api = FakeFetcher(clock, scripts, default or Scripted())
         self.events = []
         rng = random.Random(1)
         rules = SendingRules(concurrency=concurrency, errors=None)
@@ -110,7 +111,7 @@ class Run:
         deadline_s = float("inf") if deadline_s is None else clock.now() + deadline_s
         self.slots = Slots(limiter, clock, self.stop_signal, deadline_s=deadline_s)
         runner = JobRunner(
-            api=self.api, sink=NoSink(), slots=self.slots, stop_signal=self.stop_signal,
+            fetcher=self.api, slots=self.slots, stop_signal=self.stop_signal,
             connectivity=Connectivity(Patience()),
             clock=clock, rng=rng, rules=AttemptRules(max_attempts=2), catalogue=None,
             money=SpendingGuard(Spending(), self.slots, self.stop_signal),

@@ -1,4 +1,4 @@
-"""A sandbox per test, a client for it, a clock that only moves when told."""
+"""A sandbox for each test, its client, and a clock that only the test moves."""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ def native():
 
 @pytest.fixture
 async def start():
-    """Start sandboxes: `api = await start(rpm=3)`; fast ones unless told otherwise."""
+    """Start sandboxes: `api = await start(rpm=3)`; they are fast by default."""
     async with AsyncExitStack() as stack:
 
         async def run(**settings):

@@ -1,7 +1,7 @@
-"""The published API description's responses, requests to provoke them, and whether an answer contradicts them.
+"""The responses of the published API description, requests that cause them, and a check of answers against them.
 
-`responses.json` has every image, model and account endpoint's statuses, content types, bodies and headers, as JSON
-Schema without the prose.
+`responses.json` holds the statuses, content types, bodies and headers of every image, model and account endpoint, as
+JSON Schema without the prose.
 """
 
 import base64
@@ -54,7 +54,7 @@ def statuses(method, path):
 
 
 def contradictions(method, path, answer):
-    """What in `answer` (status, headers, body, json) is not as the description has it; [] if nothing is."""
+    """Return how `answer` (status, headers, body, json) contradicts the description; [] if it does not."""
     responses = DESCRIPTION["paths"][f"{method} {path}"]
     response = responses.get(str(answer.status))
     if response is None:

@@ -1,4 +1,4 @@
-"""Answers against facts of the published API description, copied here word for word."""
+"""Answers match the facts of the published API description, copied here word for word."""
 
 import io
 import json
@@ -22,7 +22,7 @@ def is_error(answer, status):
 
 
 @pytest.mark.parametrize("path", PAID)
-async def test_refusals_are_texts_in_json(start, path):
+async def test_every_error_is_a_message_in_json(start, path):
     api = await start(failure_limit=0)
     for body in BAD[path]:
         status = 404 if isinstance(body, dict) and body.get("model") == "nope" else 400
@@ -61,7 +61,7 @@ async def test_every_documented_failure_has_the_documented_shape(start, path, se
 
 
 @pytest.mark.parametrize("path", PAID[2:])
-async def test_changed_pictures_come_as_the_documented_types(start, path):
+async def test_edited_images_have_the_documented_types(start, path):
     api = await start()
     answer = await api.post(GOOD[path], path)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "image/png")
@@ -74,7 +74,7 @@ async def test_changed_pictures_come_as_the_documented_types(start, path):
         assert answer.headers["x-venice-model-name"] == "FireRed Image Edit"
 
 
-async def test_generated_pictures_have_the_documented_fields(start):
+async def test_generated_images_have_the_documented_fields(start):
     api = await start()
     answer = await api.post(GOOD["/image/generate"], PAID[0])
     assert set(answer.json) >= {"id", "images", "timing"}
@@ -136,14 +136,16 @@ async def test_the_account_is_described_as_documented(start):
         assert is_error(await api.get(path, key=None), 402)
 
 
-async def test_the_other_shapes_that_are_published_can_be_had(start):
+async def test_settings_select_the_other_published_shapes(start):
     api = await start(openai_errors="openai", unknown_model_status="404")
     error = (await api.post({"prompt": ""}, PAID[1])).json["error"]
     assert set(error) == {"message", "type", "param", "code"}
+    error = (await api.post({"prompt": "p"}, PAID[1])).json["error"]
+    assert (error["message"], error["param"]) == ("model is required", None)
     assert (await api.post({"model": "nope", "prompt": "p"}, PAID[0])).status == 404
 
 
-async def test_an_upload_that_is_no_image_is_refused(start):
+async def test_an_upload_that_is_not_an_image_is_refused(start):
     api = await start()
     form = aiohttp.FormData({"image": io.BytesIO(b"no image")})
     assert is_error(await api.post(raw=form, path="/image/upscale"), 400)

@@ -4,9 +4,8 @@ import zlib
 
 import pytest
 
-from venice_batch.sandbox import fault_script
-from venice_batch.sandbox.fault_script import bare, from_gateway, spoil, status_refusal
-from venice_batch.sandbox.faults import FaultPicker
+from venice_batch.sandbox import faults
+from venice_batch.sandbox.faults import FaultPicker, corrupted, faulty_answer, from_gateway, injected_error
 from venice_batch.sandbox.settings import FAULT_KINDS, SandboxSettings
 
 RNG = random.Random(0)
@@ -27,41 +26,41 @@ def test_the_same_seed_gives_the_same_faults_even_with_a_schedule():
     assert 5 < sum(map(bool, plain)) < 40
 
 
-@pytest.mark.parametrize("fault", [kind for kind in FAULT_KINDS if kind not in fault_script.NEEDS_ANSWER])
-def test_every_fault_that_needs_no_answer_has_a_script(fault):
+@pytest.mark.parametrize("fault", [kind for kind in FAULT_KINDS if kind not in faults.NEEDS_ANSWER])
+def test_every_fault_without_a_real_answer_makes_its_own(fault):
     if fault.isdigit() and not from_gateway(int(fault)):
-        assert status_refusal(int(fault), 0).status == int(fault)
+        assert injected_error(int(fault), 0).status == int(fault)
     else:
-        assert bare(fault, "http://localhost:1/", RNG) is not None
+        assert faulty_answer(fault, "http://localhost:1/", RNG) is not None
 
 
-@pytest.mark.parametrize("fault", sorted(fault_script.NEEDS_ANSWER))
-def test_spoiled_answers_never_equal_the_good_one(fault):
+@pytest.mark.parametrize("fault", sorted(faults.NEEDS_ANSWER))
+def test_corrupted_answers_never_equal_the_good_one(fault):
     body = b'{"images":["' + b"QUJD" * 100 + b'"]}'
-    script = spoil(fault, body, {}, is_json=True)
-    whole = b"".join(script.chunks) == body and script.declared_bytes == len(body) and script.ending == "whole"
+    answer = corrupted(fault, body, {}, is_json=True)
+    whole = b"".join(answer.chunks) == body and answer.declared_bytes == len(body) and answer.ending == "whole"
     assert whole == (fault == "slow")
 
 
-def test_only_503_carries_a_hint():
-    assert status_refusal(503, 2.0).headers == {"Retry-After": "2"}
-    assert status_refusal(503, 0.0).headers == {}
-    assert status_refusal(500, 2.0).headers == {}
+def test_only_a_503_has_retry_after():
+    assert injected_error(503, 2.0).headers == {"Retry-After": "2"}
+    assert injected_error(503, 0.0).headers == {}
+    assert injected_error(500, 2.0).headers == {}
 
 
 def test_the_bomb_is_valid_gzip(monkeypatch):
-    monkeypatch.setattr(fault_script, "BOMB_BYTES", 1 << 25)
-    packed = b"".join(bare("gzip-bomb", "", RNG).chunks)
+    monkeypatch.setattr(faults, "BOMB_BYTES", 1 << 25)
+    packed = b"".join(faulty_answer("gzip-bomb", "", RNG).chunks)
     assert len(packed) < 1 << 17
     assert gzip.decompress(packed) == bytes(1 << 25)
 
 
 def test_the_bomb_of_full_size_starts_to_inflate():
-    chunks = bare("gzip-bomb", "", RNG).chunks
+    chunks = faulty_answer("gzip-bomb", "", RNG).chunks
     inflater = zlib.decompressobj(wbits=31)
     assert inflater.decompress(next(chunks) + next(chunks), 1000) == bytes(1000)
 
 
 def test_the_endless_body_is_capped(monkeypatch):
-    monkeypatch.setattr(fault_script, "ENDLESS_BYTES", 1 << 17)
-    assert sum(map(len, bare("endless", "", RNG).chunks)) > 1 << 17
+    monkeypatch.setattr(faults, "ENDLESS_BYTES", 1 << 17)
+    assert sum(map(len, faulty_answer("endless", "", RNG).chunks)) > 1 << 17

@@ -20,7 +20,7 @@ async def post(api, body, path, **options):
 
 
 @pytest.mark.parametrize("path", PAID)
-async def test_what_is_served(start, path):
+async def test_served_images_match_the_description(start, path):
     api = await start(deprecated={"venice-sd35": "qwen-image", "firered-image-edit": "qwen-image"})
     assert await post(api, GOOD[path], path) == 200
     extra = {} if "prompt" not in GOOD[path] else {"prompt": "nsfw" if "edit" in path else "nsfw violation"}
@@ -29,7 +29,7 @@ async def test_what_is_served(start, path):
 
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp"])
 @pytest.mark.parametrize("changes", [{"return_binary": True}, {"variants": 4}, {"style_preset": "Anime", "seed": 1}])
-async def test_generated_pictures(start, format_, changes):
+async def test_generated_images_match_the_description(start, format_, changes):
     api = await start()
     assert await post(api, {**GOOD[GENERATE], "format": format_, **changes}, GENERATE) == 200
 
@@ -42,13 +42,13 @@ async def test_generated_pictures(start, format_, changes):
         dict.fromkeys(("n", "size", "response_format", "moderation", "quality", "style", "background")),
     ],
 )
-async def test_pictures_for_openai_clients(start, changes):
+async def test_images_for_openai_clients_match_the_description(start, changes):
     api = await start()
     assert await post(api, {**GOOD[OPENAI], **changes}, OPENAI) == 200
 
 
 @pytest.mark.parametrize("path", PAID)
-async def test_what_is_refused(start, path):
+async def test_refusals_match_the_description(start, path):
     api = await start(failure_limit=0)
     for body in BAD[path]:
         status = 404 if isinstance(body, dict) and body.get("model") == "nope" else 400
@@ -78,7 +78,7 @@ async def test_what_is_refused(start, path):
         ({"capacity": 1, "fault_rate": 1, "fault_kinds": ("503",)}, 503),
     ],
 )
-async def test_what_goes_wrong(start, path, settings, status):
+async def test_server_errors_match_the_description(start, path, settings, status):
     api = await start(**settings)
     assert status in statuses("POST", path)
     assert [await post(api, GOOD[path], path) for _ in range(3)][-1] == status
@@ -86,14 +86,14 @@ async def test_what_goes_wrong(start, path, settings, status):
 
 @pytest.mark.parametrize("path", READ)
 @pytest.mark.parametrize("query", ["", "?type=image", "?type=all", "?type=code", "?type=nonsense", "?type="])
-async def test_what_is_listed(start, path, query):
+async def test_listings_match_the_description(start, path, query):
     api = await start(rpm=20, rpd=100, deprecated={"venice-sd35": "qwen-image"})
     answer = await api.get(path + query)
     assert (answer.status, contradictions("GET", path, answer)) == (200, [])
 
 
 @pytest.mark.parametrize("path", PRIVATE)
-async def test_what_is_listed_for_no_stranger(start, path):
+async def test_listings_refuse_strangers_as_described(start, path):
     api = await start()
     answer = await api.get(path, key="invalid")
     assert (answer.status, contradictions("GET", path, answer)) == (401, [])

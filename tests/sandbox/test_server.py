@@ -61,7 +61,7 @@ async def test_binary_answers_are_the_image_itself(start, native, kind):
     assert image_of(answer.body).format == kind.upper()
 
 
-async def test_the_same_seed_gives_the_same_bytes_and_none_gives_others(start, native):
+async def test_only_the_same_seed_gives_the_same_bytes(start, native):
     api = await start(draw="art")
     same = [await api.post(native(return_binary=True)) for _ in range(2)]
     assert same[0].body == same[1].body
@@ -98,7 +98,7 @@ async def test_the_official_openai_client_works_unchanged(start):
 
 
 @pytest.mark.parametrize(("encoding", "accepted"), [("br", "br, gzip"), ("gzip", "gzip"), (None, "identity")])
-async def test_json_is_compressed_when_asked_for(start, native, encoding, accepted):
+async def test_json_is_compressed_on_request(start, native, encoding, accepted):
     api = await start()
     answer = await api.post(native(variants=4), headers={"Accept-Encoding": accepted})
     assert answer.headers.get("Content-Encoding") == encoding
@@ -121,7 +121,7 @@ async def test_compression_can_be_switched_off(start):
     ],
 )
 @pytest.mark.parametrize("path", ["/image/generate", OPENAI, "/image/upscale", "/image/edit"])
-async def test_unusable_bodies(start, raw, content_type, status, path):
+async def test_unusable_bodies_are_refused_with_a_message(start, raw, content_type, status, path):
     api = await start()
     answer = await api.post(raw=raw, headers={"Content-Type": content_type}, path=path)
     assert answer.status == status
@@ -176,7 +176,7 @@ async def test_invalid_requests_use_no_quota(start, native):
     assert (await api.post(native())).status == 200
 
 
-async def test_client_errors_use_the_budget_of_their_model_and_no_others(start, native):
+async def test_client_errors_use_the_budget_of_their_model_only(start, native):
     api = await start(failure_limit=2, fault_schedule={1: "500"})
     bad = native(width=0)
     left = [(await api.post(body)).headers["x-ratelimit-remaining"] for body in (native(), bad, bad)]
@@ -196,7 +196,7 @@ async def test_client_errors_use_the_budget_of_their_model_and_no_others(start, 
     assert (await api.post(native())).status == 200
 
 
-async def test_each_user_of_the_openai_path_has_a_budget_and_listings_show_a_full_one(start):
+async def test_each_openai_user_has_a_budget_and_listings_show_a_full_one(start):
     api = await start(failure_limit=1)
     body = {"model": "chroma", "prompt": "", "user": "a"}
     assert [(await api.post(body, OPENAI)).status for _ in range(3)] == [400, 400, 429]
@@ -299,13 +299,13 @@ async def test_all_balances_are_listed_within_the_keys_limit(start, key_limit, u
     assert not (await empty.get("/api_keys/rate_limits")).json["data"]["accessPermitted"]
 
 
-async def test_a_models_own_latency_goes_before_the_common_one(start, native):
+async def test_a_models_own_latency_overrides_the_common_one(start, native):
     api = await start(latency_s=0, latency_by_model={"chroma": 50}, speed=1000, latency_jitter=0)
     times = [(await api.post(native(model=model))).json["timing"]["total"] for model in ("venice-sd35", "chroma")]
     assert times[1] >= 40
 
 
-async def test_headers_tell_of_violations_enhancement_and_deprecation(start, native):
+async def test_headers_report_violations_enhancement_and_deprecation(start, native):
     api = await start(deprecated={"venice-sd35": "qwen-image"})
     answer = await api.post(native(prompt="violation é", enhance_prompt=True))
     assert answer.headers["x-venice-is-content-violation"] == "true"
@@ -316,7 +316,7 @@ async def test_headers_tell_of_violations_enhancement_and_deprecation(start, nat
     assert answer.headers["x-venice-model-deprecation-date"] > f"{datetime.now(UTC):%Y-%m-%d}"
 
 
-async def test_a_deprecated_model_is_listed_with_its_replacement_and_the_date_of_its_answers(start, native):
+async def test_listing_and_answers_give_a_deprecated_model_the_same_date(start, native):
     api = await start(deprecated={"venice-sd35": "qwen-image", "firered-image-edit": "qwen-edit"})
     listed = {entry["id"]: entry["model_spec"] for entry in (await api.get("/models?type=all", key=None)).json["data"]}
     assert [name for name, spec in listed.items() if "deprecation" in spec] == ["venice-sd35", "firered-image-edit"]
@@ -354,7 +354,7 @@ async def test_styles_come_in_either_documented_shape(start, shape):
     assert "Cinematic" in names
 
 
-async def test_the_limits_are_told_truly_wrongly_or_not_at_all(start):
+async def test_the_listed_limits_are_right_wrong_or_forbidden(start):
     amounts = {}
     for mode in ("ok", "wrong"):
         api = await start(rpm=20, rpd=500, rate_limits_endpoint=mode)
@@ -368,18 +368,18 @@ async def test_the_limits_are_told_truly_wrongly_or_not_at_all(start):
     assert (await api.get("/api_keys/rate_limits", key=None)).status == 402
 
 
-async def test_wrong_methods_are_named_as_such(start):
+async def test_a_wrong_method_is_a_405(start):
     api = await start()
     answer = await api.get("/image/generate")
     assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
-async def test_the_front_page_says_what_this_is(start):
+async def test_the_front_page_explains_the_sandbox(start):
     api = await start()
     root = api.url.removesuffix("/api/v1")
     page = await api.get(root + "/", key=None)
     assert b"sandbox" in page.body
-    assert b"no AI" in page.body
+    assert b"it runs no model" in page.body
 
 
 async def test_stats_can_be_read_and_reset_over_http(start, native):
@@ -414,7 +414,7 @@ async def test_injected_statuses_cost_nothing(start, native, status, path):
 
 @pytest.mark.parametrize("fault", ["garbage", "html", "empty", "no-images", "bad-base64", "truncated-json"])
 @pytest.mark.parametrize("binary", [False, True])
-async def test_a_200_can_be_worthless(start, native, fault, binary):
+async def test_a_faulty_200_has_no_image(start, native, fault, binary):
     api = await start(fault_schedule={1: fault})
     answer = await api.post(native(return_binary=binary))
     assert answer.status == 200
@@ -454,14 +454,14 @@ async def test_a_stall_ends_when_the_client_leaves(start, native):
     assert (await api.post(native())).status == 200
 
 
-async def test_a_slow_answer_is_whole_in_the_end(start, native):
+async def test_a_slow_answer_is_complete(start, native):
     api = await start(fault_schedule={1: "slow"}, stall_s=0.0)
     answer = await api.post(native())
     assert image_of(base64.b64decode(answer.json["images"][0])).size == (64, 64)
     assert api.sandbox.stats()["succeeded"] == 1
 
 
-async def test_a_bomb_and_an_endless_body_can_be_left(start, native):
+async def test_clients_can_leave_a_bomb_and_an_endless_body(start, native):
     api = await start(fault_schedule={1: "gzip-bomb", 2: "endless"})
     for _ in range(2):
         async with api.session.post(
@@ -480,7 +480,7 @@ async def test_a_redirect_points_elsewhere(start, native, target):
     assert answer.headers["Location"] == (target or "http://localhost:9/api/v1/image/generate")
 
 
-async def test_one_more_than_the_capacity_is_answered_503_at_once(start, native):
+async def test_requests_above_the_capacity_get_a_503_at_once(start, native):
     api = await start(capacity=1, latency_s=0.1, latency_jitter=0)
     answers = await asyncio.gather(*(api.post(native()) for _ in range(3)))
     assert sorted(answer.status for answer in answers) == [200, 503, 503]
@@ -530,7 +530,7 @@ async def test_leaving_does_not_wait_for_requests_in_flight(native):
             await request
 
 
-async def test_a_client_that_leaves_while_it_uploads_is_no_error_of_the_server(start, caplog):
+async def test_a_client_that_leaves_during_an_upload_logs_no_error(start, caplog):
     api = await start()
     host, _, port = api.url.removeprefix("http://").removesuffix("/api/v1").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))

@@ -1,10 +1,10 @@
-"""Response bytes in, image bytes out, however the body is cut into chunks.
+"""Decode a response body into image bytes while it arrives, in chunks of any size.
 
-An image of ten megabytes arrives as fourteen megabytes of base64 inside a JSON string. No JSON parser
-yields a string in pieces, so this one follows the document's structure itself: strings where images are
-documented to be (`images[]`, `data[].b64_json`, `data[].url`) are decoded as they come, the rest of the document
-is kept (bounded) with a placeholder for each image, and parsed by orjson when it is complete. So what is
-accepted is what orjson accepts.
+An image of ten megabytes arrives as fourteen megabytes of base64 inside a JSON string, and no JSON parser yields a
+string in pieces. So this module follows the document's structure itself. It decodes the strings at the documented
+places of images (`images[]`, `data[].b64_json`, `data[].url`) as they arrive. It keeps the rest of the document, up to
+a maximum, with a placeholder for each image, and has orjson parse that at the end. It therefore accepts exactly the
+documents that orjson accepts.
 """
 
 from __future__ import annotations
@@ -16,34 +16,32 @@ from typing import Any, Protocol
 import msgspec
 import orjson
 
-from venice_batch.api.base64_stream import Base64Stream, too_large
+from venice_batch.api.base64_stream import Base64Stream, split_cut_escape, too_large, without_escapes
 from venice_batch.errors import BodyError
 from venice_batch.image_format import format_of, is_text
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024
 MAX_REST_BYTES = 4 * 1024 * 1024
-"""Cap on all of a body that is no image; the API echoes the request, style references and all."""
+"""Maximum for everything in a body besides its images; the API echoes the request, style references included."""
 MAX_IMAGES = 64
 _IN_IMAGES = [ord("{"), ord("[")]
 _IN_ITEM = [ord("{"), ord("["), ord("{")]
 _ITEM_FIELDS = ("b64_json", "url")
 _MAX_PREFIX_BYTES = 256
 _MAX_DEPTH = 1024
-"""As deep as orjson goes; what is deeper would be refused in the end."""
+"""orjson's own maximum: it would refuse a deeper document at the end."""
 
 END_BYTES = 2048
-"""Most often what follows an image is no longer than this."""
+"""What follows an image is usually no longer than this."""
 
 _STRUCTURE = re.compile(rb"[{}\[\],:]")
 _STRING_STOP = re.compile(rb'["\\]')
 _ITEM_START = re.compile(rb'(?:[^"\\]|\\u[\s\S]{4}|\\[^u]){5}|(?:[^"\\]|\\u[\s\S]{4}|\\[^u]){0,4}"')
-"""The first five characters of a text, as JSON may write them, or all of a shorter one."""
-_NO_PLACE = "-"
-"""Stands before a text that could have been an image and is none, so that it is never taken for a placeholder."""
+"""The first five characters of a text in any JSON spelling, or all of a shorter one."""
+_NOT_AN_IMAGE = "-"
+"""Put before a text that stands in an image's place but is not one, so that it never looks like a placeholder."""
 _DATA_URL = re.compile(rb"data:[\w.+/-]*(?:;[\w.=+-]+)*;base64\Z", re.IGNORECASE)
-_ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4}))?")
 _NOT_DENSE = (b"\\", b" ", b'"')
-_ESCAPED = ((b"\\/", b"/"), (b"\\n", b" "), (b"\\r", b" "), (b"\\t", b" "))
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
@@ -55,27 +53,27 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 
 
 class BodyDecoder(Protocol):
-    """Turns one response body into pieces of its images."""
+    """Turns one response body into pieces of its images. After a BodyError it must not be used again."""
 
     def feed(self, chunk: bytes) -> list[Piece]:
-        """The pieces that `chunk` completes, in order.
+        """Return the pieces that `chunk` completes, in order.
 
         Raises:
-            BodyError: the body is no image, or larger than allowed; the decoder is of no more use.
+            BodyError: the body is not an image, or larger than allowed.
         """
         ...
 
     def close(self) -> tuple[list[Piece], dict[str, Any]]:
-        """The last pieces, then the document without its images ({} for a binary body).
+        """Return the last pieces, and the document without its images ({} for a binary body).
 
         Raises:
-            BodyError: the body ended too soon or holds no image.
+            BodyError: the body ended too early, or contains no image.
         """
         ...
 
 
 class BinaryDecoder:
-    """A body that is itself the image."""
+    """Passes on a body that is itself the image."""
 
     def __init__(self, max_image_bytes: int = MAX_IMAGE_BYTES) -> None:
         self._max = max_image_bytes
@@ -94,9 +92,9 @@ class BinaryDecoder:
 
 
 def decoder_for(start: bytes, media_type: str, max_image_bytes: int = MAX_IMAGE_BYTES) -> BodyDecoder | None:
-    """What turns a body into images that begins with `start`: its first `START_BYTES`, or all; None for mere text.
+    """Return the decoder for a body that begins with `start`, its first `START_BYTES` or all of it; None for text.
 
-    The bytes tell; what the server calls them (`media_type`) counts only where they could be anything.
+    The bytes decide. The server's `media_type` counts only where they could be anything.
     """
     if format_of(start) is None:
         is_object = start.removeprefix(BOM_UTF8).lstrip().startswith(b"{")
@@ -109,10 +107,12 @@ def decoder_for(start: bytes, media_type: str, max_image_bytes: int = MAX_IMAGE_
 
 
 class JsonDecoder:
-    """Images inside either of the API's JSON documents, decoded as they arrive.
+    """Decodes the images in either of the API's JSON documents as they arrive.
 
-    Memory is bounded by a chunk, `MAX_REST_BYTES` and the consumer's own buffers. Nothing but what
-    orjson parses is accepted, and of images only those at the documented places.
+    A scanner walks through the text in three states: outside of strings, where it tracks open brackets and keys; inside
+    an ordinary string, which it keeps; and inside an image's string, which it decodes. Memory holds a chunk and at most
+    `max_rest_bytes` besides the images. Only documents that orjson parses are accepted, with images at the documented
+    places only.
     """
 
     def __init__(self, max_image_bytes: int = MAX_IMAGE_BYTES, max_rest_bytes: int = MAX_REST_BYTES) -> None:
@@ -124,7 +124,7 @@ class JsonDecoder:
         self._is_key = False
         self._images = 0
         self._pieces: list[Piece] = []
-        self._tail = b""  # of the last chunk: an escape sequence that it cut
+        self._tail = b""  # an escape sequence cut by the end of the last chunk
         self._scan = self._scan_outside
         self._key_start = 0
         self._stream: Base64Stream | None = None
@@ -143,13 +143,13 @@ class JsonDecoder:
         if self._stream is not None or self._stack or self._tail or not self._rest.strip():
             raise BodyError("the body is cut short" if self._rest.strip() else "the body is empty")
         try:
-            document = orjson.loads(self._rest.removeprefix(BOM_UTF8))  # which a reader may ignore (RFC 8259, 8.1)
+            document = orjson.loads(self._rest.removeprefix(BOM_UTF8))  # RFC 8259, 8.1: a reader may ignore the BOM
         except orjson.JSONDecodeError as error:
             raise BodyError("the body is not valid JSON") from error
         if not isinstance(document, dict):
             raise BodyError("the body is not a JSON object")
         found = _texts(document)
-        beside = [text for text in found if isinstance(text, str) and text.startswith(_NO_PLACE)]
+        beside = [text for text in found if isinstance(text, str) and text.startswith(_NOT_AN_IMAGE)]
         found = [text for text in found if text not in beside]
         if not found:
             raise BodyError(_why_none(document, beside))
@@ -204,14 +204,14 @@ class JsonDecoder:
             self._is_key = False
 
     def _scan_item(self, data: bytes, position: int) -> int:
-        """Tell by its start whether an item's text is the image, or stands beside it: nothing at all, or a link."""
+        """Decide by its start whether an item's text is the image; it may be empty, or a link, beside the image."""
         match = _ITEM_START.match(data, position)
         if match is None:
             self._tail = data[position:]
             return len(data)
         is_url = self._keys[2] == "url"
         if match[0] == b'"' or (is_url and _text(match[0].removesuffix(b'"')).lower() != "data:"):
-            self._keep(_NO_PLACE.encode())
+            self._keep(_NOT_AN_IMAGE.encode())
             self._scan = self._scan_string
         else:
             self._begin_image()
@@ -237,7 +237,7 @@ class JsonDecoder:
         return stop + 1
 
     def _scan_image(self, data: bytes, position: int) -> int:
-        # To look for the end of the text in all of it costs half of what decoding does, which tells it as well.
+        # Searching all of the text for its end costs half as much as decoding it, and decoding finds the end as well.
         may_end = data.find(b'"', max(position, len(data) - END_BYTES)) >= 0
         if not may_end and self._take_dense(data, position, len(data)):
             return len(data)
@@ -248,8 +248,8 @@ class JsonDecoder:
             text = data[position:end]
             if b"\\" in text:
                 if quote < 0:
-                    text, self._tail = _without_cut_escape(text)
-                text = _unescaped(text)
+                    text, self._tail = split_cut_escape(text)
+                text = without_escapes(text)
             self._image_text(text)
         if quote < 0:
             return end
@@ -257,9 +257,9 @@ class JsonDecoder:
         return end + 1
 
     def _take_dense(self, data: bytes, position: int, end: int) -> bool:
-        """Take what is between if it is nothing but base64, as nearly always; decoding it is what tells.
+        """Try to decode the text from `position` to `end` as pure base64, as it nearly always is.
 
-        False where something stands in it that may belong to the body.
+        Return False, having decoded nothing, if it contains characters that JSON allows besides base64.
         """
         if self._prefix is not None and not self._prefix:
             start = data[position : min(end, position + 5)]
@@ -281,7 +281,7 @@ class JsonDecoder:
         if self._prefix is not None:
             self._prefix += text
             if b"," not in self._prefix and len(self._prefix) < _MAX_PREFIX_BYTES:
-                return  # too early to tell whether this is a data URL
+                return  # too early to see whether this is a data URL
             text = self._without_prefix()
         data = self._stream.feed(text)
         if data:
@@ -290,7 +290,7 @@ class JsonDecoder:
     def _without_prefix(self) -> bytes:
         text, self._prefix = bytes(self._prefix or b""), None
         if text[:5].lower() == b"data:":
-            comma = text.find(b",", 0, _MAX_PREFIX_BYTES)  # the same whatever the chunks are
+            comma = text.find(b",", 0, _MAX_PREFIX_BYTES)  # the same result for any chunks
             if comma < 0 or not _DATA_URL.match(text[:comma]):
                 raise BodyError("an image's data URL is not base64")
             return text[comma + 1 :]
@@ -312,7 +312,7 @@ class JsonDecoder:
     def _keep(self, data: bytes) -> None:
         self._rest += data
         if len(self._rest) > self._max_rest:
-            raise BodyError(f"the answer holds over {self._max_rest} bytes beside its images")
+            raise BodyError(f"the answer holds over {self._max_rest} bytes besides its images")
 
 
 def _text(raw: bytes) -> str:
@@ -323,33 +323,8 @@ def _text(raw: bytes) -> str:
     return str(text)
 
 
-def _without_cut_escape(text: bytes) -> tuple[bytes, bytes]:
-    """`text` up to the escape sequence that its end cuts, and that beginning of it (b"" where it cuts none)."""
-    at = text.rfind(b"\\")
-    length = 6 if text[at + 1 : at + 2] == b"u" else 2
-    return (text, b"") if at + length <= len(text) else (text[:at], text[at:])
-
-
-def _unescaped(text: bytes) -> bytes:
-    """An image's `text` without JSON's escapes; all white space becomes spaces."""
-    if b"\\\\" in text:
-        raise BodyError("not base64")
-    for escape, char in _ESCAPED:
-        text = text.replace(escape, char)
-    return _ESCAPE.sub(_escaped_char, text)
-
-
-def _escaped_char(escape: re.Match[bytes]) -> bytes:
-    char = chr(int(escape[1], 16)) if escape[1] else "\\"
-    if char in "\t\n\r":
-        return b" "
-    if not char.isascii() or not char.isprintable() or char == "\\":
-        raise BodyError("not base64")
-    return char.encode()
-
-
 def _texts(document: dict[str, Any]) -> list[Any]:
-    """What stands where images are documented to be, in the document's order."""
+    """Return the values at the documented places of images, in the document's order."""
     found: list[Any] = []
     for name, value in document.items():
         if name == "images" and isinstance(value, list):
@@ -365,11 +340,11 @@ def _of_item(item: dict[str, Any]) -> list[Any]:
 
 
 def _why_none(document: dict[str, Any], beside: list[str]) -> str:
-    """Why `document` holds no image, not shortened: whoever does so knows what has to be taken out of it first."""
-    if any(text != _NO_PLACE for text in beside):
+    """Return why `document` contains no image, at full length: the caller redacts it before shortening it."""
+    if any(text != _NOT_AN_IMAGE for text in beside):
         return "the answer links to an image elsewhere; ask for response_format b64_json"
     if beside:
         return "an image is empty"
     said = document.get("error")
     said = said.get("message") if isinstance(said, dict) else said
-    return f"the answer holds no image: {said}" if isinstance(said, str) else "the answer holds no image"
+    return f"the answer holds no image: {said}" if isinstance(said, str) else "the answer contains no image"

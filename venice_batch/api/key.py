@@ -1,4 +1,4 @@
-"""The API key, kept out of whatever is printed."""
+"""Find the API key, and keep it out of everything that is shown or stored."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
+from venice_batch import portable
 from venice_batch.errors import KeyMissingError, UsageError
 
 if TYPE_CHECKING:
@@ -21,19 +22,24 @@ VARIABLE = "VENICE_API_KEY"
 
 _LONGEST_FILE_BYTES = 64 * 1024
 _LONGEST_CHAR = 12
-"""What one character may take when a server writes it in another way."""
+"""Characters that one character of the key may take when a server escapes it."""
 _SHORTEST_BASE64 = 8
-"""Base64 of less may be part of any word."""
+"""Shorter base64 could be part of any word."""
 _QUOTES = ("'", '"', "`")
 _ASSIGNMENT = re.compile(r"(?:export\s+)?[A-Z][A-Z0-9]*_[A-Z0-9_]*=[^=]")
 _PIECE = 8
-"""So many of a key's characters in a row are taken out, too: others cut what they tell before this package sees it."""
+"""This many characters of the key in a row are removed as well: servers may shorten text before it arrives."""
 _PUBLIC = re.compile(r"(?:[A-Za-z]+[-_])*")
-"""The words that all keys of a kind begin with (`VENICE-INFERENCE-KEY-`) tell nothing, and some stand in messages."""
+"""The prefix that all keys of a kind share (`VENICE-INFERENCE-KEY-`): no secret, and some messages contain it."""
 
 
 class ApiKey:
-    """A key that shows itself only to `header`; its `str` and `repr` are stars."""
+    """An API key. Only `header` reveals it; `str` and `repr` show stars.
+
+    Raises:
+        KeyMissingError: the key is empty.
+        UsageError: it contains characters that no key has.
+    """
 
     __slots__ = ("_bytes", "_longest", "_pieces", "_text", "_value")
 
@@ -42,7 +48,7 @@ class ApiKey:
         if not value:
             raise KeyMissingError(f"the API key is empty; set {VARIABLE} or give --api-key-file")
         if not value.isascii() or not value.isprintable() or " " in value:
-            raise UsageError("the API key holds characters that no key has; is the right file or variable given?")
+            raise UsageError("the API key contains characters that no key has; is this the right file or variable?")
         self._value = value
         forms = _forms(value)
         # Media types arrive in lower case, whatever was sent.
@@ -54,22 +60,23 @@ class ApiKey:
 
     @property
     def is_long(self) -> bool:
-        """Whether it can be told from other words: local servers are given a key like `none`, which is no secret."""
+        """Whether it is too long to be an ordinary word. Local servers get keys like `none`, which are no secret."""
         return len(self._value) >= _PIECE
 
     def header(self) -> str:
-        """The Authorization header's value (RFC 6750)."""
+        """Return the Authorization header's value (RFC 6750)."""
         return f"Bearer {self._value}"
 
     def redact(self, text: str) -> str:
-        """`text` without the key, should a server send it back, escaped as in JSON, URLs or HTML, or in base64.
+        """Return `text` without the key: as it is, escaped as in JSON, URLs or HTML, or in base64.
 
-        Call it before anything is cut. What others have cut already loses all pieces of the key of `_PIECE` characters.
+        Call this before cutting the text. In text that others have cut, every piece of the key of at least `_PIECE`
+        characters is removed too.
         """
-        return _without(self._pieces, self._text.sub("***", text))
+        return _hide(self._pieces, self._text.sub("***", text))
 
     def redact_bytes(self, body: bytes, *, whole: bool = True) -> bytes:
-        """`body` without the key; without an end that may be the beginning of it, unless `body` is `whole`."""
+        """Return `body` without the key; unless it is `whole`, also without an end that may be the key's beginning."""
         redacted = self._bytes.sub(b"***", body)
         return redacted if whole else redacted[: max(0, len(redacted) - self._longest)]
 
@@ -79,13 +86,13 @@ class ApiKey:
 
 def _pieces(key: str) -> tuple[str, ...]:
     public = _PUBLIC.match(key)
-    told = public.end() if public else 0
-    return tuple(key[at : at + _PIECE] for at in range(len(key) - _PIECE + 1) if at + _PIECE > told)
+    secret_from = public.end() if public else 0
+    return tuple(key[at : at + _PIECE] for at in range(len(key) - _PIECE + 1) if at + _PIECE > secret_from)
 
 
-def _without(pieces: tuple[str, ...], text: str) -> str:
-    """`text` with each run of characters that belong to `pieces`, in any case, replaced by stars."""
-    # Of ASCII only: other letters may become two.
+def _hide(pieces: tuple[str, ...], text: str) -> str:
+    """Return `text` with stars for each run of characters that belong to `pieces`, in any case."""
+    # Lower only ASCII: other letters may become two.
     lower = text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
     if not any(piece in lower for piece in pieces):
         return text
@@ -102,14 +109,14 @@ def _without(pieces: tuple[str, ...], text: str) -> str:
 
 
 def _forms(key: str) -> str:
-    """A regular expression for `key` as it is and as it may be written elsewhere."""
+    """Return a regular expression for `key`, as it is, escaped, or in base64."""
     chars = "".join(
-        # Bounded repeats: no body takes long to search.
+        # Repeats are bounded, so that no body takes long to search.
         f"(?:{re.escape(char)}|%(?:25){{0,3}}(?i:{ord(char):02x})|&#(?:0{{0,4}}{ord(char)}|(?i:x0{{0,4}}{ord(char):x}));"
         rf"|\\{{1,4}}(?i:u00{ord(char):02x}))"
         for char in key
     )
-    # Base64 depends on where in a group of three bytes the key begins; what it shares with its neighbours is left.
+    # Base64 depends on the key's offset within a group of three bytes; characters shared with neighbours stay.
     encoded = []
     for before in range(3):
         text = base64.b64encode(bytes(before) + key.encode()).decode().rstrip("=")
@@ -118,31 +125,24 @@ def _forms(key: str) -> str:
     return "|".join((chars, *(form for form in urlsafe if len(form) >= _SHORTEST_BASE64)))
 
 
-def without_userinfo(address: str) -> str:
-    """`address` with stars for a name and a password in it, also where it is none that could be used."""
-    scheme, slashes, rest = address.partition("://") if "://" in address else ("", "", address)
-    _, at, host = rest.rpartition("@")
-    return f"{scheme}{slashes}***@{host}" if at else address
-
-
 def _read(path: Path) -> bytes:
-    """What is in a key's file, without waiting for a pipe or reading what has no end."""
-    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    """Return the content of a key file; refuse a pipe or a device instead of waiting for it."""
+    file = portable.open_file(path, os.O_RDONLY, follow=True)
     with os.fdopen(file, "rb") as opened:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise OSError(errno.EINVAL, "is no plain file")
+            raise OSError(errno.EINVAL, "not a regular file")
         text = opened.read(_LONGEST_FILE_BYTES + 1)
     if len(text) > _LONGEST_FILE_BYTES:
-        raise OSError(errno.EFBIG, f"more than {_LONGEST_FILE_BYTES // 1024} KB, which no key is")
+        raise OSError(errno.EFBIG, f"more than {_LONGEST_FILE_BYTES // 1024} KB, too large for a key")
     return text
 
 
 def find_key(file: Path | None, environment: Mapping[str, str] | None = None) -> ApiKey:
-    """The key from `file`, else from the environment.
+    """Return the key from `file`, else from the environment.
 
     Raises:
-        KeyMissingError: there is none.
-        UsageError: the file cannot be read, or holds something else.
+        KeyMissingError: neither has a key.
+        UsageError: the file cannot be read, or contains something else.
     """
     if file is not None:
         try:
@@ -159,16 +159,16 @@ def find_key(file: Path | None, environment: Mapping[str, str] | None = None) ->
 
 
 def _bare(text: str) -> str:
-    """Return the key that `text` is, or sets as a shell or a `.env` file would: `export VENICE_API_KEY="…"`.
+    """Return the key in `text`: alone, or as a shell or a `.env` file sets it (`export VENICE_API_KEY="…"`).
 
     Raises:
-        UsageError: it has one quotation mark, or sets another name.
+        UsageError: it has a single quotation mark, or sets another variable.
     """
     text = re.sub(rf"\A(?:export\s+)?{VARIABLE}\s*=", "", text.strip()).strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1]
     if text.startswith(_QUOTES) or text.endswith(_QUOTES):
-        raise UsageError("the API key has a quotation mark at one end; give the key alone")
+        raise UsageError("the API key has a quotation mark at one end; give the key without quotes")
     if _ASSIGNMENT.match(text):
-        raise UsageError(f"the API key reads like NAME=VALUE; give the value alone, or as {VARIABLE}=…")
+        raise UsageError(f"the API key looks like NAME=VALUE; give the value alone, or {VARIABLE}=…")
     return text

@@ -1,4 +1,4 @@
-"""The API's listings as plain values: models, styles, limits."""
+"""Parse the API's listings of models, styles and limits into plain values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import orjson
 from venice_batch.errors import ApiError
 
 CURRENCIES = ("DIEM", "BUNDLED_CREDITS", "USD")
-"""What pays for images, each unit a dollar: a request is paid from the first that covers all of it, never from two."""
+"""Balances that pay for images, each unit worth a dollar. The first that covers a request pays all of it; a request is
+never split between two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What the API lists for one model: images a minute and a day; None where it says nothing."""
+    """The quota listed for one model: images per minute (`rpm`) and per day (`rpd`); None if not listed."""
 
     rpm: int | None = None
     rpd: int | None = None
@@ -26,11 +27,10 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What `GET /api_keys/rate_limits` tells of a key.
+    """The quotas and balances of a key, as `GET /api_keys/rate_limits` lists them.
 
-    `balances` are amounts by currency, not above the key's own limit; `day_ends` is when daily quotas start anew, as
-    the API writes it. `access` says whether the key may send requests that cost something: where it is false they are
-    refused, whatever the balances.
+    `balances` are amounts by currency, capped at the key's own limit. `day_ends` is when daily quotas restart, in the
+    API's own spelling. If `access` is false the API refuses every request that costs something, whatever the balances.
     """
 
     quotas: dict[str, Quota]
@@ -42,12 +42,12 @@ class Limits:
 
     @property
     def spendable(self) -> dict[str, float]:
-        """The listed balances that pay for images, in the order in which the API takes them."""
+        """The listed balances that pay for images, in the order in which the API uses them."""
         return {name: self.balances[name] for name in CURRENCIES if abs(self.balances.get(name, math.inf)) < 1e12}
 
     @property
     def day_ends_unix_s(self) -> float | None:
-        """`day_ends` in Unix time; without a zone it is UTC. None where the API does not say."""
+        """`day_ends` in Unix time, UTC if it has no zone; None if the API does not say."""
         if self.day_ends is None:
             return None
         try:
@@ -85,11 +85,11 @@ class _LimitsBody(msgspec.Struct):
 
 
 def parse_limits(body: bytes) -> Limits:
-    """The limits in a rate-limit listing. Raises ApiError where it does not have the documented shape."""
+    """Return the limits in a rate-limit listing. Raises ApiError if it does not have the documented shape."""
     try:
         data = msgspec.json.decode(body, type=_LimitsBody).data
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(f"the rate-limit listing makes no sense: {error}") from error
+        raise ApiError(f"the rate-limit listing is malformed: {error}") from error
     quotas = {}
     for model in data.rate_limits:
         amounts = {rate.type.upper(): int(rate.amount) for rate in model.rate_limits if rate.amount >= 1}
@@ -106,21 +106,21 @@ def parse_limits(body: bytes) -> Limits:
 
 
 def parse_styles(body: bytes) -> tuple[str, ...]:
-    """Style names from either documented shape: a bare array (guide) or a list object (OpenAPI description).
+    """Return the style names in a listing. Raises ApiError if it has neither documented shape.
 
-    Raises ApiError for anything else.
+    It may be a bare array, as in the API's guide, or a list object, as in the OpenAPI description.
     """
     listed = _items(body, "style")
     if not all(isinstance(style, str) for style in listed):
-        raise ApiError("the style listing makes no sense: its items are no names")
+        raise ApiError("the style listing is malformed: its items are not names")
     return tuple(listed)
 
 
 def parse_models(body: bytes) -> tuple[dict[str, Any], ...]:
-    """The entries of a model listing as received, each with an `id`. Raises ApiError for anything else."""
+    """Return the entries of a model listing as received. Raises ApiError unless each has an `id`."""
     listed = _items(body, "model")
     if not all(isinstance(model, dict) and isinstance(model.get("id"), str) for model in listed):
-        raise ApiError("the model listing makes no sense: its items have no id")
+        raise ApiError("the model listing is malformed: its items have no id")
     return tuple(listed)
 
 
@@ -131,5 +131,5 @@ def _items(body: bytes, what: str) -> list[Any]:
         raise ApiError(f"the {what} listing is not JSON") from error
     data = listing.get("data") if isinstance(listing, dict) else listing
     if not isinstance(data, list):
-        raise ApiError(f"the {what} listing makes no sense: it holds no list")
+        raise ApiError(f"the {what} listing is malformed: it contains no list")
     return data

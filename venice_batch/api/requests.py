@@ -1,4 +1,4 @@
-"""Request bodies as they go out, pictures from the disk included."""
+"""Build request bodies: JSON or a multipart form, with pictures streamed from the disk."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import orjson
 import pybase64
 from anyio import to_thread
 
+from venice_batch.api.answers import KEYS_OWN
 from venice_batch.errors import SourceError, one_line
 from venice_batch.jobfile.pictures import FIELD, base64_of
 from venice_batch.model import Endpoint
@@ -21,19 +22,19 @@ if TYPE_CHECKING:
 
 
 CHUNK_BYTES = 3 * 128 * 1024
-"""What is read of a file at a time: a multiple of 3, so that the base64 of one chunk continues that of the last."""
+"""Bytes read from a file at a time. A multiple of 3, so that the base64 of successive chunks joins without padding."""
 
 _JSON = {"Content-Type": "application/json"}
 
 _ROOM_BYTES = 256 * 1024
-"""More than all other fields take: a prompt has 32,768 characters at most, of up to six bytes each when escaped."""
+"""More than all other fields need: a prompt has at most 32,768 characters, up to six bytes each when escaped."""
 
 MOST_JSON_BYTES = 35 * 1000 * 1000
-"""The largest JSON body that the API takes; a larger one goes out as a form (Venice's agent skills, 2026-10-02)."""
+"""The largest JSON body that the API accepts; a larger one is sent as a form (Venice's agent skills, 2026-10-02)."""
 
 
 class Outgoing(NamedTuple):
-    """A body for the HTTP client, with the headers that go with it."""
+    """A request body for the HTTP client, and the headers that belong to it."""
 
     data: bytes | AsyncIterator[bytes]
     headers: Mapping[str, str]
@@ -50,10 +51,29 @@ class _File(NamedTuple):
         return self.size_bytes if self.raw else (self.size_bytes + 2) // 3 * 4
 
 
-def is_upload(endpoint: Endpoint, request: dict[str, Any]) -> bool:
-    """Return whether the request goes out as a multipart form: its pictures are too large for a JSON body.
+def as_sent(endpoint: Endpoint, request: dict[str, Any], *, prefer_json: bool) -> dict[str, Any]:
+    """Return the body to send for `request`.
 
-    A form takes no addresses of pictures, so a request that names any is JSON whatever its size.
+    A single image is requested as binary: a quarter less to transfer and nothing to decode. The request itself decides
+    if it sets `return_binary`. `prefer_json` requests JSON, which includes the server's own timing.
+    """
+    if (
+        endpoint is not Endpoint.GENERATE
+        or prefer_json
+        or "return_binary" in request
+        or request.get("variants", 1) != 1
+    ):
+        return request
+    # The API refuses `variants`, even 1, beside `return_binary`.
+    body = {name: value for name, value in request.items() if name != "variants"}
+    body["return_binary"] = True
+    return body
+
+
+def is_upload(endpoint: Endpoint, request: dict[str, Any]) -> bool:
+    """Return whether the request is sent as a multipart form, because its pictures are too large for a JSON body.
+
+    A form cannot contain URLs of pictures, so a request with one is JSON whatever its size.
     """
     if endpoint not in FIELD:
         return False
@@ -62,7 +82,7 @@ def is_upload(endpoint: Endpoint, request: dict[str, Any]) -> bool:
     size = 0
     for picture in pictures:
         if isinstance(picture, dict):
-            with suppress(OSError):  # it is missed when the request is made
+            with suppress(OSError):  # building the request will report it
                 size += (os.path.getsize(picture["path"]) + 2) // 3 * 4
         elif isinstance(picture, str):
             if _is_url(picture):
@@ -71,31 +91,35 @@ def is_upload(endpoint: Endpoint, request: dict[str, Any]) -> bool:
     return size + _ROOM_BYTES > MOST_JSON_BYTES
 
 
-def names_model(endpoint: Endpoint, request: dict[str, Any]) -> bool:
-    """Return whether the API can count the request's errors by its model: it is JSON with a field of that name."""
-    return "model" in request and _name(endpoint, "model") == "model" and not is_upload(endpoint, request)
+def error_bucket(endpoint: Endpoint, request: dict[str, Any]) -> str:
+    """Return where the API counts the request's errors: "" for its model's own bucket, else `KEYS_OWN`.
+
+    The API sees a model only in a JSON body with a field `model`.
+    """
+    names_model = "model" in request and _name(endpoint, "model") == "model" and not is_upload(endpoint, request)
+    return "" if names_model else KEYS_OWN
 
 
 async def outgoing(endpoint: Endpoint, request: dict[str, Any]) -> Outgoing:
-    """Return the body of a request, one that has local pictures as a stream of known length.
+    """Return the body of a request; with local pictures it is a stream of known length.
 
-    It is JSON, or a multipart form where that would be too large (see `is_upload`). Of a stream memory holds a chunk at
-    a time, and no file stays open between two. Each file is hashed before the first byte goes out, and once more on the
-    way: its last chunk is held back until the hash is found right, so that no server ever has a whole request with
-    another picture than the one that was checked.
+    The body is JSON, or a multipart form where JSON would be too large (see `is_upload`). A stream holds one chunk in
+    memory at a time, and keeps no file open between chunks. Each file is hashed before the first byte is sent, and
+    again while it is sent. Its last chunk is held back until the hash has been confirmed, so no server ever receives a
+    whole request with a picture other than the one that was checked.
 
     Raises:
-        SourceError: a picture cannot be read, or is another by now; also raised by the stream.
+        SourceError: a picture cannot be read, or has changed; the stream raises it too.
     """
     if endpoint not in FIELD:
         return Outgoing(orjson.dumps(request), _JSON)
     if is_upload(endpoint, request):
         boundary = secrets.token_hex(16)
         kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        parts = [await _opened(part, raw=True) for part in _form(endpoint, request, boundary)]
+        parts = [await _check(part, raw=True) for part in _form(endpoint, request, boundary)]
     else:
         kind = _JSON
-        parts = [await _opened(part, raw=False) for part in _parts(endpoint, request)]
+        parts = [await _check(part, raw=False) for part in _parts(endpoint, request)]
     if all(isinstance(part, bytes) for part in parts):
         return Outgoing(b"".join(part for part in parts if isinstance(part, bytes)), kind)
     length = sum(len(part) if isinstance(part, bytes) else part.sent_bytes for part in parts)
@@ -103,7 +127,7 @@ async def outgoing(endpoint: Endpoint, request: dict[str, Any]) -> Outgoing:
 
 
 def _form(endpoint: Endpoint, request: dict[str, Any], boundary: str) -> list[bytes | dict[str, str]]:
-    """The body as a multipart form (RFC 7578) in pieces, each local picture one of its own."""
+    """Return the body as a multipart form (RFC 7578), in parts; a dict stands for the content of a local picture."""
     field = FIELD[endpoint]
     parts: list[bytes | dict[str, str]] = []
     for name, value in request.items():
@@ -121,7 +145,7 @@ def _form(endpoint: Endpoint, request: dict[str, Any], boundary: str) -> list[by
 
 
 def _parts(endpoint: Endpoint, request: dict[str, Any]) -> list[bytes | dict[str, str]]:
-    """The body in pieces, each local picture one of its own: its base64 belongs there."""
+    """Return the body as JSON, in parts; a dict stands for the base64 of a local picture."""
     field = FIELD[endpoint]
     pictures = request.get(field)
     rest = {_name(endpoint, name): value for name, value in request.items() if name != field}
@@ -140,14 +164,14 @@ def _parts(endpoint: Endpoint, request: dict[str, Any]) -> list[bytes | dict[str
 
 
 def _name(endpoint: Endpoint, name: str) -> str:
-    # The one endpoint that knows the model by its old name only.
+    # The only endpoint that still uses the model field's old name.
     return "modelId" if endpoint is Endpoint.MULTI_EDIT and name == "model" else name
 
 
 def _picture(picture: str | dict[str, str]) -> list[bytes | dict[str, str]]:
     if isinstance(picture, dict):
         return [b'"', picture, b'"']
-    # Not every endpoint is documented to take data URLs; base64 they all take.
+    # Not every endpoint is documented to accept data URLs; all accept base64.
     return [orjson.dumps(picture if _is_url(picture) else base64_of(picture))]
 
 
@@ -155,14 +179,14 @@ def _is_url(picture: str) -> bool:
     return picture.startswith(("http://", "https://"))
 
 
-async def _opened(part: bytes | dict[str, str], *, raw: bool) -> bytes | _File:
+async def _check(part: bytes | dict[str, str], *, raw: bool) -> bytes | _File:
     if isinstance(part, bytes):
         return part
-    return await to_thread.run_sync(_checked, part["path"], part["sha256"], raw)
+    return await to_thread.run_sync(_check_file, part["path"], part["sha256"], raw)
 
 
-def _checked(path: str, sha256: str, raw: bool) -> _File:
-    """Read a file through. Raises SourceError where it has not the content of this hash."""
+def _check_file(path: str, sha256: str, raw: bool) -> _File:
+    """Read and hash a file. Raises SourceError if it cannot be read or its hash is not `sha256`."""
     try:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -199,4 +223,4 @@ def _piece(file: _File, offset: int, digest: hashlib._Hash) -> bytes:
 
 
 def _changed(path: str) -> SourceError:
-    return SourceError(f"{one_line(path)} has changed since it was checked; run again to send what it is now")
+    return SourceError(f"{one_line(path)} has changed since it was checked; run again to send the new version")

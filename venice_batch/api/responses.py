@@ -1,8 +1,8 @@
-"""What the API says in response headers, read into plain values.
+"""Read the API's response headers into plain values.
 
 Sources: the API's rate-limit and header pages; Venice's published agent skills (2026-10-02) for the error budget and
-for resets in milliseconds; RFC 9110 section 10.2.3 (Retry-After), 5.6.7 (dates); OpenAI-compatible servers for
-durations such as `1m23s` and `retry-after-ms`.
+for resets in milliseconds; RFC 9110, sections 10.2.3 (Retry-After) and 5.6.7 (dates); OpenAI-compatible servers for
+durations such as `1m23s` and for `retry-after-ms`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -22,23 +21,23 @@ if TYPE_CHECKING:
 
 
 LONGEST_WAIT_S = 86_400.0
-"""A day: the longest quota the API has. A header that asks for more is taken for a mistake."""
+"""A day, the API's longest quota period. A header that asks for a longer wait is ignored as a mistake."""
 
 _DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII
 )
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _JOINT = re.compile(r"(?<!day)(?<!Mon)(?<!Tue)(?<!Wed)(?<!Thu)(?<!Fri)(?<!Sat)(?<!Sun)\s*,\s*", re.IGNORECASE)
-"""Where a header that came twice was joined (RFC 9110, 5.2); the comma inside a date is none of these."""
+"""A comma that joins the values of a repeated header (RFC 9110, 5.2), but not the comma inside a date."""
 _SECONDS_FROM = 1e9
 _MILLISECONDS_FROM = 1e11
 _MILLISECONDS_TO = 1e14
 
 
 class Reset(msgspec.Struct, frozen=True, gc=False):
-    """When a window ends: on the server's clock (`unix_s`) or counted from the answer (`in_s`).
+    """A window's end as the server wrote it: on its own clock (`unix_s`), or in seconds from the answer (`in_s`).
 
-    `rounded_s` is how much too late it may be: a second for a whole number of seconds, else a millisecond.
+    Servers round up: the end may really be up to `rounded_s` earlier, a second for whole numbers, else a millisecond.
     """
 
     unix_s: float | None = None
@@ -47,7 +46,7 @@ class Reset(msgspec.Struct, frozen=True, gc=False):
 
 
 class RateLimit(msgspec.Struct, frozen=True, gc=False):
-    """One answer's `x-ratelimit-*-requests`; what the server left out or garbled is None."""
+    """One answer's `x-ratelimit-*-requests`; a value that the server left out or garbled is None."""
 
     limit: int | None = None
     remaining: int | None = None
@@ -55,11 +54,11 @@ class RateLimit(msgspec.Struct, frozen=True, gc=False):
 
 
 class AnswerHeaders(msgspec.Struct, frozen=True, gc=False):
-    """Everything that this package reads from an answer's headers.
+    """Everything that this package reads from an answer's headers; None where a header is missing or garbled.
 
-    `date_unix_s` is the server's own clock, whole seconds. `retry_after_s` counts from the answer. `errors_left` client
-    errors may still come before the error budget is used up; it is whole again at `errors_reset`.
-    Balances are those before the request, as the API documents.
+    `date_unix_s` is the server's clock in whole seconds. `retry_after_s` counts from the answer. The error budget still
+    allows `errors_left` client errors, and is full again at `errors_reset`. Balances are from before the request, as
+    the API documents.
     """
 
     date_unix_s: float | None = None
@@ -68,7 +67,6 @@ class AnswerHeaders(msgspec.Struct, frozen=True, gc=False):
     errors_left: int | None = None
     errors_reset: Reset | None = None
     ray: str | None = None
-    model_id: str | None = None
     blurred: bool = False
     content_violation: bool = False
     deprecated: str | None = None
@@ -79,23 +77,23 @@ class AnswerHeaders(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def balances(self) -> dict[str, float]:
-        """The balances that the answer shows, by the listing's names for them; a Diem is worth a dollar."""
-        told = {"DIEM": self.balance_diem, "USD": self.balance_usd}
-        return {name: amount for name, amount in told.items() if amount is not None}
+        """The balances in the answer, under the names that the listing uses; a Diem is worth a dollar."""
+        found = {"DIEM": self.balance_diem, "USD": self.balance_usd}
+        return {name: amount for name, amount in found.items() if amount is not None}
 
 
-def read(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], str] = str) -> AnswerHeaders:
-    """The values in `headers` (a case-insensitive mapping); garbage reads as absent, never raises.
+def read_headers(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], str] = str) -> AnswerHeaders:
+    """Return the values in `headers`, a case-insensitive mapping; garbage counts as absent and never raises.
 
-    `wall_s` is the local Unix time, used for a Retry-After date only where the server sent no Date. What the server
-    says in words goes through `redact`.
+    `wall_s` is the local Unix time. It is used only to read a date in Retry-After when the server sent no Date. All
+    text goes through `redact`.
     """
 
     def said(text: str | None) -> str | None:
         return redact(text) if text else None
 
     date = _http_date(headers.get("Date", ""))
-    # Other servers have a header of the first name, for something else; only Venice sends the second.
+    # Other servers use x-ratelimit-remaining for something else; only Venice sends x-ratelimit-resets.
     errors_reset = _reset_within_a_day(headers.get("x-ratelimit-resets", ""), date)
     errors_left = None if errors_reset is None else _whole(headers.get("x-ratelimit-remaining"))
     return AnswerHeaders(
@@ -109,7 +107,6 @@ def read(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], s
         errors_left=errors_left,
         errors_reset=None if errors_left is None else errors_reset,
         ray=said(_words(headers.get("CF-RAY"))),
-        model_id=said(_words(headers.get("x-venice-model-id"))),
         blurred=_true(headers.get("x-venice-is-blurred")),
         content_violation=_true(headers.get("x-venice-is-content-violation"))
         or _true(headers.get("x-venice-is-adult-model-content-violation")),
@@ -122,11 +119,12 @@ def read(headers: Mapping[str, str], *, wall_s: float, redact: Callable[[str], s
 
 
 def retry_after_s(headers: Mapping[str, str], *, now_unix_s: float) -> float | None:
-    """Seconds that the server asks to wait, 0 to `LONGEST_WAIT_S`; None when it asks nothing sensible.
+    """Return how long the server asks to wait, 0 to `LONGEST_WAIT_S` seconds; None if it asks nothing sensible.
 
-    `retry-after-ms` goes before `Retry-After`, as in OpenAI's own client. Besides the standard's seconds and dates it
-    takes what `parse_reset` reads. A date in the past means 0; a negative, infinite or absurdly long number of seconds
-    is ignored. Of several values, as a proxy joins a header that came twice, the longest counts.
+    `retry-after-ms` goes before `Retry-After`, as in OpenAI's own client. `Retry-After` may be in seconds or a date, as
+    the standard says, or in any other form that `parse_reset` reads. A date in the past means 0. A negative, infinite
+    or absurdly long number of seconds is ignored. Of several values, as proxies join repeated headers, the longest
+    counts.
     """
     millis = _number(headers.get("retry-after-ms"))
     if millis is not None and 0 <= millis / 1000 <= LONGEST_WAIT_S:
@@ -141,16 +139,16 @@ def _from_now_s(text: str, now_unix_s: float) -> float | None:
         return None if reset is None else reset.in_s
     wait_s = reset.unix_s - now_unix_s
     if wait_s < -LONGEST_WAIT_S and _number(text) is not None:
-        return None  # rather a number that is far too large than a moment of years ago
+        return None  # more likely a far too large number of seconds than a moment years ago
     return max(0.0, wait_s) if wait_s <= LONGEST_WAIT_S else None
 
 
 def parse_reset(text: str) -> Reset | None:
-    """When the window ends, from any of the forms in use; None for garbage.
+    """Return the end of a window written in any of the forms in use; None for garbage.
 
-    Numbers from 10^9 are Unix seconds, from 10^11 Unix milliseconds, smaller ones seconds from now; also
-    ISO 8601 moments and durations (`1m23s`, `120ms`). A wait of over a day is garbage too, and so are
-    numbers beyond 10^14 (the year 5138). A value that a proxy has joined with copies of itself is read once.
+    Numbers below 10^9 are seconds from now, from there on Unix seconds, from 10^11 on Unix milliseconds. ISO 8601
+    moments, HTTP dates and durations (`1m23s`, `120ms`) are read too. Garbage includes waits of over a day and numbers
+    from 10^14 on (the year 5138). A value that a proxy joined with copies of itself is read once.
     """
     text = _once(text)
     if not text:
@@ -176,7 +174,7 @@ def parse_reset(text: str) -> Reset | None:
 
 
 def _once(text: str) -> str:
-    """`text` without white space around it, and once where it is a value joined with copies of itself."""
+    """Return `text` stripped; a value joined with copies of itself is returned once."""
     values = {part.strip() for part in _JOINT.split(text)}
     return values.pop() if len(values) == 1 else text.strip()
 
@@ -192,7 +190,6 @@ def _at(unix_s: float) -> Reset:
     return Reset(unix_s=unix_s, rounded_s=1.0 if unix_s.is_integer() else 0.001)
 
 
-@lru_cache(64)  # every answer has a Date, and those of one second have the same
 def _http_date(text: str) -> float | None:
     try:
         return _unix(parsedate_to_datetime(text))
@@ -201,12 +198,12 @@ def _http_date(text: str) -> float | None:
 
 
 def _unix(moment: datetime) -> float:
-    # A date without a zone is UTC in HTTP (RFC 9110, 5.6.7), and so it is here in ISO form.
+    # In HTTP a date without a zone is UTC (RFC 9110, 5.6.7); the same is assumed for ISO 8601.
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _number(text: str | None) -> float | None:
-    # float() alone would take "1_000", "nan" and other scripts' digits too.
+    # float() alone would also accept "1_000", "nan" and the digits of other scripts.
     match = _NUMBER.fullmatch(text.strip()) if text else None
     value = float(match[0]) if match else math.nan
     return value if math.isfinite(value) else None
@@ -227,7 +224,7 @@ def _true(text: str | None) -> bool:
 
 
 def _words(text: str | None) -> str | None:
-    # Bytes that are no UTF-8 arrive as lone surrogates, which no record could hold.
+    # Bytes that are not UTF-8 arrive as lone surrogates, which no record can store.
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if text else None
 
 

@@ -1,14 +1,10 @@
 """The image models: what they take, what they cost, and what is wrong with a job for them."""
 
-from venice_batch.catalogue.constraints import ModelProblem, complaints, corrected
+from venice_batch.catalogue.constraints import corrected
 from venice_batch.catalogue.listing import Cache, Found, Listing, ask, at_hand, fresh, snapshot
-from venice_batch.catalogue.models import Catalogue, Model, parse
-from venice_batch.catalogue.preflight import Bill, Preflight, Warned
-from venice_batch.catalogue.prices import (
-    enhancement_micro_usd,
-    price_micro_usd,
-    price_usd,
-)
+from venice_batch.catalogue.models import Catalogue, Model
+from venice_batch.catalogue.preflight import Bill, Preflight
+from venice_batch.catalogue.prices import enhancement_micro_usd, price_micro_usd
 
 __all__ = [
     "Bill",
@@ -17,17 +13,12 @@ __all__ = [
     "Found",
     "Listing",
     "Model",
-    "ModelProblem",
     "Preflight",
-    "Warned",
     "ask",
     "at_hand",
-    "complaints",
     "corrected",
     "enhancement_micro_usd",
     "fresh",
-    "parse",
     "price_micro_usd",
-    "price_usd",
     "snapshot",
 ]

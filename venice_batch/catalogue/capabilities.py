@@ -1,8 +1,8 @@
-"""What families of Venice's models do with fields, where no listing says it.
+"""How Venice's models treat fields where no listing says so, and the sizes and values that models offer.
 
-Source: Venice's published agent skills, synced 2026-10-02 with the API's source. `*` stands for the rest of an id. The
-table holds for entries that a listing says Venice owns, so neither for another server's models nor for one that
-happens to have a like name there.
+Source of the families: Venice's published agent skills, synced 2026-10-02 with the API's source. `*` stands for the
+rest of an id. The families apply only to entries that a listing says Venice owns: another server may give a model of
+its own the same name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 USES_STEPS = ("venice-sd35", "lustify-*", "wai-Illustrious")
-"""All others take any integer for `steps` and ignore it."""
+"""Other models accept any integer as `steps` and ignore it."""
 
 USES_NEGATIVE_PROMPT = (
     "venice-sd35",
@@ -34,7 +34,7 @@ USES_NEGATIVE_PROMPT = (
     "qwen-image-3-pro",
     "wan-2-7-*",
 )
-"""All others drop `negative_prompt`."""
+"""Other models drop `negative_prompt`."""
 
 IGNORES_SEED = (
     "gpt-image-*",
@@ -48,35 +48,35 @@ IGNORES_SEED = (
 )
 
 REFUSES_PIXELS = ("qwen-image", "qwen-image-3", "qwen-image-3-pro")
-"""`width` and `height` are a 400 there; other models sized by ratio ignore them."""
+"""These answer `width` and `height` with a 400; other models sized by ratio ignore them."""
 
 KEEPS_PROVIDERS_FORMAT = ("grok-imagine-*",)
-"""The image comes in the provider's format, whatever the request says."""
+"""These answer in their provider's format, whatever the request says."""
 
 ALIASES = frozenset({"qwen-edit"})
-"""Names that the API takes although no list shows them."""
+"""Names that the API accepts although no list shows them."""
 
 CHARGES_REFERENCES = ("krea-v2-*",)
-"""`style_references` cost a surcharge that no list shows."""
+"""These charge extra for `style_references`; no list shows how much."""
 
 
 def is_of(model: Model, family: tuple[str, ...]) -> bool:
-    """Whether a model is one of Venice's in `family`."""
+    """Return whether a model is Venice's and in `family`."""
     return model.venice and any(fnmatchcase(model.id, pattern) for pattern in family)
 
 
 def uses_steps(model: Model) -> bool:
-    """Whether `steps` changes anything: by the table, for another server's model if its listing has a limit."""
+    """Return whether `steps` changes anything: by the table above, elsewhere if the listing has a limit for it."""
     return is_of(model, USES_STEPS) if model.venice else model.steps_max is not None
 
 
 def uses_negative_prompt(model: Model) -> bool:
-    """Whether `negative_prompt` changes anything, as far as is known."""
+    """Return whether `negative_prompt` changes anything; True where that is not known."""
     return not model.venice or is_of(model, USES_NEGATIVE_PROMPT)
 
 
 def ignored_fields(model: Model) -> list[str]:
-    """The fields that a model of this kind ignores although requests may have them."""
+    """Return the fields that requests may have and `model` ignores."""
     if model.kind == "upscale":
         return []
     if model.kind == "inpaint":
@@ -96,27 +96,27 @@ def ignored_fields(model: Model) -> list[str]:
 
 
 MAX_SIDE_PX = 1280
-"""The API's own bound of `width` and `height`, whatever the model."""
+"""The API's upper limit for `width` and `height`, whatever the model."""
 
 DEFAULT_SIDE_PX = 1024
-"""What `width` and `height` are where a request leaves them out."""
+"""The API's default for `width` and `height`."""
 
 
 def nearest_sides(pixels: int, divisor: int) -> list[int]:
-    """The multiples of `divisor` next below and above `pixels`, of those that the API takes."""
+    """Return the multiples of `divisor` next below and next above `pixels` that the API takes."""
     below = pixels // divisor * divisor
     return [side for side in (below, below + divisor) if 0 < side <= MAX_SIDE_PX]
 
 
 def nearest_ratio(width: int, height: int, ratios: Iterable[str]) -> str | None:
-    """The ratio whose shape comes nearest to `width` by `height`; None if none has a shape."""
+    """Return the ratio whose shape is nearest to `width` by `height`; None if no ratio has a shape."""
     asked = math.log(width / height)
     shapes = [(abs(math.log(shape) - asked), ratio) for ratio in ratios if (shape := shape_of(ratio)) is not None]
     return min(shapes, key=lambda found: found[0])[1] if shapes else None
 
 
 def shape_of(ratio: str) -> float | None:
-    """Width by height of "16:9"; None for "auto" and what else is no ratio."""
+    """Return width divided by height of a ratio like "16:9"; None for "auto" and anything else."""
     across, _, down = ratio.partition(":")
     try:
         shape = float(across) / float(down)
@@ -126,9 +126,9 @@ def shape_of(ratio: str) -> float | None:
 
 
 def pixels_of(ratio: str, divisor: int) -> tuple[int, int] | None:
-    """Width and height of about a megapixel in the shape of `ratio` that a model with `divisor` takes.
+    """Return a width and height of about a megapixel in the shape of `ratio`, for a model with `divisor`.
 
-    None for what is no ratio, or one of more than 16 to 1.
+    None for anything that is not a ratio, and for ratios of more than 16 to 1.
     """
     shape = shape_of(ratio)
     if shape is None or not 1 / 16 <= shape <= 16 or divisor > MAX_SIDE_PX:
@@ -143,9 +143,10 @@ def _side(pixels: float, divisor: int) -> int:
 
 
 def offers(catalogue: Catalogue, styles: Iterable[str] = ()) -> dict[Endpoint, dict[str, list[str]]]:
-    """Return each value that some model of the endpoint's kind offers, by endpoint and field, in the listing's order.
+    """Return the values that some model offers, by endpoint and field, in the listing's order.
 
-    A job may give others: names of traits, `1k` for `1K`, a model that the list lacks. Fields without any are left out.
+    Jobs may give others: names of traits, `1k` for `1K`, a model that the list lacks. Fields without values are left
+    out.
     """
     found = {}
     for endpoint, kind in KIND.items():

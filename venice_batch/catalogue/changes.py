@@ -1,4 +1,4 @@
-"""What two listings differ in: models added, removed and repriced."""
+"""Compare two listings: models added, removed and repriced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Repriced(msgspec.Struct, frozen=True):
-    """A price of a model that is another now, in USD; None where there is none.
+    """A model's price that has changed, in USD; None where a listing has no such price.
 
     `price` is its place in the listing: `generation`, `resolutions.2K`, `quality.1K.low`, `inputImages.additional`.
     """
@@ -25,14 +25,14 @@ class Repriced(msgspec.Struct, frozen=True):
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """The ids of models that one listing lacks, and the prices that differ; each in the listings' order."""
+    """The ids of models that only one listing has, and the prices that differ; in the listings' order."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     repriced: tuple[Repriced, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether anything differs."""
+        """Return whether anything differs."""
         return bool(self.added or self.removed or self.repriced)
 
 

@@ -1,6 +1,6 @@
-"""What is wrong with a job for the model that it names; the jobs file's own rules are checked before.
+"""Find what is wrong with a job for the model that it names; the jobs file's own rules are checked before.
 
-An error is what the API answers with a 400; what it ignores is a warning, and what it does not check is one at most.
+An error is something that the API answers with a 400. Anything that it ignores or does not check is a warning.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from venice_batch.catalogue.capabilities import (
 )
 from venice_batch.catalogue.models import DEFAULT
 from venice_batch.catalogue.prices import KIND, model_of, names_model
-from venice_batch.jobfile.explain import printable, shown
+from venice_batch.jobfile.request_check import printable, shown
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
@@ -39,49 +39,34 @@ if TYPE_CHECKING:
 
 
 LISTED = 12
-"""How many names a message lists."""
+"""Names that a message lists at most."""
 
 MOST_CREATIVITY = 0.02
-"""Of an upscaling, by the API's description."""
+"""The highest `creativity` of an upscale, from the API's description."""
 
 QUALITIES = ("low", "medium", "high")
 
 _TIER = re.compile(r"\d{1,4}(?:\.\d{1,2})?[kK]", re.ASCII)
 
 UNUSED_BY_OPENAI_ENDPOINT = {"quality": "auto", "style": "natural", "background": "auto", "output_compression": 100}
-"""Fields that the OpenAI-compatible endpoint takes and does not use, with their defaults; but `background` may be
+"""Fields that the OpenAI-compatible endpoint accepts and ignores, with their defaults; but `background` may be
 `transparent`."""
 
 _TRANSPARENT = "transparent"
 
 
 class ModelProblem(msgspec.Struct, frozen=True):
-    """One mistake of a job: the field, what is wrong and what would do, in one line. A warning is no error."""
+    """One mistake of a job, in one line: the field, what is wrong, and what to do. Warnings have `is_error` False."""
 
     field: str
     what: str
     is_error: bool = True
 
 
-def complaints(
-    job: Job, catalogue: Catalogue, *, styles: Collection[str] | None = None, allow_unknown: bool = False
-) -> list[ModelProblem]:
-    """Everything that is wrong with a job, errors and warnings.
-
-    `styles` are the names that `style_preset` takes, None if they are unknown. `allow_unknown` makes warnings of all.
-    """
-    found = list(shape_complaints(job, catalogue, styles=styles, allow_unknown=allow_unknown))
-    model = model_of(job, catalogue)
-    if model is not None:
-        found += prompt_complaints(job.request, model)
-        found += reference_complaints(job.request, model, catalogue)
-    return [msgspec.structs.replace(one, is_error=False) for one in found] if allow_unknown else found
-
-
 def corrected(job: Job, catalogue: Catalogue) -> dict[str, Any]:
-    """The request with tiers and ratios in the model's own spelling (`1k` or `1K`); the job's own if that is right."""
+    """Return the request with tiers and ratios in the model's own spelling (`1k` or `1K`); unchanged if it has that."""
     request = job.request
-    # Of the others none has such a field.
+    # No other field has a spelling of its own.
     if "resolution" not in request and "aspect_ratio" not in request:
         return request
     model = model_of(job, catalogue)
@@ -96,7 +81,7 @@ def corrected(job: Job, catalogue: Catalogue) -> dict[str, Any]:
 
 
 def nearest(name: str, names: Collection[str]) -> list[str]:
-    """Up to three of `names` that are most like `name`, upper and lower case being alike."""
+    """Return up to three of `names` that are most similar to `name`, ignoring case."""
     import difflib
 
     by_fold = {known.casefold(): known for known in names}
@@ -112,7 +97,11 @@ def shape_complaints(
     allow_unknown: bool = False,
     nearest: Nearest = nearest,
 ) -> Iterator[ModelProblem]:
-    """Complaints about all but the prompts' lengths and the style references: the same for jobs of one shape."""
+    """Yield all complaints but those about the length of prompts and about style references.
+
+    They are the same for all jobs of one shape. `styles` are the names that `style_preset` takes, None if they are
+    unknown. With `allow_unknown` an unknown model is a warning.
+    """
     request = job.request
     kind = KIND.get(job.endpoint)
     if kind is None:
@@ -122,7 +111,7 @@ def shape_complaints(
         model = catalogue.resolve(DEFAULT, kind)
     if model is not None:
         yield from _standing(model, catalogue)
-    # A listing without any model of a kind says nothing about them.
+    # A listing without any model of a kind says nothing about that kind.
     elif names_model(request) and catalogue.of_kind(kind):
         yield _unknown(job, kind, catalogue, allow_unknown=allow_unknown, nearest=nearest)
     if job.endpoint is Endpoint.GENERATIONS:
@@ -150,7 +139,7 @@ def shape_complaints(
 
 
 def prompt_complaints(request: Mapping[str, Any], model: Model) -> Iterator[ModelProblem]:
-    """Complaints about prompts that are too long for the model."""
+    """Yield complaints about prompts that are too long for the model."""
     limit = model.prompt_limit
     if limit is None:
         return
@@ -162,7 +151,7 @@ def prompt_complaints(request: Mapping[str, Any], model: Model) -> Iterator[Mode
 
 
 def reference_complaints(request: Mapping[str, Any], model: Model, catalogue: Catalogue) -> Iterator[ModelProblem]:
-    """Complaints about `style_references`."""
+    """Yield complaints about `style_references`."""
     references = request.get("style_references")
     if not references or not model.constrained:
         return
@@ -195,7 +184,7 @@ def _unknown(job: Job, kind: ModelKind, catalogue: Catalogue, *, allow_unknown: 
         [found for found in instead if found], "models" if kind == "image" else f"models --type {kind}"
     )
     if name in catalogue.models:
-        return ModelProblem("model", f"{printable(name)} is no model for {job.endpoint}{listed}", not allow_unknown)
+        return ModelProblem("model", f"{printable(name)} is not a model for {job.endpoint}{listed}", not allow_unknown)
     gone = name in catalogue.former
     what = f"{printable(name)} is no longer listed{listed}" if gone else f"no model {shown(name)} is listed{listed}"
     if not catalogue.current and not allow_unknown:
@@ -204,9 +193,9 @@ def _unknown(job: Job, kind: ModelKind, catalogue: Catalogue, *, allow_unknown: 
 
 
 def _standing(model: Model, catalogue: Catalogue) -> Iterator[ModelProblem]:
-    """Whether the model can be used at all, and for how long."""
+    """Yield what keeps the model from being used, now or soon."""
     if model.offline:
-        # A listing of yesterday says little about now.
+        # Yesterday's listing says little about now.
         when = "is offline at present" if catalogue.current else f"was offline on {catalogue.listed:%Y-%m-%d}"
         yield ModelProblem("model", f"{model.id} {when}; run later, or use another", is_error=catalogue.current)
     gone = model.deprecation
@@ -228,7 +217,7 @@ def _retired(model: Model, gone: Deprecation, instead: str) -> ModelProblem:
 
 
 def _transparency(field: str, wanted: str | None, model: Model | None, catalogue: Catalogue) -> Iterator[ModelProblem]:
-    """What is wrong with a request for a transparent background, in the format `wanted` if one is named."""
+    """Check a request for a transparent background, in the format `wanted` if it names one."""
     if wanted in ("jpeg", "jpg"):
         yield ModelProblem(field, f"{wanted} has no transparency; ask for png or webp")
     if model is None or not model.constrained or model.transparent is True:
@@ -237,12 +226,12 @@ def _transparency(field: str, wanted: str | None, model: Model | None, catalogue
     if model.transparent is None and not able:
         yield ModelProblem(field, f"{model.id} is not listed as making one", is_error=False)
         return
-    listed = f"; these make one: {', '.join(able[:LISTED])}" if able else ""
-    yield ModelProblem(field, f"{model.id} makes none{listed}")
+    listed = f"; these can: {', '.join(able[:LISTED])}" if able else ""
+    yield ModelProblem(field, f"{model.id} cannot make one{listed}")
 
 
 def _retouch(endpoint: Endpoint, request: Mapping[str, Any], model: Model | None) -> Iterator[ModelProblem]:
-    """What is wrong with an edit, or an upscaling, for its model."""
+    """Check an edit or an upscale against its model."""
     creativity = request.get("creativity")
     if creativity is not None and not 0 <= creativity <= MOST_CREATIVITY:
         what = f"{shown(creativity)} counts as {min(max(creativity, 0), MOST_CREATIVITY):g}: the API keeps it in 0-0.02"
@@ -288,7 +277,7 @@ def _side_of_ratio(side: str, request: Mapping[str, Any], model: Model, *, is_er
 
 
 def _choices(endpoint: Endpoint, request: Mapping[str, Any], model: Model) -> Iterator[ModelProblem]:
-    # The API does not check the ratio of what it generates, and what it does not take it drops, but on /image/edit.
+    # The API checks no ratio on /image/generate. It drops fields that a model does not take, except on /image/edit.
     for field, offered, is_checked, is_dropped in (
         ("aspect_ratio", model.ratios, endpoint is not Endpoint.GENERATE, True),
         ("resolution", model.resolutions, True, endpoint is not Endpoint.EDIT),
@@ -296,11 +285,11 @@ def _choices(endpoint: Endpoint, request: Mapping[str, Any], model: Model) -> It
     ):
         value = request.get(field)
         if value is None or (field == "aspect_ratio" and not offered):
-            continue  # the latter belongs to the sizes
+            continue  # a ratio for a model without ratios is `_sizes`'s to check
         if not offered and is_dropped:
             yield ModelProblem(field, f"{model.id} ignores the field", is_error=False)
         elif not offered:
-            # The description names 1K as what a request without the field means: that may pass.
+            # The API's description calls 1K the default of a request without the field, so that it may pass.
             yield ModelProblem(field, f"{model.id} has no choice of {field}; leave it out", value.upper() != "1K")
         elif value not in offered and _own_spelling(value, offered) is None:
             yield ModelProblem(
@@ -322,7 +311,7 @@ def _nearest_ratio(value: str, offered: tuple[str, ...]) -> str | None:
 
 
 def _nearest_rank(value: str, offered: tuple[str, ...]) -> str | None:
-    """The tier or quality that is least far from `value`, the lower of two."""
+    """Return the tier or quality nearest to `value`, the lower of two equally near ones."""
     ranks = [(_rank(own), own) for own in offered]
     asked = _rank(value)
     distances = [(abs(rank - asked), rank, own) for rank, own in ranks if rank is not None and asked is not None]
@@ -340,9 +329,9 @@ def _steps(request: Mapping[str, Any], model: Model) -> Iterator[ModelProblem]:
     if steps is None:
         return
     if not uses_steps(model):
-        yield ModelProblem("steps", f"{model.id} takes none and ignores the field", is_error=False)
+        yield ModelProblem("steps", f"{model.id} ignores the field", is_error=False)
     elif model.steps_max is not None and steps > model.steps_max:
-        yield ModelProblem("steps", f"{shown(steps)} is above the {model.steps_max} of {model.id}")
+        yield ModelProblem("steps", f"{shown(steps)} is above {model.id}'s limit of {model.steps_max}")
 
 
 def _seed(request: Mapping[str, Any], model: Model | None) -> Iterator[ModelProblem]:

@@ -1,8 +1,7 @@
-"""What the API listed and when: live, from the cache, or as it comes with the package."""
+"""The listing of models and styles: live from the API, from the cache, or shipped with the package."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import tempfile
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 FRESH_S = 3600.0
-"""For so long a listing is used without asking again."""
+"""How long a listing is used before the API is asked again."""
 
 SNAPSHOT = Path(__file__).with_name("snapshot.json")
 
@@ -33,9 +32,9 @@ Origin = Literal["live", "cache", "snapshot"]
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The entries of `GET /models` as received, of each type that concerns images, and the styles (None: not known).
+    """The entries of `GET /models` as received, of every type that concerns images, and the styles (None: not known).
 
-    `former` are models that an earlier listing had, with the replacement that it named.
+    `former` maps models that an earlier listing had to the replacement that it named.
     """
 
     entries: tuple[dict[str, Any], ...]
@@ -45,7 +44,7 @@ class Listing(msgspec.Struct, frozen=True):
     former: dict[str, str | None] = {}
 
     def catalogue(self, now_unix_s: float) -> Catalogue:
-        """The listing's models, judged at `now_unix_s`."""
+        """Return the listing's models, with dates judged as of `now_unix_s`."""
         return Catalogue(
             filter(None, map(parse, self.entries)),
             listed=datetime.fromtimestamp(self.asked_unix_s, UTC),
@@ -55,22 +54,22 @@ class Listing(msgspec.Struct, frozen=True):
         )
 
     def of_kind(self, kind: ModelKind) -> tuple[dict[str, Any], ...]:
-        """The entries of models of this kind."""
+        """Return the entries of models of this kind."""
         return tuple(entry for entry in self.entries if entry.get("type", "image") == kind)
 
     def is_fresh(self, now_unix_s: float) -> bool:
-        """Whether it may be used without asking again; not one of the future, after a clock was set back."""
+        """Return whether it may be used without asking again; not if it is from the future, after a clock change."""
         return self.origin != "snapshot" and 0 <= now_unix_s - self.asked_unix_s < FRESH_S
 
-    def told(self, now_unix_s: float) -> str:
-        """What is used and how old it is, for people."""
+    def described(self, now_unix_s: float) -> str:
+        """Return where the listing is from and how old it is, for people."""
         source = " that comes with the package" if self.origin == "snapshot" else ""
         day = f"{datetime.fromtimestamp(self.asked_unix_s, UTC):%Y-%m-%d}"
         return f"the list of {day}{source} ({age_text(now_unix_s - self.asked_unix_s)} old)"
 
 
 def snapshot() -> Listing:
-    """The listing that comes with the package: prices as published on its date."""
+    """Return the listing that comes with the package: prices as published on its date."""
     shipped = orjson.loads(SNAPSHOT.read_bytes())
     listed = datetime.fromisoformat(shipped["date"]).replace(tzinfo=UTC)
     return Listing(tuple(shipped["models"]), tuple(shipped["styles"]), listed.timestamp(), "snapshot")
@@ -83,7 +82,7 @@ def renewed(
     now_unix_s: float,
     earlier: Iterable[Listing],
 ) -> Listing:
-    """A live listing that remembers what `earlier` ones, the last first, had and it has no more."""
+    """Return a live listing that remembers the models of `earlier` ones, latest first, that it lacks itself."""
     entries = tuple(entries)
     former: dict[str, str | None] = {}
     for listing in earlier:
@@ -99,12 +98,12 @@ def renewed(
 
 
 def is_venice(base_url: str) -> bool:
-    """Whether an address is the Venice API's own, for which the packaged listing holds."""
+    """Return whether an address belongs to the Venice API, which the packaged listing describes."""
     return ("." + _host(base_url)).endswith(".venice.ai")
 
 
 def is_local(base_url: str) -> bool:
-    """Whether an address is this machine's: quick to ask, and another server tomorrow."""
+    """Return whether an address is on this machine: quick to ask, and tomorrow perhaps another server."""
     host = _host(base_url)
     return host in ("localhost", "::1") or host.startswith("127.")
 
@@ -117,7 +116,7 @@ def _host(base_url: str) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """A time span in the largest unit that it has two of."""
+    """Return a time span in the largest unit that fits into it twice."""
     for length_s, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * length_s:
             return f"{seconds // length_s:.0f} {unit}"
@@ -137,9 +136,9 @@ class _Stored(msgspec.Struct):
 
 
 class Cache:
-    """Listings in files of a folder, `models-<hash of the address>.json`. No method ever raises OSError.
+    """Listings kept in files of a folder, `models-<hash of the address>.json`. No method raises OSError.
 
-    `folder` None keeps nothing; nor is anything kept of servers on this machine.
+    Nothing is kept without a `folder`, nor of servers on this machine.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -157,11 +156,11 @@ class Cache:
         return cls(folder if folder.is_absolute() else None)
 
     def keeps(self, base_url: str) -> bool:
-        """Whether a listing of `base_url` is kept at all."""
+        """Return whether listings of `base_url` are kept at all."""
         return self._path(base_url) is not None
 
     def load(self, base_url: str) -> Listing | None:
-        """The last listing of `base_url`; None where there is none that can be read."""
+        """Return the last listing of `base_url`; None if there is none or it cannot be read."""
         path = self._path(base_url)
         if path is None:
             return None
@@ -174,7 +173,7 @@ class Cache:
         return Listing(stored.models, stored.styles, stored.asked_unix_s, "cache", stored.former)
 
     def store(self, base_url: str, listing: Listing) -> None:
-        """Keep `listing`, all of it or nothing."""
+        """Keep `listing`: whole or not at all."""
         path = self._path(base_url)
         if path is None:
             return
@@ -189,7 +188,7 @@ class Cache:
             os.replace(part, path)
         except (OSError, ValueError):
             if part is not None:
-                with contextlib.suppress(OSError):
+                with suppress(OSError):
                     os.unlink(part)
 
     def _path(self, base_url: str) -> Path | None:
@@ -200,38 +199,38 @@ class Cache:
 
 
 PATIENCE_S = 5.0
-"""How long the API may take to answer before the list at hand is used."""
+"""How long to wait for the API before the list at hand is used."""
 
 
 class Lister(Protocol):
-    """The part of the API client that is needed here."""
+    """The part of the API client that listings need."""
 
     async def models(self, kind: ModelKind = "image") -> tuple[dict[str, Any], ...]:
-        """The entries of `GET /models` of that type. Raises ApiError."""
+        """Return the entries of `GET /models` of that type. Raises ApiError."""
         ...
 
     async def styles(self) -> tuple[str, ...]:
-        """The names of `GET /image/styles`. Raises ApiError."""
+        """Return the names of `GET /image/styles`. Raises ApiError."""
         ...
 
 
 class Found(NamedTuple):
-    """A listing, None if none is to be had, and what the user has to know about it ("": nothing)."""
+    """A listing, None if there is none, and a notice for the user ("": nothing to say)."""
 
     listing: Listing | None
     notice: str = ""
 
 
 def fresh(base_url: str, cache: Cache, *, now_unix_s: float) -> Listing | None:
-    """The cached listing, if it is recent enough not to ask for another."""
+    """Return the cached listing if it is recent enough to be used without asking, else None."""
     kept = cache.load(base_url)
     return kept if kept is not None and kept.is_fresh(now_unix_s) else None
 
 
 def at_hand(base_url: str, cache: Cache, *, now_unix_s: float, reason: str = "") -> Found:
-    """The best listing without the network: cached, else the packaged one if the address is Venice's.
+    """Return the best listing without the network: the cached one, else the packaged one if the address is Venice's.
 
-    `reason` says why the network is not used, where the user did not ask for that.
+    `reason` says why the network is not used, unless the user asked for that.
     """
     listing = _at_hand(base_url, cache)
     before = f"{reason}; " if reason else ""
@@ -239,11 +238,11 @@ def at_hand(base_url: str, cache: Cache, *, now_unix_s: float, reason: str = "")
         return Found(
             None, f"{before}no list of models is known for {base_url}: models, limits and prices are unchecked"
         )
-    return Found(listing, f"{before}models and prices are checked by {listing.told(now_unix_s)}")
+    return Found(listing, f"{before}models and prices are checked against {listing.described(now_unix_s)}")
 
 
 async def ask(api: Lister, base_url: str, cache: Cache, *, now_unix_s: float, patience_s: float = PATIENCE_S) -> Found:
-    """The live listing, which is cached; where it cannot be had, what is at hand. Never raises ApiError."""
+    """Return the live listing, and cache it; fall back to the one at hand. Never raises ApiError."""
     import anyio
 
     reason = f"no answer from {base_url} within {patience_s:g} s"
@@ -261,7 +260,7 @@ async def ask(api: Lister, base_url: str, cache: Cache, *, now_unix_s: float, pa
             group.cancel_scope.cancel()
 
     async def ask_others(kind: ModelKind) -> None:
-        with suppress(ApiError):  # some servers make images only
+        with suppress(ApiError):  # some servers only make images
             others[kind] = tuple(entry for entry in await api.models(kind) if entry.get("type") == kind)
 
     async def ask_styles() -> None:
@@ -269,7 +268,7 @@ async def ask(api: Lister, base_url: str, cache: Cache, *, now_unix_s: float, pa
         try:
             styles = await api.styles()
         except ApiError:
-            styles = None  # some servers have no such page
+            styles = None  # some servers do not list styles
 
     with anyio.move_on_after(patience_s):
         async with anyio.create_task_group() as group:

@@ -1,7 +1,7 @@
-"""The models that make or change images as `GET /models` lists them, and how their names are looked up.
+"""The models that make or change images, as `GET /models` lists them, and the lookup of their names.
 
-What the API leaves out, renames or gives another type is None or empty here: a listing changes more often than
-this package, and a job is never refused for what the listing does not say.
+Anything that the API leaves out, renames or gives another type is None or empty here. Listings change more often than
+this package, and a job is never refused because of something that the listing does not say.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 ModelKind = Literal["image", "inpaint", "upscale"]
-"""What a model is for, in the listing's words: it makes images, edits them, enlarges them."""
+"""A model's purpose in the listing's words: it makes images, edits them or enlarges them."""
 
 KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
 
 DEFAULT = "default"
-"""The trait of the model that stands in where a request names none, or none that is known."""
+"""The trait of the model that the API uses when a request names none, or an unknown one."""
 
 _DEFAULT_INPUTS = 3
 
 
 class Pricing(msgspec.Struct, frozen=True):
-    """An image's price in millionths of a dollar: any image's, by tier, by tier and quality, by scale.
+    """Prices in millionths of a dollar: of any image, by tier, by tier and quality, by scale.
 
-    Tiers are in capitals (`1K`); the listing writes them in either case. `included` input images are paid for with
-    the image that they make, perhaps none; each one more costs `input` (of models that say so).
+    Tiers are upper case (`1K`); the listing writes them in either case. An image's price covers `included` input
+    images, perhaps none; each further one costs `input`, for models that list such a price.
     """
 
     image: int | None = None
@@ -44,7 +44,10 @@ class Pricing(msgspec.Struct, frozen=True):
 
 
 class Deprecation(msgspec.Struct, frozen=True):
-    """When a model's retirement is announced and when it takes effect; `remapped`: its jobs go to `replacement`."""
+    """A model's retirement: from `starts` on it is announced, at `ends` it takes effect.
+
+    `remapped` means that the API sends its jobs to `replacement` afterwards.
+    """
 
     starts: datetime | None = None
     ends: datetime | None = None
@@ -53,10 +56,10 @@ class Deprecation(msgspec.Struct, frozen=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One model. `constrained`: the listing says what its requests may hold; `venice`: that Venice owns it.
+    """One model of a listing; marks that are None are not in the listing.
 
-    `regions` are where it does not work. `max_inputs` images may be combined by an edit; `keeps_size`: an edit of one
-    image has that image's size. Of the three-valued marks None means that the listing does not say.
+    `constrained` means that the listing says what requests may hold, `venice` that Venice owns the model. It does not
+    work in `regions`. An edit may combine `max_inputs` images; with `keeps_size`, editing one image keeps its size.
     """
 
     id: str
@@ -65,7 +68,6 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     constrained: bool = False
     venice: bool = False
     prompt_limit: int | None = None
-    steps_default: int | None = None
     steps_max: int | None = None
     divisor: int | None = None
     ratios: tuple[str, ...] = ()
@@ -92,15 +94,15 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def by_ratio(self) -> bool:
-        """Whether the model is sized by `aspect_ratio`, not by `width` and `height`."""
+        """Return whether the model is sized by `aspect_ratio`, not by `width` and `height`."""
         return bool(self.ratios)
 
 
 class Catalogue:
-    """All models of one listing. `now` is the moment for which dates in it are judged.
+    """All models of one listing. Dates in it are judged as of `now`.
 
-    `listed` is when the API gave the listing; `current`: recently enough to believe that a model is offline.
-    `former` are names that an earlier listing had, with the replacement that it gave (None: none).
+    `listed` is when the API gave the listing; `current` says that this is recent enough to trust "offline". `former`
+    maps names that an earlier listing had to the replacement that it gave, None where it gave none.
     """
 
     def __init__(
@@ -124,20 +126,20 @@ class Catalogue:
         self.former = dict(former or {})
 
     def resolve(self, name: str, kind: ModelKind = "image") -> Model | None:
-        """The model of this kind that has this id or trait (`default`, `fastest`, …); None if there is none."""
+        """Return the model of this kind with this id or trait (`default`, `fastest`, …); None if no model has it."""
         model = self.models.get(name)
         return model if model is not None and model.kind == kind else self._traits.get((kind, name))
 
     def of_kind(self, kind: ModelKind) -> list[Model]:
-        """All models of this kind, in the listing's order."""
+        """Return all models of this kind, in the listing's order."""
         return [model for model in self.models.values() if model.kind == kind]
 
     def marked(self, mark: Literal["transparent", "style_references"], kind: ModelKind) -> list[str]:
-        """The ids of all models of this kind that the listing marks so; where it marks any, silence means no."""
+        """Return the ids of the models of this kind with `mark`; if there are any, a model without it means no."""
         return [model.id for model in self.of_kind(kind) if getattr(model, mark) is True]
 
     def names(self, kind: ModelKind = "image") -> list[str]:
-        """Every name that a job may give to a model of this kind: ids and traits."""
+        """Return every name that a job may use for a model of this kind: ids and traits."""
         return [
             *(model.id for model in self.of_kind(kind)),
             *(trait for of, trait in self._traits if of == kind),
@@ -145,13 +147,12 @@ class Catalogue:
 
 
 def parse(entry: Mapping[str, Any]) -> Model | None:
-    """The model of one entry of a listing; None for what neither makes nor changes images. Never raises."""
+    """Return the model of one listing entry; None if it neither makes nor changes images. Never raises."""
     kind = entry.get("type", "image")
     if not isinstance(entry.get("id"), str) or kind not in KINDS:
         return None
     spec = _object(entry.get("model_spec"))
     limits = _object(spec.get("constraints"))
-    steps = _object(limits.get("steps"))
     pricing = parse_pricing(_object(spec.get("pricing")))
     return Model(
         id=one_line(entry["id"]),
@@ -160,12 +161,11 @@ def parse(entry: Mapping[str, Any]) -> Model | None:
         constrained=bool(limits),
         venice=entry.get("owned_by") == "venice.ai",
         prompt_limit=_positive(limits.get("promptCharacterLimit")),
-        steps_default=_positive(steps.get("default")),
-        steps_max=_positive(steps.get("max")),
+        steps_max=_positive(_object(limits.get("steps")).get("max")),
         divisor=_positive(limits.get("widthHeightDivisor")),
         ratios=_texts(limits.get("aspectRatios")),
         default_ratio=_text(limits.get("defaultAspectRatio")),
-        # A price list names tiers and qualities, too.
+        # A price list names tiers and qualities too.
         resolutions=_texts(limits.get("resolutions")) or tuple(pricing.tiers),
         default_resolution=_text(limits.get("defaultResolution")),
         qualities=_texts(limits.get("qualities")) or tuple(dict.fromkeys(name for _, name in pricing.qualities)),
@@ -189,7 +189,7 @@ def parse(entry: Mapping[str, Any]) -> Model | None:
 
 
 def parse_pricing(pricing: Mapping[str, Any]) -> Pricing:
-    """The prices of `model_spec.pricing`; what is no amount is left out."""
+    """Return the prices of `model_spec.pricing`, leaving out anything that is not an amount."""
     tiers = {
         one_line(tier).upper(): micro
         for tier, price in _object(pricing.get("resolutions")).items()
@@ -219,7 +219,7 @@ def parse_pricing(pricing: Mapping[str, Any]) -> Pricing:
 
 
 def moment(value: object) -> datetime | None:
-    """An ISO 8601 instant, UTC where it names no zone; None for anything else."""
+    """Return an ISO 8601 instant, in UTC if it names no zone; None for anything else."""
     if not isinstance(value, str):
         return None
     try:
@@ -230,7 +230,7 @@ def moment(value: object) -> datetime | None:
 
 
 def _max_inputs(limits: Mapping[str, Any]) -> int | None:
-    """How many images an edit may combine; None where the listing does not say whether any (OpenAPI description)."""
+    """Return how many images an edit may combine; None where the listing does not say (OpenAPI description)."""
     combines = _mark(limits.get("combineImages"))
     if not combines:
         return None if combines is None else 1

@@ -1,4 +1,4 @@
-"""All checks and sums of a file's jobs in the one pass that reads it."""
+"""Check and add up a file's jobs in the one pass that reads it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from venice_batch.catalogue.constraints import (
     reference_complaints,
     shape_complaints,
 )
-from venice_batch.catalogue.prices import enhancement_micro_usd, images, model_of, request_micro_usd
+from venice_batch.catalogue.prices import enhancement_micro_usd, model_of, price_for
+from venice_batch.jobfile.fields import FIELDS
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
@@ -27,47 +28,45 @@ if TYPE_CHECKING:
     from venice_batch.model import Job
 
 MAX_WARNINGS = 100
-"""How many different warnings are kept; all of them are counted."""
+"""Different warnings that are kept; all of them are counted."""
 
 MAX_LINES = 5
-"""How many lines are named of one warning."""
+"""Lines that are named for one warning."""
 
 _MAX_SHAPES = 16_384
 _MAX_SEARCHES = 1000
-_SHAPE = (
-    "model",
-    "width",
-    "height",
-    "aspect_ratio",
-    "resolution",
-    "quality",
-    "steps",
-    "style_preset",
-    "variants",
-    "enable_web_search",
-    "enhance_prompt",
-    "disable_prompt_optimization_thinking",
-    "background",
-    "output_compression",
-    "style",
-    "modelId",
-    "scale",
-    "creativity",
-    "format",
-    "output_format",
-    "transparent_background",
-)
-"""The fields that complaints and price depend on, but for prompts, style references and the number of `images`.
 
-Of `seed` and `negative_prompt` only their presence plays a part.
+PER_JOB = frozenset(
+    {
+        "prompt",
+        "negative_prompt",
+        "seed",
+        "image",
+        "images",
+        "image_url",
+        "style_references",
+        "cfg_scale",
+        "lora_strength",
+        "return_binary",
+        "anon_user_id",
+        "user",
+    }
+)
+"""Fields whose values no price and no complaint about a shape depends on.
+
+A complaint may depend on whether there is a `seed` or a `negative_prompt`, and on the number of `images`. The values of
+prompts and style references are checked in every job.
 """
+
+_SHAPE = {endpoint: tuple(sorted(fields - PER_JOB)) for endpoint, fields in FIELDS.items()}
+"""The fields that make up a job's shape: jobs of one shape share price and complaints."""
 
 
 class Bill(NamedTuple):
-    """What one job asks for. `lane` is the model as the line names it, `model` the one that this comes down to.
+    """What one job asks for. `lane` is the model as the line names it, `model` the catalogue's model behind that name.
 
-    `micro_usd` is the most that it can cost, None where the price is unknown; it includes `enhancement_micro_usd`,
-    which is charged only where the prompt is rewritten.
+    `micro_usd` is the most that the job can cost; None where the price is unknown. It includes
+    `enhancement_micro_usd`, which is charged only where the prompt is rewritten.
     """
 
     lane: str
@@ -87,22 +86,21 @@ class Warned(msgspec.Struct):
 
 
 class _Assessment(NamedTuple):
-    """What is known of all jobs of one shape."""
+    """What all jobs of one shape have in common."""
 
     bill: int
     prompt_limit: int
-    quiet: bool
     complaints: tuple[ModelProblem, ...]
     model: Model | None
 
 
 class Preflight:
-    """Checks jobs against a catalogue, and adds up what they ask for.
+    """Check jobs against a catalogue, and add up what they ask for.
 
-    Give `examine` to `JobIndex.build` or `survey`, alone or beside others, so that it sees every job once and in
-    order. Without a catalogue nothing is checked and no price known. `styles` are the names that `style_preset` takes,
-    None if they are unknown. `allow_unknown` makes warnings of all that the catalogue says against a job, `strict`
-    errors of warnings. Memory: four bytes a job, by which `bills` tells some from others; none with `total_only`.
+    Pass `examine` to `JobIndex.build`, alone or with others, so that it sees every job once and in order. Without a
+    catalogue nothing is checked and no price is known. `styles` are the names that `style_preset` takes; None if they
+    are unknown. `allow_unknown` turns everything that the catalogue says against a job into warnings; `strict` turns
+    warnings into errors. Memory: four bytes a job, by which `bills` tells jobs apart.
     """
 
     def __init__(
@@ -112,7 +110,6 @@ class Preflight:
         *,
         allow_unknown: bool = False,
         strict: bool = False,
-        total_only: bool = False,
     ) -> None:
         self.catalogue = catalogue
         self.warnings: list[Warned] = []
@@ -120,86 +117,75 @@ class Preflight:
         self._styles = None if styles is None else dict.fromkeys(styles)
         self._allow_unknown = allow_unknown
         self._strict = strict
-        self._verdicts: dict[Endpoint, dict[tuple[object, ...], _Assessment]] = {endpoint: {} for endpoint in Endpoint}
-        # A bill's code is its place here; the jobs of each are counted beside it.
+        self._known: dict[Endpoint, dict[tuple[object, ...], _Assessment]] = {endpoint: {} for endpoint in Endpoint}
+        # A bill's code is its place in this dict; each job has a code, and the jobs of each code are counted.
         self._bills: dict[Bill, int] = {}
         self._counts: Counter[int] = Counter()
-        self._codes = None if total_only else array("I")
+        self._codes = array("I")
         self._warned: dict[tuple[str, str], Warned] = {}
         self._searches = 0
 
     def examine(self, job: Job) -> list[tuple[str, str]]:
-        """Take note of `job`; returns what is wrong with it as (field, complaint)."""
+        """Take in `job`; return what is wrong with it as (field, complaint)."""
         request = job.request
-        known = self._verdicts[job.endpoint]
-        shape = (*map(request.get, _SHAPE), "seed" in request, "negative_prompt" in request)
+        known = self._known[job.endpoint]
+        shape = (*map(request.get, _SHAPE[job.endpoint]), "seed" in request, "negative_prompt" in request)
         if job.doubts:  # a field that is not known to take a list may hold one
             shape = tuple(map(repr, shape))
         if "images" in request:
             shape = (*shape, len(request["images"]))
-        verdict = known.get(shape)
-        if verdict is None:
+        assessment = known.get(shape)
+        if assessment is None:
             if len(known) >= _MAX_SHAPES:
                 known.clear()
-            verdict = known[shape] = self._judge(job)
-        self._counts[verdict.bill] += 1
-        if self._codes is not None:
-            self._codes.append(verdict.bill)
+            assessment = known[shape] = self._assess(job)
+        self._counts[assessment.bill] += 1
+        self._codes.append(assessment.bill)
         if (
-            verdict.quiet
+            not assessment.complaints
             and not job.doubts
-            and len(request.get("prompt", "")) <= verdict.prompt_limit
+            and len(request.get("prompt", "")) <= assessment.prompt_limit
             and "negative_prompt" not in request
             and "style_references" not in request
         ):
             return []
-        return self._complain(job, verdict)
+        return self._complain(job, assessment)
 
     def bills(self, wanted: Iterable[bool] | None = None) -> list[tuple[Bill, int]]:
-        """Each different bill with the number of jobs that have it.
+        """Return each different bill with the number of jobs that have it.
 
-        `wanted` says of each job, in the file's order, whether it counts; by default all do.
-
-        Raises:
-            ValueError: some are wanted of what was to be summed up with `total_only`.
+        `wanted` says for each job, in the file's order, whether it counts; by default all do.
         """
-        counts = self._counts
-        if wanted is not None:
-            if self._codes is None:
-                raise ValueError("what each job asks for was not kept")
-            counts = Counter(compress(self._codes, wanted))
+        counts = self._counts if wanted is None else Counter(compress(self._codes, wanted))
         bills = list(self._bills)
         return [(bills[code], counts[code]) for code in sorted(counts)]
 
-    def _judge(self, job: Job) -> _Assessment:
-        request = job.request
+    def _assess(self, job: Job) -> _Assessment:
         catalogue = self.catalogue
         if catalogue is None:
-            bill = Bill(job.model, job.model, images(request), None)
-            return _Assessment(self._bills.setdefault(bill, len(self._bills)), sys.maxsize, True, (), None)
+            bill = Bill(job.model, job.model, job.images, None)
+            return _Assessment(self._bills.setdefault(bill, len(self._bills)), sys.maxsize, (), None)
         model = model_of(job, catalogue)
-        found = tuple(
-            shape_complaints(
-                job, catalogue, styles=self._styles, allow_unknown=self._allow_unknown, nearest=self._nearest
-            )
+        found = shape_complaints(
+            job, catalogue, styles=self._styles, allow_unknown=self._allow_unknown, nearest=self._nearest
         )
         bill = Bill(
             job.model,
             model.id if model else job.model,
-            images(request),
-            request_micro_usd(job.endpoint, request, model),
-            enhancement_micro_usd(job.endpoint, request),
+            job.images,
+            price_for(job, model),
+            enhancement_micro_usd(job.endpoint, job.request),
         )
         code = self._bills.setdefault(bill, len(self._bills))
         limit = model.prompt_limit if model else None
-        return _Assessment(code, sys.maxsize if limit is None else limit, not found, found, model)
+        return _Assessment(code, sys.maxsize if limit is None else limit, tuple(found), model)
 
-    def _complain(self, job: Job, verdict: _Assessment) -> list[tuple[str, str]]:
+    def _complain(self, job: Job, assessment: _Assessment) -> list[tuple[str, str]]:
         found = [ModelProblem(field, what, is_error=False) for field, what in job.doubts]
-        found += verdict.complaints
-        if verdict.model is not None and self.catalogue is not None:
-            found += prompt_complaints(job.request, verdict.model)
-            found += reference_complaints(job.request, verdict.model, self.catalogue)
+        found += assessment.complaints
+        if assessment.model is not None and self.catalogue is not None:
+            found += prompt_complaints(job.request, assessment.model)
+            found += reference_complaints(job.request, assessment.model, self.catalogue)
         errors = []
         for complaint in found:
             if (complaint.is_error and not self._allow_unknown) or self._strict:
@@ -222,6 +208,6 @@ class Preflight:
             warned.lines.append(line)
 
     def _nearest(self, name: str, names: Collection[str]) -> list[str]:
-        # A search takes a millisecond; nobody reads a million suggestions.
+        # A search takes a millisecond, and nobody reads a million suggestions.
         self._searches += 1
         return nearest(name, names) if self._searches <= _MAX_SEARCHES else []

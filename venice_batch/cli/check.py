@@ -1,4 +1,4 @@
-"""`venice-batch check`: every line's mistakes, then what a run would do, cost and take."""
+"""`venice-batch check`: report every line's mistakes, else plan a run: what it would do, cost and take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from venice_batch.cli import options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
-from venice_batch.cli.text import json_line
+from venice_batch.cli.text import json_line, table, terminal_width
 from venice_batch.errors import KeyMissingError, one_line
 from venice_batch.text_format import counted, span
 
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
     from venice_batch.catalogue import Cache, Found, Listing, Preflight
-    from venice_batch.jobfile import Source
     from venice_batch.run.plan import LanePlan, Plan
 
 
 class Known(NamedTuple):
-    """What is known before the jobs file is read; `notice` is for standard error ("": nothing)."""
+    """The models and limits known before the jobs file is read; `notice` goes to standard error unless empty."""
 
     listing: Listing | None
     limits: Limits | None
@@ -33,22 +32,21 @@ class Known(NamedTuple):
 
     @property
     def account(self) -> dict[str, Any]:
-        """What `plan` is to know of the key."""
+        """The arguments of `plan` that concern the key."""
         limits = self.limits
         return {"quotas": limits.quotas, "balances": limits.spendable, "access": limits.access} if limits else {}
 
-    def preflight(self, *, allow_unknown: bool = False, strict: bool = False, total_only: bool = False) -> Preflight:
-        """The checks of a file's jobs by what is known."""
+    def preflight(self, *, allow_unknown: bool = False, strict: bool = False) -> Preflight:
+        """Return the checks for a file's jobs against this listing."""
         from venice_batch.catalogue import Preflight
 
         if self.listing is None:
-            return Preflight(None, strict=strict, total_only=total_only)
+            return Preflight(None, strict=strict)
         return Preflight(
             self.listing.catalogue(time.time()),
             self.listing.styles,
             allow_unknown=allow_unknown,
             strict=strict,
-            total_only=total_only,
         )
 
 
@@ -61,54 +59,27 @@ class Known(NamedTuple):
 @options.server
 @options.as_json
 def check(jobs: str, **given: Any) -> int:
-    """Check every line of JOBS and say what a run would do, cost and take; sends nothing that costs.
+    """Check every line of JOBS and show what a run would do, cost and take; sends nothing that costs.
 
-    The API is asked for its models, and with a key for balance and limits; after 5 s it is done without.
+    Asks the API for its models, and with a key for balance and limits; goes on without them after 5 s.
     """
-    from venice_batch.jobfile import open_source
-    from venice_batch.output.resume import has_records
+    from venice_batch.jobfile import JobIndex, open_source
+    from venice_batch.run.plan import plan
 
     is_sandbox = options.is_sandbox(given)
     defaults = options.job_defaults(given)
-    which = {"defaults": defaults, "shard": given["shard"]}
     output = given["output"] or default_output(jobs)
     settle_temporary_files(jobs, output)
     with open_source(jobs, environment().stdin_bytes) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         say(known.notice)
-        is_new = not has_records(output)
-        preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"], total_only=is_new)
-        terms = {"rpm": given["rpm"], **known.account}
+        preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
         try:
-            if is_new:
-                found = _plan_anew(source, output, preflight, which, terms)
-            else:
-                found = _plan_rest(source, output, preflight, which, {"sandbox": is_sandbox, **terms})
+            index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
         finally:
             show_warnings(preflight, source.name)
+        found = plan(index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account)
         return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
-
-
-def _plan_anew(
-    source: Source, output: Path, preflight: Preflight, which: dict[str, Any], terms: dict[str, Any]
-) -> Plan:
-    """The plan for a folder that holds nothing yet, in memory that does not grow with the file."""
-    from venice_batch.jobfile import survey
-    from venice_batch.run.plan import plan_of
-
-    jobs = survey(source, examine=preflight.examine, **which)
-    return plan_of(preflight.bills(), output, jobs=jobs, **terms)
-
-
-def _plan_rest(
-    source: Source, output: Path, preflight: Preflight, which: dict[str, Any], terms: dict[str, Any]
-) -> Plan:
-    """The plan for what a folder does not hold yet: by an index, as each job has to be found there."""
-    from venice_batch.jobfile import JobIndex
-    from venice_batch.run.plan import plan
-
-    index = JobIndex.build(source, examine=preflight.examine, **which)
-    return plan(index, output, preflight=preflight, **terms)
 
 
 def know(
@@ -120,10 +91,12 @@ def know(
     limits: bool = True,
     cache: Cache | None = None,
 ) -> Known:
-    """The models and, with a key, its balance and `limits` if asked for; from the network only what has to be.
+    """Return the models and, if there is a key and `limits` are wanted, its balance and limits.
+
+    The network is used only for what is not at hand.
 
     Raises:
-        UsageError: the key's file cannot be read, or the address is none.
+        UsageError: the key's file cannot be read, or the address is invalid.
     """
     from venice_batch.catalogue import Cache, at_hand, fresh, snapshot
 
@@ -154,7 +127,7 @@ def _ask(
 
     from venice_batch.catalogue import Found, ask
     from venice_batch.catalogue.listing import PATIENCE_S
-    from venice_batch.cli.listings import connect
+    from venice_batch.cli.connection import connect
     from venice_batch.errors import ApiError
 
     found: Found | None = None if kept is None else Found(kept)
@@ -184,7 +157,7 @@ def _ask(
                     group.start_soon(ask_limits)
 
     anyio.run(go)
-    assert found is not None  # noqa: S101 - told to the type checker
+    assert found is not None  # noqa: S101 - for the type checker
     notice = found.notice
     if want_limits and limits is None and not notice:
         notice = f"balance and limits are unknown: {unknown}"
@@ -198,7 +171,7 @@ def say(notice: str) -> None:
 
 
 def show_warnings(preflight: Preflight, source: str) -> None:
-    """Print the warnings of all lines on standard error, one line for each that differs."""
+    """Print the warnings of all lines on standard error, each different one once."""
     shown = 0
     for warned in preflight.warnings:
         more = warned.count - 1
@@ -211,7 +184,7 @@ def show_warnings(preflight: Preflight, source: str) -> None:
 
 
 def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight, known: Known) -> int:
-    """Print a plan for people or scripts; returns the exit code."""
+    """Print a plan for people, or as JSON for scripts; return the exit code."""
     if as_json:
         _print_json(found, preflight, known)
         return 0
@@ -221,9 +194,8 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
         head.append(counted(preflight.warning_count, "warning"))
     click.echo(f"{counted(found.jobs, 'job')}, all lines valid" + "".join(f", {part}" for part in head))
     if found.lanes:
-        from venice_batch.cli.table import table
-
-        click.echo(table(("model", "requests", "images", "usd", "images/min"), _rows(found), right=("usd",)))
+        header = ("model", "requests", "images", "usd", "images/min")
+        click.echo(table(header, _rows(found), width=terminal_width(environment().stdout), right=("usd",)))
     click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")
     for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)
@@ -250,13 +222,13 @@ def _closing(found: Plan, *, may_send: bool) -> list[str]:
 
     lines = []
     if found.pending:
-        cost = f" and cost {cost_text(found.usd, found.unpriced)}"
+        takes, costs = ("it takes", "costs") if found.pending == 1 else ("they take", "cost")
         known = found.unpriced < found.pending
-        takes = "it takes" if found.pending == 1 else "they take"
-        lines.append(f"{takes} about {span(found.expected_s)}" + (cost if known else ""))
+        cost = f" and {costs} {cost_text(found.usd, found.unpriced)}" if known else ""
+        lines.append(f"{takes} about {span(found.expected_s)}{cost}")
     if found.enhancement_usd:
         enhancement = cost_text(found.enhancement_usd)
-        lines.append(f"{enhancement} of it for prompt enhancement, charged only where a prompt is rewritten")
+        lines.append(f"{enhancement} of it for prompt enhancement, charged only if a prompt is rewritten")
     if found.unpriced:
         lines.append(f"{counted(found.unpriced, 'request')} whose price is not known")
     if found.balances is not None:

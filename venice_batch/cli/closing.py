@@ -1,36 +1,38 @@
-"""What is said when a run is over."""
+"""The text at the end of a run: counts, tables, reasons of failures, the next command."""
 
 from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING
 
-from venice_batch.cli.lane_tables import counts_table, times_table
-from venice_batch.cli.table import table
-from venice_batch.cli.text import cropped, folded, text_width
+from venice_batch.cli.text import cropped, folded, table, text_width
 from venice_batch.errors import ExitCode, one_line
-from venice_batch.money import cost_text
+from venice_batch.money import amount_text, cost_text
 from venice_batch.text_format import counted, seconds, size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from venice_batch.model import Reason, Summary
+    from venice_batch.model import LaneSummary, Reason, Summary
 
-MOST_REASONS = 8
-"""Different reasons of failures that are shown; the summary has more, the manifest all."""
+
+MAX_REASONS = 8
+"""Distinct reasons of failures that are shown; the summary has more, the manifest all."""
 
 FEW_JOBS = 5
-"""So many that succeeded need no list of the slowest."""
+"""Up to this many succeeded jobs need no list of the slowest."""
 
-_LONGEST_REASON = 300
+_MAX_REASON_WIDTH = 300
+
+_WIDE = 100
+"""From this width on a table has room for longer headings."""
 
 
 def closing(summary: Summary, *, width: int | None = None, command: Sequence[str] = (), has_page: bool = False) -> str:
-    """What came of the jobs, where it is, what to do next; in lines of `width` columns (None: as they are).
+    """Return the outcome of a run, where it is stored and what to do next.
 
-    `command` are the words after the program's name that the run was started with; `has_page`: its gallery was asked
-    for. Paths and commands are never folded, so that they can be copied.
+    No line is longer than `width` columns (None: any length), except paths and commands, which can be copied whole.
+    `command` holds the words after the program's name that started the run; `has_page`: it has made its gallery.
     """
     sections = [_head(summary, width)]
     if summary.lanes:
@@ -38,7 +40,7 @@ def closing(summary: Summary, *, width: int | None = None, command: Sequence[str
     if summary.succeeded:
         sections.append([times_table(summary.lanes, width, in_all=summary)])
     if summary.succeeded > FEW_JOBS:
-        sections.append([_slowest(summary, width)])
+        sections.append([_slowest_table(summary, width)])
     if summary.failures:
         sections.append(_reasons(summary.failures, width))
     sections.append(_end(summary, width, command, has_page=has_page))
@@ -47,9 +49,9 @@ def closing(summary: Summary, *, width: int | None = None, command: Sequence[str
 
 
 def next_command(summary: Summary, command: Sequence[str], *, has_page: bool = False) -> list[str] | None:
-    """The words after the program's name of what to type next; None where that would not help.
+    """Return the words to type next after the program's name; None if no command would help.
 
-    A run that made its page, as `has_page` says, needs no `report` to look at it.
+    A run that has made its gallery (`has_page`) needs no `report`. Jobs from standard input cannot be run again.
     """
     look = None if has_page else ["report", summary.output]
     again = list(command) if command and "-" not in command else None
@@ -61,6 +63,63 @@ def next_command(summary: Summary, command: Sequence[str], *, has_page: bool = F
     if summary.exit_code in (ExitCode.SOME_FAILED, ExitCode.TEMPORARY, ExitCode.SIGINT, ExitCode.SIGTERM):
         return again
     return None
+
+
+def counts_table(lanes: Mapping[str, LaneSummary], width: int | None = None, *, sandbox: bool = False) -> str:
+    """Return a table of each model's jobs, images, retries and cost; with several models, a last row adds them up.
+
+    With `sandbox` the costs are marked as sandbox money.
+    """
+    rows = [(name, *_counts(lane), size(lane.bytes), *_retries(lane), _cost([lane])) for name, lane in lanes.items()]
+    if len(rows) > 1:
+        shares = list(lanes.values())
+        rows.append(
+            (
+                "in all",
+                *map(sum, zip(*map(_counts, shares), strict=True)),
+                size(sum(lane.bytes for lane in shares)),
+                *map(sum, zip(*map(_retries, shares), strict=True)),
+                _cost(shares),
+            )
+        )
+    # On a narrow terminal only the line above the table says so: one table is worth more than the word.
+    usd = "sandbox usd" if sandbox and (width is None or width >= _WIDE) else "usd"
+    header = ("model", "done", "failed", "rejected", "images", "size", "retries", "refused", usd)
+    return table(header, rows, width=width, right=("size", usd))
+
+
+def times_table(lanes: Mapping[str, LaneSummary], width: int | None = None, *, in_all: Summary | None = None) -> str:
+    """Return a table of the time jobs took, in seconds: percentiles of queue, server and total for each model.
+
+    With several models, `in_all` adds a last row for the whole run.
+    """
+    shares: list[tuple[str, LaneSummary | Summary]] = list(lanes.items())
+    if in_all is not None and len(lanes) > 1:
+        shares.append(("in all", in_all))
+    header = ["seconds"]
+    for what in ("queue", "server", "total"):
+        header += [f"{what} p50", "p95", "p99"]
+    return table(
+        header, [(name, *_percentiles(lane)) for name, lane in shares], width=width, groups=(3, 3, 3), right=header[1:]
+    )
+
+
+def _counts(lane: LaneSummary) -> tuple[int, ...]:
+    return lane.succeeded, lane.failed, lane.rejected, lane.images
+
+
+def _retries(lane: LaneSummary) -> tuple[int, ...]:
+    return lane.retries, lane.refused
+
+
+def _cost(lanes: Sequence[LaneSummary]) -> str | None:
+    known = [lane.cost_usd for lane in lanes if lane.cost_usd is not None]
+    return amount_text(round(sum(known), 6) if known else None, sum(lane.unpriced for lane in lanes))
+
+
+def _percentiles(lane: LaneSummary | Summary) -> Iterator[str]:
+    for times in (lane.queue_s, lane.server_s, lane.total_s):
+        yield from map(seconds, (times.p50, times.p95, times.p99))
 
 
 def _head(summary: Summary, width: int | None) -> list[str]:
@@ -81,7 +140,8 @@ def _head(summary: Summary, width: int | None) -> list[str]:
     return [part for line in lines for part in folded(line, width)]
 
 
-def _slowest(summary: Summary, width: int | None) -> str:
+def _slowest_table(summary: Summary, width: int | None) -> str:
+    """Return a table of the slowest jobs, without their models where those do not fit: the ids matter more."""
     longest = 40 if width is None else max(8, width // 3)
     header = ["slowest", "seconds", "queue", "server", "tries", "model"]
     rows = [
@@ -93,23 +153,19 @@ def _slowest(summary: Summary, width: int | None) -> str:
         ]
         for job in summary.slowest
     ]
-    made = table(header, rows, right=header[1:4])
-    if (
-        width is None
-        or text_width(made.partition("\n")[0]) + max(text_width(job.lane) for job in summary.slowest) <= width
-    ):
-        return made
-    # Too narrow for all: the ids tell more than the models do.
+    full = table(header, rows, right=header[1:4])
+    if width is None or max(map(text_width, full.split("\n"))) <= width:
+        return full
     return table(header[:-1], [row[:-1] for row in rows], width=width, right=header[1:4])
 
 
 def _reasons(failures: Sequence[Reason], width: int | None) -> list[str]:
     lines: list[str] = []
-    for reason in failures[:MOST_REASONS]:
+    for reason in failures[:MAX_REASONS]:
         ids = ", ".join(reason.ids) + (", …" if reason.count > len(reason.ids) else "")
-        what = cropped(one_line(f"{reason.kind}: {reason.message}"), _LONGEST_REASON)
+        what = cropped(one_line(f"{reason.kind}: {reason.message}"), _MAX_REASON_WIDTH)
         lines += folded(one_line(f"{reason.count} {reason.status}: {what} ({ids})"), width)
-    if len(failures) > MOST_REASONS:
+    if len(failures) > MAX_REASONS:
         lines.append("… and others; the manifest has them all")
     return lines
 

@@ -153,9 +153,9 @@ HEADINGS = {
         "merge": Entry("merge", "Join output folders into one."),
     },
     "Ask the API": {
-        "models": Entry("listings", "List the image models: price, sizes, limits, traits."),
-        "styles": Entry("listings", "List the style presets."),
-        "limits": Entry("listings", "Show the key's balance and rate limits."),
+        "models": Entry("models", "List the image models: price, sizes, limits, traits."),
+        "styles": Entry("models", "List the style presets."),
+        "limits": Entry("limits", "Show the key's balance and rate limits."),
     },
     "Set it up": {
         "config": Entry("config", "Show every setting and where it comes from."),

@@ -55,7 +55,7 @@ def config(ctx: click.Context, of: str, as_json: bool) -> int:
         }
         click.echo(json_line(report))
         return 0
-    from venice_batch.cli.table import table
+    from venice_batch.cli.text import table
 
     files = ", ".join(str(file.path) for file in read.files) or "none"
     profile = f"; profile: {read.profile}" if read.profile is not None else ""

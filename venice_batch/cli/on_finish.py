@@ -51,7 +51,10 @@ def on_finish(command: str, summary: Summary, output: Path, *, patience_s: float
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+                if hasattr(os, "killpg"):
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:  # Windows has no process groups: what the command has started goes on
+                    process.kill()
             process.wait()
     if process.returncode < 0:
         raise HookError(f"the command was ended by {signal.Signals(-process.returncode).name}")

@@ -47,7 +47,7 @@ def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str)
 def complete_job_fields(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Complete `FIELD=`, then the value where the field has only a few."""
     from venice_batch.jobfile.defaults import ALL_FIELDS
-    from venice_batch.jobfile.explain import few_values
+    from venice_batch.jobfile.request_check import few_values
 
     field, equals, _ = incomplete.partition("=")
     if not equals:

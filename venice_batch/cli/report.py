@@ -49,7 +49,7 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
         named = page and os.fsencode(page).decode("utf-8", "replace")
         click.echo(json_line({**msgspec.structs.asdict(found), "gallery": named}))
         return 0
-    from venice_batch.cli.lane_tables import counts_table, times_table
+    from venice_batch.cli.closing import counts_table, times_table
     from venice_batch.cli.text import terminal_width
     from venice_batch.money import cost_text
 

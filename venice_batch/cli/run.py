@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import sys
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,12 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from venice_batch.api.key import ApiKey
-    from venice_batch.catalogue import Preflight
-    from venice_batch.jobfile import Defaults, JobIndex, Shard, Source
-    from venice_batch.model import Job, Summary
-    from venice_batch.output.naming import Naming
+    from venice_batch.library import PreparedRun
+    from venice_batch.model import Summary
     from venice_batch.run.plan import Plan
-    from venice_batch.run.settings import RunSettings
+    from venice_batch.run.settings import RunOptions
 
 
 @command()
@@ -45,66 +40,71 @@ def run(**given: Any) -> int:
 
     A DURATION is a number of seconds, or has a unit: 90, 15m, 2h.
     """
+    from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
-    from venice_batch.cli.check import know, say, show_plan
+    from venice_batch.cli.check import know, say, show_plan, show_warnings
     from venice_batch.jobfile import open_source
-    from venice_batch.output.naming import Naming
     from venice_batch.run.plan import plan
 
     is_sandbox = options.is_sandbox(given)
-    defaults = options.job_defaults(given)
+    chosen = _options(given)
     output = given["output"] or default_output(given["jobs"])
     settle_temporary_files(given["jobs"], output)
-    naming = Naming(given["name"], date=environment().today)
     with open_source(given["jobs"], environment().stdin_bytes) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
         asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": given["dry_run"]}
         known = know(given["base_url"], given["api_key_file"], **asked)
         if not given["quiet"]:
             say(known.notice)
-        preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
-        index = _index(source, defaults, naming, preflight, shard=given["shard"], quiet=given["quiet"])
-        left = {
-            "preflight": preflight,
-            "retry_rejected": given["retry_rejected"],
-            "sandbox": is_sandbox,
-        }
+        preflight = known.preflight(allow_unknown=chosen.allow_unknown, strict=chosen.strict)
+        try:
+            prepared = library.prepare(source, output, chosen, preflight)
+        finally:
+            if not given["quiet"]:
+                show_warnings(preflight, source.name)
+        left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
-            found = plan(index, output, rpm=given["rpm"], **known.account, **left)
+            found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
             return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
-        if given["max_cost"] is not None:
-            _refuse_above(given["max_cost"], plan(index, output, **left))
-        return _run(_Ready(index, output, naming, preflight, key), given)
+        if chosen.max_cost_usd is not None:
+            _refuse_above(chosen.max_cost_usd, plan(prepared.index, output, **left))
+        return _run(prepared, key, given)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A checked run: all but its options."""
+def _options(given: dict[str, Any]) -> RunOptions:
+    """Return what the options of the command mean for a run."""
+    from venice_batch.run.settings import RunOptions
 
-    index: JobIndex
-    output: Path
-    naming: Naming
-    preflight: Preflight
-    key: ApiKey
-
-
-def _index(
-    source: Source, defaults: Defaults, naming: Naming, preflight: Preflight, *, shard: Shard | None, quiet: bool
-) -> JobIndex:
-    """The file's jobs, each checked by itself, for its name and against its model. Raises JobsFileError."""
-    from venice_batch.cli.check import show_warnings
-    from venice_batch.jobfile import JobIndex
-
-    def examine(job: Job) -> list[tuple[str, str]]:
-        return [*naming.examine(job), *preflight.examine(job)]
-
-    try:
-        index = JobIndex.build(source, defaults=defaults, examine=examine, shard=shard)
-    finally:
-        if not quiet:
-            show_warnings(preflight, source.name)
-    naming.settle(index.jobs_in_order(), source.name)
-    return index
+    defaults = options.job_defaults(given)
+    speed = (given["sandbox_speed"] or 1.0) if given["sandbox"] else 1.0
+    return RunOptions(
+        name=given["name"],
+        durable=given["durable"],
+        base_url=given["base_url"],
+        concurrency=given["concurrency"],
+        processes=given["processes"],
+        rpm=given["rpm"],
+        response=given["response"],
+        max_attempts=given["max_attempts"],
+        max_paid_attempts=given["max_paid_attempts"],
+        timeout_s=given["timeout"],
+        connect_timeout_s=given["connect_timeout"],
+        max_image_bytes=given["max_image_bytes"],
+        api_minute_s=given["api_minute"] or 60.0 / speed,
+        lock_wait_s=given["lock_wait"] or 0.0,
+        max_time_s=given["max_time"] or math.inf,
+        max_cost_usd=given["max_cost"],
+        max_failures=given["max_failures"],
+        grace_s=given["grace"],
+        shard=given["shard"],
+        defaults=defaults.values,
+        seed_policy=given["seed_policy"],
+        retry_rejected=given["retry_rejected"],
+        verify=given["verify"],
+        allow_unknown=given["allow_unknown"],
+        strict=given["strict"],
+        fail_on=frozenset(given["fail_on"] or ()),
+    )
 
 
 def _refuse_above(max_cost_usd: float, found: Plan) -> None:
@@ -117,27 +117,21 @@ def _refuse_above(max_cost_usd: float, found: Plan) -> None:
         raise OutOfMoneyError(f"the {counted(found.pending, 'job')} left would cost {price}; nothing was sent")
 
 
-_GARBAGE_THRESHOLDS = (50_000, 20, 100)
-"""A job's objects are freed by their reference counts; a look for cycles at every 700 of them, as is the default, takes
-a tenth of a fast run's time. There are few cycles, and none holds an image."""
-
-
-def _run(ready: _Ready, given: dict[str, Any]) -> int:
+def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
     import anyio
 
     from venice_batch.cli.closing import closing
+    from venice_batch.cli.display import is_live, watching
     from venice_batch.cli.text import json_line, terminal_width, unwritten
-    from venice_batch.cli.watching import is_live, watching
 
     async def go() -> Summary:
-        from venice_batch.run.run import run_batch
-
         async with watching(given, sys.stderr) as observer, _server(given) as base_url:
-            return await run_batch(ready.index, ready.key, _settings(base_url, ready, given), observers=(observer,))
+            return await prepared.run(key, base_url=base_url, observers=(observer,), handle_signals=True)
 
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)
     summary = anyio.run(go)
-    after_run.take(after_run.steps(given, ready.index, is_sandbox=options.is_sandbox(given)), summary, ready.output)
+    after_run.take(
+        after_run.steps(given, prepared.index, is_sandbox=options.is_sandbox(given)), summary, prepared.output
+    )
     try:
         if given["as_json"]:
             click.echo(json_line(summary))
@@ -166,54 +160,5 @@ async def _server(given: dict[str, Any]) -> AsyncIterator[str]:
     from venice_batch.sandbox import serve
 
     settings = options.sandbox_settings(given)
-    try:
-        async with serve(settings) as sandbox:
-            yield sandbox.base_url
-    except ModuleNotFoundError as error:
-        raise UsageError(f"the sandbox needs {error.name}: pip install 'venice-batch[sandbox]'") from error
-
-
-def _settings(base_url: str, ready: _Ready, given: dict[str, Any]) -> RunSettings:
-    from venice_batch.api.client import ApiSettings
-    from venice_batch.pacing.limiter import SendingRules
-    from venice_batch.run.attempts import AttemptRules
-    from venice_batch.run.settings import RunSettings, error_rule, most_in_flight
-
-    speed = (given["sandbox_speed"] or 1.0) if given["sandbox"] else 1.0
-    minute_s = given["api_minute"] or 60.0 / speed
-    concurrency = given["concurrency"] or most_in_flight()
-    return RunSettings(
-        output=ready.output,
-        naming=ready.naming,
-        catalogue=ready.preflight.catalogue,
-        preflight=ready.preflight,
-        max_cost_usd=given["max_cost"],
-        api=ApiSettings(
-            base_url=base_url,
-            timeout_s=given["timeout"],
-            connect_timeout_s=given["connect_timeout"],
-            max_image_bytes=given["max_image_bytes"],
-            concurrency=concurrency,
-        ),
-        sending=SendingRules(
-            concurrency=concurrency,
-            rpm=given["rpm"],
-            minute_s=minute_s,
-            # The error budget's window is half a minute, on a compressed sandbox too.
-            errors=error_rule(base_url, window_s=minute_s / 2),
-        ),
-        attempts=AttemptRules(
-            max_attempts=given["max_attempts"],
-            max_paid_attempts=given["max_paid_attempts"],
-            prefer_json=given["response"] == "json",
-        ),
-        fail_on=frozenset(given["fail_on"] or ()),
-        retry_rejected=given["retry_rejected"],
-        verify=given["verify"],
-        durable=given["durable"],
-        lock_wait_s=given["lock_wait"] or 0.0,
-        max_time_s=given["max_time"] or math.inf,
-        max_failures=given["max_failures"],
-        grace_s=given["grace"],
-        handle_signals=True,
-    )
+    async with serve(settings) as sandbox:
+        yield sandbox.base_url

@@ -31,6 +31,13 @@ sending = group(
         show_default="as many as quota and latency need",
         help="Send at most N requests at a time, over all models.",
     ),
+    option(
+        "--processes",
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        help="Processes that fetch images; more than one is for servers of your own that outrun a core.",
+    ),
     options.rpm,
     option(
         "--response",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal
+from signal import SIG_IGN, SIGINT, getsignal
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from venice_batch import portable
 from venice_batch.cli import options
 from venice_batch.cli.commands import command
 from venice_batch.cli.parameters import Target, option
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
     """Serve a local stand-in for the Venice image API.
 
-    It draws images from the prompts' hashes, without AI, in the API's formats and sizes, with its limits and errors.
+    It draws real images from hashes of the prompts, with the API's formats, sizes, limits and errors. It runs no model.
     """
     import anyio
 
@@ -46,36 +47,32 @@ def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
     async def go() -> int:
         from venice_batch.sandbox import serve
 
-        # A shell has a job in the background ignore Ctrl-C; so it stays.
-        ends = [number for number in (SIGINT, SIGTERM, SIGHUP) if getsignal(number) is not SIG_IGN]
-        with anyio.open_signal_receiver(*ends) as signals:
+        # A process that a shell started in the background ignores Ctrl-C, and must continue to.
+        ends = [number for number in portable.TERMINATION_SIGNALS if getsignal(number) is not SIG_IGN]
+        with portable.signal_receiver(*ends) as signals:
             async with serve(settings, port=port, host=host) as server:
-                with _announced(ready_file, server.base_url):
-                    click.echo(
-                        f"sandbox at {server.base_url} (pictures are drawn from hashes, not by AI); stop it with Ctrl-C"
-                    )
+                with _address_in(ready_file, server.base_url):
+                    click.echo(f"sandbox at {server.base_url} (images are drawn from hashes); stop it with Ctrl-C")
                     return int(ExitCode.SIGINT if await anext(signals) == SIGINT else ExitCode.SIGTERM)
 
     try:
         if ready_file is not None and ready_file.is_file():
             ready_file.unlink()  # left by a sandbox that was killed
         return anyio.run(go)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"the sandbox needs {error.name}: pip install 'venice-batch[sandbox]'") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot serve on {host}:{port}: {error}") from error
 
 
 @contextmanager
-def _announced(file: Path | None, address: str) -> Iterator[None]:
-    """Keep `address` in `file`, as one whole line, for the length of a block."""
+def _address_in(file: Path | None, address: str) -> Iterator[None]:
+    """Keep `address` in `file`, as one whole line, until the block ends."""
     if file is None:
         yield
         return
     from venice_batch.output.atomic_file import whole_file
 
-    with whole_file(file) as written:
-        written.write(f"{address}\n".encode())
+    with whole_file(file) as out:
+        out.write(f"{address}\n".encode())
     try:
         yield
     finally:

@@ -1,22 +1,29 @@
-"""Text as a terminal shows it: its width, its pieces, figures for people."""
+"""Text as a terminal shows it: how wide it is, folded lines, tables."""
 
 from __future__ import annotations
 
+import io
 import os
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from venice_batch.errors import one_line
 from venice_batch.text_format import json_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
     from typing import TextIO
 
 
 _ROOM_TO_INDENT = 8
-"""Columns below which an indent leaves too little for words."""
+"""Narrowest line, in columns, whose continuation is indented."""
+
+_GAP = 2
+"""Columns between two columns of a table."""
 
 
 def terminal_width(stream: TextIO | None) -> int | None:
-    """How many columns the terminal behind `stream` has; None if it is none, or does not say."""
+    """Return the width in columns of the terminal behind `stream`; None for anything else, or if it is unknown."""
     try:
         if stream is None or not stream.isatty():
             return None
@@ -26,18 +33,18 @@ def terminal_width(stream: TextIO | None) -> int | None:
 
 
 def json_line(value: object) -> str:
-    """`value` as JSON in one line. What a CI's runner would take for a command of its own is escaped in there."""
-    # It stands in strings only, so it is the same JSON.
+    """Return `value` as JSON on one line, with anything escaped that a CI runner would take for a command."""
+    # "##" occurs only inside strings, so the JSON means the same.
     return json_bytes(value).decode().replace("##", "#\\u0023")
 
 
 def unwritten(error: OSError) -> str:
-    """What kept a result from being written; where the error names no file, it was standard output."""
+    """Return why a result could not be written; an error without a file name is about standard output."""
     return str(error) if error.filename is not None else f"standard output: {error.strerror or error}"
 
 
 def text_width(text: str) -> int:
-    """How many columns of a terminal `text` takes."""
+    """Return how many columns of a terminal `text` takes."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -46,7 +53,7 @@ def text_width(text: str) -> int:
 
 
 def cropped(text: str, width: int) -> str:
-    """As much of `text` as `width` columns hold, with an ellipsis where that is not all."""
+    """Return `text` cut to `width` columns, with an ellipsis if anything was cut."""
     if text_width(text) <= width:
         return text
     from rich.cells import set_cell_size
@@ -55,10 +62,9 @@ def cropped(text: str, width: int) -> str:
 
 
 def folded(text: str, width: int | None) -> list[str]:
-    """`text` in lines of `width` columns at most (None: in one), broken at spaces where there are any.
+    """Return `text` as lines of at most `width` columns (None: one line), broken at spaces where possible.
 
-    All lines but the first are indented, where there is room for that. Of a character that is wider than `width` no
-    line can be made that fits, so that character has a line of its own.
+    Every line but the first is indented if there is room. A character wider than `width` gets a line of its own.
     """
     if width is None or text_width(text) <= width:
         return [text]
@@ -81,3 +87,83 @@ def folded(text: str, width: int | None) -> list[str]:
             word = indent + rest if rest else ""
         line = word
     return [*lines, line] if line or not lines else lines
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    width: int | None = None,
+    groups: Iterable[int] = (),
+    right: Collection[str] = (),
+) -> str:
+    """Return a plain table: no lines, no colours, columns two spaces apart, nothing trailing.
+
+    Numbers, and the columns named in `right`, are aligned to the right; None shows as "-". Control characters are
+    replaced and markup is shown as it is, since cells come from servers and files.
+
+    In a table of at most `width` columns (None: any width) long text is folded. Columns that still do not fit follow
+    in a table below, which repeats the first column; `groups` are the sizes of runs of columns, after the first,
+    that stay together.
+    """
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    columns = list(zip(header, *cells, strict=True))
+    widths = [max(map(text_width, column)) for column in columns]
+    is_right = [
+        name in right or all(isinstance(row[place], int | float | None) for row in rows)
+        for place, name in enumerate(header)
+    ]
+    narrowest = widths
+    if width is not None:
+        narrowest = [
+            full if to_right else min(full, max(8, width // 3)) for full, to_right in zip(widths, is_right, strict=True)
+        ]
+    blocks = _blocks(narrowest, groups, width)
+    if len(blocks) > 1:
+        widths[0] = narrowest[0]  # the column that all of them share is as wide in each
+    made = []
+    for block in blocks:
+        full = sum(widths[place] for place in block) + _GAP * (len(block) - 1)
+        shown = [(columns[place], is_right[place]) for place in block]
+        made.append(_plain(shown, full if width is None else min(full, width)))
+    return "\n\n".join(made)
+
+
+def _blocks(widths: Sequence[int], groups: Iterable[int], width: int | None) -> list[list[int]]:
+    """Return the columns of each table: the first, then as many groups as fit."""
+    columns = iter(range(1, len(widths)))
+    runs = [run for size in groups if (run := list(islice(columns, size)))]
+    runs += [[column] for column in columns]
+    blocks, used = [[0]], widths[0]
+    for run in runs:
+        needed = sum(_GAP + widths[column] for column in run)
+        if width is not None and used + needed > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = widths[0]
+        blocks[-1] += run
+        used += needed
+    return blocks
+
+
+def _plain(columns: Sequence[tuple[Sequence[str], bool]], width: int) -> str:
+    """Return one table of `width` columns at most; each of `columns` is its cells and whether they go to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    for (name, *_), to_right in columns:
+        shown.add_column(Text(name), justify="right" if to_right else "left", no_wrap=to_right, overflow="fold")
+    for row in zip(*(cells[1:] for cells, _ in columns), strict=True):
+        shown.add_row(*map(Text, row))
+    stream = io.StringIO()
+    Console(file=stream, width=width, color_system=None, force_terminal=False).print(shown)
+    return "\n".join(line.rstrip() for line in stream.getvalue().removesuffix("\n").split("\n"))
+
+
+def _cell(cell: object) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, float):
+        return f"{cell:g}"
+    return one_line(str(cell))

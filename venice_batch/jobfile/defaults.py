@@ -1,4 +1,4 @@
-"""Seeds for jobs that name none, so that what was made can be made again."""
+"""Defaults for the fields that lines lack, from --set or a settings file, and seeds for jobs without one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import orjson
 from venice_batch.errors import UsageError
 from venice_batch.jobfile.exact import losses, unwritable
 from venice_batch.jobfile.fields import FIELDS, MAX_SEED, RESERVED
+from venice_batch.jobfile.request_check import did_you_mean, explain_field, printable, takes_json
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 
 class SeedPolicy(StrEnum):
-    """What becomes of a job without a seed: `keep` leaves the choice to the server, which does not report it.
+    """How to treat jobs without a seed: `keep` leaves the choice to the server, which does not report it.
 
-    `pin` gives the request one, which the manifest then records like any other field. The API uses it for the first of
-    several `variants` only. `split` pins, too, and makes each variant a job of its own with a seed of its own.
+    `pin` gives the request a seed, which the manifest then records like any other field, so that the image can be made
+    again. The API uses it only for the first of several `variants`. `split` pins too, and makes every variant a job of
+    its own with a seed of its own.
     """
 
     KEEP = "keep"
@@ -32,50 +34,50 @@ class SeedPolicy(StrEnum):
 
 
 MAX_SPLIT = 1000
-"""How many jobs `split` makes of one at most."""
+"""Jobs that `split` makes of one at most."""
 
 
 def lacks_seed(endpoint: Endpoint, request: dict[str, Any]) -> bool:
-    """Tell whether the endpoint takes a seed that the request does not give; 0 is one, too."""
+    """Return whether the endpoint takes a seed and the request has none; 0 is a seed too."""
     return "seed" not in request and "seed" in FIELDS[endpoint]
 
 
 def has_variants(endpoint: Endpoint, request: dict[str, Any]) -> bool:
-    """Tell whether the request asks for several images, of an endpoint that takes a seed for them."""
+    """Return whether the request asks for several images, on an endpoint that takes a seed."""
     return request.get("variants", 1) > 1 and "seed" in FIELDS[endpoint]
 
 
 def split_seeds(job_id: str, request_hash: str, request: dict[str, Any]) -> list[int]:
-    """Return a seed for each variant of a request: its own first if it has one, the others drawn like `seed_of`."""
+    """Return a seed for each variant: first the request's own if it has one, the others derived as by `seed_of`."""
     first = request["seed"] if "seed" in request else seed_of(job_id, request_hash)
     others = [seed_of(f"{job_id}\0{number}", request_hash) for number in range(2, request["variants"] + 1)]
     return [first, *others]
 
 
 def seed_of(job_id: str, request_hash: str) -> int:
-    """Return the seed of a job: the same at every run, from 1 to MAX_SEED.
+    """Return the seed of a job, from 1 to MAX_SEED; the same in every run.
 
-    It is drawn from the id and the request without a seed, so that a job that is run again is found done, and two ids
-    with one prompt differ. Neither 0, which the API's description has as default, nor a negative number, which
-    servers of this kind take for "any", is ever drawn.
+    It is derived from the id and the request without a seed: a later run finds the job done, and two ids with the same
+    prompt get different seeds. It is never 0, the default in the API's description, nor negative, which servers of this
+    kind take for "any".
     """
     digest = hashlib.blake2b(f"{job_id}\0{request_hash}".encode(), digest_size=8, person=b"seed").digest()
     return 1 + int.from_bytes(digest) % MAX_SEED
 
 
 _SPREADSHEETS_WAY = re.compile(r"true|false|-?(?:0|[1-9]\d{0,17})\.0", re.IGNORECASE)
-"""How spreadsheets write what JSON writes as true, false and 512; with an exponent, digits may have been lost."""
+"""How spreadsheets write true, false and 512. Not with an exponent, where digits may be lost."""
 
 ALL_FIELDS = frozenset().union(*FIELDS.values())
-"""Every field that some endpoint takes."""
+"""All fields that some endpoint takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """Field values for the lines that lack them; a line gets those only that its endpoint takes.
+    """Values for fields that a line lacks; a line gets only those that its endpoint takes.
 
-    `seeds` says what becomes of a job that has no seed, in its line or here. `allow_unknown` lets fields and values
-    pass that this version does not know (`Job.doubts`); a default that no endpoint is known to take goes to all.
+    `seeds` applies to jobs that have no seed, neither in their line nor here. `allow_unknown` lets fields and values
+    pass that this version does not know (`Job.doubts`); a field that no endpoint is known to take goes to all.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -98,7 +100,7 @@ class Defaults:
     def of(
         cls, settings: Iterable[str], seed_policy: str = SeedPolicy.KEEP, *, allow_unknown: bool = False
     ) -> Defaults:
-        """Return the defaults of several `FIELD=VALUE`; the last of a field wins.
+        """Return the defaults from several `FIELD=VALUE`; the last one for a field wins.
 
         Raises:
             UsageError: as `parse_setting`.
@@ -107,27 +109,25 @@ class Defaults:
         return cls(values, SeedPolicy(seed_policy), allow_unknown)
 
     def apply(self, endpoint: Endpoint, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the effective request: the defaults of `endpoint` under the line's own fields."""
+        """Return the effective request: the line's own fields over the defaults for `endpoint`."""
         defaults = self._known[endpoint]
         return {**defaults, **request} if defaults else request
 
 
 def parse_setting(setting: str, *, allow_unknown: bool = False) -> tuple[str, Any]:
-    """Return field and value of one `FIELD=VALUE`, the value typed as the field asks.
+    """Return field and value of one `FIELD=VALUE`, with the type that the field has.
 
-    A field of text keeps what was typed (`prompt=123` is "123"); any other takes JSON (`seed=5` is 5). With
-    `allow_unknown` the field may be new, and its value one that this version does not know.
+    A text field keeps the text (`prompt=123` is "123"); any other field takes JSON (`seed=5` is 5). With
+    `allow_unknown` the field, or its value, may be one that this version does not know.
 
     Raises:
-        UsageError: no "=", no such field, or a value that the field takes on no endpoint.
+        UsageError: there is no "=", no such field, or no endpoint takes the value for it.
     """
-    from venice_batch.jobfile.explain import printable
-
     name, equals, text = setting.partition("=")
     if not equals:
         raise UsageError(f"--set {printable(setting)}: expected FIELD=VALUE, as in --set width=512")
     name = name.strip() if allow_unknown else parse_field(name)
-    # Bytes of the command line that are not UTF-8 arrive as lone surrogates; no request can carry them.
+    # Command-line bytes that are not UTF-8 arrive as lone surrogates, which no request can carry.
     if not _is_unicode(text):
         raise UsageError(f"--set {name}: the value is not valid UTF-8")
     value = field_value(name, text)
@@ -141,10 +141,10 @@ def parse_setting(setting: str, *, allow_unknown: bool = False) -> tuple[str, An
 
 
 def parse_field(name: str, option: str = "--set") -> str:
-    """Return the name of a field that some endpoint takes, as `option` was given it.
+    """Return the field name that was given to `option`, without white space around it.
 
     Raises:
-        UsageError: there is no such field.
+        UsageError: no endpoint has this field.
     """
     name = name.strip()
     if name not in ALL_FIELDS:
@@ -153,9 +153,7 @@ def parse_field(name: str, option: str = "--set") -> str:
 
 
 def complaint(name: str, value: object, *, allow_unknown: bool = False) -> tuple[str, str] | None:
-    """Return what is wrong with `value` as the default of the field `name`, as (path, what); None if nothing."""
-    from venice_batch.jobfile.explain import explain_field
-
+    """Return what is wrong with `value` as a default for the field `name`, as (path, what); None if nothing."""
     if wrong := unwritable(value):
         return name, wrong
     if name not in ALL_FIELDS:
@@ -172,15 +170,11 @@ def complaint(name: str, value: object, *, allow_unknown: bool = False) -> tuple
 
 
 def _unknown(name: str) -> tuple[str, str]:
-    from venice_batch.jobfile.explain import nearest, printable
-
-    return printable(name), f"no endpoint has this field{nearest(name, ALL_FIELDS)}"
+    return printable(name), f"no endpoint has this field{did_you_mean(name, ALL_FIELDS)}"
 
 
 def field_value(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
-    """Return what `text` means as a value of the field `name`; text that fits no type stays as it is."""
-    from venice_batch.jobfile.explain import explain_field, takes_json
-
+    """Return `text` as a value of the field `name`; text that fits no type of the field stays text."""
     endpoints = [endpoint for endpoint in Endpoint if name in FIELDS[endpoint]]
     if endpoints and not all(explain_field(endpoint, name, text) for endpoint in endpoints):
         return text
@@ -195,7 +189,7 @@ def field_value(name: str, text: str) -> Any:  # noqa: ANN401 - any JSON value
         for value in (parsed, plain):
             if any(not explain_field(endpoint, name, value) for endpoint in endpoints):
                 return value
-    # `prompt=` and `format=5` are about text: a message that calls them numbers would puzzle.
+    # `format=5` stays text where the field takes only text: a message that calls it a number would be confusing.
     return parsed if any(takes_json(endpoint, name) for endpoint in endpoints) else text
 
 

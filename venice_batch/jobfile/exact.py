@@ -1,4 +1,4 @@
-"""What a JSON text would lose when it is parsed: keys that are given twice, integers of more than 64 bits."""
+"""Find what a JSON text loses when it is parsed: repeated keys, and integers of more than 64 bits."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from venice_batch.jobfile.request_check import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -16,36 +18,36 @@ Loss = tuple[str, str]
 _KEY = re.compile(rb'"\s*:')
 _LONG_NUMBER = re.compile(rb"\d{19}")
 _SMALLEST, _LARGEST = -(1 << 63), (1 << 64) - 1
-"""The integers that the manifest, and every program that reads it, can keep."""
+"""The range of integers that the manifest, and every program that reads it, can hold."""
 
 TOO_LONG = "has more than 64 bits, which JSON readers round; put it in quotes"
 
 
 class _Twice(dict[str, Any]):
-    """An object with a key that it gives twice."""
+    """An object that gives a key twice."""
 
     key = ""
 
 
 class _TooLong(str):
-    """The digits of an integer."""
+    """The digits of an integer that is too long."""
 
     __slots__ = ()
 
 
 def losses(text: bytes, value: object) -> list[Loss]:
-    """Return what is lost of the valid JSON `text` in `value`, which orjson made of it, as (path, what)."""
-    # Both are rare, and finding out for certain takes ten times as long as orjson does: look for signs of them first.
+    """Return what the valid JSON `text` lost when orjson parsed it into `value`, as (path, what)."""
+    # Both are rare, and an exact check takes ten times as long as orjson: look for signs of them first.
     if not _LONG_NUMBER.search(text) and not _may_repeat_a_key(text, value):
         return []
     try:
         return list(_found(json.loads(text, object_pairs_hook=_object, parse_int=_integer), ""))
-    except RecursionError:  # nested deeper than any job may be, which is complained of elsewhere
+    except RecursionError:  # nested more deeply than a job may be, which is reported elsewhere
         return []
 
 
 def unwritable(value: object) -> str:
-    """Return which number in `value`, that may come from TOML, JSON cannot keep, and why; "" if there is none."""
+    """Return which number in `value` JSON cannot hold, and why; "" if it holds all. TOML has such numbers."""
     match value:
         case dict() | list():
             return next(filter(None, map(unwritable, value.values() if isinstance(value, dict) else value)), "")
@@ -53,7 +55,7 @@ def unwritable(value: object) -> str:
             # Python refuses to write thousands of digits.
             return f"{value if value.bit_length() <= 256 else 'an integer'} {TOO_LONG}"
         case float() if not math.isfinite(value):
-            return f"{value} is no number of JSON"
+            return f"{value} is not a number in JSON"
     return ""
 
 
@@ -62,7 +64,7 @@ def _is_too_long(value: int) -> bool:
 
 
 def _may_repeat_a_key(text: bytes, value: object) -> bool:
-    """Tell whether `text` has more of what stands behind a key than `value` has keys, if only within its texts."""
+    """Return whether `text` has more colons behind a quote than `value` has keys; some may be inside strings."""
     colons = text.count(b":")
     if type(value) is dict and colons <= len(value):
         return False
@@ -71,7 +73,6 @@ def _may_repeat_a_key(text: bytes, value: object) -> bool:
 
 
 def _keys(value: object) -> int:
-    """Return how many keys the objects in `value` have."""
     count, todo = 0, [value]
     while todo:
         match todo.pop():
@@ -94,7 +95,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> object:
-    # Of 20 characters at most, as Python refuses to read thousands of digits.
+    # `int` only for 20 characters or fewer: Python refuses to read thousands of digits.
     return _TooLong(digits) if len(digits) > 20 or _is_too_long(int(digits)) else int(digits)
 
 
@@ -113,7 +114,5 @@ def _found(value: object, path: str) -> Iterator[Loss]:
 
 
 def _under(path: str, key: str) -> str:
-    from venice_batch.jobfile.explain import printable
-
-    # Of a path through many levels its end is enough.
+    # The end of a path through many levels is enough.
     return f"{path[-80:]}.{printable(key)}" if path else printable(key)

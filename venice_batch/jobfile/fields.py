@@ -1,4 +1,11 @@
-"""What each field is for, in a sentence; sources as in `fields`."""
+"""The request fields of the image endpoints, as this version knows them: types and limits, defaults, descriptions.
+
+Sources: the API's OpenAPI description of 2026-08-21; for newer fields, Venice's published agent skills of 2026-10-02
+and the guide on transparent backgrounds (docs.venice.ai, autumn 2026).
+
+The structs only serve as rules. A request stays the dict that the line holds, so that nothing the user wrote is
+rounded, reordered or filled in on its way to the API.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Note(NamedTuple):
-    """A field in words, with values that serve as examples where its type lists none."""
+    """A field's description, with example values where its type does not list any."""
 
     text: str
     examples: tuple[Any, ...] = ()
@@ -25,22 +32,22 @@ NOTES: Mapping[str, Note] = MappingProxyType(
     {
         "model": Note("The model, by its id or a trait; `venice-batch models` lists them.", ("venice-sd35",)),
         "modelId": Note("The old name of `model`."),
-        "prompt": Note("What the image is to show, or how it is to be changed.", ("A gondola at blue hour",)),
+        "prompt": Note("What the image should show, or how it should be changed.", ("A gondola at blue hour",)),
         "negative_prompt": Note(
-            "What the image is not to show, for the few models that use it.", ("blurry, text, watermark",)
+            "What the image should not show, for the few models that use it.", ("blurry, text, watermark",)
         ),
         "width": Note("Width in pixels, for models sized by pixels: a multiple of the model's divisor.", (1024,)),
         "height": Note("Height in pixels, for models sized by pixels: a multiple of the model's divisor.", (1024,)),
         "aspect_ratio": Note("Width to height, for models sized by ratio.", ("1:1", "16:9", "9:16")),
         "resolution": Note("Size tier, for models that have tiers.", ("1K", "2K", "4K")),
         "format": Note("Format of the image."),
-        "quality": Note("Effort, for models that have qualities; a higher one may cost more."),
+        "quality": Note("Quality, for models that offer several; a higher one may cost more."),
         "variants": Note(
-            "How many images to make of the request, each at the image's price; not beside `return_binary`.", (4,)
+            "How many images to make of the request, each at the price of an image; not with `return_binary`.", (4,)
         ),
-        "return_binary": Note("How the image travels; left out, --response decides. Part of no job's identity."),
+        "return_binary": Note("How the image travels; by default --response decides. Not part of the job's identity."),
         "seed": Note(
-            "The same seed makes the same image again; of several `variants` the first. See --seed-policy.",
+            "The same seed makes the same image again; with several `variants`, the first of them. See --seed-policy.",
             (42,),
         ),
         "steps": Note("Inference steps, for the few models that use them.", (20,)),
@@ -48,34 +55,34 @@ NOTES: Mapping[str, Note] = MappingProxyType(
         "lora_strength": Note("Strength of the model's own LoRAs, in percent.", (50,)),
         "style_preset": Note("A style by its name; `venice-batch styles` lists them.", ("Anime", "Cinematic")),
         "style_references": Note("Images that guide the style, for models that take them."),
-        "safe_mode": Note("Blur what is taken for adult content."),
-        "hide_watermark": Note("Reservation the watermark out; the API may ignore it."),
+        "safe_mode": Note("Blur images that are classified as adult content."),
+        "hide_watermark": Note("Leave the watermark out; the API may ignore it."),
         "embed_exif_metadata": Note("Write how the image was made into its EXIF data."),
-        "enhance_prompt": Note("Have the prompt rewritten first, for 0.04 USD where it is."),
+        "enhance_prompt": Note("Have the prompt rewritten first; costs 0.04 USD if it is rewritten."),
         "enable_web_search": Note("Let the model look things up, if it can."),
-        "disable_prompt_optimization_thinking": Note("Skip the model's thinking about the prompt, which is faster."),
+        "disable_prompt_optimization_thinking": Note("Skip the model's thinking about the prompt; faster."),
         "transparent_background": Note("Make the background transparent, for models that can; png or webp only."),
-        "anon_user_id": Note("An anonymous name for the person on whose behalf the request is made."),
+        "anon_user_id": Note("An anonymous name for the person the request is made for."),
         "background": Note("`transparent` makes the background transparent, for models that can; png or webp only."),
-        "moderation": Note("`auto` blurs what is taken for adult content, `low` does not."),
-        "n": Note("Number of images: one."),
-        "output_compression": Note("Taken for the sake of OpenAI clients; not used."),
+        "moderation": Note("`auto` blurs images that are classified as adult content, `low` does not."),
+        "n": Note("Number of images: always one."),
+        "output_compression": Note("Accepted for OpenAI clients; not used."),
         "output_format": Note("Format of the image."),
         "response_format": Note("How the image travels; `url` is a data URL."),
         "size": Note("Width and height of the image."),
-        "style": Note("Taken for the sake of OpenAI clients; not used."),
+        "style": Note("Accepted for OpenAI clients; not used."),
         "user": Note("A name for the end user; the API's error budget counts by it."),
         "image": Note("The picture to work on: a path, a URL, or base64.", ("photos/harbour.jpg",)),
-        "images": Note("The picture to edit, then those to edit it with: paths, URLs, or base64."),
-        "image_url": Note("The picture's address, in place of `image`.", ("https://example.com/harbour.jpg",)),
+        "images": Note("The picture to edit, then the pictures to edit it with: paths, URLs, or base64."),
+        "image_url": Note("The picture's address, instead of `image`.", ("https://example.com/harbour.jpg",)),
         "scale": Note(
-            "How many times wider and higher, from 2 to 4; above 2 it gives way to the largest size there is.",
+            "How many times wider and higher, from 2 to 4; above 2 it is reduced to the largest possible size.",
             (2, 4),
         ),
         "creativity": Note("How much detail to add, from 0 to 0.02.", (0.01,)),
     }
 )
-"""Of every field that some endpoint takes."""
+"""A note on every field that some endpoint takes."""
 
 DEFAULTS: Mapping[Endpoint, Mapping[str, Any]] = MappingProxyType(
     {
@@ -115,16 +122,16 @@ DEFAULTS: Mapping[Endpoint, Mapping[str, Any]] = MappingProxyType(
         },
     }
 )
-"""What the API documents as its own choice where a request to the endpoint lacks the field."""
+"""The API's documented defaults, by endpoint and field."""
 
 
-# The description says 7,500, some models of the published list accept 32,768 (`promptCharacterLimit`).
-# The limit of a line's own model is the catalogue's to check; here stands what no model accepts.
+# The description says 7,500, but some models of the published list accept 32,768 (`promptCharacterLimit`). The
+# catalogue checks the limit of a line's own model; longer prompts than this are accepted by no model.
 MAX_PROMPT = 32_768
 MAX_SEED = 999_999_999
 
 Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT)]
-# An empty name is no lane. The description sets no minimum, yet no model is called "".
+# The description sets no minimum length, but no model is called "", and a lane needs a name.
 Model = Annotated[str, Meta(min_length=1)]
 Pixels = Annotated[int, Meta(gt=0, le=1280)]
 ImageFormat = Literal["jpeg", "png", "webp"]
@@ -143,7 +150,7 @@ class StyleReference(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class LocalPicture(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A picture in a file; with `sha256` the file has to have that content. A record writes its pictures so."""
+    """A picture in a file, as records write it; with `sha256` the file has to have that content."""
 
     path: Annotated[str, Meta(min_length=1)]
     sha256: Annotated[str, Meta(min_length=64, max_length=64)] | UnsetType = UNSET
@@ -273,7 +280,7 @@ RESERVED = frozenset({"id", "endpoint", "metadata", "matrix"})
 """Keys of a native line that are not fields of the request."""
 
 ALTERNATIVES = (("model", "modelId"), ("image", "image_url"))
-"""Two names of one thing, of which a request has one at most."""
+"""Pairs of names for one thing; a request has at most one of them."""
 
 READ_HERE = frozenset(
     {
@@ -300,11 +307,11 @@ READ_HERE = frozenset(
         "creativity",
     }
 )
-"""Fields that lanes, prices, checks and uploads are reckoned by: a value of another type than theirs is no job."""
+"""Fields that lanes, prices, checks and uploads depend on: a value of the wrong type is never let through."""
 
 
 class Fault(NamedTuple):
-    """What is wrong with a field. `is_open`: the server could think otherwise, so that an option lets it pass."""
+    """One thing wrong with a field. `is_open`: a server might accept it, so --allow-unknown lets it pass."""
 
     field: str
     what: str
@@ -312,7 +319,7 @@ class Fault(NamedTuple):
 
 
 def cross_field(request: Mapping[str, Any]) -> list[Fault]:
-    """Return what the types cannot say: blank prompts, fields that exclude each other."""
+    """Return the faults that types cannot express: blank prompts, fields that exclude each other."""
     found = []
     prompt = request.get("prompt")
     if isinstance(prompt, str) and prompt.isspace():
@@ -322,6 +329,6 @@ def cross_field(request: Mapping[str, Any]) -> list[Fault]:
         found.append(Fault("variants", "variants come as JSON only; remove return_binary", is_open=True))
     for name, other in ALTERNATIVES:
         if other in request and name in request:
-            what = f"stands beside {name}, which says the same; keep one of them"
+            what = f"means the same as {name}, which is there too; keep one of them"
             found.append(Fault(other, what, is_open=False))
     return found

@@ -1,4 +1,4 @@
-"""What makes two jobs the same job."""
+"""The identity of a job: the hash of its request, and the id of a line that gives none."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ _SPELLED = (("resolution", str.upper), ("aspect_ratio", str.lower))
 
 
 def request_hash(endpoint: Endpoint, request: dict[str, Any]) -> str:
-    """Return the name of an endpoint with a body: 32 hex digits.
+    """Return the hash of an endpoint and a request body: 32 hex digits.
 
-    Neither the order of keys nor the white space of the line plays a part; `7` and `7.0` differ, as they
-    do on the wire. `return_binary` and a single variant change how an image travels, not the image, and `1k` is
-    `1K` in the model's own spelling: a record, which has all that as sent, is the same job as its line.
-    A file counts by its content, wherever it lies.
+    The order of keys and white space make no difference; `7` and `7.0` differ, as they do on the wire. A record, which
+    has its request as sent, is the same job as its line: `return_binary` and a single variant change how an image
+    travels, not the image; `1k` is `1K` in the model's own spelling. A file counts by its content, not its path.
     """
     if "return_binary" in request or request.get("variants") == 1:
         request = {name: value for name, value in request.items() if (name, value) not in _TRAVEL}
@@ -37,7 +36,7 @@ def request_hash(endpoint: Endpoint, request: dict[str, Any]) -> str:
 
 
 def _content(value: object) -> object:
-    """Return the value of a picture's field as it is hashed: a file by its content, whatever its path."""
+    """Return the value of a picture's field as it is hashed: a file counts by its content."""
     if isinstance(value, list):
         return [_content(item) for item in value]
     return {"sha256": value["sha256"]} if isinstance(value, dict) and "sha256" in value else value
@@ -49,7 +48,7 @@ def implicit_id(request_hash: str) -> str:
 
 
 def has_implicit_id(job: Job) -> bool:
-    """Tell whether a job is called by its request's hash, before it was given a seed or after."""
+    """Return whether a job's id is its request's hash, taken before or after a seed was added."""
     if job.id == implicit_id(job.request_hash):
         return True
     unseeded = {name: value for name, value in job.request.items() if name != "seed"}

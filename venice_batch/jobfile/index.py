@@ -1,56 +1,64 @@
-"""Finds the jobs of a file by their id."""
+"""An index of the jobs in a file, in about 50 bytes a job.
+
+A run of a million jobs keeps their places, not the jobs; a job is read again when its turn comes.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from array import array
-from heapq import nsmallest
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING
 
+from venice_batch.errors import MAX_PROBLEMS, Findings
 from venice_batch.jobfile.defaults import Defaults
 from venice_batch.jobfile.identity import has_implicit_id
-from venice_batch.jobfile.jobs import MAX_PROBLEMS, Findings, Jobs
-from venice_batch.jobfile.spill import Spill
+from venice_batch.jobfile.jobs import Jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from venice_batch.jobfile.jobs import Shard
+    from venice_batch.jobfile.jobs import Again, Shard
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
 
 
 class Directory:
-    """From an id's hash to the places of jobs that have it, in 4 to 12 bytes a job beside the hashes.
+    """Find the places of jobs by the hash of their id, in at most 12 bytes a job besides the hashes.
 
-    A hash table chained through arrays: a dict of a million ids would take ten times the memory, and looking one up
-    in a sorted array five times as long. `repeated` holds the hashes that several jobs have.
+    A hash table chained through arrays: a dict of a million ids would take ten times the memory, and a binary search
+    in a sorted array five times as long. `repeats` are the places whose hash an earlier job has too, in the file's
+    order; `originals[n]` is the place of the first job with the hash at `repeats[n]`.
     """
 
-    __slots__ = ("_first", "_hashes", "_mask", "_next", "repeated")
+    __slots__ = ("_first", "_hashes", "_mask", "_next", "originals", "repeats")
 
     def __init__(self, hashes: array[int]) -> None:
-        """Refer to each job's `hash(id)`, in the file's order; the array must not change any more."""
+        """Take each job's `hash(id)` in the file's order; the array must not change any more."""
         self._hashes = hashes
         self._mask = (1 << len(hashes).bit_length()) - 1
         # Places count from 1 here, so that 0 ends a chain.
         first = self._first = array("I", bytes(4 * (self._mask + 1)))
         chain = self._next = array("I", bytes(4))
         mask = self._mask
-        self.repeated: set[int] = set()
+        self.repeats = array("I")
+        self.originals = array("I")
         for place, hashed in enumerate(hashes, start=1):
             bucket = hashed & mask
             other = first[bucket]
-            chain.append(other)
-            first[bucket] = place
-            while other:
-                if hashes[other - 1] == hashed:
-                    self.repeated.add(hashed)
-                    break
+            while other and hashes[other - 1] != hashed:
                 other = chain[other]
+            if other:
+                # Put it behind the first job of this hash, which the next one then meets first. Otherwise each of a
+                # million jobs with one id would walk past all those before it.
+                chain.append(chain[other])
+                chain[other] = place
+                self.repeats.append(place - 1)
+                self.originals.append(other - 1)
+            else:
+                chain.append(first[bucket])
+                first[bucket] = place
 
     def places(self, hashed: int) -> list[int]:
-        """Every place of a job whose id has this hash: one at most, but for a rare coincidence."""
+        """Return the places of all jobs whose id has this hash: two different ids very rarely share one."""
         found = []
         place = self._first[hashed & self._mask]
         while place:
@@ -60,81 +68,14 @@ class Directory:
         return found
 
 
-class Repeat(NamedTuple):
-    """Where a job stands that has the id of another before it, which is on line `first`.
-
-    `number` counts the file's jobs from 0, `offset` is that of the line, `sub` the place within it.
-    """
-
-    number: int
-    offset: int
-    line: int
-    sub: int
-    first: int
-
-
-class Ids:
-    """The ids of a file's jobs, told apart by 128 bits of BLAKE2, on disk but for what is under examination.
-
-    Use it as a context. Memory is a megabyte and about a byte for each job.
-    """
-
-    def __init__(self) -> None:
-        self._spill = Spill("<16sQIIH")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._spill.__exit__()
-
-    def add(self, job: Job, offset: int, sub: int) -> None:
-        """Take in a job, in the file's order. Raises FolderError where the temporary file cannot be written."""
-        digest = hashlib.blake2b(job.id.encode(), digest_size=16).digest()
-        self._spill.add(digest, offset, job.line, job.index, sub)
-
-    def repeats(self, most: int) -> tuple[list[Repeat], int]:
-        """Return the first `most` jobs with the id of an earlier one, in the file's order, and how many there are.
-
-        Raises:
-            FolderError: the temporary file cannot be read.
-        """
-        total = 0
-
-        def counted() -> Iterator[Repeat]:
-            nonlocal total
-            for repeat in self._repeats():
-                total += 1
-                yield repeat
-
-        return nsmallest(most, counted()), total
-
-    def _repeats(self) -> Iterator[Repeat]:
-        for records in self._spill.groups():
-            lines: dict[bytes, int] = {}
-            for digest, offset, line, index, sub in records:
-                if digest in lines:
-                    yield Repeat(index, offset, line, sub, lines[digest])
-                else:
-                    lines[digest] = line
-
-
-def complaint(job: Job, first: int) -> str:
-    """Return what is wrong with a job whose id is used on the line `first` already."""
-    if has_implicit_id(job):
-        if first == job.line:
-            return "the matrix makes the same request twice; give the line an id to have both"
-        return f"the request is that of line {first}, where no id tells them apart; give each an id"
-    return f"{job.id!r} is used on line {first} already"
-
-
 _LAST = 0xFFFF_FFFF
 
 
 class JobIndex:
-    """The jobs of one file: how many, in which lanes, and each of them on demand.
+    """The jobs of one file: how many there are, in which lanes, and each of them on demand.
 
-    Reads its source again, which has to stay open as long. Iterators are independent of each other.
+    Jobs are read again from the source, which has to stay open. Iterators are independent of each other. Memory is
+    about 50 bytes a job.
     """
 
     __slots__ = (
@@ -154,18 +95,18 @@ class JobIndex:
     )
 
     def __init__(self, source: Source, defaults: Defaults) -> None:
-        """Make an empty index; `build` makes a full one."""
+        """Make an empty index; `build` makes one of a file."""
         self._source = source
         self._jobs = Jobs(source, defaults)
         self._offsets = array("Q")
         self._lines = array("I")
         self._subs = array("H")  # place within a line of several jobs; a matrix makes 10,000 at most
         self._numbers = array("I")  # Job.index, which counts the jobs of other shares too
-        # Python's own hash of the id is ready at hand, 64 bits of the request's are enough beside it.
+        # Python's own hash of the id, which costs nothing, and 64 bits of the request's.
         self._ids = array("q")
         self._hashes = array("Q")
         self._directory = Directory(self._ids)
-        # A lane is a chain: its first job, and from each job the next of the same lane.
+        # A lane is a chain: its first job, and for each job the next one of the same lane.
         self._next = array("I")
         self._first: list[int] = []
         self._counts: list[int] = []
@@ -181,15 +122,16 @@ class JobIndex:
         examine: Callable[[Job], Iterable[tuple[str, str]]] | None = None,
         shard: Shard | None = None,
     ) -> JobIndex:
-        """Read and check all of the file, once.
+        """Read and check the whole file, once.
 
-        `examine` is shown every valid job in the file's order; what it returns, as (field, complaint), is a
-        problem of the job's line like any other. With a `shard` only that share's jobs are shown to it and indexed,
-        which may be none; all lines are read.
+        `examine` gets every valid job in the file's order; the (field, complaint) pairs that it returns are problems
+        of the job's line like any others. With a `shard` all lines are read and checked, but only that share's jobs
+        are examined and indexed, which may be none.
 
         Raises:
-            JobsFileError: any line has a problem, an id is used twice, or there is no job at all. Holds the
-                first `max_problems` in the file's order and the number of all.
+            JobsFileError: a line has a problem, an id is used twice, or there is no job. Holds the first
+                `max_problems` in the file's order, and the number of all. Uses of an id beyond those are counted by
+                the ids' 64-bit hashes.
         """
         index = cls(source, defaults or Defaults())
         findings = Findings(max_problems)
@@ -203,11 +145,11 @@ class JobIndex:
 
     @property
     def lanes(self) -> tuple[str, ...]:
-        """The models' names, in the order of first use; a lane's number is its place here."""
+        """The models' names in the order of first use; a lane's number is its place here."""
         return tuple(self._lanes)
 
     def __len__(self) -> int:
-        """Return the number of jobs, a matrix counted as what it makes."""
+        """Return the number of jobs; a matrix counts as the jobs that it makes."""
         return len(self._offsets)
 
     def count(self, lane: int) -> int:
@@ -215,26 +157,27 @@ class JobIndex:
         return self._counts[lane]
 
     def pending(self, lane: int, is_settled: Callable[[int], bool]) -> Iterator[Job]:
-        """Yield the jobs of a lane in the file's order, without those at places that are settled.
+        """Yield the jobs of a lane in the file's order; skip settled places without reading them.
 
-        A settled job is not read. Raises JobsFileError when the file has changed since `build`.
+        Raises:
+            JobsFileError: the file has changed since `build`.
         """
         return self._read(place for place in self._chain(lane) if not is_settled(place))
 
     def jobs_in_order(self) -> Iterator[Job]:
-        """Yield every job in the file's order; raises as `jobs`."""
+        """Yield every job in the file's order. Raises JobsFileError as `pending` does."""
         return self._read(range(len(self)))
 
     def places_of(self, lane: int) -> Iterator[int]:
-        """Yield the place in this index of every job of a lane, in the file's order."""
+        """Yield the places of a lane's jobs in this index, in the file's order."""
         return self._chain(lane)
 
     def line(self, place: int) -> int:
-        """Return the number of the line that the job at `place` stands on."""
+        """Return the number of the line with the job at `place`."""
         return self._lines[place]
 
     def has_request(self, place: int, request_hash: str) -> bool:
-        """Tell whether the job at `place` makes the request of this hash; False for what is no hash."""
+        """Return whether the job at `place` makes the request with this hash; False if it is not a hash."""
         try:
             return int(request_hash[:16], 16) == self._hashes[place]
         except ValueError:
@@ -264,17 +207,23 @@ class JobIndex:
             last[lane] = place
 
     def _find_duplicates(self, findings: Findings) -> None:
-        # Equal hashes are rare enough to read their lines again, which makes the answer exact.
-        suspects = self._directory.repeated
-        if not suspects:
-            return
-        users: dict[str, int] = {}
-        places = (place for place, hashed in enumerate(self._ids) if hashed in suspects)
-        for job in self._read(places):
-            if job.id in users:
-                findings.add(job.line, "id", complaint(job, users[job.id]), self._source.name)
-            else:
-                users[job.id] = job.line
+        repeats = self._directory.repeats
+        # Reading a job again makes the answer exact. That is done for the problems that can be shown; the rest are
+        # counted by the hashes of their ids.
+        named = repeats[: findings.keep]
+        again = self._jobs.again()
+        for job, place, original in zip(self._read(named), named, self._directory.originals, strict=False):
+            first = self._first_use(job, place, original, again)
+            if first is not None:
+                findings.add(job.line, "id", _id_is_taken(job, self._lines[first]), self._source.name)
+        findings.total += len(repeats) - len(named)
+
+    def _first_use(self, job: Job, place: int, original: int, again: Again) -> int | None:
+        """Return an earlier place with the id of `job`, which is at `place`; None if only the ids' hashes are equal."""
+        if self._job_at(original, again).id == job.id:
+            return original
+        others = sorted(self._directory.places(self._ids[place]))
+        return next((other for other in others if other < place and self._job_at(other, again).id == job.id), None)
 
     def _chain(self, lane: int) -> Iterator[int]:
         place = self._first[lane]
@@ -284,10 +233,21 @@ class JobIndex:
 
     def _read(self, places: Iterable[int]) -> Iterator[Job]:
         again = self._jobs.again()
-        for place in places:
-            line = self._lines[place]
-            job = again.job(self._offsets[place], line, self._numbers[place], self._subs[place])
-            # A change that left size and time alone is seen here, unless it left the job alone too.
-            if hash(job.id) != self._ids[place] or not self.has_request(place, job.request_hash):
-                raise again.changed(line)
-            yield job
+        return (self._job_at(place, again) for place in places)
+
+    def _job_at(self, place: int, again: Again) -> Job:
+        line = self._lines[place]
+        job = again.job(self._offsets[place], line, self._numbers[place], self._subs[place])
+        # Catches a change that left size and time alone, unless it left the job alone too.
+        if hash(job.id) != self._ids[place] or not self.has_request(place, job.request_hash):
+            raise again.changed(line)
+        return job
+
+
+def _id_is_taken(job: Job, first: int) -> str:
+    """Return the message for a job whose id line `first` uses already."""
+    if has_implicit_id(job):
+        if first == job.line:
+            return "the matrix makes the same request twice; give the line an id to have both"
+        return f"the request is that of line {first}, where no id tells them apart; give each an id"
+    return f"{job.id!r} is used on line {first} already"

@@ -1,4 +1,4 @@
-"""A share of a file's jobs, the same wherever and in whatever order they stand."""
+"""Read the jobs of a file: all of them once with every check, or single ones again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from venice_batch.errors import JobsFileError, Problem, UsageError
+from venice_batch.errors import JobsFileError, UsageError
 from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.pictures import Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
@@ -18,6 +18,7 @@ from venice_batch.jobfile.source import refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from venice_batch.errors import Findings
     from venice_batch.jobfile.defaults import Defaults
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Share `number`, from 1, of `count` shares that have every job once between them.
+    """Share `number`, from 1, of `count`; every job is in exactly one of them.
 
-    A job's share depends on its id and on `count` alone, so that lines may be added or moved, and machines need
-    not agree on anything else. Shares of many jobs are about equal.
+    A job's share depends only on its id and on `count`: lines may be added or moved, and machines need not agree on
+    anything else. With many jobs the shares are about equal.
     """
 
     number: int
@@ -39,54 +40,20 @@ class Shard:
         """Read `I/N`, as in `2/3`. Raises UsageError."""
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise UsageError(f"--shard {text!r} is no share; give I/N with I from 1 to N, as in 1/3")
+            raise UsageError(f"--shard {text!r} is not a share; give I/N with I from 1 to N, as in 1/3")
         return cls(int(found[1]), int(found[2]))
 
     def holds(self, job_id: str) -> bool:
-        """Whether the job is in this share."""
+        """Return whether the job is in this share."""
         digest = hashlib.blake2b(job_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.number - 1
 
 
-MAX_PROBLEMS = 1000
-"""How many problems are kept; all of them are counted."""
-
-
-class Findings:
-    """Collects problems in any order; keeps the `keep` that come first in the file."""
-
-    def __init__(self, keep: int) -> None:
-        self._keep = keep
-        self._kept: list[Problem] = []
-        self.total = 0
-
-    def add(self, line: int, field: str, what: str, source: str) -> None:
-        """Add one problem."""
-        self.extend([Problem(source, line, field, what)])
-
-    def extend(self, problems: Iterable[Problem]) -> None:
-        """Add several problems."""
-        for problem in problems:
-            self.total += 1
-            self._kept.append(problem)
-        # Now and then, not each time: a file of a million mistakes is not sorted a million times.
-        if len(self._kept) > 2 * self._keep + 100:
-            self._cut()
-
-    def raise_any(self) -> None:
-        """Raise JobsFileError if there is any problem."""
-        if self.total:
-            self._cut()
-            raise JobsFileError(self._kept, self.total)
-
-    def _cut(self) -> None:
-        # Stable: the problems of one line stay in their order.
-        self._kept.sort(key=lambda problem: problem.line)
-        del self._kept[self._keep :]
-
-
 class Jobs:
-    """The jobs that the lines of `source` make with `defaults`; a picture is looked at once, whatever is read again."""
+    """The jobs that the lines of `source` make with `defaults`.
+
+    Each picture is examined once, even if jobs are read again.
+    """
 
     __slots__ = ("_defaults", "_pictures", "_source")
 
@@ -104,11 +71,11 @@ class Jobs:
     ) -> Iterator[tuple[Job, int, int]]:
         """Read and check every line; yield each valid job with its line's offset and its place within the line.
 
-        Problems go to `findings`, as does what `examine` returns of a job, as (field, complaint). With a `shard` only
-        that share's jobs are shown to it and yielded, which may be none; all lines are read.
+        Problems go to `findings`, as do those that `examine` returns for a job, as (field, complaint). With a `shard`
+        all lines are read and checked, but only that share's jobs are examined and yielded, which may be none.
 
         Raises:
-            JobsFileError: there is no line at all.
+            JobsFileError: the file has no lines.
         """
         name = self._source.name
         count = 0
@@ -134,7 +101,7 @@ class Jobs:
             raise refusal(name, "holds no jobs")
 
     def again(self) -> Again:
-        """Return a reader of single jobs, which is independent of any other."""
+        """Return a reader of single jobs, independent of any other."""
         return Again(self._source, self._parse)
 
     def _parse(self, line: bytes, number: int, first_index: int) -> Parsed:
@@ -150,7 +117,7 @@ class Jobs:
 
 
 class Again:
-    """Reads jobs a second time; one line's jobs in succession cost one reading of it."""
+    """Read jobs a second time; jobs of one line in succession cost one reading of it."""
 
     __slots__ = ("_lines", "_number", "_parse", "_parsed", "_source")
 
@@ -161,7 +128,7 @@ class Again:
         self._parsed, self._number = Parsed(), 0
 
     def job(self, offset: int, line: int, index: int, sub: int) -> Job:
-        """Return the job that was number `index` of the file and `sub` of its line, which is at `offset`.
+        """Return job number `index` of the file, which is number `sub` of the line at `offset`.
 
         Raises:
             JobsFileError: the file has changed since. A change that left size and time alone may give another job.
@@ -176,12 +143,12 @@ class Again:
         return self._parsed.jobs[sub]
 
     def changed(self, line: int) -> JobsFileError:
-        """Return the error that says so of a line."""
+        """Return the error for a line that has changed."""
         return refusal(self._source.name, f"line {line} has changed since the check; run again")
 
 
 def _doubted(parsed: Parsed, suspects: Mapping[str, str]) -> Parsed:
-    """Return a line's jobs with a doubt for each of the `suspects` in their metadata."""
+    """Return a line's jobs with a doubt for every one of `suspects` in their metadata."""
     found = tuple((key, suspects[key]) for key in parsed.jobs[0].metadata or () if key in suspects)
     if not found:
         return parsed

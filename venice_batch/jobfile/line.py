@@ -1,4 +1,4 @@
-"""Jobs written as native lines."""
+"""Turn one line of a jobs file into jobs, or into everything that is wrong with it; write a job as a line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from venice_batch.jobfile.fields import RESERVED
 from venice_batch.jobfile.identity import implicit_id, request_hash
 from venice_batch.jobfile.pictures import FIELD, Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES
-from venice_batch.jobfile.request_check import faults
+from venice_batch.jobfile.request_check import faults, printable, shown, type_name
 from venice_batch.model import Endpoint, Job
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def native_line(job: Job) -> bytes:
-    """Return the line that says all of a job by itself, with its line end: read again, it has the same id and hash."""
+    """Return a job as a line of its own, with its line end; read again, it has the same id and hash."""
     record: dict[str, Any] = {"id": job.id}
     if job.endpoint is not Endpoint.GENERATE:
         record["endpoint"] = job.endpoint
@@ -34,24 +34,24 @@ def native_line(job: Job) -> bytes:
 
 
 def oversize(job: Job) -> list[tuple[str, str]]:
-    """Return what is wrong with a job whose own line would be longer than any that is read; [] if nothing.
+    """Return the problem of a job that as a line of its own would be too long to be read; [] if it would not.
 
-    Give it to `JobIndex.build` as `examine`. A line holds less than its jobs do where `--set` or a `matrix` adds to it.
+    Pass it to `JobIndex.build` as `examine`. With `--set` or a `matrix` a job is longer than its line.
     """
     size = len(native_line(job)) - 1
     if size <= MAX_LINE_BYTES:
         return []
-    return [("", f"{job.id!r} by itself is a line of {size / MAX_LINE_BYTES:.2f} MB; at most 1 MB")]
+    return [("", f"{job.id!r} as a line of its own has {size / MAX_LINE_BYTES:.2f} MB; at most 1 MB")]
 
 
 MAX_ID = 512
-"""Length of an id in characters."""
+"""The longest id, in characters."""
 
 CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-"""The characters that no id may have, besides lone surrogates, as a regular expression lists them."""
+"""Characters that no id may have, besides lone surrogates, as they are listed in a regular expression."""
 
 URL_PREFIX = r"(?:https?://[^/\s]+)?(?:/api)?(?:/v1)?"
-"""What clients of other hosts write before the path, as a regular expression; --base-url says where a request goes."""
+"""What may precede the path in a batch line, as a regular expression; --base-url decides where requests go."""
 
 _ENDPOINTS = {str(endpoint): endpoint for endpoint in Endpoint}
 _OPENAI_KEYS = frozenset({"custom_id", "method", "url", "body"})
@@ -60,7 +60,10 @@ _CONTROL = re.compile(f"[{CONTROL}\\ud800-\\udfff]")
 
 
 class Draft(NamedTuple):
-    """A line's job as its shape gives it: the request unchecked, the id None where there is none."""
+    """The job of a line with its request still unchecked; `id` is None if the line has none.
+
+    `complaints` lists what is wrong outside the request.
+    """
 
     id: str | None
     endpoint: Endpoint
@@ -71,7 +74,7 @@ class Draft(NamedTuple):
 
 
 def draft(record: dict[str, Any]) -> Draft:
-    """Return the draft of a parsed line; its `complaints` name what is wrong outside the request."""
+    """Return the draft of a parsed line: a native line, an OpenAI batch line, or a manifest's record."""
     if "custom_id" in record or "body" in record:
         return _openai(record)
     if "schema" in record and isinstance(record.get("request"), dict):
@@ -81,7 +84,7 @@ def draft(record: dict[str, Any]) -> Draft:
 
 def _native(record: dict[str, Any]) -> Draft:
     complaints: list[tuple[str, str]] = []
-    # `record` was parsed for this call alone: what is taken out of it leaves the request.
+    # `record` belongs to this call alone: the keys that are left in it are the request.
     id_ = _id(record.pop("id"), "id", complaints) if "id" in record else None
     endpoint = Endpoint.GENERATE
     if "endpoint" in record:
@@ -97,7 +100,7 @@ def _native(record: dict[str, Any]) -> Draft:
 
 
 def _record(record: dict[str, Any]) -> Draft:
-    # The keys of a record that are not a job's (files, attempts, …) tell of the past; see model.Outcome.
+    # The other keys of a record (files, attempts, …) describe an earlier run; see model.Outcome.
     return _native({key: record[key] for key in ("id", "endpoint", "metadata") if key in record} | record["request"])
 
 
@@ -119,34 +122,28 @@ def _openai(record: dict[str, Any]) -> Draft:
         complaints.append(("body", _required(record, "body", "the request as an object")))
         body = {}
     if not record.keys() <= _OPENAI_KEYS:
-        complaints += _strangers(record)
+        complaints += _unknown_keys(record)
     return Draft(id_, endpoint, body, None, None, complaints)
 
 
-def _strangers(record: dict[str, Any]) -> list[tuple[str, str]]:
-    from venice_batch.jobfile.explain import printable
-
-    what = "unknown beside custom_id, method, url, body; fields of the request go into body"
+def _unknown_keys(record: dict[str, Any]) -> list[tuple[str, str]]:
+    what = "unknown key (known: custom_id, method, url, body); fields of the request go into body"
     return [(printable(key), what) for key in record if key not in _OPENAI_KEYS]
 
 
 def _required(record: dict[str, Any], key: str, expected: str) -> str:
-    from venice_batch.jobfile.explain import shown
-
     return f"{shown(record[key])} given; expected {expected}" if key in record else f"missing; expected {expected}"
 
 
 def _endpoint(value: object, complaints: list[tuple[str, str]]) -> Endpoint:
     if isinstance(value, str) and value in _ENDPOINTS:
         return _ENDPOINTS[value]
-    from venice_batch.jobfile.explain import shown
-
     complaints.append(("endpoint", f"{shown(value)} is not one of {', '.join(_ENDPOINTS)}"))
     return Endpoint.GENERATE
 
 
 def _id(value: object, key: str, complaints: list[tuple[str, str]]) -> str | None:
-    """Return the id if it will do; it names files, so that it has to be text of one line."""
+    """Return the id if it is valid; ids name files, so they have to be one line of text."""
     if (fault := _id_fault(value)) is not None:
         complaints.append((key, fault))
         return None
@@ -162,12 +159,10 @@ def _id_fault(value: object) -> str | None:
             return f"has {len(value):,} characters; at most {MAX_ID}"
         if value.isspace():
             return "is blank"
-        # isprintable() is the fast way; it refuses more (odd spaces, …) than the rule does.
+        # isprintable() is fast; it also refuses characters that the rule allows, such as odd spaces.
         if value.isprintable() or not _CONTROL.search(value):
             return None
         return f"{value[:40]!r} holds a control character"
-    from venice_batch.jobfile.explain import shown, type_name
-
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f'{value} is a number; an id is text: put it in quotes, "{value}"'
     return f"{shown(value)} is {type_name(value)}; an id is text"
@@ -177,15 +172,9 @@ def _metadata(value: object, complaints: list[tuple[str, str]]) -> dict[str, Any
     if value is None:
         return None
     if not isinstance(value, dict):
-        from venice_batch.jobfile.explain import shown, type_name
-
         complaints.append(("metadata", f"{shown(value)} is {type_name(value)}; expected an object"))
         return None
-    try:
-        # orjson reads 1,024 levels and writes 254: what it cannot write, the manifest cannot keep. The
-        # brackets stand for the record around it.
-        orjson.dumps([[[[value]]]])
-    except orjson.JSONEncodeError:
+    if not _is_writable(value):
         complaints.append(("metadata", "is nested too deeply; at most 250 levels"))
         return None
     return value
@@ -194,11 +183,11 @@ def _metadata(value: object, complaints: list[tuple[str, str]]) -> dict[str, Any
 FieldProblem = tuple[str, str]
 
 MAX_COMPLAINTS = 100
-"""How many different mistakes of one line are told; a matrix could multiply them without end."""
+"""Different mistakes of one line that are reported; a matrix could multiply them without end."""
 
 
 class Parsed(msgspec.Struct, frozen=True, gc=False):
-    """What a line holds: jobs, one or more, or problems, one or more; never both."""
+    """The content of a line: one or more jobs, or one or more problems; never both."""
 
     jobs: tuple[Job, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -213,11 +202,11 @@ def parse(
     source: str,
     pictures: Pictures | None = None,
 ) -> Parsed:
-    """Read one line; never raises, whatever the bytes.
+    """Read one line; never raises, whatever the bytes. All mistakes of the line are reported, not only the first.
 
-    `number` counts the file's lines from 1, `first_index` the jobs before this line, `source` is the
-    file's name for messages. `pictures` knows the files that lines name; without it each is looked at anew, by its
-    path from the current folder. All mistakes of the line are told, not the first only.
+    `number` counts the file's lines from 1, `first_index` the jobs before this line, `source` is the file's name for
+    messages. `pictures` remembers the files that lines name; without it each is read anew, with paths relative to the
+    current folder.
     """
     pictures = pictures or Pictures()
     try:
@@ -239,7 +228,7 @@ def parse(
 
 
 class _Checked(NamedTuple):
-    """An effective request with its files settled, what is wrong with it, and what this version does not know of it."""
+    """An effective request with its files resolved, its mistakes, and the parts that this version does not know."""
 
     request: dict[str, Any]
     complaints: list[FieldProblem]
@@ -263,10 +252,11 @@ def _checked(endpoint: Endpoint, own: dict[str, Any], defaults: Defaults, pictur
     return _Checked(request, _blame(complaints, own, defaults), tuple(_blame(doubts, own, defaults)))
 
 
-def _is_writable(request: dict[str, Any]) -> bool:
-    # As in shapes: orjson reads more levels than it writes; the brackets stand for the record around the request.
+def _is_writable(value: dict[str, Any]) -> bool:
+    # orjson reads 1,024 levels and writes 254: the manifest cannot hold what it cannot write. The brackets stand for
+    # the record around the value.
     try:
-        orjson.dumps([[[[request]]]])
+        orjson.dumps([[[[value]]]])
     except orjson.JSONEncodeError:
         return False
     return True
@@ -280,12 +270,12 @@ def _parse_matrix(
 
     complaints = draft.complaints + matrix.faults(draft.matrix, draft.request)
     if any(field.startswith("matrix") for field, _ in complaints):
-        # What the broken matrix may have brought is not held to be missing.
+        # A missing field may be one that the broken matrix was to give.
         rest = faults(draft.endpoint, draft.request, beside=RESERVED)
         complaints += [(fault.field, fault.what) for fault in rest if fault.what != "missing"]
         return _failed(complaints, number, source)
     jobs: list[Job] = []
-    # A dict for its order: the same mistake of many combinations is told once.
+    # A dict keeps the order: a mistake that many combinations share is reported once.
     distinct = dict.fromkeys(complaints)
     for suffix, fields in matrix.combinations(draft.matrix):
         checked = _checked(draft.endpoint, {**draft.request, **fields}, defaults, pictures)
@@ -305,12 +295,12 @@ def _parse_matrix(
 def _jobs(
     draft: Draft, id_: str | None, checked: _Checked, number: int, index: int, seeds: SeedPolicy
 ) -> tuple[list[Job], list[FieldProblem]]:
-    """Return the jobs of one request, several where each variant gets a seed of its own, or what is wrong with it."""
+    """Return the jobs of one request, or its mistakes; several jobs if each variant gets its own seed."""
     if checked.complaints:
         return [], checked.complaints
     endpoint, request = draft.endpoint, checked.request
     digest = request_hash(endpoint, request)
-    # Before a seed is pinned: no policy changes what a job is called.
+    # Before a seed is pinned: the seed policy does not change ids.
     name = implicit_id(digest) if id_ is None else id_
     if seeds is SeedPolicy.SPLIT and has_variants(endpoint, request):
         if request["variants"] > MAX_SPLIT:
@@ -339,7 +329,7 @@ def _failed(complaints: list[FieldProblem], number: int, source: str) -> Parsed:
 
 
 def _blame(complaints: list[FieldProblem], own: dict[str, Any], defaults: Defaults) -> list[FieldProblem]:
-    """Say of each complaint about a default that it is not the line's own."""
+    """Mark complaints about defaults: the line itself does not have that field."""
     return [
         (field, f"{what} (from --set)" if field in defaults.values and field not in own else what)
         for field, what in complaints
@@ -356,6 +346,4 @@ def _not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
 
 
 def _not_an_object(record: object) -> str:
-    from venice_batch.jobfile.explain import type_name
-
     return f'the line is {type_name(record)}; expected an object, as in {{"model": "…", "prompt": "…"}}'

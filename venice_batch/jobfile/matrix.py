@@ -1,9 +1,9 @@
-"""The product of a line's `matrix`: several requests out of one.
+"""Expand a line's `matrix`: one request for each combination of its values.
 
 An id is `<base>__<field>-<value>__…` with the fields in the line's order, as in
-`gondola-01__seed-1__style_preset-Anime`. In a value, whatever is not a letter, digit, `.` or `+` becomes `-`,
-cut to 40 characters; where that makes two values of a field look alike, both get a hash of their own value
-after it, so that an id depends neither on the order of values nor on what stands beside the two.
+`gondola-01__seed-1__style_preset-Anime`. A value is cut to 40 characters; anything but letters, digits, `.` and `+`
+becomes `-`. Where that makes two values of a field look alike, each is followed by a hash of the value. So an id
+depends neither on the order of the values nor on the other values of the field.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from venice_batch.jobfile.explain import printable
+from venice_batch.jobfile.request_check import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_JOBS = 10_000
-"""How many jobs one line may make."""
+"""Jobs that one line may make."""
 
 MAX_SLUG = 40
-"""How many characters of a value an id repeats."""
+"""Characters of a value that an id repeats."""
 
-# Underscores too become "-": "__" then separates the parts of an id without doubt.
+# Underscores become "-" too, so that "__" always separates the parts of an id.
 _UNSAFE = re.compile(r"[^\w.+]+|_+")
 
 
 def faults(matrix: dict[str, Any], request: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what is wrong with a matrix as such; its values are checked in the requests they make."""
+    """Return what is wrong with the matrix itself; its values are checked in the requests that they make."""
     found = []
     for field, values in matrix.items():
         path = f"matrix.{printable(field)}"
@@ -41,7 +41,7 @@ def faults(matrix: dict[str, Any], request: dict[str, Any]) -> list[tuple[str, s
             found.append((path, "expected an array of at least one value"))
             continue
         if field in request:
-            found.append((path, "stands in the line itself too; keep one of them"))
+            found.append((path, "is in the line itself too; keep one of them"))
         try:
             most, times = Counter(map(_canonical, values)).most_common(1)[0]
         except orjson.JSONEncodeError:
@@ -57,7 +57,7 @@ def faults(matrix: dict[str, Any], request: dict[str, Any]) -> list[tuple[str, s
 
 
 def combinations(matrix: dict[str, list[Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the id's suffix with the fields of every combination, the last field running fastest."""
+    """Yield the id's suffix and the fields of every combination; the last field varies fastest."""
     choices = [
         [(f"__{field}-{slug}", field, value) for slug, value in zip(_slugs(values), values, strict=True)]
         for field, values in matrix.items()

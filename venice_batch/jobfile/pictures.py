@@ -1,4 +1,4 @@
-"""The pictures that jobs send along: which files they are, and whether the API will take them."""
+"""The pictures that jobs send: find their files, and check whether the API will take them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from venice_batch.image_format import ImageKind
 
 LARGEST_BYTES = 25 * 1024 * 1024
-"""Size that a picture has to stay below; this and the next four: the API's description of the endpoints of 2026-08-21,
-and Venice's published agent skills of 2026-10-02."""
+"""A picture must be smaller than this. Source of this and the next four: the API's description of the endpoints of
+2026-08-21, and Venice's published agent skills of 2026-10-02."""
 SHORTEST_SIDE_PX = 64
 FEWEST_PIXELS = 65_536
 MOST_PIXELS = 33_177_600
@@ -34,20 +34,20 @@ FIELD = {
     Endpoint.MULTI_EDIT: "images",
     Endpoint.BACKGROUND_REMOVE: "image",
 }
-"""The field with the picture, or pictures, of each endpoint that takes any."""
+"""The field with the picture or pictures, for each endpoint that takes any."""
 
 _KINDS = "JPEG, PNG, WebP, AVIF or HEIC image"
 _FORMATS = frozenset({"jpeg", "png", "webp", "avif", "heic"})
 _LONGEST_PATH = 4096
 _WEB = ("http://", "https://")
-# How base64 of each kind begins, and more of it than a file's name may have without a dot. AVIF and HEIC begin
-# with the length of a box, below 256, and "ftyp".
+# The first characters of base64 for each kind, and more of them than a file name without a dot may have. AVIF and HEIC
+# begin with the length of a box, below 256, and "ftyp".
 _BASE64 = re.compile(r"(?:iVBORw0KGgo|/9j/|UklGR|R0lGOD|AAAA[A-Za-z0-9+/][GWm2]Z0eX)[A-Za-z0-9+/\s]{200,}={0,2}\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was found in a file; `path` is absolute, so that it leads there from whatever folder."""
+    """The content of a file; `path` is absolute, so that it is valid in any current folder."""
 
     path: str
     sha256: str
@@ -57,8 +57,8 @@ class _Look:
 class Pictures:
     """The pictures that one jobs file names; relative paths start at `folder`.
 
-    A file is read once, when it is first named, however many jobs name it, and taken to be that from then on: the
-    upload makes sure that it still is. Some 700 bytes for each file.
+    Each file is read once, when a job first names it. Its content is assumed to stay; the upload checks that.
+    Memory: about 700 bytes a file.
     """
 
     __slots__ = ("_folder", "_seen")
@@ -68,10 +68,10 @@ class Pictures:
         self._seen: dict[str, _Look | str] = {}
 
     def settle(self, endpoint: Endpoint, request: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
-        """Return the request with every file as its absolute `path` and `sha256`, and what is wrong with its pictures.
+        """Return the request with every file as absolute `path` and `sha256`, and what is wrong with its pictures.
 
-        What is no picture by its type is left to `fields.faults`. A kind or a size that the API is not known to take
-        is a fault that is open.
+        Values of the wrong type are left to `request_check.faults`. A format or size that the API is not known to take
+        is an open fault.
         """
         complaints: list[Fault] = []
         url = request.get("image_url")
@@ -101,23 +101,21 @@ class Pictures:
                 complaints.append(Fault(field, look, is_open=False))
                 return value
             if sha256 is not None and sha256 != look.sha256:
-                what = (
-                    f"{one_line(path)} is another picture than the one with this sha256; leave it out to take this one"
-                )
+                what = f"{one_line(path)} does not have this sha256; leave sha256 out to send the file as it is"
                 complaints.append(Fault(field, what, is_open=False))
-            # Named by both, a record says which picture was sent, and is a line itself.
+            # With both, a record says which picture was sent, and is a valid line itself.
             value = {"path": look.path, "sha256": look.sha256}
-            kind, name = look.kind, f"{one_line(look.path)} is"
+            kind, name = look.kind, f"{one_line(look.path)} is not a"
         elif isinstance(value, str) and value:
             found = _inline(value)
             if isinstance(found, str):
                 complaints.append(Fault(field, found, is_open=False))
                 return value
-            kind, name = found, "holds"
+            kind, name = found, "holds no"
         else:
             return value
         if kind is None or kind.format not in _FORMATS:
-            complaints.append(Fault(field, f"{name} no {_KINDS}", is_open=True))
+            complaints.append(Fault(field, f"{name} {_KINDS}", is_open=True))
         elif kind.width and kind.height:
             sizes = size_faults(endpoint, kind.width, kind.height)
             complaints += [Fault(field, what, is_open=True) for what in sizes]
@@ -130,7 +128,7 @@ class Pictures:
         return known
 
     def _read(self, path: str) -> _Look | str:
-        # Imported late: a file without pictures does without.
+        # Imported late: a jobs file without pictures does not need it.
         from venice_batch.image_format import kind_of
 
         if len(path) > _LONGEST_PATH:
@@ -138,10 +136,10 @@ class Pictures:
         try:
             place = os.path.abspath(os.path.join(self._folder, path))
             shown = one_line(place)
-            # Before it is opened: to open a pipe would wait for whoever writes to it.
+            # Before opening it: opening a pipe would wait for a writer.
             mode = os.stat(place).st_mode
             if not stat.S_ISREG(mode):
-                return f"{shown} is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}; expected a picture"
+                return f"{shown} is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}; expected a picture"
             with open(place, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size >= LARGEST_BYTES:
@@ -158,7 +156,7 @@ class Pictures:
 
 
 def size_faults(endpoint: Endpoint, width: int, height: int) -> Iterator[str]:
-    """Yield what is wrong with a picture of this size for the endpoint."""
+    """Yield what is wrong with a picture of this size on `endpoint`."""
     pixels = width * height
     size = f"is {width}x{height}"
     if endpoint is not Endpoint.BACKGROUND_REMOVE and min(width, height) < SHORTEST_SIDE_PX:
@@ -167,13 +165,13 @@ def size_faults(endpoint: Endpoint, width: int, height: int) -> Iterator[str]:
         yield f"{size}, {pixels:,} pixels; {endpoint} takes {FEWEST_PIXELS:,} (256x256) or more"
     if endpoint in (Endpoint.EDIT, Endpoint.MULTI_EDIT) and pixels > MOST_PIXELS:
         yield f"{size}, {pixels:,} pixels; {endpoint} takes at most {MOST_PIXELS:,}; shrink it"
-    # A scale of 4 gives way to what fits, one of 2 does not.
+    # The API reduces a scale of 4 to one that fits, but not a scale of 2.
     if endpoint is Endpoint.UPSCALE and 4 * pixels > MOST_UPSCALED_PIXELS:
         yield f"{size}; twice that has {4 * pixels:,} pixels, and {endpoint} makes at most {MOST_UPSCALED_PIXELS:,}"
 
 
 def local_file(value: object) -> tuple[str | None, str | None]:
-    """Return the path of a local file and the hash that it has to have; None for what is no file, and for any hash."""
+    """Return the path of a local file and its required hash; None if it is not a file, and if any hash will do."""
     if isinstance(value, dict):
         path, sha256 = value.get("path"), value.get("sha256")
         return (path if isinstance(path, str) and path else None), (sha256 if isinstance(sha256, str) else None)
@@ -181,13 +179,13 @@ def local_file(value: object) -> tuple[str | None, str | None]:
         return None, None
     if value.startswith("file://"):
         address = urlsplit(value)
-        # A host other than this machine has no path here: the whole text is the name of no file then.
+        # Another host's path does not exist here: return the whole text, which is not the name of a file.
         return (unquote(address.path) if address.netloc in ("", "localhost") else value), None
     return value, None
 
 
 def base64_of(inline: str) -> str:
-    """Return the base64 of a picture that stands in the line itself, as base64 or as a data URL.
+    """Return the base64 of a picture in the line itself, which is base64 or a data URL.
 
     Raises:
         ValueError: a data URL that is not base64.
@@ -200,7 +198,7 @@ def base64_of(inline: str) -> str:
 
 
 def _inline(text: str) -> ImageKind | str | None:
-    """Return the kind of a picture in the line, None if it is not known, or why there is none."""
+    """Return the kind of a picture in the line, None if it is unknown, or as text why it cannot be decoded."""
     import pybase64
 
     from venice_batch.image_format import kind_of

@@ -1,8 +1,7 @@
-"""A file of bytes cut into numbered lines, in memory that no line can exhaust."""
+"""Cut a file into numbered lines, and make the copies that are needed for that, in bounded memory."""
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from venice_batch import portable
 from venice_batch.errors import FolderError, JobsFileError, Problem
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 MAX_LINE_BYTES = 1 << 20
-"""Longest line that is read, without its line end."""
+"""The longest line that is read, without its line end."""
 
 BOM = b"\xef\xbb\xbf"
 
@@ -32,17 +32,17 @@ _ONE_END = (b"\r\n", b"\r", b"\r\r\n")
 
 
 class TooLong(NamedTuple):
-    """A line of more than MAX_LINE_BYTES, of which only the size is known."""
+    """A line of more than MAX_LINE_BYTES; only its size is known."""
 
     size: int
 
 
 def lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes | TooLong]]:
-    """Yield (number from 1, offset of the first byte, the line without its end) of every line not blank.
+    """Yield (number from 1, offset of the first byte, the line without its end) for every line that is not blank.
 
-    Reads from the file's start. A line ends with LF, CRLF or a lone CR, also when one file has several of them. A byte
-    order mark at the start of any line belongs to none: files that were joined have several. The file must not be
-    moved by others between two lines.
+    Reads from the file's start. A line ends with LF, CRLF or a lone CR, even if one file mixes them. A byte order mark
+    at the start of any line is dropped: joined files have several. Nobody else may move the file's position between two
+    lines.
     """
     file.seek(0)
     for number, (start, line) in enumerate(_ended(file), start=1):
@@ -55,7 +55,7 @@ def lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes | TooLong]]:
 
 
 def _ended(file: BinaryIO) -> Iterator[tuple[int, bytes | TooLong]]:
-    """Yield offset and text of every line from the file's position on, blank or not, without its end."""
+    """Yield offset and text of every line from the file's position on, blank lines included, without line ends."""
     offset = file.tell()
     readline = file.readline
     while data := readline(_LIMIT):
@@ -63,7 +63,7 @@ def _ended(file: BinaryIO) -> Iterator[tuple[int, bytes | TooLong]]:
         pieces = [data] if end < 0 or data[end:] in _ONE_END else _split(data)
         is_cut = len(data) == _LIMIT and not data.endswith(b"\n")
         if is_cut and len(pieces) > 1:
-            # The last piece has no end yet, or half of one: it is read again, from its start.
+            # The last piece has no line end yet, or half of one: read it again from its start.
             again = pieces.pop()
             if again == b"\r" and len(pieces) > 1:
                 again = pieces.pop() + again
@@ -74,14 +74,13 @@ def _ended(file: BinaryIO) -> Iterator[tuple[int, bytes | TooLong]]:
             if is_cut or len(line) > MAX_LINE_BYTES:
                 yield offset, TooLong(_size(file, offset, piece))
                 offset = file.tell()
-                break  # the file stands behind this line
+                break  # the file is positioned behind this line
             else:
                 yield offset, line
                 offset += len(piece)
 
 
 def _split(data: bytes) -> list[bytes]:
-    """Cut `data` behind every line end."""
     ends = [match.end() for match in _LINE_END.finditer(data)]
     if not ends or ends[-1] < len(data):
         ends.append(len(data))
@@ -89,12 +88,12 @@ def _split(data: bytes) -> list[bytes]:
 
 
 def _size(file: BinaryIO, start: int, data: bytes) -> int:
-    """Return the size of the line at `start`, which begins with `data`, and leave the file behind its end."""
+    """Return the size of the line at `start`, which begins with `data`; leave the file behind the line's end."""
     size = 0
     while data:
         if found := _LINE_END.search(data):
             size += found.start()
-            # Read again, as the first half of a CRLF may have been the last byte of `data`.
+            # Read the end again: the last byte of `data` may be the first half of a CRLF.
             file.seek(start + size)
             found = _LINE_END.match(file.read(3))
             file.seek(start + size + (found.end() if found else 0))
@@ -105,9 +104,9 @@ def _size(file: BinaryIO, start: int, data: bytes) -> int:
 
 
 class LineReader:
-    """Reads lines again by their offset, with a position of its own: readers of one file do not meet.
+    """Read lines again by their offset; readers of one file do not disturb each other.
 
-    Holds one block, so that lines near each other cost one read of the file; not for several threads.
+    Keeps one block, so that lines near each other cost one read of the file. Not thread-safe.
     """
 
     __slots__ = ("_block", "_fd", "_start")
@@ -118,29 +117,29 @@ class LineReader:
         self._block = b""
 
     def line_at(self, offset: int) -> bytes:
-        """Return the line that begins at `offset` without its end; b"" past the end of the file."""
+        """Return the line that begins at `offset`, without its end; b"" past the end of the file."""
         begin = offset - self._start
         end = self._end(begin) if 0 <= begin < len(self._block) else -1
         if end < 0:
             self._start, self._block, begin = offset, b"", 0
             while end < 0:
-                piece = os.pread(self._fd, _BLOCK, offset + len(self._block))
+                piece = portable.pread(self._fd, _BLOCK, offset + len(self._block))
                 self._block += piece
                 end = self._end(len(self._block) - len(piece))
-                # A file that changed meanwhile may have no line end near.
+                # A file that has changed may have no line end nearby.
                 if not piece or len(self._block) > _LIMIT + _BLOCK:
                     end = len(self._block)
         return self._block[begin:end]
 
     def _end(self, begin: int) -> int:
-        """Return where in the block the line that `begin` is in ends; -1 if not in it."""
+        """Return where in the block the line around `begin` ends; -1 if its end is not in the block."""
         end = self._block.find(b"\n", begin)
         lone = self._block.find(b"\r", begin, None if end < 0 else end)
         return lone if lone >= 0 else end
 
 
 MAX_UNPACKED_LINE = 64 << 20
-"""Longest line that is unpacked, in bytes: kilobytes of gzip can hold gigabytes of one line."""
+"""The longest line that is unpacked, in bytes: kilobytes of gzip can hold gigabytes of one line."""
 
 _UNPACKED_BLOCK = 1 << 18
 
@@ -150,7 +149,7 @@ def temporary() -> Iterator[BinaryIO]:
     """Open an empty file without a name; it is gone when closed, however the process ends.
 
     Raises:
-        FolderError: there is no folder that takes it.
+        FolderError: no folder accepts it.
     """
     try:
         opened = tempfile.TemporaryFile(prefix="venice-batch-")  # noqa: SIM115 - closed below
@@ -161,29 +160,29 @@ def temporary() -> Iterator[BinaryIO]:
 
 
 def no_room(error: OSError) -> FolderError:
-    """Return the error that says why there is no temporary file, and what to do."""
+    """Return the error that says why a temporary file failed, and what to do."""
     # Without a folder for temporary files, the current one was the last that was tried.
     folder = Path(tempfile.tempdir or ".")
-    # Where none will do, the library lists all that it tried.
+    # If no folder works, the library's message lists all that it tried.
     why = ", nor can the system's own folders" if isinstance(error, FileNotFoundError) else f": {error.strerror}"
     return FolderError(folder, f"cannot take a temporary file{why}; set TMPDIR to a folder with room")
 
 
 @contextmanager
 def copied(name: str, stream: BinaryIO) -> Iterator[BinaryIO]:
-    """Copy all of `stream`, which is read to its end and left open."""
+    """Yield a copy of `stream`, which is read to its end and left open."""
     with temporary() as file:
-        # `read` would wait for a whole block from a pipe, deaf to a signal that comes between two parts of it.
+        # On a pipe `read` waits for a whole block, and would not notice a signal in the middle of it.
         _pour(name, getattr(stream, "read1", stream.read), file)
         yield file
 
 
 @contextmanager
 def unpacked(name: str, packed: BinaryIO, how: Compression) -> Iterator[BinaryIO]:
-    """Unpack `packed` from its start.
+    """Yield the content of `packed`, from its start.
 
     Raises:
-        JobsFileError: the data is damaged, or has a line of more than MAX_UNPACKED_LINE.
+        JobsFileError: the data is damaged, or a line is longer than MAX_UNPACKED_LINE.
     """
     packed.seek(0)
     with temporary() as file:

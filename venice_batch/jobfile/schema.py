@@ -1,4 +1,4 @@
-"""The JSON Schema of a job line, made from the tables that the validator goes by."""
+"""The JSON Schema of a job line, generated from the rules that the check itself uses."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def schema(
 ) -> Schema:
     """Return the schema of a line, or with `array` of an array of lines.
 
-    It accepts whatever the jobs file's own check accepts. It does not say, and so accepts too much: which ids are used
-    twice; what rules out something else in the same request, be it a field that stands in line and `matrix` both;
-    that a text is blank; what a model takes; whether a picture is there. Of a manifest's record it says nothing.
+    It accepts everything that the jobs file's own check accepts. It also accepts some lines that the check refuses: it
+    cannot express duplicate ids, fields that exclude each other (a field both in the line and in its `matrix`, for
+    one), blank text, the limits of a model, or missing pictures. It does not describe a manifest's record.
 
     `defaults` are those of the run: a line need not have these fields. `suggestions` are values for an editor to offer,
-    by endpoint and field; others are as valid.
+    by endpoint and field; other values are just as valid.
     """
     defs: dict[str, Schema]
     _, defs = msgspec.json.schema_components(REQUESTS.values(), ref_template="#/$defs/{name}")
@@ -51,7 +51,7 @@ def schema(
     job = {
         "title": "venice-batch job",
         "type": "object",
-        # As `shapes.draft` tells the shapes apart.
+        # The same order of questions as in `line.draft`.
         "if": {"anyOf": [{"required": ["custom_id"]}, {"required": ["body"]}]},
         "then": _ref("BatchLine"),
         "else": {
@@ -64,7 +64,7 @@ def schema(
 
 
 _ID = {
-    "description": "Names the job and its image; without it, a hash of the request does.",
+    "description": "Names the job and its image; by default a hash of the request.",
     "type": "string",
     "minLength": 1,
     "maxLength": MAX_ID,
@@ -76,7 +76,7 @@ _ENDPOINT = {
     "enum": [str(endpoint) for endpoint in Endpoint],
     "default": str(Endpoint.GENERATE),
 }
-_METADATA = {"description": "Anything of yours; copied to the manifest.", "type": ["object", "null"]}
+_METADATA = {"description": "Any object; copied to the manifest.", "type": ["object", "null"]}
 
 
 def _annotated(
@@ -98,11 +98,11 @@ def _annotated(
 
 
 def _line(endpoint: Endpoint, fields: Collection[str], required: Sequence[str]) -> Schema:
-    """A native line that goes to `endpoint`; what it has to have may stand in its matrix."""
+    """Return the schema of a native line for `endpoint`; its matrix may provide required fields."""
     body = REQUESTS[endpoint].__name__
     values = {name: {"type": "array", "minItems": 1, "items": _ref(body, name)} for name in fields}
     matrix = {
-        "description": "Values by field: the line stands for every combination of them.",
+        "description": "Values by field: the line makes one job for every combination of them.",
         "type": "object",
         "minProperties": 1,
         "properties": values,
@@ -144,13 +144,13 @@ def _goes_to(endpoint: Endpoint, *, is_default: bool) -> Schema:
 def _batch() -> Schema:
     urls = {endpoint: f"^{URL_PREFIX}{endpoint}$" for endpoint in REQUESTS}
     return {
-        "description": "A line of the OpenAI batch shape.",
+        "description": "A line in the OpenAI batch format.",
         "type": "object",
         "properties": {
             "custom_id": _ref("Id"),
             "method": {"const": "POST"},
             "url": {
-                "description": "Where the request goes; what stands before the path plays no part.",
+                "description": "Where the request goes; anything before the path is ignored.",
                 "type": "string",
                 "anyOf": [{"pattern": pattern} for pattern in urls.values()],
                 "examples": [f"/v1{endpoint}" for endpoint in REQUESTS],

@@ -1,4 +1,8 @@
-"""What the first bytes of a file tell about it."""
+"""Open a jobs file in any format as a seekable file of JSON lines.
+
+Plain files are read where they are. Standard input, pipes, `.gz`, `.zst` and tables are first copied to an unnamed
+temporary file: a run reads its jobs again when their turn comes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
 
 
 HEAD_BYTES = 4096
-"""How much of a file is looked at."""
+"""Bytes of a file that are examined."""
 
 Compression = Literal["gzip", "zstd"]
 
@@ -36,7 +40,7 @@ _BINARY = (
 
 
 def compression(head: bytes) -> Compression | None:
-    """Return how a file that begins with `head` is packed; its name plays no part."""
+    """Return how a file that begins with `head` is packed, whatever its name."""
     if head.startswith(b"\x1f\x8b"):
         return "gzip"
     # A Zstandard file may begin with a skippable frame (RFC 8878, 3.1.2).
@@ -65,7 +69,7 @@ def json_hint(start: bytes, suffix: str) -> str | None:
     """Return why text that begins with `start` is JSON but not JSON lines, or None if it may be lines."""
     first_line, end, _ = start.partition(b"\n")
     first_line = first_line.strip()
-    # An array that is over on its line is a mistake of that line, unless the name promises one.
+    # An array that ends on its own line is a mistake of that line, unless the name promises an array.
     if start.startswith(b"[") and (suffix == ".json" or not first_line.endswith(b"]")):
         return "holds one JSON array; expected one object a line: jq -c '.[]' jobs.json > jobs.jsonl"
     if first_line == b"{" and end:
@@ -74,16 +78,18 @@ def json_hint(start: bytes, suffix: str) -> str | None:
 
 
 def table_hint(start: bytes) -> str | None:
-    """Return what to do with text that begins with `start` if that names the columns of a table, else None."""
+    """Return what to do with text that begins with the header of a table; None for other text."""
     first_line = start.partition(b"\n")[0]
     for delimiter, suffix in ((b",", ".csv"), (b";", ".csv"), (b"\t", ".tsv")):
         if b"prompt" in (cell.strip(b' "\r').lower() for cell in first_line.split(delimiter)):
-            return f"looks like a table; tables are told by their names: save it as a file that ends in {suffix}"
+            return (
+                f"looks like a table; a table is recognised by its file name: save it as a file that ends in {suffix}"
+            )
     return None
 
 
 def _alternates(head: bytes) -> bool:
-    """Tell whether every other byte is NUL, as in UTF-16 without its mark."""
+    """Return whether every other byte is NUL, as in UTF-16 without a byte order mark."""
     pairs = head[: len(head) & ~1]
     return len(pairs) >= 4 and (not any(pairs[1::2]) or not any(pairs[::2])) and any(pairs)
 
@@ -93,11 +99,11 @@ STDIN = "<stdin>"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An open jobs file: `name` as messages say it, `file` seekable, with JSON lines in it.
+    """An open jobs file: `name` for messages, and `file`, seekable, with JSON lines in it.
 
-    `stamp` is the file's size and time of change (ns) when it was opened. Relative paths in its lines start at
-    `folder`: the file's own, the current one ("") for standard input and pipes. `suspects` are keys of metadata that
-    may be mistyped fields, as a table's columns can be, with a word about each.
+    `stamp` is the file's size and modification time (ns) when it was opened. Relative paths in its lines start at
+    `folder`: the file's own, or the current one ("") for standard input and pipes. `suspects` maps metadata keys that
+    may be mistyped fields, such as a table's columns, to a message about each.
     """
 
     name: str
@@ -107,9 +113,9 @@ class Source:
     suspects: Mapping[str, str] = field(default_factory=dict)
 
     def unchanged(self) -> bool:
-        """Tell whether the file still has the size and time of change that it was opened with, or has only grown.
+        """Return whether the file has kept its size and modification time since it was opened, or has only grown.
 
-        What was added meanwhile belongs to no job of this run; what became of the lines before it, the jobs tell.
+        Lines added meanwhile belong to no job of this run. Whether the lines before them changed shows in the jobs.
         """
         size, changed_ns = _stamp(self.file)
         return changed_ns == self.stamp[1] if size == self.stamp[0] else size > self.stamp[0]
@@ -117,11 +123,11 @@ class Source:
 
 @contextmanager
 def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> Iterator[Source]:
-    """Open the jobs file `path`, or `stdin` where `path` is "-"; the source is closed at the end.
+    """Open the jobs file `path`, or `stdin` if `path` is "-"; close the source at the end of the block.
 
     Raises:
-        JobsFileError: it cannot be read, or cannot be a jobs file; one problem, of the file as a whole.
-        FolderError: there is no room for a copy that has to be made of it.
+        JobsFileError: it cannot be read, or is not a jobs file; one problem, of the file as a whole.
+        FolderError: a temporary copy is needed and there is no room for it.
     """
     name = os.fspath(path)
     with ExitStack() as stack:
@@ -135,7 +141,7 @@ def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> 
         try:
             file, suspects = _as_lines(name, file, plain, stack)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # that of the copy: reading takes no room
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # from writing the copy: reading takes no room
                 from venice_batch.jobfile.reading import no_room
 
                 raise no_room(error) from error
@@ -144,7 +150,7 @@ def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> 
 
 
 def refusal(name: str, what: str) -> JobsFileError:
-    """Return the error that says `what` of the file as a whole."""
+    """Return the error for a problem of the file as a whole."""
     return JobsFileError([Problem(name, 0, "", what)])
 
 
@@ -160,8 +166,8 @@ def _open(name: str) -> BinaryIO:
 
 
 def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> tuple[BinaryIO, Mapping[str, str]]:
-    """Return `file`, or a copy of it, as JSON lines, and its suspects; copies are closed with `stack`."""
-    # Imported late: `check jobs.jsonl` pays for no decompressor and no temporary file.
+    """Return `file`, or a copy of it, as JSON lines, and its suspects; `stack` closes the copies."""
+    # Imported late: `check jobs.jsonl` loads no decompressor.
     if not plain:
         from venice_batch.jobfile.reading import copied
 
@@ -188,7 +194,7 @@ def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> tuple
 
 
 def _suffix(name: str) -> str:
-    """Return the suffix that tells the content: that of `jobs.csv.gz` is ".csv"."""
+    """Return the suffix that names the content: ".csv" for `jobs.csv.gz`."""
     path = Path(name)
     return (path if path.suffix.lower() not in {".gz", ".zst"} else path.with_suffix("")).suffix.lower()
 
@@ -199,7 +205,7 @@ def _head(file: BinaryIO) -> bytes:
 
 
 def _first_text(file: BinaryIO) -> bytes:
-    """Return some bytes from the first that is not white space on; b"" if there is none."""
+    """Return some bytes, beginning with the first that is not white space; b"" if there are none."""
     block = _head(file).removeprefix(b"\xef\xbb\xbf")
     while block and not block.strip():
         block = file.read(1 << 16)

@@ -1,4 +1,4 @@
-"""Tables and plain prompts, rewritten as JSON lines with their line numbers kept."""
+"""Rewrite tables and plain prompts as JSON lines, keeping their line numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
-from venice_batch.errors import JobsFileError, Problem
+from venice_batch.errors import Findings, JobsFileError, Problem
 from venice_batch.jobfile.defaults import ALL_FIELDS, field_value
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines, temporary
 
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
-MAX_PROBLEMS = 1000
-
 _MARK = "\ufeff"
-_MARK_INSIDE = "holds a byte order mark (U+FEFF), as where two files were joined without a line end between; remove it"
+_MARK_INSIDE = "holds a byte order mark (U+FEFF), as after joining two files without a line end between them; remove it"
 _NOT_UTF8 = "not valid UTF-8{}; save the file as UTF-8"
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """A first line that names the table's delimiter to Excel."""
@@ -36,12 +34,12 @@ _METADATA = "metadata."
 
 @contextmanager
 def as_lines(name: str, file: BinaryIO, suffix: str) -> Iterator[tuple[BinaryIO, Mapping[str, str]]]:
-    """Rewrite a table (`.csv`, `.tsv`) or a prompt a line (`.txt`); a job stands on the line it stood on.
+    """Rewrite a table (`.csv`, `.tsv`) or a file of prompts (`.txt`); every job keeps its line number.
 
-    Beside the lines, yield the metadata that may be a mistyped field, by its key, with a word about it.
+    Yields the JSON lines, and the metadata columns that may be mistyped fields, each with a message.
 
     Raises:
-        JobsFileError: not UTF-8, a row that does not fit its header, a header that makes no sense.
+        JobsFileError: not UTF-8, a row that does not fit the header, or a header that makes no sense.
     """
     with temporary() as spool:
         suspects: Mapping[str, str] = {}
@@ -64,7 +62,7 @@ def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> None:
             raise _refusal(name, number, _NOT_UTF8.format("")) from None
         if _MARK in prompt:
             raise _refusal(name, number, _MARK_INSIDE)
-        # Blank lines keep the numbers right.
+        # Blank lines keep the line numbers right.
         spool.write(b"\n" * (number - written - 1) + orjson.dumps({"prompt": prompt.strip()}) + b"\n")
         written = number
 
@@ -73,8 +71,7 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> dict[st
     """Write every row as a JSON line; return the columns that may be mistyped fields."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    problems: list[Problem] = []
-    total = 0
+    findings = Findings()
     table = _Table(text, delimiter)
     try:
         header = [cell.strip() for cell in table.header()]
@@ -88,34 +85,33 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> dict[st
             is_header = [cell.strip() for cell in row] == header
             what = ""
             if first in table.marked and not is_header:
-                what = "another table begins here, with other columns; give it by itself"
+                what = "another table begins here, with other columns; put it into a file of its own"
             elif len(row) > len(names):
-                what = f"has {len(row)} cells, the header {len(names)}; put cells with a delimiter in quotes"
+                what = (
+                    f"has {len(row)} cells, the header has {len(names)}; put cells that contain a delimiter in quotes"
+                )
             elif any(_MARK in cell for cell in row):
                 what = _MARK_INSIDE
             elif any(row) and not is_header:  # tables that were joined repeat their header
                 spool.write(orjson.dumps(_job(names, row)))
             if what:
-                total += 1
-                if len(problems) < MAX_PROBLEMS:
-                    problems.append(Problem(name, first, "", what))
-            # A row may span lines; its job stands on the first of them.
+                findings.add(first, "", what, name)
+            # A row may span several lines; its job is on the first of them.
             spool.write(b"\n" * (written - first + 1))
     except csv.Error as error:
-        raise _refusal(name, table.line, f"not a table: {error}") from error
+        raise _refusal(name, table.line, f"not a valid table: {error}") from error
     except UnicodeDecodeError:
         raise _refusal(name, table.line + 1, _NOT_UTF8.format(" near here")) from None
     finally:
         text.detach()
-    if problems:
-        raise JobsFileError(problems, total)
+    findings.raise_any()
     return _suspects(names)
 
 
 class _Table:
-    """The rows of a table, whatever its delimiter; `line` is the one that the last row ended on.
+    """The rows of a table with any delimiter; `line` is the number of the line where the last row ended.
 
-    `marked` are the lines that began with a byte order mark, but for the first.
+    `marked` are the lines after the first that begin with a byte order mark.
     """
 
     def __init__(self, text: io.TextIOWrapper, delimiter: str) -> None:
@@ -130,7 +126,7 @@ class _Table:
         return self._before + self._reader.line_num
 
     def header(self) -> list[str]:
-        """Return the first row, [] if there is none, and find the delimiter by it."""
+        """Find the delimiter, and return the first row; [] if there is none."""
         first = ""
         for number, first in enumerate(self._lines):
             self._before = number
@@ -141,10 +137,10 @@ class _Table:
             self._delimiter, self._before, begun = said[1], self._before + 1, []
         else:
             self._delimiter = _delimiter(first, self._delimiter)
-        # Tab-separated values know no quotes (IANA text/tab-separated-values), and lists of prompts in the wild
-        # hold cells that merely begin with one; the code below finds those that a spreadsheet has quoted.
+        # Tab-separated values have no quotes (IANA text/tab-separated-values), and some published lists of prompts
+        # have cells that begin with one. `_unquoted` handles the cells that a spreadsheet has quoted.
         quoting: Any = csv.QUOTE_NONE if self._delimiter == "\t" else csv.QUOTE_MINIMAL
-        # strict: a stray quote is an error. Else it would swallow the lines up to the next quote.
+        # strict: a stray quote is an error. Otherwise it would swallow all lines up to the next quote.
         self._reader = csv.reader(chain(begun, self._lines), delimiter=self._delimiter, quoting=quoting, strict=True)
         return next((row for row in self if row), [])
 
@@ -166,7 +162,7 @@ class _Table:
 
 
 def _delimiter(header: str, own: str) -> str:
-    """Return the delimiter that finds the most fields in the header: spreadsheets go by the country, not the suffix."""
+    """Return the delimiter that finds most fields in the header: spreadsheets choose it by country, not by suffix."""
 
     def found(delimiter: str) -> int:
         return sum(_field(cell.strip(' "\r\n\t')) is not None for cell in header.split(delimiter))
@@ -189,12 +185,12 @@ def _unquoted(cell: str) -> str:
 
 
 def _field(column: str) -> str | None:
-    """Return the field that a column is called after, whatever its case, spaces, hyphens and underscores."""
+    """Return the field that a column is named after, ignoring case, spaces, hyphens and underscores."""
     return _SPELLINGS.get(re.sub(r"[\s_-]", "", column).lower())
 
 
 def _names(source: str, columns: Sequence[str], line: int) -> list[str]:
-    """Return what each column is called: fields by their own names, the rest as the header has it."""
+    """Return the columns' names: a field's own name where a column is a field, else the header's text."""
     names = [_field(column) or column or f"column {number}" for number, column in enumerate(columns, 1)]
     keys = [name if name in _COLUMNS else _METADATA + name.removeprefix(_METADATA) for name in names]
     twice = [name for number, name in enumerate(names) if keys[number] in keys[:number]]
@@ -204,22 +200,20 @@ def _names(source: str, columns: Sequence[str], line: int) -> list[str]:
 
 
 def _suspects(names: Sequence[str]) -> dict[str, str]:
-    """Return the metadata columns that look like a field that the table lacks."""
+    """Return the metadata columns whose names resemble a field that the table lacks, each with a message."""
     lacking = sorted(_COLUMNS.difference(names))
     found = {}
     for name in names:
         if name not in _COLUMNS and not name.startswith(_METADATA):
             close = difflib.get_close_matches(name.lower(), lacking, n=1, cutoff=0.8)
             if close:
-                what = (
-                    f"is no field, so that it goes into metadata; did you mean {close[0]!r}? (if not: {_METADATA}NAME)"
-                )
+                what = f"is not a field and goes into metadata; did you mean {close[0]!r}? (if not: {_METADATA}NAME)"
                 found[name] = what
     return found
 
 
 def _job(names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
-    """Return a row as a native line; an empty cell is a field left out."""
+    """Return a row as a native line; empty cells are left out."""
     job: dict[str, Any] = {}
     metadata = {}
     for name, cell in zip(names, row, strict=False):

@@ -1,9 +1,8 @@
-"""How a finished file gets its name without taking another's."""
+"""Files that appear whole or not at all: `whole_file` replaces one, `put` gives a finished one a free name."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -16,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from venice_batch import portable
 from venice_batch.errors import FolderError
 
 if TYPE_CHECKING:
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 
 NOT_THE_NAME = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Refusals that another name, or another way to give it, would meet too."""
+"""Errors that another name, or another way to give it, would meet too."""
 
 _reserving = threading.Lock()
-"""Held while a name is reserved and not yet replaced: another thread's reservation looks like a left-over."""
+"""Held while a name is reserved but not yet replaced, when it looks like one that a killed run has left."""
 
 
 def put(part: str, target: str) -> None:
-    """Give `part` the name `target`; what stands there already stays, unless it is an empty plain file.
+    """Give the file `part` the name `target`, unless something other than an empty plain file has that name.
 
-    An empty file is a name that a killed run had reserved: no run records one. Where hard links are refused, for
+    An empty file is a name that a killed run had reserved; no run records one. Where hard links are refused, for
     whatever reason, the name is reserved first and then replaced.
 
     Raises:
-        FileExistsError: something stands there, be it a dangling symlink.
-        OSError: neither way works; `part` is as it was, and nothing has the name.
+        FileExistsError: the name is taken, perhaps by a dangling symlink.
+        OSError: neither way works; `part` is unchanged, and nothing has the name.
     """
     try:
-        # Not a rename, which would overwrite.
-        os.link(part, target, follow_symlinks=False)
+        # A rename would overwrite.
+        portable.link(part, target)
     except FileExistsError:
         with _reserving:
             if not _is_reserved(target):
@@ -58,7 +58,7 @@ def put(part: str, target: str) -> None:
 
 def _reserve_and_replace(part: str, target: str) -> None:
     try:
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        os.close(portable.open_file(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         if not _is_reserved(target):
             raise
@@ -76,23 +76,27 @@ def _is_reserved(target: str) -> bool:
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NAME_BYTES = 80
-"""Of a file's name, what its temporary file has in its own."""
+"""How much of a file's name its temporary file repeats."""
 
 
 def is_address(path: str) -> bool:
-    """Tell whether `path` is written as an address (`s3://…`), of which a folder named `s3:` would be made here."""
+    """Return whether `path` is written as an address (`s3://…`), which would make a local folder named `s3:`."""
     return bool(_ADDRESS.match(path))
 
 
 @contextmanager
 def whole_file(path: Path, *, follow: bool = True, tidy: bool = True) -> Iterator[BinaryIO]:
-    """Open `path` for writing; what is written appears there when the block ends without an exception.
+    """Open `path` for writing; the text appears there once the block has ended without an exception.
 
-    Until then, and for good if it ends with one, whatever was there stays as it was. `.gz` and `.zst` are packed as
-    their ending says. A link is followed, the mode of an earlier file kept; what is no plain file (a pipe, a
-    device) is written to at the end. Without `follow` both are replaced, as in a folder that may come from anybody.
-    What a killed process has left of an earlier attempt at this file is removed, unless `tidy` is false: to look for it
-    takes as long as the folder is.
+    After an exception the earlier file is unchanged. `.gz` and `.zst` files are compressed. An earlier file's mode is
+    kept.
+
+    Args:
+        path: the file to write.
+        follow: write to the file behind a link, and copy the result into a pipe or a device. Otherwise both are
+            replaced, as is right in a folder that may come from anybody.
+        tidy: remove the temporary files that killed processes have left for this path, which takes as long as
+            listing the folder.
 
     Raises:
         FolderError: the file cannot be written.
@@ -122,7 +126,7 @@ def whole_file(path: Path, *, follow: bool = True, tidy: bool = True) -> Iterato
 
 @contextmanager
 def whole_stream(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """Open a temporary file that is copied to `stream` when the block ends without an exception."""
+    """Open a temporary file that is copied to `stream` once the block has ended without an exception."""
     with tempfile.TemporaryFile(prefix="venice-batch-") as file:
         yield file
         file.seek(0)
@@ -135,17 +139,17 @@ def _part_prefix(target: Path) -> str:
 
 
 def _open_part(target: Path) -> tuple[Path, BinaryIO]:
-    """Make the temporary file, locked for as long as it is open: that tells it from a left-over."""
+    """Make the temporary file, locked while it is open: one without a lock is left over."""
     while True:
         part = target.with_name(f"{_part_prefix(target)}{secrets.token_hex(4)}.part")
         file = part.open("xb")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            portable.lock(file.fileno(), wait=True)
             if os.fstat(file.fileno()).st_nlink:
                 return part, file
         except OSError:
-            return part, file  # no locks here: nobody takes it for a left-over, then
-        file.close()  # somebody did, before it was locked
+            return part, file  # no locks here, so nobody takes it for a left-over
+        file.close()  # another process took it for a left-over before it was locked
 
 
 def _remove_left_overs(target: Path) -> None:
@@ -158,16 +162,19 @@ def _remove_left_overs(target: Path) -> None:
 
 def _remove_if_left(path: str) -> None:
     with suppress(OSError):
-        file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if portable.IS_WINDOWS:
+            os.unlink(path)  # refused while a process has the file open
+            return
+        file = portable.open_file(path, os.O_RDWR)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path)
+            if portable.lock(file):
+                os.unlink(path)
         finally:
             os.close(file)
 
 
 def _is_special(path: Path) -> bool:
-    """Tell whether `path` is there, yet neither a plain file nor a folder: to replace it would break it."""
+    """Return whether `path` is a pipe, a device or the like: replacing it would break it."""
     with suppress(OSError):
         mode = path.stat().st_mode
         return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
@@ -187,7 +194,7 @@ def _packed(file: BinaryIO, suffix: str) -> Iterator[BinaryIO]:
     if suffix == ".gz":
         import gzip
 
-        # Without name and time in its header the same jobs make the same bytes.
+        # No name and no time in the header: the same jobs make the same bytes.
         with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
             yield packed  # type: ignore[misc]  # has all of BinaryIO that writing needs
     elif suffix == ".zst":

@@ -1,16 +1,17 @@
-"""One run's hold on its output folder."""
+"""The output folder: its lock, its own files, and what the system says about it."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
+import shutil
 import socket
 import stat
 from typing import TYPE_CHECKING
 
+from venice_batch import portable
 from venice_batch.errors import FolderError, FolderHeldError
 from venice_batch.output.atomic_file import put
 from venice_batch.output.plain_files import on_disk
@@ -26,30 +27,34 @@ PART_SUFFIX = ".part"
 
 _LOCK = ".lock"
 _HELD = ".lock-held"
-"""Made by whoever holds the folder where the file system knows no locks."""
+"""Takes the place of the lock on file systems that have none; made by the process that holds the folder."""
 
-_NO_FILE = "is no plain file, and it is not followed or replaced; remove it or choose another folder with --output"
+_NO_FILE = "is not a plain file, and it is not followed or replaced; remove it or choose another folder with --output"
 _NO_LOCK = "is a file that no run has made; move it away or choose another folder with --output"
 
 _OF_IMAGE = re.compile(r"\.(.+-\d+-\d+|probed?|merge-[0-9a-f]+)\.part")
 _OF_FILE = re.compile(r"\.(probed?|summary\.json|.+\.[0-9a-f]{8})\.part")
-"""Temporary files by the names that runs give them; others that end alike are somebody else's."""
+"""The names that runs give to temporary files; other files that end in `.part` belong to somebody else."""
 
 
 class Hold:
-    """A run's hold on its folder, while it lasts.
+    """A run's hold on its folder while it lasts.
 
-    `notices` tell, a sentence each, how it may be weaker than it should be.
+    `notices` are sentences for the user about how the hold is weaker than it should be.
     """
 
     def __init__(self, root: Path, lock: int, journal: int, notices: Collection[str]) -> None:
         self.notices = tuple(notices)
-        # Where a file system gives a file another number each time it is asked, the number tells nothing.
+        # Some file systems number a file anew each time they are asked. There the number proves nothing.
         pairs = ((root / _LOCK, lock), (root / MANIFEST, journal))
         self._files = [(path, file) for path, file in pairs if is_at(file, path)]
 
     def check(self) -> None:
-        """Raise FolderError once the lock or the manifest was moved, removed or replaced: another run may get in."""
+        """Check that lock and manifest are still in place; without them another run could get in.
+
+        Raises:
+            FolderError: one was moved, removed or replaced.
+        """
         for path, file in self._files:
             if not is_at(file, path):
                 raise FolderError(path, "was moved, removed or replaced during the run; leave it, and run again")
@@ -57,17 +62,16 @@ class Hold:
 
 @contextlib.contextmanager
 def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) -> Iterator[Hold]:
-    """Make `root` ready and keep every other run out of it until left.
+    """Make `root` ready and keep every other run out of it while the block lasts.
 
-    Makes the folder, its `images` and the `folders` below that, proves that files can be written and get their names,
-    takes advisory locks that die with this process (flock on `.lock`, where the holder's process id stands, and on the
-    manifest, as `.lock` may be removed) and removes what a killed run left half-written. Where the file system knows no
-    locks, the file `.lock-held` takes their place, and `notices` say so.
-    `durable`: the folders are on the disk before it goes on.
+    Makes the folder, its `images` and the `folders` below that, and tries out that files can be written and named.
+    Locks `.lock`, which holds this process's number, and the manifest, because `.lock` can be removed. Both locks end
+    with the process. On a file system without locks the file `.lock-held` replaces them, and `notices` say so.
+    Removes the temporary files of killed runs. With `durable` the folders are on the disk before the block begins.
 
     Raises:
-        FolderHeldError: another run holds it.
-        FolderError: not a folder, or not writable.
+        FolderHeldError: another run holds the folder.
+        FolderError: `root` is not a folder, or cannot be written.
     """
     with contextlib.ExitStack() as until_left:
         try:
@@ -82,12 +86,12 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
             journal = own_file(root / MANIFEST, os.O_RDWR)
             until_left.callback(os.close, journal)
             if not notices:
-                _lock_too(journal, root)
+                _lock_manifest(journal, root)
         except OSError as error:
             raise unusable(root / MANIFEST, error) from error
         try:
-            _remove_parts(root, _OF_FILE)  # alone: below it there may be anything, as with `-o .`
-            if not (root / IMAGES).is_symlink():  # what a link leads to is no run's own
+            _remove_parts(root, _OF_FILE)  # not below: with `-o .` there may be anything
+            if not (root / IMAGES).is_symlink():  # the files behind a link need not be a run's
                 _remove_image_parts(root / IMAGES)
             for place in (root, root / IMAGES):
                 _prove_writable(place)
@@ -101,16 +105,16 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
 
 
 def own_file(path: Path, flags: int) -> int:
-    """Open or make a file that runs keep for themselves; returns its descriptor.
+    """Open a file that belongs to runs alone, or make it; return its descriptor.
 
     Raises:
-        FolderError: a link, a folder, a pipe or a device stands there; it was not followed.
-        OSError: it cannot be opened.
+        FolderError: `path` is a link, a folder, a pipe or a device; it was not followed.
+        OSError: the file cannot be opened.
     """
     try:
-        file = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+        file = portable.open_file(path, flags | os.O_CREAT)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO) or path.is_dir():
             raise FolderError(path, _NO_FILE) from error
         raise
     if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -120,7 +124,7 @@ def own_file(path: Path, flags: int) -> int:
 
 
 def is_at(file: int, path: str | os.PathLike[str]) -> bool:
-    """Whether the open `file` is the one at `path`; taken to be where the system does not tell."""
+    """Return whether the open `file` is the one at `path`; True where the system does not say."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path, follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
@@ -130,17 +134,19 @@ def is_at(file: int, path: str | os.PathLike[str]) -> bool:
 
 
 def free_bytes(root: Path) -> int | None:
-    """How much can still be written below `root`; None where the file system does not tell."""
+    """Return how many bytes can still be written below `root`; None where the file system does not say."""
     try:
+        if not hasattr(os, "statvfs"):  # Windows
+            return shutil.disk_usage(root).free
         found = os.statvfs(root)
     except OSError:
         return None
-    # Without a size of the whole, as of many that are no disk, the zero that is free means nothing.
+    # Many file systems that are not disks report a size of 0. Their free 0 means nothing.
     return found.f_bavail * (found.f_frsize or found.f_bsize) if found.f_blocks else None
 
 
 def unusable(path: Path, error: OSError) -> FolderError:
-    """The FolderError that tells the user of `error` at `path`."""
+    """Return the FolderError that explains `error` at `path` to the user."""
     if error.errno == errno.ENOSPC:
         return FolderError(path, "the disk is full; free some space, then run the same command again")
     if error.errno == errno.EDQUOT:
@@ -158,71 +164,90 @@ def unusable(path: Path, error: OSError) -> FolderError:
     if error.errno == errno.ENOENT:
         return FolderError(path, "has vanished during the run")
     if error.errno == errno.ENAMETOOLONG:
-        return FolderError(path, "the file system takes no such long names; give a shorter --name or --output")
+        return FolderError(path, "the name is too long for the file system; give a shorter --name or --output")
     return FolderError(path, error.strerror or str(error))
 
 
+def sync_folder(path: str | os.PathLike[str]) -> None:
+    """Wait until the disk knows which files the folder holds; do nothing where folders cannot be synced (Windows).
+
+    Raises:
+        OSError: the disk refused.
+    """
+    if not portable.CAN_OPEN_FOLDERS:
+        return
+    file = portable.open_folder(path, follow=True)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def _lock(lock: int, root: Path, until_left: contextlib.ExitStack) -> list[str]:
-    """Lock the folder, or else mark it as held; returns what is to be said of that."""
+    """Lock the folder, or else mark it as held; return the notices about that."""
     notices = []
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
-        raise FolderHeldError(root, f"process {holder}" if holder else "another process") from error
+        is_locked = portable.lock(lock)
     except OSError as error:
+        is_locked = True
         _mark_held(root / _HELD, root)
         until_left.callback(_unmark, root / _HELD)
         notices.append(
-            f"{root}: this file system has no locks ({error.strerror}); {_HELD} keeps other runs out, but for those of "
-            "another computer that does not see it at once"
+            f"{root}: this file system has no locks ({error.strerror}); {_HELD} keeps other runs out, except for runs "
+            "on other computers that do not see the file at once"
         )
-    if not re.fullmatch(rb"\d*\n?", os.pread(lock, 64, 0)):
+    if not is_locked:
+        holder = portable.pread(lock, 32, 0).decode("ascii", "replace").strip()
+        raise FolderHeldError(root, f"process {holder}" if holder else "another process")
+    if not re.fullmatch(rb"\d*\n?", portable.pread(lock, 64, 0)):
         raise FolderError(root / _LOCK, _NO_LOCK)
     os.ftruncate(lock, 0)
-    os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+    os.write(lock, b"%d\n" % os.getpid())
     return notices
 
 
-def _lock_too(journal: int, root: Path) -> None:
+def _lock_manifest(journal: int, root: Path) -> None:
+    if portable.IS_WINDOWS:
+        return  # `.lock` cannot be removed while it is open
     try:
-        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise FolderHeldError(root, f"another process, which has {MANIFEST} locked") from error
+        is_locked = portable.lock(journal)
     except OSError:
         return
-    # On some network shares a lock keeps out whoever reads by another descriptor, this very process too.
-    other = os.open(root / MANIFEST, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not is_locked:
+        raise FolderHeldError(root, f"another process, which has {MANIFEST} locked")
+    # On some network shares a lock keeps out every other descriptor, even this process's own.
+    other = portable.open_file(root / MANIFEST, os.O_RDONLY)
     try:
-        os.pread(other, 1, 0)
+        portable.pread(other, 1, 0)
     except OSError:
-        fcntl.flock(journal, fcntl.LOCK_UN)
+        portable.unlock(journal)
     finally:
         os.close(other)
 
 
 _marked: set[str] = set()
-"""Folders that this process has marked as held."""
+"""The marks that this process has made."""
 
 
 def _mark_held(mark: Path, root: Path) -> None:
-    """Make the file that says who holds the folder.
+    """Make the file that names the holder of the folder.
 
-    One of a process of this computer that is no more is replaced; of another computer's nobody here can tell.
+    The mark of a process of this computer that has ended is replaced. A mark of another computer stays: nothing here
+    shows whether its process still runs.
 
     Raises:
-        FolderHeldError: there is one.
+        FolderHeldError: there is a mark.
     """
     here = socket.gethostname()
     for _ in range(2):
         try:
-            file = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            file = portable.open_file(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         except FileExistsError:
             made_by = _read_mark(mark)
             if made_by is None:
                 continue
             holder, _, host = made_by.partition(" ")
-            if host != here or _is_alive(holder, mark):
+            if host != here or _may_be_alive(holder, mark):
                 who = f"process {holder} on {host}" if holder.isdigit() and host else "another process"
                 raise FolderHeldError(root, f"{who}; if it has ended, remove {_HELD}") from None
             mark.unlink(missing_ok=True)
@@ -235,9 +260,9 @@ def _mark_held(mark: Path, root: Path) -> None:
 
 
 def _read_mark(mark: Path) -> str | None:
-    """The process's number and its computer; None where there is no mark any more."""
+    """Return the holder's number and computer; None if the mark has gone."""
     try:
-        file = os.open(mark, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = portable.open_file(mark, os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:
@@ -252,12 +277,14 @@ def _unmark(mark: Path) -> None:
         mark.unlink()
 
 
-def _is_alive(number: str, mark: Path) -> bool:
-    """Whether a process of this computer may be the holder."""
+def _may_be_alive(number: str, mark: Path) -> bool:
+    """Return whether the process of this computer that made the mark may still run."""
     if not re.fullmatch(r"[1-9]\d{0,9}", number):
         return False
-    if int(number) == os.getpid():  # of an earlier one that had the same number, as the first of a container has
+    if int(number) == os.getpid():  # or of an earlier process with this number, as the first of every container has 1
         return str(mark) in _marked
+    if portable.IS_WINDOWS:
+        return True  # os.kill would end the process
     try:
         os.kill(int(number), 0)
     except (ProcessLookupError, OverflowError):
@@ -281,32 +308,23 @@ def _prove_writable(place: Path) -> None:
 
 def _make_ready(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    # Asked, not tried: there may be as many as jobs.
+    # Asked rather than tried out: there may be as many folders as jobs.
     if not os.access(folder, os.W_OK | os.X_OK):
         raise FolderError(folder, "cannot write here; give another --name or --output")
 
 
 def _sync(root: Path, folders: Collection[str], made: Collection[Path]) -> None:
-    """Have the disk know of every folder that may be new, each of which stands in another's list."""
+    """Sync every folder that lists one that may be new."""
     below = (root / IMAGES / on_disk(folder) for folder in folders)
     inner = {parent for folder in below for parent in folder.parents if parent.is_relative_to(root)}
     for place in (*inner, root / IMAGES, root, *(new.parent for new in made)):
         sync_folder(place)
 
 
-def sync_folder(path: str | os.PathLike[str]) -> None:
-    """Have the disk know which files the folder holds. Raises OSError."""
-    file = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
 def _remove_parts(folder: str | os.PathLike[str], ours: re.Pattern[str]) -> list[str]:
-    """Remove the temporary files of a killed run, which no living one can be writing; returns the inner folders.
+    """Remove the temporary files of killed runs and return the inner folders; no living run can be writing them.
 
-    Not `os.walk`, which takes thrice as long for a million.
+    `os.walk` would take three times as long for a million files.
     """
     parts, folders = [], []
     with contextlib.suppress(PermissionError), os.scandir(folder) as entries:

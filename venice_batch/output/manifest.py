@@ -8,25 +8,26 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+import anyio
 import msgspec
 
+from venice_batch import portable
 from venice_batch.errors import FolderError
 from venice_batch.model import Outcome
 from venice_batch.output.atomic_file import put
+from venice_batch.output.disk import Disk
 from venice_batch.output.folder import MANIFEST, PART_SUFFIX, is_at, own_file, sync_folder, unusable
-from venice_batch.output.gathering import Gathering
 from venice_batch.output.plain_files import open_plain
-from venice_batch.output.record import NO_RECORD, RecordView
 from venice_batch.text_format import json_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 NAME = MANIFEST
 
-_SHARE = 8
-"""Of those who may wait for their records at the same time, one in so many does before they are written."""
+NO_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for a line that is no record; the last for brackets without end."""
 
 _COPIED_BYTES = 1024 * 1024
 
@@ -34,34 +35,59 @@ _TORN = (b"{", b"\0")
 """How a record begins, or what a file system leaves of one that did not reach the disk."""
 
 
+class FileView(msgspec.Struct, frozen=True, gc=False):
+    """The part of a record's file that a resume needs."""
+
+    path: str
+    bytes: int
+    sha256: str = ""
+
+
+class RecordView(msgspec.Struct, frozen=True, gc=False):
+    """The part of a record that a resume needs; the decoder skips all other fields."""
+
+    id: str
+    request_hash: str
+    status: str
+    files: tuple[FileView, ...] = ()
+    sandbox: bool = False
+
+
+_view = msgspec.json.Decoder(RecordView).decode
+
+
 @dataclass(slots=True)
 class _Entry:
-    """A record on its way; its own failure is no other's."""
+    """A record on its way to disk."""
 
     line: bytes
+    written: bool = False
     error: OSError | None = None
 
 
 class Manifest:
-    """Appends records, several with one trip to a thread when many jobs end at once.
+    """Appends records; those that gather while one write is under way share the next one.
 
-    Each record is one `write` of one whole line. When `append` returns, its record has been written, and with
-    `durable` has reached the disk; then it survives the process, or with `durable` the machine.
+    Each record is one `write` of one whole line. When `append` returns, the record has been written, and with `durable`
+    has reached the disk. It then survives the death of the process, or with `durable` of the machine.
 
-    When the file is moved, removed or replaced meanwhile, its records are written where it was, or beside what stands
-    there now, before any more are added; from then on `moved` tells so, and `told` is called with it by every `append`.
+    If the file is moved, removed or replaced during the run, its records are written to a new file at its path (or
+    beside the file that stands there now) before any more are added. `moved` then says so, and every `append` calls
+    `on_moved` with it.
     """
 
-    def __init__(self, path: Path, *, durable: bool = False, writers: int = 1) -> None:
-        """Make a manifest to be opened; `writers` is how many records may be given to `append` at the same time."""
+    def __init__(self, path: Path, *, durable: bool = False, disk: Disk | None = None) -> None:
+        """Prepare a manifest; `open` it before use. `disk` runs the writes of `append`."""
         self._path = path
         self._durable = durable
+        self._disk = disk or Disk()
+        self._writing = anyio.Lock(fast_acquire=True)
+        self._waiting: list[_Entry] = []
         self._file = -1
         self._at = path
         self._minds_place = False
         self.moved: FolderError | None = None
-        self.told: Callable[[FolderError], None] = lambda error: None
-        self._gathering: Gathering[_Entry] = Gathering(self._write, max(1, writers // _SHARE))
+        self.on_moved: Callable[[FolderError], None] = lambda error: None
 
     def open(self) -> str | None:
         """Open for appending; returns what was repaired, in a sentence, or None.
@@ -84,30 +110,31 @@ class Manifest:
 
     def close(self) -> None:
         """Close the file; records given to `append` have been written by then."""
-        if self._file < 0 or self._gathering.is_abandoned:
-            return  # to close a file may wait for its disk too
+        if self._file < 0 or self._disk.is_abandoned:
+            return  # closing a file may wait for its disk too
         with contextlib.suppress(OSError):
             self._keep_place()
         os.close(self._file)
         self._file = -1
 
-    def abandon(self) -> None:
-        """Have nobody wait any longer for a disk that does not answer; records under way may be lost."""
-        self._gathering.abandon()
-
     async def append(self, outcome: Outcome) -> None:
-        """Write `outcome`'s record; not interrupted by cancellation once begun.
+        """Write the record of `outcome`. Cancellation does not interrupt it: it is delivered afterwards.
 
         Raises:
             FolderError: the record was not written, and no part of it was left.
         """
         entry = _Entry(_line(outcome))
-        try:
-            await self._gathering.add(entry)
-        except OSError as error:
-            entry.error = error
+        self._waiting.append(entry)
+        with anyio.CancelScope(shield=True):
+            async with self._writing:
+                if not entry.written:
+                    entries, self._waiting = self._waiting, []
+                    try:
+                        await self._disk.run(lambda: self._write(entries))
+                    except OSError as error:
+                        _spoil(entries, error)
         if self.moved is not None:
-            self.told(self.moved)
+            self.on_moved(self.moved)
         self._check(entry)
 
     def append_line(self, line: bytes) -> None:
@@ -125,6 +152,8 @@ class Manifest:
             raise unusable(self._path, entry.error) from entry.error
 
     def _write(self, entries: list[_Entry]) -> None:
+        for entry in entries:
+            entry.written = True
         try:
             self._keep_place()
             end = os.fstat(self._file).st_size
@@ -171,10 +200,10 @@ class Manifest:
     def _copy_to(self, at: Path) -> int:
         """Write what the file holds to a new one at `at`; returns its descriptor."""
         part = at.with_name(f".{at.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
-        copy = os.open(part, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        copy = portable.open_file(part, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
         try:
             position = 0
-            while data := os.pread(self._file, _COPIED_BYTES, position):
+            while data := portable.pread(self._file, _COPIED_BYTES, position):
                 position += len(data)
                 while data:
                     data = data[os.write(copy, data) :]
@@ -203,15 +232,15 @@ class Manifest:
 
     def _repair(self) -> str | None:
         size = os.fstat(self._file).st_size
-        if not size or os.pread(self._file, 1, size - 1) == b"\n":
+        if not size or portable.pread(self._file, 1, size - 1) == b"\n":
             return None
         start = _line_start(self._file, size)
-        line = os.pread(self._file, size - start, start)
+        line = portable.pread(self._file, size - start, start)
         if not line.startswith(_TORN):
             os.write(self._file, b"\n")
             return f"{self._path}: its last line of {len(line)} bytes is no part of a record; ended it with a line feed"
         try:
-            msgspec.json.decode(line, type=RecordView)
+            _view(line)
         except NO_RECORD:
             os.ftruncate(self._file, start)
             return f"{self._path}: cut off a torn last line of {len(line)} bytes"
@@ -221,6 +250,7 @@ class Manifest:
 
 def _spoil(entries: list[_Entry], error: OSError) -> None:
     for entry in entries:
+        entry.written = True
         entry.error = entry.error or error
 
 
@@ -232,7 +262,7 @@ def _line_start(file: int, end: int) -> int:
     position = end
     while position > 0:
         step = min(64 * 1024, position)
-        found = os.pread(file, step, position - step).rfind(b"\n")
+        found = portable.pread(file, step, position - step).rfind(b"\n")
         if found >= 0:
             return position - step + found + 1
         position -= step
@@ -248,17 +278,37 @@ def opened(path: Path) -> BinaryIO:
     return os.fdopen(open_plain(path), "rb")
 
 
-def read_outcomes(path: Path) -> Iterator[Outcome]:
-    """Every whole record, in full; lines that are none are passed over.
+def views(lines: Iterable[bytes], first: int = 1) -> Iterator[tuple[int, RecordView | None]]:
+    """Yield each line's number, counted from `first`, with its record, or None if it is no record. Skip blank lines."""
+    for number, line in enumerate(lines, first):
+        try:
+            yield number, _view(line)
+        except NO_RECORD:
+            if line.strip():
+                yield number, None
+
+
+def read_views(path: Path) -> Iterator[tuple[int, RecordView | None]]:
+    """Yield what `views` yields for the manifest at `path`; nothing if there is no file.
 
     Raises:
         FolderError: the file cannot be read.
     """
-    return (outcome for _, outcome in numbered_outcomes(path))
+    if not path.exists():
+        return
+    try:
+        with opened(path) as lines:
+            yield from views(lines)
+    except OSError as error:
+        raise unusable(path, error) from error
 
 
 def numbered_outcomes(path: Path) -> Iterator[tuple[int, Outcome]]:
-    """As `read_outcomes`, with the number of each record's line, from 1."""
+    """Yield every whole record with the number of its line, from 1. Skip lines that are no record.
+
+    Raises:
+        FolderError: the file cannot be read.
+    """
     decoder = msgspec.json.Decoder(Outcome)
     try:
         with opened(path) as lines:

@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from venice_batch import portable
 from venice_batch.errors import FolderError, UsageError
 from venice_batch.model import Status
 from venice_batch.output import folder, manifest
 from venice_batch.output.atomic_file import NOT_THE_NAME, put
+from venice_batch.output.manifest import NO_RECORD, RecordView
 from venice_batch.output.naming import short_name
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, have_hashes, on_disk
-from venice_batch.output.record import NO_RECORD, RecordView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from venice_batch.output.record import FileView
+    from venice_batch.output.manifest import FileView
 
 
 class Merged(msgspec.Struct, frozen=True):
@@ -209,7 +210,7 @@ def _fault(root: Path, record: _View) -> str:
         except OSError:
             is_whole = False
         if PurePosixPath(file.path).parts[0] != folder.IMAGES:
-            return f"{file.path!r} is no place for an image"
+            return f"{file.path!r} is not a path of an image"
         if not is_whole:
             return f"{file.path} is missing, or has not the size that is recorded"
     return "" if record.files or record.status != Status.SUCCEEDED else "has no image"
@@ -217,7 +218,7 @@ def _fault(root: Path, record: _View) -> str:
 
 def _copy(source: Path, path: str, part: Path) -> None:
     try:
-        os.link(source / on_disk(path), part, follow_symlinks=False)
+        portable.link(source / on_disk(path), part)
     except OSError as error:
         if error.errno in NOT_THE_NAME:
             raise

@@ -1,4 +1,4 @@
-"""The files that records name: whether they are there, and how to read them where a stranger wrote the records."""
+"""The files that records name: check that they are there, and read them even if a stranger wrote the records."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ import stat
 import sys
 from typing import TYPE_CHECKING, BinaryIO
 
+from venice_batch import portable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from venice_batch.output.record import FileView
+    from venice_batch.output.manifest import FileView
 
 
 _IS_UTF8 = sys.getfilesystemencoding() == "utf-8"
 
 
 class NoPlainFileError(OSError):
-    """What a record names is no plain file below its folder, and was not opened; `strerror` says what it is."""
+    """A record names something that is not a plain file below its folder, so it was not opened; `strerror` says why."""
 
 
 class PlainFiles:
-    """The plain files below a folder that may have come from anybody.
+    """Read the plain files below a folder that may have come from anybody.
 
-    No link is followed below `root`, no path leads out of it, and a pipe or a device is never waited for.
+    Follows no link below `root`, takes no path that leads out of it, and never waits for a pipe or a device.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = os.fspath(root)
 
     def size(self, path: str) -> int:
-        """The size in bytes of the file that a record calls `path`.
+        """Return the size in bytes of the file that a record calls `path`.
 
         Raises:
-            NoPlainFileError: something else stands there, or the path leads elsewhere.
-            OSError: there is nothing.
+            NoPlainFileError: it is not a plain file, or the path leads out of the folder.
+            OSError: there is no such file.
         """
         parts = _parts(path)
         state = os.lstat("/".join((self._root, *parts)))
@@ -47,24 +49,25 @@ class PlainFiles:
         if stat.S_ISLNK(state.st_mode):
             raise _refused(path, "is a link, which is not followed")
         if not stat.S_ISREG(state.st_mode):
-            raise _refused(path, "is no plain file")
+            raise _refused(path, "is not a plain file")
         return state.st_size
 
     def open(self, path: str) -> BinaryIO:
-        """Open the file for reading; what is opened is what was looked at, whoever changes the folder meanwhile.
+        """Open the file for reading, without following a link that replaces a part of the path meanwhile.
+
+        On Windows only the last part is safe from that.
 
         Raises:
             NoPlainFileError, OSError: as `size`.
         """
         self.size(path)
         *folders, name = _parts(path)
-        folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if not portable.CAN_OPEN_FOLDERS:
+            return os.fdopen(open_plain("/".join((self._root, *folders, name))), "rb")
+        folder = portable.open_folder(self._root, follow=True)
         try:
             for inner in folders:
-                outer, folder = (
-                    folder,
-                    os.open(inner, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder),
-                )
+                outer, folder = folder, portable.open_folder(inner, dir_fd=folder)
                 os.close(outer)
             return os.fdopen(open_plain(name, dir_fd=folder), "rb")
         finally:
@@ -72,7 +75,7 @@ class PlainFiles:
 
 
 class Refusals:
-    """Counts the files of records that were refused; only the first is kept to be told."""
+    """Count the refused files of records; `str()` is the notice for the user, which shows the first."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -85,44 +88,44 @@ class Refusals:
 
     def __str__(self) -> str:
         more = f", and {self.count - 1} more like it" if self.count > 1 else ""
-        return f"left out what is no plain file of the folder: {self._first}{more}" if self.count else ""
+        return f"left out everything but plain files of the folder: {self._first}{more}" if self.count else ""
 
 
 def open_plain(path: str | Path, *, dir_fd: int | None = None) -> int:
-    """Open a plain file for reading, without following a link or waiting for a pipe; returns its descriptor.
+    """Open a plain file for reading and return its descriptor; follow no link, wait for no pipe.
 
     Raises:
-        NoPlainFileError: something else stands there.
+        NoPlainFileError: it is not a plain file.
         OSError: it cannot be opened.
     """
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+        file = portable.open_file(path, os.O_RDONLY, dir_fd=dir_fd)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise _refused(os.fspath(path), "is a link or no plain file, and is not followed") from error
+            raise _refused(os.fspath(path), "is a link or not a plain file, and is not followed") from error
         raise
     mode = os.fstat(file).st_mode
     if not stat.S_ISREG(mode):
         os.close(file)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-        raise _refused(os.fspath(path), "is no plain file")
+        raise _refused(os.fspath(path), "is not a plain file")
     return file
 
 
 def on_disk(path: str) -> str:
-    """`path` of a record as the system is given it: names are UTF-8 on the disk, whatever the locale.
+    """Return a record's `path` as the system takes it: names are UTF-8 on disk under every locale.
 
-    So every letter can be part of a name, and a folder means the same to runs under different locales.
+    So every letter can be in a name, and runs under different locales find the same files.
     """
     return path if _IS_UTF8 else os.fsdecode(path.encode())
 
 
 def have_sizes(prefix: str, files: Sequence[FileView]) -> bool:
-    """Whether there is a file, and each is there with its size; paths are put behind `prefix`.
+    """Return whether there is at least one file, and every one exists with its recorded size.
 
-    A link counts as the plain file that it leads to: whoever keeps images elsewhere does not buy them again. Nothing of
-    what is found is shown or copied.
+    `prefix` is put before each path. A link to a plain file counts as that file, so that images kept elsewhere are not
+    bought again; nothing that is found is shown or copied.
     """
     try:
         for file in files:
@@ -137,7 +140,7 @@ def have_sizes(prefix: str, files: Sequence[FileView]) -> bool:
 
 
 def have_hashes(prefix: str, files: Sequence[FileView]) -> bool:
-    """As `have_sizes`, and each has its hash too; never waits for what is no plain file."""
+    """Check as `have_sizes` does, and compare each file's hash; never wait for a pipe or a device."""
     if not have_sizes(prefix, files):
         return False
     try:
@@ -152,21 +155,23 @@ def have_hashes(prefix: str, files: Sequence[FileView]) -> bool:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+    return portable.open_file(path, flags, follow=True)
 
 
 def _parts(path: str) -> list[str]:
-    """The names that lead from the folder to the file, as the system is given them."""
+    """Return the names on the way from the folder to the file, as the system takes them."""
     try:
         path.encode()
     except UnicodeEncodeError as error:
-        raise _refused(path, "is no text") from error
+        raise _refused(path, "is not valid text") from error
     if _leads_elsewhere(path):
-        raise _refused(path, "is no place for an image")
+        raise _refused(path, "is not a path of an image")
     return on_disk(path).split("/")
 
 
 def _leads_elsewhere(path: str) -> bool:
+    if portable.IS_WINDOWS and ("\\" in path or ":" in path):
+        return True  # no run writes such a path there: a backslash parts folders, a colon names a drive or a stream
     return path.startswith("/") or "\0" in path or (".." in path and ".." in path.split("/")) or path in ("", ".")
 
 

@@ -1,50 +1,54 @@
-"""What an output folder already holds of the jobs to run."""
+"""The part of a jobs file that an output folder already holds, by its manifest."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from array import array
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+import msgspec
+
+from venice_batch.model import Outcome, Status
 from venice_batch.output import manifest
-from venice_batch.output.extract import Corrupt
-from venice_batch.output.marks import Marks
+from venice_batch.output.folder import unusable
+from venice_batch.output.manifest import NO_RECORD, numbered_outcomes, read_views, views
 from venice_batch.output.plain_files import have_hashes, have_sizes
-from venice_batch.output.reading_process import ReadingProcess
-from venice_batch.output.state import DONE, LOST, PLAYED, REJECTED
-from venice_batch.output.stretches import SIZE_BYTES, opened, read
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from venice_batch.jobfile import JobIndex
+    from venice_batch.output.manifest import FileView, RecordView
 
-_VERIFIED_BYTES = SIZE_BYTES // 16
-"""A stretch's size where files are hashed, which takes that much longer, at least, than to look at their size."""
+PENDING, DONE, REJECTED, LOST, SANDBOX_ONLY = range(5)
+"""To be made; made and whole; refused for good; made, but a file is missing or changed; made by the sandbox only."""
 
-_LONG = 200
-"""Stretches from which on another process is worth its start: 50 MB, some 60,000 records; with hashes a sixteenth."""
+_NO_RECORD_OF_IT = -1
+_MOST_NUMBERS = 10
+"""Line numbers without a record that a notice lists."""
+
+_SUCCEEDED, _REJECTED = Status.SUCCEEDED.value, Status.REJECTED.value
 
 
 class Resume:
-    """A byte a job: done and whole, rejected for good, or pending.
+    """The state of every job of an index, one byte and one file position each.
 
-    Of an id's records the last one counts. A job is done only while each of its files is there with its size
-    (with `verify`: its hash); otherwise it is pending again, as is what the sandbox made unless `sandbox` says that it
-    is asked again. `notices` tell what was found amiss, in a sentence each.
-    A million records take a few seconds and a few bytes each.
+    Of an id's records the last one counts, if it is for the same request. A job is done only while each of its files is
+    there with its size (with `verify`: its hash); otherwise it is pending again. What the sandbox made is pending again
+    unless `sandbox` says that it is asked again. `notices` report what was wrong, one sentence each.
     """
 
     def __init__(self, index: JobIndex, root: Path, *, verify: bool = False, sandbox: bool = True) -> None:
         """Read the manifest in `root`, if there is one. Raises FolderError where it cannot be read."""
-        self._root = root
-        self._sandbox = sandbox
-        self._states = bytes(len(index))
+        self._path = root / manifest.NAME
+        self._states = bytearray(len(index))
+        self._positions = array("q", [_NO_RECORD_OF_IT]) * len(index)
         self.notices: tuple[str, ...] = ()
         if has_records(root):
-            self._read(index, root / manifest.NAME, verify=verify)
+            whole = partial(have_hashes if verify else have_sizes, f"{root}/")
+            self._read(index, lambda record: _state_of(record, whole, sandbox=sandbox))
 
     @property
     def done(self) -> int:
@@ -57,54 +61,128 @@ class Resume:
         return self._states.count(REJECTED)
 
     def is_done(self, place: int) -> bool:
-        """Whether the job at `place` of the index needs nothing more."""
+        """Return whether the job at `place` of the index needs nothing more."""
         return self._states[place] == DONE
 
     def is_settled(self, place: int) -> bool:
-        """Whether it is done, or was refused for good."""
+        """Return whether it is done, or was refused for good."""
         return self._states[place] in (DONE, REJECTED)
 
-    def _read(self, index: JobIndex, path: Path, *, verify: bool) -> None:
-        whole = partial(have_hashes if verify else have_sizes, f"{self._root}/")
-        marks = Marks(index)
-        corrupt, before = Corrupt(), 0
-        extracted: dict[int, tuple[int, Corrupt]] = {}
-        with ExitStack() as until_read:
-            stretches = until_read.enter_context(opened(path, _VERIFIED_BYTES if verify else SIZE_BYTES))
-            other = None
-            if len(stretches) >= _LONG:
-                other = until_read.enter_context(ReadingProcess(stretches, verify=verify, sandbox=self._sandbox))
-            for number in range(len(stretches)):
-                for its_number, extract in other.extracts(above=number) if other else ():
-                    if its_number >= number:
-                        marks.mark_back(extract.records)
-                        extracted[its_number] = extract.lines, extract.corrupt
-                if number in extracted:
-                    count, found = extracted[number]
-                else:
-                    count, lines = stretches.lines(number)
-                    found = marks.mark(lines, whole, sandbox=self._sandbox)
-                corrupt.extend(found, before)
-                before += count
-        self._states = marks.states()
-        self.notices = tuple(self._amiss(path, corrupt))
+    def outcomes(self) -> Iterator[tuple[int, Outcome]]:
+        """Yield the outcome that counts for each job with its place in the index, in the order of the records.
 
-    def _amiss(self, path: Path, corrupt: Corrupt) -> Iterator[str]:
-        if corrupt.count:
-            lines = ", ".join(map(str, corrupt.numbers)) + ("…" if corrupt.count > len(corrupt.numbers) else "")
-            yield f"{path}: passed over {counted(corrupt.count, 'line')} without a record (line {lines})"
-        lost = self._states.count(LOST)
-        if lost:
+        Jobs without such an outcome are pending: lost files, another request, or the sandbox's where that does not
+        count. Records written since the manifest was read are left out.
+
+        Raises:
+            FolderError: the manifest cannot be read.
+        """
+        wanted = [
+            place
+            for place, state in enumerate(self._states)
+            if self._positions[place] != _NO_RECORD_OF_IT and state not in (LOST, SANDBOX_ONLY)
+        ]
+        wanted.sort(key=self._positions.__getitem__)
+        decode = msgspec.json.Decoder(Outcome).decode
+        if not wanted:
+            return
+        try:
+            with manifest.opened(self._path) as file:
+                for place in wanted:
+                    file.seek(self._positions[place])
+                    try:
+                        yield place, decode(file.readline())
+                    except NO_RECORD:
+                        continue  # enough of a record to resume by, but not a whole one
+        except OSError as error:
+            raise unusable(self._path, error) from error
+
+    def _read(self, index: JobIndex, state_of: Callable[[RecordView], int]) -> None:
+        states, positions, has_request = self._states, self._positions, index.has_request
+        places = index.directory().places
+        corrupt, first = 0, list[int]()
+        position = 0
+        try:
+            with manifest.opened(self._path) as file:
+                lines = _Counted(file)
+                for number, record in views(lines):
+                    if record is None:
+                        corrupt += 1
+                        first += [number] if len(first) < _MOST_NUMBERS else []
+                        continue
+                    position = lines.position
+                    for place in places(hash(record.id)):
+                        if has_request(place, record.request_hash):
+                            states[place], positions[place] = state_of(record), position
+                        else:
+                            states[place], positions[place] = PENDING, _NO_RECORD_OF_IT  # the job has changed since
+        except OSError as error:
+            raise unusable(self._path, error) from error
+        self.notices = tuple(self._amiss(corrupt, first))
+
+    def _amiss(self, corrupt: int, first: list[int]) -> Iterator[str]:
+        if corrupt:
+            lines = ", ".join(map(str, first)) + ("…" if corrupt > len(first) else "")
+            yield f"{self._path}: passed over {counted(corrupt, 'line')} without a record (line {lines})"
+        if lost := self._states.count(LOST):
             yield f"{counted(lost, 'job')} recorded as done lost a file or had it changed: pending again"
-        played = self._states.count(PLAYED)
-        if played:
-            yield f"{counted(played, 'job')} done by the sandbox only: pending again"
+        if sandbox_only := self._states.count(SANDBOX_ONLY):
+            yield f"{counted(sandbox_only, 'job')} done by the sandbox only: pending again"
+
+
+class _Counted:
+    """The lines of a file, with the position of the last one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.position = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        after = 0
+        for line in self._file:
+            self.position = after
+            after += len(line)
+            yield line
+
+
+def _state_of(record: RecordView, whole: Callable[[Sequence[FileView]], bool], *, sandbox: bool) -> int:
+    """Return the state of the job that the record is about; ask `whole` about its files only where that matters."""
+    if record.sandbox and not sandbox:
+        return SANDBOX_ONLY
+    if record.status == _SUCCEEDED:
+        return DONE if whole(record.files) else LOST
+    return REJECTED if record.status == _REJECTED else PENDING
+
+
+class LatestRecords:
+    """The last whole record of each id, in the order in which these were written.
+
+    Each iteration reads the file again, so that memory grows only by a number an id. Records appended after the
+    construction are left out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read `path` once. Raises FolderError where it cannot be read, as does every iteration."""
+        self._path = path
+        self._lines = frozenset({outcome.id: number for number, outcome in numbered_outcomes(path)}.values())
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return (outcome for _, outcome in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[int, Outcome]]:
+        """Yield each record with the number of its line, from 1."""
+        for number, outcome in numbered_outcomes(self._path):
+            if number in self._lines:
+                yield number, outcome
 
 
 class Ownership:
-    """Which files an earlier record of an id owns, looked up only when a file stands in the way.
+    """The files that an earlier record of an id owns, looked up only when a file stands in the way.
 
-    That is rare, so the manifest is read once more then, and only what concerns pending jobs is kept.
+    That is rare, so the manifest is read once more then, and only entries of pending jobs are kept.
     """
 
     def __init__(self, path: Path, index: JobIndex, resume: Resume) -> None:
@@ -114,7 +192,7 @@ class Ownership:
         self._owned: dict[str, tuple[str, ...]] | None = None
 
     def __call__(self, job_id: str) -> tuple[str, ...]:
-        """The paths that the latest record with files has for `job_id`, relative to the output folder."""
+        """Return the paths that the latest record with files has for `job_id`, relative to the output folder."""
         if self._owned is None:
             self._owned = self._read()
         return self._owned.get(job_id, ())
@@ -122,7 +200,7 @@ class Ownership:
     def _read(self) -> dict[str, tuple[str, ...]]:
         directory = self._index.directory()
         owned = {}
-        for _, record in read(self._path):
+        for _, record in read_views(self._path):
             # A later failure brings no files and takes none away.
             if record is None or not record.files:
                 continue
@@ -133,11 +211,12 @@ class Ownership:
 
 
 def has_records(root: Path) -> bool:
-    """Whether there is anything of an earlier run in `root` to compare jobs with."""
+    """Return whether `root` holds anything of an earlier run to compare jobs with."""
     path = root / manifest.NAME
     return path.exists() and path.stat().st_size > 0
 
 
 def largest_bytes(path: Path) -> int:
-    """The size of the images of the job that has the largest, by the manifest at `path`; 0 where none is recorded."""
-    return max((sum(file.bytes for file in record.files) for _, record in read(path) if record is not None), default=0)
+    """Return the size of the largest job's images, by the manifest at `path`; 0 where none is recorded."""
+    sizes = (sum(file.bytes for file in record.files) for _, record in read_views(path) if record is not None)
+    return max(sizes, default=0)

@@ -1,1 +1,1 @@
-"""When the next request may be sent: decisions on plain numbers, without a loop or a clock."""
+"""Decide when the next request may be sent: arithmetic on given moments, without a clock or an event loop."""

@@ -1,4 +1,4 @@
-"""How many requests of one lane are under way at a time."""
+"""Adapt how many requests of a lane are in flight to what the server can take."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import math
 
 
 class AdaptiveLimit:
-    """Additive increase, multiplicative decrease, between 1 and `ceiling`.
+    """A limit on requests in flight: additive increase, multiplicative decrease, between 1 and `ceiling`.
 
-    Doubles each round trip from `start` until the first sign of overload (TCP's slow start, RFC 5681
-    section 3.1), then adds one after `limit` good answers that came while the limit was really used. An
-    overload takes off a fifth (a little less than CUBIC's 0.7, RFC 9438), once for all requests that were
-    already under way; each of those only lowers the limit to what the server still holds. The next trial
-    above that point becomes rarer, up to `MOST_PATIENCE` times: a model that takes four at a time is asked
-    for a fifth less and less often.
-
-    Latency that doubles over its long-run mean and rises by over `SLOWER_BY_S` counts as overload too
-    (the gradient of Netflix's concurrency-limits).
+    - Up: from `start` the limit doubles each round trip until the first sign of overload (TCP's slow start, RFC 5681,
+      section 3.1). After that it grows by one for every `limit` good answers that arrive while at least half of it is
+      in use.
+    - Down: an overload takes off a fifth (a little less than CUBIC, whose factor is 0.7, RFC 9438). All requests that
+      were already in flight count as one overload. Each further refusal of theirs only lowers the limit to the number
+      that the server still holds.
+    - Patience: each overload also halves the rate of growth, down to 1 / `MOST_PATIENCE`. So a model that takes four at
+      a time is offered a fifth less and less often.
+    - Latency: a fifth comes off too when the recent mean latency is more than twice the long-run mean and more than
+      `SLOWER_BY_S` above it (the gradient of Netflix's concurrency-limits). This does not change the patience.
     """
 
     DECREASE = 0.8
@@ -35,25 +36,25 @@ class AdaptiveLimit:
 
     @property
     def limit(self) -> int:
-        """Requests that may be under way now."""
+        """How many requests may be in flight now."""
         return int(self._limit)
 
     def open(self) -> None:
-        """Allow as many as the ceiling at once, unless the server was ever overloaded.
+        """Raise the limit to the ceiling, unless the server has shown an overload.
 
-        For lanes whose quota the server has named: then the window decides how many go out, and slow answers are no
-        reason to leave any of it unused.
+        Call this once the server has named the lane's quota: from then on the window decides how many requests are
+        sent, and slow answers are no reason to leave quota unused.
         """
         if self._slow_start:
             self._limit = float(self.ceiling)
             self._slow_start = False
 
     def good(self, *, in_flight: int, latency_s: float, sent_s: float, now_s: float) -> None:
-        """An answer came as wished; `in_flight` counts the lane's requests, this one among them."""
+        """Learn from a good answer; `in_flight` counts the lane's requests, this one included."""
         if self._is_slower(latency_s) and sent_s > self._decreased_s:
             self._decrease(now_s)
             return
-        # Not all of a limit can be in flight at each answer: half of it shows that it is needed.
+        # The limit is not fully in use at every answer; half of it shows that the limit is needed.
         if 2 * in_flight < self.limit:
             return
         self._limit = min(
@@ -61,7 +62,7 @@ class AdaptiveLimit:
         )
 
     def overloaded(self, *, sent_s: float, now_s: float, in_flight: int) -> None:
-        """The server could not take what was sent at `sent_s`; it holds `in_flight` others now."""
+        """Learn that the server could not take the request sent at `sent_s`; it holds `in_flight` others now."""
         if sent_s > self._decreased_s:
             self._decrease(now_s)
             self._patience = min(self.MOST_PATIENCE, self._patience * 2)

@@ -1,4 +1,4 @@
-"""How many client errors a run may still cause before the API refuses everything in a bucket."""
+"""Keep a run's client errors below the number at which the API refuses everything in a bucket."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from venice_batch.api.answers import Fault, Verdict
-from venice_batch.pacing.reset_time import Ends
+from venice_batch.pacing.reset_time import ResetTime
 
 if TYPE_CHECKING:
     from venice_batch.api.answers import Answer
 
 
 SAMPLE = 200
-"""Answers that the share of failing requests is estimated from: a file's bad part is not diluted by all before it."""
+"""Recent answers from which the share of failing requests is estimated. Older ones would hide a bad part of a file."""
 
 FIRST_ANSWERS = 5
-"""So many answers tell whether a run is healthy, where an older server may count everything."""
+"""After this many answers a run's share of errors is known well enough, where an older server may count everything."""
 
 _Z = 3.0
-"""Standard deviations of the upper bound: exceeded once in 740 times."""
+"""Standard deviations of the upper bound, which is exceeded once in 740 times."""
 
 _SAME_S = 0.001
-"""Resets are in whole milliseconds; two that differ by no more are the same."""
+"""Reset times are in whole milliseconds; two that differ by no more are the same."""
 
 _LIMIT = re.compile(r">\s*(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
-    """More than `limit` errors within `window_s` seconds close a bucket for `block_s`, unless the server says how long.
+    """The API's rule: more than `limit` errors within `window_s` seconds close a bucket.
 
-    Client errors count (4xx but 429), in a bucket for each model. On an older server (`older`) every request without
-    a success counts, in one bucket for all models. `margin` errors are left to other programs with the same key.
+    It stays closed for `block_s`, unless the server says how long. Client errors count (4xx except 429), in one bucket
+    for each model. On an older server (`older`) every request without a success counts, in one bucket for all models.
+    `margin` errors are left to other programs with the same key.
 
     Sources: Venice's published agent skills of 2026-10-02 (50, client errors); its rate-limit page of 2026-08 (20,
     every failure).
@@ -49,7 +50,7 @@ class ErrorRule:
 
     @property
     def affordable(self) -> int:
-        """Return how many errors one window may hold; at least 1, else nothing could be sent."""
+        """Errors that a run may cause in one window; at least 1, as otherwise it could send nothing."""
         return max(1, self.limit - self.margin)
 
     def counts(self, answer: Answer) -> bool:
@@ -60,25 +61,25 @@ class ErrorRule:
             return answer.fault is not Fault.CONNECT and (answer.status is None or answer.status >= 300)
         return answer.status is not None and 400 <= answer.status < 500 and answer.status != 429
 
-    def tells(self, answer: Answer) -> bool:
-        """Return whether this answer says anything about how many requests are errors."""
+    def is_sample(self, answer: Answer) -> bool:
+        """Return whether this answer counts when the share of errors is estimated."""
         return self.counts(answer) or answer.status == 200
 
 
 OLDER_LIMIT = 20
-"""The limit by which an older server is known."""
+"""An older server's limit, by which it is recognised."""
 
 
 def likely_errors(requests: int, answers: int, errors: int) -> float:
-    """Return how many of `requests` under way will fail at most, as far as `answers` with `errors` among them show.
+    """Return an upper bound for how many of `requests` will fail, given that `errors` of `answers` were errors.
 
-    Without any error so far it is 0: a healthy lane never waits. Else the share of errors is taken to be the upper end
-    of Wilson's score interval for `errors` of `answers`, and the number among `requests` to be that many standard
-    deviations above its mean, each with z = 3.
+    Without an error so far it is 0, so a healthy lane never waits. Otherwise two steps follow, each with z = 3. The
+    share of errors is the upper end of Wilson's score interval for `errors` of `answers`. The number of errors is z
+    standard deviations above the mean for that share.
 
-    LimitSource: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
-    American Statistical Association 22 (1927), for the interval; the normal approximation of the binomial
-    distribution for the number.
+    Source: for the interval, E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+    Journal of the American Statistical Association 22 (1927); for the number, the normal approximation of the binomial
+    distribution.
     """
     if not errors:
         return 0.0
@@ -89,7 +90,10 @@ def likely_errors(requests: int, answers: int, errors: int) -> float:
 
 
 class _Bucket:
-    """The errors of one bucket: those of this run, and what the server says is left."""
+    """The errors of one bucket: this run's own count, and the server's figure of how many are left.
+
+    The server's figure goes before the count. It may come late, so within one window the lowest figure counts.
+    """
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -99,11 +103,15 @@ class _Bucket:
         self._sampled_errors = 0
         self._left: int | None = None
         self._left_until_s = math.inf
-        self._told: Ends | None = None
+        self._reset: ResetTime | None = None
         self._most_left = 0
 
     def wait_s(self, rule: ErrorRule, now_s: float, *, cautious: bool) -> float:
-        """Return the seconds until one more may be sent; infinity while only an answer can help."""
+        """Return the seconds until one more request may be sent; infinity until an answer arrives.
+
+        A request may be sent if the errors to expect from all in flight fit into the budget. With `cautious`, and
+        before `FIRST_ANSWERS`, all of them are expected to fail.
+        """
         if now_s < self.blocked_until_s:
             return self.blocked_until_s - now_s
         answers = len(self._sample)
@@ -122,8 +130,8 @@ class _Bucket:
             renews_s = self._errors[excess - 1] + rule.window_s if can_grow else math.inf
         return max(0.0, renews_s - now_s) if can_grow or not self.in_flight else math.inf
 
-    def answered(self, rule: ErrorRule, answer: Answer, resets: Ends | None) -> None:
-        """Learn from an answer; `resets` is when the bucket is full again, as the answer says."""
+    def answered(self, rule: ErrorRule, answer: Answer, reset: ResetTime | None) -> None:
+        """Learn from an answer; `reset` is when it says that the bucket is full again."""
         now_s = answer.received_s
         left = answer.headers.errors_left
         is_error = rule.counts(answer)
@@ -131,34 +139,34 @@ class _Bucket:
             self.failed(now_s)
         elif is_error:
             self._errors.append(now_s)
-        if rule.tells(answer):
+        if rule.is_sample(answer):
             self._sample.append(is_error)
             self._sampled_errors += is_error
             if len(self._sample) > SAMPLE:
                 self._sampled_errors -= self._sample.popleft()
         if left is not None:
             self._most_left = max(self._most_left, left)
-            self._tell(left, resets or Ends(answer.sent_s + rule.window_s, now_s + rule.window_s), now_s)
+            self._take_header(left, reset or ResetTime(answer.sent_s + rule.window_s, now_s + rule.window_s), now_s)
 
-    def _tell(self, left: int, resets: Ends, now_s: float) -> None:
-        """Take what a header says of the window that ends at `resets`.
+    def _take_header(self, left: int, reset: ResetTime, now_s: float) -> None:
+        """Take a header's figure for the window that ends at `reset`.
 
-        A server may write it when the request comes in. So an answer that took long is old news, and within one window
-        the least figure is the newest.
+        A server may write the header when the request comes in, so a slow answer brings old news. Within one window the
+        lowest figure is the newest.
         """
-        if resets.latest_s <= now_s:
+        if reset.latest_s <= now_s:
             return
-        step_s = math.inf if self._told is None else resets.after(self._told)
+        step_s = math.inf if self._reset is None else reset.after(self._reset)
         if step_s < -_SAME_S:
             return
         if self._left is None or step_s > _SAME_S:
-            self._left, self._left_until_s, self._told = left, resets.latest_s, resets
+            self._left, self._left_until_s, self._reset = left, reset.latest_s, reset
         else:
             self._left = min(self._left, left)
-            self._left_until_s = resets.latest_s
+            self._left_until_s = reset.latest_s
 
     def failed(self, now_s: float) -> None:
-        """Count one error that no header has told of."""
+        """Count one error that is not in the server's figure yet."""
         self._errors.append(now_s)
         if self._left is not None:
             self._left = max(0, self._left - 1)
@@ -169,7 +177,7 @@ class _Bucket:
         return rule.affordable - len(self._errors)
 
     def _whole(self, rule: ErrorRule) -> int:
-        """Return what the bucket holds after its reset."""
+        """Return how many errors the full bucket allows after its reset."""
         return max(1, (self._most_left or rule.limit) - rule.margin)
 
     def _expire(self, rule: ErrorRule, now_s: float) -> None:
@@ -181,13 +189,14 @@ class _Bucket:
 
 
 class ErrorBudgets:
-    """The error buckets of one run. A request goes out only if the budget has room for the errors to expect.
+    """The error buckets of one run. A request may be sent only if its bucket has room for the errors to expect.
 
-    Until an answer has the budget's own headers the server may be an older one, so the stricter of both rules holds,
-    and its first few requests count as errors until they are answered. A message that names the limit settles it.
-    `rule` None: the server is not known to have such a rule, so nothing is held back until it says so.
+    The server may be an older one until an answer has the error budget's headers. So until then the stricter of both
+    rules applies, and the first few requests count as errors until they are answered. A message that names the limit
+    decides the matter. With `rule` None the server is not known to have such a rule: nothing is held back until it
+    shows one.
 
-    `sent`, then `answered` or `given_up`, each with the same bucket.
+    Call `sent`, then `answered` or `given_up`, each with the same bucket.
     """
 
     def __init__(self, rule: ErrorRule | None) -> None:
@@ -205,7 +214,7 @@ class ErrorBudgets:
         return self._is_older or not self._has_headers
 
     def wait_s(self, bucket: str, now_s: float) -> float:
-        """Return the seconds until one more request of `bucket` may be sent; infinity while only an answer can help."""
+        """Return the seconds until one more request of `bucket` may be sent; infinity until an answer arrives."""
         if self._is_older:
             return self._all.wait_s(self._older_rule, now_s, cautious=False)
         own = self._bucket(bucket)
@@ -217,36 +226,36 @@ class ErrorBudgets:
         return max(wait_s, self._all.wait_s(self._older_rule, now_s, cautious=True))
 
     def held_s(self, now_s: float) -> float:
-        """Return the seconds that every model waits for; 0 where each has its own bucket."""
+        """Return the seconds that all models wait together; 0 if each has its own bucket."""
         return self.wait_s("", now_s) if self.is_shared else 0.0
 
     def sent(self, bucket: str) -> None:
-        """Count one request as under way."""
+        """Count one request as in flight."""
         self._all.in_flight += 1
         self._bucket(bucket).in_flight += 1
 
-    def answered(self, bucket: str, answer: Answer, *, sent_s: float, resets: Ends | None) -> None:
-        """Learn from the answer to a request sent at `sent_s`; `resets` is the bucket's reset on the run's clock."""
+    def answered(self, bucket: str, answer: Answer, *, sent_s: float, reset: ResetTime | None) -> None:
+        """Learn from the answer to the request sent at `sent_s`; `reset` is the bucket's, on the run's clock."""
         self._has_headers = self._has_headers or answer.headers.errors_left is not None
         own = self._bucket(bucket)
         self._all.in_flight -= 1
         own.in_flight -= 1
         self._all.answered(self._older_rule, answer, None)
-        own.answered(self._rule, answer, resets)
+        own.answered(self._rule, answer, reset)
         if answer.verdict is Verdict.BLOCKED:
-            self._block(own, answer, sent_s, resets)
+            self._block(own, answer, sent_s, reset)
 
     def listed(self) -> None:
-        """Learn that the server sent the budget's headers with a listing."""
+        """Learn that a listing came with the error budget's headers."""
         self._has_headers = True
 
     def given_up(self, bucket: str, now_s: float) -> None:
-        """One request was cancelled before its answer; an older server may count it as failed."""
+        """Note that one request was cancelled before its answer; an older server may count it as failed."""
         self._all.in_flight -= 1
         self._all.failed(now_s)
         self._bucket(bucket).in_flight -= 1
 
-    def _block(self, own: _Bucket, answer: Answer, sent_s: float, resets: Ends | None) -> None:
+    def _block(self, own: _Bucket, answer: Answer, sent_s: float, reset: ResetTime | None) -> None:
         found = _LIMIT.search(answer.message)
         limit = int(found[1]) if found else None
         if limit == OLDER_LIMIT and not self._has_headers:
@@ -260,8 +269,8 @@ class ErrorBudgets:
             until_s = answer.received_s + self._rule.block_s
             if answer.hint_s is not None:
                 until_s = answer.received_s + answer.hint_s
-            elif resets is not None:
-                until_s = resets.latest_s
+            elif reset is not None:
+                until_s = reset.latest_s
             bucket.blocked_until_s = max(bucket.blocked_until_s, until_s)
 
     def _set_rule(self, rule: ErrorRule) -> None:

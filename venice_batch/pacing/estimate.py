@@ -1,4 +1,4 @@
-"""How long requests take within a rate limit and a number under way."""
+"""Estimate how long requests take under a rate limit and a limit on requests in flight."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ if TYPE_CHECKING:
 
 
 Sizes = tuple[tuple[int, int], ...]
-"""Requests by size: images a request, and how many such requests."""
+"""Requests by size: images per request, and how many such requests."""
 
 LATENCY_S = 10.0
-"""How long a request is taken to need where none has been timed: an assumption, as no listing tells."""
+"""Assumed time of a request while none has been timed; no listing says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What one lane has before it, and what holds it back.
+    """The requests of one lane, and the limits on them.
 
-    `requests` are still to be sent, `under_way` sent and unanswered, `at_a_time` of them together at most. A window of
-    `window_s` seconds takes `quota` images (None: any number), the present one `left` more; the next one opens in
-    `renews_in_s` (infinity: a window's length from now). Nothing goes out for `opens_in_s`. `sizes` are the requests by
-    the number of their images, in the order in which they are sent; without them each asks for one image.
+    - `requests`: still to be sent. `sizes` groups them by their number of images, in sending order; without it each is
+      for one image.
+    - `latency_s`: from sending a request to its answer.
+    - `under_way`: sent and not answered; at most `at_a_time` requests are under way together.
+    - `quota`: images per window of `window_s` seconds (None: no limit). The present window takes `left` more; the next
+      opens in `renews_in_s` (infinity: one window's length from now).
+    - `opens_in_s`: until then nothing is sent.
     """
 
     requests: int
@@ -42,9 +45,9 @@ class Load:
 
 
 def lane_s(load: Load) -> float:
-    """Seconds until the last answer, taking windows to be used up as soon as they open.
+    """Return the seconds until the last answer, assuming that each window is used up as soon as it opens.
 
-    The longer of what the windows and what the number under way alone would take.
+    This is the longer of two times: under the windows alone, and under the limit on requests under way alone.
     """
     waiting = load.requests
     if not waiting:
@@ -63,7 +66,7 @@ def lane_s(load: Load) -> float:
 
 
 def windows_needed(sizes: Sizes, quota: int, left: int) -> tuple[int, int]:
-    """Return how many windows have to open after the present one, and how many requests go out in the last of them.
+    """Return how many windows must open after the present one, and how many requests are sent in the last of them.
 
     Windows count images: a request that does not fit into the rest of one waits for the next. The present window has
     room for `left` images, each later one for `quota`.
@@ -86,7 +89,7 @@ def windows_needed(sizes: Sizes, quota: int, left: int) -> tuple[int, int]:
 
 
 def run_s(loads: Sequence[Load], at_a_time: float) -> float:
-    """Seconds until the last answer of all lanes, `at_a_time` of whose requests are under way together."""
+    """Return the seconds until the last answer of all lanes, with at most `at_a_time` requests under way together."""
     work_s = sum((load.requests + load.under_way) * load.latency_s for load in loads)
     return max([work_s / at_a_time, *map(lane_s, loads)])
 

@@ -1,4 +1,4 @@
-"""A lane's shared "nobody sends before T"."""
+"""A lane: one model's gate, minute and daily quotas, and concurrency."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from venice_batch.api.answers import Answer
     from venice_batch.api.listings import Quota
-    from venice_batch.pacing.reset_time import Ends
+    from venice_batch.pacing.reset_time import ResetTime
 
 
 class Gate:
-    """Holds all of a lane's workers, then lets them through one after another.
+    """Stops all requests of a lane until a moment, then lets them through one after another.
 
-    `spread_s` bounds the random gap between two that pass soon after an opening, so that those who waited
-    together do not arrive together.
+    Soon after the gate opens, a random gap of up to `spread_s` separates each request from the next, so that those
+    that waited together do not reach the server together.
     """
 
     def __init__(self, rng: random.Random, spread_s: float = 0.05) -> None:
@@ -32,38 +32,33 @@ class Gate:
         self._spread_s = spread_s
         self._opens_s = 0.0
         self._next_s = 0.0
-        self._herd_s = 0.0
+        self._spread_until_s = 0.0
 
     def close(self, until_s: float, now_s: float) -> None:
-        """Nobody passes before `until_s`; an earlier moment than already set changes nothing."""
+        """Stay closed until `until_s`; a moment earlier than the present one changes nothing."""
         if until_s > max(now_s, self._opens_s):
             self._opens_s = until_s
             self._next_s = until_s + self._rng.uniform(0.0, self._spread_s)
-            self._herd_s = until_s + 20 * self._spread_s
+            self._spread_until_s = until_s + 20 * self._spread_s
 
     def wait_s(self, now_s: float) -> float:
-        """Seconds until one may pass; 0 when it may now."""
+        """Return the seconds until the next request may pass; 0 if it may now."""
         return max(0.0, self._opens_s - now_s, self._next_s - now_s)
 
     def passed(self, now_s: float) -> None:
-        """One went through at `now_s`."""
-        if now_s < self._herd_s:
+        """Note that a request passed at `now_s`."""
+        if now_s < self._spread_until_s:
             self._next_s = now_s + self._rng.uniform(0.0, self._spread_s)
-
-    @property
-    def opens_s(self) -> float:
-        """The moment until which it is, or was last, closed."""
-        return self._opens_s
 
 
 DAY_S = 86_400.0
 
 
 class DayQuota:
-    """Counts images until the day ends; without a limit (None or 0) it counts, and holds, nothing.
+    """Counts a lane's images against its daily quota. Without a `limit` (None or 0) only `spent` makes it wait.
 
-    `ends_s` is the present day's end on the run's clock; infinity where the API does not say, then a day
-    counts from the first request. A server's own word (`spent`) goes before any count.
+    `ends_s` is the end of the present day on the run's clock. It is infinity if the API does not say; then a day begins
+    with the first request. The server's own word (`spent`) goes before any count.
     """
 
     def __init__(self, limit: int | None, ends_s: float) -> None:
@@ -72,49 +67,52 @@ class DayQuota:
         self._used = 0
         self._spent_until_s = -math.inf
 
-    def wait_s(self, now_s: float, units: int = 1) -> float:
-        """Seconds until the day has room for `units` more images; 0 when it has."""
+    def wait_s(self, now_s: float, images: int = 1) -> float:
+        """Return the seconds until the day has room for `images` more images; 0 if it has room now."""
         if now_s >= self._ends_s:
             self._used = 0
             self._ends_s += DAY_S * (1 + (now_s - self._ends_s) // DAY_S)
-        if self._limit is not None and self._used + min(units, self._limit) > self._limit:
+        if self._limit is not None and self._used + min(images, self._limit) > self._limit:
             return max(self._ends_s, self._spent_until_s) - now_s
         return max(0.0, self._spent_until_s - now_s)
 
-    def sent(self, now_s: float, units: int = 1) -> None:
-        """A request for `units` images goes out."""
+    def sent(self, now_s: float, images: int = 1) -> None:
+        """Count a request for `images` images that is sent now."""
         if self._limit is None:
             return
         if math.isinf(self._ends_s):
             self._ends_s = now_s + DAY_S
-        self._used += units
+        self._used += images
 
-    def refused(self, units: int = 1) -> None:
-        """A request for `units` images was not taken, so it did not count."""
-        self._used = max(0, self._used - units)
+    def refused(self, images: int = 1) -> None:
+        """Take back a request for `images` images: the server refused it, so it did not count."""
+        self._used = max(0, self._used - images)
 
     def spent(self, until_s: float) -> None:
-        """The server says that the day has no room before `until_s`."""
+        """Learn from the server that the day's quota is used up until `until_s`."""
         self._spent_until_s = max(self._spent_until_s, until_s)
 
 
 FIRST_BURST = 4
-"""Requests under way at first when nothing is known of a lane's limits."""
+"""Requests in flight at first, while nothing is known of a lane's limits."""
 
 DOCUMENTED_RPM = 20
-"""Images a minute that every account has. More, however listed, is used once an answer's headers confirm it."""
+"""Images per minute that every account may request. A higher listed quota is used once an answer's headers confirm
+it."""
 
 QUOTA_SPENT_S = 3600.0
-"""A server that asks for more than an hour's wait speaks of a daily quota."""
+"""A wait of more than an hour means that a daily quota is used up."""
 
 
 class LaneState(msgspec.Struct, frozen=True, gc=False):
     """A lane at one moment, for progress displays.
 
-    `limit` requests may be under way at a time. Of the `window_limit` images that the API allows in `window_s` seconds
-    `window_left` may still be asked for (infinity: no limit is known) before some come back in `renews_in_s` (infinity:
-    none are used). `opens_in_s` is 0 while gate, window and day let requests through; `gate_s` is the gate's part. All
-    of the lane waits `held_s` for the error budget (infinity: for an answer).
+    - `limit`: requests that may be in flight at a time.
+    - `window_limit`: images that the API allows in `window_s` seconds. `window_left` of them may still be requested
+      (infinity: no limit is known); some or all come back in `renews_in_s` (infinity: none are used).
+    - `opens_in_s`: seconds until gate, window and day let a request through; `gate_s` is the gate's part of it.
+    - `held_s`: seconds that the lane waits for the error budget (infinity: until an answer arrives).
+    - `refused`: requests refused as over the quota.
     """
 
     name: str
@@ -131,7 +129,10 @@ class LaneState(msgspec.Struct, frozen=True, gc=False):
 
 
 class Lane:
-    """One model at one base URL: its window, gate and concurrency; no other lane touches them."""
+    """One model at one base URL, with a window, a day, a gate and a concurrency of its own.
+
+    `wait_s`, then `sent`, then `answered` or `given_up`. Lanes share nothing, so a limited model never delays another.
+    """
 
     def __init__(
         self,
@@ -145,7 +146,18 @@ class Lane:
         rng: random.Random,
         is_tested: bool = True,
     ) -> None:
-        """Make a lane; of one that is not `is_tested` a single request goes ahead until it is answered."""
+        """Make a lane.
+
+        Args:
+            name: the model.
+            quota: as the API lists it.
+            ceiling: most requests in flight.
+            minute_s: the assumed length of the API's minute.
+            rpm_cap: the user's own limit of images per minute.
+            day_ends_s: when the present day ends, on the run's clock (infinity: unknown).
+            rng: for spread and jitter.
+            is_tested: False if the model may not exist; then a single request goes ahead until it is answered.
+        """
         self.name = name
         self.window = Window(minute_s, quota.rpm, rpm_cap)
         self.day = DayQuota(quota.rpd, day_ends_s)
@@ -156,50 +168,66 @@ class Lane:
             self.concurrency.open()
         self.gate = Gate(rng, spread_s=min(0.05, minute_s / 1200))
         self.in_flight = 0
-        self._units = 0
+        self._images_in_flight = 0
         self._sent = 0
         self.refused = 0
         self._rng = rng
         self._closed_s = -math.inf
         self._setbacks = 0
-        # A refusal without any hint is waited out like a failure, but never longer than a window.
+        # After a refusal without a hint, back off as after a failure, but never longer than a window.
         self._backoff = Backoff(base_s=minute_s / 60, cap_s=minute_s)
 
-    def wait_s(self, now_s: float, units: int = 1) -> float:
-        """Seconds until a request for `units` images may go out; infinity while only an answer can help."""
-        wait = max(self.gate.wait_s(now_s), self.window.wait_s(now_s, units), self.day.wait_s(now_s, units))
+    def wait_s(self, now_s: float, images: int = 1) -> float:
+        """Return the seconds until a request for `images` images may be sent; infinity until an answer arrives."""
+        wait = max(self.gate.wait_s(now_s), self.window.wait_s(now_s, images), self.day.wait_s(now_s, images))
         if wait > 0:
             return wait
         return math.inf if self.in_flight >= self.concurrency.limit else 0.0
 
-    def sent(self, now_s: float, units: int = 1) -> int:
-        """A request for `units` images goes out; returns how many were settled before, to be given back later."""
-        self.in_flight += 1
-        self._units += units
-        self._sent += units
-        self.window.sent(now_s, units)
-        self.day.sent(now_s, units)
-        self.gate.passed(now_s)
-        return self._sent - self._units
+    def sent(self, now_s: float, images: int = 1) -> int:
+        """Count a request for `images` images that is sent now.
 
-    def answered(self, answer: Answer, *, sent_s: float, settled: int, ends: Ends | None, units: int = 1) -> None:
-        """Learn from the answer to the request sent at `sent_s`; `ends` is its reset on the run's clock."""
+        Return how many of the lane's images have their answers already; `answered` needs this number.
+        """
+        self.in_flight += 1
+        self._images_in_flight += images
+        self._sent += images
+        self.window.sent(now_s, images)
+        self.day.sent(now_s, images)
+        self.gate.passed(now_s)
+        return self._sent - self._images_in_flight
+
+    def answered(
+        self, answer: Answer, *, sent_s: float, answered_before: int, reset: ResetTime | None, images: int = 1
+    ) -> None:
+        """Learn from the answer to the request sent at `sent_s`.
+
+        `answered_before` is the number that `sent` returned, `reset` the answer's reset time on the run's clock.
+        """
         now_s = answer.received_s
         held, self.in_flight = self.in_flight, self.in_flight - 1
-        self._units -= units
+        self._images_in_flight -= images
         verdict = answer.verdict
-        if verdict is Verdict.LIMITED and self._day_is_spent(answer, ends, sent_s, units):
+        if verdict is Verdict.LIMITED and self._day_is_spent(answer, reset, sent_s, images):
             return
         rate = answer.headers.rate
-        unsure = self._sent - settled - units
-        # An invalid request may not have opened the window whose end its answer names.
-        opened = None if verdict is Verdict.REJECTED else ends
-        self.window.observed(rate.limit, rate.remaining, opened, sent_s, now_s, unsure=unsure, under_way=self._units)
+        maybe_uncounted = self._sent - answered_before - images
+        # An answer to an invalid request may name the end of a window which that request did not open.
+        opened = None if verdict is Verdict.REJECTED else reset
+        self.window.observed(
+            rate.limit,
+            rate.remaining,
+            opened,
+            sent_s,
+            now_s,
+            maybe_uncounted=maybe_uncounted,
+            in_flight=self._images_in_flight,
+        )
         if verdict is Verdict.LIMITED:
-            self._limited(answer, ends, sent_s, units)
+            self._limited(answer, reset, sent_s, images)
             return
         if verdict is Verdict.BLOCKED:
-            self.window.uncounted(sent_s, units)
+            self.window.uncounted(sent_s, images)
             return
         self.window.accepted(sent_s)
         if verdict is Verdict.OVERLOADED:
@@ -211,13 +239,13 @@ class Lane:
                 self.concurrency.open()
             self.concurrency.good(in_flight=held, latency_s=now_s - sent_s, sent_s=sent_s, now_s=now_s)
 
-    def given_up(self, units: int = 1) -> None:
-        """A request under way was cancelled here; whether the server counted it is unknown."""
+    def given_up(self, images: int = 1) -> None:
+        """Note that a request in flight was cancelled here; the server may have counted it."""
         self.in_flight -= 1
-        self._units -= units
+        self._images_in_flight -= images
 
     def state(self, now_s: float, *, held_s: float = 0.0) -> LaneState:
-        """A snapshot for display; `held_s` is what the lane waits for its error budget."""
+        """Return a snapshot for displays; `held_s` is the lane's wait for its error budget."""
         gate_s = self.gate.wait_s(now_s)
         return LaneState(
             name=self.name,
@@ -233,31 +261,31 @@ class Lane:
             held_s=held_s,
         )
 
-    def _limited(self, answer: Answer, ends: Ends | None, sent_s: float, units: int) -> None:
+    def _limited(self, answer: Answer, reset: ResetTime | None, sent_s: float, images: int) -> None:
         now_s = answer.received_s
         self.refused += 1
-        self.day.refused(units)
-        self.window.refused(sent_s, now_s, retry_after_s=answer.hint_s, ends=ends, units=units)
+        self.day.refused(images)
+        self.window.refused(sent_s, now_s, retry_after_s=answer.hint_s, reset=reset, images=images)
         if answer.hint_s is not None:
             until_s = now_s + answer.hint_s
-        elif ends is not None:
-            until_s = ends.latest_s
+        elif reset is not None:
+            until_s = reset.latest_s
         else:
             until_s = now_s + self.window.wait_s(now_s)
-        # Refused again and again whatever was waited for: the server's hints are not to be relied on.
+        # A second refusal in a row, after the wait that the server named: its hints cannot be relied on.
         self._close(until_s, sent_s, now_s, patient=self._setbacks > 0 or until_s <= now_s)
 
-    def _day_is_spent(self, answer: Answer, ends: Ends | None, sent_s: float, units: int) -> bool:
-        """Whether a refusal asks for far more than a window's wait, and so says nothing about the window."""
+    def _day_is_spent(self, answer: Answer, reset: ResetTime | None, sent_s: float, images: int) -> bool:
+        """Return whether a refusal asks for a wait far longer than a window; then it is about the day."""
         now_s = answer.received_s
-        named_s = ends.latest_s if ends is not None else now_s
+        named_s = reset.latest_s if reset is not None else now_s
         until_s = named_s if answer.hint_s is None else now_s + answer.hint_s
         if until_s <= now_s + 2 * self.window.length_s:
             return False
         self.refused += 1
-        self.day.refused(units)
+        self.day.refused(images)
         self.day.spent(until_s)
-        self.window.uncounted(sent_s, units)
+        self.window.uncounted(sent_s, images)
         return True
 
     def _overloaded(self, answer: Answer, sent_s: float) -> None:
@@ -267,7 +295,7 @@ class Lane:
         self._close(until_s, sent_s, now_s, patient=answer.hint_s is None)
 
     def _close(self, until_s: float, sent_s: float, now_s: float, *, patient: bool) -> None:
-        if sent_s > self._closed_s:  # else it was under way when the gate closed: no news
+        if sent_s > self._closed_s:  # else it was in flight when the gate closed: no news
             self._setbacks += 1
             self._closed_s = now_s
             if patient:

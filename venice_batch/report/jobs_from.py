@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from venice_batch.errors import Findings
 from venice_batch.jobfile import Defaults, oversize, parse
-from venice_batch.jobfile.jobs import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from venice_batch.errors import Problem
     from venice_batch.model import Job, Outcome
-
-
-MAX_PROBLEMS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +97,7 @@ def jobs_of(
     Raises:
         JobsFileError: at the end, if a change makes any job invalid; names all of them by the lines of their records.
     """
-    findings = Findings(MAX_PROBLEMS)
+    findings = Findings()
     defaults = Defaults(allow_unknown=allow_unknown)
     for number, outcome in records:
         if not choice.takes(outcome):

@@ -1,4 +1,4 @@
-"""What a job has been through, from its body to its record."""
+"""The history of a job's attempts, and the record that it ends as."""
 
 from __future__ import annotations
 
@@ -7,29 +7,25 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from venice_batch.api.answers import Verdict, failure_kind
-from venice_batch.model import SCHEMA, Endpoint, Failure, Flags, Outcome, Status, Timing
+from venice_batch.model import SCHEMA, Failure, Flags, Outcome, Status, Timing
 
 if TYPE_CHECKING:
-    from venice_batch.api.answers import Answer
-    from venice_batch.api.client import Reply
+    from venice_batch.api.answers import Answer, Reply
     from venice_batch.model import Attempt, Job
 
 
-AGAIN = frozenset({Verdict.LIMITED, Verdict.BLOCKED, Verdict.OVERLOADED, Verdict.TRANSIENT})
-"""Verdicts after which the same request may well succeed."""
-
 NEVER_AGAIN = frozenset({Verdict.REJECTED, Verdict.LANE_REFUSED})
-"""Verdicts of the API's own after which the same request would be refused again."""
+"""Verdicts after which the API would refuse the same request again."""
 
 
 @dataclass(slots=True)
 class JobHistory:
-    """What a job has been through so far."""
+    """A job's attempts so far, with the time and the money that they took. Amounts are millionths of a USD."""
 
     job: Job
     body: dict[str, Any]
-    price: int | None  # the most that an attempt can cost, in millionths of a USD
-    enhancement: int  # the part of it that is charged only where the prompt was rewritten
+    price: int | None  # the most that one attempt can cost; None: not known
+    enhancement: int  # the part of it that is charged only if the prompt was rewritten
     enqueued_s: float
     enqueued_unix_s: float
     started_s: float
@@ -40,8 +36,8 @@ class JobHistory:
     rate_wait_s: float = 0.0
     backoff_s: float = 0.0
     maybe_billed: int = 0  # attempts that may have been charged although no image came
-    intercepted: int = 0  # answers that were none of the API's
-    spent: int = 0  # by all attempts, those that may have been charged without an image included
+    intercepted: int = 0  # answers that somebody else than the API gave
+    spent: int = 0  # by all attempts, including those that may have been charged without an image
     due: int = 0  # of that, by the attempt that has just ended
 
     @property
@@ -49,9 +45,9 @@ class JobHistory:
         return self.maybe_billed > 0
 
     def outcome(self, answer: Answer, reply: Reply | None, *, run_id: str, now_s: float, remark: str = "") -> Outcome:
-        """How the job ended, by its last `answer`; `reply` is that attempt's, None when nothing was sent for it.
+        """Return the record of a job that ended with `answer`.
 
-        `remark` is added to what the answer says.
+        `reply` belongs to the same attempt; it is None if nothing was sent. `remark` is added to the answer's message.
         """
         job, head = self.job, answer.headers
         spent_usd = None if self.price is None else self.spent / 1e6
@@ -85,9 +81,9 @@ class JobHistory:
         )
 
     def charge(self, answer: Answer) -> float | None:
-        """Take note of what an attempt has cost by its answer, and return it in USD; None where no price is known.
+        """Add the cost of an attempt, as its answer shows it; return it in USD, None if no price is known.
 
-        What may have been charged counts in full; a rewrite of the prompt counts with an image only if it was applied.
+        An attempt that may have been charged counts in full. A rewritten prompt counts only if the answer has one.
         """
         price = self.price or 0
         if not answer.possibly_billed:
@@ -98,13 +94,13 @@ class JobHistory:
         return self.charge_in_full(price)
 
     def charge_in_full(self, price: int | None = None) -> float | None:
-        """Take note of an attempt that was or may have been charged; by default at all that it can cost."""
+        """Add the cost of an attempt that was or may have been charged; by default the most that it can cost."""
         self.due = (self.price or 0) if price is None else price
         self.spent += self.due
         return None if self.price is None else self.due / 1e6
 
     def take_due(self) -> int:
-        """Return what the attempt that has just ended is to be settled at, once."""
+        """Return the cost of the attempt that has just ended, and forget it."""
         due, self.due = self.due, 0
         return due
 
@@ -123,27 +119,8 @@ class JobHistory:
         )
 
 
-def as_sent(endpoint: Endpoint, request: dict[str, Any], *, prefer_json: bool) -> dict[str, Any]:
-    """The body that is sent for `request`.
-
-    A single image is asked for as binary, a quarter less to move and nothing to decode, unless the line says
-    otherwise or JSON (which brings the server's own timing) is preferred.
-    """
-    if (
-        endpoint is not Endpoint.GENERATE
-        or prefer_json
-        or "return_binary" in request
-        or request.get("variants", 1) != 1
-    ):
-        return request
-    # The API refuses `variants`, even 1, beside `return_binary`.
-    body = {name: value for name, value in request.items() if name != "variants"}
-    body["return_binary"] = True
-    return body
-
-
 def rounded(value_s: float) -> float:
-    """A duration for a record: microseconds, never negative."""
+    """Return a duration for a record: microseconds, never negative."""
     return round(max(0.0, value_s), 6)
 
 

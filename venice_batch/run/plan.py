@@ -1,4 +1,4 @@
-"""What a run would do, cost and take."""
+"""Plan a run: the jobs left to do, their price and their time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import msgspec
 
 from venice_batch.api.listings import CURRENCIES
 from venice_batch.catalogue import Bill
-from venice_batch.catalogue.prices import images
 from venice_batch.model import SUMMARY, Percentiles
 from venice_batch.money import micro_usd, usd
 from venice_batch.output.resume import Resume
@@ -26,16 +25,17 @@ if TYPE_CHECKING:
 
 
 DEFAULT_RPM = 20
-"""Images a minute for an image model where the key's own figure is not known (the API's documentation)."""
+"""Images a minute for an image model if the key's own limit is unknown (the API's documentation)."""
 
 _DAY_S = 86_400.0
 
 
 class LanePlan(msgspec.Struct):
-    """One model's pending requests, the images that they ask for, and what these cost.
+    """One model's pending requests, their images and their price.
 
-    `usd` is the most that they can cost, without `unpriced` requests, whose price is not known; `enhancement_usd` is
-    the part of it that is charged only where a prompt is rewritten. `rpm` is the number of images a minute gone by.
+    `usd` is the most that they can cost; the `unpriced` requests, whose price is unknown, are not in it.
+    `enhancement_usd` is the part of it that is charged only if prompts are rewritten. `rpm` is the limit that the plan
+    assumes, in images a minute.
     """
 
     requests: int = 0
@@ -47,11 +47,11 @@ class LanePlan(msgspec.Struct):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Jobs in the file, those done, those refused before, and what is left to do, by model and in all.
+    """The jobs of a file: how many are done, how many were refused before, and the rest by model and in total.
 
-    Sums of money are exact to the last digit shown. `expected_s` is how long the longest lane takes, its last
-    answer as late as in the folder's last run. `balances` are those that pay for images, in the order in which the API
-    takes them; `suffices` says whether each request can be paid from one of them. Both are None where not known.
+    Sums of money are exact to the last digit. `expected_s` is the time of the longest lane, with answers as slow as in
+    the folder's last run. `balances` are those that pay for images, in the order in which the API uses them; `suffices`
+    says whether each request can be paid from one of them. Both are None if unknown.
     """
 
     jobs: int
@@ -68,7 +68,7 @@ class Plan(msgspec.Struct, frozen=True):
     suffices: bool | None = None
 
     def exceeds(self, max_usd: Decimal | float) -> bool:
-        """Whether the known prices come to more than `max_usd`."""
+        """Return whether the known prices add up to more than `max_usd`."""
         return micro_usd(self.usd) > micro_usd(max_usd)
 
 
@@ -84,14 +84,19 @@ def plan(
     balances: Mapping[str, float] | None = None,
     access: bool = True,
 ) -> Plan:
-    """Compare `index` with what `output` holds; touches nothing.
+    """Compare `index` with the content of the folder `output`, without changing anything.
 
-    `preflight` has examined every job of the index (else they are read again, and no price is known). `quotas` and
-    `balances` are the key's own, which pays for nothing without `access`; `rpm` caps the images a minute of each model.
-    `sandbox`: what a sandbox made counts as done, as the run would ask one again.
+    Args:
+        preflight: has examined every job of the index. Without it the jobs are read again, and no price is known.
+        retry_rejected: jobs that were refused before are to do again.
+        sandbox: jobs done by a sandbox count as done; the run would ask a sandbox again.
+        quotas: the key's limits, by model.
+        rpm: an upper limit for the images a minute of each model.
+        balances: the key's balances, by currency.
+        access: without it the key pays for nothing, whatever the balances.
 
     Raises:
-        FolderError: there is a manifest that cannot be read.
+        FolderError: there is a manifest and it cannot be read.
     """
     known = Resume(index, output, sandbox=sandbox)
     done = known.done
@@ -101,33 +106,6 @@ def plan(
         bills = _unpriced(index, is_settled)
     else:
         bills = preflight.bills(None if untouched else (not is_settled(place) for place in range(len(index))))
-    return plan_of(
-        bills,
-        output,
-        jobs=len(index),
-        already_done=done,
-        quotas=quotas,
-        rpm=rpm,
-        balances=balances,
-        access=access,
-    )
-
-
-def plan_of(
-    bills: Sequence[tuple[Bill, int]],
-    output: Path,
-    *,
-    jobs: int,
-    already_done: int = 0,
-    quotas: Mapping[str, Quota] | None = None,
-    rpm: int | None = None,
-    balances: Mapping[str, float] | None = None,
-    access: bool = True,
-) -> Plan:
-    """What `plan` returns where it is known that `bills`, each of so many jobs, are left to do of `jobs`.
-
-    Of those that are neither done nor left it is taken that they were refused. `output` tells how long answers took.
-    """
     lanes: dict[str, LanePlan] = {}
     micro: defaultdict[str, int] = defaultdict(int)
     enhancement: defaultdict[str, int] = defaultdict(int)
@@ -141,7 +119,7 @@ def plan_of(
         else:
             micro[bill.lane] += count * bill.micro_usd
             enhancement[bill.lane] += count * bill.enhancement_micro_usd
-        # Names of one model share its limit.
+        # All names of a model share its limit.
         by_size = sizes[bill.model]
         by_size[bill.images] = by_size.get(bill.images, 0) + count
     for name, lane in lanes.items():
@@ -153,9 +131,9 @@ def plan_of(
     if balances is not None:
         balances = {name: balances[name] for name in CURRENCIES if name in balances}
     return Plan(
-        jobs=jobs,
-        already_done=already_done,
-        already_rejected=jobs - already_done - pending,
+        jobs=len(index),
+        already_done=done,
+        already_rejected=len(index) - done - pending,
         pending=pending,
         lanes=lanes,
         images=sum(lane.images for lane in lanes.values()),
@@ -175,14 +153,17 @@ def plan_of(
 
 
 def images_a_minute(bill: Bill, quotas: Mapping[str, Quota] | None, rpm: int | None) -> int:
-    """The images a minute to reckon with: the key's own, else the documented ones, at most `rpm`."""
+    """Return the images a minute to plan with: the key's own limit, else the documented one; at most `rpm`."""
     quota = _quota(bill, quotas)
     own = (quota.rpm if quota else None) or DEFAULT_RPM
     return own if rpm is None else min(own, rpm)
 
 
 def duration_s(sizes: Sizes, rpm: int, rpd: int | None = None, *, latency_s: float = LATENCY_S) -> float:
-    """How long requests of these sizes take: a window's at once, the next a minute later; `rpd` images a day."""
+    """Return how long requests of these sizes take, if each minute's quota is used at once.
+
+    `rpm` and `rpd` are the images a minute and a day, `latency_s` is the time of one request.
+    """
     requests = sum(count for _, count in sizes)
     if not requests:
         return 0.0
@@ -196,9 +177,9 @@ def duration_s(sizes: Sizes, rpm: int, rpd: int | None = None, *, latency_s: flo
 
 
 def suffices(bills: Sequence[tuple[Bill, int]], balances: Mapping[str, float]) -> bool | None:
-    """Whether each request can be paid from one of `balances`, by what it can cost at most.
+    """Return whether each request, at the most that it can cost, can be paid from one of `balances`.
 
-    None where that is not known: a price is not, or it depends on the order of requests, or on rewritten prompts.
+    None if that is unknown: because a price is, or because it depends on the order of requests or on rewritten prompts.
     """
     most = [(bill.micro_usd, count) for bill, count in bills if bill.micro_usd is not None]
     least = [
@@ -220,18 +201,21 @@ class _Before(msgspec.Struct):
 
 
 def observed_latencies(output: Path) -> dict[str, float]:
-    """Seconds within which 95 % of a lane's requests were answered in the last run into `output`, where it has told."""
+    """Return the time in seconds within which 95 % of each lane's requests were answered in the last run into `output`.
+
+    Lanes without a figure, or all if the summary cannot be read, are left out.
+    """
     try:
         before = msgspec.json.decode((output / SUMMARY).read_bytes(), type=_Before)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return {}  # nothing worth a word: an assumption takes its place
+        return {}  # no need to report it: an assumption takes its place
     return {name: lane.latency_s.p95 for name, lane in before.lanes.items() if lane.latency_s.p95}
 
 
 def _expected_s(
     bill: Bill, sizes: Sizes, quotas: Mapping[str, Quota] | None, rpm: int | None, latency_s: float | None
 ) -> float:
-    """The time of a model's requests, under whatever names the jobs have it."""
+    """Return the time of all requests to the model of `bill`, under all names that jobs use for it."""
     quota = _quota(bill, quotas)
     rate, rpd = images_a_minute(bill, quotas, rpm), quota.rpd if quota else None
     return duration_s(sizes, rate, rpd, latency_s=LATENCY_S if latency_s is None else latency_s)
@@ -242,7 +226,7 @@ def _quota(bill: Bill, quotas: Mapping[str, Quota] | None) -> Quota | None:
 
 
 def _last_of(sizes: Sizes, requests: int) -> Sizes:
-    """The last so many requests."""
+    """Return the last `requests` requests of `sizes`."""
     found: list[tuple[int, int]] = []
     for images_each, count in reversed(sizes):
         taken = min(count, requests)
@@ -253,7 +237,7 @@ def _last_of(sizes: Sizes, requests: int) -> Sizes:
 
 
 def _pay(prices: Sequence[tuple[int, int]], amounts: Sequence[int]) -> bool | None:
-    """Whether all can be paid, each from the first amount that covers it; None where it depends on their order."""
+    """Return whether all can be paid, each from the first amount that covers it; None if their order decides."""
     orders = (prices, sorted(prices), sorted(prices, reverse=True))
     found = {_pays(order, amounts) for order in orders}
     return found.pop() if len(found) == 1 else None
@@ -275,6 +259,6 @@ def _unpriced(index: JobIndex, is_settled: Callable[[int], bool]) -> list[tuple[
     counts: dict[Bill, int] = {}
     for number, name in enumerate(index.lanes):
         for job in index.pending(number, is_settled):
-            bill = Bill(name, name, images(job.request), None)
+            bill = Bill(name, name, job.images, None)
             counts[bill] = counts.get(bill, 0) + 1
     return list(counts.items())

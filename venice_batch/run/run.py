@@ -19,8 +19,8 @@ from venice_batch.events import Notice, RunEnded, RunStarted, Waiting
 from venice_batch.model import SCHEMA, SUMMARY, Summary
 from venice_batch.money import micro_usd
 from venice_batch.output import folder, manifest
+from venice_batch.output.disk import Disk
 from venice_batch.output.resume import Resume
-from venice_batch.output.standing import Standing
 from venice_batch.report.summary import Tally
 from venice_batch.run.sending import Sender
 from venice_batch.run.spending import Spending
@@ -205,9 +205,9 @@ async def run_batch(
         batch.held = await acquire_folder(
             held,
             lambda: folder.hold(
-                settings.output, settings.naming.folders if settings.naming else (), durable=settings.durable
+                settings.output, settings.naming.folders if settings.naming else (), durable=settings.options.durable
             ),
-            wait_s=settings.lock_wait_s,
+            wait_s=settings.options.lock_wait_s,
             clock=batch.clock,
             stop_signal=batch.stop_signal,
             observe=batch.observe,
@@ -251,9 +251,10 @@ class _Batch:
         self.tally = Tally()
         self.observers: tuple[Observer, ...] = (self.tally, *observers)
         self.stop_signal = StopSignal()
+        self.disk = Disk()
         self.held: folder.Hold  # from the moment that the run has its folder
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        limit = settings.max_cost_usd
+        limit = settings.options.max_cost_usd
         self.spending = Spending(None if limit is None else micro_usd(limit))
 
     def observe(self, event: Event) -> None:
@@ -264,12 +265,15 @@ class _Batch:
         started = datetime.now(UTC)
         began_s = self.clock.now()
         path = self.settings.output / manifest.NAME
-        journal = manifest.Manifest(path, durable=self.settings.durable, writers=self.settings.workers)
+        journal = manifest.Manifest(path, durable=self.settings.options.durable, disk=self.disk)
         repaired = journal.open()
-        journal.told = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
+        journal.on_moved = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
         try:
             known = Resume(
-                self.index, self.settings.output, verify=self.settings.verify, sandbox=self.settings.may_be_sandbox
+                self.index,
+                self.settings.output,
+                verify=self.settings.options.verify,
+                sandbox=self.settings.may_be_sandbox,
             )
             lanes = self._lanes(known)
             done = known.done
@@ -289,7 +293,7 @@ class _Batch:
                 self.observe(Notice(text))
             sender = self._sender()
             if any(lane.pending for lane in lanes):
-                await sender.send(lanes, known, journal, deadline_s=began_s + self.settings.max_time_s)
+                await sender.send(lanes, known, journal, deadline_s=began_s + self.settings.options.max_time_s)
         finally:
             journal.close()
         self._tell_if_moved(journal)
@@ -338,6 +342,7 @@ class _Batch:
             run_id=self.run_id,
             observe=self.observe,
             held=self.held,
+            disk=self.disk,
         )
 
     def _tell_if_moved(self, journal: manifest.Manifest) -> None:
@@ -355,7 +360,7 @@ class _Batch:
         return lanes
 
     def _is_settled(self, known: Resume) -> Callable[[int], bool]:
-        return known.is_done if self.settings.retry_rejected else known.is_settled
+        return known.is_done if self.settings.options.retry_rejected else known.is_settled
 
     def _expected_usd(self, known: Resume) -> float | None:
         """The known prices of what is left to do; None where none is known."""
@@ -369,10 +374,10 @@ class _Batch:
 
     def _flagged(self) -> int:
         """How many jobs have a flag of `fail_on`; the first of them are told."""
-        wanted = self.settings.fail_on
+        wanted = self.settings.options.fail_on
         if not wanted:
             return 0
-        standing = Standing(self.index, self.settings.output, sandbox=self.settings.may_be_sandbox)
+        standing = Resume(self.index, self.settings.output, sandbox=self.settings.may_be_sandbox)
         flagged = 0
         first: list[str] = []
         for _, outcome in standing.outcomes():

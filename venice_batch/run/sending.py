@@ -1,9 +1,10 @@
-"""Everything that sends a run's jobs, wired together."""
+"""The part of a run that sends: client, fetcher, pacing, money and workers, wired together."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,11 +17,12 @@ from venice_batch.errors import ApiError, ExitCode, KeyRefusedError
 from venice_batch.events import Notice, RunState, Sending
 from venice_batch.model import UNNAMED
 from venice_batch.output import folder, manifest
+from venice_batch.output.images import ImageFolder
 from venice_batch.output.naming import Naming
-from venice_batch.output.resume import Ownership, largest_bytes
-from venice_batch.output.sink import DiskSink
+from venice_batch.output.resume import Ownership, has_records, largest_bytes
 from venice_batch.pacing.limiter import RateLimiter
 from venice_batch.run.attempts import JobRunner
+from venice_batch.run.fetching import LocalFetcher, ProcessFetcher
 from venice_batch.run.slots import Slots
 from venice_batch.run.spending import SpendingGuard, in_micro_usd
 from venice_batch.run.stop import Connectivity, DiskSpaceWatch, Stop, stop_on_signals
@@ -29,14 +31,17 @@ from venice_batch.run.workers import Pool
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
+    from venice_batch.output.disk import Disk
     from venice_batch.output.resume import Resume
     from venice_batch.pacing.limiter import SendingRules
+    from venice_batch.run.fetching import Fetcher
     from venice_batch.run.settings import RunSettings
     from venice_batch.run.spending import Spending
     from venice_batch.run.stop import StopSignal
@@ -44,17 +49,18 @@ if TYPE_CHECKING:
 
 
 DISK_S = 5.0
-"""What a disk has to end what it is at when a run's grace is over, or it was stopped at once."""
+"""Time for the disk to finish after the grace period, or after a second signal; then it is abandoned."""
 
 NO_ACCESS = "the API lists the key without access (accessPermitted is false): the first request shows if that is so"
 
 
 @dataclass(slots=True, kw_only=True)
 class Sender:
-    """Sends a run's jobs, once.
+    """Send a run's jobs, once.
 
-    Afterwards, even if it was cancelled, `blocks` tells how often the API blocked its user, `parked` why jobs were
-    left pending while others went on, if any were, and `is_stalled` whether the disk did not answer any more.
+    Afterwards, even if it was cancelled: `blocks` counts how often the API blocked its user, `parked` is the reason why
+    a lane's jobs were left pending while others went on (or None), and `is_stalled` says that the disk stopped
+    answering.
     """
 
     index: JobIndex
@@ -67,6 +73,7 @@ class Sender:
     run_id: str
     observe: Observer
     held: folder.Hold
+    disk: Disk
     blocks: int = 0
     parked: Stop | None = None
     is_stalled: bool = False
@@ -75,9 +82,9 @@ class Sender:
     async def send(
         self, lanes: Sequence[LaneJobs], known: Resume, journal: manifest.Manifest, *, deadline_s: float
     ) -> None:
-        """Return when every job of `lanes` has its record, or the run has been stopped; the stop_signal says which.
+        """Return when every job of `lanes` has its record, or the run has been stopped; the stop signal says which.
 
-        Nothing is sent from the moment `deadline_s` of the clock on.
+        Nothing is sent after the moment `deadline_s` of the clock.
         """
         try:
             await self._send(lanes, known, journal, deadline_s)
@@ -90,14 +97,14 @@ class Sender:
     ) -> None:
         async with (
             ApiClient(self.settings.api, self.key, self.clock) as api,
-            self._sink(known) as sink,
+            self._fetcher(api, known) as fetcher,
             anyio.create_task_group() as side,
         ):
             if self.settings.handle_signals:
                 side.start_soon(stop_on_signals, self.stop_signal, side.cancel_scope)
-            hurry = partial(self._hurry, sink, journal)
+            hurry = partial(self._hurry, fetcher)
             side.start_soon(_when_cancelled, hurry)
-            if self.settings.max_time_s != math.inf:
+            if self.settings.options.max_time_s != math.inf:
                 side.start_soon(self._stop_at, deadline_s)
             limits = await self._limits(api)
             if limits is not None and not limits.access:
@@ -114,8 +121,7 @@ class Sender:
             self.observe(Sending(lambda: self._state(limiter)))
             slots = Slots(limiter, self.clock, self.stop_signal, deadline_s=deadline_s)
             runner = JobRunner(
-                api=api,
-                sink=sink,
+                fetcher=fetcher,
                 slots=slots,
                 stop_signal=self.stop_signal,
                 connectivity=Connectivity(self.settings.patience, known=self._has_answered(api, known)),
@@ -141,8 +147,8 @@ class Sender:
                 clock=self.clock,
                 observe=observe,
                 workers=self.settings.workers,
-                grace_s=self.settings.grace_s,
-                max_failures=self.settings.max_failures,
+                grace_s=self.settings.options.grace_s,
+                max_failures=self.settings.options.max_failures,
                 hurry=hurry,
             )
             try:
@@ -154,27 +160,30 @@ class Sender:
 
     @staticmethod
     def _has_answered(api: ApiClient, known: Resume) -> bool:
-        """Whether the API has answered at its address before the first request of this run."""
+        """Return whether the API has answered at this address before the first request of this run."""
         return known.done > 0 or (api.listed is not None and api.listed.from_api)
 
-    def _sink(self, known: Resume) -> DiskSink:
-        return DiskSink(
-            self.settings.output,
-            run_id=self.run_id,
-            durable=self.settings.durable,
-            concurrency=self.settings.sending.concurrency,
-            replaceable=Ownership(self.settings.output / manifest.NAME, self.index, known),
-            stem=(self.settings.naming or Naming()).stem,
+    def _fetcher(self, api: ApiClient, known: Resume) -> AbstractAsyncContextManager[Fetcher]:
+        settings = self.settings
+        path = settings.output / manifest.NAME
+        images = ImageFolder(
+            settings.output,
+            prefix=self.run_id,
+            disk=self.disk,
+            durable=settings.options.durable,
+            replaceable=Ownership(path, self.index, known) if has_records(settings.output) else None,
+            stem=(settings.naming or Naming()).stem,
         )
+        if settings.options.processes == 1:
+            return nullcontext(LocalFetcher(api, images))
+        return ProcessFetcher(settings.options.processes, settings.api, self.key, images, self.clock)
 
-    def _hurry(self, sink: DiskSink, journal: manifest.Manifest) -> None:
-        """See to it that nobody waits for a disk that does not answer, now that what is under way was cancelled."""
-        sink.workers.hurry()
+    def _hurry(self, fetcher: Fetcher) -> None:
+        """Abandon the disk if it does not answer within `DISK_S`, now that everything under way was cancelled."""
 
         def abandon() -> None:
             self.is_stalled = True
-            sink.workers.abandon()
-            journal.abandon()
+            fetcher.abandon()
 
         loop = asyncio.get_running_loop()
         self._abandoning = self._abandoning or loop.call_later(DISK_S, abandon)
@@ -200,7 +209,7 @@ class Sender:
         )
 
     def _limiter(self, limits: Limits | None, rules: SendingRules) -> RateLimiter:
-        """RateLimiter with the quotas that the key may read; without any where it may not."""
+        """Return a limiter with the quotas that the key may read, if it may."""
         untested = frozenset(filter(self._is_unlisted, self.index.lanes))
         if limits is None:
             return RateLimiter(rules, self.rng, untested=untested)
@@ -209,14 +218,14 @@ class Sender:
         return RateLimiter(rules, self.rng, quotas=limits.quotas, day_ends_s=day_ends_s, untested=untested)
 
     def _is_unlisted(self, lane: str) -> bool:
-        """Whether the list of models is known and lacks this one."""
+        """Return whether the list of models is known and lacks this one."""
         catalogue = self.settings.catalogue
         if catalogue is None or lane in UNNAMED.values():
             return False
         return all(catalogue.resolve(lane, kind) is None for kind in KINDS)
 
     def _money(self, api: ApiClient, limits: Limits | None, slots: Slots) -> SpendingGuard:
-        """A money that knows the balance, where the key may read it."""
+        """Return the guard of the run's money, with the balance if the key may read it."""
         if limits is None:
             return SpendingGuard(self.spending, slots, self.stop_signal)
 
@@ -224,11 +233,11 @@ class Sender:
             return _balances(await self._limits(api))
 
         if (balances := _balances(limits)) is not None:
-            self.spending.balances_told(balances, spent_before=0)
+            self.spending.update_balances(balances, spent_before=0)
         return SpendingGuard(self.spending, slots, self.stop_signal, ask_balances=ask)
 
     async def _limits(self, api: ApiClient) -> Limits | None:
-        """What the API lists for the key; None where it does not, or when the run is stopped while it is asked."""
+        """Return what the API lists for the key; None if it lists nothing, or if the run is stopped meanwhile."""
         limits = None
         async with anyio.create_task_group() as asking:
 
@@ -250,7 +259,9 @@ class Sender:
     async def _stop_at(self, deadline_s: float) -> None:
         await self.clock.wait(anyio.Event(), deadline_s - self.clock.now())
         self.stop_signal.request(
-            Stop(ExitCode.TEMPORARY, f"--max-time of {self.settings.max_time_s:g} s is over; run again to go on")
+            Stop(
+                ExitCode.TEMPORARY, f"--max-time of {self.settings.options.max_time_s:g} s is over; run again to go on"
+            )
         )
 
 
@@ -262,7 +273,7 @@ async def _when_cancelled(call: Callable[[], None]) -> None:
 
 
 def _balances(limits: Limits | None) -> dict[str, int] | None:
-    """The balances that are listed, all 0 for a key without access; None where none that pays for images is listed."""
+    """Return the listed balances, all 0 for a key without access; None if none of them pays for images."""
     if limits is None:
         return None
     if not limits.access:

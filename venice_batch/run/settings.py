@@ -1,23 +1,27 @@
-"""What a run is told besides its jobs and its key."""
+"""The options of a run, and the settings that they make with its jobs."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
-from venice_batch.api.client import ApiSettings
+from venice_batch.api.client import VENICE, ApiSettings
+from venice_batch.api.decode import MAX_IMAGE_BYTES
 from venice_batch.catalogue.listing import is_local, is_venice
 from venice_batch.errors import UsageError
 from venice_batch.pacing.error_budget import ErrorRule
 from venice_batch.pacing.limiter import MOST_IN_FLIGHT, SendingRules
-from venice_batch.run.attempts import AttemptRules
+from venice_batch.run.retry import AttemptRules
 from venice_batch.run.stop import Patience
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from venice_batch.catalogue import Catalogue, Preflight
+    from venice_batch.jobfile import Shard
     from venice_batch.output.naming import Naming
 
 
@@ -26,10 +30,159 @@ _FILES_A_REQUEST = 2
 """Its connection, and the file that its image goes into."""
 
 
-def most_in_flight() -> int:
-    """Return how many requests may be under way at a time where nothing else is asked for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Everything about a run that its user decides; the options of `venice-batch run` have the same names.
 
-    `MOST_IN_FLIGHT`, or what the process may have open files for if that is less.
+    Output:
+        name: template of the images' names (see `--name`).
+        durable: fsync each image and record before going on.
+
+    Sending:
+        base_url: where the API is.
+        concurrency: requests under way at a time, over all models; None: as many as quota and latency need.
+        processes: processes that fetch images; more than one is for servers of your own that outrun a core.
+        rpm: images a minute for each model, if fewer than the API allows.
+        response: how to ask for single images; JSON brings the server's own timing.
+        max_attempts: tries for each job.
+        max_paid_attempts: of these, tries that may have been charged without bringing an image.
+        timeout_s, connect_timeout_s: time for one attempt, and for connecting.
+        max_image_bytes: the largest image accepted.
+        api_minute_s: how long the API's minute is; only a time-compressed sandbox has another than 60 s.
+
+    Limits:
+        lock_wait_s: how long to wait for another run in the folder.
+        max_time_s: stop sending after this time.
+        max_cost_usd: never spend more, by the models' published prices.
+        max_failures: stop after this number of jobs without an image.
+        grace_s: after a stop, time for requests under way, which are paid for.
+
+    Jobs:
+        shard: run one share of the jobs.
+        defaults: fields for jobs that lack them.
+        seed_policy: "pin" gives jobs without a seed one that is recorded; "split" also makes each of several variants a
+            job with its own seed.
+        retry_rejected: ask again for jobs that the API has refused before.
+        verify: compare finished images with their hashes, not only their sizes.
+        check_models: check jobs against the API's list of models, which also has the prices that `max_cost_usd` needs.
+        allow_unknown: send fields, values and models that this version or the list does not know, instead of raising.
+        strict: raise for what would be a warning.
+
+    Afterwards:
+        fail_on: flags (of `Flags`) that make a run end as if a job had failed, in this run or an earlier one.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    name: str = "{id}"
+    durable: bool = False
+    base_url: str = VENICE
+    concurrency: int | None = None
+    processes: int = 1
+    rpm: int | None = None
+    response: Literal["binary", "json"] = "binary"
+    max_attempts: int = 6
+    max_paid_attempts: int = 2
+    timeout_s: float = 300.0
+    connect_timeout_s: float = 10.0
+    max_image_bytes: int = MAX_IMAGE_BYTES
+    api_minute_s: float = 60.0
+    lock_wait_s: float = 0.0
+    max_time_s: float = math.inf
+    max_cost_usd: float | None = None
+    max_failures: int | None = None
+    grace_s: float = 300.0
+    shard: Shard | None = None
+    defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    seed_policy: Literal["keep", "pin", "split"] = "keep"
+    retry_rejected: bool = False
+    verify: bool = False
+    check_models: bool = True
+    allow_unknown: bool = False
+    strict: bool = False
+    fail_on: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not self.max_time_s > 0:
+            raise UsageError("--max-time has to be a positive number of seconds")
+        if self.max_failures is not None and self.max_failures < 1:
+            raise UsageError("--max-failures has to be at least 1")
+        if self.max_cost_usd is not None and not 0 <= self.max_cost_usd < math.inf:
+            raise UsageError("--max-cost has to be an amount of USD")
+        if self.processes < 1:
+            raise UsageError("--processes has to be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """A run's options, with everything that follows from them and from its jobs.
+
+    `naming` is settled on the jobs of the index; without it images are named after their jobs' ids. `catalogue` has the
+    models' prices and spellings; without it neither is known. `preflight` has examined every job of the index; without
+    it there is no estimate of their cost.
+    """
+
+    output: Path
+    options: RunOptions = field(default_factory=RunOptions)
+    naming: Naming | None = None
+    catalogue: Catalogue | None = None
+    preflight: Preflight | None = None
+    api: ApiSettings = field(default_factory=ApiSettings)
+    sending: SendingRules = field(default_factory=SendingRules)
+    attempts: AttemptRules = field(default_factory=AttemptRules)
+    patience: Patience = field(default_factory=Patience)
+    handle_signals: bool = False
+
+    @classmethod
+    def of(
+        cls, options: RunOptions, output: Path, *, naming: Naming, preflight: Preflight, handle_signals: bool
+    ) -> RunSettings:
+        """Return the settings that `options` make for a run into `output`."""
+        concurrency = most_in_flight() if options.concurrency is None else options.concurrency
+        return cls(
+            output=output,
+            options=options,
+            naming=naming,
+            catalogue=preflight.catalogue,
+            preflight=preflight,
+            api=ApiSettings(
+                base_url=options.base_url,
+                timeout_s=options.timeout_s,
+                connect_timeout_s=options.connect_timeout_s,
+                max_image_bytes=options.max_image_bytes,
+                concurrency=concurrency,
+            ),
+            sending=SendingRules(
+                concurrency=concurrency,
+                rpm=options.rpm,
+                minute_s=options.api_minute_s,
+                # The error budget's window is half a minute, on a compressed sandbox too.
+                errors=error_rule(options.base_url, window_s=options.api_minute_s / 2),
+            ),
+            attempts=AttemptRules(
+                max_attempts=options.max_attempts,
+                max_paid_attempts=options.max_paid_attempts,
+                prefer_json=options.response == "json",
+            ),
+            handle_signals=handle_signals,
+        )
+
+    @property
+    def workers(self) -> int:
+        """Jobs of a lane that may be in work: one for each request under way, and as many that wait or are written."""
+        return 2 * self.sending.concurrency
+
+    @property
+    def may_be_sandbox(self) -> bool:
+        """Whether the API is on this machine; images that a sandbox made before then count as done."""
+        return is_local(self.api.base_url)
+
+
+def most_in_flight() -> int:
+    """Return how many requests may be under way at a time by default.
+
+    `MOST_IN_FLIGHT`, or fewer where the process may not open that many files.
     """
     try:
         import resource
@@ -42,60 +195,7 @@ def most_in_flight() -> int:
 
 
 def error_rule(base_url: str, *, window_s: float = 30.0) -> ErrorRule | None:
-    """Return the error budget to reckon with at an address: Venice's, there and on this machine; elsewhere none."""
+    """Return the error budget that an address has: Venice's, there and on this machine; none elsewhere."""
     if is_venice(base_url) or is_local(base_url):
         return ErrorRule(window_s=window_s, block_s=window_s)
     return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
-    """Everything that a run is told besides its jobs and its key.
-
-    `naming` is settled on the jobs of the index; without it images are named after their jobs' ids. `catalogue`
-    has the models' prices and spellings; without it neither is known. `max_cost_usd` is never spent beyond, by those
-    prices. `preflight` has examined every job of the index; without it what they will cost is not foretold.
-    `fail_on` names flags (of `Flags`): a run ends as if a job had failed when any job's outcome has one of them, be it
-    of an earlier run.
-    `retry_rejected`: ask again for what the API has refused before. `verify`: hash the files of finished jobs.
-    `durable`: fsync each image and record. `lock_wait_s`: how long to wait for another run in the folder, which counts
-    for no other limit. `max_time_s`: stop sending after so long. `max_failures`: stop after
-    so many jobs without an image. `grace_s`: how long what is under way may take after a stop.
-    """
-
-    output: Path
-    naming: Naming | None = None
-    catalogue: Catalogue | None = None
-    preflight: Preflight | None = None
-    max_cost_usd: float | None = None
-    api: ApiSettings = field(default_factory=ApiSettings)
-    sending: SendingRules = field(default_factory=SendingRules)
-    attempts: AttemptRules = field(default_factory=AttemptRules)
-    patience: Patience = field(default_factory=Patience)
-    fail_on: frozenset[str] = frozenset()
-    retry_rejected: bool = False
-    verify: bool = False
-    durable: bool = False
-    lock_wait_s: float = 0.0
-    max_time_s: float = math.inf
-    max_failures: int | None = None
-    grace_s: float = 300.0
-    handle_signals: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.max_time_s > 0:
-            raise UsageError("--max-time has to be a positive number of seconds")
-        if self.max_failures is not None and self.max_failures < 1:
-            raise UsageError("--max-failures has to be at least 1")
-        if self.max_cost_usd is not None and not 0 <= self.max_cost_usd < math.inf:
-            raise UsageError("--max-cost has to be an amount of USD")
-
-    @property
-    def workers(self) -> int:
-        """Jobs of a lane that may be in work: as many under way as allowed, and as many that wait or are written."""
-        return 2 * self.sending.concurrency
-
-    @property
-    def may_be_sandbox(self) -> bool:
-        """Whether the API is on this machine, so that what a sandbox made before counts as done."""
-        return is_local(self.api.base_url)

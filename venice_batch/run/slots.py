@@ -1,4 +1,4 @@
-"""Where workers wait for their turn to send."""
+"""Slots for requests under way, and the queue of workers that wait for one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LaneRefusedError(Exception):
-    """There is no such model, or the key may not use it; `answer` says so."""
+    """The model does not exist, or the key may not use it, as `answer` says."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -30,13 +30,15 @@ class LaneRefusedError(Exception):
 
 
 class Slots:
-    """Lets requests through when `RateLimiter` allows: one waiter a lane asks, the others queue behind it.
+    """Give out permits to send, when `RateLimiter` allows it.
 
-    So a gate's opening wakes one worker and no herd, and a lane's requests go out in the order in which they came: one
-    for four images is not passed by a smaller one while fewer are left in the window. A slot (of anyio's
-    CapacityLimiter) is held only between entering and leaving: never while waiting for the window, the gate or a
-    backoff. Lanes wait independently. `acquired`, where set, is called with a lane's name whenever one of its requests
-    has gone through and no other waits behind it.
+    In each lane one waiter asks the limiter and the others queue behind it. So an opening gate wakes one worker, not
+    all of them, and a lane's requests go out in the order in which they came: a request for four images is not
+    overtaken by a smaller one while the window has fewer left. Lanes wait independently.
+
+    A slot (of anyio's CapacityLimiter) is held from `acquire` to `release`, and never while waiting for the window, the
+    gate or a backoff. `acquired`, if set, is called with the lane's name whenever one of its requests got its permit
+    and no other waits behind it.
     """
 
     def __init__(self, limiter: RateLimiter, clock: Clock, stop_signal: StopSignal, *, deadline_s: float) -> None:
@@ -56,7 +58,7 @@ class Slots:
 
     @property
     def in_flight(self) -> int:
-        """Requests under way."""
+        """The number of requests under way."""
         return self._capacity.borrowed_tokens
 
     @property
@@ -65,9 +67,9 @@ class Slots:
         return next(iter(self._parked.values()), None)
 
     def refuse(self, lane: str, answer: Answer) -> None:
-        """Raise LaneRefusedError for all that wait for `lane` or come later: it cannot be used, as `answer` says.
+        """Raise LaneRefusedError for everybody who waits for `lane` or comes later: `answer` says it cannot be used.
 
-        A lane that has worked before is believed to be gone only at the second such answer in a row.
+        A lane that has worked before is given up only at the second such answer in a row.
         """
         if lane in self._good and lane not in self._doubted:
             self._doubted.add(lane)
@@ -76,22 +78,22 @@ class Slots:
         self.wake()
 
     async def change(self) -> None:
-        """Return when a request has come back, or whoever waits is to look again."""
+        """Wait until a request has come back, or `wake` is called."""
         await self._wait_for_change(float("inf"))
 
     def wake(self) -> None:
-        """Have all who wait look again."""
+        """Make everybody who waits look again."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
 
     async def acquire(self, name: str, *, units: int = 1, bucket: str = "") -> Permit:
-        """Wait for a turn in lane `name` with a request for `units` images; its slot is held until `release`.
+        """Wait until lane `name` may send a request for `units` images; return its permit, to be released.
 
         `bucket` is where its errors count (see `RateLimiter`).
 
         Raises:
-            StoppedError: the run stops, or the wait would outlast it.
+            StoppedError: the run stops, or it will stop before the wait is over.
             LaneRefusedError: see `refuse`.
         """
         turn = self._turns.get(name)
@@ -108,7 +110,7 @@ class Slots:
         return permit
 
     def release(self, permit: Permit) -> None:
-        """Give the slot back, having learnt from the permit's answer."""
+        """Give the slot back and learn from the permit's answer; without an answer the request counts as cancelled."""
         self._capacity.release_on_behalf_of(permit)
         if permit.answer is None:
             self.limiter.given_up(permit, self._clock.now())
@@ -124,9 +126,9 @@ class Slots:
         while True:
             self._check(name)
             now_s = self._clock.now()
-            wait_s = self.limiter.wait_s(lane, now_s, units=units, bucket=bucket)
+            wait_s = self.limiter.wait_s(lane, now_s, images=units, bucket=bucket)
             if wait_s <= 0:
-                permit = self.limiter.send(lane, now_s, units=units, bucket=bucket)
+                permit = self.limiter.send(lane, now_s, images=units, bucket=bucket)
                 self._capacity.acquire_on_behalf_of_nowait(permit)
                 return permit
             if wait_s != float("inf"):

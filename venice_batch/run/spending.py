@@ -1,4 +1,4 @@
-"""How far the account's balance reaches, by what the API says of it."""
+"""Money: the run's own limit, the account's balance, and a reservation for each request before it is sent."""
 
 from __future__ import annotations
 
@@ -24,20 +24,23 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Balance:
-    """What a run can spend in all until the account is empty: at least `low`, at most `high`; None: not known.
+    """Bounds on the account's balance, from listings and response headers.
 
-    Amounts are millionths of a USD. The API pays a request from one currency that covers all of it, so currencies are
-    never added up: the balance that counts is the largest. What the run spends lowers it at most by as much, and not
-    at all while another currency pays. A balance that comes with an answer was written at some moment while the request
-    was under way, so it is only known to lack what the run had spent before, and may lack all that was spent or
-    under way until the answer came. Several such balances together say more than the newest alone, in whatever
-    order they come: the bounds are where they all agree. Where they do not, someone else has spent or topped up, and
-    the newest counts. `total` is the upper bound if all currencies together could pay.
+    The run can spend at least `low` and at most `high` in all before the account is empty; None: not known. Amounts are
+    millionths of a USD.
 
-    Not every account pays with what its balance shows: earned credits are listed nowhere. So a balance is `believed`
-    only once it was seen to fall, and never again after an image that it could not have paid for. Diem that falls
-    proves nothing, as earned credits come after Diem. While bundled credits are listed, which no answer shows,
-    `only_lists` is true: answers tell too little to go by.
+    The API pays a request from one currency that covers all of it, so currencies are never added up: the largest
+    balance counts. What the run spends lowers that balance by at most the same amount, and not at all while another
+    currency pays. A balance that comes with an answer was written at some moment while the request was under way. So it
+    certainly lacks what the run had spent before, and may lack everything spent or under way until the answer came.
+    Several such balances say more than the newest alone, in whatever order they come: the bounds are where they all
+    agree. Where they do not, someone else has spent or topped up, and the newest counts. `total` is the upper bound if
+    all currencies together could pay.
+
+    Not every account pays from the balance that it shows: earned credits are listed nowhere. So a balance is `believed`
+    only after it was seen to fall, and never again after an image that it could not have paid for. Falling Diem proves
+    nothing, because earned credits are used after Diem. While bundled credits are listed, which no answer shows,
+    `only_lists` is true: the balances in answers are then ignored.
     """
 
     low: int | None = None
@@ -52,10 +55,11 @@ class Balance:
     def believed(self) -> bool:
         return self.fell and not self.disproved
 
-    def told(self, balances: Mapping[str, int], *, lacks: int, may_lack: int, own: int = 0) -> None:
-        """Learn of balances that lack what was spent up to `lacks` for sure, up to `may_lack` perhaps.
+    def update(self, balances: Mapping[str, int], *, lacks: int, may_lack: int, own: int = 0) -> None:
+        """Learn of balances by currency.
 
-        `own` is what the request that they came with may cost, and which they do not lack.
+        They lack what was spent up to `lacks` for certain, and up to `may_lack` perhaps. They do not lack `own`, the
+        price of the request that they came with.
         """
         self.only_lists = balances.get("BUNDLED_CREDITS", 0) > 0
         balance = max(balances.values(), default=0)
@@ -73,34 +77,35 @@ class Balance:
         self.high = min(total, balance + may_lack + min(own, others))
 
     def disprove(self) -> None:
-        """An image came that the balance could not have paid for."""
+        """Note that an image came which the balance could not have paid for."""
         self.disproved = True
 
     def surely_covers(self, spending: int) -> bool:
-        """Whether the account holds out until so much is spent in all."""
+        """Return whether the account certainly lasts until `spending` is spent in all."""
         return self.disproved or self.low is None or spending <= self.low
 
     def perhaps_covers(self, spending: int) -> bool:
-        """Whether it may."""
+        """Return whether the account may last until `spending` is spent in all."""
         return self.disproved or self.high is None or spending <= self.high
 
 
 class Reservation(Enum):
-    """Whether a price may be set aside."""
+    """The result of asking for a reservation."""
 
     GRANTED = auto()
-    LATER = auto()  # what is under way may cost less, or tell more
-    OVER_LIMIT = auto()  # never, by the run's own limit
-    SHORT = auto()  # never, by the account's balance
+    LATER = auto()  # requests under way may cost less than reserved, or bring a new balance
+    OVER_LIMIT = auto()  # the run's own limit will never allow it
+    SHORT = auto()  # the account's balance will never allow it
 
 
 @dataclass(slots=True)
 class Spending:
-    """Money in millionths of a USD, so that sums are exact.
+    """The money that a run has spent and reserved, in millionths of a USD so that sums are exact.
 
-    A request's price is reserved before it is sent, and spent or given back when its answer is known; what is spent
-    and reserved together never exceeds `limit` (None: no limit), whatever is under way at once. Nor does it exceed
-    what the `account` is sure to hold: beyond that one request at a time goes out, as long as the balance may do.
+    A request's price is reserved before it is sent, and spent or given back when its answer is known. Spent and
+    reserved money together never exceed `limit` (None: no limit), however many requests are under way. Nor do they
+    exceed what the account certainly holds: beyond that, one request at a time goes out as long as the balance may
+    last.
     """
 
     limit: int | None = None
@@ -109,7 +114,7 @@ class Spending:
     account: Balance = field(default_factory=Balance)
 
     def reserve(self, price: int) -> Reservation:
-        """Set `price` aside if it fits beside what is spent and reserved; nothing changes unless GRANTED."""
+        """Reserve `price` if it fits beside what is spent and reserved; nothing changes unless GRANTED."""
         committed = self.spent + self.reserved + price
         if self.limit is not None and committed > self.limit:
             return Reservation.LATER if self.spent + price <= self.limit else Reservation.OVER_LIMIT
@@ -122,21 +127,21 @@ class Spending:
         return Reservation.GRANTED
 
     def reserve_regardless(self, price: int) -> None:
-        """Set `price` aside against what the balance says."""
+        """Reserve `price` although the balance seems too low."""
         self.reserved += price
 
     def settle(self, price: int, *, spent: int) -> None:
-        """Turn so much of a reservation into an expense, and give the rest back."""
+        """End a reservation of `price`: count `spent` of it as spent and give the rest back."""
         self.reserved -= price
         self.spent += spent
 
-    def balances_told(self, balances: Mapping[str, int], *, spent_before: int, own: int = 0) -> None:
-        """Learn of balances by currency that came with an answer, or a listing (`own` 0), before `settle`.
+    def update_balances(self, balances: Mapping[str, int], *, spent_before: int, own: int = 0) -> None:
+        """Learn of balances by currency that came with an answer (before `settle`) or a listing (`own` 0).
 
-        `spent_before` is what was spent when they were asked for; the balances lack that and not the request's `own`
-        price, which is taken off after they were read.
+        `spent_before` is the amount spent when the balances were asked for; the balances lack it. They do not lack
+        `own`, the request's own price, which is deducted after they are read.
         """
-        self.account.told(balances, lacks=spent_before, may_lack=self.spent + self.reserved - own, own=own)
+        self.account.update(balances, lacks=spent_before, may_lack=self.spent + self.reserved - own, own=own)
 
 
 _TOP_UP = "top up, then run the same command again"
@@ -154,10 +159,10 @@ def no_money(message: str) -> str:
 
 
 class SpendingGuard:
-    """Keeps the spending for all jobs, and stops the run at the first that cannot be paid.
+    """Reserve each request's price, and stop the run at the first job that cannot be paid.
 
-    `ask_balances` reads the account's balances by currency in millionths of a USD (None: not known now); it is None
-    itself where the key may not. The run has read them before its first request.
+    `ask_balances` reads the account's balances by currency in millionths of a USD; it returns None if they are not
+    known now, and is None itself if the key may not read them. The run has read them once before its first request.
     """
 
     def __init__(
@@ -174,13 +179,13 @@ class SpendingGuard:
         self._ask_balances = ask_balances
         self._asking = anyio.Lock()
         self._asked_at = 0
-        """What was spent when the balance was last asked for."""
+        """The amount spent when the balance was last asked for."""
 
     async def reserve(self, price: int | None) -> None:
-        """Return once `price` (None: not known, which counts as 0) is set aside; to be settled once.
+        """Wait until `price` is reserved; the caller settles it once. A price of None is not known and counts as 0.
 
         Raises:
-            StoppedError: the run stops, perhaps because it does not fit into the limit or the balance.
+            StoppedError: the run stops, perhaps because the price does not fit into the limit or the balance.
         """
         if price is None:
             if self.spending.limit is not None:
@@ -199,21 +204,21 @@ class SpendingGuard:
                 leave = await self._last_resort(price)
 
     def settle(self, price: int, *, spent: int) -> None:
-        """Turn so much of a reservation into an expense, give the rest back, and wake the jobs that wait for money."""
+        """End a reservation, and wake the jobs that wait for money."""
         self.spending.settle(price, spent=spent)
         self._slots.wake()
 
     def note(self, answer: Answer, *, price: int, due: int, spent_before: int) -> None:
-        """Learn the balances from an answer whose request has `price` set aside and costs what is `due`."""
+        """Learn the balances from an answer whose request has `price` reserved and costs `due`."""
         balances = in_micro_usd(answer.headers.balances)
         if not balances or self.spending.account.only_lists:
             return
-        self.spending.balances_told(balances, spent_before=spent_before, own=price)
+        self.spending.update_balances(balances, spent_before=spent_before, own=price)
         if max(balances.values()) < due and answer.verdict is Verdict.SUCCEEDED:
             self.spending.account.disprove()
 
     async def _last_resort(self, price: int) -> Reservation:
-        """The balance falls short: ask for it once more, and stop unless it is not to be believed."""
+        """Ask for a balance that falls short once more, and stop unless it cannot be believed."""
         async with self._asking:  # one asks for all
             leave = self.spending.reserve(price)
             if leave is not Reservation.SHORT or self._stop_signal.stop is not None:
@@ -222,7 +227,7 @@ class SpendingGuard:
                 self._asked_at = before = self.spending.spent
                 balances = await self._ask_balances()
                 if balances is not None:
-                    self.spending.balances_told(balances, spent_before=before)
+                    self.spending.update_balances(balances, spent_before=before)
                 return self.spending.reserve(price)
             if self.spending.account.believed:
                 left = usd_text(max(0, (self.spending.account.high or 0) - self.spending.spent))

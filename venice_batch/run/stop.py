@@ -1,4 +1,4 @@
-"""The one stop_signal that ends a run early."""
+"""Everything that ends a run early: signals, an API out of reach, a full disk."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from venice_batch import portable
 from venice_batch.api.answers import Fault, Verdict
 from venice_batch.errors import ExitCode, FolderError
 from venice_batch.events import JobEnded, Notice
-from venice_batch.output.threads import DiskThreads
+from venice_batch.output.disk import Disk
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -27,18 +28,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why the run ends with jobs pending, and the exit code that says so."""
+    """The reason why a run ends with jobs pending, and its exit code."""
 
     code: ExitCode
     reason: str
 
 
 class StoppedError(Exception):
-    """Raised inside the engine by whoever would have sent or waited; its job stays pending."""
+    """Raised inside a run instead of sending or waiting once it stops; the job stays pending."""
 
 
 class StopSignal:
-    """Set once, by the first reason; nothing is launched after it."""
+    """A signal that is set once, by the first reason to stop; no request is sent after it."""
 
     def __init__(self) -> None:
         self.stop: Stop | None = None
@@ -56,13 +57,6 @@ class StopSignal:
             raise StoppedError
 
 
-_CODES = {
-    signal.SIGINT: ExitCode.SIGINT,
-    signal.SIGTERM: ExitCode.SIGTERM,
-    signal.SIGHUP: ExitCode.SIGTERM,
-}
-
-
 async def stop_on_signals(
     stop_signal: StopSignal, scope: anyio.CancelScope, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
 ) -> None:
@@ -71,10 +65,10 @@ async def stop_on_signals(
     Runs until cancelled; has started once signals are received, and leaves them to whoever received them before. A
     closed terminal (SIGHUP) ends a run as SIGTERM does, unless the process was started to ignore it (nohup).
     """
-    former = {number: signal.getsignal(number) for number in _CODES}
+    former = {number: signal.getsignal(number) for number in portable.TERMINATION_SIGNALS}
     watched = [number for number, handler in former.items() if handler is not signal.SIG_IGN]
     try:
-        with anyio.open_signal_receiver(*watched) as signals:
+        with portable.signal_receiver(*watched) as signals:
             task_status.started()
             before = False
             async for number in signals:
@@ -82,22 +76,23 @@ async def stop_on_signals(
                     scope.cancel()
                     return
                 before = True
-                stop_signal.request(Stop(_CODES[number], f"stopped by {signal.Signals(number).name}"))
+                code = ExitCode.SIGINT if number == signal.SIGINT else ExitCode.SIGTERM
+                stop_signal.request(Stop(code, f"stopped by {signal.Signals(number).name}"))
     finally:
         for number in watched:
             signal.signal(number, former[number])  # the event loop leaves the system's own
 
 
 MOST_INTERCEPTED = 3
-"""So many jobs in a row that somebody else than the API has answered mean that everything is refused on the way."""
+"""Jobs in a row that somebody else than the API has answered before everything counts as refused on the way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Seconds of failing to connect before the run stops.
 
-    `first_s`, when it never connected: more likely a wrong address than an outage. `later_s`, after it had:
-    long enough for a router or a gateway to restart.
+    `first_s` counts before the first connection, when a wrong address is more likely than an outage. `later_s` counts
+    after it, and is long enough for a router or a gateway to restart.
     """
 
     first_s: float = 15.0
@@ -105,7 +100,7 @@ class Patience:
 
 
 class Connectivity:
-    """Watches connections come about or not, and who answers on them, over all lanes.
+    """Watch over all lanes whether connections succeed, and whether the API answers on them.
 
     `known`: the API has answered at this address before, in an earlier run or to a request for a listing.
     """
@@ -123,7 +118,7 @@ class Connectivity:
         self._row_began = 0
 
     def note(self, now_s: float, *, reached: bool) -> str | None:
-        """Take one attempt into account; returns what to tell the user once the API is to be given up.
+        """Take one attempt into account; return the advice for the user once the API is to be given up, else None.
 
         `now_s` is time in which the process ran (`Clock.running`): a laptop that slept has not tried to connect.
         """
@@ -138,24 +133,24 @@ class Connectivity:
         return "run the same command again when it can" if self._ever else "is the address right?"
 
     def sent(self) -> int:
-        """A request goes out; returns its number, for `ended`."""
+        """Note that a request goes out; return its number, for `ended`."""
         self._requests += 1
         self._under_way.add(self._requests)
         return self._requests
 
     def ended(self, number: int) -> None:
-        """The request is over, however it ended; to be called before `judge`."""
+        """Note that the request is over, however it ended. Call it before `judge`."""
         self._under_way.discard(number)
 
     def judge(self, answer: Answer, job: str) -> Verdict:
-        """The verdict on the answer for the job with this id, in the light of those before.
+        """Return the verdict on the answer for the job with this id, in the light of the answers before.
 
-        A page of a firewall, a proxy or a router (NOT_THE_API) is believed about the address only while the API has
-        never answered there. After that only `job` is at fault, and is to be tried again (TRANSIENT). The address is
-        doubted again once `MOST_INTERCEPTED` jobs in a row have got a page, with no answer of the API between, and
+        The page of a firewall, a proxy or a router (NOT_THE_API) proves a wrong address only if the API has never
+        answered there. Otherwise it is that job's trouble, and the job is tried again (TRANSIENT). The address is
+        doubted again once `MOST_INTERCEPTED` jobs in a row have got a page, the API has answered none between, and
         nothing is under way that was sent before the first of them.
 
-        A refused key is believed at once while nothing was served. A key that has worked is refused when a request
+        A refused key counts at once if nothing was served yet. A key that has worked counts as refused when a request
         that was sent after the first refusal is refused too: an authentication service that restarts also says 401.
         """
         verdict = answer.verdict
@@ -170,26 +165,26 @@ class Connectivity:
                 return verdict
             self._doubted_s = answer.received_s if self._doubted_s is None else self._doubted_s
             return Verdict.TRANSIENT
-        if answer.status < 500:  # whoever fails may not have looked at the key
+        if answer.status < 500:  # a server that fails may not have looked at the key
             self._served, self._doubted_s = True, None
         return verdict
 
     def _judge_intermediary(self, answer: Answer, job: str) -> Verdict:
-        # An address that redirects may well have a listing all the same.
+        # An address that redirects may have a listing all the same.
         redirected = answer.status is not None and answer.status < 400
         if not (self._served if redirected else self.known):
             return Verdict.KEY_REFUSED if answer.status in (401, 403) else Verdict.WRONG_ADDRESS
         if not self._intercepted:
             self._row_began = self._requests
         self._intercepted.add(job)
-        # Pages come at once, images take their time: what was sent before the first page has yet to tell.
+        # Pages come at once, images take their time: requests sent before the first page may still be answered.
         if len(self._intercepted) < MOST_INTERCEPTED or any(number <= self._row_began for number in self._under_way):
             return Verdict.TRANSIENT
         return Verdict.WRONG_ADDRESS
 
 
 def stop_reason(answer: Answer, *, known: bool) -> str:
-    """Why the run stops at an answer that is none of the API's, or that refuses the key."""
+    """Return why the run stops at an answer that is not from the API, or that refuses the key."""
     if answer.fault is not Fault.NOT_THE_API:
         return f"the API refused the key: {answer.message}"
     if known:
@@ -202,19 +197,24 @@ def stop_reason(answer: Answer, *, known: bool) -> str:
 
 LOOK_EVERY_S = 1.0
 UNKNOWN_BYTES = 1024 * 1024
-"""Taken for the size of a job's images where none is recorded."""
+"""The assumed size of a job's images if none is recorded."""
 KEPT_FREE_BYTES = 256 * 1024
-"""Of the free room, what records, the summary and the file system's own lists may take."""
+"""Room that is left for records, the summary and the file system's own lists."""
 LARGE_BYTES = 64 * 1024 * 1024
-"""With so much room for each request nothing has to be known of sizes."""
+"""With this much room for each request, sizes do not matter."""
 
 
 class DiskSpaceWatch:
-    """An observer that knows how large a job's images get, and sees to it that there is room for what is under way.
+    """An observer that learns how large a job's images get, and stops the run before the disk is full.
 
-    `most`, to be set before `run`, returns how many requests were under way at a time at most. `look` returns the bytes
-    left for `root`, None where that is not told, and raises FolderError where the folder can be used no longer; it may
-    wait for the disk, as may `recorded`, which returns the size of the largest job recorded, 0 without any.
+    Requests under way are paid for, so there must be room for their images.
+
+    Parameters:
+        look: return the bytes left for `root`, None if the system does not say. Raises FolderError when the folder can
+        no
+            longer be used, as when another run could get in. May wait for the disk.
+        most: return the most requests that were under way at a time; set before `run`.
+        recorded: return the size of the largest job recorded so far, 0 without any. May wait for the disk.
     """
 
     def __init__(
@@ -235,8 +235,7 @@ class DiskSpaceWatch:
         self._recorded = recorded
         self._largest_bytes = 0
         self._left_bytes: int | None = None
-        # Not anyio's threads: at a disk that never answers those would keep the process from ending.
-        self._thread = DiskThreads(1)
+        self._disk = Disk()
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, JobEnded):
@@ -247,15 +246,15 @@ class DiskSpaceWatch:
                 self._weigh()
 
     async def begin(self, most: int, observe: Observer) -> int:
-        """Look before anything is sent; returns how many requests, of `most`, there is room for at a time.
+        """Look before anything is sent; return how many requests, of `most`, there is room for at a time.
 
-        Where there is not even room for one, a stop is requested.
+        If there is not even room for one, a stop is requested.
         """
         async with anyio.create_task_group() as asking:
             asking.start_soon(self._give_up, asking.cancel_scope)
             left_bytes = await self._ask()
             if left_bytes is not None and left_bytes < most * LARGE_BYTES:
-                self._largest_bytes = max(self._largest_bytes, await self._thread.submit(self._recorded))
+                self._largest_bytes = max(self._largest_bytes, await self._disk.ask(self._recorded))
             asking.cancel_scope.cancel()
         left_bytes = self._left_bytes
         if left_bytes is None or left_bytes >= most * LARGE_BYTES or self._stop_signal.stop is not None:
@@ -270,7 +269,7 @@ class DiskSpaceWatch:
         return max(1, min(most, room))
 
     async def run(self) -> None:
-        """Request a stop once there is too little room, or the folder can be used no longer; returns then."""
+        """Look every second; request a stop once there is too little room or the folder can no longer be used."""
         while self._stop_signal.stop is None:
             await self._clock.wait(anyio.Event(), LOOK_EVERY_S)
             await self._ask()
@@ -282,7 +281,7 @@ class DiskSpaceWatch:
 
     async def _ask(self) -> int | None:
         try:
-            found = await self._thread.submit(self._look)
+            found = await self._disk.ask(self._look)
         except FolderError as error:
             self._stop_signal.request(Stop(error.exit_code, str(error)))
             return None
@@ -290,7 +289,7 @@ class DiskSpaceWatch:
         return self._left_bytes
 
     def _weigh(self) -> None:
-        # Twice: once an image is on the disk the next request goes out, before the size of the first is known here.
+        # Twice: once an image is on the disk the next request goes out, before its size is known here.
         needed_bytes = 2 * self.most() * self._largest_bytes
         if self._left_bytes is not None and needed_bytes and self._left_bytes < needed_bytes:
             self._stop(self._left_bytes, f"what is under way may take {needed_bytes / 1e6:.1f} MB")

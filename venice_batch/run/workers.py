@@ -1,4 +1,4 @@
-"""A lane's jobs on their way from the file to the workers."""
+"""The worker pool: a queue for each lane, and workers that take its jobs to their outcomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from venice_batch.errors import ExitCode, FolderError, JobsFileError
 from venice_batch.events import JobEnded, Stopping
 from venice_batch.model import Status
 from venice_batch.run.stop import Stop
-from venice_batch.shield import shelter
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -28,9 +27,10 @@ if TYPE_CHECKING:
 
 
 class LaneQueue:
-    """Jobs in their order, each with the moment it was read; `ahead` of them wait in memory, no more.
+    """A lane's jobs in their order, each with the moment it was read.
 
-    Nothing is awaited here: a job is read when one before it is taken, and reading takes microseconds.
+    At most `ahead` of them wait in memory. A job is read when one before it is taken; that takes microseconds, so
+    nothing is awaited.
     """
 
     def __init__(self, jobs: Iterator[Job], ahead: int, clock: Clock) -> None:
@@ -40,9 +40,9 @@ class LaneQueue:
         self._waiting: deque[tuple[Job, float]] = deque()
 
     def take(self) -> tuple[Job, float] | None:
-        """The next job and when it was read, in seconds of the clock; None when there is none left.
+        """Return the next job and when it was read, in seconds of the clock; None at the end.
 
-        Raises what the iterator raises, once; then the jobs read before are still there.
+        Raises what the iterator raises, once; jobs that were read before can still be taken.
         """
         while len(self._waiting) <= self._ahead and (job := next(self._jobs, None)) is not None:
             self._waiting.append((job, self._clock.now()))
@@ -50,7 +50,7 @@ class LaneQueue:
 
 
 class Journal(Protocol):
-    """Where outcomes are remembered."""
+    """The journal that outcomes are written to."""
 
     async def append(self, outcome: Outcome) -> None:
         """Return once `outcome` is written. Raises FolderError."""
@@ -58,7 +58,7 @@ class Journal(Protocol):
 
 
 class LaneJobs(Protocol):
-    """One lane's pending jobs, read as they are asked for."""
+    """One lane's pending jobs, read on demand."""
 
     @property
     def name(self) -> str: ...
@@ -76,7 +76,7 @@ READ_AHEAD = 32
 class _LaneWorkers:
     """A lane's workers and the jobs that they take."""
 
-    feed: LaneQueue
+    queue: LaneQueue
     most: int
     workers: int = 0
 
@@ -84,10 +84,12 @@ class _LaneWorkers:
 class Pool:
     """Workers that each take one job at a time to its end.
 
-    A lane begins with one worker. Whenever a request has gone out and none waits behind it, another worker starts, so
-    that a lane has as many as it can use, and `workers` at most. A job that waits for its gate or backs off keeps its
-    worker but no slot: the number of workers bounds the jobs in memory, the slots bound the requests. `grace_s` after a
-    stop was requested, what is still under way is cancelled, and `hurry` is called.
+    A lane starts with one worker. Whenever one of its requests goes out and no other waits behind it, another worker
+    starts: a lane gets as many as it can use, and at most `workers`. A job that waits for its gate or backs off keeps
+    its worker but no slot, so workers bound the jobs in memory and slots bound the requests.
+
+    When a stop is requested, no more jobs are taken. Jobs still under way after `grace_s` are cancelled, and `hurry` is
+    called.
     """
 
     def __init__(
@@ -117,36 +119,35 @@ class Pool:
         self._failures = 0
 
     async def run(self, lanes: Sequence[LaneJobs]) -> None:
-        """Return when every job has its outcome or the run was stopped; the stop_signal says which."""
+        """Return when every job has its outcome or the run was stopped; the stop signal says which."""
         async with anyio.create_task_group() as watch:
             watch.start_soon(self._watch_stop, watch.cancel_scope)
             async with anyio.create_task_group() as work:
-                crews = {lane.name: self._crew(lane) for lane in lanes if lane.pending}
+                started = {lane.name: self._lane_workers(lane) for lane in lanes if lane.pending}
 
                 def start(name: str) -> None:
-                    crew = crews.get(name)
-                    if crew is not None and crew.workers < crew.most and self._stop_signal.stop is None:
-                        crew.workers += 1
-                        work.start_soon(self._work, crew.feed)
+                    of_lane = started.get(name)
+                    if of_lane is not None and of_lane.workers < of_lane.most and self._stop_signal.stop is None:
+                        of_lane.workers += 1
+                        work.start_soon(self._work, of_lane.queue)
 
                 self._slots.acquired = start
-                for name in crews:
+                for name in started:
                     start(name)
             watch.cancel_scope.cancel()
 
-    def _crew(self, lane: LaneJobs) -> _LaneWorkers:
+    def _lane_workers(self, lane: LaneJobs) -> _LaneWorkers:
         most = min(self._workers, lane.pending)
         return _LaneWorkers(LaneQueue(lane.jobs(), min(READ_AHEAD, most), self._clock), most)
 
-    async def _work(self, feed: LaneQueue) -> None:
+    async def _work(self, queue: LaneQueue) -> None:
         try:
-            with shelter():
-                while self._stop_signal.stop is None and (taken := feed.take()) is not None:
-                    outcome = await self._runner.run(*taken)
-                    if outcome is None:
-                        return
-                    await self._journal.append(outcome)
-                    self._ended(outcome)
+            while self._stop_signal.stop is None and (taken := queue.take()) is not None:
+                outcome = await self._runner.run(*taken)
+                if outcome is None:
+                    return
+                await self._journal.append(outcome)
+                self._ended(outcome)
         except FolderError as error:
             self._stop(error.exit_code, str(error))
         except JobsFileError as error:

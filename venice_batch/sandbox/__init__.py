@@ -1,7 +1,7 @@
-"""Local server that behaves like the Venice image API, for tests, demonstrations and dry runs.
+"""A local server that behaves like the Venice image API, for tests, demonstrations and dry runs.
 
-It shares no code with the client, so that the two cannot share a mistake. No AI is involved: the pictures are
-drawn from hashes of the prompt.
+It shares no code with the client, so that the two cannot share a mistake. It runs no model: it draws its images from
+hashes of the prompts.
 """
 
 from __future__ import annotations
@@ -29,13 +29,11 @@ def serve(
 ) -> AbstractAsyncContextManager[Sandbox]:
     """Return an async context manager that serves the sandbox while it is entered.
 
-    Port 0 takes a free port; `base_url` of the entered object names it. `clock` gives Unix time in seconds
-    and exists for tests. aiohttp and Pillow are imported by this call, not by importing the package.
+    Port 0 takes a free port; `base_url` of the entered object names it. `clock` returns Unix time in seconds; tests
+    replace it. This call imports aiohttp and Pillow; importing the package does not.
 
-    Raises: ValueError when `host` is not a loopback address; OSError on entering when the port is taken.
+    Raises: ValueError if `host` is not a loopback address; OSError on entering if the port is taken.
     """
-    from venice_batch.sandbox.loopback import require_loopback
     from venice_batch.sandbox.server import open_sandbox
 
-    require_loopback(host)
     return open_sandbox(settings or SandboxSettings(), port=port, host=host, clock=clock)

@@ -6,15 +6,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from venice_batch.sandbox.prices import MICRO_PER_USD, micro_usd
-from venice_batch.sandbox.refusal import INSUFFICIENT, OVER_KEY_LIMIT, Refusal
+from venice_batch.sandbox.catalogue import MICRO_PER_USD, micro_usd
+from venice_batch.sandbox.errors import INSUFFICIENT, OVER_KEY_LIMIT, ErrorAnswer
 
 Currency = Literal["DIEM", "BUNDLED_CREDITS", "USD"]
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """Money that one request has reserved."""
+    """Money reserved for one request."""
 
     key: str
     currency: Currency
@@ -24,9 +24,9 @@ class Payment:
 class Ledger:
     """Balances that never go below zero: money is reserved before the work, then charged or given back.
 
-    One currency pays for the whole request: the first of DIEM, bundled credits and USD that covers it. The limit of
-    a key is for bundled credits and USD together. One DIEM is worth one dollar. Source: Venice's agent skills,
-    venice-auth and venice-api-keys, 2026-10-02.
+    One currency pays for the whole request: the first of DIEM, bundled credits and USD that covers it. A key's limit
+    covers bundled credits and USD together. One DIEM is worth one dollar. Source: Venice's agent skills, venice-auth
+    and venice-api-keys, 2026-10-02.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Ledger:
 
     @property
     def next_currency(self) -> Currency | None:
-        """The currency that a small request would be paid from; None when all balances are empty."""
+        """The currency that pays for a small request; None if all balances are empty."""
         return next((currency for currency, balance in self._balances.items() if balance), None)
 
     @property
     def charged_usd(self) -> float:
-        """Sum of all charges, in whatever currency."""
+        """Sum of all charges in all currencies."""
         return self._charged / MICRO_PER_USD
 
     def spendable(self, key: str) -> dict[Currency, float]:
@@ -66,8 +66,8 @@ class Ledger:
         left = {currency: self._within_limit(key, currency) for currency in self._balances}
         return {currency: amount / MICRO_PER_USD for currency, amount in left.items()}
 
-    def reserve(self, price: int, key: str = "") -> Payment | Refusal:
-        """Take `price` millionths of a dollar out of one balance, or return the 402 with nothing taken."""
+    def reserve(self, price: int, key: str = "") -> Payment | ErrorAnswer:
+        """Take `price` millionths of a dollar out of one balance, or take nothing and return the 402."""
         currency = next((name for name, balance in self._balances.items() if price <= balance), None)
         if currency is None:
             return INSUFFICIENT
@@ -81,7 +81,7 @@ class Ledger:
         self._charged += payment.micro_usd
 
     def forget_charges(self) -> None:
-        """Count charges anew; the balances stay as they are."""
+        """Reset the sum of charges; leave the balances alone."""
         self._charged = 0
 
     def give_back(self, payment: Payment) -> None:

@@ -9,55 +9,54 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from venice_batch.sandbox import catalogue, native_request, openai_request, pages
-from venice_batch.sandbox.desk import Desk
-from venice_batch.sandbox.error_budget import Bucket
-from venice_batch.sandbox.intake import JSON_BYTES, Intake
-from venice_batch.sandbox.refusal import Refusal
-from venice_batch.sandbox.retouch_catalogue import shipped_retouch
-from venice_batch.sandbox.retouch_request import REMOVER_ID, RetouchReader
+from venice_batch.sandbox import generate, listings
+from venice_batch.sandbox.admission import Admission
+from venice_batch.sandbox.catalogue import shipped, shipped_edits
+from venice_batch.sandbox.edit import REMOVER_ID, EditReader
+from venice_batch.sandbox.errors import ErrorAnswer
+from venice_batch.sandbox.handler import PaidRequestHandler, error_response, json_response, key_of
+from venice_batch.sandbox.limits import Bucket
+from venice_batch.sandbox.renderer import Renderer
+from venice_batch.sandbox.request_body import JSON_BYTES, BodyReader, is_loopback
 from venice_batch.sandbox.stats import Stats
-from venice_batch.sandbox.studio import Studio
-from venice_batch.sandbox.till import Till, json_response, key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
 
-    from venice_batch.sandbox.intake import Body
-    from venice_batch.sandbox.order import Order
-    from venice_batch.sandbox.retouch import Kind, Retouch
+    from venice_batch.sandbox.request import EditRequest, GenerateRequest, Operation
+    from venice_batch.sandbox.request_body import Body
     from venice_batch.sandbox.settings import SandboxSettings
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 VERSION = "sandbox"
-RETOUCHES: tuple[Kind, ...] = ("upscale", "edit", "multi-edit", "background-remove")
+OPERATIONS: tuple[Operation, ...] = ("upscale", "edit", "multi-edit", "background-remove")
 
 
 class Sandbox:
-    """One running sandbox: `base_url` is what a client takes instead of the API's."""
+    """One running sandbox; give a client its `base_url` instead of the API's."""
 
     def __init__(self, settings: SandboxSettings, clock: Callable[[], float]) -> None:
         self.base_url = ""
         self._settings = settings
         self._clock = clock
         self._random = random.Random()
-        self._catalogue = catalogue.shipped()
+        self._models, self._edit_models = shipped(), shipped_edits()
         self._stats = Stats(clock())
-        self._desk = Desk(settings, self._stats)
-        self._intake = Intake(old=settings.is_old)
-        self._studio = Studio(settings, self._random)
-        self._till = Till(settings, self._desk, self._stats, self._studio, clock, self._random)
-        self._retouching = shipped_retouch()
-        self._retouches = RetouchReader(self._retouching, settings, self._studio.open_image)
+        self._admission = Admission(settings, self._stats)
+        self._bodies = BodyReader(old=settings.is_old)
+        self._renderer = Renderer(settings, self._random)
+        self._paid = PaidRequestHandler(settings, self._admission, self._stats, self._renderer, clock, self._random)
+        self._edits = EditReader(self._edit_models, settings, self._renderer.open_image)
 
     def stats(self) -> dict[str, Any]:
-        """Return a snapshot of all counters, the same as GET /sandbox/stats."""
-        return self._stats.snapshot(self._desk.ledger.charged_usd)
+        """Return a snapshot of all counters, as GET /sandbox/stats does."""
+        return self._stats.snapshot(self._admission.ledger.charged_usd)
 
     def close(self) -> None:
-        """Wait for pictures that are being drawn, drop those that are not begun."""
-        self._studio.close()
+        """Wait for images that are being drawn; drop the rest."""
+        self._renderer.close()
 
     def application(self) -> web.Application:
         """Return the aiohttp application with all routes."""
@@ -69,96 +68,97 @@ class Sandbox:
         api = "/api/v1"
         app.router.add_post(f"{api}/image/generate", self._generate)
         app.router.add_post(f"{api}/images/generations", self._generate_as_openai)
-        for kind in RETOUCHES:
-            app.router.add_post(f"{api}/image/{kind}", self._retouch(kind))
-        for path, page in self._pages().items():
-            app.router.add_get(f"{api}{path}", self._reader(page))
-        for path, page in self._private_pages().items():
-            app.router.add_get(f"{api}{path}", self._private_reader(page))
+        for operation in OPERATIONS:
+            app.router.add_post(f"{api}/image/{operation}", self._edit(operation))
+        for path, listing in self._listings().items():
+            app.router.add_get(f"{api}{path}", self._public(listing))
+        for path, listing in self._private_listings().items():
+            app.router.add_get(f"{api}{path}", self._private(listing))
         return app
 
-    def _pages(self) -> Mapping[str, Callable[[str], object]]:
-        listed, retouching = self._catalogue, self._retouching
+    def _listings(self) -> Mapping[str, Callable[[str], object]]:
+        """Return the listings that need no key, by path, as functions of the type of model."""
+        models, edit_models = self._models, self._edit_models
         entries = [
-            entry for entry in (*listed.entries, *retouching.entries) if entry["id"] not in self._settings.retired
+            entry for entry in (*models.entries, *edit_models.entries) if entry["id"] not in self._settings.retired
         ]
         deprecated = self._settings.deprecated
-        traits = {"image": listed.traits, "inpaint": retouching.traits}
+        traits = {"image": models.traits, "inpaint": edit_models.traits}
         return {
-            "/image/styles": lambda _: pages.styles(self._settings),
-            "/models": lambda kind: pages.models(entries, kind, deprecated, self._clock()),
-            "/models/traits": lambda kind: pages.names(traits, kind),
-            "/models/compatibility_mapping": lambda kind: pages.names({"image": listed.compatibility}, kind),
+            "/image/styles": lambda _: listings.styles(self._settings),
+            "/models": lambda kind: listings.models(entries, kind, deprecated, self._clock()),
+            "/models/traits": lambda kind: listings.names(traits, kind),
+            "/models/compatibility_mapping": lambda kind: listings.names({"image": models.compatibility}, kind),
         }
 
-    def _private_pages(self) -> Mapping[str, Callable[[str], object]]:
-        """Return the pages that need a key, as functions of it."""
-        money = self._desk.ledger
-        listed = (*self._catalogue.models, *(entry["id"] for entry in self._retouching.entries), REMOVER_ID)
+    def _private_listings(self) -> Mapping[str, Callable[[str], object]]:
+        """Return the listings that need a key, by path, as functions of the key."""
+        ledger = self._admission.ledger
+        listed = (*self._models.models, *(entry["id"] for entry in self._edit_models.entries), REMOVER_ID)
         ids = [model_id for model_id in listed if model_id not in self._settings.retired]
         return {
-            "/api_keys/rate_limits": lambda key: pages.rate_limits(
-                self._settings, ids, money.spendable(key), self._clock()
+            "/api_keys/rate_limits": lambda key: listings.rate_limits(
+                self._settings, ids, ledger.spendable(key), self._clock()
             ),
-            "/billing/balance": lambda _: pages.balance(money),
+            "/billing/balance": lambda _: listings.balance(ledger),
         }
 
     async def _welcome(self, _: web.Request) -> web.Response:
-        return web.Response(text=pages.WELCOME)
+        return web.Response(text=listings.WELCOME)
 
     async def _get_stats(self, _: web.Request) -> web.Response:
         return json_response(self.stats())
 
-    async def _reset(self, request: web.Request) -> web.Response:
-        # A browser names the page that asks; other programs name none.
-        origin = request.headers.get("Origin")
-        if origin is not None and origin != f"http://{request.host}":
-            return json_response({"error": "asked for by a page of another origin"}, status=403)
+    async def _reset(self, http: web.Request) -> web.Response:
+        # A browser names the page that sends the request; other programs send no Origin.
+        origin = http.headers.get("Origin")
+        if origin is not None and origin != f"http://{http.host}":
+            return json_response({"error": "a page of another origin cannot reset the sandbox"}, status=403)
         self._stats.reset()
-        self._desk.reset()
+        self._admission.reset()
         return json_response(self.stats())
 
-    def _reader(self, page: Callable[[str], object]) -> Handler:
-        async def read(request: web.Request) -> web.Response:
+    def _public(self, listing: Callable[[str], object]) -> Handler:
+        async def serve(http: web.Request) -> web.Response:
             self._stats.count("other_requests")
-            body = page(request.query.get("type", pages.DEFAULT_TYPE))
-            return await self._till.compressed(request, orjson.dumps(body), {})
-
-        return read
-
-    def _private_reader(self, page: Callable[[str], object]) -> Handler:
-        async def read(request: web.Request) -> web.Response:
-            self._stats.count("other_requests")
-            key, now = key_of(request), self._clock()
-            body = self._desk.knock(key, now) or page(key or "")
-            headers = self._desk.budget_headers(Bucket(key), now) if key and self._desk.knows(key) else {}
-            if isinstance(body, Refusal):
-                return json_response(body.native(), status=body.status, headers={**headers, **body.headers})
-            return await self._till.compressed(request, orjson.dumps(body), headers)
-
-        return read
-
-    async def _generate(self, request: web.Request) -> web.StreamResponse:
-        return await self._till.serve(request, self._intake.read_json, self._read_native)
-
-    async def _generate_as_openai(self, request: web.Request) -> web.StreamResponse:
-        openai = self._settings.openai_errors == "openai"
-        return await self._till.serve(request, self._intake.read_json, self._read_openai, openai=openai)
-
-    def _retouch(self, kind: Kind) -> Handler:
-        async def read(body: Body) -> Retouch | Refusal:
-            return await self._retouches.read(kind, body)
-
-        async def serve(request: web.Request) -> web.StreamResponse:
-            return await self._till.serve(request, self._intake.read_form_or_json, read)
+            body = listing(http.query.get("type", listings.DEFAULT_TYPE))
+            return await self._paid.compressed(http, orjson.dumps(body), {})
 
         return serve
 
-    async def _read_native(self, body: Body) -> Order | Refusal:
-        return native_request.read(body.value, self._catalogue, self._settings)
+    def _private(self, listing: Callable[[str], object]) -> Handler:
+        async def serve(http: web.Request) -> web.Response:
+            self._stats.count("other_requests")
+            key, now = key_of(http), self._clock()
+            body = self._admission.check_key(key, now) or listing(key or "")
+            headers = self._admission.budget_headers(Bucket(key), now) if key and self._admission.knows(key) else {}
+            if isinstance(body, ErrorAnswer):
+                return error_response(body, headers, openai=False)
+            return await self._paid.compressed(http, orjson.dumps(body), headers)
 
-    async def _read_openai(self, body: Body) -> Order | Refusal:
-        return openai_request.read(body.value, self._catalogue, self._settings)
+        return serve
+
+    async def _generate(self, http: web.Request) -> web.StreamResponse:
+        return await self._paid.serve(http, self._bodies.read_json, self._read_native)
+
+    async def _generate_as_openai(self, http: web.Request) -> web.StreamResponse:
+        openai = self._settings.openai_errors == "openai"
+        return await self._paid.serve(http, self._bodies.read_json, self._read_openai, openai=openai)
+
+    def _edit(self, operation: Operation) -> Handler:
+        async def read(body: Body) -> EditRequest | ErrorAnswer:
+            return await self._edits.read(operation, body)
+
+        async def serve(http: web.Request) -> web.StreamResponse:
+            return await self._paid.serve(http, self._bodies.read_form_or_json, read)
+
+        return serve
+
+    async def _read_native(self, body: Body) -> GenerateRequest | ErrorAnswer:
+        return generate.read_native(body.value, self._models, self._settings)
+
+    async def _read_openai(self, body: Body) -> GenerateRequest | ErrorAnswer:
+        return generate.read_openai(body.value, self._models, self._settings)
 
     @web.middleware
     async def _errors_as_json(self, request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
@@ -168,8 +168,8 @@ class Sandbox:
             kept = {"Allow": problem.headers["Allow"]} if "Allow" in problem.headers else {}
             return json_response({"error": problem.reason}, status=problem.status, headers=kept)
         except ConnectionError:
-            # The client left while it was sending: nobody reads the answer, and it is no fault of the server.
-            return json_response({"error": "the request was not sent to its end"}, status=400)
+            # The client left in the middle of its request: nobody reads this answer, and the server is not at fault.
+            return json_response({"error": "the request is incomplete"}, status=400)
         return response
 
     async def _sign(self, _: web.Request, response: web.StreamResponse) -> None:
@@ -179,11 +179,20 @@ class Sandbox:
         response.headers["CF-RAY"] = f"{self._random.getrandbits(64):016x}-FRA"
 
 
+def open_sandbox(
+    settings: SandboxSettings, *, port: int, host: str, clock: Callable[[], float]
+) -> AbstractAsyncContextManager[Sandbox]:
+    """Return a context manager that serves a sandbox while it is entered; see `venice_batch.sandbox.serve`."""
+    if not is_loopback(host):
+        # The sandbox has no real authentication.
+        raise ValueError(f"the sandbox serves on loopback addresses only, not on {host!r}")
+    return _serving(settings, port=port, host=host, clock=clock)
+
+
 @asynccontextmanager
-async def open_sandbox(
+async def _serving(
     settings: SandboxSettings, *, port: int, host: str, clock: Callable[[], float]
 ) -> AsyncIterator[Sandbox]:
-    """Serve a sandbox until the context is left; see `venice_batch.sandbox.serve`."""
     sandbox = Sandbox(settings, clock)
     runner = web.AppRunner(sandbox.application(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()

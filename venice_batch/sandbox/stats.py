@@ -7,11 +7,11 @@ from typing import Any
 
 
 class Stats:
-    """What the sandbox has seen since its start or last reset; times are seconds since the start.
+    """Counters since the start or the last reset; times are seconds since the start.
 
-    A request counts as `succeeded` only when a whole, valid answer was sent; one with a fault in a 200 counts
-    as neither succeeded nor failed. A 200 whose pictures are withheld counts among the `violations`, not as
-    succeeded. `images_charged` counts the pictures of charged requests, whether or not they arrived.
+    A request counts as `succeeded` only if its answer was whole and valid. A 200 with a fault counts neither as
+    succeeded nor as failed. A 200 with withheld images counts as a violation, not as succeeded. `images_charged`
+    counts the images of charged requests, whether or not they arrived.
     """
 
     def __init__(self, started_at: float) -> None:
@@ -20,24 +20,24 @@ class Stats:
         self.reset()
 
     def reset(self) -> None:
-        """Zero everything but what is in flight and the moment of the start."""
+        """Zero everything except requests in flight and the time of the start."""
         self._counts: Counter[str] = Counter()
         self._models: dict[str, Counter[str]] = {}
         self._max_in_flight = self.in_flight
         self._first_request_s = self._last_response_s = 0.0
 
-    def count(self, what: str, model_id: str = "", by: int = 1) -> None:
-        """Add to one counter, and to the same counter of a model if one is named."""
-        self._counts[what] += by
+    def count(self, name: str, model_id: str = "", by: int = 1) -> None:
+        """Add to one counter, and to the same counter of a model if `model_id` is given."""
+        self._counts[name] += by
         if model_id:
-            self._models.setdefault(model_id, Counter())[what] += by
+            self._models.setdefault(model_id, Counter())[name] += by
 
     def seen(self, model_id: str) -> None:
-        """Note which model a request turned out to be for."""
+        """Count a request for its model, once the model is known."""
         self._models.setdefault(model_id, Counter())["requests"] += 1
 
     def arrived(self, now: float) -> None:
-        """Note the arrival of a generation request."""
+        """Count the arrival of a paid request."""
         if not self._counts["requests"]:
             self._first_request_s = now - self._started_at
         self._counts["requests"] += 1
@@ -45,7 +45,7 @@ class Stats:
         self._max_in_flight = max(self._max_in_flight, self.in_flight)
 
     def left(self, now: float) -> None:
-        """Note that a generation request has been answered or dropped."""
+        """Note that a paid request has been answered or dropped."""
         self.in_flight -= 1
         self._last_response_s = now - self._started_at
 

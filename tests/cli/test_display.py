@@ -1,0 +1,264 @@
+"""The live display on a pseudo-terminal, and where a log takes its place."""
+
+import fcntl
+import io
+import os
+import struct
+import sys
+import termios
+from types import SimpleNamespace
+
+import anyio
+import pyte
+import pytest
+from fakes import FakeClock
+from records import failed, outcome
+
+from venice_batch.cli.display import MAX_LINES, MAX_ROWS, is_live, live_display, watching
+from venice_batch.cli.log import JsonLog, TextLog
+from venice_batch.errors import FolderError
+from venice_batch.events import JobEnded, Notice, RunStarted, RunState, Sending, Stopping
+from venice_batch.pacing.lane import LaneState
+
+STARTED = RunStarted("run-1", "out", 10, 0, ("sd",), pending={"sd": 10})
+SENDING = Sending(lambda: RunState((LaneState("sd", 2, 4, 20, 7.0, 0.0, 0),), 4, 0.0, None))
+
+
+class Terminal:
+    """A pseudo-terminal of 24 lines, and what its screen shows."""
+
+    def __init__(self, width=80):
+        self.master, slave = os.openpty()
+        attributes = termios.tcgetattr(slave)
+        attributes[1] &= ~termios.OPOST
+        termios.tcsetattr(slave, termios.TCSANOW, attributes)
+        self.stream = os.fdopen(slave, "w")
+        os.set_blocking(self.master, False)
+        self.emulated = pyte.HistoryScreen(width, 24, history=1000)
+        self.emulated.set_mode(pyte.modes.LNM)
+        self.feed = pyte.ByteStream(self.emulated).feed
+        self.resize(width)
+
+    def resize(self, width):
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+        self.emulated.resize(columns=width)
+
+    @property
+    def lines(self):
+        while True:
+            try:
+                self.feed(os.read(self.master, 65536))
+            except BlockingIOError:
+                break
+        above = ["".join(row[column].data for column in range(len(row))) for row in self.emulated.history.top]
+        return "\n".join(line.rstrip() for line in (*above, *self.emulated.display)).rstrip().split("\n")
+
+    def close(self):
+        self.stream.close()
+        os.close(self.master)
+
+
+@pytest.fixture(autouse=True)
+def _draws_at_once(monkeypatch):
+    """Draw on the event loop: the fake clock does not wait for threads."""
+
+    async def at_once(function, *arguments):
+        return function(*arguments)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", at_once)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    made = Terminal()
+    yield made
+    made.close()
+
+
+async def look(clock, seconds=0.3):
+    """Let the display draw."""
+    await clock.wait(anyio.Event(), seconds)
+
+
+async def test_messages_are_printed_above_the_frame_and_stay(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+        observer(STARTED)
+        observer(SENDING)
+        await look(clock)
+        assert terminal.lines[0] == "10 jobs for sd → out"
+        assert terminal.lines[1] == ""
+        assert "0/10  0 %" in terminal.lines[2]
+        assert terminal.lines[4] == "sd  0/10    2 under way  open, 7 of 20 left"
+        observer(JobEnded(outcome(lane="sd")))
+        observer(JobEnded(failed("b", lane="sd")))
+        observer(Notice("careful"))
+        await look(clock)
+        assert terminal.lines[1:3] == ["b: failed: server: out of order", "careful"]
+        assert "1/10  20 %" in terminal.lines[4]
+        assert terminal.lines[-1] == "sd  1/10    2 under way  open, 7 of 20 left  1 failed"
+    assert terminal.lines == ["10 jobs for sd → out", "b: failed: server: out of order", "careful"]
+
+
+async def test_a_run_too_short_for_a_frame_still_prints_its_messages(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+        observer(STARTED)
+        observer(Stopping("enough", 1))
+    assert terminal.lines == ["10 jobs for sd → out", "stopping: enough; 1 under way may still finish"]
+
+
+async def test_a_run_without_events_prints_nothing(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock):
+        pass
+    assert terminal.lines == [""]
+
+
+async def test_without_events_the_frame_is_redrawn_once_a_second(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+        observer(SENDING)
+        await look(clock)
+        assert terminal.lines
+        os.set_blocking(terminal.master, False)
+        drawn = 0
+        for _ in range(40):
+            await look(clock, 0.25)
+            try:
+                drawn += bool(os.read(terminal.master, 65536))
+            except BlockingIOError:
+                continue
+    assert 8 <= drawn <= 12
+
+
+async def test_a_flood_of_failures_prints_the_first_and_counts_the_rest(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+        for number in range(MAX_LINES + 50):
+            observer(JobEnded(failed(f"job-{number}")))
+    assert len(terminal.lines) == MAX_LINES + 1
+    assert terminal.lines[-1] == "… and 50 more; the manifest has them all"
+
+
+async def test_a_long_message_is_folded_and_cut(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+        observer(JobEnded(failed("b", message="[red]very[/red] " + "long " * 500)))
+    assert terminal.lines[0].startswith("b: failed: server: [red]very[/red] long")
+    assert terminal.lines[1].startswith("  long long")
+    assert len(terminal.lines) == MAX_ROWS
+    assert terminal.lines[-1].endswith(" …")
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2J\x1b[H", "\r\n\r\n", "\x9b2J", "水の都🎨" * 60, "\ud800"])
+async def test_a_hostile_message_moves_nothing(terminal, hostile):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+        observer(Notice("before"))
+        observer(Notice(hostile))
+        observer(SENDING)
+        await look(clock)
+        assert terminal.lines[0] == "before"
+        assert sum("so far" in line for line in terminal.lines) == 1
+    assert terminal.lines[0] == "before"
+    assert not any("so far" in line for line in terminal.lines)
+
+
+async def test_other_output_on_standard_error_appears_above_the_frame(terminal, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal.stream)
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+        observer(SENDING)
+        await look(clock)
+        print("a warning", file=sys.stderr)
+        await look(clock)
+        assert terminal.lines[0] == "a warning"
+    assert sys.stderr is terminal.stream
+
+
+async def test_an_exception_inside_the_block_comes_out_unchanged(terminal):
+    async def fill():
+        async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+            observer(SENDING)
+            await look(clock)
+            raise FolderError("out", "is full")
+
+    with pytest.raises(FolderError, match="is full"):
+        await fill()
+    assert terminal.lines == [""]
+
+
+async def test_cancellation_removes_the_frame(terminal):
+    with anyio.CancelScope() as scope:
+        async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+            observer(SENDING)
+            await look(clock)
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+    assert terminal.lines == [""]
+
+
+class Gone(io.StringIO):
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+    def fileno(self):
+        raise OSError(9, "Bad file descriptor")
+
+
+async def test_a_terminal_that_is_gone_raises_nothing_and_gets_no_more_output():
+    stream = Gone()
+    async with FakeClock() as clock, live_display(stream, clock) as observer:
+        observer(STARTED)
+        observer(SENDING)
+        await look(clock)
+        waited = len(clock.waits)
+        await look(clock, 60.0)
+        assert len(clock.waits) == waited + 1  # nobody draws any more
+        observer(JobEnded(outcome()))
+
+
+async def test_a_closed_stream_counts_as_gone():
+    stream = io.StringIO()
+    stream.close()
+    async with FakeClock() as clock, live_display(stream, clock) as observer:
+        observer(STARTED)
+        await look(clock)
+
+
+async def test_a_narrowed_terminal_shows_a_single_frame(terminal):
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+        observer(SENDING)
+        await look(clock)
+        terminal.resize(40)
+        await look(clock, 1.3)
+        assert sum("so far" in line for line in terminal.lines) == 1
+        assert all(len(line) < 40 for line in terminal.lines)
+    assert terminal.lines == [""]
+
+
+USUAL = {"quiet": False, "no_progress": False, "log_format": "text"}
+TERMINAL = SimpleNamespace(isatty=lambda: True)
+XTERM = {"TERM": "xterm-256color"}
+
+
+def test_a_terminal_has_a_live_display():
+    assert is_live(USUAL, TERMINAL, XTERM)
+
+
+@pytest.mark.parametrize("change", [{"quiet": True}, {"no_progress": True}, {"log_format": "json"}])
+def test_options_can_turn_the_display_off(change):
+    assert not is_live({**USUAL, **change}, TERMINAL, XTERM)
+
+
+@pytest.mark.parametrize("environ", [{}, {"TERM": "dumb"}, {"TERM": "dumb", "FORCE_COLOR": "1"}])
+def test_a_terminal_that_cannot_move_its_cursor_has_no_display(environ):
+    assert not is_live(USUAL, TERMINAL, environ)
+
+
+def test_variables_that_force_colours_do_not_turn_a_file_into_a_terminal():
+    forced = {**XTERM, "FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}
+    closed = io.StringIO()
+    closed.close()
+    assert not any(is_live(USUAL, stream, forced) for stream in (io.StringIO(), closed, None))
+
+
+@pytest.mark.parametrize(("log_format", "kind"), [("text", TextLog), ("json", JsonLog)])
+async def test_a_log_is_written_where_there_is_no_display(log_format, kind):
+    async with watching({**USUAL, "log_format": log_format}, io.StringIO()) as observer:
+        assert isinstance(observer, kind)

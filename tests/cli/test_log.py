@@ -1,0 +1,226 @@
+"""The text log and the JSON log of a run."""
+
+import io
+import itertools
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from records import IMAGE, attempt, failed, job, outcome, summary
+
+from venice_batch.api.answers import Verdict
+from venice_batch.cli.log import MAX_INTERVAL_S, MIN_INTERVAL_S, JsonLog, TextLog, log_observer
+from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, RunState, Sending, Stopping
+from venice_batch.model import Status
+from venice_batch.pacing.lane import LaneState
+
+STARTED = RunStarted("run-1", "out", 10, 0, ("sd", "flux"))
+
+
+class Clock:
+    def __init__(self):
+        self.now_s = 100.0
+
+    def __call__(self):
+        return self.now_s
+
+
+def attempted():
+    return AttemptEnded(job(), attempt(), Verdict.SUCCEEDED, LaneState("sd", 1, 4, 20, 0.0, 0.0, 0))
+
+
+def text_log(*events, quiet=False, clock=None):
+    stream = io.StringIO()
+    log = TextLog(stream, quiet=quiet, now=clock or Clock())
+    for event in events:
+        log(event)
+    return stream.getvalue().splitlines()
+
+
+def json_log(*events, quiet=False):
+    stream = io.StringIO()
+    log = JsonLog(stream, quiet=quiet, wall=lambda: 1_700_000_000.12345)
+    for event in events:
+        log(event)
+    return [orjson.loads(line) for line in stream.getvalue().splitlines()]
+
+
+EVERYTHING = (
+    STARTED,
+    attempted(),
+    JobEnded(outcome()),
+    JobEnded(failed("b")),
+    Notice("careful"),
+    Stopping("enough", 2),
+    RunEnded(summary()),
+)
+
+
+def test_the_first_line_says_what_there_is_to_do():
+    assert text_log(STARTED) == ["10 jobs for sd, flux → out"]
+
+
+def test_the_first_line_counts_jobs_done_before():
+    assert text_log(RunStarted("run-1", "out", 10, 4, ("sd",))) == ["10 jobs for sd → out, 4 done before"]
+
+
+def test_the_first_line_names_at_most_four_models():
+    assert text_log(RunStarted("run-1", "out", 10, 0, tuple("abcdef"))) == ["10 jobs for a, b, c, d… → out"]
+
+
+def test_a_job_without_image_is_logged_with_its_reason():
+    events = [JobEnded(failed("b")), JobEnded(failed("c", status=Status.REJECTED, message="too big"))]
+    assert text_log(*events) == ["b: failed: server: out of order", "c: rejected: server: too big"]
+
+
+def test_progress_is_logged_at_intervals_and_not_with_every_job():
+    clock, stream = Clock(), io.StringIO()
+    log = TextLog(stream, quiet=False, now=clock)
+    log(STARTED)
+    for _ in range(6):
+        clock.now_s += MIN_INTERVAL_S / 2
+        log(JobEnded(outcome(files=(IMAGE, IMAGE))))
+    log(JobEnded(outcome()))
+    assert stream.getvalue().splitlines()[1:] == [
+        "2/10 done, 48 images a minute", "4/10 done, 48 images a minute", "6/10 done, 48 images a minute",
+    ]  # fmt: skip
+
+
+def test_progress_counts_jobs_done_before_and_failures():
+    clock, stream = Clock(), io.StringIO()
+    log = TextLog(stream, quiet=False, now=clock)
+    log(RunStarted("run-1", "out", 10, 4, ("sd",)))
+    log(JobEnded(failed()))
+    clock.now_s += 60
+    log(JobEnded(outcome()))
+    assert stream.getvalue().splitlines()[-1] == "5/10 done, 1 failed, 1 images a minute"
+
+
+def log_at(elapsed_s, *events, pending=(("sd", 10),)):
+    """Return the last line of a log whose events come `elapsed_s` after its start."""
+    clock, stream = Clock(), io.StringIO()
+    log = TextLog(stream, quiet=False, now=clock)
+    log(RunStarted("run-1", "out", 10, 0, ("sd",), pending=dict(pending)))
+    clock.now_s += elapsed_s
+    for event in events:
+        log(event)
+    return stream.getvalue().splitlines()[-1]
+
+
+def sending(opens_in_s):
+    return Sending(lambda: RunState((LaneState("sd", 1, 4, 20, 0.0, opens_in_s, 0),), 4, 0.0, None))
+
+
+@pytest.mark.parametrize(("opens_in_s", "said"), [(42.4, "42 s"), (4000.0, "1 h 6 min"), (3.0, None)])
+def test_a_progress_line_mentions_a_long_wait_for_the_next_window(opens_in_s, said):
+    line = log_at(MIN_INTERVAL_S, sending(opens_in_s), attempted())
+    if said is None:
+        assert "waits" not in line
+    else:
+        assert line.endswith(f", sd waits {said} for its next window")
+
+
+def test_a_wait_of_unknown_length_is_not_mentioned():
+    assert "waits" not in log_at(MIN_INTERVAL_S, sending(float("inf")), Stopping("enough", 0), attempted())
+
+
+def test_the_time_left_is_logged_once_it_is_known():
+    assert log_at(MIN_INTERVAL_S, attempted()).endswith("0 images a minute")
+    assert log_at(MIN_INTERVAL_S, sending(0.0), attempted()).endswith("0 images a minute, about 1 min 3 s left")
+
+
+def test_progress_lines_become_rarer_as_a_run_goes_on():
+    clock, stream = Clock(), io.StringIO()
+    log = TextLog(stream, quiet=False, now=clock)
+    moments = []
+    for second in range(4000):
+        clock.now_s = 100.0 + second
+        log(attempted())
+        if stream.tell():
+            moments.append(second)
+            stream.seek(0)
+            stream.truncate()
+    gaps = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert gaps == sorted(gaps)
+    assert (gaps[0], gaps[-1]) == (MIN_INTERVAL_S, MAX_INTERVAL_S)
+
+
+def test_a_stop_is_logged_with_its_reason_and_the_requests_under_way():
+    assert text_log(Stopping("SIGINT", 3)) == ["stopping: SIGINT; 3 under way may still finish"]
+
+
+def test_a_quiet_log_has_failures_notices_and_stops_only():
+    assert text_log(*EVERYTHING, quiet=True) == [
+        "b: failed: server: out of order", "careful", "stopping: enough; 2 under way may still finish",
+    ]  # fmt: skip
+    assert [line["event"] for line in json_log(*EVERYTHING, quiet=True)] == ["job_ended", "notice", "stopping"]
+    assert json_log(*EVERYTHING, quiet=True)[0]["id"] == "b"
+
+
+def test_a_quiet_log_has_no_progress_lines():
+    clock, stream = Clock(), io.StringIO()
+    log = TextLog(stream, quiet=True, now=clock)
+    clock.now_s += 2 * MIN_INTERVAL_S
+    log(JobEnded(outcome()))
+    log(attempted())
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2J\x07", "a\rb", "a\nb", "\u202egnp", "\x9b31m", "\ud800", "\u2028"])
+def test_no_control_character_reaches_the_log(hostile):
+    lines = text_log(JobEnded(failed("a", message=hostile)), Notice(hostile), Stopping(hostile, 0))
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in lines)
+    stream = io.StringIO()
+    JsonLog(stream, quiet=False)(Notice(hostile))
+    assert stream.getvalue().removesuffix("\n").isprintable()
+
+
+def test_each_event_is_one_json_object_with_its_time():
+    lines = json_log(*EVERYTHING)
+    assert {line["time"] for line in lines} == {1_700_000_000.123}
+    assert [line["event"] for line in lines] == [
+        "run_started", "job_ended", "job_ended", "notice", "stopping", "run_ended",
+    ]  # fmt: skip
+    assert lines[0]["jobs"] == 10
+    assert lines[1] | {"time": 0} == {
+        "time": 0, "event": "job_ended", "id": "a", "status": "succeeded", "lane": "venice-sd35",
+        "files": ["images/a.webp"], "error": None, "total_s": 2.0,
+    }  # fmt: skip
+    assert (lines[2]["status"], lines[2]["error"]) == ("failed", "out of order")
+    assert (lines[3]["text"], lines[4]["reason"], lines[4]["in_flight"]) == ("careful", "enough", 2)
+    assert (lines[5]["exit_code"], lines[5]["succeeded"], lines[5]["pending"]) == (0, 2, 0)
+
+
+@given(st.text(st.characters(categories=["L", "C", "Z", "P"]), max_size=20))
+def test_any_text_is_logged_as_valid_json_on_one_line(text):
+    events = [RunStarted("r", text, 1, 0, ()), JobEnded(failed(text, message=text)), Notice(text), Stopping(text, 0)]
+    assert [line["event"] for line in json_log(*events)] == ["run_started", "job_ended", "notice", "stopping"]
+    if text.encode("utf-8", "replace").decode() == text:
+        assert json_log(Notice(text))[0]["text"] == text
+
+
+def test_text_that_is_not_unicode_is_logged_with_question_marks():
+    files = (IMAGE, type(IMAGE)("images/\udcff.webp", 5, "0" * 64, "webp", 1, 1))
+    assert json_log(JobEnded(outcome("\udcff", files=files)))[0]["files"] == ["images/a.webp", "images/?.webp"]
+
+
+class Closed(io.StringIO):
+    def write(self, text):
+        raise BrokenPipeError
+
+    def flush(self):
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_closed_terminal_does_not_stop_a_run(log_format):
+    log = log_observer(log_format, Closed(), quiet=False)
+    for event in EVERYTHING:
+        log(event)
+
+
+@pytest.mark.parametrize(("log_format", "kind"), [("text", TextLog), ("json", JsonLog)])
+def test_the_log_has_the_format_that_was_chosen(log_format, kind):
+    assert isinstance(log_observer(log_format, io.StringIO(), quiet=False), kind)

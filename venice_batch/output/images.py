@@ -1,0 +1,277 @@
+"""Images on their way to disk: one temporary file each, put in place when whole."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
+
+from venice_batch.errors import BodyError, UnrecognisedError
+from venice_batch.image_format import recognise
+from venice_batch.model import ImageFile
+from venice_batch.output.atomic_file import NOT_THE_NAME, put
+from venice_batch.output.disk import Disk
+from venice_batch.output.folder import IMAGES, PART_SUFFIX, UNRECOGNISED, sync_folder, unusable
+from venice_batch.output.naming import safe_name, short_name
+from venice_batch.output.plain_files import on_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from venice_batch.api.decode import Piece
+    from venice_batch.image_format import ImageKind
+    from venice_batch.model import Job
+
+Result = TypeVar("Result")
+
+BUFFER_BYTES = 512 * 1024
+"""Kept in memory for each image before a thread writes it: most images need one trip to a thread, not one a chunk."""
+
+
+class ImageFolder:
+    """The images of one output folder.
+
+    An image is written to a temporary file in the folder where it will stand, hashed on the way, and linked to its name
+    when whole. A file that stands there already is replaced only if `replaceable` lists it for the job's id: an earlier
+    record of that id owns it. Otherwise the new image gets `~1`, `~2`, … after its name. A name that the disk refuses
+    gives way to a short one (`short_name`). Bytes of an unknown format are kept in the folder `unrecognised`.
+
+    Parameters:
+        root: the output folder; folders that `stem` names exist below its `images`.
+        prefix: begins the names of temporary files. No two writers of images in one folder may share it.
+        durable: files and folders are on the disk (fsync) before `commit` returns.
+        replaceable: the paths that a new image of this job id may replace; called in a thread, when a name is taken.
+            None for a folder without earlier records.
+        stem: an image's name without its extension.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        prefix: str,
+        disk: Disk | None = None,
+        durable: bool = False,
+        replaceable: Callable[[str], Collection[str]] | None = None,
+        stem: Callable[[Job], str] = lambda job: safe_name(job.id),
+    ) -> None:
+        self.root = root
+        self.prefix = prefix
+        self.disk = disk or Disk()
+        self.durable = durable
+        self.replaceable = replaceable
+        self.stem = stem
+        self.numbers = itertools.count(1)
+
+    def owned_by(self, job_id: str) -> Collection[str]:
+        """Return the paths that a new image of the job may replace. Waits for the disk."""
+        return self.replaceable(job_id) if self.replaceable is not None else ()
+
+    def writer(self, job: Job) -> JobImages:
+        """Return a writer for the images of one attempt at `job`."""
+        return JobImages(self, self.stem(job), job.images, lambda: self.owned_by(job.id))
+
+
+class JobImages:
+    """The images of one attempt (an `ImageWriter`).
+
+    Ends with `commit`, `discard`, or both; `discard` after `commit` keeps the images.
+    """
+
+    def __init__(self, folder: ImageFolder, stem: str, wanted: int, replaceable: Callable[[], Collection[str]]) -> None:
+        """Prepare to take `wanted` images called `stem`; `replaceable` returns the paths that they may replace."""
+        self._folder = folder
+        self._stem = stem
+        self._wanted = wanted
+        self._replaceable = replaceable
+        self._number = next(folder.numbers)
+        self._parts: list[_Part] = []
+        self._unwritten: list[tuple[_Part, bytes | memoryview]] = []
+        self._unwritten_bytes = 0
+        self._ended = True
+        self._touched = False
+
+    async def write(self, piece: Piece) -> None:
+        """Take the next bytes of an image; they reach the disk when `BUFFER_BYTES` have gathered.
+
+        Raises:
+            FolderError: the folder does not take them.
+        """
+        if piece.image == len(self._parts):
+            self._parts.append(self._new_part())
+        self._ended = piece.last
+        if piece.data:
+            self._unwritten.append((self._parts[-1], piece.data))
+            self._unwritten_bytes += len(piece.data)
+            if self._unwritten_bytes >= BUFFER_BYTES:
+                await self._run(self._write)
+
+    async def commit(self, *, all_came: bool = True) -> tuple[ImageFile, ...]:
+        """Put all images under their names, or none; return them in the order received.
+
+        `all_came`: the server has said that the body is complete. If not, each image must hold its own end.
+
+        Raises:
+            BodyError: there is no image, or one is incomplete; nothing was put anywhere.
+            UnrecognisedError: one of them has no known format; all are kept, none among the images.
+            FolderError: the folder does not take them.
+        """
+        if not self._parts:
+            raise BodyError("the answer holds no image")
+        if not self._ended:
+            raise BodyError("the answer ends before its image does")
+        files = await self._run(lambda: self._place(all_came=all_came))
+        self._parts = []
+        return files
+
+    async def discard(self) -> None:
+        """Remove everything that was written and not committed."""
+        parts, self._parts, self._unwritten = self._parts, [], []
+        if parts and self._touched:
+            with contextlib.suppress(OSError):  # a disk in trouble has been reported; the next run removes the rest
+                await self._folder.disk.run(lambda: _remove(parts))
+
+    def _new_part(self) -> _Part:
+        folder, slash, _ = self._stem.rpartition("/")
+        name = f"{folder}{slash}.{self._folder.prefix}-{self._number}-{len(self._parts)}{PART_SUFFIX}"
+        return _Part(self._path(name))
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder.root}/{IMAGES}/{on_disk(name)}"
+
+    async def _run(self, call: Callable[[], Result]) -> Result:
+        self._touched = True
+        try:
+            return await self._folder.disk.run(call)
+        except OSError as error:
+            raise unusable(self._folder.root, error) from error
+
+    # What follows runs in a thread.
+
+    def _write(self) -> None:
+        unwritten, self._unwritten, self._unwritten_bytes = self._unwritten, [], 0
+        for part, data in unwritten:
+            part.write(data)
+
+    def _place(self, *, all_came: bool) -> tuple[ImageFile, ...]:
+        self._write()
+        kinds = [part.kind(all_came=all_came) for part in self._parts]
+        for part in self._parts:
+            part.close(durable=self._folder.durable)
+        many = len(kinds) > 1 or self._wanted > 1
+        stems = [f"{self._stem}-{number}" if many else self._stem for number in range(1, len(kinds) + 1)]
+        if None in kinds:
+            raise UnrecognisedError(self._keep(kinds, stems))
+        files: list[ImageFile] = []
+        try:
+            for part, kind, stem in zip(self._parts, kinds, stems, strict=True):
+                assert kind is not None  # noqa: S101  (else they are kept elsewhere)
+                files.append(self._put(part, kind, stem))
+        except OSError:
+            # All of a job's images, or none: those that have their names already become temporary files again.
+            for part, file in zip(self._parts, files, strict=False):
+                os.replace(self._path(file.path.removeprefix(f"{IMAGES}/")), part.path)
+            raise
+        if self._folder.durable:
+            sync_folder(os.path.dirname(self._parts[0].path))
+        return tuple(files)
+
+    def _keep(self, kinds: list[ImageKind | None], stems: list[str]) -> tuple[str, ...]:
+        """Put all parts into the folder beside `images`; return their paths below the output folder."""
+        kept = []
+        for part, kind, stem in zip(self._parts, kinds, stems, strict=True):
+            name = f"{UNRECOGNISED}/{stem}"
+            target = f"{self._folder.root}/{on_disk(name)}"
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            extension = kind.extension if kind else "bin"
+            copies = (f"~{copy}" if copy else "" for copy in itertools.count())
+            mark = next(mark for mark in copies if _has_put(part.path, f"{target}{mark}.{extension}"))
+            kept.append(f"{name}{mark}.{extension}")
+            if self._folder.durable:
+                sync_folder(os.path.dirname(target))
+        return tuple(kept)
+
+    def _put(self, part: _Part, kind: ImageKind, stem: str) -> ImageFile:
+        try:
+            return self._put_as(part, kind, stem)
+        except OSError as error:
+            if error.errno in NOT_THE_NAME:
+                raise
+            # The disk may refuse this very name (too long, letters that it does not know). The image is paid for.
+            folder, slash, name = stem.rpartition("/")
+            try:
+                return self._put_as(part, kind, folder + slash + short_name(name))
+            except OSError:
+                raise error from None
+
+    def _put_as(self, part: _Part, kind: ImageKind, stem: str) -> ImageFile:
+        owned: Collection[str] | None = None
+        for copy in itertools.count():
+            name = f"{stem}{f'~{copy}' if copy else ''}.{kind.extension}"
+            target, path = self._path(name), f"{IMAGES}/{name}"
+            if _has_put(part.path, target):
+                break
+            if owned is None:
+                owned = self._replaceable()
+            if path in owned and os.path.isfile(target) and not os.path.islink(target):
+                os.replace(part.path, target)
+                break
+        return ImageFile(path, part.size_bytes, part.sha256.hexdigest(), kind.format, kind.width, kind.height)
+
+
+class _Part:
+    """A temporary file, hashed while it is written."""
+
+    __slots__ = ("_file", "path", "sha256", "size_bytes")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.size_bytes = 0
+        self.sha256 = hashlib.sha256()
+        self._file: BinaryIO | None = None
+
+    def write(self, data: bytes | memoryview) -> None:
+        if self._file is None:
+            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115  (closed by `close` or `remove`)
+        self.sha256.update(data)
+        self.size_bytes += len(data)
+        rest = memoryview(data)
+        while rest:  # a full disk takes what fits and says so when asked for the rest
+            rest = rest[self._file.write(rest) :]
+
+    def kind(self, *, all_came: bool) -> ImageKind | None:
+        """Return the image's format and size, None if it is unknown. Raises BodyError: no image, or not all of it."""
+        if not self.size_bytes:
+            raise BodyError("0 bytes that are no image")
+        with open(self.path, "rb", buffering=0) as file:
+            return recognise(cast("BinaryIO", file), self.size_bytes, all_came=all_came)
+
+    def close(self, *, durable: bool) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            with file:
+                if durable:
+                    os.fsync(file.fileno())
+
+    def remove(self) -> None:
+        with contextlib.suppress(OSError):
+            self.close(durable=False)
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+
+def _remove(parts: list[_Part]) -> None:
+    for part in parts:
+        part.remove()
+
+
+def _has_put(part: str, target: str) -> bool:
+    """Give `part` the name `target`; return False if something else has it."""
+    try:
+        put(part, target)
+    except FileExistsError:
+        return False
+    return True

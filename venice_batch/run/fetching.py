@@ -1,0 +1,382 @@
+"""One attempt, from a request to images on disk: in this process, or in others beside it.
+
+One event loop moves some hundred images a second. A server of one's own that is faster than that keeps several
+processes busy (`--processes`): each fetches, decodes and writes whole images and answers with a record's worth of data.
+Queue, pacing, money and journal stay in the parent; no image byte crosses a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+import anyio
+import msgspec
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+import venice_batch
+from venice_batch.api.answers import Answer, Fault, Reply
+from venice_batch.api.client import ApiClient, ApiSettings
+from venice_batch.api.key import VARIABLE, ApiKey
+from venice_batch.api.responses import AnswerHeaders
+from venice_batch.clock import SystemClock
+from venice_batch.errors import FolderError, SourceError, UsageError
+from venice_batch.model import Endpoint
+from venice_batch.output.images import ImageFolder, JobImages
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from anyio.abc import Process, TaskGroup
+    from anyio.streams.memory import MemoryObjectSendStream
+
+    from venice_batch.clock import Clock
+    from venice_batch.model import Job
+
+
+class Fetcher(Protocol):
+    """Makes one attempt at a job."""
+
+    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
+        """Send `body` to the job's endpoint and put the images that come back in place.
+
+        Whatever comes back is a Reply. Cancelled, it leaves no temporary file.
+
+        Raises:
+            FolderError: the images could not be stored.
+            SourceError: a picture to send is not the one that was checked; the server did not get the whole request.
+        """
+        ...
+
+    def abandon(self) -> None:
+        """Wait no longer for a disk that does not answer: attempts under way raise FolderError."""
+        ...
+
+
+class LocalFetcher:
+    """Fetches in this process."""
+
+    def __init__(self, api: ApiClient, images: ImageFolder) -> None:
+        self._api = api
+        self._images = images
+
+    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
+        return await self._api.generate(job.endpoint, body, self._images.writer(job))
+
+    def abandon(self) -> None:
+        self._images.disk.abandon()
+
+
+class _Start(msgspec.Struct, frozen=True):
+    """The first message to a child. The key travels through the pipe: others can read a command line or environment."""
+
+    key: str
+    api: ApiSettings
+    root: str
+    prefix: str
+    durable: bool
+
+
+class _Fetch(msgspec.Struct, frozen=True, tag=True):
+    number: int
+    endpoint: Endpoint
+    body: dict[str, Any]
+    stem: str
+    wanted: int
+    owned: tuple[str, ...]
+
+
+class _Cancel(msgspec.Struct, frozen=True, tag=True):
+    number: int
+
+
+class _Fetched(msgspec.Struct, frozen=True, tag=True):
+    """The answer to a `_Fetch`: a reply, or why there is none."""
+
+    number: int
+    reply: Reply | None = None
+    folder: tuple[str, str] | None = None
+    source: str | None = None
+    unexpected: str | None = None
+
+
+_LENGTH = struct.Struct("!I")
+_ENDS_WITHIN_S = 5.0
+"""A child that has been told to end and does not is killed: its disk does not answer."""
+
+
+class ProcessFetcher:
+    """Fetches in `count` processes; an async context manager.
+
+    Each attempt goes to the process with the fewest under way. If a process dies, its attempts end as cut connections:
+    the server may have charged for them, and they are tried again in another. When the last one has died, `fetch`
+    raises FolderError. No signal of the terminal reaches the children; they end with their standard input, so also
+    when this process is killed.
+    """
+
+    def __init__(self, count: int, settings: ApiSettings, key: ApiKey, images: ImageFolder, clock: Clock) -> None:
+        self._count = count
+        self._settings = settings
+        self._key = key
+        self._images = images
+        self._clock = clock
+        self._children: list[_Child] = []
+        self._tasks: TaskGroup
+        self._numbers = itertools.count(1)
+
+    async def __aenter__(self) -> Self:
+        if not sys.executable or getattr(sys, "frozen", False):
+            raise UsageError("--processes: there is no Python interpreter to start others with; give 1")
+        self._tasks = await anyio.create_task_group().__aenter__()
+        try:
+            for number in range(self._count):
+                await self._start(number)
+        except BaseException:
+            await self.__aexit__(*sys.exc_info())
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            for child in self._children:
+                await child.end()
+        await self._tasks.__aexit__(None, None, None)
+
+    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
+        owned: tuple[str, ...] = ()
+        if self._images.replaceable is not None:
+            owned = await self._images.disk.run(lambda: tuple(self._images.owned_by(job.id)))
+        alive = [child for child in self._children if child.is_alive]
+        if not alive:
+            raise FolderError(
+                self._images.root, "every process that fetched images has died; run the same command again"
+            )
+        child = min(alive, key=lambda child: len(child.waiting))
+        stem = self._images.stem(job)
+        request = _Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned)
+        sent_s = self._clock.now()
+        fetched = await child.ask(request)
+        if fetched is None:
+            answer = Answer(
+                None,
+                AnswerHeaders(),
+                "the process that fetched the image has died",
+                sent_s,
+                self._clock.now(),
+                Fault.CUT,
+            )
+            return Reply(answer)
+        if fetched.folder is not None:
+            path, reason = fetched.folder
+            raise FolderError(Path(path), reason)
+        if fetched.source is not None:
+            raise SourceError(fetched.source)
+        if fetched.reply is None:
+            raise RuntimeError(f"in a process that fetches images: {fetched.unexpected}")
+        return fetched.reply
+
+    def abandon(self) -> None:
+        self._images.disk.abandon()
+        for child in self._children:
+            child.kill()
+
+    async def _start(self, number: int) -> None:
+        environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+        # The package is looked for where this process has found it, not in the current folder.
+        places = [str(Path(venice_batch.__file__).parent.parent), environment.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
+        process = await anyio.open_process(
+            [sys.executable, "-P", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        child = _Child(process)
+        self._children.append(child)
+        prefix = f"{self._images.prefix}-{number}"
+        start = _Start(
+            self._key.header().removeprefix("Bearer "),
+            self._settings,
+            str(self._images.root),
+            prefix,
+            self._images.durable,
+        )
+        self._tasks.start_soon(child.read)
+        await child.send(start)
+
+
+class _Child:
+    """One process, seen from its parent."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._sending = anyio.Lock()
+        self.waiting: dict[int, anyio.Event] = {}
+        self._fetched: dict[int, _Fetched] = {}
+        self.is_alive = True
+
+    async def ask(self, request: _Fetch) -> _Fetched | None:
+        """Return the answer; None if the process has died before it came.
+
+        Cancelled, it has the process give up the attempt, and returns what came of that.
+        """
+        event = self.waiting[request.number] = anyio.Event()
+        try:
+            await self.send(request)
+            try:
+                await event.wait()
+            except anyio.get_cancelled_exc_class():
+                with anyio.CancelScope(shield=True):
+                    await self.send(_Cancel(request.number))
+                    await event.wait()
+                if request.number in self._fetched and self._fetched[request.number].reply is not None:
+                    return self._fetched[request.number]  # it was whole already; what was paid for is kept
+                raise
+            return self._fetched.get(request.number)
+        finally:
+            self.waiting.pop(request.number, None)
+            self._fetched.pop(request.number, None)
+
+    async def send(self, message: _Start | _Fetch | _Cancel) -> None:
+        data = msgspec.msgpack.encode(message)
+        assert self._process.stdin is not None  # noqa: S101  (told to the type checker)
+        # A message is sent whole or not at all, and a process that has died is noticed by `read`.
+        with anyio.CancelScope(shield=True), suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            async with self._sending:
+                await self._process.stdin.send(_LENGTH.pack(len(data)) + data)
+
+    async def read(self) -> None:
+        """Take answers until the process ends; cancellation is for those who ask."""
+        assert self._process.stdout is not None  # noqa: S101  (told to the type checker)
+        stream = BufferedByteReceiveStream(self._process.stdout)
+        decode = msgspec.msgpack.Decoder(_Fetched).decode
+        try:
+            with (
+                anyio.CancelScope(shield=True),
+                suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError),
+            ):
+                while True:
+                    (length,) = _LENGTH.unpack(await stream.receive_exactly(_LENGTH.size))
+                    fetched = decode(await stream.receive_exactly(length))
+                    if (event := self.waiting.get(fetched.number)) is not None:
+                        self._fetched[fetched.number] = fetched
+                        event.set()
+        finally:
+            self.is_alive = False
+            for event in self.waiting.values():
+                event.set()
+
+    async def end(self) -> None:
+        """Close the process's input, and wait until it has ended."""
+        assert self._process.stdin is not None  # noqa: S101  (told to the type checker)
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            await self._process.stdin.aclose()
+        with anyio.move_on_after(_ENDS_WITHIN_S):
+            await self._process.wait()
+            return
+        self.kill()
+        with anyio.move_on_after(_ENDS_WITHIN_S):  # one that waits for its disk cannot even be killed
+            await self._process.wait()
+
+    def kill(self) -> None:
+        """End the process now."""
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+
+# What follows runs in a child.
+
+
+def main() -> None:
+    """Fetch for the parent at the other end of standard input and output, until that is closed."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a service manager sends them to all; the parent decides
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing else gets between the answers
+    start = _read(sys.stdin.buffer)
+    if start is not None:
+        anyio.run(_serve, msgspec.msgpack.decode(start, type=_Start), answers)
+
+
+async def _serve(start: _Start, answers: BinaryIO) -> None:
+    key = ApiKey(start.key)
+    images = ImageFolder(Path(start.root), prefix=start.prefix, durable=start.durable)
+    under_way: dict[int, anyio.CancelScope] = {}
+    inbox, requests = anyio.create_memory_object_stream[bytes](float("inf"))
+    async with ApiClient(start.api, key, SystemClock()) as api, anyio.create_task_group() as tasks:
+        _forward(sys.stdin.buffer, inbox)
+
+        def answer(fetched: _Fetched) -> None:
+            data = msgspec.msgpack.encode(fetched)
+            with suppress(BrokenPipeError):  # the parent has died, and its end of the other pipe says so next
+                answers.write(_LENGTH.pack(len(data)) + data)
+
+        async def fetch(request: _Fetch) -> None:
+            with anyio.CancelScope() as scope:
+                under_way[request.number] = scope
+                try:
+                    writer = JobImages(images, request.stem, request.wanted, lambda: request.owned)
+                    answer(_Fetched(request.number, await api.generate(request.endpoint, request.body, writer)))
+                    return
+                except FolderError as error:
+                    answer(_Fetched(request.number, folder=(str(error.path), error.reason)))
+                    return
+                except SourceError as error:
+                    answer(_Fetched(request.number, source=str(error)))
+                    return
+                except Exception as error:  # noqa: BLE001 - told to the parent, which raises it
+                    answer(_Fetched(request.number, unexpected=key.redact(repr(error))))
+                    return
+                finally:
+                    del under_way[request.number]
+            answer(_Fetched(request.number, unexpected="cancelled"))
+
+        decode = msgspec.msgpack.Decoder(_Fetch | _Cancel).decode
+        async for message in requests:
+            request = decode(message)
+            if isinstance(request, _Fetch):
+                tasks.start_soon(fetch, request)
+            elif request.number in under_way:
+                under_way[request.number].cancel()
+        tasks.cancel_scope.cancel()
+
+
+def _forward(stream: BinaryIO, inbox: MemoryObjectSendStream[bytes]) -> None:
+    """Have a thread read messages from `stream` into `inbox`, and close it at the end."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        while (message := _read(stream)) is not None:
+            loop.call_soon_threadsafe(inbox.send_nowait, message)
+        loop.call_soon_threadsafe(inbox.close)
+
+    threading.Thread(target=read, daemon=True).start()
+
+
+def _read(stream: BinaryIO) -> bytes | None:
+    """Return the next message; None at the end."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    message = stream.read(length)
+    return message if len(message) == length else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Pictures drawn from hashes of the prompt, with Pillow."""
