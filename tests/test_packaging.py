@@ -70,8 +70,8 @@ def test_no_page_installs_the_package_from_an_index(page):
 
 
 def test_the_sandbox_does_without_brotli():
-    code = "import sys; sys.modules['brotli'] = None\nfrom venice_batch.sandbox import compression as c\n"
-    code += "print(c.choose('br, gzip'), c.choose('br') == '')"
+    code = "import sys; sys.modules['brotli'] = None\nfrom venice_batch.sandbox import renderer as r\n"
+    code += "print(r.choose_encoding('br, gzip'), r.choose_encoding('br') == '')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "gzip True\n"
 
