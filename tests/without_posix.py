@@ -1,6 +1,7 @@
 """Run a program in this process as if it had none of what only POSIX systems have: `without_posix.py PROGRAM ARGS…`.
 
-The standard library is loaded first, as it has a Windows form of its own. Other packages then look for themselves.
+The standard library and platformdirs are loaded first, as they have a Windows form of their own. Other packages then
+look for themselves.
 """
 
 import asyncio
@@ -13,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+
+import platformdirs.unix
 
 POSIX_MODULES = ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog")
 POSIX_ONLY = {
@@ -31,7 +34,7 @@ POSIX_ONLY = {
         *("SIG_BLOCK", "SIG_UNBLOCK", "SIG_SETMASK", "SIGWINCH", "SIGCHLD"),
     },
 }
-LOADED = (ctypes, multiprocessing, shutil, subprocess, tempfile)
+LOADED = (ctypes, multiprocessing, platformdirs.unix, shutil, subprocess, tempfile)
 
 
 def strip():

@@ -1,1 +1,1 @@
-"""Programs that make what is committed but written by no hand."""
+"""Programs that generate committed files: reference pages, the man page, a picture."""

@@ -18,10 +18,10 @@ SECTIONS = {"library": "Calls", "run.settings": "Calls", "model": "Values", "eve
 
 
 def library_page() -> str:
-    """Every public name, under the kind of thing that it is."""
+    """Return the page: every public name under a heading for its kind."""
     parts = [
         NOTE + "# The library's names\n",
-        "All are imported from `venice_batch`. How they are used: [the library](../library.md).\n",
+        "Import them from `venice_batch`; [the library](../library.md) shows how to use them.\n",
     ]
     heading = ""
     for name in sorted(_public(), key=_place):
@@ -51,7 +51,7 @@ def _signature(name: str, value: object) -> str:
         return _def(kind, name, inspect.signature(value))
     if isinstance(value, types.UnionType):
         return f"{name} = " + " | ".join(one.__name__ for one in value.__args__)
-    assert isinstance(value, type)  # noqa: S101 - told to the type checker
+    assert isinstance(value, type)  # noqa: S101 - for the type checker
     bases = ", ".join(base.__name__ for base in value.__bases__ if base not in (object, msgspec.Struct))
     head = f"class {name}" + (f"({bases})" if bases else "")
     return "\n".join([head, *(f"    {line}" for line in _members(value))])
@@ -87,7 +87,7 @@ def _is_context(value: object) -> bool:
 
 
 def _doc(value: object) -> str:
-    """The docstring in Markdown: what is raised as a list, an indented example as a block."""
+    """Return the docstring in Markdown, with exceptions as a list and an indented example as a block."""
     text = "Any of these." if isinstance(value, types.UnionType) else inspect.cleandoc(inspect.getdoc(value) or "")
     body, raises, errors = text.partition("Raises:\n")
     blocks = [
@@ -95,5 +95,5 @@ def _doc(value: object) -> str:
         for part in body.strip("\n").split("\n\n")
     ]
     found = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", errors, re.MULTILINE)
-    listed = [f"- `{name}`: {' '.join(told.split())}" for name, told in found]
+    listed = [f"- `{name}`: {' '.join(when.split())}" for name, when in found]
     return "\n\n".join([*blocks, *(["Raises:", "\n".join(listed)] if raises else [])])

@@ -12,15 +12,15 @@ from venice_batch.cli.commands import EXAMPLES, cli
 FILES = (
     ("venice-batch.toml", "settings of a project, in the current folder or above it"),
     ("~/.config/venice-batch/config.toml", "your own settings"),
-    ("~/.cache/venice-batch", "the last list of models"),
+    ("~/.cache/venice-batch", "the cached list of models"),
     ("OUT/images", "the images"),
     ("OUT/manifest.jsonl", "a record of each finished job"),
-    ("OUT/summary.json", "the last run in numbers"),
+    ("OUT/summary.json", "the figures of the last run"),
 )
 
 
 def man_page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     found = pages()
     lines = [
         '.\\" Made by `python -m tools.reference`; edit what it is made from.',
@@ -44,23 +44,23 @@ def man_page() -> str:
         lines += [".TP", f".B {code}", prose(meaning)]
     lines += [".SH ENVIRONMENT", ".TP", ".B VENICE_API_KEY", "the API key", ".TP", ".B VENICE_BATCH_OPTION"]
     lines += [prose("the value of --option, for every option of every command: VENICE_BATCH_MAX_TIME=2h")]
-    lines += [".TP", ".B XDG_CONFIG_HOME, XDG_CACHE_HOME", "where the files below ~/.config and ~/.cache are instead"]
+    lines += [".TP", ".B XDG_CONFIG_HOME, XDG_CACHE_HOME", "folders that replace ~/.config and ~/.cache"]
     lines += [".SH FILES"]
-    for name, told in FILES:
-        lines += [".TP", f".I {roff(name)}", prose(told)]
+    for name, text in FILES:
+        lines += [".TP", f".I {roff(name)}", prose(text)]
     lines += [".SH EXAMPLES"]
-    for command, told in EXAMPLES:
-        lines += [".TP", f".B {roff(command)}", prose(told)]
+    for command, text in EXAMPLES:
+        lines += [".TP", f".B {roff(command)}", prose(text)]
     return "\n".join(lines) + "\n"
 
 
 def prose(text: str) -> str:
-    """A paragraph in lines that are not too long for a page's source."""
+    """Return a paragraph in short lines, as roff source has them."""
     return roff(textwrap.fill(text, 74, break_long_words=False, break_on_hyphens=False))
 
 
 def roff(text: str) -> str:
-    """Text that roff shows as it is: backslashes, hyphens, and dots and quotes that begin a line, made safe."""
+    """Escape text so that roff shows it unchanged: backslashes, hyphens, dots and quotes that begin a line."""
     escaped = (
         text.replace("\\", "\\e").replace("-", "\\-").replace("…", "...").replace("`", "\\`").replace("→", "\\(->")
     )
@@ -77,7 +77,7 @@ def _command(page: CommandPage) -> list[str]:
 
 
 def _options(options: list[tuple[str, str]]) -> list[str]:
-    return [line for spec, told in options for line in (".TP", f".B {roff(spec)}", prose(told))]
+    return [line for spec, text in options for line in (".TP", f".B {roff(spec)}", prose(text))]
 
 
 def _paragraphs(text: str) -> list[str]:

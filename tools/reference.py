@@ -1,4 +1,4 @@
-"""Makes docs/reference and the manual page from the code: `python -m tools.reference`."""
+"""Make docs/reference and the manual page from the code: `python -m tools.reference`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/manifest.schema.json": lambda: json.dumps(record_schema(), indent=2) + "\n",
     "reference/summary.schema.json": lambda: json.dumps(summary_schema(), indent=2) + "\n",
 }
-"""What makes each file below docs."""
+"""The function that makes each file below docs."""
 
 
 def main() -> None:
-    """Write every page anew."""
+    """Write every page."""
     for name, make in PAGES.items():
         (DOCS / name).parent.mkdir(parents=True, exist_ok=True)
         (DOCS / name).write_text(make(), encoding="utf-8")

@@ -14,31 +14,31 @@ Schema = dict[str, Any]
 
 
 def record_schema() -> Schema:
-    """JSON Schema of a line of manifest.jsonl."""
+    """Return the JSON Schema of a line of manifest.jsonl."""
     return _schema(Outcome, "A record of venice-batch's manifest.jsonl")
 
 
 def summary_schema() -> Schema:
-    """JSON Schema of summary.json."""
+    """Return the JSON Schema of summary.json."""
     return _schema(Summary, "venice-batch's summary.json")
 
 
 def records_page() -> str:
-    """Both schemas as tables."""
+    """Return the page with both schemas as tables."""
     record, summary = record_schema(), summary_schema()
     parts = [
         NOTE + "# Records and summary\n",
-        "What the fields mean is told in [the output folder and the manifest](../manifest.md). As JSON Schema:\n"
-        "[manifest.schema.json](manifest.schema.json), [summary.schema.json](summary.schema.json). Fields that a\n"
-        "reader does not know are to be kept.\n",
+        "[The output folder and the manifest](../manifest.md) explains the fields. As JSON Schema:\n"
+        "[manifest.schema.json](manifest.schema.json), [summary.schema.json](summary.schema.json). A program that\n"
+        "copies records must keep fields that it does not know.\n",
     ]
-    told: set[str] = set()
+    shown: set[str] = set()
     for title, schema in (("A record of `manifest.jsonl`", record), ("`summary.json`", summary)):
         parts.append(f"## {title}\n")
         for name, definition in schema["$defs"].items():
-            if name in told or "properties" not in definition:
+            if name in shown or "properties" not in definition:
                 continue
-            told.add(name)
+            shown.add(name)
             parts += [f"### {name}\n", definition["description"] + "\n", _fields(definition, schema)]
     return "\n".join(parts)
 

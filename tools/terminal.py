@@ -36,11 +36,11 @@ MODELS = {
 }
 OPTIONS = "--sandbox --sandbox-speed 4 --sandbox-fault-rate 0.04 --sandbox-capacity 4 --sandbox-set retry_after_503_s=4"
 STATES = ("open, ", "next window in ", "gate until ", "held back ", "  done")
-"""What models can be doing; the moment with most of them is drawn, and of several such the latest."""
+"""States of a model; the picture shows the moment with most of them, the latest if there are several."""
 
 
 def jobs() -> str:
-    """The lines of a jobs file with one job that a model refuses."""
+    """Return a jobs file; its model refuses one of the jobs."""
     sized = {"width": 512, "height": 512}
     return "".join(
         json.dumps(
@@ -58,7 +58,7 @@ def jobs() -> str:
 
 
 def screen(folder: str) -> pyte.Screen:
-    """The terminal at the run's most telling moment."""
+    """Return the terminal at the run's most telling moment."""
     emulated = best = pyte.Screen(COLUMNS, LINES)
     stream = pyte.ByteStream(emulated)
     process = pexpect.spawn(
@@ -80,12 +80,12 @@ def screen(folder: str) -> pyte.Screen:
 
 def _telling(emulated: pyte.Screen) -> int:
     text = "\n".join(emulated.display)
-    # Of a frame that was read in part only, the last line is missing.
+    # A frame that was read only in part lacks its last line.
     return sum(state in text for state in STATES) if list(MODELS)[-1] in text else 0
 
 
 def picture(emulated: pyte.Screen) -> str:
-    """The screen as SVG, in fonts that every reader has."""
+    """Return the screen as SVG, in fonts that every reader has."""
     console = Console(width=COLUMNS, record=True, file=open("/dev/null", "w"), force_terminal=True)  # noqa: SIM115
     console.print(Text("$ venice-batch jobs.jsonl --sandbox …", "bold"))
     for row in range(emulated.lines):

@@ -131,15 +131,18 @@ def test_servers_of_this_machine_are_not_kept(kept):
 
 
 def test_the_users_cache_is_where_the_specification_says(tmp_path, monkeypatch):
-    assert Cache.of_user({"XDG_CACHE_HOME": str(tmp_path)}).folder == tmp_path / "venice-batch"
-    monkeypatch.setattr(cache.Path, "home", lambda: tmp_path)
-    assert Cache.of_user({"XDG_CACHE_HOME": "relative"}).folder == tmp_path / ".cache" / "venice-batch"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert Cache.of_user().folder == tmp_path / "venice-batch"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Cache.of_user().folder == tmp_path / ".cache" / "venice-batch"
 
-    def homeless():
-        raise RuntimeError("no home")
+    def unknown(uid):
+        raise KeyError(uid)
 
-    monkeypatch.setattr(cache.Path, "home", homeless)
-    assert Cache.of_user({}).folder is None
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert Cache.of_user().folder is None
 
 
 def test_offline_uses_the_cache_then_the_package_and_says_how_old_it_is(kept):

@@ -9,7 +9,7 @@ import pytest
 
 from venice_batch.cli.after_run import Step, take
 from venice_batch.cli.main import run_cli
-from venice_batch.output.latest import LatestRecords
+from venice_batch.output.resume import LatestRecords
 from venice_batch.report.collect import FlaggedJobs
 
 

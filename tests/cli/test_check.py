@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from command import run, served
 
 from venice_batch.api.listings import Limits
 from venice_batch.catalogue import Cache, Listing, Preflight, snapshot
@@ -29,14 +30,8 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def sandbox():
-    """The address of `venice-batch sandbox` as a user starts it."""
-    arguments = ["sandbox", "--port", "0", "--latency", "0", "--rpm", "7", "--balance", "0.05"]
-    with subprocess.Popen(
-        [sys.executable, "-u", "-m", "venice_batch", *arguments], stdout=subprocess.PIPE, text=True
-    ) as process:
-        line = process.stdout.readline()
-        yield next(word for word in line.split() if word.startswith("http://"))
-        process.terminate()
+    with served(latency_s=0, rpm=7, balance_usd=0.05) as base_url:
+        yield base_url
 
 
 def write(*lines):
@@ -346,20 +341,19 @@ def test_two_servers_are_one_too_many(capsys):
 
 
 def check_piped(text):
-    command = [sys.executable, "-m", "venice_batch", "check", "-", "--offline"]
-    return subprocess.run(command, input=text, capture_output=True, text=True)
+    return run("check", "-", "--offline", stdin=text)
 
 
 def test_standard_input_is_checked_too():
     done = check_piped(json.dumps({**GOOD, "steps": 99}))
-    assert done.returncode == 2
-    assert "1: steps: 99 is above venice-sd35's limit of 30" in done.stderr
+    assert done.code == 2
+    assert "1: steps: 99 is above venice-sd35's limit of 30" in done.err
 
 
 def test_a_table_on_standard_input_is_reported_once():
     done = check_piped("id,model,prompt\na,venice-sd35,p\nb,venice-sd35,q\n")
-    assert done.returncode == 2
-    told, closing = done.stderr.splitlines()
+    assert done.code == 2
+    told, closing = done.err.splitlines()
     assert told.startswith("<stdin>: looks like a table; ")
     assert closing == "venice-batch: 1 problem; nothing was sent"
 

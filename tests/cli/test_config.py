@@ -4,11 +4,12 @@ import json
 import os
 from pathlib import Path
 
+import click
 import pytest
 
-from venice_batch.cli.commands import COMMANDS
+from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.cli.main import run_cli
-from venice_batch.cli.option import Option
+from venice_batch.cli.parameters import Option
 from venice_batch.cli.settings import command_named
 
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
@@ -74,10 +75,10 @@ def test_the_stronger_place_wins(capsys, monkeypatch):
     own = os.environ["XDG_CONFIG_HOME"] + "/venice-batch/config.toml"
     assert {name: row["from"] for name, row in found.items() if row["from"] != "default"} == {
         "concurrency": "VENICE_BATCH_CONCURRENCY",
-        "max-attempts": "venice-batch.toml:6 (profile p)",
-        "rpm": "venice-batch.toml:2",
-        "max-failures": f"{own}:3",
-        "max-time": f"{own}:6 (profile p)",
+        "max-attempts": "venice-batch.toml (profile p)",
+        "rpm": "venice-batch.toml",
+        "max-failures": own,
+        "max-time": f"{own} (profile p)",
     }
     assert [found[name]["value"] for name in ("concurrency", "max-attempts", "rpm")] == [4, 3, 2]
 
@@ -143,33 +144,33 @@ def test_options_that_may_be_given_several_times_take_a_list(capsys):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[run]\nconcurency = 3", ":2: run.concurency: `run` has no such option; did you mean 'concurrency'?"),
-        ("[run]\nmax_time = 3", ":2: run.max_time: `run` has no such option; did you mean 'max-time'?"),
-        ("[rnu]\n", ":1: rnu: no such table; did you mean 'run'?"),
-        ("run = 1", ":1: run: expected a table, as in [run]"),
-        ("profile = 1", ":1: profile: expected a table, as in [profile]"),
-        ("[profile]\nx = 1", ":2: profile.x: expected a table, as in [profile.x.run]"),
-        ("[profile.x]\nrpm = 1", ":2: profile.x.rpm: no such table; there are check, "),
-        ("[run]\nrpm = true", ":2: run.rpm: expected an integer"),
-        ("[run]\nrpm = '3'", ":2: run.rpm: expected an integer"),
-        ("[run]\nrpm = 0", ":2: run.rpm: 0 is not in the range x>=1"),
-        ("[run]\nmax-cost = 'a'", ":2: run.max-cost: expected a number"),
-        ("[run]\nmax-time = 2020-01-01", ":2: run.max-time: expected a number, or a text in quotes"),
-        ("[run]\nmax-time = 'soon'", ":2: run.max-time: 'soon' is no duration"),
-        ("[run]\nquiet = 1", ":2: run.quiet: expected true or false"),
-        ("[run]\non-finish = 'rm -r x'", ":2: run.on-finish: no command is run because a file says so"),
-        ("[run]\noutput = 1", ":2: run.output: expected a text in quotes"),
-        ("[run]\nresponse = 'png'", ":2: run.response: 'png' is not one of"),
-        ("[run]\nsandbox-set = 'a=b'", ":2: run.sandbox-set: expected a list"),
-        ("[run]\nset = ['a=b']", ":2: run.set: job fields stand in [defaults]"),
-        ("[profile.p.run]\nset = 1", ":2: profile.p.run.set: job fields stand in [profile.p.defaults]"),
-        ("[run]\nprofile = 'p'", ":2: run.profile: `run` has no such option"),
-        ("[defaults]\nwidht = 1", ":2: defaults.widht: no endpoint has this field; did you mean 'width'?"),
-        ("[defaults]\nwidth = '1'", ":2: defaults.width: '1' is a string; expected an integer"),
-        ("[defaults]\nwidth = 9999", ":2: defaults.width: 9999 is out of range"),
-        ("[run]\napi-key = 'SECRET'", ":2: run.api-key: the API key does not go into a file"),
-        ("VENICE_API_KEY = 'SECRET'", ":1: VENICE_API_KEY: the API key does not go into a file"),
-        ("[defaults]\ntoken = 'SECRET'", ":2: defaults.token: the API key does not go into a file"),
+        ("[run]\nconcurency = 3", ": run.concurency: `run` has no such option; did you mean 'concurrency'?"),
+        ("[run]\nmax_time = 3", ": run.max_time: `run` has no such option; did you mean 'max-time'?"),
+        ("[rnu]\n", ": rnu: no such table; did you mean 'run'?"),
+        ("run = 1", ": run: expected a table, as in [run]"),
+        ("profile = 1", ": profile: expected a table, as in [profile]"),
+        ("[profile]\nx = 1", ": profile.x: expected a table, as in [profile.x.run]"),
+        ("[profile.x]\nrpm = 1", ": profile.x.rpm: no such table; known are check, "),
+        ("[run]\nrpm = true", ": run.rpm: expected an integer"),
+        ("[run]\nrpm = '3'", ": run.rpm: expected an integer"),
+        ("[run]\nrpm = 0", ": run.rpm: 0 is not in the range x>=1"),
+        ("[run]\nmax-cost = 'a'", ": run.max-cost: expected a number"),
+        ("[run]\nmax-time = 2020-01-01", ": run.max-time: expected a number, or a text in quotes"),
+        ("[run]\nmax-time = 'soon'", ": run.max-time: 'soon' is not a duration"),
+        ("[run]\nquiet = 1", ": run.quiet: expected true or false"),
+        ("[run]\non-finish = 'rm -r x'", ": run.on-finish: a file cannot name a command to run"),
+        ("[run]\noutput = 1", ": run.output: expected a text in quotes"),
+        ("[run]\nresponse = 'png'", ": run.response: 'png' is not one of"),
+        ("[run]\nsandbox-set = 'a=b'", ": run.sandbox-set: expected a list"),
+        ("[run]\nset = ['a=b']", ": run.set: job fields belong in [defaults]"),
+        ("[profile.p.run]\nset = 1", ": profile.p.run.set: job fields belong in [profile.p.defaults]"),
+        ("[run]\nprofile = 'p'", ": run.profile: `run` has no such option"),
+        ("[defaults]\nwidht = 1", ": defaults.widht: no endpoint has this field; did you mean 'width'?"),
+        ("[defaults]\nwidth = '1'", ": defaults.width: '1' is a string; expected an integer"),
+        ("[defaults]\nwidth = 9999", ": defaults.width: 9999 is out of range"),
+        ("[run]\napi-key = 'SECRET'", ": run.api-key: the API key must not be in a settings file"),
+        ("VENICE_API_KEY = 'SECRET'", ": VENICE_API_KEY: the API key must not be in a settings file"),
+        ("[defaults]\ntoken = 'SECRET'", ": defaults.token: the API key must not be in a settings file"),
         ("[run", ": is not valid TOML: "),
     ],
 )  # fmt: skip
@@ -194,16 +195,16 @@ def test_help_is_to_be_had_beside_a_broken_file(capsys):
 
 
 def test_an_unknown_profile_is_answered_with_the_known(capsys):
-    assert refused(capsys, "config", "--profile", "x") == "--profile x: no such profile; there are none"
+    assert refused(capsys, "config", "--profile", "x") == "--profile x: no such profile; no file has profiles"
     project("[profile.a]\n[profile.b.run]\n")
-    assert refused(capsys, "config", "--profile", "x") == "--profile x: no such profile; there are a, b"
+    assert refused(capsys, "config", "--profile", "x") == "--profile x: no such profile; the profiles are a, b"
 
 
 def test_only_config_checks_what_is_not_in_use(capsys):
     jobs()
     project("[profile.a.report]\nx = 1\n")
     assert run_cli(["check", "jobs.jsonl", "--offline"]) == 0
-    assert refused(capsys).startswith("venice-batch.toml:2: profile.a.report.x: `report` has no such option")
+    assert refused(capsys).startswith("venice-batch.toml: profile.a.report.x: `report` has no such option")
 
 
 def test_the_server_named_with_more_weight_counts(capsys, monkeypatch):
@@ -224,9 +225,9 @@ def test_an_address_from_a_file_is_told_before_the_key_is_sent_there(capsys, mon
     monkeypatch.setenv("VENICE_API_KEY", "k")
     user('[run]\nbase-url = "http://127.0.0.1:9"\n')
     assert run_cli(["styles"]) == 75
-    assert "the API is at http://127.0.0.1:9, by " in capsys.readouterr().err.splitlines()[0]
+    assert " sets the API's address to http://127.0.0.1:9" in capsys.readouterr().err.splitlines()[0]
     assert run_cli(["styles", "--base-url", "http://127.0.0.1:10"]) == 75
-    assert ", by " not in capsys.readouterr().err
+    assert "the API's address" not in capsys.readouterr().err
 
 
 def test_only_quiet_by_hand_keeps_the_server_of_a_file_from_being_told(capsys, monkeypatch):
@@ -234,9 +235,9 @@ def test_only_quiet_by_hand_keeps_the_server_of_a_file_from_being_told(capsys, m
     monkeypatch.setenv("VENICE_API_KEY", "k")
     user('[run]\nbase-url = "http://127.0.0.1:9"\nquiet = true\nmax-time = 1\n')
     assert run_cli(["jobs.jsonl"]) == 75
-    assert "the API is at http://127.0.0.1:9, by " in capsys.readouterr().err
+    assert " sets the API's address to http://127.0.0.1:9" in capsys.readouterr().err
     assert run_cli(["jobs.jsonl", "--quiet"]) == 75
-    assert ", by " not in capsys.readouterr().err
+    assert "the API's address" not in capsys.readouterr().err
 
 
 def test_a_complaint_about_a_variable_names_it(capsys, monkeypatch):
@@ -261,7 +262,7 @@ def test_the_table_has_fields_profile_and_key_too(capsys, monkeypatch):
     assert out.startswith("files: venice-batch.toml; profile: p\nrun ")
     rows = [" ".join(line.split()) for line in out.splitlines()]
     assert rows[-2:] == [
-        "defaults.width 512 venice-batch.toml:2 (profile p)",
+        "defaults.width 512 venice-batch.toml (profile p)",
         "API key present VENICE_API_KEY",
     ]
     assert "strict false default" in rows
@@ -273,7 +274,7 @@ def test_the_key_is_shown_as_present_or_not_and_never_itself(capsys, monkeypatch
     Path("key").write_text("SECRET\n")
     project('[run]\napi-key-file = "key"\n', "own.toml")
     monkeypatch.setenv("VENICE_BATCH_CONFIG", "own.toml")
-    assert shown(capsys)["api_key"] == {"present": True, "from": "key (own.toml:2)"}
+    assert shown(capsys)["api_key"] == {"present": True, "from": "key (own.toml)"}
     Path("key").write_text("two words SECRET\n")
     assert run_cli(["config"]) == 0
     out = capsys.readouterr().out
@@ -289,8 +290,8 @@ def test_an_unknown_command_is_answered_with_the_known(capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_every_command_reads_its_variable_and_a_file(name):
-    """`options.option`, not `click.option`, and `command()`, not `click.command()`."""
-    for parameter in command_named(name).params:
+    """`parameters.option`, not `click.option`, and `command()`, not `click.command()`."""
+    for parameter in command_named(click.Context(cli), name).params:
         if parameter.param_type_name == "option":
             assert isinstance(parameter, Option), parameter
             variable = "VENICE_BATCH_" + parameter.long_name.replace("-", "_").upper()
@@ -305,3 +306,21 @@ def test_variables_are_named_as_the_options(monkeypatch):
     assert run_cli(["jobs.jsonl", "--sandbox"]) == 0
     request = json.loads(Path("output/jobs/manifest.jsonl").read_text())["request"]
     assert (request["seed"], request["steps"]) == (5, 9)
+
+
+def test_a_files_job_fields_are_taken_as_they_are(capsys):
+    Path("jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
+    project('[defaults]\nseed = 5\ncfg_scale = 7.0\nnegative_prompt = "5"\nnew = 2020-01-02\nmore = {a = ["x=1"]}\n')
+    capsys.readouterr()
+    assert run_cli(["expand", "jobs.jsonl", "--allow-unknown", "--set", "seed=6", "-o", "all.jsonl"]) == 0
+    assert json.loads(Path("all.jsonl").read_text()) == {
+        "id": "a",
+        "model": "venice-sd35",
+        "prompt": "p",
+        "seed": 6,
+        "cfg_scale": 7.0,
+        "negative_prompt": "5",
+        "new": "2020-01-02",
+        "more": {"a": ["x=1"]},
+    }
+    assert "defaults.new: no endpoint has this field" in refused(capsys, "expand", "jobs.jsonl")

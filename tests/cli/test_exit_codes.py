@@ -1,4 +1,4 @@
-"""What the shell is told, through the command in a process of its own.
+"""Each exit code of a run.
 
 Signals are in test_run.py, a reader that leaves and closed streams in test_main.py, waiting for a folder in
 test_unattended.py.
@@ -6,15 +6,12 @@ test_unattended.py.
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-import anyio
 import pytest
+from command import run, served
 
 from venice_batch.output import folder
-from venice_batch.sandbox import SandboxSettings, serve
 
 FAST = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain"]
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
@@ -30,17 +27,8 @@ def write(*jobs):
     Path("jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in jobs))
 
 
-def exit_code(*arguments, environment=None):
-    """The code of `venice-batch jobs.jsonl …`, having made sure that there is no traceback."""
-    done = subprocess.run(
-        [sys.executable, "-m", "venice_batch", "jobs.jsonl", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **(environment or {})},
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode
+def exit_code(*arguments):
+    return run("jobs.jsonl", *arguments).code
 
 
 def test_0_when_every_job_has_succeeded_now_or_before():
@@ -76,11 +64,11 @@ def test_2_when_the_jobs_file_is_invalid():
     assert os.listdir() == ["jobs.jsonl"]
 
 
-async def test_3_when_the_key_is_refused():
+def test_3_when_the_key_is_refused(monkeypatch):
     write(GOOD)
-    async with serve(SandboxSettings(latency_s=0)) as sandbox:
-        key = {"VENICE_API_KEY": "invalid"}
-        assert await anyio.to_thread.run_sync(lambda: exit_code("--base-url", sandbox.base_url, environment=key)) == 3
+    monkeypatch.setenv("VENICE_API_KEY", "invalid")
+    with served(latency_s=0) as base_url:
+        assert exit_code("--base-url", base_url) == 3
 
 
 def test_4_when_the_money_is_gone():

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from records import failed, outcome
 
-from venice_batch.cli.export import errors_beside
+from venice_batch.cli.destinations import errors_beside
 from venice_batch.cli.main import run_cli
 
 
@@ -59,9 +59,9 @@ def test_the_error_file_stands_beside_the_output_file():
 @pytest.mark.parametrize(
     ("arguments", "code", "what"),
     [
-        (["out"], 2, "give --csv FILE, --parquet FILE or --openai FILE, or several of them"),
-        (["out", "--openai", "-"], 2, "--openai needs the name of a file; only --csv goes to standard output"),
-        (["out", "--parquet", "-"], 2, "--parquet needs the name of a file"),
+        (["out"], 2, "give --csv FILE, --parquet FILE or --openai FILE, or several"),
+        (["out", "--openai", "-"], 2, "--openai needs a file name; only --csv can go to standard output"),
+        (["out", "--parquet", "-"], 2, "--parquet needs a file name"),
         (["nowhere", "--csv", "-"], 5, "nowhere: holds no manifest.jsonl; is it a run's output folder?"),
         (["out", "--csv", "none/t.csv"], 5, "none/t.csv: cannot be written: No such file or directory"),
     ],

@@ -55,7 +55,7 @@ def test_as_json_the_report_is_one_object_that_names_the_page(made, capsys, opti
 
 def test_a_name_that_is_no_page_s_is_refused(made, tmp_path, capsys):
     assert run_cli(["report", "output/jobs", "--html", "jobs.jsonl"]) == 2
-    assert capsys.readouterr().err == "venice-batch: --html jobs.jsonl: the name of a page ends in .html\n"
+    assert capsys.readouterr().err == "venice-batch: --html jobs.jsonl: give a name that ends in .html\n"
     assert json.loads((tmp_path / "jobs.jsonl").read_text()) == JOB
 
 

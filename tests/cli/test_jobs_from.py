@@ -1,14 +1,15 @@
 """jobs-from through the command line, in this process."""
 
+import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+from command import run
 from records import failed, outcome
 
+from venice_batch.cli.env import Environment
 from venice_batch.cli.main import run_cli
 from venice_batch.model import Flags
 
@@ -88,15 +89,21 @@ def test_conditions_narrow_the_choice(conditions, chosen):
 
 @pytest.mark.usefixtures("_records")
 def test_ids_can_come_from_standard_input():
-    command = [sys.executable, "-m", "venice_batch", "jobs-from", "out", "--ids-from", "-"]
-    done = subprocess.run(command, input=b"pond\n", capture_output=True, check=True)
-    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["pond"]
+    done = run("jobs-from", "out", "--ids-from", "-", stdin="pond\n")
+    assert [json.loads(line)["id"] for line in done.out.splitlines()] == ["pond"]
+
+
+@pytest.mark.usefixtures("_records")
+def test_ids_from_a_standard_input_that_is_closed_are_an_error():
+    streams = (None, io.StringIO(), errors := io.StringIO())
+    assert run_cli(["jobs-from", "out", "--ids-from", "-"], Environment(*streams, {})) == 2
+    assert errors.getvalue() == "venice-batch: --ids-from: nothing is connected to standard input\n"
 
 
 @pytest.mark.usefixtures("_records")
 def test_nothing_to_do_again_is_no_mistake(capfd):
     assert run_cli(["jobs-from", "out", "--status", "failed", "-o", "redo.jsonl.gz"]) == 0
-    told = "venice-batch: no record in out/manifest.jsonl fits; no jobs were written\n"
+    told = "venice-batch: no record in out/manifest.jsonl matches; no jobs were written\n"
     assert capfd.readouterr().err == told
     assert Path("redo.jsonl.gz").exists()
 

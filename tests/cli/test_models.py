@@ -269,3 +269,25 @@ def test_a_difference_needs_the_api_and_an_earlier_list(api, capsys):
     api.broken = True
     assert run_cli(["models", "--diff"]) == 75
     assert "no list to compare: " in capsys.readouterr().err
+
+
+def test_styles_are_a_line_each_or_json(capsys):
+    assert run_cli(["styles", "--sandbox"]) == 0
+    assert "Cinematic\n" in capsys.readouterr().out
+    assert run_cli(["styles", "--sandbox", "--json"]) == 0
+    assert "Anime" in json.loads(capsys.readouterr().out)
+
+
+def test_limits_show_balance_and_quotas(capsys):
+    assert run_cli(["limits", "--sandbox"]) == 0
+    out = capsys.readouterr().out
+    assert "balance: 100 USD" in out
+    assert "venice-sd35" in out
+    assert run_cli(["limits", "--sandbox", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["quotas"]["venice-sd35"]["rpm"] == 20
+
+
+def test_a_listing_without_a_server_is_one_line_and_75(capsys, monkeypatch):
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    assert run_cli(["styles", "--base-url", "http://127.0.0.1:9"]) == 75
+    assert capsys.readouterr().err.count("\n") == 1

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.cli import options
-from venice_batch.cli.command import command as make_command
+from venice_batch.cli.commands import command as make_command
 from venice_batch.cli.main import run_cli
-from venice_batch.cli.options import Duration, sandbox_options, sandbox_settings
+from venice_batch.cli.options import sandbox_options, sandbox_settings
+from venice_batch.cli.parameters import AnyOf, Duration, option
 from venice_batch.errors import UsageError
 from venice_batch.sandbox import SandboxSettings
 
@@ -34,7 +35,7 @@ def test_a_duration_is_seconds_or_a_number_with_a_unit(text, seconds):
               float("nan"), float("inf"), True, None]
 )  # fmt: skip
 def test_what_is_no_duration_is_refused_wherever_it_comes_from(value):
-    with pytest.raises(click.BadParameter, match="is no duration"):
+    with pytest.raises(click.BadParameter, match="is not a duration"):
         duration(value)
 
 
@@ -43,11 +44,11 @@ def test_any_text_is_a_positive_duration_or_refused(text):
     try:
         assert duration(text) > 0
     except click.BadParameter as error:
-        assert "is no duration" in error.message  # noqa: PT017
+        assert "is not a duration" in error.message  # noqa: PT017
 
 
 @make_command(name="command")
-@options.option("--wait", type=Duration(), default=5.0)
+@option("--wait", type=Duration(), default=5.0)
 @options.base_url
 @options.api_key_file
 @options.use_sandbox
@@ -153,7 +154,7 @@ def test_shared_options_have_the_documented_defaults():
 
 
 def test_words_of_a_list_are_completed_after_a_comma():
-    words = options.AnyOf("failed", "rejected", "rerouted")
+    words = AnyOf("failed", "rejected", "rerouted")
     found = words.shell_complete(None, None, "failed,re")
     assert [item.value for item in found] == ["failed,rejected", "failed,rerouted"]
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command import run
 
 from venice_batch.cli.main import run_cli
 
@@ -80,17 +81,8 @@ def test_the_json_log_is_one_object_a_line(capsys):
     assert events == ["run_started", "job_ended", "run_ended"]
 
 
-def test_jobs_come_from_standard_input_too(capsys):
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "venice_batch", "-", *FAST],
-        input=json.dumps(GOOD) + "\n",
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+def test_jobs_come_from_standard_input_too():
+    assert run("-", *FAST, stdin=json.dumps(GOOD) + "\n").code == 0
     assert os.listdir("output/stdin/images") == ["a.webp"]
 
 

@@ -163,7 +163,7 @@ def test_ctrl_c_twice_stops_at_once():
 
 
 CRASH = """
-from venice_batch.cli.main import main
+from venice_batch.__main__ import main
 from venice_batch.run.workers import Pool
 
 ended, as_it_should = [], Pool._ended

@@ -1,32 +1,24 @@
 """What `check` says a mixed file costs, what the run says it has cost, and what the server has charged."""
 
 import json
-import os
-import subprocess
-import sys
 import urllib.request
 from decimal import Decimal
 
 import pytest
+from command import run, served
 from PIL import Image
 
 from venice_batch.catalogue import snapshot
 from venice_batch.cli.main import run_cli
 
-TOOL = (sys.executable, "-m", "venice_batch")
 SMALL = {"width": 64, "height": 64}
 
 
 @pytest.fixture
 def server():
-    """A sandbox in a process of its own: the addresses of its API and of its stats."""
-    options = ["--port", "0", "--latency", "0", "--rpm", "0", "--draw", "plain", "--balance", "1000"]
-    with subprocess.Popen(
-        [TOOL[0], "-u", *TOOL[1:], "sandbox", *options], stdout=subprocess.PIPE, text=True
-    ) as process:
-        base_url = next(word for word in process.stdout.readline().split() if word.startswith("http://"))
+    """The address of a sandbox; its stats are beside it."""
+    with served(latency_s=0, rpm=0, draw="plain", balance_usd=1000) as base_url:
         yield base_url
-        process.terminate()
 
 
 def get(url):
@@ -44,16 +36,12 @@ def balance(base_url):
 
 
 def tool(folder, *arguments):
-    done = subprocess.run(
-        [*TOOL, *arguments],
-        cwd=folder,
-        env={**os.environ, "VENICE_API_KEY": "k", "XDG_CACHE_HOME": str(folder / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("VENICE_API_KEY", "k")
+        done = run(*arguments)
+    assert done.code == 0, done.err
+    return json.loads(done.out)
 
 
 def usd(amount):

@@ -46,7 +46,7 @@ def refused(capsys, *args):
 def test_no_key_goes_to_a_projects_server_without_consent(capsys, command):
     project(SERVER)
     assert refused(capsys, *command) == (
-        f"venice-batch.toml:2: the API key would go to {URL}; if that is right: venice-batch trust venice-batch.toml"
+        f"venice-batch.toml: the API key would go to {URL}; if that is right: venice-batch trust venice-batch.toml"
     )
     assert not Path("output").exists()
 
@@ -54,7 +54,7 @@ def test_no_key_goes_to_a_projects_server_without_consent(capsys, command):
 def test_with_consent_it_goes_there_and_is_told_whatever_the_file_says_of_quiet(capsys):
     project(SERVER)
     assert run_cli(["trust", "--yes"]) == 0
-    assert f"the API is at {URL}, by venice-batch.toml:2\n" in told(capsys, "jobs.jsonl", code=75)
+    assert f"venice-batch.toml sets the API's address to {URL}\n" in told(capsys, "jobs.jsonl", code=75)
 
 
 def test_a_changed_file_needs_consent_again(capsys):
@@ -116,9 +116,9 @@ def test_trust_shows_what_the_file_does_and_asks(capsys, monkeypatch, answer, co
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     assert run_cli(["trust"]) == code
     out = capsys.readouterr().out
-    assert f"the API key goes to {URL}\n  venice-batch.toml:2: run.base-url = '{URL}'\n" in out
-    assert "  venice-batch.toml:3: run.quiet = True\n" in out
-    assert "  venice-batch.toml:6: defaults.model = 'x\\x1b[2J'\n" in out
+    assert f"the API key goes to {URL}\n  run.base-url = '{URL}'\n" in out
+    assert "  run.quiet = True\n" in out
+    assert "  defaults.model = 'x\\x1b[2J'\n" in out
     assert run_cli(["styles"]) == (75 if code == 0 else 2)
 
 
@@ -126,7 +126,7 @@ def test_trust_shows_what_the_file_does_and_asks(capsys, monkeypatch, answer, co
 def test_where_nobody_can_be_asked_yes_has_to_be_given(capsys, monkeypatch, stdin):
     project(SERVER)
     monkeypatch.setattr("sys.stdin", stdin)
-    assert "there is nobody to ask; give --yes" in told(capsys, "trust", code=2)
+    assert "nobody is there to ask; give --yes" in told(capsys, "trust", code=2)
     assert run_cli(["styles"]) == 2
 
 
@@ -146,7 +146,7 @@ def test_a_file_cannot_consent_to_itself(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_BATCH_YES", "1")
     assert "`trust` has no such option" in refused(capsys, "trust")
     project(SERVER)
-    assert "nobody to ask" in told(capsys, "trust", code=2)
+    assert "nobody is there to ask" in told(capsys, "trust", code=2)
 
 
 def test_trust_takes_a_file_by_name_and_refuses_one_with_mistakes(capsys, tmp_path):
@@ -182,7 +182,7 @@ def test_what_a_projects_file_has_written_stays_below_its_folder(capsys, table, 
     Path("file").symlink_to("../.bashrc")
     project(f'[{table}]\n{key} = "{path}"\n')
     error = refused(capsys, "config", table)
-    assert error.startswith(f"venice-batch.toml:2: {table}.{key}: leads out of the folder of the project's file; give ")
+    assert error.startswith(f"venice-batch.toml: {table}.{key}: leads out of the folder of the project's file; give ")
     project(f'[{table}]\n{key} = "sub/x"\n')
     assert run_cli(["config", table]) == 0
     assert run_cli(["config", table, "--no-config"]) == 0
@@ -191,14 +191,14 @@ def test_what_a_projects_file_has_written_stays_below_its_folder(capsys, table, 
 def test_every_path_that_a_file_may_give_is_in_the_list_above():
     import click
 
-    from venice_batch.cli.commands import COMMANDS
+    from venice_batch.cli.commands import COMMANDS, cli
     from venice_batch.cli.settings import command_named, settable
 
     reading = {("jobs-from", "ids-from")}
     found = {
         (name, key)
         for name in COMMANDS
-        for key, option in settable(command_named(name)).items()
+        for key, option in settable(command_named(click.Context(cli), name)).items()
         if isinstance(option.type, click.Path) and key != "api-key-file"
     }
     assert found - reading == set(WRITTEN)
@@ -236,7 +236,7 @@ def test_a_project_names_no_key_file(capsys, table):
         if consent:
             told(capsys, "trust", "--yes", code=2)
         error = refused(capsys, "config")
-        assert f"{table}.api-key-file: a project's file names no key file; give --api-key-file" in error
+        assert f"{table}.api-key-file: a project's file cannot name a key file; give --api-key-file" in error
     assert "SECRET" not in error
 
 

@@ -19,7 +19,7 @@ from venice_batch.errors import FolderError
 from venice_batch.gallery import page as module
 from venice_batch.gallery import write_gallery
 from venice_batch.gallery.page import script_json
-from venice_batch.output.latest import LatestRecords
+from venice_batch.output.resume import LatestRecords
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\u202e{{ 7 * 7 }}{% raw %}"
 

@@ -4,9 +4,9 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 from records import failed, outcome
-from venice_batch.output.resume import Resume
 
 from venice_batch.jobfile import JobIndex, open_source
+from venice_batch.output.resume import Resume
 
 IMAGE = b"image"
 

@@ -18,7 +18,7 @@ from venice_batch.catalogue.models import KINDS, Catalogue, parse
 from venice_batch.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from venice_batch.catalogue.models import ModelKind
 
@@ -145,15 +145,15 @@ class Cache:
         self.folder = folder
 
     @classmethod
-    def of_user(cls, environment: Mapping[str, str] | None = None) -> Cache:
-        """Return the cache in `$XDG_CACHE_HOME/venice-batch`, by default `~/.cache/venice-batch`."""
-        home = (os.environ if environment is None else environment).get("XDG_CACHE_HOME", "")
-        if os.path.isabs(home):  # the XDG specification: ignore relative paths
-            return cls(Path(home) / "venice-batch")
+    def of_user(cls) -> Cache:
+        """Return the cache in `~/.cache/venice-batch`, by the XDG Base Directory Specification."""
+        from platformdirs.unix import Unix  # its places on every system, as the docs name them
+
         try:
-            return cls(Path.home() / ".cache" / "venice-batch")
+            folder = Unix("venice-batch").user_cache_path
         except RuntimeError:  # a user without a home
             return cls(None)
+        return cls(folder if folder.is_absolute() else None)
 
     def keeps(self, base_url: str) -> bool:
         """Return whether listings of `base_url` are kept at all."""

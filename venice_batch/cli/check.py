@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from venice_batch.cli import options
-from venice_batch.cli.command import command
-from venice_batch.cli.output_folder import default_output, settle_temporary_files
+from venice_batch.cli.commands import command
+from venice_batch.cli.destinations import default_output, settle_temporary_files
+from venice_batch.cli.env import environment
 from venice_batch.cli.text import json_line, table, terminal_width
 from venice_batch.errors import KeyMissingError, one_line
 from venice_batch.text_format import counted, span
@@ -70,7 +70,7 @@ def check(jobs: str, **given: Any) -> int:
     defaults = options.job_defaults(given)
     output = given["output"] or default_output(jobs)
     settle_temporary_files(jobs, output)
-    with open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
+    with open_source(jobs, environment().stdin_bytes) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         say(known.notice)
         preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
@@ -195,7 +195,7 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
     click.echo(f"{counted(found.jobs, 'job')}, all lines valid" + "".join(f", {part}" for part in head))
     if found.lanes:
         header = ("model", "requests", "images", "usd", "images/min")
-        click.echo(table(header, _rows(found), width=terminal_width(sys.stdout), right=("usd",)))
+        click.echo(table(header, _rows(found), width=terminal_width(environment().stdout), right=("usd",)))
     click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")
     for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)

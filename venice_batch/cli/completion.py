@@ -1,4 +1,4 @@
-"""`venice-batch completion`: the script by which a shell completes, and the answers that it asks for."""
+"""`venice-batch completion`: the script that makes a shell complete, and the answers to its questions."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import BashComplete, ZshComplete, add_completion_class, shell_complete, split_arg_string
+from click.shell_completion import BashComplete, add_completion_class, shell_complete, split_arg_string
 
-from venice_batch.cli.command import command
+from venice_batch.cli.commands import command
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 VARIABLE = "_VENICE_BATCH_COMPLETE"
-"""By which a script asks for an answer."""
-
-SHELLS = ("bash", "zsh", "fish")
+"""The variable in which a script asks for an answer."""
 
 
 @command()
-@click.argument("shell", type=click.Choice(SHELLS))
-def completion(shell: str) -> int:
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> int:
     """Print the script that makes SHELL complete commands, options, files and models.
 
     \b
@@ -30,18 +29,16 @@ def completion(shell: str) -> int:
     zsh:  eval "$(venice-batch completion zsh)"          in ~/.zshrc, after compinit
     fish: venice-batch completion fish | source          in ~/.config/fish/config.fish
     """
-    return answer(f"{shell}_source")
+    return answer(ctx.find_root().command, f"{shell}_source")
 
 
-def answer(instruction: str) -> int:
+def answer(cli: click.Command, instruction: str) -> int:
     """Print what a script asks for, `<shell>_complete`, or the script itself, `<shell>_source`."""
-    from venice_batch.cli.commands import cli
-
     return shell_complete(cli, {}, "venice-batch", VARIABLE, instruction)
 
 
 class Bash(BashComplete):
-    """Click's own, but that files stand beside words, and that `model=…` is completed though bash splits it at "="."""
+    """Completion for bash that click's own lacks: files beside words, and `model=…`, which bash splits at "="."""
 
     source_template = """\
 %(complete_func)s() {
@@ -67,7 +64,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         line, word = os.environ["COMP_LINE"], os.environ["COMP_WORD"]
         words = split_arg_string(line)
         incomplete = "" if line[-1:].isspace() else words.pop()
-        # What stands before bash's own word is on the command line already.
+        # The command line already holds what stands before bash's own word.
         self._before = incomplete.removesuffix(word) if incomplete.endswith(word) else ""
         return words[1:], incomplete
 
@@ -78,40 +75,4 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         return "plain," + re.sub(r"[^\w@%+=:,./-]", r"\\\g<0>", value)
 
 
-class Zsh(ZshComplete):
-    """Click's own, but that files stand beside words, and that no space follows `model=`."""
-
-    source_template = """\
-#compdef %(prog_name)s
-%(complete_func)s() {
-    local -a replies plain described
-    local kind value help
-    replies=("${(@f)$(COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) %(complete_var)s=zsh_complete ${words[1]})}")
-    for kind value help in "${replies[@]}"; do
-        case $kind in
-            file) _files ;;
-            dir) _files -/ ;;
-            plain)
-                if [[ $value == *= ]]; then
-                    compadd -S '' -- "$value"
-                elif [[ $help == _ ]]; then
-                    plain+=("$value")
-                else
-                    described+=("$value:$help")
-                fi ;;
-        esac
-    done
-    (( $#described )) && _describe -V command described
-    (( $#plain )) && compadd -V words -a plain
-    return 0
-}
-if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
-    %(complete_func)s "$@"
-else
-    compdef %(complete_func)s %(prog_name)s
-fi
-"""
-
-
 add_completion_class(Bash)
-add_completion_class(Zsh)

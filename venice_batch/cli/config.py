@@ -1,4 +1,4 @@
-"""`venice-batch config`: every setting as it holds here, with where it comes from."""
+"""`venice-batch config`: show every setting that applies here, and where it comes from."""
 
 from __future__ import annotations
 
@@ -9,32 +9,16 @@ import click
 from click.core import ParameterSource
 
 from venice_batch.cli import options, settings
-from venice_batch.cli.command import Command, command
-from venice_batch.cli.option import Option
+from venice_batch.cli.commands import COMMANDS, Command, command
+from venice_batch.cli.parameters import Option
 from venice_batch.errors import KeyMissingError, UsageError, one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class CommandName(click.ParamType[str]):
-    """The name of a subcommand."""
-
-    name = "command"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from venice_batch.cli.commands import COMMANDS
-
-        return click.Choice(list(COMMANDS)).convert(value, param, ctx)
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-        from venice_batch.cli.commands import COMMANDS
-
-        return click.Choice(list(COMMANDS)).shell_complete(ctx, param, incomplete)
-
-
 class Row(NamedTuple):
-    """One setting: its value, and what gave it that."""
+    """One setting: its value, and the source of the value."""
 
     name: str
     value: Any
@@ -42,20 +26,20 @@ class Row(NamedTuple):
 
 
 @command()
-@click.argument("of", metavar="[COMMAND]", type=CommandName(), default="run")
+@click.argument("of", metavar="[COMMAND]", type=click.Choice(list(COMMANDS)), default="run")
 @options.as_json
 @click.pass_context
 def config(ctx: click.Context, of: str, as_json: bool) -> int:
-    """Show the settings that COMMAND (run unless given) has here, and where each comes from.
+    """Show the settings of COMMAND (default: run) that apply here, and where each comes from.
 
-    All tables of the settings files are checked. Of the API key no more is told than whether there is one.
+    It checks all tables of the settings files. Of the API key it shows only whether there is one.
     """
     read: settings.Settled = ctx.meta[settings.SETTLED]
-    settings.check_all(read.files)
-    shown = settings.command_named(of)
-    settled = settings.settle(shown, read.files, read.profile)
+    settings.check_all(ctx, read.files)
+    shown = settings.command_named(ctx, of)
+    settled = settings.settle(ctx, shown, read.files, read.profile)
     rows, values = _rows(shown, settled, ctx.parent)
-    fields = [Row(name, setting.value, setting.where) for name, setting in settled.defaults.items()]
+    fields = [Row(name, setting.value, setting.where) for name, setting in settled.job_fields.items()]
     takes_jobs = settings.takes_job_fields(shown)
     key = _key(values["api_key_file"], rows) if "api_key_file" in values else None
     if as_json:
@@ -83,17 +67,17 @@ def config(ctx: click.Context, of: str, as_json: bool) -> int:
 
 
 def _rows(shown: Command, settled: settings.Settled, parent: click.Context | None) -> tuple[list[Row], dict[str, Any]]:
-    """The options that a file may give, with their values as the command would get them.
+    """Return the options that a file may set, with their values as the command would get them.
 
-    Raises click.BadParameter for a variable of the environment that its option does not take.
+    Raises click.BadParameter if an option does not take the value of its variable.
     """
     listed = settings.settable(shown)
-    # The same options without what only a command line gives: arguments, and options that have to be there.
+    # The same options without what only a command line gives: arguments and required options.
     alone = click.Command(shown.name, params=[*map(copy, listed.values())])
     for option in alone.params:
         option.required = False
     context = alone.make_context(shown.name, [], parent=parent, default_map=settled.default_map)
-    options.weigh_servers(context)
+    options.settle_server(context)
     return [
         Row(name, context.params[str(option.name)], _origin(option, context, settled))
         for name, option in listed.items()

@@ -1,12 +1,12 @@
-"""`venice-batch expand`: every job of a file as a line of its own."""
+"""`venice-batch expand`: write every job of a file as a line of its own."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
-from venice_batch.cli import options, outfile
-from venice_batch.cli.command import command
+from venice_batch.cli import destinations, options
+from venice_batch.cli.commands import command
+from venice_batch.cli.env import environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 @command(like="run")
 @options.jobs_file
-@outfile.outfile
+@destinations.outfile
 @options.which_jobs
 @options.allow_unknown
 def expand(jobs: str, output: Path | None, **given: Any) -> int:
-    """Write the jobs of JOBS as native JSON lines, one for each, that need no option to be the same jobs.
+    """Write each job of JOBS as a native JSON line that needs no options.
 
-    Combinations of a `matrix`, rows of a table and prompts of a text become lines, fields of --set stand in them,
-    and each has its id. Nothing is written if any line is invalid. Asks no server: `check` compares with the models.
+    Combinations of a `matrix`, rows of a table and prompts of a text file become lines with their ids and the fields of
+    --set. Nothing is written if any line is invalid. It asks no server: `check` compares the jobs with the models.
     """
     from venice_batch.jobfile import JobIndex, native_line, open_source, oversize
 
     defaults = options.job_defaults(given)
-    with outfile.opened(output) as file, open_source(jobs, getattr(sys.stdin, "buffer", None)) as source:
+    with destinations.opened(output) as file, open_source(jobs, environment().stdin_bytes) as source:
         index = JobIndex.build(source, defaults=defaults, examine=oversize, shard=given["shard"])
         file.writelines(map(native_line, index.jobs_in_order()))
     return 0

@@ -1,4 +1,4 @@
-"""`venice-batch export`: a run's records for other programs."""
+"""`venice-batch export`: write a run's records for other programs."""
 
 from __future__ import annotations
 
@@ -8,45 +8,51 @@ from typing import TYPE_CHECKING
 
 import click
 
-from venice_batch.cli import candidates, options, outfile
-from venice_batch.cli.command import command
+from venice_batch.cli import destinations, options
+from venice_batch.cli.commands import command
+from venice_batch.cli.parameters import Target, option
 from venice_batch.errors import FolderError, UsageError, one_line
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
-    from venice_batch.output.latest import LatestRecords
+    from venice_batch.output.resume import LatestRecords
 
-_FILE = options.Target(path_type=Path)
+_FILE = Target(path_type=Path)
 
 
 @command()
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=candidates.folders)
-@options.option(
-    "--csv", "csv_to", type=_FILE, metavar="FILE", help="A table, a row for each image; `-`: standard output."
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
+@option(
+    "--csv", "csv_to", type=_FILE, metavar="FILE", help="Write a table with a row for each image; `-`: standard output."
 )
-@options.option("--parquet", "parquet_to", type=_FILE, metavar="FILE", help="The same table with typed columns.")
-@options.option(
-    "--openai", "openai_to", type=_FILE, metavar="FILE", help="OpenAI batch output; failures go to FILE's -errors."
+@option("--parquet", "parquet_to", type=_FILE, metavar="FILE", help="Write the same table with typed columns.")
+@option(
+    "--openai",
+    "openai_to",
+    type=_FILE,
+    metavar="FILE",
+    help="Write OpenAI batch output; errors go to FILE-errors.",
 )
-@options.option(
+@option(
     "--images",
     type=click.Choice(["paths", "base64"]),
     default="paths",
     show_default=True,
-    help="How --openai gives images: as file:// URLs, or in the lines.",
+    help="Give images in --openai as file:// URLs, or inside the lines.",
 )
 def export(folder: Path, csv_to: Path | None, parquet_to: Path | None, openai_to: Path | None, images: str) -> int:
-    """Write the last record of each job in the folder OUT in formats of other programs.
+    """Write the last record of each job in the folder OUT in other programs' formats.
 
-    A file that ends in .gz or .zst is packed; each appears in full or not at all.
+    A file that ends in .gz or .zst is packed. Each file appears whole or not at all.
     """
     from venice_batch.output import manifest
-    from venice_batch.output.latest import LatestRecords
+    from venice_batch.output.resume import LatestRecords
 
     if csv_to is None and parquet_to is None and openai_to is None:
-        raise UsageError("give --csv FILE, --parquet FILE or --openai FILE, or several of them")
-    for option, path in (("--parquet", parquet_to), ("--openai", openai_to)):
+        raise UsageError("give --csv FILE, --parquet FILE or --openai FILE, or several")
+    for name, path in (("--parquet", parquet_to), ("--openai", openai_to)):
         if str(path) == "-":
-            raise UsageError(f"{option} needs the name of a file; only --csv goes to standard output")
+            raise UsageError(f"{name} needs a file name; only --csv can go to standard output")
     if not (folder / manifest.NAME).is_file():
         raise FolderError(folder, f"holds no {manifest.NAME}; is it a run's output folder?")
     if parquet_to is not None:
@@ -68,38 +74,27 @@ def _tables(records: LatestRecords, csv_to: Path | None, parquet_to: Path | None
     table = columns(records)
     for path, write in ((csv_to, write_csv), (parquet_to, write_parquet)):
         if path is not None:
-            with outfile.opened(path, is_json=False) as file:
+            with destinations.opened(path, is_json=False) as file:
                 count = write(records, table, file)
-            _tell(path, f"{_counted(count, 'row')}, {_counted(len(table), 'column')}")
+            _report(path, f"{counted(count, 'row')}, {counted(len(table), 'column')}")
 
 
 def _openai(records: LatestRecords, folder: Path, path: Path, *, base64: bool) -> None:
     from venice_batch.output.plain_files import Refusals
     from venice_batch.report.export.openai import lines
 
-    errors_path = errors_beside(path)
+    errors_path = destinations.errors_beside(path)
     counts, refusals = [0, 0], Refusals()
     with ExitStack() as stack:
-        files = [stack.enter_context(outfile.opened(place)) for place in (path, errors_path)]
+        files = [stack.enter_context(destinations.opened(place)) for place in (path, errors_path)]
         for line in lines(records, folder, base64=base64, refusals=refusals):
             files[line.is_error].write(line.text)
             counts[line.is_error] += 1
-    _tell(path, _counted(counts[False], "line"))
-    _tell(errors_path, _counted(counts[True], "line"))
+    _report(path, counted(counts[False], "line"))
+    _report(errors_path, counted(counts[True], "line"))
     if refusals.count:
         click.echo(one_line(f"venice-batch: warning: {refusals}"), err=True)
 
 
-def errors_beside(path: Path) -> Path:
-    """The error file of the output file `path`: `batch-errors.jsonl.gz` of `batch.jsonl.gz`."""
-    packed = path.suffix if path.suffix in (".gz", ".zst") else ""
-    plain = path.with_suffix("") if packed else path
-    return plain.with_name(f"{plain.stem}-errors{plain.suffix}{packed}")
-
-
-def _tell(path: Path, what: str) -> None:
+def _report(path: Path, what: str) -> None:
     click.echo(one_line(f"{path}: {what}"), err=True)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -1,4 +1,4 @@
-"""Make the gallery, with messages for the user who waits for it."""
+"""Write a gallery and report its progress on standard error."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from venice_batch.gallery import GalleryPage
 
 EVERY_S = 5.0
-"""Time between two lines about thumbnails."""
+"""Seconds between two lines about thumbnails."""
 
 
 def check_name(page: Path) -> None:
     """Raise UsageError unless the name of a page ends in .html.
 
-    A page under another name would be shown as text, or overwrite something else.
+    Under another name a browser shows it as text, or it overwrites something else.
     """
     if page.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--html {page}: the name of a page ends in .html")
+        raise UsageError(f"--html {page}: give a name that ends in .html")
 
 
 def write_page(page: GalleryPage, *, quiet: bool = False) -> Path:
-    """Write a page that has all its records; returns its path.
+    """Write a page that has all its records; return its path.
 
-    Unless `quiet`, prints to standard error how many thumbnails are made and which files were left out.
+    Unless `quiet`, report on standard error how many thumbnails are made and which files were left out.
 
     Raises:
         FolderError: the page cannot be written.
@@ -43,7 +43,7 @@ def write_page(page: GalleryPage, *, quiet: bool = False) -> Path:
 
 
 class Progress:
-    """Print now and then how many thumbnails are made, if making them takes a while."""
+    """Reports how many thumbnails are made, every few seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now

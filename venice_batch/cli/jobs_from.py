@@ -1,15 +1,16 @@
-"""`venice-batch jobs-from`: jobs of an earlier run as a jobs file, to run again as they were or changed."""
+"""`venice-batch jobs-from`: write an earlier run's jobs as a jobs file, unchanged or changed."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import candidates, options, outfile
-from venice_batch.cli.command import command
+from venice_batch.cli import destinations, options
+from venice_batch.cli.commands import command
+from venice_batch.cli.env import environment
+from venice_batch.cli.parameters import AnyOf, option
 from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.model import Flags, Status
 
@@ -18,45 +19,43 @@ if TYPE_CHECKING:
 
 
 @command()
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=candidates.folders)
-@outfile.outfile
-@options.option("--status", multiple=True, type=options.AnyOf(*Status), help="Only jobs that ended so.")
-@options.option(
-    "--flag", multiple=True, type=options.AnyOf(*Flags.__struct_fields__), help="Only jobs with one of these flags."
-)
-@options.option(
+@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
+@destinations.outfile
+@option("--status", multiple=True, type=AnyOf(*Status), help="Only jobs that ended like this.")
+@option("--flag", multiple=True, type=AnyOf(*Flags.__struct_fields__), help="Only jobs with one of these flags.")
+@option(
     "--model",
     "models",
     multiple=True,
     metavar="MODEL",
-    shell_complete=candidates.models,
+    shell_complete=options.complete_models,
     help="Only jobs of this model; repeatable.",
 )
-@options.option("--id", "ids", multiple=True, metavar="PATTERN", help="Only jobs whose id fits: sea-*; repeatable.")
-@options.option(
+@option("--id", "ids", multiple=True, metavar="PATTERN", help="Only jobs whose id matches, as in sea-*; repeatable.")
+@option(
     "--ids-from", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="Only these ids, one a line."
 )
-@options.option(
+@option(
     "--set",
     "settings",
     multiple=True,
     metavar="FIELD=VALUE",
     allow_from_autoenv=False,
-    shell_complete=candidates.job_fields,
+    shell_complete=options.complete_job_fields,
     help="Replace a field.",
 )
-@options.option("--unset", multiple=True, metavar="FIELD", allow_from_autoenv=False, help="Leave a field out.")
-@options.option("--suffix", default="", metavar="TEXT", allow_from_autoenv=False, help="Add TEXT to each id.")
+@option("--unset", multiple=True, metavar="FIELD", allow_from_autoenv=False, help="Drop a field.")
+@option("--suffix", default="", metavar="TEXT", allow_from_autoenv=False, help="Add TEXT to each id.")
 @options.allow_unknown
 def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
-    """Write the jobs that the folder OUT has records of as a jobs file: all, or those that fit every condition.
+    """Write the jobs in the folder OUT's manifest as a jobs file: all, or those that meet every condition.
 
-    Unchanged they are the same jobs: a run into OUT finds them done. Several values of a condition, also written with
-    commas where they are words of a list, mean any of them.
+    Unchanged jobs are the same jobs: a run into OUT finds them done. Several values of one condition mean any of them;
+    --status and --flag also take them separated by commas.
     """
     from venice_batch.jobfile import native_line, parse_field, parse_setting
     from venice_batch.output import manifest
-    from venice_batch.output.latest import LatestRecords
+    from venice_batch.output.resume import LatestRecords
     from venice_batch.report.jobs_from import Changes, Choice, jobs_of
 
     path = folder / manifest.NAME
@@ -75,21 +74,21 @@ def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
         listed=frozenset() if given["ids_from"] is None else _listed(given["ids_from"]),
     )
     changes = Changes(values, without, given["suffix"])
-    with outfile.opened(output) as file:
+    with destinations.opened(output) as file:
         records = LatestRecords(path).numbered()
         jobs = jobs_of(records, choice=choice, changes=changes, source=str(path), allow_unknown=allow_unknown)
         file.writelines(map(native_line, jobs))
         _refuse_unmet(choice, path)
         if not file.tell():
-            click.echo(one_line(f"venice-batch: no record in {path} fits; no jobs were written"), err=True)
+            click.echo(one_line(f"venice-batch: no record in {path} matches; no jobs were written"), err=True)
     return 0
 
 
 def _listed(path: Path) -> frozenset[str]:
-    """The ids in a file, one a line; blank lines are none."""
+    """Return the ids in a file, one a line, without blank lines. Raises UsageError."""
     name = "standard input" if str(path) == "-" else str(path)
     try:
-        text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        text = _stdin() if str(path) == "-" else path.read_bytes()
         ids = frozenset(line for line in text.decode("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--ids-from: {name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
@@ -98,8 +97,15 @@ def _listed(path: Path) -> frozenset[str]:
     return ids
 
 
+def _stdin() -> bytes:
+    stdin = environment().stdin_bytes
+    if stdin is None:
+        raise UsageError("--ids-from: nothing is connected to standard input")
+    return stdin.read()
+
+
 def _refuse_unmet(choice: Choice, path: Path) -> None:
-    # Whoever names a job means to have it: a slip of the pen is not to pass as a job less.
+    """Refuse ids without a record: a typing mistake must not pass as one job less."""
     unmet = choice.unmet
     if unmet:
         shown = ", ".join(map(repr, unmet[:5])) + (f" and {len(unmet) - 5} more" if len(unmet) > 5 else "")

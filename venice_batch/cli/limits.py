@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from venice_batch.cli import options
-from venice_batch.cli.command import command
+from venice_batch.cli.commands import command
 from venice_batch.cli.connection import ask_api
 from venice_batch.cli.text import json_line, table, terminal_width
 from venice_batch.errors import one_line

@@ -1,4 +1,4 @@
-"""`venice-batch merge`: shards' output folders into one."""
+"""`venice-batch merge`: join output folders into one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from venice_batch.cli import candidates, options
-from venice_batch.cli.command import command
+from venice_batch.cli import options
+from venice_batch.cli.commands import command
+from venice_batch.cli.parameters import Folder, option
 from venice_batch.errors import ExitCode, one_line
 from venice_batch.text_format import counted
 
@@ -19,22 +20,22 @@ from venice_batch.text_format import counted
     nargs=-1,
     required=True,
     type=click.Path(path_type=Path),
-    shell_complete=candidates.folders,
+    shell_complete=options.complete_folders,
 )
-@options.option(
+@option(
     "-o",
     "--output",
     required=True,
-    type=options.Folder(path_type=Path),
+    type=Folder(path_type=Path),
     metavar="DIR",
-    help="The folder to merge into, new or an output folder itself.",
+    help="Merge into DIR, a new folder or an output folder.",
 )
 @options.as_json
 def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> int:
-    """Join the manifests and images of the folders OUT, as of runs with --shard, into one.
+    """Join the manifests and images of the folders OUT, such as those of runs with --shard, into one.
 
-    Of an id's records the latest counts. Images are hard links where that is possible. It can be repeated; a run into
-    the folder finds all of it done.
+    The latest record of an id counts. Images become hard links where possible. The command can be repeated, and a run
+    into the folder finds everything done.
     """
     from venice_batch.output.merge import merge as join
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import candidates, options
-from venice_batch.cli.command import command
+from venice_batch.cli import options
+from venice_batch.cli.commands import command
 from venice_batch.cli.connection import ask_api, live_list, offline_list
+from venice_batch.cli.parameters import option
 from venice_batch.cli.text import json_line, table, terminal_width
 from venice_batch.errors import ApiError, UsageError, one_line
 
@@ -21,21 +22,19 @@ if TYPE_CHECKING:
     from venice_batch.catalogue.changes import Changes
     from venice_batch.catalogue.models import ModelKind
 
-offline_option = options.option(
-    "--offline", is_flag=True, help="Stay offline: use the cached list, or else the packaged one."
-)
+offline_option = option("--offline", is_flag=True, help="Stay offline: use the cached list, or else the packaged one.")
 
 
 @command(like="run")
-@click.argument("name", required=False, shell_complete=candidates.models)
-@options.option(
+@click.argument("name", required=False, shell_complete=options.complete_models)
+@option(
     "--type",
     "kind",
     type=click.Choice(["image", "inpaint", "upscale"]),
     show_default="image; any for NAME",
     help="What the models do: make images, edit them, enlarge them.",
 )
-@options.option(
+@option(
     "--diff",
     is_flag=True,
     help="Compare with the last list, or else the packaged one; exit 1 if models or prices have changed.",

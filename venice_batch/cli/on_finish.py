@@ -1,4 +1,4 @@
-"""The command of `--on-finish`: a shell command that is told how a run went."""
+"""`--on-finish`: run a shell command with the run's result."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from venice_batch.model import Summary
 
 PATIENCE_S = 300.0
-"""How long the command may take: cron's next run waits for this one's end."""
+"""Seconds that the command may take: cron's next run waits for this one."""
 
 _WITHHELD = (KEY, "VENICE_BATCH_ON_FINISH")
-"""What the command is not given: the key; and itself, should it start a run."""
+"""Variables that the command does not get: the key, and itself, as it may start a run."""
 
 
 def on_finish(command: str, summary: Summary, output: Path, *, patience_s: float = PATIENCE_S) -> None:
-    """Run `command` by the shell with the summary's JSON on its standard input; returns when it has ended.
+    """Run `command` in the shell with the summary's JSON on its standard input, and wait for it.
 
-    What it prints goes to standard error, as standard output is the run's own. It is a process group of its own,
-    all of which is killed when its time is over or this process is interrupted.
+    Its output goes to standard error, as standard output is the run's own. It has its own process group, which is
+    killed after `patience_s` seconds or when this process is interrupted.
 
     Raises:
-        HookError: it ended with another status than 0, or not in time.
+        HookError: it ended with a status other than 0, or not in time.
     """
     process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
         command,
@@ -63,7 +63,7 @@ def on_finish(command: str, summary: Summary, output: Path, *, patience_s: float
 
 
 def environment(summary: Summary, output: Path, own: Mapping[str, str]) -> dict[str, str]:
-    """The command's environment: `own` without the key, and the run's result."""
+    """Return the command's variables: `own` without the key, and the run's result."""
     kept = {name: value for name, value in own.items() if name not in _WITHHELD}
     return {
         **kept,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from venice_batch.cli import candidates, options
-from venice_batch.cli.command import command
+from venice_batch.cli import options
+from venice_batch.cli.commands import command
+from venice_batch.cli.parameters import Target, option
 from venice_batch.errors import FolderError, one_line
 
 if TYPE_CHECKING:
@@ -19,23 +20,23 @@ if TYPE_CHECKING:
 
 
 @command()
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path), shell_complete=candidates.folders)
-@options.option(
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
+@option(
     "--gallery",
     is_flag=True,
     default=True,
     show_default="yes",
     help="Also write gallery.html into the folder; --no-gallery does not.",
 )
-@options.option(
+@option(
     "--html",
-    type=options.Target(path_type=Path),
+    type=Target(path_type=Path),
     metavar="FILE",
-    help="Write the gallery to FILE instead; it finds the images as long as neither FILE nor OUT is moved.",
+    help="Write the gallery to FILE instead; moving FILE or OUT breaks its links to the images.",
 )
 @options.as_json
 def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int:
-    """Sum up the manifest in the folder OUT and make its gallery; needs no network."""
+    """Sum up the manifest in the folder OUT and make its gallery. Needs no network."""
     from venice_batch.cli.gallery import check_name, write_page
     from venice_batch.output import manifest
 
@@ -50,7 +51,7 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
         from venice_batch.cli.text import json_line
 
         path = write_page(page) if page else None
-        # A path's bytes may be no text.
+        # A path need not be text.
         named = path and os.fsencode(path).decode("utf-8", "replace")
         click.echo(json_line({**msgspec.structs.asdict(found), "gallery": named}))
         return 0
@@ -75,10 +76,10 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
 
 
 def _read(output: Path, html: Path | None, *, gallery: bool) -> tuple[Report, GalleryPage | None]:
-    """Read the records once; returns the report on them, and the page with them if it is asked for."""
+    """Read the records once; return the report on them, and the page with them if it is asked for."""
     from venice_batch.gallery import GalleryPage
     from venice_batch.output import manifest
-    from venice_batch.output.latest import LatestRecords
+    from venice_batch.output.resume import LatestRecords
     from venice_batch.report.tables import ReportBuilder
 
     if gallery or html:

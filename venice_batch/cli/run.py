@@ -1,4 +1,4 @@
-"""`venice-batch run`: from options to a run, from its summary to an exit code."""
+"""`venice-batch run`: options in, a run, and its exit code out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch.cli import after_run, options, run_options
-from venice_batch.cli.command import command
-from venice_batch.cli.output_folder import default_output, settle_temporary_files
+from venice_batch.cli.commands import command
+from venice_batch.cli.destinations import default_output, settle_temporary_files
+from venice_batch.cli.env import environment
 from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError, one_line
 from venice_batch.text_format import counted
 
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
 @run_options.what_is_done
 @run_options.what_is_said
 @run_options.after_the_run
-@options.group(options.sandbox_options("sandbox-"), heading="The sandbox of --sandbox")
+@run_options.of_the_sandbox
 def run(**given: Any) -> int:
     """Make the images of JOBS (a path, or - for standard input) that the output folder does not hold yet.
 
-    A DURATION is in seconds, or has a unit: 90, 15m, 2h.
+    A DURATION is a number of seconds, or has a unit: 90, 15m, 2h.
     """
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
@@ -49,7 +50,7 @@ def run(**given: Any) -> int:
     chosen = _options(given)
     output = given["output"] or default_output(given["jobs"])
     settle_temporary_files(given["jobs"], output)
-    with open_source(given["jobs"], getattr(sys.stdin, "buffer", None)) as source:
+    with open_source(given["jobs"], environment().stdin_bytes) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
         asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": given["dry_run"]}
         known = know(given["base_url"], given["api_key_file"], **asked)

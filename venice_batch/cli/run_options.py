@@ -1,7 +1,4 @@
-"""The options of `venice-batch run`, grouped by what they are about.
-
-Each group is one decorator; an option is added to the group that it belongs to, in the order of `--help`.
-"""
+"""The options of `venice-batch run`, one group for each heading of `--help` and in its order."""
 
 from __future__ import annotations
 
@@ -10,30 +7,31 @@ from pathlib import Path
 import click
 
 from venice_batch.cli import options
+from venice_batch.cli.parameters import Amount, AnyOf, Duration, Target, group, option
 
-where_it_goes = options.group(
+where_it_goes = group(
     options.output,
-    options.option(
+    option(
         "--name",
         default="{id}",
         show_default=True,
         metavar="TEMPLATE",
-        help="Images' names: {id}, {index}, {model}, {seed}, {hash}, {date}, {metadata.KEY}; / makes folders.",
+        help="Names of images: {id}, {index}, {model}, {seed}, {hash}, {date}, {metadata.KEY}; / makes folders.",
     ),
-    options.option("--durable", is_flag=True, help="Have each image and record on the disk (fsync) before going on."),
+    option("--durable", is_flag=True, help="Flush each image and record to disk (fsync) before going on."),
     heading="Output",
 )
 
-sending = options.group(
+sending = group(
     options.server,
-    options.option(
+    option(
         "-c",
         "--concurrency",
         type=click.IntRange(1, 1000),
         show_default="as many as quota and latency need",
-        help="Most requests under way at a time, over all models.",
+        help="Send at most N requests at a time, over all models.",
     ),
-    options.option(
+    option(
         "--processes",
         type=click.IntRange(1, 64),
         default=1,
@@ -41,124 +39,129 @@ sending = options.group(
         help="Processes that fetch images; more than one is for servers of your own that outrun a core.",
     ),
     options.rpm,
-    options.option(
+    option(
         "--response",
         type=click.Choice(["binary", "json"]),
         default="binary",
         show_default=True,
-        help="How to ask for single images; JSON brings the server's own timing.",
+        help="Ask for single images as binary or JSON; JSON includes the server's own timing.",
     ),
-    options.option(
-        "--max-attempts", type=click.IntRange(min=1), default=6, show_default=True, help="Tries for each job."
+    option(
+        "--max-attempts", type=click.IntRange(min=1), default=6, show_default=True, help="Try each job at most N times."
     ),
-    options.option(
+    option(
         "--max-paid-attempts",
         type=click.IntRange(min=1),
         default=2,
         show_default=True,
-        help="Of them, those that may have been charged: timeouts, cut connections, answers without an image.",
+        help="Give up a job after N attempts that may have been charged: timeouts, cut connections, no image.",
     ),
-    options.option(
+    option(
         "--timeout",
-        type=options.Duration(),
+        type=Duration(),
         default=300.0,
         show_default="5m",
-        help="Time for one attempt.",
+        help="Time limit for one attempt.",
     ),
-    options.option(
-        "--connect-timeout", type=options.Duration(), default=10.0, show_default="10s", help="Time for connecting."
+    option(
+        "--connect-timeout",
+        type=Duration(),
+        default=10.0,
+        show_default="10s",
+        help="Time limit for connecting.",
     ),
-    options.option(
+    option(
         "--max-image-bytes",
         type=click.IntRange(min=1),
         default=64 * 1024 * 1024,
         show_default="64 MiB",
-        help="Largest image accepted.",
+        help="Refuse images of more than N bytes.",
     ),
-    options.option(
+    option(
         "--api-minute",
-        type=options.Duration(),
+        type=Duration(),
         hidden=True,
-        help="How long the API's minute is; only a time-compressed sandbox has another than 60 s.",
+        help="Length of the API's minute; it differs from 60 s only in a sandbox with compressed time.",
     ),
     heading="Sending",
 )
 
-limits_of_the_run = options.group(
-    options.option(
+limits_of_the_run = group(
+    option(
         "--lock-wait",
-        type=options.Duration(),
+        type=Duration(),
         show_default="do not wait",
-        help="Wait so long for another run that uses the folder; then exit 5.",
+        help="Wait up to DURATION for another run in this folder, then exit 5.",
     ),
-    options.option("--max-time", type=options.Duration(), help="Stop sending after so long; exit 75."),
-    options.option(
+    option("--max-time", type=Duration(), help="Stop sending after DURATION; exit 75."),
+    option(
         "--max-cost",
-        type=options.Amount(min=0),
+        type=Amount(min=0),
         metavar="USD",
-        help="Do not start above this price, and never spend more; exit 4.",
+        help="Do not start if the jobs cost more, and never spend more; exit 4.",
     ),
-    options.option(
-        "--max-failures", type=click.IntRange(min=1), help="Stop after so many jobs without image; exit 75."
-    ),
-    options.option(
+    option("--max-failures", type=click.IntRange(min=1), help="Stop after N failed jobs; exit 75."),
+    option(
         "--grace",
-        type=options.Duration(),
+        type=Duration(),
         default=300.0,
         show_default="5m",
-        help="After a stop, time for what is under way (it is paid for).",
+        help="After a stop, wait this long for requests under way (they are paid for).",
     ),
     heading="Limits of the run",
 )
 
-what_is_done = options.group(
+what_is_done = group(
     options.which_jobs,
-    options.option("--retry-rejected", is_flag=True, help="Ask again for what the API has refused before."),
-    options.option("--verify", is_flag=True, help="Check finished images by their hash, not their size only."),
+    option("--retry-rejected", is_flag=True, help="Send jobs again that the API has rejected before."),
+    option("--verify", is_flag=True, help="Check finished images by hash, not only by size."),
     options.checks,
-    options.option("--dry-run", is_flag=True, help="Say what would be done; send nothing."),
+    option("--dry-run", is_flag=True, help="Show what a run would do; send nothing."),
     heading="Jobs",
 )
 
-what_is_said = options.group(
+what_is_said = group(
     options.as_json,
-    options.option("-q", "--quiet", is_flag=True, help="Say only what fails."),
-    options.option("--no-progress", is_flag=True, help="Lines now and then instead of a live display."),
-    options.option(
+    option("-q", "--quiet", is_flag=True, help="Report only failures."),
+    option("--no-progress", is_flag=True, help="Print a line now and then instead of a live display."),
+    option(
         "--log-format",
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
-        help="What goes to standard error: lines for people, or one JSON object an event.",
+        help="Write standard error as lines for people, or as one JSON object for each event.",
     ),
     heading="Messages",
 )
 
-after_the_run = options.group(
-    options.option("--gallery", is_flag=True, help="Write gallery.html too, a page of all images with charts."),
-    options.option(
+after_the_run = group(
+    option("--gallery", is_flag=True, help="Write gallery.html, a page of all images with charts."),
+    option(
         "--fail-on",
-        type=options.AnyOf("blurred", "content_violation", violation="content_violation"),
+        type=AnyOf("blurred", "content_violation", violation="content_violation"),
         metavar="FLAGS",
-        help="Exit 1 if any image of the file, of whichever run, has such a flag: blurred, violation.",
+        help="Exit 1 if any image of JOBS, from this run or an earlier one, has such a flag: blurred, violation.",
     ),
-    options.option(
+    option(
         "--junit",
-        type=options.Target(path_type=Path),
+        type=Target(path_type=Path),
         metavar="FILE",
         help="Write a JUnit test case for every job.",
     ),
-    options.option(
+    option(
         "--metrics-file",
-        type=options.Target(path_type=Path),
+        type=Target(path_type=Path),
         metavar="FILE",
-        help="Write the run's numbers for the textfile collector of Prometheus.",
+        help="Write the run's figures for Prometheus's textfile collector.",
     ),
-    options.option(
+    option(
         "--on-finish",
+        in_files=False,
         metavar="COMMAND",
-        help="Have the shell run COMMAND after the run, however it ended, with the summary's JSON as its input.",
+        help="Run COMMAND in the shell after the run, however it ended, with the summary as JSON on its input.",
     ),
     heading="Afterwards",
 )
-"""What is done when the run is over; each has its step in `after_run`."""
+"""Steps after the run; `after_run` takes them."""
+
+of_the_sandbox = group(options.sandbox_options("sandbox-"), heading="The sandbox of --sandbox")

@@ -11,7 +11,8 @@ import click
 
 from venice_batch import portable
 from venice_batch.cli import options
-from venice_batch.cli.command import command
+from venice_batch.cli.commands import command
+from venice_batch.cli.parameters import Target, option
 from venice_batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -19,21 +20,19 @@ if TYPE_CHECKING:
 
 
 @command()
-@options.option(
+@option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8642,
     show_default=True,
-    help="Port to listen on; 0 takes a free one.",
+    help="Listen on port N; 0: any free port.",
 )
-@options.option(
-    "--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Loopback address to listen on."
-)
-@options.option(
+@option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Listen on this loopback address.")
+@option(
     "--ready-file",
-    type=options.Target(path_type=Path),
+    type=Target(path_type=Path),
     metavar="FILE",
-    help="Write the address to FILE once the sandbox serves; FILE is removed at the end.",
+    help="Write the address to FILE once the sandbox answers; remove FILE at the end.",
 )
 @options.sandbox_options()
 def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:

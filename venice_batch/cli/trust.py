@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import candidates, settings
-from venice_batch.cli.command import command
-from venice_batch.cli.options import VENICE, option
-from venice_batch.cli.settings_files import NAME, SettingsFile, files, read, remember
+from venice_batch.cli import options, settings
+from venice_batch.cli.commands import command
+from venice_batch.cli.config_file import NAME, SettingsFile, files, read, remember
+from venice_batch.cli.env import environment
+from venice_batch.cli.parameters import option
 from venice_batch.errors import UsageError, one_line
 
 if TYPE_CHECKING:
@@ -20,37 +20,38 @@ if TYPE_CHECKING:
 
 @command()
 @click.argument(
-    "file", metavar="[FILE]", required=False, type=click.Path(path_type=Path), shell_complete=candidates.files
+    "file", metavar="[FILE]", required=False, type=click.Path(path_type=Path), shell_complete=options.complete_files
 )
-@option("--yes", is_flag=True, allow_from_autoenv=False, help="Do not ask; for scripts.")
-@option("--forget", is_flag=True, allow_from_autoenv=False, help="Take the consent back.")
-def trust(file: Path | None, yes: bool, forget: bool) -> int:
-    """Let FILE, a project's venice-batch.toml (the nearest unless given), decide which server gets the API key.
+@option("--yes", is_flag=True, allow_from_autoenv=False, in_files=False, help="Do not ask; for scripts.")
+@option("--forget", is_flag=True, allow_from_autoenv=False, in_files=False, help="Withdraw the consent.")
+@click.pass_context
+def trust(ctx: click.Context, file: Path | None, yes: bool, forget: bool) -> int:
+    """Let FILE, a project's venice-batch.toml (default: the nearest), decide which server gets the API key.
 
-    Shows all that the file settles, and asks. The consent is for the file's content as it is: a change needs another.
+    It shows all settings in the file, and asks. The consent covers the file's present content; a change needs another.
     """
     found = _project(file)
     if forget:
         remember(found, trusted=False)
-        click.echo(one_line(f"{found.path} is not trusted any more"))
+        click.echo(one_line(f"{found.path} is no longer trusted"))
         return 0
-    settings.check_all([found])
+    settings.check_all(ctx, [found])
     servers = [value for keys, value in _values(found.tables) if keys[-1] == "base-url"]
-    if all(str(server).rstrip("/") == VENICE for server in servers):
-        click.echo(one_line(f"{found.path} names no server other than {VENICE}: nothing needs your consent"))
+    if all(str(server).rstrip("/") == options.VENICE for server in servers):
+        click.echo(one_line(f"{found.path} names no server other than {options.VENICE}: nothing needs your consent"))
         return 0
     from venice_batch.api.client import ApiSettings
 
     for server in dict.fromkeys(servers):
-        ApiSettings(base_url=str(server))  # before it is shown: it may hold a password, or be no address
+        ApiSettings(base_url=str(server))  # before it is shown: it may hold a password, or not be an address
         click.echo(one_line(f"the API key goes to {server}"))
     for keys, value in _values(found.tables):
-        click.echo(one_line(f"  {found.where(keys)}: {'.'.join(keys)} = {value!r}"))
+        click.echo(one_line(f"  {'.'.join(keys)} = {value!r}"))
     if not yes:
-        if not sys.stdin or not sys.stdin.isatty():
-            raise UsageError("trust: there is nobody to ask; give --yes once you have read the file")
+        if not environment().can_ask:
+            raise UsageError("trust: nobody is there to ask; give --yes once you have read the file")
         if not click.confirm(one_line(f"Trust {found.path} as it is?"), err=True):
-            click.echo("nothing is trusted", err=True)
+            click.echo("not trusted", err=True)
             return 1
     remember(found, trusted=True)
     click.echo(one_line(f"{found.path} is trusted until it changes"))

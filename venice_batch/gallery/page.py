@@ -25,7 +25,7 @@ from venice_batch.gallery.thumbnails import make_thumbnails, thumbnail_name
 from venice_batch.gallery.timeline import TimelineBuilder
 from venice_batch.output import manifest
 from venice_batch.output.atomic_file import whole_file
-from venice_batch.output.latest import LatestRecords
+from venice_batch.output.resume import LatestRecords
 from venice_batch.report.collect import Collector, Spool
 from venice_batch.report.tables import ReportBuilder
 

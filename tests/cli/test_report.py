@@ -1,4 +1,4 @@
-"""styles, limits, report: each through the command line, in this process."""
+"""report through the command line, in this process."""
 
 import json
 
@@ -17,28 +17,6 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 def write(*lines):
     with open("jobs.jsonl", "w") as file:
         file.writelines(json.dumps(line) + "\n" for line in lines)
-
-
-def test_styles_are_a_line_each_or_json(capsys):
-    assert run_cli(["styles", "--sandbox"]) == 0
-    assert "Cinematic\n" in capsys.readouterr().out
-    assert run_cli(["styles", "--sandbox", "--json"]) == 0
-    assert "Anime" in json.loads(capsys.readouterr().out)
-
-
-def test_limits_show_balance_and_quotas(capsys):
-    assert run_cli(["limits", "--sandbox"]) == 0
-    out = capsys.readouterr().out
-    assert "balance: 100 USD" in out
-    assert "venice-sd35" in out
-    assert run_cli(["limits", "--sandbox", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["quotas"]["venice-sd35"]["rpm"] == 20
-
-
-def test_a_listing_without_a_server_is_one_line_and_75(capsys, monkeypatch):
-    monkeypatch.setenv("VENICE_API_KEY", "k")
-    assert run_cli(["styles", "--base-url", "http://127.0.0.1:9"]) == 75
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_report_sums_up_a_folder(capsys):

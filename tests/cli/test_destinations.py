@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.main import run_cli
-from venice_batch.cli.output_folder import default_output, settle_temporary_files
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,205 @@
+"""An option of a command, and the types of values that options take."""
+
+from __future__ import annotations
+
+import math
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from venice_batch.cli.env import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.types import OptionHelpExtra
+
+    from venice_batch.jobfile import Shard
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+PREFIX = "VENICE_BATCH_"
+
+
+class Option(click.Option):
+    """An option that also reads VENICE_BATCH_<ITS NAME>; `--no-<name>` turns a switch off again.
+
+    `allow_from_autoenv=False`: it reads no variable, as it does not mean what options of this name mean elsewhere.
+    `in_files=False`: no settings file can set it.
+    `heading`: where `--help` lists it ("": under "Options"); `group` sets it.
+    """
+
+    def __init__(self, *args: Any, in_files: bool = True, **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self.heading = ""
+        self.in_files = in_files
+        self.envvar = PREFIX + self.long_name.upper().replace("-", "_") if self.allow_from_autoenv else None
+        if self.metavar is None and isinstance(self.type, click.types.IntParamType | click.types.FloatParamType):
+            self.metavar = "N" if isinstance(self.type, click.types.IntParamType) else "X"
+        if self.is_bool_flag and not self.long_name.startswith("no-"):
+            self.secondary_opts.append(f"--no-{self.long_name}")
+
+    @property
+    def long_name(self) -> str:
+        """The name as in `--long-name`, without the dashes."""
+        return max(self.opts, key=len).lstrip("-")
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the two columns of `--help`; the docs explain `--no-<name>` once for all switches."""
+        record = super().get_help_record(ctx)
+        return record and (record[0].partition(" / ")[0], record[1])
+
+    def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
+        """Return what stands in brackets after the help: the default only; an error message names the range."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        if "default" in extra and isinstance(self.show_default, str):
+            extra["default"] = self.show_default
+        return extra
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Return the variable's value, None where it is unset or empty."""
+        return environment(ctx).environ.get(str(self.envvar)) or None
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 - as click has it
+        """Convert the value; an error about a variable's value names the variable."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            if ctx.get_parameter_source(self.name or "") is not ParameterSource.ENVIRONMENT:
+                raise
+            raise click.BadParameter(f"{error.message.rstrip('.')} (from {self.envvar})", ctx, self) from None
+
+
+option = partial(click.option, cls=Option)
+
+
+class Decorator(Protocol):
+    """Adds one or several options to a command."""
+
+    def __call__(self, function: Function, /) -> Function: ...
+
+
+def group(*members: Decorator, heading: str = "") -> Decorator:
+    """Return one decorator for several options or groups; `--help` lists them in this order under `heading`."""
+
+    def add(function: Function) -> Function:
+        before = len(_parameters(function))
+        for member in reversed(members):
+            function = member(function)
+        for parameter in _parameters(function)[before:]:
+            if heading and isinstance(parameter, Option):
+                parameter.heading = heading
+        return function
+
+    return add
+
+
+def _parameters(function: Callable[..., Any]) -> list[click.Parameter]:
+    """Return the parameters that click has attached to a function so far."""
+    found: list[click.Parameter] = getattr(function, "__click_params__", [])
+    return found
+
+
+def stronger(ctx: click.Context, one: str, other: str) -> str | None:
+    """Return which parameter has the stronger source: command line, environment, file, default; None if equal."""
+    sources = list(ParameterSource)  # the strongest first
+    first, second = (sources.index(ctx.get_parameter_source(name) or sources[-1]) for name in (one, other))
+    return None if first == second else one if first < second else other
+
+
+class Target(click.Path):
+    """A path to write to on this machine."""
+
+    kind = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
+        from venice_batch.output.atomic_file import is_address
+
+        if is_address(str(value)):
+            shown = re.sub("//[^/]*@", "//***@", str(value))
+            self.fail(
+                f"{shown} is an address, not a {self.kind}; write to this machine and copy it from there", param, ctx
+            )
+        return super().convert(value, param, ctx)
+
+
+class Folder(Target):
+    """A folder to write to; `{date}` in its path is the day."""
+
+    kind = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
+        text = str(value)
+        unknown = [field for field in re.findall(r"\{\w*\}", text) if field != "{date}"]
+        if unknown:
+            self.fail(f"{unknown[0]} stands for nothing in {text!r}; only {{date}} does", param, ctx)
+        return super().convert(text.replace("{date}", environment(ctx).today), param, ctx)
+
+
+class Amount(click.FloatRange):
+    """A finite number of at least 0."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.FloatRange
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not an amount", param, ctx)
+        return found
+
+
+class Share(click.ParamType["Shard"]):
+    """I/N: one of N shares of the jobs."""
+
+    name = "I/N"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Shard:
+        from venice_batch.jobfile import Shard
+
+        return Shard.of(str(value))
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
+_UNITS_S = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, or a number with a unit: 90, 1.5m, 2h."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = _DURATION.fullmatch(str(value).strip().lower())  # defaults and settings files give numbers
+        seconds = float(match.group(1)) * _UNITS_S[match.group(2)] if match else 0.0
+        if not 0 < seconds < math.inf:
+            self.fail(f"{value!r} is not a duration; give seconds, or 90s, 15m, 2h", param, ctx)
+        return seconds
+
+
+class AnyOf(click.ParamType[tuple[str, ...]]):
+    """One or more of a few words, separated by commas; `short` maps other spellings to a word."""
+
+    name = "words"
+
+    def __init__(self, *words: str, **short: str) -> None:
+        self._words = [str(word) for word in words]
+        self._short = short
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        return f"[{'|'.join(self._words)}]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        spelled = (word.strip() for word in str(value).split(","))
+        given = tuple(self._short.get(word, word) for word in spelled)
+        for word in given:
+            if word not in self._words:
+                self.fail(f"{word!r} is not one of {', '.join(self._words)}", param, ctx)
+        return given
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        """Complete the last word and keep those before it."""
+        before, comma, begun = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + word) for word in self._words if word.startswith(begun)]

@@ -1,7 +1,0 @@
-"""Temporary name."""
-
-from __future__ import annotations
-
-from venice_batch.output.resume import LatestRecords
-
-__all__ = ["LatestRecords"]
