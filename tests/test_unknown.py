@@ -63,7 +63,7 @@ def sent(job):
 
 async def test_what_no_version_knows_is_sent_exactly_as_it_is_written(tmp_path):
     async with recording() as (url, bodies):
-        options = {"api_key": "k", "base_url": url, "allow_unknown": True, "prefer_json": True}
+        options = {"api_key": "k", "base_url": url, "allow_unknown": True, "response": "json"}
         summary = await run_jobs(JOBS, tmp_path / "out", **options)
     assert summary.succeeded == len(JOBS)
     by_fields = {json.dumps({**{"return_binary": False}, **body}, sort_keys=True) for body in bodies}

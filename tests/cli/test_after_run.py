@@ -9,7 +9,7 @@ import pytest
 
 from venice_batch.cli.after_run import Step, take
 from venice_batch.cli.main import run_cli
-from venice_batch.output.resume import LatestRecords
+from venice_batch.output import manifest
 from venice_batch.report.collect import FlaggedJobs
 
 
@@ -132,7 +132,7 @@ def test_on_github_mistakes_of_the_jobs_file_are_annotated(monkeypatch, capsys, 
     Path("jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p", "steps": 99}\n')
     assert run_cli([command, "jobs.jsonl", "--sandbox"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-1].startswith("::error file=jobs.jsonl,line=1,title=invalid job::steps: 99 is above the 30")
+    assert lines[-1].startswith("::error file=jobs.jsonl,line=1,title=invalid job::steps: 99 is above venice-sd35's limit")
 
 
 def test_elsewhere_nothing_is_annotated(capsys):
@@ -142,15 +142,15 @@ def test_elsewhere_nothing_is_annotated(capsys):
 
 
 def test_after_a_run_the_manifest_is_read_once_for_all_that_want_its_records(monkeypatch, tmp_path, capsys):
-    readings = []
-    numbered = LatestRecords.numbered
-    monkeypatch.setattr(LatestRecords, "numbered", lambda self: [readings.append(self), numbered(self)][1])
+    openings = []
+    opened = manifest.opened
+    monkeypatch.setattr(manifest, "opened", lambda path: [openings.append(path), opened(path)][1])
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     write("nsfw", "forbidden", "sea")
     options = ("--gallery", "--junit", "junit.xml", "--fail-on", "blurred", "--metrics-file", "venice.prom")
     assert run(*options, "--set", "safe_mode=true") == 1
-    assert len(readings) == 1
+    assert len(openings) == 2  # to find the last record of each job, then to read those
     assert junit() == {"nsfw": ["failure"], "forbidden": ["failure"], "sea": []}
     assert capsys.readouterr().err.count("::error ") == 2
     assert (tmp_path / "summary.md").read_text().count("\n| 1 | nsfw | ") == 1
