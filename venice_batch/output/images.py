@@ -235,7 +235,7 @@ class _Part:
 
     def write(self, data: bytes | memoryview) -> None:
         if self._file is None:
-            self._file = open(self.path, "xb", buffering=0)  # noqa: SIM115  (closed by `close` or `remove`)
+            self._file = cast("BinaryIO", open(self.path, "x+b", buffering=0))  # noqa: SIM115  (closed by `close` or `remove`)
         self.sha256.update(data)
         self.size_bytes += len(data)
         rest = memoryview(data)
@@ -246,8 +246,8 @@ class _Part:
         """Return the image's format and size, None if it is unknown. Raises BodyError: no image, or not all of it."""
         if not self.size_bytes:
             raise BodyError("0 bytes that are no image")
-        with open(self.path, "rb", buffering=0) as file:
-            return recognise(cast("BinaryIO", file), self.size_bytes, all_came=all_came)
+        assert self._file is not None  # noqa: S101  (something was written)
+        return recognise(self._file, self.size_bytes, all_came=all_came)
 
     def close(self, *, durable: bool) -> None:
         if self._file is not None:

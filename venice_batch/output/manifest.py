@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -81,7 +82,7 @@ class Manifest:
         self._path = path
         self._durable = durable
         self._disk = disk or Disk()
-        self._writing = anyio.Lock(fast_acquire=True)
+        self._writing = asyncio.Lock()
         self._waiting: list[_Entry] = []
         self._file = -1
         self._at = path

@@ -105,6 +105,17 @@ class JobRunner:
 
     async def _tries(self, history: JobHistory) -> Reply:
         """Return the first reply after which no other is needed; raise _TryAgainError with the last one if none is."""
+        try:
+            return await self._attempt(history)
+        except _TryAgainError as error:
+            made = [error]
+
+        async def attempt() -> Reply:
+            if made:
+                raise made.pop()
+            return await self._attempt(history)
+
+        # A call through tenacity takes a quarter of the time that moving a small image takes: only a retry pays for it.
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(_TryAgainError),
             stop=lambda state: is_over(history, self._rules),
@@ -112,7 +123,7 @@ class JobRunner:
             sleep=lambda delay_s: self._back_off(history, delay_s),
             reraise=True,
         )
-        return await retrying(self._attempt, history)
+        return await retrying(attempt)
 
     async def _attempt(self, history: JobHistory) -> Reply:
         """Make one attempt with its price reserved; money that may have been charged counts as spent."""

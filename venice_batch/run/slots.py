@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ class Slots:
         self._deadline_s = deadline_s
         self._capacity = anyio.CapacityLimiter(limiter.rules.concurrency)
         self.acquired: Callable[[str], None] | None = None
-        self._turns: dict[str, anyio.Lock] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
         self._waiting: Counter[str] = Counter()
         self._good: set[str] = set()
         self._doubted: set[str] = set()
@@ -98,7 +99,7 @@ class Slots:
         """
         turn = self._turns.get(name)
         if turn is None:
-            turn = self._turns[name] = anyio.Lock(fast_acquire=True)
+            turn = self._turns[name] = asyncio.Lock()
         self._waiting[name] += 1
         try:
             async with turn:
