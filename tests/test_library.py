@@ -171,9 +171,9 @@ async def test_another_run_in_the_folder_is_waited_for_if_asked(tmp_path, monkey
 
     from venice_batch import Waiting
     from venice_batch.output import folder
-    from venice_batch.run import run as turn
+    from venice_batch.run import folder_wait
 
-    monkeypatch.setattr(turn, "POLL_S", 0.01)
+    monkeypatch.setattr(folder_wait, "POLL_S", 0.01)
     with ExitStack() as held:
         held.enter_context(folder.hold(tmp_path / "out"))
 

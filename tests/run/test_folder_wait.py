@@ -12,7 +12,7 @@ from fakes import FakeClock
 from venice_batch.errors import ExitCode, FolderError, FolderHeldError, StoppedWaitingError
 from venice_batch.events import Waiting
 from venice_batch.output.folder import unusable
-from venice_batch.run.run import POLL_S, acquire_folder
+from venice_batch.run.folder_wait import POLL_S, acquire_folder
 from venice_batch.run.stop import Stop, StopSignal
 
 OUT = Path("out")

@@ -235,7 +235,7 @@ class _Part:
 
     def write(self, data: bytes | memoryview) -> None:
         if self._file is None:
-            self._file = cast("BinaryIO", open(self.path, "x+b", buffering=0))  # noqa: SIM115  (closed by `close` or `remove`)
+            self._file = cast("BinaryIO", open(self.path, "x+b", buffering=0))  # noqa: SIM115  (closed later)
         self.sha256.update(data)
         self.size_bytes += len(data)
         rest = memoryview(data)

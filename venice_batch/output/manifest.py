@@ -91,13 +91,13 @@ class Manifest:
         self.on_moved: Callable[[FolderError], None] = lambda error: None
 
     def open(self) -> str | None:
-        """Open for appending; returns what was repaired, in a sentence, or None.
+        """Open for appending; return a sentence about what was repaired, or None.
 
-        A last line without its line feed was torn by a crash: completed if it is a whole record, else cut off. One that
-        is no part of a record is somebody else's, and stays.
+        A last line without its line feed was torn by a crash. It is completed if it is a whole record, else cut off. A
+        last line that is no part of a record was written by somebody else, and stays.
 
         Raises:
-            FolderError: the file cannot be opened or written, or is no plain file (a link, say, which is not followed).
+            FolderError: the file cannot be opened or written, or is not a plain file (links are not followed).
         """
         try:
             self._file = own_file(self._path, os.O_RDWR | os.O_APPEND)
@@ -139,7 +139,7 @@ class Manifest:
         self._check(entry)
 
     def append_line(self, line: bytes) -> None:
-        """Write a record that is a line already, line feed and all; for callers without an event loop.
+        """Write a record that is already a line with its line feed; for callers without an event loop.
 
         Raises:
             FolderError: it was not written, and no part of it was left.
@@ -173,10 +173,10 @@ class Manifest:
                 _spoil(entries, error)
 
     def _keep_place(self) -> None:
-        """Have the records where the next run looks for them.
+        """Make sure that the records are where the next run looks for them.
 
         Raises:
-            OSError: the file is gone, and cannot be made again.
+            OSError: the file is gone, and cannot be written anew.
         """
         if not self._minds_place or is_at(self._file, self._at):
             return
@@ -199,7 +199,7 @@ class Manifest:
             self.moved = FolderError(self._path, what)
 
     def _copy_to(self, at: Path) -> int:
-        """Write what the file holds to a new one at `at`; returns its descriptor."""
+        """Copy the file's content to a new file at `at`; return its descriptor."""
         part = at.with_name(f".{at.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
         copy = portable.open_file(part, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
         try:
@@ -220,9 +220,9 @@ class Manifest:
         return copy
 
     def _write_line(self, line: bytes, end: int) -> int:
-        """Append `line` to a file of `end` bytes, or leave it as it was; returns its new length."""
+        """Append `line` to a file of `end` bytes, or leave it unchanged; return its new length."""
         try:
-            # A full disk takes what fits and says so only when asked for the rest.
+            # A full disk writes what fits, and fails only when asked for the rest.
             written = os.write(self._file, line)
             while written < len(line):
                 written += os.write(self._file, line[written:])
@@ -271,10 +271,10 @@ def _line_start(file: int, end: int) -> int:
 
 
 def opened(path: Path) -> BinaryIO:
-    """Open a manifest for reading, which may have come from anybody: no link is followed, no pipe waited for.
+    """Open a manifest for reading. It may come from anybody: links are not followed, and pipes are not waited for.
 
     Raises:
-        OSError: it cannot be opened, or is no plain file (`NoPlainFileError`).
+        OSError: it cannot be opened, or is not a plain file (`NoPlainFileError`).
     """
     return os.fdopen(open_plain(path), "rb")
 

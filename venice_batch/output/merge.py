@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 class Merged(msgspec.Struct, frozen=True):
-    """What a merge has done.
+    """The result of a merge.
 
-    `jobs` counts all ids that the folders have a usable record of, `added` those whose record was not yet in the
-    destination, `images` the files that were brought there. `left_out` tells, a line each, of the latest records that
-    could not be used.
+    `jobs` counts the ids that the folders have a usable record of, `added` those whose record was new in the
+    destination, `images` the files brought there. `left_out` has a line for each of the latest records that could not
+    be used.
     """
 
     jobs: int
@@ -48,19 +48,19 @@ class _Times(msgspec.Struct, frozen=True):
 
 
 class _View(RecordView, frozen=True):
-    """What a merge needs to know of a record."""
+    """The part of a record that a merge needs."""
 
     timing: _Times = _Times()
 
     def ended_unix_s(self) -> float:
-        """When the job ended; 0 where the record does not say."""
+        """Return when the job ended; 0 if the record does not say."""
         with suppress(ValueError, OverflowError):
             return datetime.fromisoformat(self.timing.enqueued_at).timestamp() + self.timing.total_s
         return 0.0
 
 
 class _Found(NamedTuple):
-    """An id's latest record in one of the folders: on which line it is, and when its job ended."""
+    """An id's latest record in one of the folders: its line, and when its job ended."""
 
     ended_unix_s: float
     folder: int
@@ -70,10 +70,10 @@ class _Found(NamedTuple):
 def merge(sources: Sequence[Path], destination: Path) -> Merged:
     """Bring the latest record of every id in `sources`, with its images, into `destination`.
 
-    Of several folders' records of an id the one whose job ended last counts, also against those that are in
-    `destination` already. Images are linked where the file system can, else copied; no file there is overwritten but
-    an earlier image of the same id. What is there already is not brought again, so that a merge can be repeated, or
-    gone on with after it was cut short: an image stands under its name before its record is written.
+    If several folders, `destination` included, have a record of an id, the one whose job ended last counts. Images are
+    linked where the file system can, else copied. No file is overwritten except an earlier image of the same id. A
+    merge can be repeated, or continued after it was cut short: what is there already is not brought again, and an image
+    stands under its name before its record is written.
 
     Raises:
         UsageError: `destination` is one of `sources`.
@@ -97,7 +97,7 @@ def merge(sources: Sequence[Path], destination: Path) -> Merged:
 
 
 class _Merge:
-    """One merge, with the destination held."""
+    """One merge, while the destination is locked."""
 
     def __init__(self, sources: Sequence[Path], destination: Path, journal: manifest.Manifest) -> None:
         self.folders = [destination, *sources]
@@ -123,7 +123,7 @@ class _Merge:
         return Merged(len(latest), added, self.images, tuple(self.left_out))
 
     def _survey(self, number: int) -> dict[str, _Found]:
-        """The latest record of each id in one folder, as long as its images are whole."""
+        """Return the latest record of each id in one folder, if its images are whole."""
         root = self.folders[number]
         found: dict[str, _Found] = {}
         unusable: dict[str, str] = {}
@@ -151,7 +151,7 @@ class _Merge:
         self.journal.append_line(data.rstrip(b"\r\n") + b"\n")
 
     def _place(self, source: Path, job_id: str, file: FileView) -> str:
-        """Give an image its name in the destination, the same as in `source` if that is free; returns its path."""
+        """Give an image its name in the destination, the one in `source` if that is free; return its path."""
         root = self.folders[0]
         path = PurePosixPath(file.path)
         inner = root / on_disk(str(path.parent))
@@ -191,7 +191,7 @@ class _Merge:
 
 
 def _records(root: Path) -> Iterator[tuple[int, bytes, _View]]:
-    """Every line of the folder's manifest that is a record, with its number."""
+    """Yield each line of the folder's manifest that is a record, with its number."""
     decoder = msgspec.json.Decoder(_View)
     with manifest.opened(root / manifest.NAME) as lines:
         for number, line in enumerate(lines, start=1):
@@ -200,7 +200,7 @@ def _records(root: Path) -> Iterator[tuple[int, bytes, _View]]:
 
 
 def _fault(root: Path, record: _View) -> str:
-    """Why the record cannot be brought to another folder; "" if it can."""
+    """Return why the record cannot be brought to another folder; "" if it can."""
     plain = PlainFiles(root)
     for file in record.files:
         try:

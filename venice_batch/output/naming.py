@@ -1,4 +1,4 @@
-"""File names that are safe on every system, made from job ids."""
+"""Names of images: the template of `--name`, and file names that are safe on every system."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 LONGEST_BYTES = 180
-"""Leaves room within the usual 255 bytes for a variant's number, an extension and the temporary name."""
+"""The longest name: 255 bytes are usual, less room for a variant's number, an extension and the temporary name."""
 
 SHORTEST_BYTES = 60
-"""Fits wherever a temporary name does."""
+"""The longest short name: it fits wherever a temporary name does."""
 
 _NOT_PLAIN = re.compile("[^A-Za-z0-9_-]+")
 _UNSAFE = re.compile(
@@ -32,12 +32,12 @@ _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|coni
 
 
 def safe_name(job_id: str) -> str:
-    """A file name's stem for `job_id`: itself when it is safe everywhere, else cleaned with a digest added.
+    """Return a file name's stem for `job_id`: the id itself if it is safe everywhere, else cleaned and with a digest.
 
-    No path can be escaped by it: separators, control characters and leading dots are replaced, Windows'
-    reserved names and trailing dots avoided (Microsoft, "Naming Files, Paths, and Namespaces"), and it is at most
-    `LONGEST_BYTES` long in UTF-8. Distinct ids give distinct names: it takes an id made to look like another's
-    digest to meet it, and on some systems two that differ only in case.
+    No name leaves its folder: separators, control characters and leading dots are replaced. Windows' reserved names and
+    trailing dots are avoided (Microsoft, "Naming Files, Paths, and Namespaces"). A name has at most `LONGEST_BYTES` in
+    UTF-8. Distinct ids give distinct names, except for an id that was made to look like another's digest, and on some
+    systems for ids that differ only in case.
     """
     name = unicodedata.normalize("NFC", job_id)
     name = _UNSAFE.sub("_", name)
@@ -51,19 +51,19 @@ def safe_name(job_id: str) -> str:
 
 
 def with_digest(name: str, job_id: str) -> str:
-    """`name`, cut to fit, with twelve hex digits that tell `job_id` from every other id."""
+    """Return `name`, cut to fit, with twelve hex digits that distinguish `job_id` from every other id."""
     digest = hashlib.blake2b(job_id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     room = name.encode("utf-8", "replace")[: LONGEST_BYTES - 13]
     return f"{room.decode('utf-8', 'ignore').rstrip(' .')}-{digest}"
 
 
 def short_name(name: str) -> str:
-    """A name of at most `SHORTEST_BYTES` plain letters and digits for one that a disk refuses; tells it by a digest."""
+    """Return at most `SHORTEST_BYTES` plain letters and digits, with a digest, for a name that a disk refuses."""
     return with_digest(_NOT_PLAIN.sub("_", name)[: SHORTEST_BYTES - 13], name)
 
 
 def case_key(name: str) -> str:
-    """Equal for two names that a case-insensitive or normalising file system takes for one."""
+    """Return a key that is equal for names that a case-insensitive or normalising file system takes as the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
@@ -71,19 +71,19 @@ FIELDS = ("id", "index", "model", "seed", "hash", "date")
 DEFAULT = "{id}"
 
 _PLAIN = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9_][a-z0-9_-]{0,99}")
-"""Names that need no cleaning and equal no other when case is ignored; devices of Windows are none of them."""
+"""Names that need no cleaning and equal no other when case is ignored. Names of Windows devices are excluded."""
 
 
 class Naming:
-    """Names without extension, relative to the images' folder, `/` between folders.
+    """Names of images without extension, relative to the images' folder, with `/` between folders.
 
     The template's fields are `{id}`, `{index}` (from 1), `{model}`, `{seed}`, `{hash}` (eight digits of the request's),
-    `{date}` (of the run, UTC) and `{metadata.KEY}`; formats as in Python (`{index:05}`). Each part between slashes
-    becomes a safe file name, so that a value can leave no folder. Call `examine` for every job, then `settle`, then
+    `{date}` (of the run, UTC) and `{metadata.KEY}`; formats are Python's (`{index:05}`). Each part between slashes
+    becomes a safe file name, so that no value can leave the folder. Call `examine` for every job, then `settle`, then
     `stem`.
 
     Raises:
-        UsageError: the template has an unknown field, or no field that could tell two jobs apart.
+        UsageError: the template has an unknown field, or no field that distinguishes jobs.
     """
 
     def __init__(self, template: str = DEFAULT, *, date: str = "") -> None:
@@ -99,7 +99,7 @@ class Naming:
         self.folders: set[str] = set()
 
     def examine(self, job: Job) -> list[tuple[str, str]]:
-        """Take note of `job`'s name; returns what is wrong with it as (field, complaint)."""
+        """Note the name of `job`; return what is wrong with it as (field, problem) pairs."""
         if self._is_default and _PLAIN.fullmatch(job.id):
             self._hashes.append(hash(job.id))
             return []
@@ -117,12 +117,12 @@ class Naming:
         return []
 
     def settle(self, jobs: Iterable[Job], source: str) -> None:
-        """Find names that are equal, if only on a system that ignores case.
+        """Find names that are equal, also on a system that ignores case.
 
-        Where the id is part of the name, a digest of it tells them apart from then on.
+        If the id is part of the name, a digest of it distinguishes them from then on.
 
         Raises:
-            JobsFileError: two jobs share a name that has no id in it; names both lines.
+            JobsFileError: two jobs share a name without an id in it; it names both lines.
         """
         if not self._all_plain:  # plain ids are told apart like their jobs; a million take a second to sort
             self._clashes = frozenset(one for one, other in pairwise(sorted(self._hashes)) if one == other)
@@ -141,7 +141,7 @@ class Naming:
             raise JobsFileError(problems[:100], len(problems))
 
     def stem(self, job: Job) -> str:
-        """The path of `job`'s image below the images' folder, without extension."""
+        """Return the path of `job`'s image below the images' folder, without extension."""
         if self._is_default and _PLAIN.fullmatch(job.id):
             return job.id
         stem = self._stem(job)
@@ -181,7 +181,7 @@ class Naming:
 
 
 def _parse(part: str, template: str) -> list[tuple[str, str, str]]:
-    """Pairs of literal text and field (with its format) of one part of the path."""
+    """Return the literal texts of one part of the path, each with the field and format that follow it."""
     try:
         parsed = [(text, name or "", form or "") for text, name, form, _ in Formatter().parse(part)]
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""How a run gets hold of an output folder that another run may be using."""
+"""The course of a run, from its lock to its summary."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import secrets
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-import anyio
 import msgspec
 
 from venice_batch.clock import SystemClock
-from venice_batch.errors import ExitCode, FolderError, FolderHeldError, StoppedWaitingError
-from venice_batch.events import Notice, RunEnded, RunStarted, Waiting
+from venice_batch.errors import ExitCode, FolderError
+from venice_batch.events import Notice, RunEnded, RunStarted
 from venice_batch.model import SCHEMA, SUMMARY, Summary
 from venice_batch.money import micro_usd
 from venice_batch.output import folder, manifest
@@ -23,14 +22,14 @@ from venice_batch.output.disk import Disk
 from venice_batch.output.resume import Resume
 from venice_batch.report.collect import Collector, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
+from venice_batch.run.folder_wait import acquire_folder
 from venice_batch.run.sending import Sender
 from venice_batch.run.spending import Spending
-from venice_batch.run.stop import Stop, StopSignal, stop_on_signals
+from venice_batch.run.stop import Stop, StopSignal
 from venice_batch.text_format import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from venice_batch.api.key import ApiKey
@@ -39,145 +38,6 @@ if TYPE_CHECKING:
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Job, Outcome
     from venice_batch.run.settings import RunSettings
-
-
-Held = TypeVar("Held")
-
-POLL_S = 1.0
-"""Time between two looks at the lock: a run takes minutes, and a look is three system calls."""
-
-
-async def acquire_folder(
-    stack: ExitStack,
-    hold: Callable[[], AbstractContextManager[Held]],
-    *,
-    wait_s: float,
-    clock: Clock,
-    stop_signal: StopSignal,
-    observe: Observer,
-    handle_signals: bool,
-) -> Held:
-    """Enter `hold()` into `stack`, at once or within `wait_s` seconds; returns what it gives.
-
-    There is no queue: of several runs that wait, any may be next.
-
-    Raises:
-        FolderHeldError: another run still holds the folder.
-        StoppedWaitingError: the stop_signal, or with `handle_signals` a signal, has ended the waiting.
-        FolderError: what else `hold` raises.
-    """
-    deadline_s = clock.now() + wait_s
-    held = _try(stack, hold)
-    if isinstance(held, FolderHeldError) and wait_s > 0:
-        async with anyio.create_task_group() as side:
-            if handle_signals:
-                await side.start(stop_on_signals, stop_signal, side.cancel_scope)
-            observe(Waiting(str(held.path), held.holder, wait_s))
-            while isinstance(held, FolderHeldError) and stop_signal.stop is None:
-                left_s = deadline_s - clock.now()
-                if left_s <= 0:
-                    break
-                await clock.wait(stop_signal.event, min(left_s, POLL_S))
-                held = _try(stack, hold)
-            side.cancel_scope.cancel()
-    if stop_signal.stop is not None:
-        raise StoppedWaitingError(stop_signal.stop.reason, stop_signal.stop.code)
-    if isinstance(held, FolderError):
-        raise held
-    return held
-
-
-def _try(stack: ExitStack, hold: Callable[[], AbstractContextManager[Held]]) -> Held | FolderError:
-    """What `hold` gives, or why it could not be entered: a task group would wrap what is raised."""
-    try:
-        return stack.enter_context(hold())
-    except FolderError as error:
-        return error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunTotals:
-    """What a run has been through that no event tells.
-
-    Of the `jobs` in the file `done` had succeeded before, `already_rejected` were refused before and not asked for
-    again; `flagged` have a flag to fail on. `stop` is what ended it early, `spent_usd` None where no price is known.
-    """
-
-    run_id: str
-    output: str
-    started: datetime
-    elapsed_s: float
-    jobs: int
-    done: int
-    already_rejected: int
-    flagged: int
-    stop: Stop | None
-    blocks: int
-    spent_usd: float | None
-
-
-def sum_up(course: RunTotals, tally: Tally) -> Summary:
-    """The summary of a run, its exit code by the contract's table."""
-    counts, times = tally.counts, tally.times
-    ended = counts["succeeded"] + counts["failed"] + counts["rejected"]
-    pending = course.jobs - course.done - course.already_rejected - ended
-    stop = course.stop
-    if stop is not None and stop.code is ExitCode.TEMPORARY and not pending:
-        stop = None  # it came too late to keep anything from being done
-    if stop is None and pending:
-        # Only a second signal gets here without a reason of its own.
-        stop = Stop(ExitCode.SIGINT, "stopped at once")
-    code = stop.code if stop else ExitCode.OK
-    if stop is None and (counts["failed"] or counts["rejected"] or course.already_rejected or course.flagged):
-        code = ExitCode.SOME_FAILED
-    return Summary(
-        schema=SCHEMA,
-        run_id=course.run_id,
-        output=course.output,
-        exit_code=int(code),
-        reason=stop.reason if stop else None,
-        started_at=course.started.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        elapsed_s=round(course.elapsed_s, 3),
-        jobs=course.jobs,
-        already_done=course.done,
-        already_rejected=course.already_rejected,
-        succeeded=counts["succeeded"],
-        failed=counts["failed"],
-        rejected=counts["rejected"],
-        pending=pending,
-        images=counts["images"],
-        bytes=counts["bytes"],
-        attempts=counts["attempts"],
-        refused=counts["refused"],
-        blocks=course.blocks,
-        blurred=counts["blurred"],
-        content_violations=counts["content_violations"],
-        possibly_billed=counts["possibly_billed"],
-        cost_usd=course.spent_usd,
-        errors=dict(tally.errors),
-        lanes=tally.lanes(),
-        total_s=times.total_s,
-        retries=counts["retries"],
-        queue_s=times.queue_s,
-        server_s=times.server_s,
-        slowest=tally.slowest(),
-        failures=tally.failures(),
-        unpriced=counts["unpriced"],
-        sandbox=tally.sandbox,
-    )
-
-
-def write_summary(root: Path, summary: Summary) -> None:
-    """Put `summary.json` into the output folder, whole. Raises FolderError."""
-    path = root / SUMMARY
-    part = path.with_name(f".{path.name}{folder.PART_SUFFIX}")
-    try:
-        part.write_bytes(msgspec.json.format(json_bytes(summary), indent=2) + b"\n")
-        os.replace(part, path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise folder.unusable(path, error) from error
 
 
 async def run_batch(
@@ -190,37 +50,37 @@ async def run_batch(
     clock: Clock | None = None,
     rng: random.Random | None = None,
 ) -> Summary:
-    """Run the jobs of `index` that the output folder does not hold yet; returns when all that can be done is.
+    """Run the jobs of `index` that the output folder does not hold yet, and return the summary.
 
-    A job's image and record are on disk when its `JobEnded` is observed. Cancelling stops at once; what has been
-    recorded stays, and the next run goes on from there.
+    A job's image and record are on disk when its `JobEnded` is observed. Cancelling stops at once; recorded jobs stay,
+    and the next run continues from there.
 
-    After the last job the manifest is read once, for `fail_on` and for `collectors`: each receives the last record of
-    every id in the folder, or the reason why it does not in its `error`.
+    After the last job the manifest is read once, for `fail_on` and for `collectors`. Each collector receives the last
+    record of every id in the folder; if it cannot, its `error` says why.
 
     Raises:
         FolderError: the folder could not be used from the start (later, the summary says so).
         StoppedWaitingError: a signal came while another run had the folder.
     """
-    batch = _Batch(index, key, settings, observers, collectors, clock or SystemClock(), rng or random.Random())
+    run = _Run(index, key, settings, observers, collectors, clock or SystemClock(), rng or random.Random())
     with ExitStack() as held:
-        batch.held = await acquire_folder(
+        run.held = await acquire_folder(
             held,
             lambda: folder.hold(
                 settings.output, settings.naming.folders if settings.naming else (), durable=settings.options.durable
             ),
             wait_s=settings.options.lock_wait_s,
-            clock=batch.clock,
-            stop_signal=batch.stop_signal,
-            observe=batch.observe,
+            clock=run.clock,
+            stop_signal=run.stop_signal,
+            observe=run.observe,
             handle_signals=settings.handle_signals,
         )
-        return await batch.run()
+        return await run.run()
 
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """A lane's jobs but for those that need nothing more."""
+    """A lane's jobs, without those that need nothing more."""
 
     index: JobIndex
     number: int
@@ -235,7 +95,7 @@ class _Lane:
         return self.index.pending(self.number, self.is_settled)
 
 
-class _Batch:
+class _Run:
     def __init__(
         self,
         index: JobIndex,
@@ -301,7 +161,7 @@ class _Batch:
         finally:
             journal.close()
         self._tell_if_moved(journal)
-        course = RunTotals(
+        totals = RunTotals(
             run_id=self.run_id,
             output=str(self.settings.output),
             started=started,
@@ -314,9 +174,9 @@ class _Batch:
             blocks=sender.blocks,
             spent_usd=None if self.settings.catalogue is None else self.spending.spent / 1e6,
         )
-        summary = sum_up(course, self.tally)
+        summary = sum_up(totals, self.tally)
         if sender.is_stalled:
-            text = f"{self.settings.output}: the disk does not answer; what it was given last may not be there"
+            text = f"{self.settings.output}: the disk does not answer; the last files may be missing"
             self.observe(Notice(f"{text}, and {SUMMARY} was not written"))
         else:
             summary = self._write(summary)
@@ -324,11 +184,11 @@ class _Batch:
         return summary
 
     def _write(self, summary: Summary) -> Summary:
-        """Put the summary into its file; returns it with what came of that."""
+        """Write the summary into its file; return it, changed if that failed."""
         try:
             write_summary(self.settings.output, summary)
         except FolderError as error:
-            # The run's own news is not lost with the file.
+            # The file is lost, the result is not.
             self.observe(Notice(str(error)))
             reason = summary.reason or str(error)
             return msgspec.structs.replace(summary, exit_code=int(error.exit_code), reason=reason)
@@ -367,7 +227,7 @@ class _Batch:
         return known.is_done if self.settings.options.retry_rejected else known.is_settled
 
     def _expected_usd(self, known: Resume) -> float | None:
-        """The known prices of what is left to do; None where none is known."""
+        """Return the sum of the known prices of the jobs left to do; None if no price is known."""
         preflight = self.settings.preflight
         if preflight is None:
             return None
@@ -399,3 +259,89 @@ class _Batch:
     def _records(self) -> Iterator[tuple[int | None, Outcome]]:
         known = Resume(self.index, self.settings.output, sandbox=self.settings.may_be_sandbox, keep_all=True)
         return known.records()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTotals:
+    """The facts about a run that its events do not show.
+
+    Of the `jobs` in the file, `done` had succeeded before, and `already_rejected` were refused before and not requested
+    again; `flagged` have a flag to fail on. `stop` is the reason for an early end. `spent_usd` is None if no price is
+    known.
+    """
+
+    run_id: str
+    output: str
+    started: datetime
+    elapsed_s: float
+    jobs: int
+    done: int
+    already_rejected: int
+    flagged: int
+    stop: Stop | None
+    blocks: int
+    spent_usd: float | None
+
+
+def sum_up(totals: RunTotals, tally: Tally) -> Summary:
+    """Return the summary of a run, with the exit code of the contract's table."""
+    counts, times = tally.counts, tally.times
+    ended = counts["succeeded"] + counts["failed"] + counts["rejected"]
+    pending = totals.jobs - totals.done - totals.already_rejected - ended
+    stop = totals.stop
+    if stop is not None and stop.code is ExitCode.TEMPORARY and not pending:
+        stop = None  # it came too late to stop anything
+    if stop is None and pending:
+        # Only a second signal gets here without a reason.
+        stop = Stop(ExitCode.SIGINT, "stopped at once")
+    code = stop.code if stop else ExitCode.OK
+    if stop is None and (counts["failed"] or counts["rejected"] or totals.already_rejected or totals.flagged):
+        code = ExitCode.SOME_FAILED
+    return Summary(
+        schema=SCHEMA,
+        run_id=totals.run_id,
+        output=totals.output,
+        exit_code=int(code),
+        reason=stop.reason if stop else None,
+        started_at=totals.started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        elapsed_s=round(totals.elapsed_s, 3),
+        jobs=totals.jobs,
+        already_done=totals.done,
+        already_rejected=totals.already_rejected,
+        succeeded=counts["succeeded"],
+        failed=counts["failed"],
+        rejected=counts["rejected"],
+        pending=pending,
+        images=counts["images"],
+        bytes=counts["bytes"],
+        attempts=counts["attempts"],
+        refused=counts["refused"],
+        blocks=totals.blocks,
+        blurred=counts["blurred"],
+        content_violations=counts["content_violations"],
+        possibly_billed=counts["possibly_billed"],
+        cost_usd=totals.spent_usd,
+        errors=dict(tally.errors),
+        lanes=tally.lanes(),
+        total_s=times.total_s,
+        retries=counts["retries"],
+        queue_s=times.queue_s,
+        server_s=times.server_s,
+        slowest=tally.slowest(),
+        failures=tally.failures(),
+        unpriced=counts["unpriced"],
+        sandbox=tally.sandbox,
+    )
+
+
+def write_summary(root: Path, summary: Summary) -> None:
+    """Write `summary.json` into the output folder, whole. Raises FolderError."""
+    path = root / SUMMARY
+    part = path.with_name(f".{path.name}{folder.PART_SUFFIX}")
+    try:
+        part.write_bytes(msgspec.json.format(json_bytes(summary), indent=2) + b"\n")
+        os.replace(part, path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise folder.unusable(path, error) from error

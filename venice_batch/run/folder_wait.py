@@ -1,0 +1,73 @@
+"""Waiting for an output folder that another run is using."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+
+from venice_batch.errors import FolderError, FolderHeldError, StoppedWaitingError
+from venice_batch.events import Waiting
+from venice_batch.run.stop import stop_on_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager, ExitStack
+
+    from venice_batch.clock import Clock
+    from venice_batch.events import Observer
+    from venice_batch.run.stop import StopSignal
+
+
+Held = TypeVar("Held")
+
+POLL_S = 1.0
+"""Time between two looks at the lock. A run takes minutes, and a look is three system calls."""
+
+
+async def acquire_folder(
+    stack: ExitStack,
+    hold: Callable[[], AbstractContextManager[Held]],
+    *,
+    wait_s: float,
+    clock: Clock,
+    stop_signal: StopSignal,
+    observe: Observer,
+    handle_signals: bool,
+) -> Held:
+    """Enter `hold()` into `stack`, at once or within `wait_s` seconds, and return what it gives.
+
+    There is no queue: any of several waiting runs may be next.
+
+    Raises:
+        FolderHeldError: another run still holds the folder.
+        StoppedWaitingError: the stop signal, or with `handle_signals` a signal, has ended the wait.
+        FolderError: anything else that `hold` raises.
+    """
+    deadline_s = clock.now() + wait_s
+    held = _try(stack, hold)
+    if isinstance(held, FolderHeldError) and wait_s > 0:
+        async with anyio.create_task_group() as side:
+            if handle_signals:
+                await side.start(stop_on_signals, stop_signal, side.cancel_scope)
+            observe(Waiting(str(held.path), held.holder, wait_s))
+            while isinstance(held, FolderHeldError) and stop_signal.stop is None:
+                left_s = deadline_s - clock.now()
+                if left_s <= 0:
+                    break
+                await clock.wait(stop_signal.event, min(left_s, POLL_S))
+                held = _try(stack, hold)
+            side.cancel_scope.cancel()
+    if stop_signal.stop is not None:
+        raise StoppedWaitingError(stop_signal.stop.reason, stop_signal.stop.code)
+    if isinstance(held, FolderError):
+        raise held
+    return held
+
+
+def _try(stack: ExitStack, hold: Callable[[], AbstractContextManager[Held]]) -> Held | FolderError:
+    """Return what `hold` gives, or its error: a task group would wrap an exception."""
+    try:
+        return stack.enter_context(hold())
+    except FolderError as error:
+        return error
