@@ -22,7 +22,7 @@ def main() -> None:
     """
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION_SIGNALS)  # no signal interrupts an import
-    from venice_batch.cli.main import run_cli
+    from venice_batch.cli import main as cli
     from venice_batch.errors import ExitCode
 
     ends = []
@@ -41,7 +41,7 @@ def main() -> None:
     try:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINATION_SIGNALS)
-        code = run_cli(sys.argv[1:])
+        code = cli.main(sys.argv[1:])
     except KeyboardInterrupt:
         code = int(ExitCode.SIGINT)
     for number in TERMINATION_SIGNALS:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from venice_batch.cli.after_run import Step, take
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.output import manifest
 from venice_batch.report.collect import FlaggedJobs
 
@@ -67,7 +67,7 @@ def write(*prompts):
 
 
 def run(*options):
-    return run_cli(["jobs.jsonl", *FAST, "-q", *options])
+    return main(["jobs.jsonl", *FAST, "-q", *options])
 
 
 def junit():
@@ -130,7 +130,7 @@ def test_on_github_jobs_that_fail_are_annotated_and_the_step_is_summed_up(monkey
 def test_on_github_mistakes_of_the_jobs_file_are_annotated(monkeypatch, capsys, command):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     Path("jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p", "steps": 99}\n')
-    assert run_cli([command, "jobs.jsonl", "--sandbox"]) == 2
+    assert main([command, "jobs.jsonl", "--sandbox"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("::error file=jobs.jsonl,line=1,title=invalid job::steps: 99 is above")
 

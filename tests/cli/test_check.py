@@ -15,7 +15,7 @@ from command import run, served
 from venice_batch.api.listings import Limits
 from venice_batch.catalogue import Cache, Listing, Preflight, snapshot
 from venice_batch.cli.check import Known, know, show_plan
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.cli.options import VENICE
 from venice_batch.run.plan import Plan
 
@@ -40,7 +40,7 @@ def write(*lines):
 
 
 def check(*arguments):
-    return run_cli(["check", "jobs.jsonl", *arguments])
+    return main(["check", "jobs.jsonl", *arguments])
 
 
 def keep(*entries, age_s=0.0, styles=("Anime",), base_url=VENICE):
@@ -65,7 +65,7 @@ def test_check_counts_and_prices_requests_and_images_by_model(capsys):
 
 def test_check_knows_what_is_done(capsys):
     write(GOOD)
-    run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
+    main(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
     write(GOOD, {**GOOD, "id": "b"})
     assert check("--json", "--sandbox") == 0
     plan = json.loads(capsys.readouterr().out)
@@ -88,7 +88,7 @@ def test_a_folder_with_an_empty_manifest_has_everything_to_do(capsys):
 
 def test_check_counts_jobs_refused_before_and_needs_no_network_for_a_sandbox(capsys):
     write({**GOOD, "prompt": "forbidden"})
-    run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
+    main(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
     capsys.readouterr()
     assert check("--sandbox") == 0
     out, err = capsys.readouterr()
@@ -211,9 +211,7 @@ def test_offline_says_how_old_its_list_is(capsys):
 def test_a_fresh_list_needs_no_network_and_no_notice(capsys):
     keep(*snapshot().entries)
     write(GOOD)
-    code = (
-        "import sys; from venice_batch.cli.main import run_cli; print(run_cli(sys.argv[1:]), 'aiohttp' in sys.modules)"
-    )
+    code = "import sys; from venice_batch.cli.main import main; print(main(sys.argv[1:]), 'aiohttp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "check", "jobs.jsonl"], capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.endswith("0 False\n")
@@ -360,11 +358,11 @@ def test_a_table_on_standard_input_is_reported_once():
 
 def test_a_column_that_nearly_is_a_field_is_warned_of_once_and_strictly_refused(capsys):
     Path("jobs.csv").write_text("prompt,widht\n" + "".join(f"boat {number},512\n" for number in range(8)))
-    assert run_cli(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline"]) == 0
+    assert main(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline"]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "widht" in line]
     assert len(told) == 1
     assert "did you mean 'width'?" in told[0]
-    assert run_cli(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline", "--strict"]) == 2
+    assert main(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline", "--strict"]) == 2
     assert "jobs.csv:2: widht: is not a field" in capsys.readouterr().err
-    assert run_cli(["jobs.csv", "--set", "model=venice-sd35", "--sandbox", "--sandbox-latency", "0"]) == 0
+    assert main(["jobs.csv", "--set", "model=venice-sd35", "--sandbox", "--sandbox-latency", "0"]) == 0
     assert "did you mean 'width'?" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 
 from venice_batch.catalogue import Cache, Listing
 from venice_batch.cli.commands import COMMANDS
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.cli.options import VENICE
 
 BIN = Path(sys.executable).parent
@@ -32,7 +32,7 @@ def completed(capfd, monkeypatch, *words):
     monkeypatch.setenv("_VENICE_BATCH_COMPLETE", "zsh_complete")
     monkeypatch.setenv("COMP_WORDS", " ".join(["venice-batch", *words]))
     monkeypatch.setenv("COMP_CWORD", str(len(words)))
-    assert run_cli([]) == 0
+    assert main([]) == 0
     lines = capfd.readouterr().out.split("\n")
     return list(zip(lines[::3], lines[1::3], strict=False))
 
@@ -99,7 +99,7 @@ def test_a_broken_settings_file_hinders_no_completion(capfd, monkeypatch):
 
 
 def test_only_known_shells_have_a_script(capsys):
-    assert run_cli(["completion", "tcsh"]) == 2
+    assert main(["completion", "tcsh"]) == 2
     assert "'bash', 'zsh', 'fish'" in capsys.readouterr().err
 
 
@@ -157,6 +157,6 @@ def test_fish_completes():
 
 
 def test_the_bash_script_has_no_fault_that_bash_sees(capfd):
-    assert run_cli(["completion", "bash"]) == 0
+    assert main(["completion", "bash"]) == 0
     script = capfd.readouterr().out
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from venice_batch.cli.destinations import default_output, settle_temporary_files
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_a_table_is_read_without_any_usual_place_and_nothing_is_left(room, monke
     room(None, 1 << 40)
     monkeypatch.setenv("TMPDIR", "/nonexistent")
     before = {"jobs.csv", "jobs.jsonl", "usual"}
-    assert run_cli([command[0], "jobs.csv", *command[1:]]) == 0
+    assert main([command[0], "jobs.csv", *command[1:]]) == 0
     assert set(os.listdir()) - before <= {"output"}

@@ -6,7 +6,7 @@ import pytest
 from command import run
 
 from venice_batch.cli.env import Environment, environment
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 
 def env(**given):
@@ -52,7 +52,7 @@ def test_streams_that_are_not_connected_have_no_bytes_and_nobody_to_ask(is_conne
 
 
 def test_nobody_reads_a_stream_that_is_missing():
-    assert run_cli(["schema"], env()) == 2
+    assert main(["schema"], env()) == 2
 
 
 def test_outside_a_command_the_environment_is_the_processs():

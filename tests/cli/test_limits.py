@@ -2,12 +2,12 @@
 
 import anyio.to_thread
 
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.sandbox import SandboxSettings, serve
 
 
 def test_limits_need_a_key(capsys):
-    assert run_cli(["limits", "--base-url", "http://127.0.0.1:9"]) == 2
+    assert main(["limits", "--base-url", "http://127.0.0.1:9"]) == 2
     assert "no API key" in capsys.readouterr().err
 
 
@@ -16,7 +16,7 @@ async def test_limits_show_each_currency_and_whether_the_key_has_access(capsys, 
 
     async def shown(**balances):
         async with serve(SandboxSettings(**balances)) as sandbox:
-            assert await anyio.to_thread.run_sync(run_cli, ["limits", "--base-url", sandbox.base_url]) == 0
+            assert await anyio.to_thread.run_sync(main, ["limits", "--base-url", sandbox.base_url]) == 0
         return capsys.readouterr().out
 
     out = await shown(balance_usd=1.5, diem=2.0, bundled_usd=0.25)

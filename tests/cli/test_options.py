@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from venice_batch.cli import options
 from venice_batch.cli.commands import command as make_command
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.cli.options import sandbox_options, sandbox_settings
 from venice_batch.cli.parameters import AnyOf, Duration, option
 from venice_batch.errors import UsageError
@@ -181,7 +181,7 @@ def test_an_address_is_no_output_folder(tmp_path, monkeypatch, capsys, address, 
         (tmp_path / "c.toml").write_text(f'[run]\noutput = "{address}"\n')
         args += ["--config", "c.toml"]
     before = sorted(tmp_path.iterdir())
-    assert run_cli(args) == 2
+    assert main(args) == 2
     error = capsys.readouterr().err
     assert f"{address} is an address, not a folder" in error
     assert error.count("\n") == 1
@@ -197,9 +197,9 @@ def test_an_address_is_no_output_folder(tmp_path, monkeypatch, capsys, address, 
     ],
 )  # fmt: skip
 def test_nor_is_it_a_file_to_write(capsys, args):
-    assert run_cli([*args, "s3://bucket/x"]) == 2
+    assert main([*args, "s3://bucket/x"]) == 2
     assert "s3://bucket/x is an address, not a file" in capsys.readouterr().err
-    assert run_cli([*args, "https://bob:s3cret@host/x"]) == 2
+    assert main([*args, "https://bob:s3cret@host/x"]) == 2
     assert "https://***@host/x is an address" in capsys.readouterr().err
 
 
@@ -209,7 +209,7 @@ def test_a_password_in_an_address_is_refused_and_shown_nowhere(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VENICE_API_KEY", "k")
     monkeypatch.setenv("VENICE_BATCH_BASE_URL", "http://bob:s3cret@127.0.0.1:1/api/v1")
-    assert run_cli(words.split()) == 2
+    assert main(words.split()) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("venice-batch: --base-url: the address must not contain a name or password")

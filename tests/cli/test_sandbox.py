@@ -11,7 +11,7 @@ import openai
 import pytest
 from PIL import Image
 
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 GUIDE = {
     "model": "venice-sd35",
@@ -80,7 +80,7 @@ def test_the_command_runs_against_a_served_sandbox(sandbox, tmp_path, monkeypatc
     monkeypatch.setenv("VENICE_API_KEY", "any")
     (tmp_path / "jobs.jsonl").write_text(json.dumps({**GUIDE, "id": "a"}) + "\n")
     arguments = [str(tmp_path / "jobs.jsonl"), "--base-url", sandbox, "-o", str(tmp_path / "out"), "-q"]
-    assert run_cli(arguments) == 0
+    assert main(arguments) == 0
     assert (tmp_path / "out" / "images" / "a.webp").exists()
 
 
@@ -103,7 +103,7 @@ def test_the_ready_file_has_the_address_while_the_sandbox_serves(tmp_path, numbe
 
 
 def test_a_ready_file_that_cannot_be_written_is_one_line(capsys):
-    assert run_cli(["sandbox", "--port", "0", "--ready-file", "/nowhere/ready"]) == 5
+    assert main(["sandbox", "--port", "0", "--ready-file", "/nowhere/ready"]) == 5
     assert capsys.readouterr().err == ("venice-batch: /nowhere/ready: cannot be written: No such file or directory\n")
 
 
@@ -117,7 +117,7 @@ def test_a_ready_file_that_cannot_be_written_is_one_line(capsys):
     ],
 )
 def test_what_the_sandbox_cannot_be_is_one_line(arguments, words, capsys):
-    assert run_cli(["sandbox", "--port", "0", *arguments]) == 2
+    assert main(["sandbox", "--port", "0", *arguments]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1

@@ -9,7 +9,7 @@ from command import run, served
 from PIL import Image
 
 from venice_batch.catalogue import snapshot
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 SMALL = {"width": 64, "height": 64}
 
@@ -131,11 +131,11 @@ def test_run_report_gallery_and_metrics_say_the_same_of_what_it_has_cost(tmp_pat
     (tmp_path / "jobs.jsonl").write_text("".join(json.dumps({**line, "prompt": "p"}) + "\n" for line in lines))
     options = ["--sandbox", "--sandbox-latency", "0", "--sandbox-set", "fault_schedule=3:no-images"]
     options += ["-c", "1", "--max-attempts", "1", "--metrics-file", "run.prom", "--gallery"]
-    assert run_cli(["jobs.jsonl", *options]) == 1
+    assert main(["jobs.jsonl", *options]) == 1
     run = capsys.readouterr()
     text = "≥ 0.07 USD of sandbox money"
     assert f"{text} (3 requests" in run.out + run.err
-    assert run_cli(["report", "output/jobs"]) == 0
+    assert main(["report", "output/jobs"]) == 0
     report = capsys.readouterr().out
     assert f"\ncost: {text}\n" in report
     for table in (run.out + run.err, report):

@@ -23,7 +23,7 @@ _READER_GONE = 128 + 13
 """The code that a shell reports of a program that SIGPIPE has ended."""
 
 
-def run_cli(args: list[str], env: Environment | None = None) -> int:
+def main(args: list[str], env: Environment | None = None) -> int:
     """Run `venice-batch` with `args` in `env` (default: the process's own); print errors and return the exit code."""
     env = env or Environment.of_process()
     with env.as_standard_streams(), _any_text_printable(env.stdout):
