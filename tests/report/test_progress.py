@@ -106,6 +106,11 @@ def test_the_time_left_counts_the_images_that_a_job_takes_of_its_window():
     assert several == pytest.approx(seen(started, now, tried(), JobEnded(outcome("a"))).eta_s + 3 * 60.0, abs=5.0)
 
 
+def test_while_a_lane_stays_closed_until_an_answer_comes_the_time_left_is_unknown():
+    closed = state(lane(opens_in_s=math.inf), lane(FLUX))
+    assert seen(STARTED, closed).eta_s is None
+
+
 def test_what_is_under_way_and_spent_is_asked_of_the_engine_at_every_look():
     under_way = 0
 

@@ -97,7 +97,7 @@ class Progress:
     `spent_usd` includes `possibly_billed_usd`, which may have been charged for images that never arrived; without it,
     `spent_usd` never exceeds `expected_usd`. `unpriced` requests were or may have been charged at an unknown price.
     `sandbox` means that no real money was spent. `stopping` is the reason why the run is ending early. `eta_s` is None
-    before the first request and while the run is stopping.
+    before the first request, while the run is stopping, and while a lane stays closed until an answer comes.
     """
 
     jobs: int
@@ -216,7 +216,8 @@ class ProgressMeter:
         minutes = [lane.window_s for lane in states.values() if lane.window_limit is not None]
         eta_s = None
         if state is not None and self._stopping is None:
-            eta_s = run_s(self._loads(states, held_s), state.concurrency)
+            time_left_s = run_s(self._loads(states, held_s), state.concurrency)
+            eta_s = time_left_s if math.isfinite(time_left_s) else None
         return Progress(
             jobs=started.jobs,
             done=done,
