@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.errors import one_line
+from venice_batch.api.key import VARIABLE
+from venice_batch.errors import HookError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -141,9 +143,63 @@ def _github_steps(index: JobIndex, source: str, fail_on: frozenset[str]) -> list
 
 
 def _on_finish_step(command: str) -> Step:
-    def run(summary: Summary, output: Path) -> None:
-        from venice_batch.cli.on_finish import on_finish
+    return Step("--on-finish", lambda summary, output: on_finish(command, summary, output))
 
-        on_finish(command, summary, output)
 
-    return Step("--on-finish", run)
+ON_FINISH_S = 300.0
+"""Seconds that the command may take: cron's next run waits for this one."""
+
+_WITHHELD = (VARIABLE, "VENICE_BATCH_ON_FINISH")
+"""Variables that the command does not get: the key, and itself, as it may start a run."""
+
+
+def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = ON_FINISH_S) -> None:
+    """Run `command` in the shell with the summary's JSON on its standard input, and wait for it.
+
+    Its output goes to standard error, as standard output is the run's own. It has its own process group, which is
+    killed after `limit_s` seconds or when this process is interrupted.
+
+    Raises:
+        HookError: it ended with a status other than 0, or not in time.
+    """
+    import signal
+    import subprocess
+
+    import msgspec
+
+    process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
+        command,
+        shell=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL if sys.stderr is None else 2,
+        env=on_finish_environment(summary, output, os.environ),
+        start_new_session=True,
+    )
+    try:
+        process.communicate(msgspec.json.encode(summary) + b"\n", timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        raise HookError(f"the command was stopped after {limit_s:g} s") from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                if hasattr(os, "killpg"):
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:  # Windows has no process groups: what the command has started goes on
+                    process.kill()
+            process.wait()
+    if process.returncode < 0:
+        raise HookError(f"the command was ended by {signal.Signals(-process.returncode).name}")
+    if process.returncode:
+        raise HookError(f"the command ended with exit status {process.returncode}")
+
+
+def on_finish_environment(summary: Summary, output: Path, own: Mapping[str, str]) -> dict[str, str]:
+    """Return the command's variables: `own` without the key, and the run's result."""
+    kept = {name: value for name, value in own.items() if name not in _WITHHELD}
+    return {
+        **kept,
+        "VENICE_BATCH_EXIT_CODE": str(summary.exit_code),
+        "VENICE_BATCH_RUN_ID": summary.run_id,
+        "VENICE_BATCH_FOLDER": str(output.absolute()),
+        "VENICE_BATCH_REASON": summary.reason or "",
+    }
