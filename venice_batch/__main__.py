@@ -18,7 +18,7 @@ def main() -> None:
     """Run the command with the process's arguments and exit with its code.
 
     While a run sends, it handles signals itself. At any other time the first signal ends the command at once, with the
-    signal's exit code; what was being written is removed.
+    signal's exit code, and half-written files are removed.
     """
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION_SIGNALS)  # no signal interrupts an import
@@ -49,7 +49,7 @@ def main() -> None:
     code = int(ExitCode.SIGTERM) if ends and code == ExitCode.SIGINT else code
     disk = sys.modules.get("venice_batch.output.disk")
     if disk is not None and disk.has_blocked_threads():
-        # Python would wait for them, perhaps for ever.
+        # Python would wait for them, perhaps forever.
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()

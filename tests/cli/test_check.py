@@ -86,13 +86,13 @@ def test_a_folder_with_an_empty_manifest_has_everything_to_do(capsys):
     assert "jobs.jsonl:2: id: 'a' is used on line 1 already\n" in capsys.readouterr().err
 
 
-def test_check_counts_jobs_refused_before_and_needs_no_network_for_a_sandbox(capsys):
+def test_check_counts_jobs_rejected_before_and_needs_no_network_for_a_sandbox(capsys):
     write({**GOOD, "prompt": "forbidden"})
     main(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
     capsys.readouterr()
     assert check("--sandbox") == 0
     out, err = capsys.readouterr()
-    assert out == "1 job, all lines valid, 1 refused before\n0 requests would go out, into output/jobs\n"
+    assert out == "1 job, all lines valid, 1 rejected before\n0 requests would go out, into output/jobs\n"
     assert err == ""
 
 
@@ -312,7 +312,7 @@ def test_balances_are_shown_one_by_one_and_a_key_without_access_is_reported(caps
     assert "balance: none; not enough\n" in shown({}, False)
     assert "balance: 3 BUNDLED_CREDITS; whether that is enough is unknown\n" in shown({"BUNDLED_CREDITS": 3.0}, None)
     assert shown({"USD": 9.0}, False, access=False).endswith(
-        "the API lists the key without access (accessPermitted is false): it would refuse the requests\n"
+        "the key has no access (accessPermitted is false): the API would refuse the requests\n"
     )
 
 

@@ -60,8 +60,8 @@ def test_a_file_in_a_current_folder_that_is_open_to_all_is_refused(tmp_path, mod
     assert files() == ()
     (folder / NAME).write_text("")
     assert refused() == (
-        "venice-batch.toml: not used, as everybody may write to its folder; give --config venice-batch.toml if these "
-        "settings are yours, else --no-config"
+        "venice-batch.toml: not used, because everybody may write to its folder; give --config venice-batch.toml if "
+        "these settings are yours, else --no-config"
     )
     assert files(NAME)[0].tables == {}
     assert files(None, True) == ()
@@ -71,7 +71,7 @@ def test_a_file_that_everybody_may_write_to_is_refused(tmp_path):
     path = tmp_path / "project" / NAME
     path.write_text("")
     path.chmod(0o666)
-    assert refused().startswith(f"{path}: not used, as everybody may write to it; ")
+    assert refused().startswith(f"{path}: not used, because everybody may write to it; ")
     path.chmod(0o664)
     assert [file.path for file in files()] == [path]
 
@@ -81,7 +81,7 @@ def test_a_file_of_another_user_is_refused_and_one_of_roots_is_not(tmp_path, mon
     mine = os.getuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
     if mine:
-        assert "as it belongs to another user" in refused()
+        assert "because it belongs to another user" in refused()
     else:
         assert files()[0].is_project
 
@@ -109,7 +109,7 @@ def test_root_obeys_no_file_of_another_user_nor_his_link_to_one_of_roots(tmp_pat
     else:
         path.write_text("")
     os.chown(path, 65534, 65534, follow_symlinks=False)
-    assert "as it belongs to another user" in refused()
+    assert "because it belongs to another user" in refused()
 
 
 def test_only_the_file_found_beside_the_jobs_is_a_strangers(tmp_path, monkeypatch):

@@ -22,5 +22,5 @@ async def test_limits_show_each_currency_and_whether_the_key_has_access(capsys, 
     out = await shown(balance_usd=1.5, diem=2.0, bundled_usd=0.25)
     assert out.startswith("balance: 1.5 USD, 2 DIEM, 0.25 BUNDLED_CREDITS; tier: paid")
     assert "access" not in out
-    refused = "the key has no access (accessPermitted is false): the API refuses requests that cost something\n"
+    refused = "the key has no access (accessPermitted is false): the API refuses requests that cost money\n"
     assert refused in await shown(balance_usd=0)

@@ -93,7 +93,7 @@ def test_a_summary_that_cannot_be_written_is_told_but_not_one_that_nobody_takes(
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
-    told = "venice-batch: standard output: No space left on device; it stands in output/jobs/summary.json\n"
+    told = "venice-batch: standard output: No space left on device; the summary is in output/jobs/summary.json\n"
     assert done.stderr.endswith(told) is bool(code)
 
 
@@ -182,7 +182,7 @@ def test_a_name_that_the_locale_cannot_write_is_one_line_with_the_remedy(tmp_pat
     monkeypatch.setattr("venice_batch.cli.destinations.opened", encode)
     assert main(["schema"]) == 2
     error = capsys.readouterr().err
-    assert error == "venice-batch: 'm\xe4rz' cannot be a file's name under this locale (ascii); set LC_ALL=C.UTF-8\n"
+    assert error == "venice-batch: 'm\xe4rz' cannot be a file name under this locale (ascii); set LC_ALL=C.UTF-8\n"
 
 
 def test_help_after_an_option_ends_with_0(capsys):

@@ -126,7 +126,7 @@ def test_trust_shows_what_the_file_does_and_asks(capsys, monkeypatch, answer, co
 def test_where_nobody_can_be_asked_yes_has_to_be_given(capsys, monkeypatch, stdin):
     project(SERVER)
     monkeypatch.setattr("sys.stdin", stdin)
-    assert "nobody is there to ask; give --yes" in told(capsys, "trust", code=2)
+    assert "there is no terminal to ask on; read the file, then give --yes" in told(capsys, "trust", code=2)
     assert main(["styles"]) == 2
 
 
@@ -146,7 +146,7 @@ def test_a_file_cannot_consent_to_itself(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_BATCH_YES", "1")
     assert "`trust` has no such option" in refused(capsys, "trust")
     project(SERVER)
-    assert "nobody is there to ask" in told(capsys, "trust", code=2)
+    assert "there is no terminal to ask on" in told(capsys, "trust", code=2)
 
 
 def test_trust_takes_a_file_by_name_and_refuses_one_with_mistakes(capsys, tmp_path):

@@ -75,7 +75,7 @@ def test_a_date_in_the_output_folder_is_the_day():
 def test_any_other_field_in_the_output_folder_is_an_error(capsys):
     write(job("a"))
     assert main(["jobs.jsonl", *FAST, "-o", "made/{day}"]) == 2
-    assert "{day} stands for nothing in 'made/{day}'; only {date} does" in capsys.readouterr().err
+    assert "'made/{day}' has an unknown field {day}; only {date} is replaced" in capsys.readouterr().err
     assert os.listdir() == ["jobs.jsonl"]
 
 

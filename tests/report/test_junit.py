@@ -67,7 +67,7 @@ def test_a_flag_fails_a_job_only_where_that_is_asked_for(stage, fail_on, tag):
     assert (None if found is None else found.tag) == tag
     assert root.get("failures") == ("1" if tag else "0")
     if tag:
-        assert found.get("message") == "the API has marked the image as blurred: images/a.webp"
+        assert found.get("message") == "the API marked the image as blurred: images/a.webp"
 
 
 def test_jobs_without_a_record_that_counts_are_skipped(stage):

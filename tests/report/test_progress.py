@@ -64,7 +64,7 @@ def test_before_anything_happens_there_is_nothing():
 
 def test_a_run_begins_with_what_is_left_of_each_lane():
     found = seen(STARTED)
-    assert (found.jobs, found.done, found.refused_before, found.left) == (100, 10, 10, 80)
+    assert (found.jobs, found.done, found.rejected_before, found.left) == (100, 10, 10, 80)
     assert [(one.name, one.jobs, one.left, one.mode) for one in found.lanes] == [
         (SD, 60, 60, LaneMode.WAITING),
         (FLUX, 20, 20, LaneMode.WAITING),

@@ -1,4 +1,4 @@
-"""What happens after a run: gallery, metrics, reports for continuous integration, the user's own command."""
+"""Steps after a run: gallery, metrics, reports for continuous integration, the user's own command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Step:
     """Something to do after a run, however it ended.
 
     `option` is the option that asks for it, such as `--gallery`. `do` receives the run's summary and its output folder.
-    `collector` receives the folder's records from the run (`run_batch`) before `do` is called; None if the step needs
+    `collector` receives the folder's records from `run_batch` before `do` is called; None if the step needs
     no records.
     """
 
@@ -65,16 +65,16 @@ def collectors(asked: Iterable[Step]) -> list[Collector]:
 
 
 def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
-    """Take each step; one that fails is a line on standard error and keeps no other from being taken.
+    """Take each step. A failure is one line on standard error and does not stop the other steps.
 
-    The run's result stands whatever happens here. Raises only what ends the process.
+    The run's result never changes here. Raises only exceptions that end the process.
     """
     for step in asked:
         try:
             if step.collector is not None:
                 step.collector.raise_error()
             step.do(summary, output)
-        except Exception as error:  # noqa: BLE001 - a step is an extra: no mistake in it may cost the run's result
+        except Exception as error:  # noqa: BLE001 - a step is an extra: its failure must not spoil the run's result
             what = str(error) or type(error).__name__
             with suppress(OSError):  # standard error itself may be closed, or its disk full
                 click.echo(one_line(f"venice-batch: warning: {step.option}: {what}"), err=True)
@@ -147,20 +147,20 @@ def _on_finish_step(command: str) -> Step:
 
 
 ON_FINISH_S = 300.0
-"""Seconds that the command may take: cron's next run waits for this one."""
+"""Seconds that the command may take, because cron's next run waits for this one."""
 
 _WITHHELD = (VARIABLE, "VENICE_BATCH_ON_FINISH")
-"""Variables that the command does not get: the key, and itself, as it may start a run."""
+"""Variables withheld from the command: the key, and the command itself, because it may start another run."""
 
 
 def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = ON_FINISH_S) -> None:
     """Run `command` in the shell with the summary's JSON on its standard input, and wait for it.
 
-    Its output goes to standard error, as standard output is the run's own. It has its own process group, which is
-    killed after `limit_s` seconds or when this process is interrupted.
+    Its output goes to standard error, because standard output belongs to the run. It has its own process group, which
+    is killed after `limit_s` seconds or when this process is interrupted.
 
     Raises:
-        HookError: it ended with a status other than 0, or not in time.
+        HookError: the command failed, or did not end in time.
     """
     import signal
     import subprocess
@@ -184,7 +184,7 @@ def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = 
             with suppress(ProcessLookupError):
                 if hasattr(os, "killpg"):
                     os.killpg(process.pid, signal.SIGKILL)
-                else:  # Windows has no process groups: what the command has started goes on
+                else:  # Windows has no process groups: what the command started keeps running
                     process.kill()
             process.wait()
     if process.returncode < 0:

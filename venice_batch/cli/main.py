@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _READER_GONE = 128 + 13
-"""The code that a shell reports of a program that SIGPIPE has ended."""
+"""Exit code that a shell reports for a program ended by SIGPIPE."""
 
 
 def main(args: list[str], env: Environment | None = None) -> int:
@@ -30,7 +30,7 @@ def main(args: list[str], env: Environment | None = None) -> int:
         try:
             return _run(args, env)
         except UnicodeEncodeError as error:
-            what = f"{error.object!r} cannot be a file's name under this locale ({error.encoding})"
+            what = f"{error.object!r} cannot be a file name under this locale ({error.encoding})"
             return _failed(f"{what}; set LC_ALL=C.UTF-8", ExitCode.INVALID)
         except OSError as error:
             with contextlib.suppress(OSError):  # standard error may be closed or full, too

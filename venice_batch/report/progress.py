@@ -1,4 +1,4 @@
-"""How far a run has come: jobs, images, rate, time left, per lane and in all."""
+"""A run's progress: jobs, images, rate, time left, per lane and in total."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Progress:
     """A run at one moment.
 
     `jobs` counts the whole file: `done` have their images, from this run or an earlier one, `failed` and `rejected`
-    have none, and `refused_before` were rejected by an earlier run and are not sent again. `quota_a_minute` is the sum
+    have none, and `rejected_before` were rejected by an earlier run and are not sent again. `quota_a_minute` is the sum
     of the limits of all lanes that had jobs left within the span of the rate; None if one of them has no known limit.
     `spent_usd` includes `possibly_billed_usd`, which may have been charged for images that never arrived; without it,
     `spent_usd` never exceeds `expected_usd`. `unpriced` requests were or may have been charged at an unknown price.
@@ -102,7 +102,7 @@ class Progress:
 
     jobs: int
     done: int
-    refused_before: int
+    rejected_before: int
     failed: int
     rejected: int
     left: int
@@ -221,7 +221,7 @@ class ProgressMeter:
         return Progress(
             jobs=started.jobs,
             done=done,
-            refused_before=started.jobs - started.done - sum(started.pending.values()),
+            rejected_before=started.jobs - started.done - sum(started.pending.values()),
             failed=counts[Status.FAILED],
             rejected=counts[Status.REJECTED],
             left=left,

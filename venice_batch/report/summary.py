@@ -1,4 +1,4 @@
-"""What a run did, counted as it goes: durations, costs, failures, per model and in all."""
+"""Count a run's results as it goes: durations, costs, failures, per model and in total."""
 
 from __future__ import annotations
 
