@@ -19,19 +19,19 @@ from venice_batch.output import manifest
 from venice_batch.report.collect import FlaggedJobs
 
 
-def test_every_step_is_told_the_summary_and_the_folder():
-    told = []
-    take([Step("--one", lambda *given: told.append(given))], "summary", Path("out"))
-    assert told == [("summary", Path("out"))]
+def test_every_step_gets_the_summary_and_the_folder():
+    reported = []
+    take([Step("--one", lambda *given: reported.append(given))], "summary", Path("out"))
+    assert reported == [("summary", Path("out"))]
 
 
 def test_a_step_that_fails_is_one_line_and_keeps_no_other_from_being_taken(capsys):
     def fail(summary, output):
         raise ValueError("no\nway")
 
-    told = []
-    take([Step("--one", fail), Step("--two", lambda *given: told.append(given))], "summary", Path("out"))
-    assert len(told) == 1
+    reported = []
+    take([Step("--one", fail), Step("--two", lambda *given: reported.append(given))], "summary", Path("out"))
+    assert len(reported) == 1
     assert capsys.readouterr().err == "venice-batch: warning: --one: no\ufffdway\n"
 
 
@@ -51,10 +51,10 @@ def test_a_step_whose_records_could_not_be_read_is_not_taken(capsys):
 
 
 @pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full"])
-def test_a_failure_that_nobody_can_be_told_of_costs_nothing_either(tmp_path, stream):
+def test_a_failure_that_cannot_be_printed_does_no_harm_either(tmp_path, stream):
     job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
     (tmp_path / "jobs.jsonl").write_text(job)
-    steps = "--on-finish 'echo told; exit 3' --junit /nowhere/x.xml"
+    steps = "--on-finish 'echo reported; exit 3' --junit /nowhere/x.xml"
     command = f"{sys.executable} -m venice_batch jobs.jsonl --sandbox --sandbox-latency 0 -q {steps} {stream}"
     assert subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False).returncode == 0
 
@@ -96,7 +96,7 @@ def test_a_run_that_was_stopped_skips_what_it_did_not_do():
 
 
 @pytest.mark.parametrize(("flag", "code"), [("blurred", 1), ("violation", 0), ("violation,blurred", 1)])
-def test_a_flagged_image_fails_a_run_that_is_told_to_also_when_it_is_an_old_one(flag, code, capsys):
+def test_fail_on_fails_a_run_for_a_flagged_image_even_if_it_is_an_old_one(flag, code, capsys):
     write("nsfw", "sea")
     for _ in range(2):
         assert run("--fail-on", flag, "--junit", "junit.xml", "--json", "--set", "safe_mode=true") == code
@@ -147,7 +147,7 @@ def test_elsewhere_nothing_is_annotated(capsys):
     assert "::error" not in capsys.readouterr().err
 
 
-def test_after_a_run_the_manifest_is_read_once_for_all_that_want_its_records(monkeypatch, tmp_path, capsys):
+def test_after_a_run_the_manifest_is_read_once_for_all_reports(monkeypatch, tmp_path, capsys):
     openings = []
     opened = manifest.opened
     monkeypatch.setattr(manifest, "opened", lambda path: [openings.append(path), opened(path)][1])
@@ -201,8 +201,8 @@ def test_the_key_and_the_command_itself_are_withheld_and_nothing_else():
 
 
 def test_what_the_command_prints_goes_to_standard_error(capfd):
-    on_finish("echo told; echo too >&2", summary(), OUT)
-    assert capfd.readouterr() == ("", "told\ntoo\n")
+    on_finish("echo reported; echo too >&2", summary(), OUT)
+    assert capfd.readouterr() == ("", "reported\ntoo\n")
 
 
 def test_a_command_that_does_not_read_is_no_failure():
@@ -213,7 +213,7 @@ def test_a_command_that_does_not_read_is_no_failure():
     ("command", "words"),
     [("exit 7", "exit status 7"), ("kill -TERM $$", "ended by SIGTERM"), ("nonsense-that-is-not-there", "status 127")],
 )
-def test_a_command_that_fails_is_told_how(command, words):
+def test_a_command_that_fails_is_reported_with_its_status(command, words):
     with pytest.raises(HookError, match=words):
         on_finish(command, summary(), OUT)
 

@@ -139,12 +139,12 @@ def test_a_file_with_one_of_each_mistake(capsys):
     assert check("--offline") == 2
     out, err = capsys.readouterr()
     assert out == ""
-    told = [line for line in err.splitlines() if line.startswith("jobs.jsonl:")]
-    assert len(told) == len(ONE_OF_EACH)
-    for number, ((_, field, hint), line) in enumerate(zip(ONE_OF_EACH, told, strict=True), start=2):
+    reported = [line for line in err.splitlines() if line.startswith("jobs.jsonl:")]
+    assert len(reported) == len(ONE_OF_EACH)
+    for number, ((_, field, hint), line) in enumerate(zip(ONE_OF_EACH, reported, strict=True), start=2):
         assert line.startswith(f"jobs.jsonl:{number}: {field}: ")
         assert hint in line
-    assert f"{len(told)} problems; nothing was sent" in err
+    assert f"{len(reported)} problems; nothing was sent" in err
 
 
 def test_mistakes_as_json(capsys):
@@ -260,7 +260,7 @@ def test_a_live_list_needs_no_key(sandbox, capsys):
     assert requests_seen(sandbox) == before
 
 
-def test_with_a_key_balance_and_limits_are_reckoned_with(sandbox, capsys, monkeypatch):
+def test_with_a_key_balance_and_limits_are_used(sandbox, capsys, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
     write(*({**GOOD, "id": f"j{n}"} for n in range(8)))
     assert check("--base-url", sandbox) == 0
@@ -275,7 +275,7 @@ def test_with_a_key_balance_and_limits_are_reckoned_with(sandbox, capsys, monkey
     assert plan["access_permitted"] is True
 
 
-def test_enhancement_is_in_the_sum_as_the_most_that_it_can_cost(capsys):
+def test_enhancement_is_in_the_sum_at_its_highest_cost(capsys):
     write({**GOOD, "enhance_prompt": True, "variants": 4})
     assert check("--offline") == 0
     out = capsys.readouterr().out
@@ -316,7 +316,7 @@ def test_balances_are_shown_one_by_one_and_a_key_without_access_is_reported(caps
     )
 
 
-def test_limits_are_asked_for_only_where_they_are_wanted(sandbox, monkeypatch):
+def test_limits_are_requested_only_where_they_are_needed(sandbox, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
     assert know(sandbox, None).limits.balances["USD"] == 0.05
     assert know(sandbox, None, limits=False).limits is None
@@ -351,17 +351,17 @@ def test_standard_input_is_checked_too():
 def test_a_table_on_standard_input_is_reported_once():
     done = check_piped("id,model,prompt\na,venice-sd35,p\nb,venice-sd35,q\n")
     assert done.code == 2
-    told, closing = done.err.splitlines()
-    assert told.startswith("<stdin>: looks like a table; ")
+    reported, closing = done.err.splitlines()
+    assert reported.startswith("<stdin>: looks like a table; ")
     assert closing == "venice-batch: 1 problem; nothing was sent"
 
 
 def test_a_column_that_nearly_is_a_field_is_warned_of_once_and_strictly_refused(capsys):
     Path("jobs.csv").write_text("prompt,widht\n" + "".join(f"boat {number},512\n" for number in range(8)))
     assert main(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline"]) == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if "widht" in line]
-    assert len(told) == 1
-    assert "did you mean 'width'?" in told[0]
+    reported = [line for line in capsys.readouterr().err.splitlines() if "widht" in line]
+    assert len(reported) == 1
+    assert "did you mean 'width'?" in reported[0]
     assert main(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline", "--strict"]) == 2
     assert "jobs.csv:2: widht: is not a field" in capsys.readouterr().err
     assert main(["jobs.csv", "--set", "model=venice-sd35", "--sandbox", "--sandbox-latency", "0"]) == 0

@@ -56,7 +56,7 @@ def test_the_first_word_may_be_an_option_of_run_too(capfd, monkeypatch):
     assert "--max-cost" in values(capfd, monkeypatch, "jobs.jsonl", "--max-c")
 
 
-def test_negations_are_offered_only_to_who_begins_one(capfd, monkeypatch):
+def test_negations_are_offered_only_after_no(capfd, monkeypatch):
     assert "--no-quiet" not in values(capfd, monkeypatch, "run", "--")
     assert "--no-quiet" in values(capfd, monkeypatch, "run", "--no-q")
 

@@ -142,7 +142,7 @@ def test_options_that_may_be_given_several_times_take_a_list(capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("[run]\nconcurency = 3", ": run.concurency: `run` has no such option; did you mean 'concurrency'?"),
         ("[run]\nmax_time = 3", ": run.max_time: `run` has no such option; did you mean 'max-time'?"),
@@ -174,10 +174,10 @@ def test_options_that_may_be_given_several_times_take_a_list(capsys):
         ("[run", ": is not valid TOML: "),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_with_its_place(capsys, text, told):
+def test_a_mistake_is_one_line_with_its_place(capsys, text, reported):
     project(text)
     error = refused(capsys)
-    assert error.startswith("venice-batch.toml" + told)
+    assert error.startswith("venice-batch.toml" + reported)
     assert "SECRET" not in error
 
 
@@ -188,7 +188,7 @@ def test_a_mistake_stops_a_run_before_anything_is_sent(capsys):
     assert not Path("output").exists()
 
 
-def test_help_is_to_be_had_beside_a_broken_file(capsys):
+def test_help_works_despite_a_broken_file(capsys):
     project("[run")
     assert main(["run", "--profile", "x", "--help"]) == 0
     assert "as many as quota and latency need" in " ".join(capsys.readouterr().out.split())
@@ -207,7 +207,7 @@ def test_only_config_checks_what_is_not_in_use(capsys):
     assert refused(capsys).startswith("venice-batch.toml: profile.a.report.x: `report` has no such option")
 
 
-def test_the_server_named_with_more_weight_counts(capsys, monkeypatch):
+def test_the_server_of_the_stronger_source_counts(capsys, monkeypatch):
     jobs()
     project('[run]\nbase-url = "http://127.0.0.1:9"\nsandbox-latency = 0\n[profile.try.run]\nsandbox = true\n')
     assert main(["jobs.jsonl", "--sandbox", "-o", "one"]) == 0
@@ -221,7 +221,7 @@ def test_the_server_named_with_more_weight_counts(capsys, monkeypatch):
     assert "two servers" in refused(capsys, "jobs.jsonl")
 
 
-def test_an_address_from_a_file_is_told_before_the_key_is_sent_there(capsys, monkeypatch):
+def test_an_address_from_a_file_is_printed_before_the_key_is_sent_there(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
     user('[run]\nbase-url = "http://127.0.0.1:9"\n')
     assert main(["styles"]) == 75
@@ -230,7 +230,7 @@ def test_an_address_from_a_file_is_told_before_the_key_is_sent_there(capsys, mon
     assert "the API's address" not in capsys.readouterr().err
 
 
-def test_only_quiet_by_hand_keeps_the_server_of_a_file_from_being_told(capsys, monkeypatch):
+def test_only_quiet_by_hand_hides_the_server_of_a_file(capsys, monkeypatch):
     jobs()
     monkeypatch.setenv("VENICE_API_KEY", "k")
     user('[run]\nbase-url = "http://127.0.0.1:9"\nquiet = true\nmax-time = 1\n')

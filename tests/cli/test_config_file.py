@@ -101,7 +101,7 @@ def test_where_files_show_no_owners_and_no_modes_a_projects_file_is_read_and_con
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("is_link", [False, True])
-def test_root_obeys_no_file_of_another_user_nor_his_link_to_one_of_roots(tmp_path, is_link):
+def test_root_obeys_no_file_of_another_user_and_no_link_of_theirs(tmp_path, is_link):
     path = tmp_path / "project/sub" / NAME
     if is_link:
         (tmp_path / "roots.toml").write_text("")
@@ -256,7 +256,7 @@ def test_the_users_file_is_the_weaker_and_a_named_file_counts_alone(tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"a = \xff", "is not UTF-8 text"),
         (b"a = ", "is not valid TOML: Invalid value"),
@@ -266,11 +266,11 @@ def test_the_users_file_is_the_weaker_and_a_named_file_counts_alone(tmp_path, mo
         (None, "cannot be read: "),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path, content, told):
+def test_a_file_that_cannot_be_read_is_reported_in_one_line(tmp_path, content, reported):
     path = tmp_path / "x.toml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match=told) as caught:
+    with pytest.raises(UsageError, match=reported) as caught:
         read(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)

@@ -83,7 +83,7 @@ def test_temporary_files_go_beside_the_output_where_the_usual_place_is_too_small
     assert os.listdir("out") == []
 
 
-def test_nor_do_they_go_where_nothing_can_be_written(room, monkeypatch):
+def test_temporary_files_do_not_go_where_nothing_can_be_written(room, monkeypatch):
     room(None, 1 << 40)
     monkeypatch.setattr(os, "access", lambda *_: False)
     settle_temporary_files("jobs.jsonl", Path("out"))

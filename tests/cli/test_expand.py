@@ -49,18 +49,18 @@ def test_a_file_may_be_expanded_in_place():
     assert len(lines("jobs.jsonl")) == 2
 
 
-def test_all_mistakes_are_told_and_nothing_is_written(capfd):
+def test_all_mistakes_are_reported_and_nothing_is_written(capfd):
     Path("jobs.jsonl").write_text('{"model":"m","prompt":"p"}\n{"model":"m"}\n{"prompt":"p","width":0}\n')
     assert main(["expand", "jobs.jsonl", "-o", "all.jsonl"]) == 2
     assert main(["expand", "jobs.jsonl"]) == 2
-    told = capfd.readouterr()
-    assert told.out == ""
-    assert told.err.splitlines()[:3] == [
+    reported = capfd.readouterr()
+    assert reported.out == ""
+    assert reported.err.splitlines()[:3] == [
         "jobs.jsonl:2: prompt: missing",
         "jobs.jsonl:3: width: 0 is out of range; expected an integer from 1 to 1280",
         "jobs.jsonl:3: model: missing",
     ]
-    assert told.err.splitlines()[-1] == "venice-batch: 3 problems; nothing was written"
+    assert reported.err.splitlines()[-1] == "venice-batch: 3 problems; nothing was written"
     assert not Path("all.jsonl").exists()
 
 
@@ -73,7 +73,7 @@ def test_the_folder_of_runs_is_no_file_to_write(monkeypatch, capfdbinary):
 
 
 @pytest.mark.parametrize("redirection", [">&-", "| head -c 1"])
-def test_an_output_that_nobody_reads_is_no_crash(redirection):
+def test_an_output_without_a_reader_is_no_crash(redirection):
     Path("jobs.jsonl").write_text('{"model":"m","matrix":{"seed":[1,2],"prompt":["%s"]}}\n' % ("p" * 30_000))
     command = f"{sys.executable} -m venice_batch expand jobs.jsonl {redirection}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)

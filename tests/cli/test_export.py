@@ -34,10 +34,10 @@ def test_all_formats_at_once(capfd):
     assert pyarrow.parquet.read_table("t.parquet").column("id").to_pylist() == ["b", "a"]
     assert json.loads(Path("b.jsonl").read_text())["response"]["body"]["data"] == [{"b64_json": "aW1hZ2U="}]
     assert json.loads(Path("b-errors.jsonl").read_text())["custom_id"] == "b"
-    told = capfd.readouterr()
-    assert told.out == ""
+    reported = capfd.readouterr()
+    assert reported.out == ""
     columns = len(found[0])
-    assert told.err.splitlines() == [
+    assert reported.err.splitlines() == [
         f"t.csv.gz: 2 rows, {columns} columns",
         f"t.parquet: 2 rows, {columns} columns",
         "b.jsonl: 1 line",
@@ -66,23 +66,23 @@ def test_the_error_file_stands_beside_the_output_file():
         (["out", "--csv", "none/t.csv"], 5, "none/t.csv: cannot be written: No such file or directory"),
     ],
 )
-def test_a_mistake_is_told_in_a_line(arguments, code, what, capfd):
+def test_a_mistake_is_one_line(arguments, code, what, capfd):
     assert main(["export", *arguments]) == code
     assert capfd.readouterr().err.splitlines()[0].startswith(f"venice-batch: {what}")
 
 
-def test_a_missing_pyarrow_is_told_before_anything_is_written(monkeypatch, capfd):
+def test_a_missing_pyarrow_is_reported_before_anything_is_written(monkeypatch, capfd):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
     assert main(["export", "out", "--csv", "t.csv", "--parquet", "t.parquet"]) == 2
-    told = capfd.readouterr().err
-    assert told == "venice-batch: --parquet needs pyarrow: pip install 'venice-batch[parquet]'\n"
+    reported = capfd.readouterr().err
+    assert reported == "venice-batch: --parquet needs pyarrow: pip install 'venice-batch[parquet]'\n"
     assert not Path("t.csv").exists()
 
 
 @pytest.mark.parametrize("images", ["paths", "base64"])
 @pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_an_image_that_is_no_plain_file_is_an_error_and_told(images, kind, tmp_path, capfd):
+def test_an_image_that_is_no_plain_file_is_an_error_and_reported(images, kind, tmp_path, capfd):
     image = tmp_path / "out/images/a.webp"
     image.rename(tmp_path / "private")
     image.symlink_to(tmp_path / "private") if kind == "link" else os.mkfifo(image)

@@ -30,7 +30,7 @@ def test_report_writes_the_gallery_and_says_where(made, tmp_path, capsys):
     assert '"src":"images/a.webp"' in (tmp_path / "output/jobs/gallery.html").read_text()
 
 
-def test_report_leaves_it_where_it_is_not_wanted(made, tmp_path, capsys):
+def test_report_without_gallery_writes_none(made, tmp_path, capsys):
     assert main(["report", "output/jobs", "--no-gallery"]) == 0
     assert "gallery" not in capsys.readouterr().out
     assert not (tmp_path / "output/jobs/gallery.html").exists()
@@ -107,10 +107,10 @@ def test_a_folder_whose_name_is_no_text_has_a_report(made, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["gallery"] == "out\ufffd/gallery.html"
 
 
-def test_an_image_that_is_a_link_is_told_of_in_one_line(made, tmp_path, capsys):
+def test_an_image_that_is_a_link_is_reported_in_one_line(made, tmp_path, capsys):
     image = tmp_path / "output/jobs/images/a.webp"
     image.rename(tmp_path / "private")
     image.symlink_to(tmp_path / "private")
     assert main(["report", "output/jobs"]) == 0
-    told = "left out everything but plain files of the folder: a: 'images/a.webp' is a link, which is not followed"
-    assert capsys.readouterr().err == f"venice-batch: warning: {told}\n"
+    reported = "left out everything but plain files of the folder: a: 'images/a.webp' is a link, which is not followed"
+    assert capsys.readouterr().err == f"venice-batch: warning: {reported}\n"

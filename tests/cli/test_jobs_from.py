@@ -99,10 +99,10 @@ def test_ids_from_a_standard_input_that_is_closed_are_an_error():
 
 
 @pytest.mark.usefixtures("_records")
-def test_nothing_to_do_again_is_no_mistake(capfd):
+def test_no_matching_job_is_no_mistake(capfd):
     assert main(["jobs-from", "out", "--status", "failed", "-o", "redo.jsonl.gz"]) == 0
-    told = "venice-batch: no record in out/manifest.jsonl matches; no jobs were written\n"
-    assert capfd.readouterr().err == told
+    reported = "venice-batch: no record in out/manifest.jsonl matches; no jobs were written\n"
+    assert capfd.readouterr().err == reported
     assert Path("redo.jsonl.gz").exists()
 
 
@@ -122,17 +122,17 @@ def test_nothing_to_do_again_is_no_mistake(capfd):
         (["--suffix", "\n"], "out/manifest.jsonl:1: id: 'sea\\n' holds a control character"),
     ],
 )
-def test_a_mistake_is_told_in_a_line_and_nothing_is_written(arguments, what, capfd):
+def test_a_mistake_is_one_line_and_nothing_is_written(arguments, what, capfd):
     Path("ids.txt").write_text("\n".join("gfedcba"))
     Path("empty.txt").write_text("\n")
     assert main(["jobs-from", "out", *arguments, "-o", "redo.jsonl"]) == 2
-    told = capfd.readouterr().err
-    assert what in told
-    assert "nothing was sent" not in told
-    assert "Traceback" not in told
+    reported = capfd.readouterr().err
+    assert what in reported
+    assert "nothing was sent" not in reported
+    assert "Traceback" not in reported
     assert not Path("redo.jsonl").exists()
 
 
-def test_a_folder_without_a_manifest_is_told(capfd):
+def test_a_folder_without_a_manifest_is_reported(capfd):
     assert main(["jobs-from", "nowhere"]) == 5
     assert "nowhere: holds no manifest.jsonl; is it a run's output folder?" in capfd.readouterr().err

@@ -23,7 +23,7 @@ def test_every_command_has_help(command, capsys):
     assert "Usage: venice-batch " + command in capsys.readouterr().out
 
 
-def test_the_version_is_told(capsys):
+def test_the_version_is_printed(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"venice-batch {__version__}\n"
 
@@ -85,7 +85,7 @@ def test_closed_standard_streams_stop_nothing(tmp_path, standard, code):
 
 @pytest.mark.parametrize(("target", "code"), [(">/dev/full", 5), ("| true", 0)])
 @pytest.mark.parametrize("form", ["--json", "--quiet --json", ""])
-def test_a_summary_that_cannot_be_written_is_told_but_not_one_that_nobody_takes(tmp_path, target, code, form):
+def test_a_summary_that_cannot_be_written_is_reported_but_not_a_closed_pipe(tmp_path, target, code, form):
     job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
     (tmp_path / "jobs.jsonl").write_text(job)
     command = f"{sys.executable} -m venice_batch jobs.jsonl --sandbox --sandbox-latency 0 {form} {target}"
@@ -93,8 +93,8 @@ def test_a_summary_that_cannot_be_written_is_told_but_not_one_that_nobody_takes(
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
-    told = "venice-batch: standard output: No space left on device; the summary is in output/jobs/summary.json\n"
-    assert done.stderr.endswith(told) is bool(code)
+    reported = "venice-batch: standard output: No space left on device; the summary is in output/jobs/summary.json\n"
+    assert done.stderr.endswith(reported) is bool(code)
 
 
 OTHERS = [
@@ -148,7 +148,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["jobs.jsonl", "--max-time", "soon"], "--max-time: 'soon' is not a duration; give seconds, or 90s, 15m, 2h"),
         (["jobs.jsonl", "-c", "0"], "--concurrency: 0 is not in the range 1<=x<=1000"),
@@ -158,10 +158,10 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
         (["models", "x", "y"], "Got unexpected extra argument (y)"),
     ],
 )
-def test_what_is_wrong_on_the_command_line_is_one_line_that_begins_with_it(arguments, told, capsys):
+def test_a_usage_error_is_one_line_that_begins_with_the_option_or_argument(arguments, reported, capsys):
     assert main(arguments) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"venice-batch: {told}")
+    assert error.startswith(f"venice-batch: {reported}")
     assert error.count("\n") == 1
     assert "(see: venice-batch" in error
 

@@ -54,7 +54,7 @@ def test_shards_merged_are_one_whole_run(capsys, name):
     assert main(["merge", "s1", "s2", "s3", "-o", "all"]) == 0
     assert capsys.readouterr().out == "31 jobs in all: 31 added with 32 images, 0 there before\n"
     whole, merged = results("whole"), results("all")
-    for both in (whole, merged):  # names that differ in case only are told apart by a run that has both
+    for both in (whole, merged):  # names that differ in case only are different for a run that has both
         for job_id in ("Upper", "upper"):
             digest, status, files = both[job_id]
             both[job_id] = (digest, status, [sha256 for _, sha256 in files])
@@ -66,7 +66,7 @@ def test_shards_merged_are_one_whole_run(capsys, name):
     assert (again["attempts"], again["already_done"], again["already_rejected"]) == (0, 30, 1)
 
 
-def test_what_is_left_out_is_told_and_fails_the_merge(capsys):
+def test_left_out_jobs_are_reported_and_fail_the_merge(capsys):
     write_jobs()
     main(["jobs.jsonl", *FAST, "-o", "one"])
     os.unlink("one/images/j3.webp")

@@ -31,6 +31,6 @@ def test_report_sums_up_a_folder(capsys):
     assert json.loads(capsys.readouterr().out)["lanes"]["venice-sd35"]["images"] == 1
 
 
-def test_report_of_a_folder_without_manifest_is_told(capsys):
+def test_a_report_on_a_folder_without_manifest_is_an_error(capsys):
     assert main(["report", "nowhere"]) == 5
     assert "holds no manifest.jsonl" in capsys.readouterr().err

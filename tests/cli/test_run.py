@@ -144,7 +144,7 @@ def test_broken_json_on_line_3(capsys):
     assert "jobs.jsonl:3: " in problem(capsys, GOOD, {**GOOD, "id": "b"}, '{"id": ')
 
 
-def test_wrong_types_and_unknown_fields_are_all_told(capsys):
+def test_wrong_types_and_unknown_fields_are_all_reported(capsys):
     error = problem(capsys, {**GOOD, "width": "1024", "promt": "x"}, {**GOOD, "id": 5})
     assert "jobs.jsonl:1: width: " in error
     assert "did you mean 'prompt'?" in error
@@ -343,7 +343,7 @@ def attempts_of(capsys, *options):
     return summary["attempts"]
 
 
-def test_what_may_be_charged_is_tried_twice_unless_told_otherwise(capsys, monkeypatch):
+def test_a_request_that_may_be_charged_is_tried_twice_by_default(capsys, monkeypatch):
     assert attempts_of(capsys) == 2
     assert attempts_of(capsys, "--max-paid-attempts", "1") == 1, "and it was tried again, as failed jobs are"
     Path("venice-batch.toml").write_text("[run]\nmax-paid-attempts = 1\n")

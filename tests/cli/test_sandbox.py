@@ -92,9 +92,9 @@ def test_the_ready_file_has_the_address_while_the_sandbox_serves(tmp_path, numbe
     with subprocess.Popen(
         [sys.executable, "-u", "-m", "venice_batch", *arguments], stdout=subprocess.PIPE, text=True
     ) as process:
-        told = process.stdout.readline()
+        reported = process.stdout.readline()
         address = ready.read_text()
-        assert f"sandbox at {address.rstrip()} " in told
+        assert f"sandbox at {address.rstrip()} " in reported
         with urllib.request.urlopen(f"{address.rstrip()}/models") as answer:
             assert answer.status == 200
         process.send_signal(number)
@@ -116,7 +116,7 @@ def test_a_ready_file_that_cannot_be_written_is_one_line(capsys):
         (["--set", "capacity=many"], "capacity"),
     ],
 )
-def test_what_the_sandbox_cannot_be_is_one_line(arguments, words, capsys):
+def test_an_invalid_setting_of_the_sandbox_is_one_line(arguments, words, capsys):
     assert main(["sandbox", "--port", "0", *arguments]) == 2
     error = capsys.readouterr().err
     assert words in error
@@ -129,6 +129,6 @@ def test_a_signal_ends_it_cleanly_with_the_code_of_every_command(number, code, t
     with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
         process.send_signal(number)
-        _, told = process.communicate(timeout=60)
-    assert (process.returncode, told) == (code, b"")
+        _, reported = process.communicate(timeout=60)
+    assert (process.returncode, reported) == (code, b"")
     assert not (tmp_path / "ready").exists()

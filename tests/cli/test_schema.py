@@ -47,6 +47,6 @@ def test_an_array_is_for_editors():
     assert not made("--array").is_valid([{"model": "m"}])
 
 
-def test_a_setting_that_no_field_takes_is_told(capfd):
+def test_a_setting_that_no_field_takes_is_reported(capfd):
     assert main(["schema", "--set", "sede=1"]) == 2
     assert "--set sede: no endpoint has this field; did you mean 'seed'?" in capfd.readouterr().err

@@ -122,7 +122,7 @@ def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):
     assert (again["pending"], again["usd"]) == (0, 0.0)
 
 
-def test_run_report_gallery_and_metrics_say_the_same_of_what_it_has_cost(tmp_path, capsys, monkeypatch):
+def test_run_report_gallery_and_metrics_give_the_same_cost(tmp_path, capsys, monkeypatch):
     """A priced job, one that may have been charged without an image, one whose price is not known."""
     monkeypatch.chdir(tmp_path)
     lines = [{"id": "fine", "model": "venice-sd35", **SMALL}, {"id": "lost", "model": "venice-sd35", **SMALL}]

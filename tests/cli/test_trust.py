@@ -30,14 +30,14 @@ def project(text, name="venice-batch.toml"):
     Path(name).write_text(text)
 
 
-def told(capsys, *args, code):
+def reported(capsys, *args, code):
     capsys.readouterr()
     assert main([*args]) == code
     return capsys.readouterr().err
 
 
 def refused(capsys, *args):
-    error = told(capsys, *args, code=2)
+    error = reported(capsys, *args, code=2)
     assert error.count("\n") == 1
     return error.removeprefix("venice-batch: ").rstrip("\n")
 
@@ -51,10 +51,10 @@ def test_no_key_goes_to_a_projects_server_without_consent(capsys, command):
     assert not Path("output").exists()
 
 
-def test_with_consent_it_goes_there_and_is_told_whatever_the_file_says_of_quiet(capsys):
+def test_with_consent_the_key_goes_there_and_the_server_is_printed_despite_quiet_in_the_file(capsys):
     project(SERVER)
     assert main(["trust", "--yes"]) == 0
-    assert f"venice-batch.toml sets the API's address to {URL}\n" in told(capsys, "jobs.jsonl", code=75)
+    assert f"venice-batch.toml sets the API's address to {URL}\n" in reported(capsys, "jobs.jsonl", code=75)
 
 
 def test_a_changed_file_needs_consent_again(capsys):
@@ -75,7 +75,7 @@ def test_a_server_in_a_profile_needs_consent_where_the_profile_is_used(capsys):
 
 
 @pytest.mark.parametrize("by", ["option", "variable", "config", "own"])
-def test_the_users_own_word_needs_no_consent(capsys, monkeypatch, by):
+def test_the_users_own_settings_need_no_consent(capsys, monkeypatch, by):
     project(SERVER)
     options = []
     if by == "option":
@@ -99,7 +99,7 @@ def test_a_sandbox_and_the_api_itself_need_no_consent(capsys):
     assert "nothing needs your consent" in capsys.readouterr().out
 
 
-def test_a_refusal_is_json_where_that_is_asked_for(capsys):
+def test_a_refusal_is_json_on_request(capsys):
     project(SERVER)
     assert main(["styles", "--json"]) == 2
     assert "the API key would go to" in json.loads(capsys.readouterr().out)["reason"]
@@ -123,10 +123,10 @@ def test_trust_shows_what_the_file_does_and_asks(capsys, monkeypatch, answer, co
 
 
 @pytest.mark.parametrize("stdin", [io.StringIO("y\n"), None])
-def test_where_nobody_can_be_asked_yes_has_to_be_given(capsys, monkeypatch, stdin):
+def test_without_a_terminal_yes_is_required(capsys, monkeypatch, stdin):
     project(SERVER)
     monkeypatch.setattr("sys.stdin", stdin)
-    assert "there is no terminal to ask on; read the file, then give --yes" in told(capsys, "trust", code=2)
+    assert "there is no terminal to ask on; read the file, then give --yes" in reported(capsys, "trust", code=2)
     assert main(["styles"]) == 2
 
 
@@ -146,7 +146,7 @@ def test_a_file_cannot_consent_to_itself(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_BATCH_YES", "1")
     assert "`trust` has no such option" in refused(capsys, "trust")
     project(SERVER)
-    assert "there is no terminal to ask on" in told(capsys, "trust", code=2)
+    assert "there is no terminal to ask on" in reported(capsys, "trust", code=2)
 
 
 def test_trust_takes_a_file_by_name_and_refuses_one_with_mistakes(capsys, tmp_path):
@@ -204,7 +204,7 @@ def test_every_path_that_a_file_may_give_is_in_the_list_above():
     assert found - reading == set(WRITTEN)
 
 
-def test_the_second_file_of_an_export_is_no_way_out_either(capsys):
+def test_the_second_file_of_an_export_cannot_leave_the_folder_either(capsys):
     Path("x-errors.jsonl").symlink_to("../.bashrc")
     project('[export]\nopenai = "x.jsonl"\n')
     assert "export.openai: leads out of the folder" in refused(capsys, "config", "export")
@@ -234,7 +234,7 @@ def test_a_project_names_no_key_file(capsys, table):
     project(f'[{table}]\napi-key-file = "key"\n')
     for consent in (False, True):
         if consent:
-            told(capsys, "trust", "--yes", code=2)
+            reported(capsys, "trust", "--yes", code=2)
         error = refused(capsys, "config")
         assert f"{table}.api-key-file: a project's file cannot name a key file; give --api-key-file" in error
     assert "SECRET" not in error

@@ -112,20 +112,20 @@ def test_a_run_waits_for_another_until_it_is_done_or_a_signal_comes(ends):
         assert os.listdir("output/jobs/images") == ["a.webp"]
     else:
         assert process.returncode == 128 + ends
-        told = f"stopped by {ends.name} while waiting for the output folder; nothing was sent"
-        assert err == f"venice-batch: {told}\n"
+        reported = f"stopped by {ends.name} while waiting for the output folder; nothing was sent"
+        assert err == f"venice-batch: {reported}\n"
 
 
-def test_the_command_on_finish_is_told_of_every_end(capfd):
+def test_the_command_on_finish_gets_every_end(capfd):
     write(job("a"), job("b", prompt="forbidden"))
-    hook = ["--on-finish", 'echo "told $VENICE_BATCH_EXIT_CODE: $(cat)"']
+    hook = ["--on-finish", 'echo "reported $VENICE_BATCH_EXIT_CODE: $(cat)"']
     assert main(["jobs.jsonl", *FAST, "-q", "--json", *hook]) == 1
     out, err = capfd.readouterr()
-    told = err.splitlines()[-1]
-    assert told.startswith("told 1: ")
-    assert json.loads(told.removeprefix("told 1: ")) == json.loads(out)
+    reported = err.splitlines()[-1]
+    assert reported.startswith("reported 1: ")
+    assert json.loads(reported.removeprefix("reported 1: ")) == json.loads(out)
     assert main(["jobs.jsonl", *FAST, "-q", "--max-time", "1ms", "--retry-rejected", *hook]) == 75
-    assert "told 75: " in capfd.readouterr().err
+    assert "reported 75: " in capfd.readouterr().err
 
 
 def test_a_command_on_finish_that_fails_is_a_warning(capfd):
@@ -136,8 +136,8 @@ def test_a_command_on_finish_that_fails_is_a_warning(capfd):
 
 def test_a_run_that_never_began_has_no_finish(capfd):
     write(job("a", steps=99))
-    assert main(["jobs.jsonl", *FAST, "-q", "--on-finish", "echo told"]) == 2
-    assert "told" not in capfd.readouterr().err
+    assert main(["jobs.jsonl", *FAST, "-q", "--on-finish", "echo reported"]) == 2
+    assert "reported" not in capfd.readouterr().err
 
 
 def test_the_metrics_file_is_replaced_by_each_run():

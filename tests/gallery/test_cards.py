@@ -43,7 +43,7 @@ def test_the_other_endpoint_is_named():
     assert text == '{"id":"a","endpoint":"/images/generations","prompt":"p"}'
 
 
-def test_what_turns_the_text_about_it_stands_escaped():
+def test_characters_that_turn_the_text_around_them_are_escaped():
     text, _ = job_line(outcome("a", request={"prompt": "a\u202eb\u2028\U000e0001"}))
     assert text == '{"id":"a","prompt":"a\\u202eb\\u2028\\udb40\\udc01"}'
 
@@ -82,7 +82,7 @@ def test_only_the_thumbnails_that_could_not_be_made_are_removed(prompt):
     assert msgspec.structs.replace(found, pictures=pictures) == made
 
 
-def test_a_file_that_is_gone_or_another_is_told(tmp_path):
+def test_a_missing_or_changed_file_is_marked(tmp_path):
     put(tmp_path, "images/changed.png", b"other bytes")
     images = FolderImages(tmp_path)
     gone, changed = images.picture(file("images/gone.png", b"x")), images.picture(file("images/changed.png", b"x"))
@@ -109,7 +109,7 @@ def test_a_scheme_is_a_file_name(tmp_path):
     assert FolderImages(tmp_path).picture(image).src == "javascript%3Aalert%281%29"
 
 
-def test_marks_tell_what_happened(tmp_path):
+def test_marks_show_what_happened(tmp_path):
     flags = Flags(blurred=True, content_violation=True, possibly_billed=True, deprecated="soon", enhanced_prompt="more")
     made = card(outcome("a", flags=flags, sandbox=True, attempts=(attempt(429), attempt())), FolderImages(tmp_path))
     assert made.marks == (
@@ -124,14 +124,14 @@ def test_marks_tell_what_happened(tmp_path):
     assert (made.deprecated, made.enhanced_prompt) == ("soon", "more")
 
 
-def test_attempts_are_told_where_there_is_something_to_tell(tmp_path):
+def test_attempts_are_kept_if_there_was_a_retry_or_an_error(tmp_path):
     images = FolderImages(tmp_path)
     assert card(outcome("a"), images).attempts == ()
     assert len(card(failed("a"), images).attempts) == 1
     assert len(card(outcome("a", attempts=(attempt(500), attempt())), images).attempts) == 2
 
 
-def test_a_card_leaves_out_what_is_nothing(tmp_path):
+def test_a_card_leaves_out_empty_fields(tmp_path):
     made = msgspec.json.decode(msgspec.json.encode(card(outcome("a", files=(IMAGE,)), FolderImages(tmp_path))))
     assert set(made) == {"line", "status", "lane", "at", "total_s", "spent", "pictures"}
     assert made["spent"] == {"queued_s": 0.1, "rate_wait_s": 0.2, "server_s": 0.9, "download_s": 0.1, "write_s": 0.01}

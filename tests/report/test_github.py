@@ -51,7 +51,7 @@ def test_jobs_that_do_not_pass_are_annotated_on_their_lines(stage):
     ]
 
 
-def test_a_flag_is_annotated_where_that_is_asked_for(stage):
+def test_a_flag_is_annotated_only_on_request(stage):
     with stage("a") as at:
         flagged = at.done("a", flags=Flags(content_violation=True))
         assert annotations(at, flagged) == []
