@@ -229,7 +229,7 @@ def test_a_command_that_takes_too_long_is_killed_with_all_that_it_started(tmp_pa
         except ProcessLookupError:
             return
         if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return  # killed, and not yet buried by whoever has inherited it
+            return  # killed; its new parent has not reaped it yet
     pytest.fail("the command's child lives on")
 
 

@@ -28,7 +28,7 @@ def _in_a_folder_with_jobs(tmp_path, monkeypatch):
 
 
 def completed(capfd, monkeypatch, *words):
-    """What zsh is answered, as (kind, value) pairs."""
+    """The completions for zsh, as (kind, value) pairs."""
     monkeypatch.setenv("_VENICE_BATCH_COMPLETE", "zsh_complete")
     monkeypatch.setenv("COMP_WORDS", " ".join(["venice-batch", *words]))
     monkeypatch.setenv("COMP_CWORD", str(len(words)))
@@ -134,7 +134,7 @@ def test_the_shell_completes(shell):
         child.send(typed + "\t")
         child.expect_exact(expected)
         child.send("\x15")
-    # Two candidates, a command and a file, are shown both.
+    # Both candidates, a command and a file, are shown.
     child.send("venice-batch jobs\t\t")
     child.expect(r"jobs.jsonl\s+jobs-from|jobs-from\s+jobs.jsonl")
     child.send("\x15exit\r")

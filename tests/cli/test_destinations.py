@@ -28,7 +28,7 @@ def test_the_output_folder_is_named_after_the_jobs(name, stem):
 
 @pytest.fixture
 def room(monkeypatch, tmp_path):
-    """Say how many bytes are free in the usual place for temporary files (None: there is none) and elsewhere."""
+    """Fake the free bytes in the usual place for temporary files (None: no such place) and elsewhere."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "usual").mkdir()
     (tmp_path / "jobs.jsonl").write_bytes(b"x" * 1000)

@@ -104,7 +104,7 @@ def test_pinned_seeds_are_recorded_and_a_second_run_pays_for_nothing(capfd):
     assert json.loads(capfd.readouterr().out)["attempts"] == 0
     assert main(["check", "jobs.jsonl", "--seed-policy", "pin", "--sandbox", "-o", "out"]) == 0
     assert "0 requests would go out" in capfd.readouterr().out
-    # What the manifest tells is enough to make the very same images elsewhere.
+    # The manifest is enough to make exactly the same images elsewhere.
     assert main(["out/manifest.jsonl", *FAST, "-o", "again"]) == 0
     digests = [
         {file["sha256"] for one in lines(f"{folder}/manifest.jsonl") for file in one["files"]}

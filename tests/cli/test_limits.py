@@ -1,5 +1,7 @@
 """`limits`, through the command line, in this process."""
 
+import json
+
 import anyio.to_thread
 
 from venice_batch.cli.main import main
@@ -24,3 +26,12 @@ async def test_limits_show_each_currency_and_whether_the_key_has_access(capsys, 
     assert "access" not in out
     refused = "the key has no access (accessPermitted is false): the API refuses requests that cost money\n"
     assert refused in await shown(balance_usd=0)
+
+
+def test_limits_show_balance_and_quotas(capsys):
+    assert main(["limits", "--sandbox"]) == 0
+    out = capsys.readouterr().out
+    assert "balance: 100 USD" in out
+    assert "venice-sd35" in out
+    assert main(["limits", "--sandbox", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["quotas"]["venice-sd35"]["rpm"] == 20

@@ -278,15 +278,6 @@ def test_styles_are_a_line_each_or_json(capsys):
     assert "Anime" in json.loads(capsys.readouterr().out)
 
 
-def test_limits_show_balance_and_quotas(capsys):
-    assert main(["limits", "--sandbox"]) == 0
-    out = capsys.readouterr().out
-    assert "balance: 100 USD" in out
-    assert "venice-sd35" in out
-    assert main(["limits", "--sandbox", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["quotas"]["venice-sd35"]["rpm"] == 20
-
-
 def test_a_listing_without_a_server_is_one_line_and_75(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
     assert main(["styles", "--base-url", "http://127.0.0.1:9"]) == 75

@@ -111,7 +111,7 @@ def test_a_dry_run_sends_nothing_and_makes_nothing(capsys):
 
 
 def problem(capsys, *lines, name="jobs.jsonl", code=2, arguments=("--sandbox",)):
-    """The one line that a bad file is answered with, having made sure that nothing was made."""
+    """Return the one line printed for a bad file, after checking that nothing was made."""
     if lines:
         write(*lines, name=name)
     assert main([name, *arguments]) == code

@@ -1,4 +1,4 @@
-"""What `check` says a mixed file costs, what the run says it has cost, and what the server has charged."""
+"""The cost of a mixed file: planned by `check`, reported by the run, charged by the server."""
 
 import json
 import urllib.request
@@ -64,7 +64,7 @@ def every_price():
         line = {"endpoint": "/image/edit", "model": model.id, "image": "picture.png", "output_format": "jpeg"}
         yield line
         yield from ({**line, "resolution": tier} for tier in model.pricing.tiers if not model.pricing.qualities)
-        # What further pictures cost is compared where they cost nothing.
+        # The price of further pictures is compared only for models that charge nothing for them.
         most = model.pricing.included if model.pricing.input else model.max_inputs or 1
         line = {"endpoint": "/image/multi-edit", "modelId": model.id, "output_format": "jpeg"}
         yield from ({**line, "images": ["picture.png"] * count} for count in {1, most} if 0 < count <= most)
@@ -107,7 +107,7 @@ def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):
     plan = tool(tmp_path, "check", "jobs.jsonl", "--base-url", server, "--json")
     assert (plan["unpriced"], plan["enhancement_usd"], plan["suffices"]) == (0, 0.12, True)
     assert ledger(server) == 0
-    limit = ("--max-cost", str(plan["usd"]))  # what is planned suffices, exactly
+    limit = ("--max-cost", str(plan["usd"]))  # exactly the planned cost is enough
     summary = tool(tmp_path, "jobs.jsonl", "--base-url", server, "--json", "-q", "-c", "32", *limit)
 
     records = [json.loads(record) for record in (tmp_path / "output/jobs/manifest.jsonl").read_text().splitlines()]

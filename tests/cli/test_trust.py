@@ -1,4 +1,4 @@
-"""What a project's settings file, which is a stranger's, may decide, and what needs the user's consent."""
+"""A project's settings file may come from a stranger: its limits, and the settings that need the user's consent."""
 
 import io
 import json

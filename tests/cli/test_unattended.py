@@ -1,4 +1,4 @@
-"""What cron needs of a run, through the command itself."""
+"""Runs from cron, through the command itself."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def test_five_runs_over_a_growing_file_make_each_image_once(capsys):
 
 
 def test_lines_added_during_a_run_are_left_for_the_next():
-    long = "p" * 1000  # so that the file is more than what is read of it at a time
+    long = "p" * 1000  # so that the file is larger than one read
     write(*(job(f"j{number}", prompt=f"{number} {long}") for number in range(150)))
     command = [*TOOL, "jobs.jsonl", *FAST, "-c", "1", "--log-format", "json", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -19,7 +19,7 @@ from venice_batch.model import Failure, Flags, Status
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-# A tab or an image is shown by the address, and the page follows that in its own time: what is expected is waited for.
+# The address selects the tab or image, and the page follows it a moment later: wait for the expected state.
 expect = sync_api.expect
 expect.set_options(timeout=10_000)
 
@@ -254,7 +254,7 @@ def test_markup_and_scripts_in_a_record_show_as_text(small, open_page):
     assert page.title() == "canal & lagoon: 13 images"
     assert page.locator(".viewer .prompt").text_content() == HOSTILE
     expect(page.locator("img[src=x]")).to_have_count(0)
-    # What turns the text about it does so within its own element only.
+    # Characters that turn the text around them affect only their own element.
     assert page.locator(".viewer .prompt").evaluate("it => getComputedStyle(it).unicodeBidi") == "plaintext"
     assert "\u202e" not in page.locator(".viewer pre").text_content()
 

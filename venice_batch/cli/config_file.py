@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NAME = "venice-batch.toml"
+"""Name of a project's settings file."""
 
 
 @dataclass(frozen=True, slots=True)

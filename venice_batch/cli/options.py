@@ -25,6 +25,7 @@ WORDS = "venice_batch.words"
 """Key of a context's `meta` that holds the program's arguments."""
 
 VENICE = "https://api.venice.ai/api/v1"
+"""The default address of the API."""
 
 Items = list[CompletionItem[str]]
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 PREFIX = "VENICE_BATCH_"
+"""First part of the name of each option's variable."""
 
 
 class Option(click.Option):

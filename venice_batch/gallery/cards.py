@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LONGEST_LINE = 32_000
 """Characters of a job's line that the page shows in full. In a longer line, long values are cut."""
 LONGEST_VALUE = 2_000
+"""Characters of a value that is cut."""
 
 _AGAIN = Changes(without=frozenset({"return_binary"}))
 """The same job again. The run decides how its image is transferred."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 
 NAME = "gallery.html"
+"""The page's name in an output folder."""
 
 _SCRIPTS = ("dom", "address", "items", "layout", "sheet", "viewer", "sweeps", "problems", "main")
 _ICON = (

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from venice_batch.model import ImageFile
 
 FOLDER = "thumbnails"
+"""The thumbnails' folder in an output folder."""
+
 BOX = (512, 256)
 """Largest width and height in pixels: rows of the page are about 200 high, so on dense screens a little soft."""
 SMALL_BYTES = 24_000

@@ -83,18 +83,22 @@ class Times:
 
     @property
     def queue_s(self) -> Percentiles:
+        """The percentiles of `queue_s`."""
         return self._queue.percentiles()
 
     @property
     def server_s(self) -> Percentiles:
+        """The percentiles of `server_s`."""
         return self._server.percentiles()
 
     @property
     def latency_s(self) -> Percentiles:
+        """The percentiles of `latency_s`."""
         return self._latency.percentiles()
 
     @property
     def total_s(self) -> Percentiles:
+        """The percentiles of `total_s`."""
         return self._total.percentiles()
 
 
@@ -104,6 +108,8 @@ def queue_s(timing: Timing) -> float:
 
 
 MOST_SLOWEST = 5
+"""Slowest jobs that are kept."""
+
 MOST_REASONS = 20
 """Different reasons for failures that are kept. Kinds of errors are counted without a limit."""
 
