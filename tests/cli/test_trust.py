@@ -30,14 +30,14 @@ def project(text, name="venice-batch.toml"):
     Path(name).write_text(text)
 
 
-def reported(capsys, *args, code):
+def stderr_of(capsys, *args, code):
     capsys.readouterr()
     assert main([*args]) == code
     return capsys.readouterr().err
 
 
 def refused(capsys, *args):
-    error = reported(capsys, *args, code=2)
+    error = stderr_of(capsys, *args, code=2)
     assert error.count("\n") == 1
     return error.removeprefix("venice-batch: ").rstrip("\n")
 
@@ -54,7 +54,7 @@ def test_no_key_goes_to_a_projects_server_without_consent(capsys, command):
 def test_with_consent_the_key_goes_there_and_the_server_is_printed_despite_quiet_in_the_file(capsys):
     project(SERVER)
     assert main(["trust", "--yes"]) == 0
-    assert f"venice-batch.toml sets the API's address to {URL}\n" in reported(capsys, "jobs.jsonl", code=75)
+    assert f"venice-batch.toml sets the API's address to {URL}\n" in stderr_of(capsys, "jobs.jsonl", code=75)
 
 
 def test_a_changed_file_needs_consent_again(capsys):
@@ -126,7 +126,7 @@ def test_trust_shows_what_the_file_does_and_asks(capsys, monkeypatch, answer, co
 def test_without_a_terminal_yes_is_required(capsys, monkeypatch, stdin):
     project(SERVER)
     monkeypatch.setattr("sys.stdin", stdin)
-    assert "there is no terminal to ask on; read the file, then give --yes" in reported(capsys, "trust", code=2)
+    assert "there is no terminal to ask on; read the file, then give --yes" in stderr_of(capsys, "trust", code=2)
     assert main(["styles"]) == 2
 
 
@@ -146,7 +146,7 @@ def test_a_file_cannot_consent_to_itself(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_BATCH_YES", "1")
     assert "`trust` has no such option" in refused(capsys, "trust")
     project(SERVER)
-    assert "there is no terminal to ask on" in reported(capsys, "trust", code=2)
+    assert "there is no terminal to ask on" in stderr_of(capsys, "trust", code=2)
 
 
 def test_trust_takes_a_file_by_name_and_refuses_one_with_mistakes(capsys, tmp_path):
@@ -234,7 +234,7 @@ def test_a_project_names_no_key_file(capsys, table):
     project(f'[{table}]\napi-key-file = "key"\n')
     for consent in (False, True):
         if consent:
-            reported(capsys, "trust", "--yes", code=2)
+            stderr_of(capsys, "trust", "--yes", code=2)
         error = refused(capsys, "config")
         assert f"{table}.api-key-file: a project's file cannot name a key file; give --api-key-file" in error
     assert "SECRET" not in error

@@ -28,9 +28,9 @@ def parse(text):
     found, typed = {}, None
     for line in text[:-1].split("\n"):
         if line.startswith("# HELP "):
-            name, _, reported = line[7:].partition(" ")
+            name, _, words = line[7:].partition(" ")
             assert re.fullmatch(NAME, name)
-            assert reported
+            assert words
             assert name not in found, "all lines of a metric have to stand together"
             found[name] = {}
         elif line.startswith("# TYPE "):

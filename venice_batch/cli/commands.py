@@ -171,7 +171,7 @@ COMMANDS = {name: entry for entries in HEADINGS.values() for name, entry in entr
 EXAMPLES = (
     ("venice-batch jobs.jsonl --sandbox", "Try it: no key, no cost."),
     ("venice-batch check jobs.jsonl", "Check and price every line."),
-    ("venice-batch jobs.jsonl --max-cost 5", "Make what is missing, for at most 5 USD."),
+    ("venice-batch jobs.jsonl --max-cost 5", "Make the missing images for at most 5 USD."),
     ("venice-batch report output/jobs", "Show the results."),
 )
 """Examples for `--help` and the manual page: a command, and what it is for."""

@@ -31,7 +31,7 @@ _KEY_LIKE = re.compile(r"(^|[-_])(key|token|secret|password|authorization|bearer
 
 
 class Setting(NamedTuple):
-    """A value with its file and its keys there."""
+    """A value, its file, and its keys in that file."""
 
     value: Any
     file: SettingsFile

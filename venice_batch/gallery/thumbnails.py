@@ -24,7 +24,7 @@ FOLDER = "thumbnails"
 """The thumbnails' folder in an output folder."""
 
 BOX = (512, 256)
-"""Largest width and height in pixels: rows of the page are about 200 high, so on dense screens a little soft."""
+"""Largest width and height in pixels: rows of the page are about 200 high, so a little soft on dense screens."""
 SMALL_BYTES = 24_000
 """An image no larger than this gets no thumbnail, which would save little."""
 MOST_PIXELS = 64_000_000

@@ -25,7 +25,7 @@ RATE_S = 60.0
 
 
 class Rate:
-    """Count events of the last `RATE_S` seconds, in one number a second."""
+    """Count the events of the last `RATE_S` seconds, with one counter for each second."""
 
     def __init__(self) -> None:
         self._counts: deque[tuple[int, int]] = deque()
@@ -39,7 +39,7 @@ class Rate:
         self._counts.append((second, before + count))
 
     def a_minute(self, now_s: float, over_s: float) -> float:
-        """Return the events a minute over the last `over_s` seconds, which is taken as 1 to `RATE_S`."""
+        """Return the events a minute over the last `over_s` seconds, limited to 1 to `RATE_S`."""
         self._forget(now_s)
         return sum(count for _, count in self._counts) * 60 / min(RATE_S, max(1.0, over_s))
 

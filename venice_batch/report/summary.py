@@ -25,7 +25,7 @@ class Histogram:
         self._buckets: Counter[int] = Counter()
 
     def add(self, value_s: float) -> None:
-        """Count one duration, taken as at least a microsecond and at most 1e15 seconds."""
+        """Count one duration, limited to a microsecond to 1e15 seconds."""
         self._buckets[math.floor(math.log(min(max(value_s, 1e-6), 1e15)) / self._STEP)] += 1
 
     def update(self, other: Histogram) -> None:
