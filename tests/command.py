@@ -9,7 +9,7 @@ from typing import NamedTuple
 from anyio.from_thread import start_blocking_portal
 
 from venice_batch.cli.env import Environment
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.sandbox import SandboxSettings, serve
 
 
@@ -22,7 +22,7 @@ class Result(NamedTuple):
 def run(*args, stdin="", environ=None, now=time.time):
     """The exit code of `venice-batch args…` and what it has printed; there is no traceback."""
     streams = [io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8") for text in (stdin, "", "")]
-    code = run_cli([*args], Environment(*streams, {**os.environ, **(environ or {})}, now))
+    code = main([*args], Environment(*streams, {**os.environ, **(environ or {})}, now))
     out, err = (stream.flush() or stream.buffer.getvalue().decode() for stream in streams[1:])
     assert "Traceback" not in err
     return Result(code, out, err)

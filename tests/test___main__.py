@@ -12,7 +12,7 @@ import pytest
 
 from venice_batch.__main__ import main
 from venice_batch._version import __version__
-from venice_batch.cli.main import run_cli
+from venice_batch.cli import main as cli
 
 
 def test_the_module_runs_as_the_command_does():
@@ -52,7 +52,7 @@ def test_a_command_started_to_ignore_a_hangup_does():
         "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from venice_batch.__main__ import main; "
     )
     script += "from venice_batch.cli import main as cli; "
-    script += "cli.run_cli = lambda _: signal.raise_signal(signal.SIGHUP) or 7; main()"
+    script += "cli.main = lambda _: signal.raise_signal(signal.SIGHUP) or 7; main()"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7
 
 
@@ -69,7 +69,7 @@ def test_a_signal_while_the_command_is_imported_ends_it_without_a_traceback(numb
 
 def test_a_signal_after_the_command_has_ended_does_not_change_its_code():
     script = "import atexit, signal, sys; from venice_batch.__main__ import main; "
-    script += "from venice_batch.cli import main as cli; cli.run_cli = lambda _: 7; "
+    script += "from venice_batch.cli import main as cli; cli.main = lambda _: 7; "
     script += "atexit.register(signal.raise_signal, signal.SIGTERM); main()"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7
 
@@ -95,7 +95,7 @@ def test_the_first_signal_ends_a_command_that_reads_for_an_hour(tmp_path, monkey
     job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
     Path("jobs.jsonl").write_text(job)
     run = ["run", "jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q", "-o", "out"]
-    assert run_cli(run) == 0
+    assert cli.main(run) == 0
     record = json.loads(Path("out/manifest.jsonl").read_text())
     record["files"][0]["bytes"] = ENDLESS_BYTES
     Path("out/manifest.jsonl").write_text(json.dumps(record) + "\n")

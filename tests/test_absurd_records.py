@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from records import attempt, outcome
 
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.model import ServerTiming
 
 NUMBERS = (1e18, 1e308, -1e308, 1e12, -5, 0, 1e-300, 2**63, -(2**70), 10**30)
@@ -51,7 +51,7 @@ def changed(path, number, **also):
 def say_and_export(root, *found):
     (root / "manifest.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (whole() | {"id": "ok"}, *found)))
     for command in COMMANDS:
-        assert run_cli([part.format(root) for part in command]) in (0, 2)
+        assert main([part.format(root) for part in command]) in (0, 2)
 
 
 @pytest.mark.parametrize("path", [path for path in places(whole()) if path != ("schema",)], ids=str)

@@ -15,7 +15,7 @@ from records import outcome
 from test_sessions import SESSIONS
 
 from venice_batch.cli.commands import COMMANDS, cli
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.sandbox import SandboxSettings, serve
 
@@ -75,7 +75,7 @@ def test_every_command_shown_is_one_that_works(page, line, tmp_path, monkeypatch
     assert words.pop(0) == "venice-batch"
     if words[0] == "sandbox":
         words.append("--help")
-    assert run_cli(words) == 0
+    assert main(words) == 0
 
 
 @pytest.mark.parametrize(("page", "block"), blocks("json"), ids=str)
@@ -147,7 +147,7 @@ def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path,
     from venice_batch.sandbox.request import pixels
 
     monkeypatch.chdir(tmp_path)
-    assert run_cli([str(ROOT / "jobs" / "quickstart.jsonl"), *FAST, "-q"]) == 0
+    assert main([str(ROOT / "jobs" / "quickstart.jsonl"), *FAST, "-q"]) == 0
     records = [json.loads(line) for line in (tmp_path / "output/quickstart/manifest.jsonl").read_text().splitlines()]
     assert len(records) == 19
     for record in records:
@@ -172,7 +172,7 @@ def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path,
 
 def test_the_pictures_of_the_example_are_changed_as_it_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_cli([str(ROOT / "jobs" / "retouch.jsonl"), *FAST, "-q"]) == 0
+    assert main([str(ROOT / "jobs" / "retouch.jsonl"), *FAST, "-q"]) == 0
     records = [json.loads(line) for line in (tmp_path / "output/retouch/manifest.jsonl").read_text().splitlines()]
     sizes = {file["path"]: (file["width"], file["height"]) for record in records for file in record["files"]}
     assert sizes["images/gondola-4x.png"] == (1600, 1216)

@@ -14,7 +14,7 @@ from tools.man_page import roff
 from tools.reference import DOCS, PAGES
 from tools.schema_pages import record_schema, summary_schema
 from venice_batch.cli.commands import COMMANDS
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.errors import ExitCode
 
 MAN = DOCS / "man/venice-batch.1"
@@ -69,5 +69,5 @@ def test_records_are_as_their_schema_says():
 def test_a_summary_is_as_its_schema_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "jobs.jsonl").write_text('{"model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n')
-    assert run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "--json"]) == 0
+    assert main(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "--json"]) == 0
     jsonschema.validate(json.loads(capsys.readouterr().out), summary_schema())

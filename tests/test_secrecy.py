@@ -14,7 +14,7 @@ from anyio.from_thread import start_blocking_portal
 from PIL import Image
 from raw_server import chunked, framed, raw_server, until_closed
 
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 KEY = "vn-SECRETKEY0123456789abcdefghijKLMNOPqrst"
 PIECES = {KEY[at : at + 8].lower() for at in range(len(KEY) - 7)}
@@ -141,10 +141,10 @@ def test_no_part_of_the_key_reaches_a_record_a_log_a_page_or_the_terminal(form, 
                 "run", "jobs.jsonl", "-o", "out", "--offline", "--allow-unknown", "--base-url", url,
                 "--max-attempts", "1", "--log-format", "json", "--junit", "junit.xml", "--gallery",
             ]  # fmt: skip
-            run_cli(command)
+            main(command)
     shown = capfd.readouterr()
     assert leaks(shown.out + shown.err) == []
-    run_cli(["export", "out", "--csv", "table.csv"])
+    main(["export", "out", "--csv", "table.csv"])
     made = left(".") | left(os.environ["XDG_CACHE_HOME"])
     assert {"out/manifest.jsonl", "out/gallery.html", "out/summary.json", "junit.xml", "table.csv"} < made.keys()
     recorded = {json.loads(line)["id"] for line in made["out/manifest.jsonl"].splitlines()}
@@ -169,7 +169,7 @@ def test_no_part_of_the_key_reaches_a_listing_or_what_is_stored_of_it(form, comm
 
     with serving(answer) as url:
         for more in ([], ["--json"]):
-            run_cli([command, "--base-url", url, *more])
+            main([command, "--base-url", url, *more])
     shown = capfd.readouterr()
     assert re.search(r"\*\*\*|20", shown.out)
     assert leaks(shown.out + shown.err) == []

@@ -8,7 +8,7 @@ from aiohttp import web
 from pictures import picture
 
 from venice_batch import JobsFileError, run_jobs
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 JOB = {"model": "venice-sd35", "prompt": "p"}
 UNKNOWN = [
@@ -88,7 +88,7 @@ def file(tmp_path, monkeypatch):
 
 
 def test_the_command_refuses_each_line_with_a_line(file, capsys):
-    assert run_cli(["check", "jobs.jsonl", "--offline"]) == 2
+    assert main(["check", "jobs.jsonl", "--offline"]) == 2
     err = capsys.readouterr().err
     fields = ["brand_new", "brand_new", "format", "quality", "width", "variants", "seed", "cfg_scale", "safe_mode"]
     assert [line.split(": ")[:2] for line in err.splitlines() if line.startswith("jobs.jsonl:")] == [
@@ -98,7 +98,7 @@ def test_the_command_refuses_each_line_with_a_line(file, capsys):
 
 def test_the_command_warns_once_of_equal_things_where_they_are_allowed(file, capsys):
     file.write_text(file.read_text() + json.dumps({"id": "again", **JOB, "brand_new": 5}) + "\n")
-    assert run_cli(["check", "jobs.jsonl", "--offline", "--allow-unknown"]) == 0
+    assert main(["check", "jobs.jsonl", "--offline", "--allow-unknown"]) == 0
     out, err = capsys.readouterr()
     assert "jobs.jsonl:1: brand_new: warning: unknown field (2 more: line 2, 11)\n" in err
     assert "jobs.jsonl:10: style_preset: warning: no style 'Of Next Year'" in err
@@ -106,24 +106,24 @@ def test_the_command_warns_once_of_equal_things_where_they_are_allowed(file, cap
 
 
 def test_strict_refuses_what_is_allowed_otherwise(file):
-    assert run_cli(["check", "jobs.jsonl", "--offline", "--allow-unknown", "--strict"]) == 2
+    assert main(["check", "jobs.jsonl", "--offline", "--allow-unknown", "--strict"]) == 2
 
 
 def test_a_setting_for_all_jobs_may_be_unknown_too(file, capfd):
     file.write_text(json.dumps({"id": "a", **JOB}) + "\n")
-    assert run_cli(["expand", "jobs.jsonl", "--set", "brand_new=[1]", "--allow-unknown"]) == 0
+    assert main(["expand", "jobs.jsonl", "--set", "brand_new=[1]", "--allow-unknown"]) == 0
     assert json.loads(capfd.readouterr().out) == {"id": "a", "brand_new": [1], **JOB}
-    assert run_cli(["expand", "jobs.jsonl", "--set", "brand_new=[1]"]) == 2
+    assert main(["expand", "jobs.jsonl", "--set", "brand_new=[1]"]) == 2
     assert "--set brand_new: no endpoint has this field" in capfd.readouterr().err
 
 
 def test_a_run_in_the_sandbox_is_refused_by_the_server_not_by_the_check(file, capsys):
     file.write_text(json.dumps({"id": "a", **JOB, "brand_new": 5}) + "\n")
-    assert run_cli(["jobs.jsonl", "--sandbox", "--allow-unknown", "--sandbox-latency", "0", "--json"]) == 1
+    assert main(["jobs.jsonl", "--sandbox", "--allow-unknown", "--sandbox-latency", "0", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["rejected"] == 1
-    assert run_cli(["jobs-from", "output/jobs", "-o", "again.jsonl"]) == 2
-    assert run_cli(["jobs-from", "output/jobs", "-o", "again.jsonl", "--allow-unknown"]) == 0
-    assert run_cli(["jobs-from", "output/jobs", "-o", "b.jsonl", "--allow-unknown", "--unset", "brand_new"]) == 0
+    assert main(["jobs-from", "output/jobs", "-o", "again.jsonl"]) == 2
+    assert main(["jobs-from", "output/jobs", "-o", "again.jsonl", "--allow-unknown"]) == 0
+    assert main(["jobs-from", "output/jobs", "-o", "b.jsonl", "--allow-unknown", "--unset", "brand_new"]) == 0
 
 
 @pytest.mark.parametrize("given", [["--allow-unknown"], []])
@@ -131,12 +131,12 @@ def test_a_settings_file_may_give_unknown_fields_to_all_jobs_where_they_are_allo
     allowed = "" if given else "[expand]\nallow-unknown = true\n"
     file.with_name("venice-batch.toml").write_text(f"[defaults]\nbrand_new = [1]\n{allowed}")
     file.write_text(json.dumps({"id": "a", **JOB}) + "\n")
-    assert run_cli(["expand", "jobs.jsonl", *given]) == 0
+    assert main(["expand", "jobs.jsonl", *given]) == 0
     assert json.loads(capfd.readouterr().out) == {"id": "a", "brand_new": [1], **JOB}
-    assert run_cli(["config"]) == (2 if given else 0)
+    assert main(["config"]) == (2 if given else 0)
 
 
 def test_an_unknown_field_in_a_settings_file_is_told_with_its_place(file, capsys):
     file.with_name("venice-batch.toml").write_text("[defaults]\nbrand_new = 1\n")
-    assert run_cli(["expand", "jobs.jsonl"]) == 2
+    assert main(["expand", "jobs.jsonl"]) == 2
     assert "venice-batch.toml: defaults.brand_new: no endpoint has this field" in capsys.readouterr().err

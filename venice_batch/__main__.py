@@ -18,11 +18,11 @@ def main() -> None:
     """Run the command with the process's arguments and exit with its code.
 
     While a run sends, it handles signals itself. At any other time the first signal ends the command at once, with the
-    signal's exit code; what was being written is removed.
+    signal's exit code, and half-written files are removed.
     """
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION_SIGNALS)  # no signal interrupts an import
-    from venice_batch.cli.main import run_cli
+    from venice_batch.cli import main as cli
     from venice_batch.errors import ExitCode
 
     ends = []
@@ -41,7 +41,7 @@ def main() -> None:
     try:
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINATION_SIGNALS)
-        code = run_cli(sys.argv[1:])
+        code = cli.main(sys.argv[1:])
     except KeyboardInterrupt:
         code = int(ExitCode.SIGINT)
     for number in TERMINATION_SIGNALS:
@@ -49,7 +49,7 @@ def main() -> None:
     code = int(ExitCode.SIGTERM) if ends and code == ExitCode.SIGINT else code
     disk = sys.modules.get("venice_batch.output.disk")
     if disk is not None and disk.has_blocked_threads():
-        # Python would wait for them, perhaps for ever.
+        # Python would wait for them, perhaps forever.
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()

@@ -1,31 +1,37 @@
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
+import msgspec
 import pytest
+from records import summary
 
-from venice_batch.cli.after_run import Step, take
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.after_run import Step, on_finish, on_finish_environment, take
+from venice_batch.cli.main import main
+from venice_batch.errors import HookError
+from venice_batch.model import Summary
 from venice_batch.output import manifest
 from venice_batch.report.collect import FlaggedJobs
 
 
-def test_every_step_is_told_the_summary_and_the_folder():
-    told = []
-    take([Step("--one", lambda *given: told.append(given))], "summary", Path("out"))
-    assert told == [("summary", Path("out"))]
+def test_every_step_gets_the_summary_and_the_folder():
+    reported = []
+    take([Step("--one", lambda *given: reported.append(given))], "summary", Path("out"))
+    assert reported == [("summary", Path("out"))]
 
 
 def test_a_step_that_fails_is_one_line_and_keeps_no_other_from_being_taken(capsys):
     def fail(summary, output):
         raise ValueError("no\nway")
 
-    told = []
-    take([Step("--one", fail), Step("--two", lambda *given: told.append(given))], "summary", Path("out"))
-    assert len(told) == 1
+    reported = []
+    take([Step("--one", fail), Step("--two", lambda *given: reported.append(given))], "summary", Path("out"))
+    assert len(reported) == 1
     assert capsys.readouterr().err == "venice-batch: warning: --one: no\ufffdway\n"
 
 
@@ -45,10 +51,10 @@ def test_a_step_whose_records_could_not_be_read_is_not_taken(capsys):
 
 
 @pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full"])
-def test_a_failure_that_nobody_can_be_told_of_costs_nothing_either(tmp_path, stream):
+def test_a_failure_that_cannot_be_printed_does_no_harm_either(tmp_path, stream):
     job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
     (tmp_path / "jobs.jsonl").write_text(job)
-    steps = "--on-finish 'echo told; exit 3' --junit /nowhere/x.xml"
+    steps = "--on-finish 'echo reported; exit 3' --junit /nowhere/x.xml"
     command = f"{sys.executable} -m venice_batch jobs.jsonl --sandbox --sandbox-latency 0 -q {steps} {stream}"
     assert subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False).returncode == 0
 
@@ -67,7 +73,7 @@ def write(*prompts):
 
 
 def run(*options):
-    return run_cli(["jobs.jsonl", *FAST, "-q", *options])
+    return main(["jobs.jsonl", *FAST, "-q", *options])
 
 
 def junit():
@@ -90,7 +96,7 @@ def test_a_run_that_was_stopped_skips_what_it_did_not_do():
 
 
 @pytest.mark.parametrize(("flag", "code"), [("blurred", 1), ("violation", 0), ("violation,blurred", 1)])
-def test_a_flagged_image_fails_a_run_that_is_told_to_also_when_it_is_an_old_one(flag, code, capsys):
+def test_fail_on_fails_a_run_for_a_flagged_image_even_if_it_is_an_old_one(flag, code, capsys):
     write("nsfw", "sea")
     for _ in range(2):
         assert run("--fail-on", flag, "--junit", "junit.xml", "--json", "--set", "safe_mode=true") == code
@@ -130,7 +136,7 @@ def test_on_github_jobs_that_fail_are_annotated_and_the_step_is_summed_up(monkey
 def test_on_github_mistakes_of_the_jobs_file_are_annotated(monkeypatch, capsys, command):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     Path("jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p", "steps": 99}\n')
-    assert run_cli([command, "jobs.jsonl", "--sandbox"]) == 2
+    assert main([command, "jobs.jsonl", "--sandbox"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("::error file=jobs.jsonl,line=1,title=invalid job::steps: 99 is above")
 
@@ -141,7 +147,7 @@ def test_elsewhere_nothing_is_annotated(capsys):
     assert "::error" not in capsys.readouterr().err
 
 
-def test_after_a_run_the_manifest_is_read_once_for_all_that_want_its_records(monkeypatch, tmp_path, capsys):
+def test_after_a_run_the_manifest_is_read_once_for_all_reports(monkeypatch, tmp_path, capsys):
     openings = []
     opened = manifest.opened
     monkeypatch.setattr(manifest, "opened", lambda path: [openings.append(path), opened(path)][1])
@@ -166,3 +172,68 @@ def test_the_gallery_of_a_run_shows_jobs_of_other_files_too(tmp_path):
     page = (tmp_path / "output/jobs/gallery.html").read_text()
     assert '"images/sea.webp"' in page
     assert '"images/sky.webp"' in page
+
+
+OUT = Path("out")
+
+
+def test_the_command_gets_the_summary_on_its_input(tmp_path):
+    on_finish(f"cat > {tmp_path}/got", summary(failed=3), OUT)
+    assert msgspec.json.decode((tmp_path / "got").read_bytes(), type=Summary) == summary(failed=3)
+
+
+def test_the_command_gets_the_result_in_its_environment(tmp_path):
+    names = "EXIT_CODE RUN_ID FOLDER REASON"
+    on_finish(
+        f'for name in {names}; do eval echo "\\$VENICE_BATCH_$name"; done > {tmp_path}/got',
+        summary(exit_code=75, reason="time is over"),
+        OUT,
+    )
+    assert (tmp_path / "got").read_text() == f"75\nrun-1\n{Path.cwd()}/out\ntime is over\n"
+
+
+def test_the_key_and_the_command_itself_are_withheld_and_nothing_else():
+    own = {"VENICE_API_KEY": "secret", "VENICE_BATCH_ON_FINISH": "venice-batch next.jsonl", "PATH": "/bin", "X": "y"}
+    given = on_finish_environment(summary(), OUT, own)
+    assert "secret" not in given.values()
+    assert "VENICE_BATCH_ON_FINISH" not in given
+    assert (given["PATH"], given["X"]) == ("/bin", "y")
+
+
+def test_what_the_command_prints_goes_to_standard_error(capfd):
+    on_finish("echo reported; echo too >&2", summary(), OUT)
+    assert capfd.readouterr() == ("", "reported\ntoo\n")
+
+
+def test_a_command_that_does_not_read_is_no_failure():
+    on_finish("true", summary(), OUT)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("exit 7", "exit status 7"), ("kill -TERM $$", "ended by SIGTERM"), ("nonsense-that-is-not-there", "status 127")],
+)
+def test_a_command_that_fails_is_reported_with_its_status(command, words):
+    with pytest.raises(HookError, match=words):
+        on_finish(command, summary(), OUT)
+
+
+def test_a_command_that_takes_too_long_is_killed_with_all_that_it_started(tmp_path):
+    with pytest.raises(HookError, match=r"stopped after 0\.2 s"):
+        on_finish(f"sleep 600 & echo $! > {tmp_path}/pid; wait", summary(), OUT, limit_s=0.2)
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return  # killed; its new parent has not reaped it yet
+    pytest.fail("the command's child lives on")
+
+
+def test_without_process_groups_the_command_itself_is_killed(monkeypatch):
+    monkeypatch.delattr(os, "killpg")
+    with pytest.raises(HookError, match=r"stopped after 0\.2 s"):
+        on_finish("exec sleep 600", summary(), OUT, limit_s=0.2)

@@ -15,7 +15,7 @@ from command import run, served
 from venice_batch.api.listings import Limits
 from venice_batch.catalogue import Cache, Listing, Preflight, snapshot
 from venice_batch.cli.check import Known, know, show_plan
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.cli.options import VENICE
 from venice_batch.run.plan import Plan
 
@@ -40,7 +40,7 @@ def write(*lines):
 
 
 def check(*arguments):
-    return run_cli(["check", "jobs.jsonl", *arguments])
+    return main(["check", "jobs.jsonl", *arguments])
 
 
 def keep(*entries, age_s=0.0, styles=("Anime",), base_url=VENICE):
@@ -65,7 +65,7 @@ def test_check_counts_and_prices_requests_and_images_by_model(capsys):
 
 def test_check_knows_what_is_done(capsys):
     write(GOOD)
-    run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
+    main(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
     write(GOOD, {**GOOD, "id": "b"})
     assert check("--json", "--sandbox") == 0
     plan = json.loads(capsys.readouterr().out)
@@ -86,13 +86,13 @@ def test_a_folder_with_an_empty_manifest_has_everything_to_do(capsys):
     assert "jobs.jsonl:2: id: 'a' is used on line 1 already\n" in capsys.readouterr().err
 
 
-def test_check_counts_jobs_refused_before_and_needs_no_network_for_a_sandbox(capsys):
+def test_check_counts_jobs_rejected_before_and_needs_no_network_for_a_sandbox(capsys):
     write({**GOOD, "prompt": "forbidden"})
-    run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
+    main(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
     capsys.readouterr()
     assert check("--sandbox") == 0
     out, err = capsys.readouterr()
-    assert out == "1 job, all lines valid, 1 refused before\n0 requests would go out, into output/jobs\n"
+    assert out == "1 job, all lines valid, 1 rejected before\n0 requests would go out, into output/jobs\n"
     assert err == ""
 
 
@@ -139,12 +139,12 @@ def test_a_file_with_one_of_each_mistake(capsys):
     assert check("--offline") == 2
     out, err = capsys.readouterr()
     assert out == ""
-    told = [line for line in err.splitlines() if line.startswith("jobs.jsonl:")]
-    assert len(told) == len(ONE_OF_EACH)
-    for number, ((_, field, hint), line) in enumerate(zip(ONE_OF_EACH, told, strict=True), start=2):
+    reported = [line for line in err.splitlines() if line.startswith("jobs.jsonl:")]
+    assert len(reported) == len(ONE_OF_EACH)
+    for number, ((_, field, hint), line) in enumerate(zip(ONE_OF_EACH, reported, strict=True), start=2):
         assert line.startswith(f"jobs.jsonl:{number}: {field}: ")
         assert hint in line
-    assert f"{len(told)} problems; nothing was sent" in err
+    assert f"{len(reported)} problems; nothing was sent" in err
 
 
 def test_mistakes_as_json(capsys):
@@ -211,9 +211,7 @@ def test_offline_says_how_old_its_list_is(capsys):
 def test_a_fresh_list_needs_no_network_and_no_notice(capsys):
     keep(*snapshot().entries)
     write(GOOD)
-    code = (
-        "import sys; from venice_batch.cli.main import run_cli; print(run_cli(sys.argv[1:]), 'aiohttp' in sys.modules)"
-    )
+    code = "import sys; from venice_batch.cli.main import main; print(main(sys.argv[1:]), 'aiohttp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "check", "jobs.jsonl"], capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout.endswith("0 False\n")
@@ -262,7 +260,7 @@ def test_a_live_list_needs_no_key(sandbox, capsys):
     assert requests_seen(sandbox) == before
 
 
-def test_with_a_key_balance_and_limits_are_reckoned_with(sandbox, capsys, monkeypatch):
+def test_with_a_key_balance_and_limits_are_used(sandbox, capsys, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
     write(*({**GOOD, "id": f"j{n}"} for n in range(8)))
     assert check("--base-url", sandbox) == 0
@@ -277,7 +275,7 @@ def test_with_a_key_balance_and_limits_are_reckoned_with(sandbox, capsys, monkey
     assert plan["access_permitted"] is True
 
 
-def test_enhancement_is_in_the_sum_as_the_most_that_it_can_cost(capsys):
+def test_enhancement_is_in_the_sum_at_its_highest_cost(capsys):
     write({**GOOD, "enhance_prompt": True, "variants": 4})
     assert check("--offline") == 0
     out = capsys.readouterr().out
@@ -314,11 +312,11 @@ def test_balances_are_shown_one_by_one_and_a_key_without_access_is_reported(caps
     assert "balance: none; not enough\n" in shown({}, False)
     assert "balance: 3 BUNDLED_CREDITS; whether that is enough is unknown\n" in shown({"BUNDLED_CREDITS": 3.0}, None)
     assert shown({"USD": 9.0}, False, access=False).endswith(
-        "the API lists the key without access (accessPermitted is false): it would refuse the requests\n"
+        "the key has no access (accessPermitted is false): the API would refuse the requests\n"
     )
 
 
-def test_limits_are_asked_for_only_where_they_are_wanted(sandbox, monkeypatch):
+def test_limits_are_requested_only_where_they_are_needed(sandbox, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
     assert know(sandbox, None).limits.balances["USD"] == 0.05
     assert know(sandbox, None, limits=False).limits is None
@@ -353,18 +351,18 @@ def test_standard_input_is_checked_too():
 def test_a_table_on_standard_input_is_reported_once():
     done = check_piped("id,model,prompt\na,venice-sd35,p\nb,venice-sd35,q\n")
     assert done.code == 2
-    told, closing = done.err.splitlines()
-    assert told.startswith("<stdin>: looks like a table; ")
+    reported, closing = done.err.splitlines()
+    assert reported.startswith("<stdin>: looks like a table; ")
     assert closing == "venice-batch: 1 problem; nothing was sent"
 
 
 def test_a_column_that_nearly_is_a_field_is_warned_of_once_and_strictly_refused(capsys):
     Path("jobs.csv").write_text("prompt,widht\n" + "".join(f"boat {number},512\n" for number in range(8)))
-    assert run_cli(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline"]) == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if "widht" in line]
-    assert len(told) == 1
-    assert "did you mean 'width'?" in told[0]
-    assert run_cli(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline", "--strict"]) == 2
+    assert main(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline"]) == 0
+    reported = [line for line in capsys.readouterr().err.splitlines() if "widht" in line]
+    assert len(reported) == 1
+    assert "did you mean 'width'?" in reported[0]
+    assert main(["check", "jobs.csv", "--set", "model=venice-sd35", "--offline", "--strict"]) == 2
     assert "jobs.csv:2: widht: is not a field" in capsys.readouterr().err
-    assert run_cli(["jobs.csv", "--set", "model=venice-sd35", "--sandbox", "--sandbox-latency", "0"]) == 0
+    assert main(["jobs.csv", "--set", "model=venice-sd35", "--sandbox", "--sandbox-latency", "0"]) == 0
     assert "did you mean 'width'?" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 
 from venice_batch.catalogue import Cache, Listing
 from venice_batch.cli.commands import COMMANDS
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.cli.options import VENICE
 
 BIN = Path(sys.executable).parent
@@ -28,11 +28,11 @@ def _in_a_folder_with_jobs(tmp_path, monkeypatch):
 
 
 def completed(capfd, monkeypatch, *words):
-    """What zsh is answered, as (kind, value) pairs."""
+    """The completions for zsh, as (kind, value) pairs."""
     monkeypatch.setenv("_VENICE_BATCH_COMPLETE", "zsh_complete")
     monkeypatch.setenv("COMP_WORDS", " ".join(["venice-batch", *words]))
     monkeypatch.setenv("COMP_CWORD", str(len(words)))
-    assert run_cli([]) == 0
+    assert main([]) == 0
     lines = capfd.readouterr().out.split("\n")
     return list(zip(lines[::3], lines[1::3], strict=False))
 
@@ -56,7 +56,7 @@ def test_the_first_word_may_be_an_option_of_run_too(capfd, monkeypatch):
     assert "--max-cost" in values(capfd, monkeypatch, "jobs.jsonl", "--max-c")
 
 
-def test_negations_are_offered_only_to_who_begins_one(capfd, monkeypatch):
+def test_negations_are_offered_only_after_no(capfd, monkeypatch):
     assert "--no-quiet" not in values(capfd, monkeypatch, "run", "--")
     assert "--no-quiet" in values(capfd, monkeypatch, "run", "--no-q")
 
@@ -99,7 +99,7 @@ def test_a_broken_settings_file_hinders_no_completion(capfd, monkeypatch):
 
 
 def test_only_known_shells_have_a_script(capsys):
-    assert run_cli(["completion", "tcsh"]) == 2
+    assert main(["completion", "tcsh"]) == 2
     assert "'bash', 'zsh', 'fish'" in capsys.readouterr().err
 
 
@@ -134,7 +134,7 @@ def test_the_shell_completes(shell):
         child.send(typed + "\t")
         child.expect_exact(expected)
         child.send("\x15")
-    # Two candidates, a command and a file, are shown both.
+    # Both candidates, a command and a file, are shown.
     child.send("venice-batch jobs\t\t")
     child.expect(r"jobs.jsonl\s+jobs-from|jobs-from\s+jobs.jsonl")
     child.send("\x15exit\r")
@@ -157,6 +157,6 @@ def test_fish_completes():
 
 
 def test_the_bash_script_has_no_fault_that_bash_sees(capfd):
-    assert run_cli(["completion", "bash"]) == 0
+    assert main(["completion", "bash"]) == 0
     script = capfd.readouterr().out
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from venice_batch.cli.commands import COMMANDS, cli
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.cli.parameters import Option
 from venice_batch.cli.settings import command_named
 
@@ -32,7 +32,7 @@ def user(text):
 
 def shown(capsys, *args):
     capsys.readouterr()
-    assert run_cli(["config", *args, "--json"]) == 0
+    assert main(["config", *args, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -42,7 +42,7 @@ def values(capsys, *args):
 
 def refused(capsys, *args):
     capsys.readouterr()
-    assert run_cli([*(args or ("config",))]) == 2
+    assert main([*(args or ("config",))]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert error.startswith("venice-batch: ")
@@ -56,7 +56,7 @@ def jobs(**fields):
 def test_a_run_takes_its_options_and_job_fields_from_the_file(capsys):
     Path("prompts.txt").write_text("a lagoon\n")
     project('[defaults]\nmodel = "venice-sd35"\nwidth = 64\nheight = 64\n[run]\nsandbox = true\nsandbox-latency = 0\n')
-    assert run_cli(["prompts.txt", "--set", "width=128"]) == 0
+    assert main(["prompts.txt", "--set", "width=128"]) == 0
     record = json.loads(Path("output/prompts/manifest.jsonl").read_text())
     assert record["request"] == {
         "prompt": "a lagoon",
@@ -87,7 +87,7 @@ def test_the_command_line_goes_before_all_and_turns_switches_off_too(capsys, mon
     jobs()
     project('[run]\nsandbox = true\nsandbox-latency = 0\nquiet = true\njson = true\nname = "x-{id}"\n')
     monkeypatch.setenv("VENICE_BATCH_NAME", "y-{id}")
-    assert run_cli(["jobs.jsonl", "--no-quiet", "--no-json", "--name", "z-{id}"]) == 0
+    assert main(["jobs.jsonl", "--no-quiet", "--no-json", "--name", "z-{id}"]) == 0
     assert "1 job: 1 succeeded" in capsys.readouterr().out
     assert os.listdir("output/jobs/images") == ["z-a.webp"]
 
@@ -142,7 +142,7 @@ def test_options_that_may_be_given_several_times_take_a_list(capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("[run]\nconcurency = 3", ": run.concurency: `run` has no such option; did you mean 'concurrency'?"),
         ("[run]\nmax_time = 3", ": run.max_time: `run` has no such option; did you mean 'max-time'?"),
@@ -150,16 +150,16 @@ def test_options_that_may_be_given_several_times_take_a_list(capsys):
         ("run = 1", ": run: expected a table, as in [run]"),
         ("profile = 1", ": profile: expected a table, as in [profile]"),
         ("[profile]\nx = 1", ": profile.x: expected a table, as in [profile.x.run]"),
-        ("[profile.x]\nrpm = 1", ": profile.x.rpm: no such table; known are check, "),
+        ("[profile.x]\nrpm = 1", ": profile.x.rpm: no such table; the known ones are check, "),
         ("[run]\nrpm = true", ": run.rpm: expected an integer"),
         ("[run]\nrpm = '3'", ": run.rpm: expected an integer"),
         ("[run]\nrpm = 0", ": run.rpm: 0 is not in the range x>=1"),
         ("[run]\nmax-cost = 'a'", ": run.max-cost: expected a number"),
-        ("[run]\nmax-time = 2020-01-01", ": run.max-time: expected a number, or a text in quotes"),
+        ("[run]\nmax-time = 2020-01-01", ": run.max-time: expected a number or a quoted string"),
         ("[run]\nmax-time = 'soon'", ": run.max-time: 'soon' is not a duration"),
         ("[run]\nquiet = 1", ": run.quiet: expected true or false"),
         ("[run]\non-finish = 'rm -r x'", ": run.on-finish: a file cannot name a command to run"),
-        ("[run]\noutput = 1", ": run.output: expected a text in quotes"),
+        ("[run]\noutput = 1", ": run.output: expected a quoted string"),
         ("[run]\nresponse = 'png'", ": run.response: 'png' is not one of"),
         ("[run]\nsandbox-set = 'a=b'", ": run.sandbox-set: expected a list"),
         ("[run]\nset = ['a=b']", ": run.set: job fields belong in [defaults]"),
@@ -174,10 +174,10 @@ def test_options_that_may_be_given_several_times_take_a_list(capsys):
         ("[run", ": is not valid TOML: "),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_with_its_place(capsys, text, told):
+def test_a_mistake_is_one_line_with_its_place(capsys, text, reported):
     project(text)
     error = refused(capsys)
-    assert error.startswith("venice-batch.toml" + told)
+    assert error.startswith("venice-batch.toml" + reported)
     assert "SECRET" not in error
 
 
@@ -188,9 +188,9 @@ def test_a_mistake_stops_a_run_before_anything_is_sent(capsys):
     assert not Path("output").exists()
 
 
-def test_help_is_to_be_had_beside_a_broken_file(capsys):
+def test_help_works_despite_a_broken_file(capsys):
     project("[run")
-    assert run_cli(["run", "--profile", "x", "--help"]) == 0
+    assert main(["run", "--profile", "x", "--help"]) == 0
     assert "as many as quota and latency need" in " ".join(capsys.readouterr().out.split())
 
 
@@ -203,40 +203,40 @@ def test_an_unknown_profile_is_answered_with_the_known(capsys):
 def test_only_config_checks_what_is_not_in_use(capsys):
     jobs()
     project("[profile.a.report]\nx = 1\n")
-    assert run_cli(["check", "jobs.jsonl", "--offline"]) == 0
+    assert main(["check", "jobs.jsonl", "--offline"]) == 0
     assert refused(capsys).startswith("venice-batch.toml: profile.a.report.x: `report` has no such option")
 
 
-def test_the_server_named_with_more_weight_counts(capsys, monkeypatch):
+def test_the_server_of_the_stronger_source_counts(capsys, monkeypatch):
     jobs()
     project('[run]\nbase-url = "http://127.0.0.1:9"\nsandbox-latency = 0\n[profile.try.run]\nsandbox = true\n')
-    assert run_cli(["jobs.jsonl", "--sandbox", "-o", "one"]) == 0
-    assert run_cli(["jobs.jsonl", "--profile", "try", "-o", "two"]) == 0
+    assert main(["jobs.jsonl", "--sandbox", "-o", "one"]) == 0
+    assert main(["jobs.jsonl", "--profile", "try", "-o", "two"]) == 0
     assert values(capsys, "--profile", "try")["base-url"].startswith("https://api.venice.ai")
     monkeypatch.setenv("VENICE_BATCH_SANDBOX", "1")
     monkeypatch.setenv("VENICE_API_KEY", "k")
-    assert run_cli(["styles", "--base-url", "http://127.0.0.1:9"]) == 75
+    assert main(["styles", "--base-url", "http://127.0.0.1:9"]) == 75
     project('[run]\nbase-url = "http://127.0.0.1:9"\nsandbox = true\n')
     monkeypatch.delenv("VENICE_BATCH_SANDBOX")
     assert "two servers" in refused(capsys, "jobs.jsonl")
 
 
-def test_an_address_from_a_file_is_told_before_the_key_is_sent_there(capsys, monkeypatch):
+def test_an_address_from_a_file_is_printed_before_the_key_is_sent_there(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
     user('[run]\nbase-url = "http://127.0.0.1:9"\n')
-    assert run_cli(["styles"]) == 75
+    assert main(["styles"]) == 75
     assert " sets the API's address to http://127.0.0.1:9" in capsys.readouterr().err.splitlines()[0]
-    assert run_cli(["styles", "--base-url", "http://127.0.0.1:10"]) == 75
+    assert main(["styles", "--base-url", "http://127.0.0.1:10"]) == 75
     assert "the API's address" not in capsys.readouterr().err
 
 
-def test_only_quiet_by_hand_keeps_the_server_of_a_file_from_being_told(capsys, monkeypatch):
+def test_only_quiet_by_hand_hides_the_server_of_a_file(capsys, monkeypatch):
     jobs()
     monkeypatch.setenv("VENICE_API_KEY", "k")
     user('[run]\nbase-url = "http://127.0.0.1:9"\nquiet = true\nmax-time = 1\n')
-    assert run_cli(["jobs.jsonl"]) == 75
+    assert main(["jobs.jsonl"]) == 75
     assert " sets the API's address to http://127.0.0.1:9" in capsys.readouterr().err
-    assert run_cli(["jobs.jsonl", "--quiet"]) == 75
+    assert main(["jobs.jsonl", "--quiet"]) == 75
     assert "the API's address" not in capsys.readouterr().err
 
 
@@ -248,7 +248,7 @@ def test_a_complaint_about_a_variable_names_it(capsys, monkeypatch):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_shows_its_settings(capsys, name):
-    assert run_cli(["config", name]) == 0
+    assert main(["config", name]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "files: none"
     assert lines[1].split() == [name, "value", "from"]
@@ -257,7 +257,7 @@ def test_every_command_shows_its_settings(capsys, name):
 def test_the_table_has_fields_profile_and_key_too(capsys, monkeypatch):
     project("[profile.p.defaults]\nwidth = 512\n")
     monkeypatch.setenv("VENICE_API_KEY", "SECRET")
-    assert run_cli(["config", "--profile", "p"]) == 0
+    assert main(["config", "--profile", "p"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("files: venice-batch.toml; profile: p\nrun ")
     rows = [" ".join(line.split()) for line in out.splitlines()]
@@ -276,7 +276,7 @@ def test_the_key_is_shown_as_present_or_not_and_never_itself(capsys, monkeypatch
     monkeypatch.setenv("VENICE_BATCH_CONFIG", "own.toml")
     assert shown(capsys)["api_key"] == {"present": True, "from": "key (own.toml)"}
     Path("key").write_text("two words SECRET\n")
-    assert run_cli(["config"]) == 0
+    assert main(["config"]) == 0
     out = capsys.readouterr().out
     assert "unusable: the API key contains characters that no key has" in out
     assert "SECRET" not in out
@@ -303,7 +303,7 @@ def test_variables_are_named_as_the_options(monkeypatch):
     monkeypatch.setenv("VENICE_BATCH_SET", "seed=5 steps=9")
     monkeypatch.setenv("VENICE_BATCH_JSON", "1")
     monkeypatch.setenv("VENICE_BATCH_SANDBOX_LATENCY", "0")
-    assert run_cli(["jobs.jsonl", "--sandbox"]) == 0
+    assert main(["jobs.jsonl", "--sandbox"]) == 0
     request = json.loads(Path("output/jobs/manifest.jsonl").read_text())["request"]
     assert (request["seed"], request["steps"]) == (5, 9)
 
@@ -312,7 +312,7 @@ def test_a_files_job_fields_are_taken_as_they_are(capsys):
     Path("jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
     project('[defaults]\nseed = 5\ncfg_scale = 7.0\nnegative_prompt = "5"\nnew = 2020-01-02\nmore = {a = ["x=1"]}\n')
     capsys.readouterr()
-    assert run_cli(["expand", "jobs.jsonl", "--allow-unknown", "--set", "seed=6", "-o", "all.jsonl"]) == 0
+    assert main(["expand", "jobs.jsonl", "--allow-unknown", "--set", "seed=6", "-o", "all.jsonl"]) == 0
     assert json.loads(Path("all.jsonl").read_text()) == {
         "id": "a",
         "model": "venice-sd35",

@@ -60,8 +60,8 @@ def test_a_file_in_a_current_folder_that_is_open_to_all_is_refused(tmp_path, mod
     assert files() == ()
     (folder / NAME).write_text("")
     assert refused() == (
-        "venice-batch.toml: not used, as everybody may write to its folder; give --config venice-batch.toml if these "
-        "settings are yours, else --no-config"
+        "venice-batch.toml: not used, because everybody may write to its folder; give --config venice-batch.toml if "
+        "these settings are yours, else --no-config"
     )
     assert files(NAME)[0].tables == {}
     assert files(None, True) == ()
@@ -71,7 +71,7 @@ def test_a_file_that_everybody_may_write_to_is_refused(tmp_path):
     path = tmp_path / "project" / NAME
     path.write_text("")
     path.chmod(0o666)
-    assert refused().startswith(f"{path}: not used, as everybody may write to it; ")
+    assert refused().startswith(f"{path}: not used, because everybody may write to it; ")
     path.chmod(0o664)
     assert [file.path for file in files()] == [path]
 
@@ -81,7 +81,7 @@ def test_a_file_of_another_user_is_refused_and_one_of_roots_is_not(tmp_path, mon
     mine = os.getuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
     if mine:
-        assert "as it belongs to another user" in refused()
+        assert "because it belongs to another user" in refused()
     else:
         assert files()[0].is_project
 
@@ -101,7 +101,7 @@ def test_where_files_show_no_owners_and_no_modes_a_projects_file_is_read_and_con
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("is_link", [False, True])
-def test_root_obeys_no_file_of_another_user_nor_his_link_to_one_of_roots(tmp_path, is_link):
+def test_root_obeys_no_file_of_another_user_and_no_link_of_theirs(tmp_path, is_link):
     path = tmp_path / "project/sub" / NAME
     if is_link:
         (tmp_path / "roots.toml").write_text("")
@@ -109,7 +109,7 @@ def test_root_obeys_no_file_of_another_user_nor_his_link_to_one_of_roots(tmp_pat
     else:
         path.write_text("")
     os.chown(path, 65534, 65534, follow_symlinks=False)
-    assert "as it belongs to another user" in refused()
+    assert "because it belongs to another user" in refused()
 
 
 def test_only_the_file_found_beside_the_jobs_is_a_strangers(tmp_path, monkeypatch):
@@ -256,7 +256,7 @@ def test_the_users_file_is_the_weaker_and_a_named_file_counts_alone(tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"a = \xff", "is not UTF-8 text"),
         (b"a = ", "is not valid TOML: Invalid value"),
@@ -266,11 +266,11 @@ def test_the_users_file_is_the_weaker_and_a_named_file_counts_alone(tmp_path, mo
         (None, "cannot be read: "),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path, content, told):
+def test_a_file_that_cannot_be_read_is_reported_in_one_line(tmp_path, content, reported):
     path = tmp_path / "x.toml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match=told) as caught:
+    with pytest.raises(UsageError, match=reported) as caught:
         read(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from venice_batch.cli.destinations import default_output, settle_temporary_files
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_the_output_folder_is_named_after_the_jobs(name, stem):
 
 @pytest.fixture
 def room(monkeypatch, tmp_path):
-    """Say how many bytes are free in the usual place for temporary files (None: there is none) and elsewhere."""
+    """Fake the free bytes in the usual place for temporary files (None: no such place) and elsewhere."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "usual").mkdir()
     (tmp_path / "jobs.jsonl").write_bytes(b"x" * 1000)
@@ -83,7 +83,7 @@ def test_temporary_files_go_beside_the_output_where_the_usual_place_is_too_small
     assert os.listdir("out") == []
 
 
-def test_nor_do_they_go_where_nothing_can_be_written(room, monkeypatch):
+def test_temporary_files_do_not_go_where_nothing_can_be_written(room, monkeypatch):
     room(None, 1 << 40)
     monkeypatch.setattr(os, "access", lambda *_: False)
     settle_temporary_files("jobs.jsonl", Path("out"))
@@ -96,5 +96,5 @@ def test_a_table_is_read_without_any_usual_place_and_nothing_is_left(room, monke
     room(None, 1 << 40)
     monkeypatch.setenv("TMPDIR", "/nonexistent")
     before = {"jobs.csv", "jobs.jsonl", "usual"}
-    assert run_cli([command[0], "jobs.csv", *command[1:]]) == 0
+    assert main([command[0], "jobs.csv", *command[1:]]) == 0
     assert set(os.listdir()) - before <= {"output"}

@@ -209,7 +209,7 @@ async def test_a_terminal_that_is_gone_raises_nothing_and_gets_no_more_output():
         await look(clock)
         waited = len(clock.waits)
         await look(clock, 60.0)
-        assert len(clock.waits) == waited + 1  # nobody draws any more
+        assert len(clock.waits) == waited + 1  # drawing has stopped
         observer(JobEnded(outcome()))
 
 

@@ -6,7 +6,7 @@ import pytest
 from command import run
 
 from venice_batch.cli.env import Environment, environment
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 
 def env(**given):
@@ -43,7 +43,7 @@ def test_the_day_in_an_output_folder_is_that_of_the_commands_clock(tmp_path, mon
 
 
 @pytest.mark.parametrize("is_connected", [True, False])
-def test_streams_that_are_not_connected_have_no_bytes_and_nobody_to_ask(is_connected):
+def test_streams_that_are_not_connected_have_no_bytes_and_cannot_ask(is_connected):
     stream = io.TextIOWrapper(io.BytesIO()) if is_connected else None
     found = env(stdin=stream, stdout=stream)
     assert found.stdin_bytes is (stream.buffer if is_connected else None)
@@ -51,8 +51,8 @@ def test_streams_that_are_not_connected_have_no_bytes_and_nobody_to_ask(is_conne
     assert not found.can_ask
 
 
-def test_nobody_reads_a_stream_that_is_missing():
-    assert run_cli(["schema"], env()) == 2
+def test_a_missing_stream_cannot_be_read():
+    assert main(["schema"], env()) == 2
 
 
 def test_outside_a_command_the_environment_is_the_processs():

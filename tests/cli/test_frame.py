@@ -19,7 +19,7 @@ LANES = (
     replace(SD, name="chroma", done=60, in_flight=0, mode=LaneMode.DONE),
 )
 PROGRESS = Progress(
-    jobs=600, done=409, refused_before=0, failed=3, rejected=2, left=186, images=400,
+    jobs=600, done=409, rejected_before=0, failed=3, rejected=2, left=186, images=400,
     bytes=1_200_000_000, in_flight=4, images_a_minute=96.4, quota_a_minute=120.0, retries=5, spent_usd=4.1,
     possibly_billed_usd=0.0, expected_usd=6.0, elapsed_s=250.0, eta_s=130.0, stopping=None, lanes=LANES,
 )  # fmt: skip

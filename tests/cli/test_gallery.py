@@ -6,7 +6,7 @@ import os
 import pytest
 
 from venice_batch.cli.gallery import Progress
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 JOB = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
 RUN = ["jobs.jsonl", "--sandbox", "--sandbox-latency", "0"]
@@ -20,24 +20,24 @@ def _in_a_folder_with_a_job(tmp_path, monkeypatch):
 
 @pytest.fixture
 def made(capsys):
-    assert run_cli([*RUN, "-q"]) == 0
+    assert main([*RUN, "-q"]) == 0
     capsys.readouterr()
 
 
 def test_report_writes_the_gallery_and_says_where(made, tmp_path, capsys):
-    assert run_cli(["report", "output/jobs"]) == 0
+    assert main(["report", "output/jobs"]) == 0
     assert capsys.readouterr().out.endswith("\ngallery: output/jobs/gallery.html\n")
     assert '"src":"images/a.webp"' in (tmp_path / "output/jobs/gallery.html").read_text()
 
 
-def test_report_leaves_it_where_it_is_not_wanted(made, tmp_path, capsys):
-    assert run_cli(["report", "output/jobs", "--no-gallery"]) == 0
+def test_report_without_gallery_writes_none(made, tmp_path, capsys):
+    assert main(["report", "output/jobs", "--no-gallery"]) == 0
     assert "gallery" not in capsys.readouterr().out
     assert not (tmp_path / "output/jobs/gallery.html").exists()
 
 
 def test_report_writes_it_elsewhere(made, tmp_path, capsys):
-    assert run_cli(["report", "output/jobs", "--html", "page.html"]) == 0
+    assert main(["report", "output/jobs", "--html", "page.html"]) == 0
     assert capsys.readouterr().out.endswith("\ngallery: page.html\n")
     assert '"src":"output/jobs/images/a.webp"' in (tmp_path / "page.html").read_text()
     assert not (tmp_path / "output/jobs/gallery.html").exists()
@@ -45,7 +45,7 @@ def test_report_writes_it_elsewhere(made, tmp_path, capsys):
 
 @pytest.mark.parametrize(("options", "page"), [([], "output/jobs/gallery.html"), (["--no-gallery"], None)])
 def test_as_json_the_report_is_one_object_that_names_the_page(made, capsys, options, page):
-    assert run_cli(["report", "output/jobs", "--json", *options]) == 0
+    assert main(["report", "output/jobs", "--json", *options]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert found["gallery"] == page
@@ -54,39 +54,39 @@ def test_as_json_the_report_is_one_object_that_names_the_page(made, capsys, opti
 
 
 def test_a_name_that_is_no_page_s_is_refused(made, tmp_path, capsys):
-    assert run_cli(["report", "output/jobs", "--html", "jobs.jsonl"]) == 2
+    assert main(["report", "output/jobs", "--html", "jobs.jsonl"]) == 2
     assert capsys.readouterr().err == "venice-batch: --html jobs.jsonl: give a name that ends in .html\n"
     assert json.loads((tmp_path / "jobs.jsonl").read_text()) == JOB
 
 
 def test_a_page_that_cannot_be_written_is_one_line_and_5(made, tmp_path, capsys):
     (tmp_path / "output/jobs/gallery.html").mkdir()
-    assert run_cli(["report", "output/jobs"]) == 5
+    assert main(["report", "output/jobs"]) == 5
     captured = capsys.readouterr()
     assert "venice-sd35" in captured.out
     assert captured.err == "venice-batch: output/jobs/gallery.html: is a folder; give the name of a file\n"
 
 
 def test_a_run_makes_the_gallery_when_asked(tmp_path, capsys):
-    assert run_cli([*RUN, "--gallery"]) == 0
+    assert main([*RUN, "--gallery"]) == 0
     assert "gallery: output/jobs/gallery.html\n" in capsys.readouterr().err
     assert '"src":"images/a.webp"' in (tmp_path / "output/jobs/gallery.html").read_text()
 
 
 def test_a_quiet_run_makes_it_without_a_word(tmp_path, capsys):
-    assert run_cli([*RUN, "--gallery", "-q"]) == 0
+    assert main([*RUN, "--gallery", "-q"]) == 0
     assert capsys.readouterr() == ("", "")
     assert (tmp_path / "output/jobs/gallery.html").exists()
 
 
 def test_with_json_only_the_summary_is_on_standard_output(capsys):
-    assert run_cli([*RUN, "--gallery", "--json"]) == 0
+    assert main([*RUN, "--gallery", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["succeeded"] == 1
 
 
 def test_a_gallery_that_fails_costs_no_run_its_result(tmp_path, capsys):
     (tmp_path / "output/jobs/gallery.html").mkdir(parents=True)
-    assert run_cli([*RUN, "--gallery"]) == 0
+    assert main([*RUN, "--gallery"]) == 0
     captured = capsys.readouterr()
     assert "venice-batch: warning: --gallery: output/jobs/gallery.html: is a folder" in captured.err
     assert "1 succeeded" in captured.out
@@ -103,14 +103,14 @@ def test_thumbnails_are_counted_now_and_then(capsys):
 def test_a_folder_whose_name_is_no_text_has_a_report(made, tmp_path, capsys):
     name = os.fsdecode(b"out\xff")
     (tmp_path / "output/jobs").rename(tmp_path / name)
-    assert run_cli(["report", name, "--json"]) == 0
+    assert main(["report", name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["gallery"] == "out\ufffd/gallery.html"
 
 
-def test_an_image_that_is_a_link_is_told_of_in_one_line(made, tmp_path, capsys):
+def test_an_image_that_is_a_link_is_reported_in_one_line(made, tmp_path, capsys):
     image = tmp_path / "output/jobs/images/a.webp"
     image.rename(tmp_path / "private")
     image.symlink_to(tmp_path / "private")
-    assert run_cli(["report", "output/jobs"]) == 0
-    told = "left out everything but plain files of the folder: a: 'images/a.webp' is a link, which is not followed"
-    assert capsys.readouterr().err == f"venice-batch: warning: {told}\n"
+    assert main(["report", "output/jobs"]) == 0
+    reported = "left out everything but plain files of the folder: a: 'images/a.webp' is a link, which is not followed"
+    assert capsys.readouterr().err == f"venice-batch: warning: {reported}\n"

@@ -10,7 +10,7 @@ from command import run
 from records import failed, outcome
 
 from venice_batch.cli.env import Environment
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.model import Flags
 
 FAST = ["--sandbox", "--sandbox-latency", "0", "--offline"]
@@ -44,27 +44,25 @@ def written(path="redo.jsonl"):
 
 def test_a_run_of_the_jobs_written_finds_them_done(capfd):
     Path("jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in JOBS))
-    assert run_cli(["jobs.jsonl", *FAST, "-o", "out", "--seed-policy", "pin"]) == 0
-    assert run_cli(["jobs-from", "out", "-o", "redo.jsonl"]) == 0
+    assert main(["jobs.jsonl", *FAST, "-o", "out", "--seed-policy", "pin"]) == 0
+    assert main(["jobs-from", "out", "-o", "redo.jsonl"]) == 0
     capfd.readouterr()
-    assert run_cli(["redo.jsonl", *FAST, "-o", "out", "--json"]) == 0
+    assert main(["redo.jsonl", *FAST, "-o", "out", "--json"]) == 0
     summary = json.loads(capfd.readouterr().out)
     assert (summary["already_done"], summary["attempts"]) == (4, 0)
 
 
 def test_the_chosen_ones_are_made_again_beside_the_first(capfd):
     Path("jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in JOBS))
-    assert run_cli(["jobs.jsonl", *FAST, "-o", "out"]) == 0
-    assert (
-        run_cli(["jobs-from", "out", "--id", "t", "--set", "resolution=4K", "--suffix", "-4k", "-o", "redo.jsonl"]) == 0
-    )
-    assert run_cli(["redo.jsonl", *FAST, "-o", "out"]) == 0
+    assert main(["jobs.jsonl", *FAST, "-o", "out"]) == 0
+    assert main(["jobs-from", "out", "--id", "t", "--set", "resolution=4K", "--suffix", "-4k", "-o", "redo.jsonl"]) == 0
+    assert main(["redo.jsonl", *FAST, "-o", "out"]) == 0
     assert {path.stem for path in Path("out/images").iterdir()} >= {"t", "t-4k"}
 
 
 @pytest.mark.usefixtures("_records")
 def test_the_last_record_of_an_id_counts(capfdbinary):
-    assert run_cli(["jobs-from", "out"]) == 0
+    assert main(["jobs-from", "out"]) == 0
     lines = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
     assert [line["id"] for line in lines] == ["sea", "pond", "lake"]
     assert lines[2] == {"id": "lake", "model": "m", "prompt": "p", "seed": 3, "metadata": {"k": 1}}
@@ -83,7 +81,7 @@ def test_the_last_record_of_an_id_counts(capfdbinary):
 )
 def test_conditions_narrow_the_choice(conditions, chosen):
     Path("ids.txt").write_bytes(b"\xef\xbb\xbfsea\r\n\r\npond\r\n")
-    assert run_cli(["jobs-from", "out", *conditions, "-o", "redo.jsonl"]) == 0
+    assert main(["jobs-from", "out", *conditions, "-o", "redo.jsonl"]) == 0
     assert [line["id"] for line in written()] == chosen
 
 
@@ -96,15 +94,15 @@ def test_ids_can_come_from_standard_input():
 @pytest.mark.usefixtures("_records")
 def test_ids_from_a_standard_input_that_is_closed_are_an_error():
     streams = (None, io.StringIO(), errors := io.StringIO())
-    assert run_cli(["jobs-from", "out", "--ids-from", "-"], Environment(*streams, {})) == 2
+    assert main(["jobs-from", "out", "--ids-from", "-"], Environment(*streams, {})) == 2
     assert errors.getvalue() == "venice-batch: --ids-from: nothing is connected to standard input\n"
 
 
 @pytest.mark.usefixtures("_records")
-def test_nothing_to_do_again_is_no_mistake(capfd):
-    assert run_cli(["jobs-from", "out", "--status", "failed", "-o", "redo.jsonl.gz"]) == 0
-    told = "venice-batch: no record in out/manifest.jsonl matches; no jobs were written\n"
-    assert capfd.readouterr().err == told
+def test_no_matching_job_is_no_mistake(capfd):
+    assert main(["jobs-from", "out", "--status", "failed", "-o", "redo.jsonl.gz"]) == 0
+    reported = "venice-batch: no record in out/manifest.jsonl matches; no jobs were written\n"
+    assert capfd.readouterr().err == reported
     assert Path("redo.jsonl.gz").exists()
 
 
@@ -124,17 +122,17 @@ def test_nothing_to_do_again_is_no_mistake(capfd):
         (["--suffix", "\n"], "out/manifest.jsonl:1: id: 'sea\\n' holds a control character"),
     ],
 )
-def test_a_mistake_is_told_in_a_line_and_nothing_is_written(arguments, what, capfd):
+def test_a_mistake_is_one_line_and_nothing_is_written(arguments, what, capfd):
     Path("ids.txt").write_text("\n".join("gfedcba"))
     Path("empty.txt").write_text("\n")
-    assert run_cli(["jobs-from", "out", *arguments, "-o", "redo.jsonl"]) == 2
-    told = capfd.readouterr().err
-    assert what in told
-    assert "nothing was sent" not in told
-    assert "Traceback" not in told
+    assert main(["jobs-from", "out", *arguments, "-o", "redo.jsonl"]) == 2
+    reported = capfd.readouterr().err
+    assert what in reported
+    assert "nothing was sent" not in reported
+    assert "Traceback" not in reported
     assert not Path("redo.jsonl").exists()
 
 
-def test_a_folder_without_a_manifest_is_told(capfd):
-    assert run_cli(["jobs-from", "nowhere"]) == 5
+def test_a_folder_without_a_manifest_is_reported(capfd):
+    assert main(["jobs-from", "nowhere"]) == 5
     assert "nowhere: holds no manifest.jsonl; is it a run's output folder?" in capfd.readouterr().err

@@ -8,28 +8,28 @@ import pytest
 
 from venice_batch._version import __version__
 from venice_batch.cli.commands import COMMANDS
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 
 def test_help_names_every_command(capsys):
-    assert run_cli(["--help"]) == 0
+    assert main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(command in text for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, capsys):
-    assert run_cli([command, "--help"]) == 0
+    assert main([command, "--help"]) == 0
     assert "Usage: venice-batch " + command in capsys.readouterr().out
 
 
-def test_the_version_is_told(capsys):
-    assert run_cli(["--version"]) == 0
+def test_the_version_is_printed(capsys):
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"venice-batch {__version__}\n"
 
 
 def test_an_unknown_option_is_one_line_with_the_way_to_help(capsys):
-    assert run_cli(["jobs.jsonl", "--concurency", "3"]) == 2
+    assert main(["jobs.jsonl", "--concurency", "3"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "--concurrency" in error
@@ -37,12 +37,12 @@ def test_an_unknown_option_is_one_line_with_the_way_to_help(capsys):
 
 
 def test_a_mistyped_command_is_recognised(capsys):
-    assert run_cli(["modles"]) == 2
+    assert main(["modles"]) == 2
     assert "did you mean the command `models`?" in capsys.readouterr().err
 
 
 def test_an_option_may_come_before_the_jobs_file(capsys):
-    assert run_cli(["-c", "0", "jobs.jsonl"]) == 2
+    assert main(["-c", "0", "jobs.jsonl"]) == 2
     assert "0 is not in the range" in capsys.readouterr().err
 
 
@@ -53,8 +53,8 @@ HEAVY = ("aiohttp", "PIL", "anyio", "tenacity", "msgspec", "rich", "venice_batch
 def test_help_imports_nothing_slow(arguments):
     script = (
         "import sys\n"
-        "from venice_batch.cli.main import run_cli\n"
-        f"run_cli({arguments!r})\n"
+        "from venice_batch.cli.main import main\n"
+        f"main({arguments!r})\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -65,8 +65,8 @@ def test_checking_a_file_imports_neither_the_client_nor_the_sandbox(tmp_path):
     (tmp_path / "jobs.jsonl").write_text('{"model": "venice-sd35", "prompt": "p"}\n')
     script = (
         "import sys\n"
-        "from venice_batch.cli.main import run_cli\n"
-        "run_cli(['check', 'jobs.jsonl', '--sandbox'])\n"
+        "from venice_batch.cli.main import main\n"
+        "main(['check', 'jobs.jsonl', '--sandbox'])\n"
         "print([name for name in ('aiohttp', 'PIL', 'tenacity') if name in sys.modules], file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
@@ -85,7 +85,7 @@ def test_closed_standard_streams_stop_nothing(tmp_path, standard, code):
 
 @pytest.mark.parametrize(("target", "code"), [(">/dev/full", 5), ("| true", 0)])
 @pytest.mark.parametrize("form", ["--json", "--quiet --json", ""])
-def test_a_summary_that_cannot_be_written_is_told_but_not_one_that_nobody_takes(tmp_path, target, code, form):
+def test_a_summary_that_cannot_be_written_is_reported_but_not_a_closed_pipe(tmp_path, target, code, form):
     job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'
     (tmp_path / "jobs.jsonl").write_text(job)
     command = f"{sys.executable} -m venice_batch jobs.jsonl --sandbox --sandbox-latency 0 {form} {target}"
@@ -93,8 +93,8 @@ def test_a_summary_that_cannot_be_written_is_told_but_not_one_that_nobody_takes(
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
-    told = "venice-batch: standard output: No space left on device; it stands in output/jobs/summary.json\n"
-    assert done.stderr.endswith(told) is bool(code)
+    reported = "venice-batch: standard output: No space left on device; the summary is in output/jobs/summary.json\n"
+    assert done.stderr.endswith(reported) is bool(code)
 
 
 OTHERS = [
@@ -113,7 +113,7 @@ def test_a_full_disk_behind_standard_output_is_an_error_of_every_command(tmp_pat
     monkeypatch.chdir(tmp_path)
     with pytest.MonkeyPatch.context() as patch, Path("/dev/full").open("w") as full:
         patch.setattr("sys.stdout", full)
-        code = run_cli(words.split())
+        code = main(words.split())
         with contextlib.suppress(OSError):
             full.close()
     err = capsys.readouterr().err
@@ -121,12 +121,12 @@ def test_a_full_disk_behind_standard_output_is_an_error_of_every_command(tmp_pat
 
 
 def test_a_mistyped_command_with_a_file_is_recognised(capsys):
-    assert run_cli(["chekc", "jobs.jsonl"]) == 2
+    assert main(["chekc", "jobs.jsonl"]) == 2
     assert "did you mean 'check'?" in capsys.readouterr().err
 
 
 def test_the_bare_command_shows_its_help(capsys):
-    assert run_cli([]) == 2
+    assert main([]) == 2
     assert "Usage: venice-batch" in capsys.readouterr().err
 
 
@@ -148,7 +148,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["jobs.jsonl", "--max-time", "soon"], "--max-time: 'soon' is not a duration; give seconds, or 90s, 15m, 2h"),
         (["jobs.jsonl", "-c", "0"], "--concurrency: 0 is not in the range 1<=x<=1000"),
@@ -158,16 +158,16 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
         (["models", "x", "y"], "Got unexpected extra argument (y)"),
     ],
 )
-def test_what_is_wrong_on_the_command_line_is_one_line_that_begins_with_it(arguments, told, capsys):
-    assert run_cli(arguments) == 2
+def test_a_usage_error_is_one_line_that_begins_with_the_option_or_argument(arguments, reported, capsys):
+    assert main(arguments) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"venice-batch: {told}")
+    assert error.startswith(f"venice-batch: {reported}")
     assert error.count("\n") == 1
     assert "(see: venice-batch" in error
 
 
 def test_an_argument_with_a_nul_character_is_refused(capsys):
-    assert run_cli(["check", "a\0b"]) == 2
+    assert main(["check", "a\0b"]) == 2
     assert capsys.readouterr().err == (
         "venice-batch: an argument holds a NUL character, which no path or option can have\n"
     )
@@ -180,11 +180,11 @@ def test_a_name_that_the_locale_cannot_write_is_one_line_with_the_remedy(tmp_pat
         raise UnicodeEncodeError("ascii", "m\xe4rz", 1, 2, "ordinal not in range(128)")
 
     monkeypatch.setattr("venice_batch.cli.destinations.opened", encode)
-    assert run_cli(["schema"]) == 2
+    assert main(["schema"]) == 2
     error = capsys.readouterr().err
-    assert error == "venice-batch: 'm\xe4rz' cannot be a file's name under this locale (ascii); set LC_ALL=C.UTF-8\n"
+    assert error == "venice-batch: 'm\xe4rz' cannot be a file name under this locale (ascii); set LC_ALL=C.UTF-8\n"
 
 
 def test_help_after_an_option_ends_with_0(capsys):
-    assert run_cli(["run", "--quiet", "--help"]) == 0
+    assert main(["run", "--quiet", "--help"]) == 0
     assert capsys.readouterr().out.startswith("Usage: venice-batch run")

@@ -7,7 +7,7 @@ import pytest
 
 from venice_batch.catalogue import Cache, Listing, fresh, snapshot
 from venice_batch.cli import connection
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.cli.options import VENICE
 from venice_batch.errors import ApiError
 
@@ -23,36 +23,36 @@ def spec(**values):
 
 
 def test_models_are_a_table_or_json(capsys):
-    assert run_cli(["models", "--sandbox"]) == 0
+    assert main(["models", "--sandbox"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["model", "usd", "sizes", "prompt", "steps", "traits", "marks"]
     rows = {line.split()[0]: " ".join(line.split()) for line in lines[1:]}
     assert rows["gpt-image-2"] == "gpt-image-2 0.02-0.83 ratio at 1K/2K/4K 7500 50 - -"
     assert rows["venice-sd35"] == "venice-sd35 0.01 pixels by 16 1500 30 eliza-default -"
     assert rows["z-image-turbo"] == "z-image-turbo 0.01 pixels by 8 7500 8 default, fastest -"
-    assert run_cli(["models", "--sandbox", "--json"]) == 0
+    assert main(["models", "--sandbox", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 50
 
 
 def test_each_type_of_model_has_its_own_columns(capsys):
-    assert run_cli(["models", "--sandbox", "--type", "inpaint"]) == 0
+    assert main(["models", "--sandbox", "--type", "inpaint"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["model", "usd", "sizes", "prompt", "images", "traits", "marks"]
     rows = {line.split()[0]: " ".join(line.split()) for line in lines[1:]}
     assert len(rows) == 33
     assert rows["nano-banana-2-edit"] == "nano-banana-2-edit 0.10-0.19 ratio at 1K/2K/4K 32768 14 - -"
     assert rows["firered-image-edit"] == "firered-image-edit 0.04 ratio 1500 6 default -"
-    assert run_cli(["models", "--offline", "--type", "upscale"]) == 0
+    assert main(["models", "--offline", "--type", "upscale"]) == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["model", "usd", "traits", "marks"],
         ["upscaler", "0.02-0.08", "default", "-"],
     ]
-    assert run_cli(["models", "--offline", "--type", "upscale", "--json"]) == 0
+    assert main(["models", "--offline", "--type", "upscale", "--json"]) == 0
     assert [entry["id"] for entry in json.loads(capsys.readouterr().out)] == ["upscaler"]
 
 
 def test_offline_models_come_from_the_cache_or_the_package(capsys):
-    assert run_cli(["models", "--offline"]) == 0
+    assert main(["models", "--offline"]) == 0
     out, err = capsys.readouterr()
     assert "gpt-image-2" in out
     assert "the list of 2026-11-20 that comes with the package" in err
@@ -67,26 +67,26 @@ def test_offline_models_come_from_the_cache_or_the_package(capsys):
         {"id": "going", "model_spec": spec(deprecation={}, pricing={"generation": {"usd": 0.5}})},
     )
     Cache.of_user().store(VENICE, Listing(entries, ("Mine",), time.time() - 7200, "live"))
-    assert run_cli(["models", "--offline"]) == 0
+    assert main(["models", "--offline"]) == 0
     out, err = capsys.readouterr()
     rows = {line.split()[0]: " ".join(line.split()) for line in out.splitlines()[1:]}
     assert rows["asleep"] == "asleep ? pixels 100 - - offline, beta users only, not in US/CA"
     assert rows["old"] == "old ? pixels 100 - - beta, deprecated 2027-01-01 -> new"
     assert rows["going"] == "going 0.50 pixels 100 - - deprecated"
     assert "(2 hours old)" in err
-    assert run_cli(["models", "--offline", "--json"]) == 0
+    assert main(["models", "--offline", "--json"]) == 0
     assert [entry["id"] for entry in json.loads(capsys.readouterr().out)] == ["asleep", "old", "going"]
-    assert run_cli(["styles", "--offline"]) == 0
+    assert main(["styles", "--offline"]) == 0
     assert capsys.readouterr().out == "Mine\n"
 
 
 def test_offline_styles_are_the_packaged_ones(capsys):
-    assert run_cli(["styles", "--offline", "--json"]) == 0
+    assert main(["styles", "--offline", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == list(snapshot().styles)
 
 
 def test_an_uncached_server_has_no_offline_list(capsys):
-    assert run_cli(["models", "--offline", "--base-url", "https://images.example/v1"]) == 75
+    assert main(["models", "--offline", "--base-url", "https://images.example/v1"]) == 75
     assert "no list of this server is cached" in capsys.readouterr().err
 
 
@@ -131,7 +131,7 @@ OTHER = "https://images.example/v1"
     [(["models"], "image-1"), (["models", "--type", "inpaint"], "inpaint-1"), (["styles"], "Mine")],
 )
 def test_every_list_is_cached_whichever_was_shown(api, capsys, command, shown):
-    assert run_cli([*command, "--json", "--base-url", OTHER]) == 0
+    assert main([*command, "--json", "--base-url", OTHER]) == 0
     assert shown in capsys.readouterr().out
     assert sorted(api.asked) == ["image", "inpaint", "styles", "upscale"]
     kept = fresh(OTHER, Cache.of_user(), now_unix_s=time.time())
@@ -140,23 +140,23 @@ def test_every_list_is_cached_whichever_was_shown(api, capsys, command, shown):
 
 
 def test_a_list_that_fails_is_an_error_whatever_is_cached(api, capsys):
-    assert run_cli(["models", "--base-url", OTHER]) == 0
-    assert run_cli(["models", "--type", "upscale", "--base-url", OTHER]) == 75
+    assert main(["models", "--base-url", OTHER]) == 0
+    assert main(["models", "--type", "upscale", "--base-url", OTHER]) == 75
     assert "no such type" in capsys.readouterr().err
 
 
 def test_a_server_that_is_not_cached_is_asked_for_one_list_only(api):
-    assert run_cli(["styles", "--base-url", "http://127.0.0.1:1/v1"]) == 0
+    assert main(["styles", "--base-url", "http://127.0.0.1:1/v1"]) == 0
     assert api.asked == ["styles"]
 
 
 def test_an_unreachable_server_is_one_line_and_exit_75_without_a_key(capsys):
-    assert run_cli(["models", "--base-url", "http://127.0.0.1:9"]) == 75
+    assert main(["models", "--base-url", "http://127.0.0.1:9"]) == 75
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def shown(capsys, *arguments):
-    code = run_cli(["models", *arguments])
+    code = main(["models", *arguments])
     out, err = capsys.readouterr()
     return code, {line.split()[0]: " ".join(line.split()[1:]) for line in out.splitlines()}, err
 
@@ -169,7 +169,7 @@ def test_a_model_is_shown_with_everything_known_about_it(capsys):
     assert lines["qualities"] == "low, medium, high (default high)"
     assert lines["prompt"] == "up to 7,500 characters"
     assert lines["ignores"] == "width, height, steps, seed, negative_prompt, enable_web_search"
-    assert run_cli(["models", "gpt-image-2", "--offline"]) == 0
+    assert main(["models", "gpt-image-2", "--offline"]) == 0
     prices = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines() if line.startswith("price")]
     assert prices[:3] == ["0.02 USD at 1K low", "0.07 USD at 1K medium", "0.26 USD at 1K high"]
     assert len(prices) == 9
@@ -201,12 +201,12 @@ def test_marks_and_successor_are_shown(capsys):
     assert lines["marks"] == "deprecated 2027-01-01 -> new"
     assert (lines["steps"], lines["references"]) == ("up to 9", "up to 2")
     assert (lines["searches"], lines["price"]) == ("can search the web", "? USD at 1K")
-    assert run_cli(["models", "--offline"]) == 0
+    assert main(["models", "--offline"]) == 0
     assert " at 1K " in capsys.readouterr().out
 
 
 def test_a_model_as_json_is_its_entry(capsys):
-    assert run_cli(["models", "default", "--type", "inpaint", "--offline", "--json"]) == 0
+    assert main(["models", "default", "--type", "inpaint", "--offline", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["id"] == "firered-image-edit"
 
 
@@ -226,19 +226,19 @@ def test_a_model_is_looked_up_in_all_types_that_the_server_lists(api, capsys):
 
 def test_a_difference_from_the_last_list_is_shown_once_with_exit_1(api, capsys):
     diff = ["models", "--diff", "--base-url", OTHER]
-    assert run_cli(diff) == 0
+    assert main(diff) == 0
     out, err = capsys.readouterr()
     assert "the first list of https://images.example/v1 is cached" in err
     assert out.startswith("no models or prices have changed since ")
     api.price = 0.2
-    assert run_cli(diff) == 1
+    assert main(diff) == 1
     assert "repriced  image-1: generation 0.1 -> 0.2 USD\n" in capsys.readouterr().out
-    assert run_cli(diff) == 0
+    assert main(diff) == 0
 
 
 def test_a_difference_as_json_is_one_object(api, capsys):
     Cache.of_user().store(OTHER, Listing(({"id": "gone"},), None, 0.0, "live"))
-    assert run_cli(["models", "--diff", "--base-url", OTHER, "--json"]) == 1
+    assert main(["models", "--diff", "--base-url", OTHER, "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == {
         "since": "1970-01-01",
         "added": ["image-1", "inpaint-1"],
@@ -248,46 +248,37 @@ def test_a_difference_as_json_is_one_object(api, capsys):
 
 
 def test_a_difference_names_removed_models_and_their_successors(api, capsys):
-    assert run_cli(["models", "--diff"]) == 1
+    assert main(["models", "--diff"]) == 1
     out = capsys.readouterr().out
     assert out.startswith("since 2026-11-20:\nadded     image-1: 0.10 USD\n")
     assert "removed   venice-sd35\n" in out
     gone = {"replacementModelId": "image-1"}
     old = ({"id": "old", "model_spec": {"deprecation": gone}}, {"id": "image-1"}, {"id": "inpaint-1"})
     Cache.of_user().store(OTHER, Listing(old, None, 0.0, "live"))
-    run_cli(["models", "--diff", "--base-url", OTHER])
+    main(["models", "--diff", "--base-url", OTHER])
     out = capsys.readouterr().out
     assert "removed   old; use image-1\n" in out
     assert "repriced  image-1: generation ? -> 0.1 USD\n" in out
 
 
 def test_a_difference_needs_the_api_and_an_earlier_list(api, capsys):
-    assert run_cli(["models", "--diff", "--base-url", "http://127.0.0.1:1/v1"]) == 2
+    assert main(["models", "--diff", "--base-url", "http://127.0.0.1:1/v1"]) == 2
     for given in (["--offline"], ["--sandbox"], ["venice-sd35"]):
-        assert run_cli(["models", "--diff", *given]) == 2
+        assert main(["models", "--diff", *given]) == 2
     capsys.readouterr()
     api.broken = True
-    assert run_cli(["models", "--diff"]) == 75
+    assert main(["models", "--diff"]) == 75
     assert "no list to compare: " in capsys.readouterr().err
 
 
 def test_styles_are_a_line_each_or_json(capsys):
-    assert run_cli(["styles", "--sandbox"]) == 0
+    assert main(["styles", "--sandbox"]) == 0
     assert "Cinematic\n" in capsys.readouterr().out
-    assert run_cli(["styles", "--sandbox", "--json"]) == 0
+    assert main(["styles", "--sandbox", "--json"]) == 0
     assert "Anime" in json.loads(capsys.readouterr().out)
-
-
-def test_limits_show_balance_and_quotas(capsys):
-    assert run_cli(["limits", "--sandbox"]) == 0
-    out = capsys.readouterr().out
-    assert "balance: 100 USD" in out
-    assert "venice-sd35" in out
-    assert run_cli(["limits", "--sandbox", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["quotas"]["venice-sd35"]["rpm"] == 20
 
 
 def test_a_listing_without_a_server_is_one_line_and_75(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", "k")
-    assert run_cli(["styles", "--base-url", "http://127.0.0.1:9"]) == 75
+    assert main(["styles", "--base-url", "http://127.0.0.1:9"]) == 75
     assert capsys.readouterr().err.count("\n") == 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from venice_batch.cli import options
 from venice_batch.cli.commands import command as make_command
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.cli.options import sandbox_options, sandbox_settings
 from venice_batch.cli.parameters import AnyOf, Duration, option
 from venice_batch.errors import UsageError
@@ -34,7 +34,7 @@ def test_a_duration_is_seconds_or_a_number_with_a_unit(text, seconds):
     "value", ["", "0", "0s", "0.0m", "-1", "soon", "1w", "1m30s", "1,5", "inf", "nan", "1e3", "9" * 400, 0, -1,
               float("nan"), float("inf"), True, None]
 )  # fmt: skip
-def test_what_is_no_duration_is_refused_wherever_it_comes_from(value):
+def test_an_invalid_duration_is_refused_from_every_source(value):
     with pytest.raises(click.BadParameter, match="is not a duration"):
         duration(value)
 
@@ -118,7 +118,7 @@ def test_settings_given_by_name_go_before_options_and_may_be_several():
     ["rpm", "unknown=1", "=1", "", "rpm=many", "rpm=1.5", "rpm=", "speed=fast", "compress=maybe", "rpm_by_model=sd",
      "rpm_by_model=sd:x", "fault_schedule=first:500", "rpm=-1", "speed=0", "speed=nan", "window=round"],
 )  # fmt: skip
-def test_a_setting_that_cannot_be_is_refused_with_its_name(setting):
+def test_an_invalid_setting_is_refused_with_its_name(setting):
     with pytest.raises(UsageError, match="sandbox") as caught:
         settings("--sandbox-set", setting)
     assert setting.partition("=")[0] in str(caught.value)
@@ -160,7 +160,7 @@ def test_words_of_a_list_are_completed_after_a_comma():
 
 
 @pytest.mark.parametrize("text", ["venice-sd35", '{"venice-sd35":"chroma"}'])
-def test_the_form_of_values_by_model_is_told(text):
+def test_the_form_of_values_by_model_is_explained(text):
     with pytest.raises(UsageError, match="deprecated \\(KEY:VALUE,KEY:VALUE\\)"):
         settings("--sandbox-set", f"deprecated={text}")
 
@@ -181,7 +181,7 @@ def test_an_address_is_no_output_folder(tmp_path, monkeypatch, capsys, address, 
         (tmp_path / "c.toml").write_text(f'[run]\noutput = "{address}"\n')
         args += ["--config", "c.toml"]
     before = sorted(tmp_path.iterdir())
-    assert run_cli(args) == 2
+    assert main(args) == 2
     error = capsys.readouterr().err
     assert f"{address} is an address, not a folder" in error
     assert error.count("\n") == 1
@@ -196,10 +196,10 @@ def test_an_address_is_no_output_folder(tmp_path, monkeypatch, capsys, address, 
         ["sandbox", "--ready-file"],
     ],
 )  # fmt: skip
-def test_nor_is_it_a_file_to_write(capsys, args):
-    assert run_cli([*args, "s3://bucket/x"]) == 2
+def test_an_address_is_no_file_to_write(capsys, args):
+    assert main([*args, "s3://bucket/x"]) == 2
     assert "s3://bucket/x is an address, not a file" in capsys.readouterr().err
-    assert run_cli([*args, "https://bob:s3cret@host/x"]) == 2
+    assert main([*args, "https://bob:s3cret@host/x"]) == 2
     assert "https://***@host/x is an address" in capsys.readouterr().err
 
 
@@ -209,7 +209,7 @@ def test_a_password_in_an_address_is_refused_and_shown_nowhere(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VENICE_API_KEY", "k")
     monkeypatch.setenv("VENICE_BATCH_BASE_URL", "http://bob:s3cret@127.0.0.1:1/api/v1")
-    assert run_cli(words.split()) == 2
+    assert main(words.split()) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("venice-batch: --base-url: the address must not contain a name or password")

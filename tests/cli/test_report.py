@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
 
@@ -21,16 +21,16 @@ def write(*lines):
 
 def test_report_sums_up_a_folder(capsys):
     write(GOOD, {**GOOD, "id": "b", "prompt": "forbidden"})
-    run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
+    main(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "-q"])
     capsys.readouterr()
-    assert run_cli(["report", "output/jobs"]) == 0
+    assert main(["report", "output/jobs"]) == 0
     out = capsys.readouterr().out
     assert "venice-sd35     1       0         1       1" in out
     assert "b: rejected: " in out
-    assert run_cli(["report", "output/jobs", "--json"]) == 0
+    assert main(["report", "output/jobs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["lanes"]["venice-sd35"]["images"] == 1
 
 
-def test_report_of_a_folder_without_manifest_is_told(capsys):
-    assert run_cli(["report", "nowhere"]) == 5
+def test_a_report_on_a_folder_without_manifest_is_an_error(capsys):
+    assert main(["report", "nowhere"]) == 5
     assert "holds no manifest.jsonl" in capsys.readouterr().err

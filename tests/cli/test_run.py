@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command import run
 
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
 FAST = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain"]
@@ -27,7 +27,7 @@ def write(*lines, name="jobs.jsonl"):
 
 def test_the_short_form_makes_the_images(capsys):
     write(GOOD)
-    assert run_cli(["jobs.jsonl", *FAST]) == 0
+    assert main(["jobs.jsonl", *FAST]) == 0
     out = capsys.readouterr()
     assert os.listdir("output/jobs/images") == ["a.webp"]
     assert "1 job: 1 succeeded" in out.out
@@ -36,7 +36,7 @@ def test_the_short_form_makes_the_images(capsys):
 
 def test_json_prints_one_object_and_nothing_else(capsys):
     write(GOOD, {**GOOD, "id": "b", "prompt": "forbidden"})
-    assert run_cli(["jobs.jsonl", *FAST, "--json"]) == 1
+    assert main(["jobs.jsonl", *FAST, "--json"]) == 1
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     summary = json.loads(out)
@@ -55,7 +55,7 @@ def test_json_prints_one_object_and_nothing_else(capsys):
 )
 def test_a_run_that_does_not_begin_is_one_object_of_json_too(capsys, lines, arguments, code, reason):
     write(*lines)
-    assert run_cli(["jobs.jsonl", *FAST, "--json", *arguments]) == code
+    assert main(["jobs.jsonl", *FAST, "--json", *arguments]) == code
     refusal = json.loads(capsys.readouterr().out)
     assert refusal.keys() - {"problems"} == {"exit_code", "reason"}
     assert refusal["exit_code"] == code
@@ -64,10 +64,10 @@ def test_a_run_that_does_not_begin_is_one_object_of_json_too(capsys, lines, argu
 
 def test_quiet_says_only_what_fails(capsys):
     write(GOOD)
-    assert run_cli(["jobs.jsonl", *FAST, "-q"]) == 0
+    assert main(["jobs.jsonl", *FAST, "-q"]) == 0
     assert capsys.readouterr() == ("", "")
     write(GOOD, {**GOOD, "id": "b", "prompt": "forbidden"})
-    assert run_cli(["jobs.jsonl", *FAST, "-q"]) == 1
+    assert main(["jobs.jsonl", *FAST, "-q"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("b: rejected: content_policy")
@@ -76,7 +76,7 @@ def test_quiet_says_only_what_fails(capsys):
 
 def test_the_json_log_is_one_object_a_line(capsys):
     write(GOOD)
-    run_cli(["jobs.jsonl", *FAST, "--log-format", "json"])
+    main(["jobs.jsonl", *FAST, "--log-format", "json"])
     events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
     assert events == ["run_started", "job_ended", "run_ended"]
 
@@ -90,7 +90,7 @@ def test_options_come_from_the_environment_too(monkeypatch):
     write(GOOD)
     monkeypatch.setenv("VENICE_BATCH_OUTPUT", "elsewhere")
     monkeypatch.setenv("VENICE_BATCH_RESPONSE", "json")
-    assert run_cli(["jobs.jsonl", *FAST, "-q"]) == 0
+    assert main(["jobs.jsonl", *FAST, "-q"]) == 0
     with open("elsewhere/manifest.jsonl") as manifest:
         record = json.loads(manifest.read())
     assert record["timing"]["server"] is not None
@@ -99,22 +99,22 @@ def test_options_come_from_the_environment_too(monkeypatch):
 def test_set_gives_every_job_the_field_that_it_lacks():
     write({"id": "a", "prompt": "p"}, {"id": "b", "prompt": "p", "format": "png"})
     fields = ["--set", "model=venice-sd35", "--set", "width=64", "--set", "height=64", "--set", "format=jpeg"]
-    assert run_cli(["jobs.jsonl", *FAST, "-q", *fields]) == 0
+    assert main(["jobs.jsonl", *FAST, "-q", *fields]) == 0
     assert sorted(os.listdir("output/jobs/images")) == ["a.jpg", "b.png"]
 
 
 def test_a_dry_run_sends_nothing_and_makes_nothing(capsys):
     write(GOOD, {**GOOD, "id": "b", "variants": 3})
-    assert run_cli(["jobs.jsonl", "--dry-run"]) == 0
+    assert main(["jobs.jsonl", "--dry-run"]) == 0
     assert "2 requests would go out" in capsys.readouterr().out
     assert not os.path.exists("output")
 
 
 def problem(capsys, *lines, name="jobs.jsonl", code=2, arguments=("--sandbox",)):
-    """The one line that a bad file is answered with, having made sure that nothing was made."""
+    """Return the one line printed for a bad file, after checking that nothing was made."""
     if lines:
         write(*lines, name=name)
-    assert run_cli([name, *arguments]) == code
+    assert main([name, *arguments]) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert not os.path.exists("output/jobs")
@@ -144,7 +144,7 @@ def test_broken_json_on_line_3(capsys):
     assert "jobs.jsonl:3: " in problem(capsys, GOOD, {**GOOD, "id": "b"}, '{"id": ')
 
 
-def test_wrong_types_and_unknown_fields_are_all_told(capsys):
+def test_wrong_types_and_unknown_fields_are_all_reported(capsys):
     error = problem(capsys, {**GOOD, "width": "1024", "promt": "x"}, {**GOOD, "id": 5})
     assert "jobs.jsonl:1: width: " in error
     assert "did you mean 'prompt'?" in error
@@ -169,14 +169,14 @@ def test_a_line_of_two_megabytes(capsys):
 
 def test_no_key(capsys):
     write(GOOD)
-    assert run_cli(["jobs.jsonl"]) == 2
+    assert main(["jobs.jsonl"]) == 2
     assert capsys.readouterr().err.startswith("venice-batch: no API key: set VENICE_API_KEY or give --api-key-file")
 
 
 def test_a_folder_that_cannot_be_made(capsys):
     write(GOOD)
     open("output", "w").close()
-    assert run_cli(["jobs.jsonl", *FAST]) == 5
+    assert main(["jobs.jsonl", *FAST]) == 5
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "is not a folder; choose another with --output" in error
@@ -186,19 +186,19 @@ def test_a_folder_that_cannot_be_made(capsys):
 def test_a_folder_that_may_not_be_written(capsys):
     write(GOOD)
     os.mkdir("output", mode=0o500)
-    assert run_cli(["jobs.jsonl", *FAST]) == 5
+    assert main(["jobs.jsonl", *FAST]) == 5
     assert "cannot write here" in capsys.readouterr().err
 
 
 def test_a_sandbox_and_an_address_contradict_each_other(capsys):
     write(GOOD)
-    assert run_cli(["jobs.jsonl", "--sandbox", "--base-url", "http://x"]) == 2
+    assert main(["jobs.jsonl", "--sandbox", "--base-url", "http://x"]) == 2
     assert "two servers" in capsys.readouterr().err
 
 
 def test_a_setting_that_the_sandbox_lacks(capsys):
     write(GOOD)
-    assert run_cli(["jobs.jsonl", "--sandbox", "--sandbox-set", "nonsense=1"]) == 2
+    assert main(["jobs.jsonl", "--sandbox", "--sandbox-set", "nonsense=1"]) == 2
     assert "nonsense" in capsys.readouterr().err
 
 
@@ -253,10 +253,10 @@ def test_a_second_signal_stops_at_once_and_loses_no_record():
 def test_a_name_template_makes_folders_and_resumes():
     write({**GOOD, "metadata": {"set": "one"}}, {**GOOD, "id": "b", "metadata": {"set": "two"}})
     arguments = ["jobs.jsonl", *FAST, "-q", "--name", "{metadata.set}/{index:03}-{id}"]
-    assert run_cli(arguments) == 0
+    assert main(arguments) == 0
     assert os.path.exists("output/jobs/images/one/001-a.webp")
     assert os.path.exists("output/jobs/images/two/002-b.webp")
-    assert run_cli([*arguments, "--json"]) == 0
+    assert main([*arguments, "--json"]) == 0
 
 
 def test_a_name_that_two_jobs_would_share_is_an_error(capsys):
@@ -266,7 +266,7 @@ def test_a_name_that_two_jobs_would_share_is_an_error(capsys):
 
 def test_a_price_above_the_cap_is_refused_before_anything_is_sent(capsys):
     write(*({**GOOD, "id": f"j{n}"} for n in range(5)))
-    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", "0.04"]) == 4
+    assert main(["jobs.jsonl", *FAST, "--max-cost", "0.04"]) == 4
     assert "would cost 0.05 USD, above --max-cost; nothing was sent" in capsys.readouterr().err
     assert not os.path.exists("output")
 
@@ -274,17 +274,17 @@ def test_a_price_above_the_cap_is_refused_before_anything_is_sent(capsys):
 @pytest.mark.parametrize("amount", ["nan", "inf", "1e400", "-1", "much"])
 def test_a_cap_that_is_no_amount_is_refused(capsys, amount):
     write(GOOD)
-    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", amount]) == 2
+    assert main(["jobs.jsonl", *FAST, "--max-cost", amount]) == 2
     assert "--max-cost" in capsys.readouterr().err
     assert not os.path.exists("output")
 
 
 def test_a_cap_counts_the_enhancement_of_prompts(capsys):
     write(*({**GOOD, "id": f"j{n}", "enhance_prompt": True} for n in range(10)))
-    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", "0.10", "-q"]) == 4
+    assert main(["jobs.jsonl", *FAST, "--max-cost", "0.10", "-q"]) == 4
     assert "would cost 0.50 USD, above --max-cost; nothing was sent" in capsys.readouterr().err
     write({**GOOD, "enhance_prompt": True}, {**GOOD, "id": "b", "enhance_prompt": True, "prompt": "verbatim"})
-    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", "0.10", "--json"]) == 0
+    assert main(["jobs.jsonl", *FAST, "--max-cost", "0.10", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["cost_usd"], summary["unpriced"], summary["sandbox"]) == (0.06, 0, True)
     with open("output/jobs/manifest.jsonl") as manifest:
@@ -293,7 +293,7 @@ def test_a_cap_counts_the_enhancement_of_prompts(capsys):
 
 def test_what_a_run_has_cost_is_in_its_summary_and_its_records(capsys):
     write({**GOOD, "variants": 3}, {**GOOD, "id": "b", "prompt": "forbidden"})
-    assert run_cli(["jobs.jsonl", *FAST, "--max-cost", "1", "--json"]) == 1
+    assert main(["jobs.jsonl", *FAST, "--max-cost", "1", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["cost_usd"] == 0.03
     with open("output/jobs/manifest.jsonl") as manifest:
         assert {record["id"]: record["cost_usd"] for record in map(json.loads, manifest)} == {"a": 0.03, "b": 0.0}
@@ -306,7 +306,7 @@ def test_a_job_that_its_model_would_refuse_is_an_error_with_the_nearest_valid_va
 
 def test_a_tier_is_sent_in_the_models_own_spelling():
     write({"id": "a", "model": "grok-imagine-image", "prompt": "p", "aspect_ratio": "1:1", "resolution": "1K"})
-    assert run_cli(["jobs.jsonl", *FAST, "-q"]) == 0
+    assert main(["jobs.jsonl", *FAST, "-q"]) == 0
     with open("output/jobs/manifest.jsonl") as manifest:
         assert json.loads(manifest.read())["request"]["resolution"] == "1k"
 
@@ -316,9 +316,9 @@ def test_shares_of_a_file_have_every_job_once(capsys):
     counts = []
     for number in (1, 2, 3):
         share = ["--shard", f"{number}/3"]
-        assert run_cli(["check", "jobs.jsonl", "--sandbox", "--json", *share]) == 0
+        assert main(["check", "jobs.jsonl", "--sandbox", "--json", *share]) == 0
         planned = json.loads(capsys.readouterr().out)["jobs"]
-        assert run_cli(["jobs.jsonl", *FAST, "-o", "all", "--json", "-q", *share]) == 0
+        assert main(["jobs.jsonl", *FAST, "-o", "all", "--json", "-q", *share]) == 0
         summary = json.loads(capsys.readouterr().out)
         assert planned == summary["jobs"] == summary["succeeded"]
         counts.append(planned)
@@ -328,7 +328,7 @@ def test_shares_of_a_file_have_every_job_once(capsys):
 
 def test_an_impossible_share_is_one_line(capsys):
     write(GOOD)
-    assert run_cli(["jobs.jsonl", *FAST, "--shard", "3/2"]) == 2
+    assert main(["jobs.jsonl", *FAST, "--shard", "3/2"]) == 2
     assert capsys.readouterr().err == (
         "venice-batch: --shard '3/2' is not a share; give I/N with I from 1 to N, as in 1/3\n"
     )
@@ -337,13 +337,13 @@ def test_an_impossible_share_is_one_line(capsys):
 def attempts_of(capsys, *options):
     write({"id": "a", "model": "venice-sd35", "prompt": "p"})
     lost = ["--sandbox", "--sandbox-latency", "0", "--sandbox-fault-rate", "1", "--sandbox-faults", "no-images"]
-    assert run_cli(["jobs.jsonl", *lost, "--json", *options]) == 1
+    assert main(["jobs.jsonl", *lost, "--json", *options]) == 1
     summary = json.loads(capsys.readouterr().out)
     assert "raise --max-paid-attempts" in summary["failures"][0]["message"]
     return summary["attempts"]
 
 
-def test_what_may_be_charged_is_tried_twice_unless_told_otherwise(capsys, monkeypatch):
+def test_a_request_that_may_be_charged_is_tried_twice_by_default(capsys, monkeypatch):
     assert attempts_of(capsys) == 2
     assert attempts_of(capsys, "--max-paid-attempts", "1") == 1, "and it was tried again, as failed jobs are"
     Path("venice-batch.toml").write_text("[run]\nmax-paid-attempts = 1\n")
@@ -355,5 +355,5 @@ def test_what_may_be_charged_is_tried_twice_unless_told_otherwise(capsys, monkey
 @pytest.mark.parametrize("number", ["0", "-1", "two"])
 def test_less_than_one_attempt_that_may_be_charged_is_refused(capsys, number):
     write({"id": "a", "model": "venice-sd35", "prompt": "p"})
-    assert run_cli(["jobs.jsonl", "--sandbox", "--max-paid-attempts", number]) == 2
+    assert main(["jobs.jsonl", "--sandbox", "--max-paid-attempts", number]) == 2
     assert "--max-paid-attempts" in capsys.readouterr().err

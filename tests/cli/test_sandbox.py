@@ -11,7 +11,7 @@ import openai
 import pytest
 from PIL import Image
 
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 GUIDE = {
     "model": "venice-sd35",
@@ -80,7 +80,7 @@ def test_the_command_runs_against_a_served_sandbox(sandbox, tmp_path, monkeypatc
     monkeypatch.setenv("VENICE_API_KEY", "any")
     (tmp_path / "jobs.jsonl").write_text(json.dumps({**GUIDE, "id": "a"}) + "\n")
     arguments = [str(tmp_path / "jobs.jsonl"), "--base-url", sandbox, "-o", str(tmp_path / "out"), "-q"]
-    assert run_cli(arguments) == 0
+    assert main(arguments) == 0
     assert (tmp_path / "out" / "images" / "a.webp").exists()
 
 
@@ -92,9 +92,9 @@ def test_the_ready_file_has_the_address_while_the_sandbox_serves(tmp_path, numbe
     with subprocess.Popen(
         [sys.executable, "-u", "-m", "venice_batch", *arguments], stdout=subprocess.PIPE, text=True
     ) as process:
-        told = process.stdout.readline()
+        reported = process.stdout.readline()
         address = ready.read_text()
-        assert f"sandbox at {address.rstrip()} " in told
+        assert f"sandbox at {address.rstrip()} " in reported
         with urllib.request.urlopen(f"{address.rstrip()}/models") as answer:
             assert answer.status == 200
         process.send_signal(number)
@@ -103,7 +103,7 @@ def test_the_ready_file_has_the_address_while_the_sandbox_serves(tmp_path, numbe
 
 
 def test_a_ready_file_that_cannot_be_written_is_one_line(capsys):
-    assert run_cli(["sandbox", "--port", "0", "--ready-file", "/nowhere/ready"]) == 5
+    assert main(["sandbox", "--port", "0", "--ready-file", "/nowhere/ready"]) == 5
     assert capsys.readouterr().err == ("venice-batch: /nowhere/ready: cannot be written: No such file or directory\n")
 
 
@@ -116,8 +116,8 @@ def test_a_ready_file_that_cannot_be_written_is_one_line(capsys):
         (["--set", "capacity=many"], "capacity"),
     ],
 )
-def test_what_the_sandbox_cannot_be_is_one_line(arguments, words, capsys):
-    assert run_cli(["sandbox", "--port", "0", *arguments]) == 2
+def test_an_invalid_setting_of_the_sandbox_is_one_line(arguments, words, capsys):
+    assert main(["sandbox", "--port", "0", *arguments]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
@@ -129,6 +129,6 @@ def test_a_signal_ends_it_cleanly_with_the_code_of_every_command(number, code, t
     with subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
         process.send_signal(number)
-        _, told = process.communicate(timeout=60)
-    assert (process.returncode, told) == (code, b"")
+        _, reported = process.communicate(timeout=60)
+    assert (process.returncode, reported) == (code, b"")
     assert not (tmp_path / "ready").exists()

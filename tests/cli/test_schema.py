@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 JOBS = Path(__file__).parent.parent.parent / "jobs"
 
@@ -17,7 +17,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
 
 
 def made(*arguments):
-    assert run_cli(["schema", *arguments, "-o", "jobs.schema.json"]) == 0
+    assert main(["schema", *arguments, "-o", "jobs.schema.json"]) == 0
     return Draft202012Validator(json.loads(Path("jobs.schema.json").read_text()))
 
 
@@ -29,7 +29,7 @@ def test_the_jobs_that_come_with_the_package_are_valid(path):
 
 
 def test_it_goes_to_standard_output(capfdbinary):
-    assert run_cli(["schema"]) == 0
+    assert main(["schema"]) == 0
     found = json.loads(capfdbinary.readouterr().out)
     assert "venice-sd35" in found["$defs"]["GenerateRequest"]["properties"]["model"]["examples"]
     assert "Anime" in found["$defs"]["GenerateRequest"]["properties"]["style_preset"]["examples"]
@@ -47,6 +47,6 @@ def test_an_array_is_for_editors():
     assert not made("--array").is_valid([{"model": "m"}])
 
 
-def test_a_setting_that_no_field_takes_is_told(capfd):
-    assert run_cli(["schema", "--set", "sede=1"]) == 2
+def test_a_setting_that_no_field_takes_is_reported(capfd):
+    assert main(["schema", "--set", "sede=1"]) == 2
     assert "--set sede: no endpoint has this field; did you mean 'seed'?" in capfd.readouterr().err

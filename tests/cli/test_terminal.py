@@ -120,7 +120,7 @@ def test_a_run_shows_a_frame_and_leaves_its_tables(width, environment):
     assert "\nnext: venice-batch jobs.jsonl --sandbox" in screen.text
     styles = [style.split(b";") for style in re.findall(rb"\x1b\[([\d;]*)m", screen.received)]
     assert any(code[:1] in (b"3", b"9") for style in styles for code in style) == (not environment)
-    # What was never hidden need not be shown again.
+    # A cursor that was never hidden need not be shown again.
     assert b"\x1b[?25l" not in screen.received
 
 

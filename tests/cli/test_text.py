@@ -68,7 +68,7 @@ def test_only_a_terminal_has_a_width():
     assert terminal_width(closed) is None
     master, slave = os.openpty()
     with os.fdopen(slave, "w") as terminal:
-        assert terminal_width(terminal) is None  # it does not say
+        assert terminal_width(terminal) is None  # of unknown width
         import fcntl
         import struct
         import termios

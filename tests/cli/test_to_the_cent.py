@@ -1,4 +1,4 @@
-"""What `check` says a mixed file costs, what the run says it has cost, and what the server has charged."""
+"""The cost of a mixed file: planned by `check`, reported by the run, charged by the server."""
 
 import json
 import urllib.request
@@ -9,7 +9,7 @@ from command import run, served
 from PIL import Image
 
 from venice_batch.catalogue import snapshot
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 SMALL = {"width": 64, "height": 64}
 
@@ -64,7 +64,7 @@ def every_price():
         line = {"endpoint": "/image/edit", "model": model.id, "image": "picture.png", "output_format": "jpeg"}
         yield line
         yield from ({**line, "resolution": tier} for tier in model.pricing.tiers if not model.pricing.qualities)
-        # What further pictures cost is compared where they cost nothing.
+        # The price of further pictures is compared only for models that charge nothing for them.
         most = model.pricing.included if model.pricing.input else model.max_inputs or 1
         line = {"endpoint": "/image/multi-edit", "modelId": model.id, "output_format": "jpeg"}
         yield from ({**line, "images": ["picture.png"] * count} for count in {1, most} if 0 < count <= most)
@@ -107,7 +107,7 @@ def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):
     plan = tool(tmp_path, "check", "jobs.jsonl", "--base-url", server, "--json")
     assert (plan["unpriced"], plan["enhancement_usd"], plan["suffices"]) == (0, 0.12, True)
     assert ledger(server) == 0
-    limit = ("--max-cost", str(plan["usd"]))  # what is planned suffices, exactly
+    limit = ("--max-cost", str(plan["usd"]))  # exactly the planned cost is enough
     summary = tool(tmp_path, "jobs.jsonl", "--base-url", server, "--json", "-q", "-c", "32", *limit)
 
     records = [json.loads(record) for record in (tmp_path / "output/jobs/manifest.jsonl").read_text().splitlines()]
@@ -122,7 +122,7 @@ def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):
     assert (again["pending"], again["usd"]) == (0, 0.0)
 
 
-def test_run_report_gallery_and_metrics_say_the_same_of_what_it_has_cost(tmp_path, capsys, monkeypatch):
+def test_run_report_gallery_and_metrics_give_the_same_cost(tmp_path, capsys, monkeypatch):
     """A priced job, one that may have been charged without an image, one whose price is not known."""
     monkeypatch.chdir(tmp_path)
     lines = [{"id": "fine", "model": "venice-sd35", **SMALL}, {"id": "lost", "model": "venice-sd35", **SMALL}]
@@ -131,11 +131,11 @@ def test_run_report_gallery_and_metrics_say_the_same_of_what_it_has_cost(tmp_pat
     (tmp_path / "jobs.jsonl").write_text("".join(json.dumps({**line, "prompt": "p"}) + "\n" for line in lines))
     options = ["--sandbox", "--sandbox-latency", "0", "--sandbox-set", "fault_schedule=3:no-images"]
     options += ["-c", "1", "--max-attempts", "1", "--metrics-file", "run.prom", "--gallery"]
-    assert run_cli(["jobs.jsonl", *options]) == 1
+    assert main(["jobs.jsonl", *options]) == 1
     run = capsys.readouterr()
     text = "≥ 0.07 USD of sandbox money"
     assert f"{text} (3 requests" in run.out + run.err
-    assert run_cli(["report", "output/jobs"]) == 0
+    assert main(["report", "output/jobs"]) == 0
     report = capsys.readouterr().out
     assert f"\ncost: {text}\n" in report
     for table in (run.out + run.err, report):

@@ -1,4 +1,4 @@
-"""What a project's settings file, which is a stranger's, may decide, and what needs the user's consent."""
+"""A project's settings file may come from a stranger: its limits, and the settings that need the user's consent."""
 
 import io
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 
 URL = "http://127.0.0.1:9/api/v1"
 SERVER = f'[run]\nbase-url = "{URL}"\nquiet = true\nmax-time = 1\n'
@@ -30,14 +30,14 @@ def project(text, name="venice-batch.toml"):
     Path(name).write_text(text)
 
 
-def told(capsys, *args, code):
+def stderr_of(capsys, *args, code):
     capsys.readouterr()
-    assert run_cli([*args]) == code
+    assert main([*args]) == code
     return capsys.readouterr().err
 
 
 def refused(capsys, *args):
-    error = told(capsys, *args, code=2)
+    error = stderr_of(capsys, *args, code=2)
     assert error.count("\n") == 1
     return error.removeprefix("venice-batch: ").rstrip("\n")
 
@@ -51,31 +51,31 @@ def test_no_key_goes_to_a_projects_server_without_consent(capsys, command):
     assert not Path("output").exists()
 
 
-def test_with_consent_it_goes_there_and_is_told_whatever_the_file_says_of_quiet(capsys):
+def test_with_consent_the_key_goes_there_and_the_server_is_printed_despite_quiet_in_the_file(capsys):
     project(SERVER)
-    assert run_cli(["trust", "--yes"]) == 0
-    assert f"venice-batch.toml sets the API's address to {URL}\n" in told(capsys, "jobs.jsonl", code=75)
+    assert main(["trust", "--yes"]) == 0
+    assert f"venice-batch.toml sets the API's address to {URL}\n" in stderr_of(capsys, "jobs.jsonl", code=75)
 
 
 def test_a_changed_file_needs_consent_again(capsys):
     project(SERVER)
-    assert run_cli(["trust", "--yes"]) == 0
+    assert main(["trust", "--yes"]) == 0
     project(SERVER.replace(":9/", ":10/"))
     assert "the API key would go to http://127.0.0.1:10/" in refused(capsys, "styles")
     project(SERVER)
-    assert run_cli(["styles"]) == 75
-    assert run_cli(["trust", "--forget"]) == 0
+    assert main(["styles"]) == 75
+    assert main(["trust", "--forget"]) == 0
     assert "the API key would go to" in refused(capsys, "styles")
 
 
 def test_a_server_in_a_profile_needs_consent_where_the_profile_is_used(capsys):
     project(f'[profile.p.run]\nbase-url = "{URL}"\n')
     assert "(profile p): the API key would go to" in refused(capsys, "styles", "--profile", "p")
-    assert run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0"]) == 0
+    assert main(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0"]) == 0
 
 
 @pytest.mark.parametrize("by", ["option", "variable", "config", "own"])
-def test_the_users_own_word_needs_no_consent(capsys, monkeypatch, by):
+def test_the_users_own_settings_need_no_consent(capsys, monkeypatch, by):
     project(SERVER)
     options = []
     if by == "option":
@@ -87,21 +87,21 @@ def test_the_users_own_word_needs_no_consent(capsys, monkeypatch, by):
     else:
         Path("venice-batch.toml").unlink()
         project(SERVER, os.environ["XDG_CONFIG_HOME"] + "/venice-batch/config.toml")
-    assert run_cli(["styles", *options]) == 75
+    assert main(["styles", *options]) == 75
 
 
 def test_a_sandbox_and_the_api_itself_need_no_consent(capsys):
     project("[run]\nsandbox = true\nsandbox-latency = 0\n")
-    assert run_cli(["jobs.jsonl"]) == 0
+    assert main(["jobs.jsonl"]) == 0
     project('[run]\nbase-url = "https://api.venice.ai/api/v1/"\n')
-    assert run_cli(["check", "jobs.jsonl", "--offline"]) == 0
-    assert run_cli(["trust"]) == 0
+    assert main(["check", "jobs.jsonl", "--offline"]) == 0
+    assert main(["trust"]) == 0
     assert "nothing needs your consent" in capsys.readouterr().out
 
 
-def test_a_refusal_is_json_where_that_is_asked_for(capsys):
+def test_a_refusal_is_json_on_request(capsys):
     project(SERVER)
-    assert run_cli(["styles", "--json"]) == 2
+    assert main(["styles", "--json"]) == 2
     assert "the API key would go to" in json.loads(capsys.readouterr().out)["reason"]
 
 
@@ -114,20 +114,20 @@ class Terminal(io.StringIO):
 def test_trust_shows_what_the_file_does_and_asks(capsys, monkeypatch, answer, code):
     project(SERVER + '[defaults]\nmodel = "x\\u001b[2J"\n')
     monkeypatch.setattr("sys.stdin", Terminal(answer))
-    assert run_cli(["trust"]) == code
+    assert main(["trust"]) == code
     out = capsys.readouterr().out
     assert f"the API key goes to {URL}\n  run.base-url = '{URL}'\n" in out
     assert "  run.quiet = True\n" in out
     assert "  defaults.model = 'x\\x1b[2J'\n" in out
-    assert run_cli(["styles"]) == (75 if code == 0 else 2)
+    assert main(["styles"]) == (75 if code == 0 else 2)
 
 
 @pytest.mark.parametrize("stdin", [io.StringIO("y\n"), None])
-def test_where_nobody_can_be_asked_yes_has_to_be_given(capsys, monkeypatch, stdin):
+def test_without_a_terminal_yes_is_required(capsys, monkeypatch, stdin):
     project(SERVER)
     monkeypatch.setattr("sys.stdin", stdin)
-    assert "nobody is there to ask; give --yes" in told(capsys, "trust", code=2)
-    assert run_cli(["styles"]) == 2
+    assert "there is no terminal to ask on; read the file, then give --yes" in stderr_of(capsys, "trust", code=2)
+    assert main(["styles"]) == 2
 
 
 @pytest.mark.parametrize("url", ["https://bob:s3cret@host/v1", "ftp://bob:s3cret@host", "no address"])
@@ -135,7 +135,7 @@ def test_a_server_that_cannot_be_one_is_not_trusted_and_no_password_is_shown(cap
     project(f'[run]\nbase-url = "{url}"\n')
     for command in (["trust", "--yes"], ["styles"]):
         capsys.readouterr()
-        assert run_cli(command) == 2
+        assert main(command) == 2
         out, err = capsys.readouterr()
         assert "s3cret" not in out + err
     assert not list(Path(os.environ["XDG_STATE_HOME"]).iterdir())
@@ -146,13 +146,13 @@ def test_a_file_cannot_consent_to_itself(capsys, monkeypatch):
     monkeypatch.setenv("VENICE_BATCH_YES", "1")
     assert "`trust` has no such option" in refused(capsys, "trust")
     project(SERVER)
-    assert "nobody is there to ask" in told(capsys, "trust", code=2)
+    assert "there is no terminal to ask on" in stderr_of(capsys, "trust", code=2)
 
 
 def test_trust_takes_a_file_by_name_and_refuses_one_with_mistakes(capsys, tmp_path):
     assert "there is no venice-batch.toml here or above" in refused(capsys, "trust")
     project(SERVER, "sub/venice-batch.toml")
-    assert run_cli(["trust", "sub/venice-batch.toml", "--yes"]) == 0
+    assert main(["trust", "sub/venice-batch.toml", "--yes"]) == 0
     project(SERVER + "rpm = 0\n", "sub/venice-batch.toml")
     assert "run.rpm: 0 is not in the range" in refused(capsys, "trust", "sub/venice-batch.toml", "--yes")
     assert "cannot be read" in refused(capsys, "trust", "absent.toml")
@@ -184,8 +184,8 @@ def test_what_a_projects_file_has_written_stays_below_its_folder(capsys, table, 
     error = refused(capsys, "config", table)
     assert error.startswith(f"venice-batch.toml: {table}.{key}: leads out of the folder of the project's file; give ")
     project(f'[{table}]\n{key} = "sub/x"\n')
-    assert run_cli(["config", table]) == 0
-    assert run_cli(["config", table, "--no-config"]) == 0
+    assert main(["config", table]) == 0
+    assert main(["config", table, "--no-config"]) == 0
 
 
 def test_every_path_that_a_file_may_give_is_in_the_list_above():
@@ -204,7 +204,7 @@ def test_every_path_that_a_file_may_give_is_in_the_list_above():
     assert found - reading == set(WRITTEN)
 
 
-def test_the_second_file_of_an_export_is_no_way_out_either(capsys):
+def test_the_second_file_of_an_export_cannot_leave_the_folder_either(capsys):
     Path("x-errors.jsonl").symlink_to("../.bashrc")
     project('[export]\nopenai = "x.jsonl"\n')
     assert "export.openai: leads out of the folder" in refused(capsys, "config", "export")
@@ -216,16 +216,16 @@ def test_a_file_above_the_current_folder_is_confined_to_its_own(capsys, monkeypa
     monkeypatch.chdir("sub")
     assert "run.metrics-file: leads out" in refused(capsys, "config")
     project('[run]\noutput = "out"\n', "../venice-batch.toml")
-    assert run_cli(["config"]) == 0
+    assert main(["config"]) == 0
 
 
 def test_the_users_own_files_may_write_anywhere(capsys, tmp_path):
     text = f'[run]\nmetrics-file = "{tmp_path}/m.prom"\n'
     project(text, os.environ["XDG_CONFIG_HOME"] + "/venice-batch/config.toml")
-    assert run_cli(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0"]) == 0
+    assert main(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0"]) == 0
     assert (tmp_path / "m.prom").exists()
     project(text, "mine.toml")
-    assert run_cli(["config", "--config", "mine.toml"]) == 0
+    assert main(["config", "--config", "mine.toml"]) == 0
 
 
 @pytest.mark.parametrize("table", ["run", "check", "profile.p.run"])
@@ -234,7 +234,7 @@ def test_a_project_names_no_key_file(capsys, table):
     project(f'[{table}]\napi-key-file = "key"\n')
     for consent in (False, True):
         if consent:
-            told(capsys, "trust", "--yes", code=2)
+            stderr_of(capsys, "trust", "--yes", code=2)
         error = refused(capsys, "config")
         assert f"{table}.api-key-file: a project's file cannot name a key file; give --api-key-file" in error
     assert "SECRET" not in error
@@ -254,4 +254,4 @@ def test_a_project_has_no_picture_from_elsewhere_sent(capsys, field, value):
 def test_a_project_may_name_its_own_pictures(capsys, tmp_path):
     inside = tmp_path / "home/project/x.png"
     project(f'[defaults]\nimage = "x.png"\nimages = ["sub/x.png", "https://example.com/../x.png", "{inside}"]\n')
-    assert run_cli(["config"]) == 0
+    assert main(["config"]) == 0

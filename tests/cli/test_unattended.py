@@ -1,4 +1,4 @@
-"""What cron needs of a run, through the command itself."""
+"""Runs from cron, through the command itself."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from venice_batch.cli.main import run_cli
+from venice_batch.cli.main import main
 from venice_batch.output import folder
 
 FAST = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain"]
@@ -43,7 +43,7 @@ def test_five_runs_over_a_growing_file_make_each_image_once(capsys):
     for number, lines in enumerate(grown):
         write(*lines, mode="a")
         before = len(records()) if number else 0
-        assert run_cli(["jobs.jsonl", *FAST, "-q"]) == 0
+        assert main(["jobs.jsonl", *FAST, "-q"]) == 0
         assert len(records()) - before == (len(lines) if number else 2)
     assert sorted(os.listdir("output/jobs/images")) == [f"{name}.webp" for name in "abcdef"]
     assert sorted(record["id"] for record in records()) == list("abcdef")
@@ -51,7 +51,7 @@ def test_five_runs_over_a_growing_file_make_each_image_once(capsys):
 
 
 def test_lines_added_during_a_run_are_left_for_the_next():
-    long = "p" * 1000  # so that the file is more than what is read of it at a time
+    long = "p" * 1000  # so that the file is larger than one read
     write(*(job(f"j{number}", prompt=f"{number} {long}") for number in range(150)))
     command = [*TOOL, "jobs.jsonl", *FAST, "-c", "1", "--log-format", "json", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -65,28 +65,28 @@ def test_lines_added_during_a_run_are_left_for_the_next():
 
 def test_a_date_in_the_output_folder_is_the_day():
     write(job("a"))
-    assert run_cli(["jobs.jsonl", *FAST, "-q", "-o", "made/{date}/all"]) == 0
+    assert main(["jobs.jsonl", *FAST, "-q", "-o", "made/{date}/all"]) == 0
     (day,) = os.listdir("made")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", day)
     assert abs((datetime.now(UTC) - datetime.fromisoformat(day + "T00:00Z")).total_seconds()) < 2 * 86_400
-    assert run_cli(["check", "jobs.jsonl", "--sandbox", "-o", "made/{date}/all"]) == 0
+    assert main(["check", "jobs.jsonl", "--sandbox", "-o", "made/{date}/all"]) == 0
 
 
 def test_any_other_field_in_the_output_folder_is_an_error(capsys):
     write(job("a"))
-    assert run_cli(["jobs.jsonl", *FAST, "-o", "made/{day}"]) == 2
-    assert "{day} stands for nothing in 'made/{day}'; only {date} does" in capsys.readouterr().err
+    assert main(["jobs.jsonl", *FAST, "-o", "made/{day}"]) == 2
+    assert "'made/{day}' has an unknown field {day}; only {date} is replaced" in capsys.readouterr().err
     assert os.listdir() == ["jobs.jsonl"]
 
 
 def test_a_folder_that_stays_in_use_is_given_up(capsys):
     write(job("a"))
     with folder.hold(Path("output/jobs")):
-        assert run_cli(["jobs.jsonl", *FAST, "--lock-wait", "1ms"]) == 5
+        assert main(["jobs.jsonl", *FAST, "--lock-wait", "1ms"]) == 5
         waits, gives_up = capsys.readouterr().err.splitlines()
         assert waits == f"process {os.getpid()} is using output/jobs; waiting up to 0.001 s for it"
         assert gives_up.endswith("is using this folder; wait for it or stop it")
-        assert run_cli(["jobs.jsonl", *FAST, "--lock-wait", "1ms", "-q"]) == 5
+        assert main(["jobs.jsonl", *FAST, "--lock-wait", "1ms", "-q"]) == 5
         assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -112,42 +112,42 @@ def test_a_run_waits_for_another_until_it_is_done_or_a_signal_comes(ends):
         assert os.listdir("output/jobs/images") == ["a.webp"]
     else:
         assert process.returncode == 128 + ends
-        told = f"stopped by {ends.name} while waiting for the output folder; nothing was sent"
-        assert err == f"venice-batch: {told}\n"
+        reported = f"stopped by {ends.name} while waiting for the output folder; nothing was sent"
+        assert err == f"venice-batch: {reported}\n"
 
 
-def test_the_command_on_finish_is_told_of_every_end(capfd):
+def test_the_command_on_finish_gets_every_end(capfd):
     write(job("a"), job("b", prompt="forbidden"))
-    hook = ["--on-finish", 'echo "told $VENICE_BATCH_EXIT_CODE: $(cat)"']
-    assert run_cli(["jobs.jsonl", *FAST, "-q", "--json", *hook]) == 1
+    hook = ["--on-finish", 'echo "reported $VENICE_BATCH_EXIT_CODE: $(cat)"']
+    assert main(["jobs.jsonl", *FAST, "-q", "--json", *hook]) == 1
     out, err = capfd.readouterr()
-    told = err.splitlines()[-1]
-    assert told.startswith("told 1: ")
-    assert json.loads(told.removeprefix("told 1: ")) == json.loads(out)
-    assert run_cli(["jobs.jsonl", *FAST, "-q", "--max-time", "1ms", "--retry-rejected", *hook]) == 75
-    assert "told 75: " in capfd.readouterr().err
+    reported = err.splitlines()[-1]
+    assert reported.startswith("reported 1: ")
+    assert json.loads(reported.removeprefix("reported 1: ")) == json.loads(out)
+    assert main(["jobs.jsonl", *FAST, "-q", "--max-time", "1ms", "--retry-rejected", *hook]) == 75
+    assert "reported 75: " in capfd.readouterr().err
 
 
 def test_a_command_on_finish_that_fails_is_a_warning(capfd):
     write(job("a"))
-    assert run_cli(["jobs.jsonl", *FAST, "-q", "--on-finish", "exit 9"]) == 0
+    assert main(["jobs.jsonl", *FAST, "-q", "--on-finish", "exit 9"]) == 0
     assert capfd.readouterr().err == "venice-batch: warning: --on-finish: the command ended with exit status 9\n"
 
 
 def test_a_run_that_never_began_has_no_finish(capfd):
     write(job("a", steps=99))
-    assert run_cli(["jobs.jsonl", *FAST, "-q", "--on-finish", "echo told"]) == 2
-    assert "told" not in capfd.readouterr().err
+    assert main(["jobs.jsonl", *FAST, "-q", "--on-finish", "echo reported"]) == 2
+    assert "reported" not in capfd.readouterr().err
 
 
 def test_the_metrics_file_is_replaced_by_each_run():
     write(job("a"))
     metrics = Path("node/venice.prom")
     metrics.parent.mkdir()
-    assert run_cli(["jobs.jsonl", *FAST, "-q", "--metrics-file", str(metrics)]) == 0
+    assert main(["jobs.jsonl", *FAST, "-q", "--metrics-file", str(metrics)]) == 0
     assert 'venice_batch_images{model="venice-sd35",output="output/jobs"} 1.0\n' in metrics.read_text()
     write(job("b", prompt="forbidden"), mode="a")
-    assert run_cli(["jobs.jsonl", *FAST, "-q", "--metrics-file", str(metrics)]) == 1
+    assert main(["jobs.jsonl", *FAST, "-q", "--metrics-file", str(metrics)]) == 1
     text = metrics.read_text()
     assert 'venice_batch_exit_code{output="output/jobs"} 1.0\n' in text
     assert "venice_batch_last_success_timestamp_seconds{" in text
@@ -156,7 +156,7 @@ def test_the_metrics_file_is_replaced_by_each_run():
 
 def test_a_metrics_file_that_cannot_be_written_is_a_warning(capsys):
     write(job("a"))
-    assert run_cli(["jobs.jsonl", *FAST, "-q", "--metrics-file", "nowhere/x.prom"]) == 0
+    assert main(["jobs.jsonl", *FAST, "-q", "--metrics-file", "nowhere/x.prom"]) == 0
     err = capsys.readouterr().err
     assert (
         err == "venice-batch: warning: --metrics-file: nowhere/x.prom: cannot be written: No such file or directory\n"

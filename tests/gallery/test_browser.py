@@ -19,7 +19,7 @@ from venice_batch.model import Failure, Flags, Status
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-# A tab or an image is shown by the address, and the page follows that in its own time: what is expected is waited for.
+# The address selects the tab or image, and the page follows it a moment later: wait for the expected state.
 expect = sync_api.expect
 expect.set_options(timeout=10_000)
 
@@ -171,7 +171,7 @@ def test_filters_narrow_by_words_model_status_and_flag(small, open_page):
     expect(shown(page).nth(1)).to_have_text("gondola__seed-1__style_preset-Anime")
 
 
-def test_what_fits_nothing_is_said_and_undone(small, open_page):
+def test_a_search_without_a_match_says_so_and_can_be_undone(small, open_page):
     page = open_page(small.as_uri())
     page.get_by_label("Words in the request").fill("nowhere to be found")
     expect(page.get_by_text("No image matches.")).to_be_visible()
@@ -225,7 +225,7 @@ def test_keys_move_between_images_and_into_one_and_back(small, open_page):
     assert page.evaluate("document.activeElement.name") == "size"
 
 
-def test_the_dialog_tells_all_of_a_job_and_copies_its_line(small, open_page):
+def test_the_dialog_shows_everything_about_a_job_and_copies_its_line(small, open_page):
     page = open_page(small.as_uri(), permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Tried").click()
     dialog = page.get_by_role("dialog")
@@ -242,7 +242,7 @@ def test_the_dialog_tells_all_of_a_job_and_copies_its_line(small, open_page):
     page.locator(".shot:focus").wait_for()
 
 
-def test_the_dialog_tells_why_there_is_no_image(small, open_page):
+def test_the_dialog_shows_why_an_image_is_missing(small, open_page):
     page = open_page(f"{small.as_uri()}#job=broken")
     text = page.get_by_role("dialog").inner_text()
     assert "failed, server: out of <b>order</b>" in text
@@ -254,7 +254,7 @@ def test_markup_and_scripts_in_a_record_show_as_text(small, open_page):
     assert page.title() == "canal & lagoon: 13 images"
     assert page.locator(".viewer .prompt").text_content() == HOSTILE
     expect(page.locator("img[src=x]")).to_have_count(0)
-    # What turns the text about it does so within its own element only.
+    # Characters that turn the text around them affect only their own element.
     assert page.locator(".viewer .prompt").evaluate("it => getComputedStyle(it).unicodeBidi") == "plaintext"
     assert "\u202e" not in page.locator(".viewer pre").text_content()
 
@@ -305,7 +305,7 @@ def test_jobs_without_image_are_listed_with_their_reasons(small, open_page):
     expect(page.get_by_role("dialog")).to_be_visible()
 
 
-def test_many_failures_are_listed_as_far_as_is_asked(tmp_path, open_page):
+def test_many_failures_are_listed_step_by_step_on_request(tmp_path, open_page):
     write(tmp_path, *(failed(f"job-{number}") for number in range(450)))
     page = open_page(write_gallery(tmp_path).path.as_uri() + "#view=problems")
     rows = page.locator("table.lines tbody tr")
@@ -414,7 +414,7 @@ def test_dark_and_light_follow_the_system_and_can_be_read(small, open_page):
     assert shades["dark"][0] < 100 < 600 < shades["dark"][1]
 
 
-def test_who_wants_no_motion_gets_none(small, open_page):
+def test_reduced_motion_is_respected(small, open_page):
     durations = "getComputedStyle(document.querySelector('.shot img')).transitionDuration"
     page = open_page(small.as_uri(), reduced_motion="reduce")
     assert page.evaluate(durations) == "0s"
@@ -443,7 +443,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(small, open_page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_that_keeps_anybody_out(small, open_page, scheme):
+def test_axe_finds_no_barrier(small, open_page, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     # Only colours differ in the dark.
     options = {"resultTypes": ["violations"], **({"runOnly": ["color-contrast"]} if scheme == "dark" else {})}
@@ -462,7 +462,7 @@ def test_axe_finds_nothing_that_keeps_anybody_out(small, open_page, scheme):
     assert violations(".viewer") == []
 
 
-def test_axe_would_find_what_is_wrong(small, open_page):
+def test_axe_would_find_a_barrier(small, open_page):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = open_page(small.as_uri())
     page.evaluate("document.querySelector('.shot img').removeAttribute('alt')")

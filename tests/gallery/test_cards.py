@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import IMAGE, attempt, failed, outcome
 
-from venice_batch.gallery.cards import LONGEST_LINE, Card, Picture, Shelf, card, job_line, without_thumbnails
+from venice_batch.gallery.cards import LONGEST_LINE, Card, FolderImages, Picture, card, job_line, without_thumbnails
 from venice_batch.jobfile import Defaults
 from venice_batch.jobfile.line import parse
 from venice_batch.model import Endpoint, Flags, Status
@@ -43,7 +43,7 @@ def test_the_other_endpoint_is_named():
     assert text == '{"id":"a","endpoint":"/images/generations","prompt":"p"}'
 
 
-def test_what_turns_the_text_about_it_stands_escaped():
+def test_characters_that_turn_the_text_around_them_are_escaped():
     text, _ = job_line(outcome("a", request={"prompt": "a\u202eb\u2028\U000e0001"}))
     assert text == '{"id":"a","prompt":"a\\u202eb\\u2028\\udb40\\udc01"}'
 
@@ -59,7 +59,7 @@ def test_a_job_too_long_for_a_page_is_cut():
 
 def test_a_record_points_to_its_image_and_thumbnail(tmp_path):
     small, large = put(tmp_path, "images/ä #1?.png", image_bytes()), put(tmp_path, "images/b.png", noise_bytes())
-    found = card(outcome("a", files=(small, large)), Shelf(tmp_path)).pictures
+    found = card(outcome("a", files=(small, large)), FolderImages(tmp_path)).pictures
     assert found[0].src == "images/%C3%A4%20%231%3F.png"
     assert (found[0].thumb, found[0].state) == ("", "")
     assert found[1].thumb == f"thumbnails/{large.sha256[:32]}.webp"
@@ -67,7 +67,7 @@ def test_a_record_points_to_its_image_and_thumbnail(tmp_path):
 
 def test_a_page_elsewhere_reaches_back(tmp_path):
     image = put(tmp_path, "images/a.png", image_bytes())
-    assert Shelf(tmp_path, "../out #1/").picture(image).src == "../out%20%231/images/a.png"
+    assert FolderImages(tmp_path, "../out #1/").picture(image).src == "../out%20%231/images/a.png"
 
 
 @given(st.text(st.characters(codec="utf-8")))
@@ -82,10 +82,10 @@ def test_only_the_thumbnails_that_could_not_be_made_are_removed(prompt):
     assert msgspec.structs.replace(found, pictures=pictures) == made
 
 
-def test_a_file_that_is_gone_or_another_is_told(tmp_path):
+def test_a_missing_or_changed_file_is_marked(tmp_path):
     put(tmp_path, "images/changed.png", b"other bytes")
-    shelf = Shelf(tmp_path)
-    gone, changed = shelf.picture(file("images/gone.png", b"x")), shelf.picture(file("images/changed.png", b"x"))
+    images = FolderImages(tmp_path)
+    gone, changed = images.picture(file("images/gone.png", b"x")), images.picture(file("images/changed.png", b"x"))
     assert (gone.state, gone.src) == ("missing", "")
     assert (changed.state, changed.src) == ("changed", "images/changed.png")
 
@@ -95,23 +95,23 @@ def test_a_record_cannot_point_out_of_the_folder(tmp_path, path):
     (tmp_path / "a.png").write_bytes(b"x")
     root = tmp_path / "out"
     root.mkdir()
-    found = Shelf(root).picture(file(path, b"x"))
+    found = FolderImages(root).picture(file(path, b"x"))
     assert (found.src, found.state) == ("", "missing")
 
 
 def test_names_with_dots_are_within(tmp_path):
     image = put(tmp_path, "images/a..b/....png", image_bytes())
-    assert Shelf(tmp_path).picture(image).state == ""
+    assert FolderImages(tmp_path).picture(image).state == ""
 
 
 def test_a_scheme_is_a_file_name(tmp_path):
     image = put(tmp_path, "javascript:alert(1)", image_bytes())
-    assert Shelf(tmp_path).picture(image).src == "javascript%3Aalert%281%29"
+    assert FolderImages(tmp_path).picture(image).src == "javascript%3Aalert%281%29"
 
 
-def test_marks_tell_what_happened(tmp_path):
+def test_marks_show_what_happened(tmp_path):
     flags = Flags(blurred=True, content_violation=True, possibly_billed=True, deprecated="soon", enhanced_prompt="more")
-    made = card(outcome("a", flags=flags, sandbox=True, attempts=(attempt(429), attempt())), Shelf(tmp_path))
+    made = card(outcome("a", flags=flags, sandbox=True, attempts=(attempt(429), attempt())), FolderImages(tmp_path))
     assert made.marks == (
         "sandbox",
         "blurred",
@@ -124,14 +124,14 @@ def test_marks_tell_what_happened(tmp_path):
     assert (made.deprecated, made.enhanced_prompt) == ("soon", "more")
 
 
-def test_attempts_are_told_where_there_is_something_to_tell(tmp_path):
-    shelf = Shelf(tmp_path)
-    assert card(outcome("a"), shelf).attempts == ()
-    assert len(card(failed("a"), shelf).attempts) == 1
-    assert len(card(outcome("a", attempts=(attempt(500), attempt())), shelf).attempts) == 2
+def test_attempts_are_kept_if_there_was_a_retry_or_an_error(tmp_path):
+    images = FolderImages(tmp_path)
+    assert card(outcome("a"), images).attempts == ()
+    assert len(card(failed("a"), images).attempts) == 1
+    assert len(card(outcome("a", attempts=(attempt(500), attempt())), images).attempts) == 2
 
 
-def test_a_card_leaves_out_what_is_nothing(tmp_path):
-    made = msgspec.json.decode(msgspec.json.encode(card(outcome("a", files=(IMAGE,)), Shelf(tmp_path))))
+def test_a_card_leaves_out_empty_fields(tmp_path):
+    made = msgspec.json.decode(msgspec.json.encode(card(outcome("a", files=(IMAGE,)), FolderImages(tmp_path))))
     assert set(made) == {"line", "status", "lane", "at", "total_s", "spent", "pictures"}
     assert made["spent"] == {"queued_s": 0.1, "rate_wait_s": 0.2, "server_s": 0.9, "download_s": 0.1, "write_s": 0.01}

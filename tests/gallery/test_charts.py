@@ -52,7 +52,7 @@ def test_areas_stay_within_the_plot_and_end_as_high_as_all_below_them_add_up_to(
         assert min(y for _, y in places) == top.at(below)
 
 
-def test_what_arrives_lifts_the_area_where_it_arrives():
+def test_an_arrival_lifts_the_area_at_its_time():
     (area,) = growth(history((0, "a", 0), (50, "a", 3), (100, "a", 1))).areas
     before = [y for x, y in points(area.path) if x < 370]
     assert set(before) == {200.0}  # at the bottom until the first came
@@ -89,7 +89,7 @@ def test_the_size_of_a_chart_does_not_grow_with_what_it_shows():
     assert sum(len(row.bars) for row in many.rows) < 700
 
 
-def test_runs_are_told_apart_where_there_are_several():
+def test_several_runs_are_separated():
     one = history((5, "a", 1))
     assert growth(one).breaks == ()
     runs = tuple(RunSpan(str(number), Span(number * 1.0, number + 1.0), 86_400.0 * number) for number in range(100))
@@ -155,7 +155,7 @@ def test_models_without_durations_have_no_row():
     assert chart.rows == ()
 
 
-def test_a_page_has_charts_of_what_there_is():
+def test_a_page_has_charts_of_the_data_it_has():
     outcomes = [outcome("a", cost_usd=0.5), failed("b", lane="flux")]
     made = charts(report(outcomes), contents(outcomes), history((1, "venice-sd35", 1)))
     assert [row.name for row in made["spent"]["wide"].rows] == ["venice-sd35"]

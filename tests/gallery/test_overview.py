@@ -14,7 +14,7 @@ def shown(*outcomes):
     return {figure.name: (figure.value, figure.note) for figure in found}
 
 
-def test_an_empty_folder_is_told_in_noughts():
+def test_an_empty_folder_is_shown_in_zeros():
     assert shown() == {
         "Images": ("0", "0 Bytes"),
         "Jobs": ("0", "all succeeded"),
@@ -25,7 +25,7 @@ def test_an_empty_folder_is_told_in_noughts():
     }
 
 
-def test_the_numbers_are_those_of_the_report():
+def test_the_numbers_come_from_the_report():
     big = msgspec.structs.replace(IMAGE, bytes=1_300_000)
     found = shown(
         outcome("a", files=(big, big), cost_usd=0.02, attempts=(attempt(429), attempt())),
@@ -50,7 +50,7 @@ def test_the_numbers_are_those_of_the_report():
         ((None, None), False, "prices not known"),
     ],
 )
-def test_what_the_cost_is_worth_is_told(costs, sandbox, note):
+def test_the_cost_comes_with_its_reliability(costs, sandbox, note):
     outcomes = [outcome(str(number), cost_usd=cost, sandbox=sandbox) for number, cost in enumerate(costs)]
     assert shown(*outcomes)["Cost"][1] == note
 
@@ -64,14 +64,14 @@ def test_what_the_cost_is_worth_is_told(costs, sandbox, note):
         (None, 2, 1, "1 job possibly billed, 2 of unknown price"),
     ],
 )
-def test_what_is_possibly_billed_is_not_told_as_a_price_that_nobody_knows(cost, unpriced, lost, note):
+def test_a_possibly_billed_job_is_not_shown_as_an_unknown_price(cost, unpriced, lost, note):
     outcomes = [failed(str(number), flags=Flags(possibly_billed=True)) for number in range(lost)]
     outcomes += [outcome(f"u{number}") for number in range(unpriced)]
     outcomes += [] if cost is None else [outcome("a", cost_usd=cost)]
     assert shown(*outcomes)["Cost"][1] == note
 
 
-def test_the_progress_is_told_in_words():
+def test_the_progress_is_described_in_words():
     tries = (attempt(429), attempt(500), attempt(500), attempt())
     outcomes = [outcome("a", attempts=tries), outcome("b", run_id="other")]
     assert progress_text(timeline(outcomes), contents(outcomes)) == (
@@ -85,7 +85,7 @@ def test_the_progress_is_told_in_words():
     )
 
 
-def test_the_cost_is_told_in_words():
+def test_the_cost_is_described_in_words():
     outcomes = [outcome("a", cost_usd=0.03, files=(IMAGE, IMAGE)), outcome("b")]
     assert cost_sentence(report(outcomes), contents(outcomes)) == (
         "≥ 0.03 USD, and 1 job of unknown price, $0.015 an image."
@@ -94,7 +94,7 @@ def test_the_cost_is_told_in_words():
     assert cost_sentence(report(free), contents(free)) == "0.00 USD, by the published prices."
 
 
-def test_the_cost_says_what_is_not_in_it_and_what_was_no_real_money():
+def test_the_cost_names_unknown_prices_and_sandbox_money():
     lost = failed("a", flags=Flags(possibly_billed=True), at_most_usd=0.02)
     assert shown(lost, outcome("b", cost_usd=0.04))["Cost"] == ("0.06 USD", "1 job possibly billed")
     assert shown(outcome("a", cost_usd=0.04), outcome("b"))["Cost"][0] == "≥ 0.04 USD"

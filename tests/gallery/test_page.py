@@ -81,7 +81,7 @@ def test_scripts_and_markup_in_a_record_stay_text(tmp_path):
     assert data["jobs"][1]["error"]["message"] == HOSTILE
 
 
-def test_the_page_may_run_its_own_script_and_ask_nobody(tmp_path):
+def test_the_page_may_run_its_own_script_and_use_no_network(tmp_path):
     _, page, _ = made(write(tmp_path, record(tmp_path, "a")))
     (policy,) = [attributes["content"] for tag, attributes in page.tags if "http-equiv" in attributes]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
@@ -110,7 +110,7 @@ def test_no_key_is_on_the_page(tmp_path, monkeypatch):
     assert "VENICE_API_KEY" not in text
 
 
-def test_the_numbers_of_the_page_are_those_of_the_report(tmp_path):
+def test_the_page_shows_the_numbers_of_the_report(tmp_path):
     write(tmp_path, record(tmp_path, "a", cost_usd=0.25), record(tmp_path, "b", lane="flux"), failed("c"))
     text, _, data = made(tmp_path)
     found = report(LatestRecords(tmp_path / "manifest.jsonl"))
@@ -125,7 +125,7 @@ def test_the_numbers_of_the_page_are_those_of_the_report(tmp_path):
     assert len(rows) == 2
 
 
-def test_what_the_sandbox_drew_is_said_to_be_its(tmp_path):
+def test_sandbox_images_are_marked_as_such(tmp_path):
     write(tmp_path, record(tmp_path, "a", sandbox=True))
     assert "drew these images from hashes" in made(tmp_path)[0]
     write(tmp_path, record(tmp_path, "a", sandbox=True), record(tmp_path, "b"))
@@ -181,7 +181,7 @@ def test_a_page_that_cannot_be_finished_leaves_the_earlier_one(tmp_path, monkeyp
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_page_that_cannot_be_written_is_told(tmp_path):
+def test_a_page_that_cannot_be_written_is_an_error(tmp_path):
     (write(tmp_path / "out", failed("a")) / "gallery.html").mkdir()
     with pytest.raises(FolderError, match=r"gallery\.html"):
         write_gallery(tmp_path / "out")
@@ -209,7 +209,7 @@ def test_memory_does_not_grow_with_the_page(tmp_path):
     assert int(done.stdout) < 0.8 * (tmp_path / "gallery.html").stat().st_size
 
 
-def test_a_page_that_is_a_link_is_replaced_and_what_it_leads_to_kept(tmp_path):
+def test_a_page_that_is_a_link_is_replaced_and_its_target_kept(tmp_path):
     root = write(tmp_path / "out", record(tmp_path / "out", "a"))
     (tmp_path / "victim").write_text("precious")
     for options in ({}, {"page": root / "gallery.html"}):
@@ -220,7 +220,7 @@ def test_a_page_that_is_a_link_is_replaced_and_what_it_leads_to_kept(tmp_path):
         assert (tmp_path / "victim").read_text() == "precious"
 
 
-def test_what_is_no_plain_file_of_the_folder_is_not_shown_but_told(tmp_path):
+def test_anything_but_a_plain_file_of_the_folder_is_reported_and_not_shown(tmp_path):
     root = tmp_path / "out"
     private = put(tmp_path, "private.png", noise_bytes())
     linked = record(root, "b")
@@ -229,8 +229,8 @@ def test_what_is_no_plain_file_of_the_folder_is_not_shown_but_told(tmp_path):
     outside = msgspec.structs.replace(private, path="../private.png")
     write(root, record(root, "a"), linked, outcome("c", files=(outside,)))
     found = write_gallery(root)
-    told = "b: 'images/b.png' is a link, which is not followed, and 1 more like it"
-    assert found.refused == f"left out everything but plain files of the folder: {told}"
+    reported = "b: 'images/b.png' is a link, which is not followed, and 1 more like it"
+    assert found.refused == f"left out everything but plain files of the folder: {reported}"
     assert (root / "thumbnails").is_dir()
     assert list((root / "thumbnails").iterdir()) == []
     _, _, data = made(root)

@@ -81,7 +81,7 @@ def test_two_lines_with_a_matrix_are_two_sweeps_in_their_order():
     assert [(sweep.name, [cell[-1] for cell in sweep.cells]) for sweep in found] == [("gondola", [5, 6]), ("b", [7, 8])]
 
 
-def test_jobs_with_one_prompt_are_a_sweep_of_what_differs():
+def test_jobs_with_one_prompt_are_a_sweep_of_the_fields_that_differ():
     lines = [{**LINE, "id": f"{seed}-{steps}", "seed": seed, "steps": steps} for seed in (1, 2) for steps in (10, 20)]
     (sweep,) = find_sweeps(candidates(*lines))
     assert sweep.name == "a gondola"
@@ -123,7 +123,7 @@ def test_a_request_without_prompt_is_passed_over():
         ("__seed-1", "", ("seed",)),
     ],
 )
-def test_a_matrix_is_told_by_ids(job_id, base, fields):
+def test_a_matrix_is_recognised_by_ids(job_id, base, fields):
     assert matrix_fields(job_id, {"seed": 1, "style_preset": "Anime"}) == (base, fields)
 
 

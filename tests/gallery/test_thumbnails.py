@@ -45,12 +45,12 @@ def test_a_small_file_is_its_own_thumbnail(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"width": 100_000, "height": 100_000}, {"width": 0}, {"sha256": "../../x"}])
-def test_what_a_record_says_cannot_lead_astray(tmp_path, change):
+def test_a_record_with_impossible_values_gets_no_thumbnail(tmp_path, change):
     image = msgspec.structs.replace(put(tmp_path, "images/a.png", noise_bytes()), **change)
     assert thumbnail_name(image) is None
 
 
-def test_what_is_there_is_not_made_again(tmp_path, monkeypatch):
+def test_an_existing_thumbnail_is_not_made_again(tmp_path, monkeypatch):
     image = put(tmp_path, "images/a.png", noise_bytes())
     first = make_thumbnails(tmp_path, [image])
     monkeypatch.setattr(thumbnails, "_small", lambda path: pytest.fail("made again"))
@@ -64,7 +64,7 @@ def test_the_same_image_twice_has_one_thumbnail(tmp_path):
     assert len(there(tmp_path)) == 1
 
 
-def test_those_of_images_that_are_shown_no_more_are_removed_and_nothing_else(tmp_path):
+def test_thumbnails_of_images_no_longer_shown_are_removed_and_nothing_else(tmp_path):
     old, new = (put(tmp_path, f"images/{name}.png", noise_bytes()) for name in "ab")
     make_thumbnails(tmp_path, [old])
     (tmp_path / FOLDER / "mine.webp").write_bytes(b"x")
@@ -83,11 +83,11 @@ def test_a_damaged_image_has_none_and_keeps_no_other_from_having_one(tmp_path):
     assert there(tmp_path) == [thumbnail_name(good)]
 
 
-def test_how_many_are_made_is_told(tmp_path):
-    told = []
+def test_progress_is_reported(tmp_path):
+    reported = []
     images = [put(tmp_path, f"images/{name}.png", noise_bytes()) for name in "abc"]
-    make_thumbnails(tmp_path, images, on_progress=lambda made, of: told.append((made, of)))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    make_thumbnails(tmp_path, images, on_progress=lambda made, of: reported.append((made, of)))
+    assert reported == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_an_interrupt_does_not_wait_for_the_other_images(tmp_path):
@@ -99,7 +99,7 @@ def test_an_interrupt_does_not_wait_for_the_other_images(tmp_path):
         make_thumbnails(tmp_path, images, on_progress=interrupt)
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / FOLDER).write_bytes(b"a file")
     with pytest.raises(FolderError, match="thumbnails"):
         make_thumbnails(tmp_path, [])
@@ -136,7 +136,7 @@ def test_only_left_overs_of_thumbnails_are_removed(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "outside"])
-def test_no_thumbnail_is_made_of_what_is_no_plain_file_of_the_folder(tmp_path, kind):
+def test_no_thumbnail_is_made_of_anything_but_a_plain_file_of_the_folder(tmp_path, kind):
     private = put(tmp_path, "private.png", noise_bytes())
     root = tmp_path / "out"
     (root / "images").mkdir(parents=True)

@@ -36,7 +36,7 @@ def test_the_time_between_runs_is_left_out():
     assert found.ended_unix_s - found.runs[0].began_unix_s == pytest.approx(1802.0)
 
 
-def test_what_was_tried_again_lies_where_its_attempt_ended():
+def test_a_retry_is_marked_where_its_attempt_ended():
     tries = (
         msgspec.structs.replace(attempt(429, 0.5, sent_s=1.0), retry_after_s=3.0),
         msgspec.structs.replace(attempt(500, 1.0, sent_s=5.0), wait_s=2.0),
@@ -47,7 +47,7 @@ def test_what_was_tried_again_lies_where_its_attempt_ended():
     assert found.refusals == (Span(1.5, 4.5),)
 
 
-def test_without_its_moment_what_was_tried_again_lies_before_what_came_of_it():
+def test_a_retry_without_a_recorded_time_lies_before_its_result():
     tries = (
         msgspec.structs.replace(attempt(429, 0.5, None), retry_after_s=3.0),
         msgspec.structs.replace(attempt(500, 1.0, None), wait_s=2.0),

@@ -51,13 +51,13 @@ def test_jobs_that_do_not_pass_are_annotated_on_their_lines(stage):
     ]
 
 
-def test_a_flag_is_annotated_where_that_is_asked_for(stage):
+def test_a_flag_is_annotated_only_on_request(stage):
     with stage("a") as at:
         flagged = at.done("a", flags=Flags(content_violation=True))
         assert annotations(at, flagged) == []
         ((place, message),) = annotations(at, flagged, fail_on={"content_violation"})
     assert place["title"] == "a: content_violation"
-    assert message == "the API has marked the image as content violation: images/a.webp"
+    assert message == "the API marked the image as a content violation: images/a.webp"
 
 
 def test_the_first_ten_jobs_of_the_file_are_annotated(stage):

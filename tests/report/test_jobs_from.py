@@ -94,13 +94,13 @@ def test_jobs_are_chosen_by_patterns_and_lists_of_ids():
     assert ids(*records, ids=("*-1",), listed=frozenset({"lake", "sea-*"})) == ["sea-1", "lake"]
 
 
-def test_what_no_record_is_called_is_known_afterwards():
+def test_ids_that_no_record_has_are_known_afterwards():
     choice = Choice(statuses=frozenset({"failed"}), ids=("s*", "x*"), listed=frozenset({"lake", "pond"}))
     assert redone(outcome("sea"), outcome("lake"), choice=choice) == []
     assert choice.unmet == ["pond", "x*"]
 
 
-def test_every_condition_has_to_be_met():
+def test_every_condition_must_be_met():
     records = [outcome("a"), failed("b"), failed("ab")]
     assert ids(*records, statuses=frozenset({"failed"}), ids=("a*",)) == ["ab"]
 
@@ -118,7 +118,7 @@ def test_changes_replace_add_and_leave_out():
     assert job.metadata == {"k": [1]}
 
 
-def test_variants_can_be_asked_of_what_was_sent_as_binary():
+def test_a_job_sent_as_binary_can_be_repeated_with_variants():
     sent = outcome("a", request={"model": "m", "prompt": "p", "return_binary": True})
     (job,) = redone(sent, values={"variants": 4})
     assert job.request == {"model": "m", "prompt": "p", "variants": 4}
@@ -126,7 +126,7 @@ def test_variants_can_be_asked_of_what_was_sent_as_binary():
     assert redone(kept)[0].request["return_binary"] is False
 
 
-def test_every_change_that_makes_a_job_invalid_is_told_with_its_record():
+def test_every_change_that_makes_a_job_invalid_is_reported_with_its_record():
     records = [
         outcome("a", endpoint=Endpoint.GENERATIONS, request={"model": "m", "prompt": "p"}),
         outcome("b"),
@@ -149,7 +149,7 @@ def test_a_job_that_no_line_could_hold_is_a_problem():
         redone(record)
 
 
-def test_a_picture_is_sent_again_from_where_it_lay(tmp_path):
+def test_a_picture_is_sent_again_from_its_original_place(tmp_path):
     Image.new("RGB", (256, 256)).save(tmp_path / "a.png")
     line = {"id": "a", "endpoint": "/image/edit", "image": str(tmp_path / "a.png"), "prompt": "p"}
     (job,) = parse(orjson.dumps(line), number=1, first_index=0, defaults=Defaults(), source="jobs.jsonl").jobs

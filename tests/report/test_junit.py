@@ -53,21 +53,21 @@ def test_every_job_is_a_test_case_with_its_time(stage):
     assert first.attrib == {"name": "a", "classname": "venice-sd35", "file": "jobs.jsonl", "time": "1.250"}
 
 
-def test_what_went_wrong_on_the_way_is_told_inside(stage):
+def test_failed_attempts_are_listed_inside(stage):
     with stage("b") as at:
         root = document(at, at.failed("b", attempts=(attempt(503), attempt(None), attempt(500))))
     assert cases(root)["b"].text == "503: no\nNone: no\n500: no"
 
 
 @pytest.mark.parametrize(("fail_on", "tag"), [((), None), (("content_violation",), None), (("blurred",), "failure")])
-def test_a_flag_fails_a_job_only_where_that_is_asked_for(stage, fail_on, tag):
+def test_a_flag_fails_a_job_only_on_request(stage, fail_on, tag):
     with stage("a") as at:
         root = document(at, at.done("a", flags=Flags(blurred=True)), fail_on=fail_on)
     found = cases(root)["a"]
     assert (None if found is None else found.tag) == tag
     assert root.get("failures") == ("1" if tag else "0")
     if tag:
-        assert found.get("message") == "the API has marked the image as blurred: images/a.webp"
+        assert found.get("message") == "the API marked the image as blurred: images/a.webp"
 
 
 def test_jobs_without_a_record_that_counts_are_skipped(stage):

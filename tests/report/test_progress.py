@@ -64,7 +64,7 @@ def test_before_anything_happens_there_is_nothing():
 
 def test_a_run_begins_with_what_is_left_of_each_lane():
     found = seen(STARTED)
-    assert (found.jobs, found.done, found.refused_before, found.left) == (100, 10, 10, 80)
+    assert (found.jobs, found.done, found.rejected_before, found.left) == (100, 10, 10, 80)
     assert [(one.name, one.jobs, one.left, one.mode) for one in found.lanes] == [
         (SD, 60, 60, LaneMode.WAITING),
         (FLUX, 20, 20, LaneMode.WAITING),
@@ -106,7 +106,12 @@ def test_the_time_left_counts_the_images_that_a_job_takes_of_its_window():
     assert several == pytest.approx(seen(started, now, tried(), JobEnded(outcome("a"))).eta_s + 3 * 60.0, abs=5.0)
 
 
-def test_what_is_under_way_and_spent_is_asked_of_the_engine_at_every_look():
+def test_while_a_lane_stays_closed_until_an_answer_comes_the_time_left_is_unknown():
+    closed = state(lane(opens_in_s=math.inf), lane(FLUX))
+    assert seen(STARTED, closed).eta_s is None
+
+
+def test_requests_under_way_and_money_spent_are_read_from_the_run_each_time():
     under_way = 0
 
     def look():
@@ -133,7 +138,7 @@ def test_what_is_under_way_and_spent_is_asked_of_the_engine_at_every_look():
         (lane(held_s=math.inf), 0.0, (LaneMode.OPEN, math.inf)),
     ],
 )
-def test_a_lane_tells_what_it_waits_for_and_how_long(now, held_s, expected):
+def test_a_lane_shows_its_reason_for_waiting_and_how_long(now, held_s, expected):
     found = lanes(STARTED, state(now, held_s=held_s))[SD]
     assert (found.mode, found.until_s) == expected
 
@@ -149,7 +154,7 @@ def test_the_quota_left_is_whole_and_never_negative():
     assert lanes(STARTED, state(lane(window_limit=None, window_left=math.inf)))[SD].quota_left is None
 
 
-def test_the_quota_is_that_of_the_lanes_that_the_rate_is_made_by():
+def test_the_quota_counts_the_lanes_that_make_the_rate():
     clock = Clock()
     counting = meter(STARTED, state(lane(), lane(FLUX, window_limit=5, window_s=6.0)), clock=clock)
     for number in range(20):
@@ -165,7 +170,7 @@ def test_a_quota_is_not_known_unless_all_are():
     assert seen(STARTED, state(lane(), lane(FLUX, window_limit=None))).quota_a_minute is None
 
 
-def test_the_rate_is_that_of_the_window_and_not_of_its_first_moment():
+def test_the_rate_is_measured_over_the_window_and_not_its_first_moment():
     clock = Clock()
     counting = meter(STARTED, state(lane(), lane(FLUX)), clock=clock)
     for number in range(20):
@@ -176,7 +181,7 @@ def test_the_rate_is_that_of_the_window_and_not_of_its_first_moment():
     assert counting.progress().images_a_minute == 0
 
 
-def test_without_a_window_the_rate_is_that_of_the_time_gone_by():
+def test_without_a_window_the_rate_is_measured_over_the_elapsed_time():
     clock = Clock()
     counting = meter(STARTED, state(lane(window_limit=None, window_left=math.inf)), clock=clock)
     clock.now_s += 5
@@ -228,7 +233,7 @@ def test_failures_that_are_tried_again_take_their_time():
     assert eta_s(*halves, pending=15, now=without, concurrency=1) == 10 * 2
 
 
-def test_what_the_server_sends_back_to_wait_is_no_failure():
+def test_a_request_that_the_server_asks_to_wait_is_no_failure():
     deferrals = [tried(Verdict.LIMITED, 429), tried()] * 5 + [JobEnded(outcome(str(n))) for n in range(5)]
     without = lane(window_limit=None, window_left=math.inf, limit=1)
     assert eta_s(*deferrals, pending=15, now=without, concurrency=1) == 10
@@ -241,7 +246,7 @@ def test_a_gate_and_the_apis_block_put_the_end_off():
     assert eta_s(tried(), pending=1, held_s=math.inf) == 1
 
 
-def test_a_run_that_stops_tells_why_and_foretells_nothing():
+def test_a_run_that_stops_gives_the_reason_and_no_time_left():
     found = seen(STARTED, state(lane()), Stopping("stopped by SIGINT", 3))
     assert (found.stopping, found.eta_s) == ("stopped by SIGINT", None)
 
@@ -250,7 +255,7 @@ def test_a_lane_that_was_not_announced_is_counted_all_the_same():
     assert lanes(JobEnded(outcome(lane="other")))["other"].done == 1
 
 
-def test_what_a_meter_keeps_does_not_grow_with_the_jobs():
+def test_memory_does_not_grow_with_the_jobs():
     counting, ended = meter(STARTED), [JobEnded(outcome(str(number))) for number in range(100)]
 
     def count(times):
@@ -277,7 +282,7 @@ def test_the_last_minute_counts():
     assert rate.a_minute(2000.0, over_s=600) == 0
 
 
-def test_what_began_a_moment_ago_is_reckoned_for_a_minute():
+def test_the_rate_of_a_short_time_is_scaled_to_a_minute():
     rate = Rate()
     rate.add(5, 1000.0)
     assert rate.a_minute(1015.0, over_s=15) == 20

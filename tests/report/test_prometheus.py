@@ -28,9 +28,9 @@ def parse(text):
     found, typed = {}, None
     for line in text[:-1].split("\n"):
         if line.startswith("# HELP "):
-            name, _, told = line[7:].partition(" ")
+            name, _, words = line[7:].partition(" ")
             assert re.fullmatch(NAME, name)
-            assert told
+            assert words
             assert name not in found, "all lines of a metric have to stand together"
             found[name] = {}
         elif line.startswith("# TYPE "):
@@ -58,7 +58,7 @@ def value(found, name, **labels):
     return found[f"venice_batch_{name}"][tuple(sorted({"output": "output/jobs", **labels}.items()))]
 
 
-def test_a_runs_numbers_are_told():
+def test_a_runs_numbers_are_exported():
     found = parse(exposition(summary(errors={"server": 2}, failed=2, exit_code=1)))
     assert value(found, "exit_code") == 1
     assert value(found, "run_duration_seconds") == 12.5
@@ -93,7 +93,7 @@ def test_without_a_success_there_is_no_time_of_one(previous):
     )
 
 
-def test_what_is_not_known_is_left_out():
+def test_unknown_values_are_left_out():
     lane = LaneSummary(0, 1, 0, 0, 0, 1, 0)
     found = parse(exposition(summary(cost_usd=None, lanes={"m": lane})))
     assert "venice_batch_cost_usd" not in found

@@ -17,7 +17,7 @@ from venice_batch.report.summary import MOST_REASONS, Histogram, Tally
 
 
 @given(st.lists(st.floats(1e-4, 1e5), min_size=1, max_size=200))
-def test_percentiles_are_those_of_the_nearest_rank_within_three_percent(values):
+def test_percentiles_are_the_nearest_rank_within_three_percent(values):
     counted = Histogram()
     for value in values:
         counted.add(value)
@@ -84,7 +84,7 @@ def test_outcomes_are_counted_by_how_they_ended():
     assert found.errors == {"server": 2}
 
 
-def test_requests_that_may_have_been_charged_are_counted_whatever_becomes_of_their_job():
+def test_requests_that_may_have_been_charged_are_counted_however_their_job_ends():
     lost = tried(Verdict.TRANSIENT, None)
     found = tally(lost, replace(lost, possibly_billed=True), replace(lost, possibly_billed=True))
     assert found.counts["possibly_billed"] == 2

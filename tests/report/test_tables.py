@@ -38,7 +38,7 @@ def test_each_model_is_counted_for_itself():
     assert (flux.succeeded, flux.failed, flux.rejected, flux.images, flux.bytes) == (1, 1, 1, 1, 5)
 
 
-def test_attempts_are_told_apart_by_what_came_of_them():
+def test_attempts_are_counted_by_their_result():
     tries = (attempt(429, 0.1), attempt(500, 0.2), attempt(200, 1.5))
     lane = report([outcome("a", attempts=tries), outcome("b"), failed("c", attempts=(attempt(500),) * 2)]).lanes[
         "venice-sd35"
@@ -75,7 +75,7 @@ def test_a_possibly_billed_job_counts_as_in_its_run_and_an_older_record_as_unpri
     assert (report([]).cost_usd, report([]).unpriced) == (None, 0)
 
 
-def test_what_a_sandbox_pretended_to_charge_is_known_apart():
+def test_sandbox_money_is_counted_separately():
     found = report([outcome("a", cost_usd=0.1, sandbox=True), outcome("b", cost_usd=0.2)])
     assert (found.cost_usd, found.sandbox_usd, found.lanes["venice-sd35"].sandbox_usd) == (0.3, 0.1, 0.1)
 
@@ -124,7 +124,7 @@ def test_a_lane_without_success_has_no_times():
 
 
 @pytest.mark.parametrize("more", [0, 1, 7])
-def test_of_many_problems_the_first_are_told_and_the_rest_counted(more):
+def test_of_many_problems_the_first_are_listed_and_the_rest_counted(more):
     problems = report(failed(str(number)) for number in range(MOST_PROBLEMS + more)).problems
     assert problems[0] == "0: failed: out of order"
     assert problems[MOST_PROBLEMS:] == ((f"… and {more} more",) if more else ())
@@ -135,5 +135,5 @@ def test_a_problem_holds_no_control_characters():
     assert problem == "a: failed: \ufffd[2Jgone\ufffdb: succeeded"
 
 
-def test_a_failure_without_its_reason_is_told_all_the_same():
+def test_a_failure_without_its_reason_is_listed_too():
     assert report([outcome("a", status=Status.FAILED, error=None, files=())]).problems == ("a: failed: ?",)

@@ -1,8 +1,9 @@
-"""What happens after a run: gallery, metrics, reports for continuous integration, the user's own command."""
+"""Steps after a run: gallery, metrics, reports for continuous integration, the user's own command."""
 
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.errors import one_line
+from venice_batch.api.key import VARIABLE
+from venice_batch.errors import HookError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,7 +29,7 @@ class Step:
     """Something to do after a run, however it ended.
 
     `option` is the option that asks for it, such as `--gallery`. `do` receives the run's summary and its output folder.
-    `collector` receives the folder's records from the run (`run_batch`) before `do` is called; None if the step needs
+    `collector` receives the folder's records from `run_batch` before `do` is called; None if the step needs
     no records.
     """
 
@@ -63,16 +65,16 @@ def collectors(asked: Iterable[Step]) -> list[Collector]:
 
 
 def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
-    """Take each step; one that fails is a line on standard error and keeps no other from being taken.
+    """Take each step. A failure is one line on standard error and does not stop the other steps.
 
-    The run's result stands whatever happens here. Raises only what ends the process.
+    The run's result never changes here. Raises only exceptions that end the process.
     """
     for step in asked:
         try:
             if step.collector is not None:
                 step.collector.raise_error()
             step.do(summary, output)
-        except Exception as error:  # noqa: BLE001 - a step is an extra: no mistake in it may cost the run's result
+        except Exception as error:  # noqa: BLE001 - a step is an extra: its failure must not spoil the run's result
             what = str(error) or type(error).__name__
             with suppress(OSError):  # standard error itself may be closed, or its disk full
                 click.echo(one_line(f"venice-batch: warning: {step.option}: {what}"), err=True)
@@ -141,9 +143,63 @@ def _github_steps(index: JobIndex, source: str, fail_on: frozenset[str]) -> list
 
 
 def _on_finish_step(command: str) -> Step:
-    def run(summary: Summary, output: Path) -> None:
-        from venice_batch.cli.on_finish import on_finish
+    return Step("--on-finish", lambda summary, output: on_finish(command, summary, output))
 
-        on_finish(command, summary, output)
 
-    return Step("--on-finish", run)
+ON_FINISH_S = 300.0
+"""Seconds that the command may take, because cron's next run waits for this one."""
+
+_WITHHELD = (VARIABLE, "VENICE_BATCH_ON_FINISH")
+"""Variables withheld from the command: the key, and the command itself, because it may start another run."""
+
+
+def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = ON_FINISH_S) -> None:
+    """Run `command` in the shell with the summary's JSON on its standard input, and wait for it.
+
+    Its output goes to standard error, because standard output belongs to the run. It has its own process group, which
+    is killed after `limit_s` seconds or when this process is interrupted.
+
+    Raises:
+        HookError: the command failed, or did not end in time.
+    """
+    import signal
+    import subprocess
+
+    import msgspec
+
+    process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
+        command,
+        shell=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL if sys.stderr is None else 2,
+        env=on_finish_environment(summary, output, os.environ),
+        start_new_session=True,
+    )
+    try:
+        process.communicate(msgspec.json.encode(summary) + b"\n", timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        raise HookError(f"the command was stopped after {limit_s:g} s") from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                if hasattr(os, "killpg"):
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:  # Windows has no process groups: what the command started keeps running
+                    process.kill()
+            process.wait()
+    if process.returncode < 0:
+        raise HookError(f"the command was ended by {signal.Signals(-process.returncode).name}")
+    if process.returncode:
+        raise HookError(f"the command ended with exit status {process.returncode}")
+
+
+def on_finish_environment(summary: Summary, output: Path, own: Mapping[str, str]) -> dict[str, str]:
+    """Return the command's variables: `own` without the key, and the run's result."""
+    kept = {name: value for name, value in own.items() if name not in _WITHHELD}
+    return {
+        **kept,
+        "VENICE_BATCH_EXIT_CODE": str(summary.exit_code),
+        "VENICE_BATCH_RUN_ID": summary.run_id,
+        "VENICE_BATCH_FOLDER": str(output.absolute()),
+        "VENICE_BATCH_REASON": summary.reason or "",
+    }

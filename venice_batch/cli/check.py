@@ -59,7 +59,7 @@ class Known(NamedTuple):
 @options.server
 @options.as_json
 def check(jobs: str, **given: Any) -> int:
-    """Check every line of JOBS and show what a run would do, cost and take; sends nothing that costs.
+    """Check every line of JOBS and show what a run would do, cost and take. It spends nothing.
 
     Asks the API for its models, and with a key for balance and limits; goes on without them after 5 s.
     """
@@ -72,7 +72,7 @@ def check(jobs: str, **given: Any) -> int:
     settle_temporary_files(jobs, output)
     with open_source(jobs, environment().stdin_bytes) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
-        say(known.notice)
+        print_notice(known.notice)
         preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
         try:
             index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
@@ -93,7 +93,7 @@ def know(
 ) -> Known:
     """Return the models and, if there is a key and `limits` are wanted, its balance and limits.
 
-    The network is used only for what is not at hand.
+    Use the network only for lists that are not cached.
 
     Raises:
         UsageError: the key's file cannot be read, or the address is invalid.
@@ -102,7 +102,7 @@ def know(
 
     now = time.time()
     if sandbox:
-        return Known(snapshot(), None, "")  # the very models that the sandbox has
+        return Known(snapshot(), None, "")  # exactly the models of the sandbox
     cache = cache or Cache.of_user()
     if offline:
         listing, notice = at_hand(base_url, cache, now_unix_s=now)
@@ -164,8 +164,8 @@ def _ask(
     return Known(found.listing, limits, notice)
 
 
-def say(notice: str) -> None:
-    """Print a notice, if there is one, on standard error."""
+def print_notice(notice: str) -> None:
+    """Print a notice, unless it is empty, on standard error."""
     if notice:
         click.echo(one_line(f"venice-batch: {notice}"), err=True)
 
@@ -189,7 +189,7 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
         _print_json(found, preflight, known)
         return 0
     head = [f"{found.already_done} done before"] if found.already_done else []
-    head += [f"{found.already_rejected} refused before"] if found.already_rejected else []
+    head += [f"{found.already_rejected} rejected before"] if found.already_rejected else []
     if preflight.warning_count:
         head.append(counted(preflight.warning_count, "warning"))
     click.echo(f"{counted(found.jobs, 'job')}, all lines valid" + "".join(f", {part}" for part in head))
@@ -237,7 +237,7 @@ def _closing(found: Plan, *, may_send: bool) -> list[str]:
         balances = ", ".join(f"{amount:g} {name}" for name, amount in shown.items()) or "none"
         lines.append(f"balance: {balances}; {verdict}")
     if not may_send:
-        lines.append("the API lists the key without access (accessPermitted is false): it would refuse the requests")
+        lines.append("the key has no access (accessPermitted is false): the API would refuse the requests")
     return lines
 
 

@@ -32,7 +32,8 @@ def closing(summary: Summary, *, width: int | None = None, command: Sequence[str
     """Return the outcome of a run, where it is stored and what to do next.
 
     No line is longer than `width` columns (None: any length), except paths and commands, which can be copied whole.
-    `command` holds the words after the program's name that started the run; `has_page`: it has made its gallery.
+    `command` holds the words after the program's name that started the run. With `has_page`, the run has made its
+    gallery.
     """
     sections = [_head(summary, width)]
     if summary.lanes:
@@ -82,7 +83,7 @@ def counts_table(lanes: Mapping[str, LaneSummary], width: int | None = None, *, 
                 _cost(shares),
             )
         )
-    # On a narrow terminal only the line above the table says so: one table is worth more than the word.
+    # On a narrow terminal only the line above the table says so: the longer heading would split the table.
     usd = "sandbox usd" if sandbox and (width is None or width >= _WIDE) else "usd"
     header = ("model", "done", "failed", "rejected", "images", "size", "retries", "refused", usd)
     return table(header, rows, width=width, right=("size", usd))
@@ -177,7 +178,7 @@ def _end(summary: Summary, width: int | None, command: Sequence[str], *, has_pag
             f"{counted(summary.possibly_billed, 'request')} may have been charged for an image that never arrived"
         )
     if summary.already_rejected:
-        lines.append(f"{summary.already_rejected} refused before; --retry-rejected asks again")
+        lines.append(f"{summary.already_rejected} rejected before; --retry-rejected sends them again")
     if summary.reason:
         lines.append(f"stopped: {summary.reason.removeprefix('stopped by ')}")
     lines = [part for line in lines for part in folded(one_line(line), width)]

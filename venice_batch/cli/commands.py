@@ -1,4 +1,4 @@
-"""The command line as click has it: the subcommands, their common options, and the group `venice-batch`."""
+"""The command line in click's terms: the subcommands, their common options, and the group `venice-batch`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COLUMN = 30
 class Command(click.Command):
     """A subcommand; settings files give its options' defaults, `--json` also its errors.
 
-    `like` names another command: what both have in common is read from that one's table too.
+    `like` names another command: options that both have are read from that command's table too.
     """
 
     def __init__(self, name: str | None, *, like: str = "", **attrs: Any) -> None:
@@ -45,7 +45,7 @@ class Command(click.Command):
             self.params.append(option)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does, then settle which server is meant."""
+        """Parse as click does, then decide which server to use."""
         is_json = "--json" in args  # click takes them out of the list
         try:
             left = super().parse_args(ctx, args)
@@ -56,8 +56,8 @@ class Command(click.Command):
             raise
         return left
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as click has it
-        """Run the command, after a look at where a settings file sends the key."""
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in click
+        """Check where a settings file sends the key, then run the command."""
         try:
             _check_server(ctx)
             return super().invoke(ctx)
@@ -99,7 +99,7 @@ def command(**attrs: Any) -> Callable[[Callable[..., int]], Command]:
 
 
 def _check_server(ctx: click.Context) -> None:
-    """Say which server a settings file sends the key to; only `--quiet` or its variable keeps that back.
+    """Print which server a settings file sends the key to, unless `--quiet` or its variable is given.
 
     Raises:
         UsageError: the file is a project's, and the user has not consented to its server.
@@ -142,7 +142,7 @@ class Entry(NamedTuple):
 HEADINGS = {
     "Make images": {
         "run": Entry("run", "Make the images of a jobs file that are still missing."),
-        "check": Entry("check", "Check and price every line; send nothing that costs."),
+        "check": Entry("check", "Check and price every line; spend nothing."),
         "expand": Entry("expand", "Write every job as a line of its own."),
         "schema": Entry("schema", "Write the JSON Schema of a job, for editors."),
     },
@@ -171,7 +171,7 @@ COMMANDS = {name: entry for entries in HEADINGS.values() for name, entry in entr
 EXAMPLES = (
     ("venice-batch jobs.jsonl --sandbox", "Try it: no key, no cost."),
     ("venice-batch check jobs.jsonl", "Check and price every line."),
-    ("venice-batch jobs.jsonl --max-cost 5", "Make what is missing, for at most 5 USD."),
+    ("venice-batch jobs.jsonl --max-cost 5", "Make the missing images for at most 5 USD."),
     ("venice-batch report output/jobs", "Show the results."),
 )
 """Examples for `--help` and the manual page: a command, and what it is for."""
@@ -208,7 +208,7 @@ class DefaultToRun(click.Group):
                 formatter.write_dl([(name.ljust(width), entry.text) for name, entry in entries.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
-        """Complete commands, and in their place the jobs file and the options of `run`."""
+        """Complete commands, and also the jobs file and the options of `run`, which may stand in their place."""
         from click.shell_completion import CompletionItem
 
         run = self.get_command(ctx, "run")

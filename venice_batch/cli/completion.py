@@ -1,4 +1,4 @@
-"""`venice-batch completion`: the script that makes a shell complete, and the answers to its questions."""
+"""`venice-batch completion`: print a shell's completion script, and answer its requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 VARIABLE = "_VENICE_BATCH_COMPLETE"
-"""The variable in which a script asks for an answer."""
+"""The variable that holds a script's request."""
 
 
 @command()
@@ -38,7 +38,7 @@ def answer(cli: click.Command, instruction: str) -> int:
 
 
 class Bash(BashComplete):
-    """Completion for bash that click's own lacks: files beside words, and `model=…`, which bash splits at "="."""
+    """Bash completion with what click's own lacks: files beside words, and `model=…`, which bash splits at "="."""
 
     source_template = """\
 %(complete_func)s() {
@@ -64,7 +64,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         line, word = os.environ["COMP_LINE"], os.environ["COMP_WORD"]
         words = split_arg_string(line)
         incomplete = "" if line[-1:].isspace() else words.pop()
-        # The command line already holds what stands before bash's own word.
+        # The part in front of bash's own word is already on the command line.
         self._before = incomplete.removesuffix(word) if incomplete.endswith(word) else ""
         return words[1:], incomplete
 

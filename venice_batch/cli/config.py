@@ -32,7 +32,7 @@ class Row(NamedTuple):
 def config(ctx: click.Context, of: str, as_json: bool) -> int:
     """Show the settings of COMMAND (default: run) that apply here, and where each comes from.
 
-    It checks all tables of the settings files. Of the API key it shows only whether there is one.
+    Checks all tables of the settings files. Shows only whether there is an API key, never the key.
     """
     read: settings.Settled = ctx.meta[settings.SETTLED]
     settings.check_all(ctx, read.files)
@@ -72,7 +72,7 @@ def _rows(shown: Command, settled: settings.Settled, parent: click.Context | Non
     Raises click.BadParameter if an option does not take the value of its variable.
     """
     listed = settings.settable(shown)
-    # The same options without what only a command line gives: arguments and required options.
+    # Only a command line gives arguments and required options.
     alone = click.Command(shown.name, params=[*map(copy, listed.values())])
     for option in alone.params:
         option.required = False

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NAME = "venice-batch.toml"
+"""Name of a project's settings file."""
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsFile:
     """One file; `path` is as messages show it, relative for a file in the current folder.
 
-    `is_project` marks a file found beside the jobs. Anybody may have written it, so it decides neither where the key
-    goes nor what is written outside its folder. `sha256` is the hash of its bytes.
+    `is_project` marks a file found beside the jobs. Anybody may have written it, so it can neither choose where the
+    key goes nor have anything written outside its folder. `sha256` is the hash of its bytes.
     """
 
     path: Path
@@ -32,7 +33,7 @@ class SettingsFile:
 
 
 def files(config: str | None = None, no_config: bool = False) -> tuple[SettingsFile, ...]:
-    """Return the files that count, the weaker first: the user's own, then the project's; or `config` alone.
+    """Return the files to read, the weakest first: the user's own, then the project's; or `config` alone.
 
     Raises:
         UsageError: a file cannot be read or is not TOML, or somebody else may have written the project's.
@@ -51,7 +52,7 @@ def files(config: str | None = None, no_config: bool = False) -> tuple[SettingsF
 
 
 def of_user() -> Path | None:
-    """Return the user's own file, `~/.config/venice-batch/config.toml`; None if there is none."""
+    """Return the user's own file, `~/.config/venice-batch/config.toml`; None if it does not exist."""
     folder = _user_folder("config")
     path = folder and folder / "config.toml"
     return path if path and path.is_file() else None
@@ -98,7 +99,7 @@ def read(path: Path, *, is_project: bool = False) -> SettingsFile:
         with path.open("rb") as file:
             if is_project and (why := _open_to_others(path, os.fstat(file.fileno()))):
                 by_hand = f"--config {path} if these settings are yours, else --no-config"
-                raise UsageError(one_line(f"{path}: not used, as {why}; give {by_hand}"))
+                raise UsageError(one_line(f"{path}: not used, because {why}; give {by_hand}"))
             data = file.read()
         text = data.decode("utf-8-sig")
         found = SettingsFile(path, tomllib.loads(text), is_project, hashlib.sha256(data).hexdigest())
@@ -118,7 +119,7 @@ def read(path: Path, *, is_project: bool = False) -> SettingsFile:
 def _open_to_others(path: Path, status: os.stat_result) -> str:
     """Return why somebody else may have written the open file at `path`; "" if only the user or root can have."""
     if not hasattr(os, "geteuid"):
-        return ""  # Windows: Python sees neither owners nor who may write
+        return ""  # Windows: Python sees neither owners nor write permissions
     trusted = (os.geteuid(), 0)
     if status.st_uid not in trusted or path.lstat().st_uid not in trusted:
         return "it belongs to another user"

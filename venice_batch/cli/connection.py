@@ -1,4 +1,4 @@
-"""A command's connection to the API, and the lists of models and styles that come over it."""
+"""A command's connection to the API, and the lists of models and styles fetched over it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class NoKey(ApiKey):
 
 
 def connect(base_url: str, key: ApiKey | None) -> ApiClient:
-    """Return a session with the API, to be entered; without a key it can use the public endpoints only."""
+    """Return an API session, to be entered with `async with`; without a key it can use only public endpoints."""
     from venice_batch.api.client import ApiClient, ApiSettings
     from venice_batch.clock import SystemClock
 
@@ -55,10 +55,10 @@ def ask_api(
 ) -> T:
     """Return the answer of `ask`, which is called with a session.
 
-    With `sandbox` a sandbox is started for it. A `public` question goes out without a key if there is none.
+    With `sandbox`, a sandbox is served for it. A `public` request is sent without a key if none is set.
 
     Raises:
-        KeyMissingError: there is no key, and the question is not public.
+        KeyMissingError: there is no key, and the request is not public.
         ApiError: the API does not answer, or not as expected.
     """
     import anyio
@@ -103,7 +103,7 @@ class Lists:
         return self._styles
 
     async def of_kinds(self, kinds: tuple[ModelKind, ...]) -> tuple[dict[str, Any], ...]:
-        """Return the models of `kinds`. Of several, it leaves out a kind that the server does not know."""
+        """Return the models of `kinds`; among several, a kind other than `image` that fails is left out."""
         found: tuple[dict[str, Any], ...] = ()
         for kind in kinds:
             try:
@@ -131,7 +131,7 @@ def live_list(show: Callable[[Lists], Awaitable[T]], base_url: str, key_file: Pa
 
 
 def offline_list(base_url: str) -> Listing:
-    """Return the cached or packaged list and print which of them it is. Raises ApiError if there is none."""
+    """Return the cached or packaged list and print which one it is. Raises ApiError if there is no list."""
     from venice_batch.catalogue import Cache, at_hand
 
     found = at_hand(base_url, Cache.of_user(), now_unix_s=time.time())

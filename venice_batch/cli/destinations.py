@@ -34,7 +34,7 @@ outfile = option(
 
 
 def default_output(jobs: str) -> Path:
-    """Return `output/<stem>`, the stem being the jobs file's name without its endings."""
+    """Return `output/<stem>`, where the stem is the jobs file's name without its endings."""
     name = "stdin" if jobs == "-" else Path(jobs).name
     for ending in (*PACKED, ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt"):
         name = name.removesuffix(ending) or name
@@ -50,9 +50,9 @@ def errors_beside(path: Path) -> Path:
 
 @contextmanager
 def opened(path: Path | None, *, is_json: bool = True) -> Iterator[BinaryIO]:
-    """Open `path` (None or `-`: standard output); what is written appears only if the block ends without an exception.
+    """Open `path` (None or `-`: standard output); the output appears only if the block ends without an exception.
 
-    Where a CI's runner reads standard output, no text in the JSON can pass for one of its commands.
+    Where a CI's runner reads standard output, no text in the JSON can be mistaken for one of its commands.
 
     Raises:
         UsageError: nothing is connected to standard output.
@@ -82,7 +82,7 @@ def _whole(path: Path | None, *, is_json: bool) -> AbstractContextManager[Binary
 class _Escaping:
     """Writes JSON to `stream` without any `##`, which a CI's runner may read as a command.
 
-    The second character becomes an escape. It stands in strings only, so the JSON means the same.
+    The second character becomes an escape. `##` occurs only inside strings, so the JSON means the same.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -104,13 +104,13 @@ class _Escaping:
 def settle_temporary_files(jobs: str, output: Path) -> None:
     """Put temporary files beside the output if their usual folder has no room for a copy of the jobs.
 
-    They have no names there, so nothing of them stays. If that disk has no more room, the usual folder remains; the
+    They have no names there, so nothing is left behind. If that disk has no more room, the usual folder remains; the
     code that needs it reports the error.
     """
     import tempfile  # late, as `--help` needs none of it
 
     usual: str | None = None
-    with suppress(FileNotFoundError):  # a root that is read-only
+    with suppress(FileNotFoundError):  # nothing there is writable
         usual = tempfile.gettempdir()
     needed = _TEMPORARY_BYTES
     with suppress(OSError, ValueError):  # `-`, or a path that fails when it is opened

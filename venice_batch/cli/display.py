@@ -1,4 +1,4 @@
-"""Show a run while it goes on: a live display on a terminal, a log anywhere else."""
+"""Show a run in progress: a live display on a terminal, a log anywhere else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from venice_batch.report.progress import Progress
 
 REFRESH_S = 0.25
-"""Seconds between two looks at the run. Without news the frame is redrawn once a second, for its countdowns."""
+"""Seconds between two checks for events. Without events the frame is redrawn once a second, for its countdowns."""
 
 MAX_LINES = 100
 """Lines that may wait to be printed above the frame; further ones are only counted."""
@@ -53,7 +53,7 @@ def is_live(given: Mapping[str, Any], stream: TextIO | None, environ: Mapping[st
 
 @asynccontextmanager
 async def watching(given: Mapping[str, Any], stream: TextIO | None) -> AsyncIterator[Observer]:
-    """Yield an observer for the length of the block: the live display if `stream` can show it, otherwise a log."""
+    """Yield an observer for the duration of the block: the live display if `stream` can show it, otherwise a log."""
     if stream is not None and is_live(given, stream):
         async with live_display(stream) as observer:
             yield observer
@@ -65,8 +65,8 @@ async def watching(given: Mapping[str, Any], stream: TextIO | None) -> AsyncIter
 async def live_display(stream: TextIO, clock: Clock | None = None) -> AsyncIterator[Observer]:
     """Yield an observer that draws a frame below all other output and removes it at the end of the block.
 
-    An event is only counted. A thread draws, because a terminal can be slow (a slow line, Ctrl-S). Once the terminal
-    is gone nothing more is drawn, and the run goes on. An exception from the block comes out unchanged.
+    The observer only counts events. A thread draws, because a terminal can be slow (a slow line, Ctrl-S). Once the
+    terminal is gone nothing more is drawn, and the run goes on. An exception from the block comes out unchanged.
     """
     clock = clock or SystemClock()
     display = _Display(stream, clock)
@@ -125,7 +125,7 @@ class _Display:
                 await anyio.to_thread.run_sync(self._draw, self._meter.progress(), self._take_lines())
 
     def close(self) -> None:
-        """Remove the frame and print the lines that are left, with an empty one behind them."""
+        """Remove the frame and print the lines that are left, with an empty one after them."""
         lines = self._take_lines()
         if not lines and self._live is None:
             return

@@ -62,7 +62,7 @@ class Environment:
 
     @contextmanager
     def as_standard_streams(self) -> Iterator[None]:
-        """Make these the process's streams for the length of a block: click, rich and logging write there."""
+        """Make these the process's streams for the duration of a block: click, rich and logging write there."""
         before = sys.stdin, sys.stdout, sys.stderr
         sys.stdin, sys.stdout, sys.stderr = self.stdin, self.stdout, self.stderr
         try:
@@ -72,6 +72,6 @@ class Environment:
 
 
 def environment(context: click.Context | None = None) -> Environment:
-    """Return the environment that `context` (default: the running command) was given, or else the process's own."""
+    """Return the environment of `context` (default: the running command), or else of the process."""
     context = context or click.get_current_context(silent=True)
     return (context and context.find_object(Environment)) or Environment.of_process()

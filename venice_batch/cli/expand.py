@@ -21,7 +21,7 @@ def expand(jobs: str, output: Path | None, **given: Any) -> int:
     """Write each job of JOBS as a native JSON line that needs no options.
 
     Combinations of a `matrix`, rows of a table and prompts of a text file become lines with their ids and the fields of
-    --set. Nothing is written if any line is invalid. It asks no server: `check` compares the jobs with the models.
+    --set. Nothing is written if any line is invalid. Contacts no server: `check` compares the jobs with the models.
     """
     from venice_batch.jobfile import JobIndex, native_line, open_source, oversize
 

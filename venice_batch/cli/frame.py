@@ -23,13 +23,13 @@ MAX_LANES = 8
 """Models that get a line of their own."""
 
 _NARROW = 64
-"""Below this width figures stand without words between them."""
+"""Below this width, figures are shown without the words between them."""
 
 _WIDE = 100
-"""From this width on each model has a bar of its own."""
+"""From this width on, each model has a bar of its own."""
 
 _ROOMY = 16
-"""From this height on an empty line separates the frame from the lines above it."""
+"""From this height on, an empty line separates the frame from the lines above it."""
 
 _STYLES = {
     LaneMode.WAITING: "dim",
@@ -47,8 +47,7 @@ Line = list[tuple[str, str]]
 def frame(progress: Progress, *, width: int, height: int, unix_s: float, ascii_only: bool = False) -> list[Text]:
     """Return the frame: at most `height` lines, each at most `width` columns wide.
 
-    `unix_s` is the current time of day, from which the times of gates are computed. With `ascii_only` bars are drawn
-    in ASCII.
+    `unix_s` is the current time, used to compute when gates open. With `ascii_only`, bars are drawn in ASCII.
     """
     from rich.text import Text
 
@@ -70,7 +69,7 @@ def frame(progress: Progress, *, width: int, height: int, unix_s: float, ascii_o
 
 
 def _bar_line(progress: Progress, width: int, glyphs: str) -> Line:
-    failed = progress.failed + progress.rejected + progress.refused_before
+    failed = progress.failed + progress.rejected + progress.rejected_before
     percent = math.floor(100 * (progress.done + failed) / progress.jobs) if progress.jobs else 100
     text = f"  {progress.done:,}/{progress.jobs:,}  {percent} %"
     if progress.eta_s is not None and progress.left:
@@ -125,7 +124,7 @@ def _money(progress: Progress) -> str:
         return "price not known" if progress.unpriced else ""
     lost_usd = progress.possibly_billed_usd
     text = "≥ " if progress.unpriced else ""
-    # The estimate has no retries: in the sum, those that may have been charged would make images look more expensive.
+    # The estimate has no retries. Adding those that may have been charged would make images look more expensive.
     text += _usd(round((progress.spent_usd or 0.0) - lost_usd, 6))
     text += "" if progress.expected_usd is None else f" of {_usd(progress.expected_usd)}"
     text += " USD of sandbox money" if progress.sandbox else " USD"

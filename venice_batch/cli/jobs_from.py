@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @command()
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
 @destinations.outfile
-@option("--status", multiple=True, type=AnyOf(*Status), help="Only jobs that ended like this.")
+@option("--status", multiple=True, type=AnyOf(*Status), help="Only jobs with this status.")
 @option("--flag", multiple=True, type=AnyOf(*Flags.__struct_fields__), help="Only jobs with one of these flags.")
 @option(
     "--model",
@@ -105,7 +105,7 @@ def _stdin() -> bytes:
 
 
 def _refuse_unmet(choice: Choice, path: Path) -> None:
-    """Refuse ids without a record: a typing mistake must not pass as one job less."""
+    """Refuse ids without a record: a typing mistake must not silently drop a job."""
     unmet = choice.unmet
     if unmet:
         shown = ", ".join(map(repr, unmet[:5])) + (f" and {len(unmet) - 5} more" if len(unmet) > 5 else "")

@@ -31,7 +31,7 @@ def limits(base_url: str, api_key_file: Path | None, sandbox: bool, as_json: boo
     balances = ", ".join(f"{amount:g} {name}" for name, amount in found.balances.items()) or "none"
     click.echo(one_line(f"balance: {balances}; tier: {found.tier}; key expires: {found.key_expires or 'never'}"))
     if not found.access:
-        click.echo("the key has no access (accessPermitted is false): the API refuses requests that cost something")
+        click.echo("the key has no access (accessPermitted is false): the API refuses requests that cost money")
     rows = [(name, quota.rpm, quota.rpd) for name, quota in sorted(found.quotas.items())]
     click.echo(table(("model", "a minute", "a day"), rows, width=terminal_width(sys.stdout)))
     return 0

@@ -60,7 +60,7 @@ class TextLog:
             _print(progress_line(self._meter.progress()), self._stream)
 
     def _is_due(self) -> bool:
-        """Return whether it is time for a progress line; the interval grows to a twentieth of the time so far."""
+        """Return whether it is time for a progress line; the interval grows to a twentieth of the elapsed time."""
         now_s = self._now()
         return now_s - self._last_s >= min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, (now_s - self._began_s) / 20))
 
@@ -88,7 +88,7 @@ def event_line(event: Event) -> str | None:
 
 
 def _is_failure(event: Event) -> bool:
-    """Return whether a quiet log has `event` too."""
+    """Return whether a quiet log shows `event` too."""
     return isinstance(event, Notice | Stopping) or (
         isinstance(event, JobEnded) and event.outcome.status is not Status.SUCCEEDED
     )

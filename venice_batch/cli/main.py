@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _READER_GONE = 128 + 13
-"""The code that a shell reports of a program that SIGPIPE has ended."""
+"""Exit code that a shell reports for a program ended by SIGPIPE."""
 
 
-def run_cli(args: list[str], env: Environment | None = None) -> int:
+def main(args: list[str], env: Environment | None = None) -> int:
     """Run `venice-batch` with `args` in `env` (default: the process's own); print errors and return the exit code."""
     env = env or Environment.of_process()
     with env.as_standard_streams(), _any_text_printable(env.stdout):
         try:
             return _run(args, env)
         except UnicodeEncodeError as error:
-            what = f"{error.object!r} cannot be a file's name under this locale ({error.encoding})"
+            what = f"{error.object!r} cannot be a file name under this locale ({error.encoding})"
             return _failed(f"{what}; set LC_ALL=C.UTF-8", ExitCode.INVALID)
         except OSError as error:
             with contextlib.suppress(OSError):  # standard error may be closed or full, too

@@ -151,7 +151,7 @@ def _choice(offered: tuple[str, ...], default: str | None) -> str:
 
 
 def _price_list(model: Model) -> list[tuple[str, str]]:
-    """Return a model's prices, each as what it buys and the amount."""
+    """Return a model's prices, each as the item and the amount."""
     from venice_batch.money import usd_text
 
     pricing = model.pricing
@@ -259,7 +259,7 @@ def _prices(model: Model) -> str:
     found = list(pricing.qualities.values()) or list(pricing.tiers.values())
     if not found and pricing.image is not None:
         found = [pricing.image]
-    # The API lists prices of upscaling beside every image model's own, too.
+    # The API also lists prices of upscaling with every image model.
     if model.kind == "upscale":
         found = list(pricing.scales.values())
     if not found:

@@ -1,4 +1,4 @@
-"""Options that several commands share, with their shell completion. Completion never asks the network."""
+"""Options that several commands share, with their shell completion. Completion never uses the network."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ WORDS = "venice_batch.words"
 """Key of a context's `meta` that holds the program's arguments."""
 
 VENICE = "https://api.venice.ai/api/v1"
+"""The default address of the API."""
 
 Items = list[CompletionItem[str]]
 
@@ -91,7 +92,7 @@ output = option(
 
 
 def _without_password(ctx: click.Context, param: click.Parameter, address: str) -> str:
-    # Before any message can show the address. The client is slow to import, so only where it matters.
+    # Refused before any message can show the address. The client is slow to import: only if there may be a password.
     if "@" in address:
         from venice_batch.api.client import ApiSettings
 
@@ -188,7 +189,7 @@ def is_sandbox(given: Mapping[str, Any]) -> bool:
 
 
 def settle_server(ctx: click.Context) -> None:
-    """Where both `--sandbox` and `--base-url` are given, drop the one from the weaker source.
+    """If both `--sandbox` and `--base-url` are given, drop the one from the weaker source.
 
     `--sandbox` on the command line then overrides an address in a settings file.
     """
@@ -202,7 +203,7 @@ def settle_server(ctx: click.Context) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Knob:
+class _SandboxOption:
     """A setting of the sandbox that has an option of its own; `field` is its name in SandboxSettings."""
 
     name: str
@@ -211,38 +212,40 @@ class _Knob:
     help: str
 
 
-_KNOBS = (
-    _Knob("rpm", "rpm", click.IntRange(min=0), "Allow N requests a minute for each model; 0: no limit."),
-    _Knob("latency", "latency_s", click.FloatRange(min=0), "Take X seconds to make an image."),
-    _Knob("speed", "speed", click.FloatRange(min=0.001), "Divide minutes and latencies by X."),
-    _Knob("capacity", "capacity", click.IntRange(min=0), "Make N images of a model at a time, else 503; 0: no limit."),
-    _Knob("fault-rate", "fault_rate", click.FloatRange(0, 1), "Make this share of the requests fail."),
-    _Knob("faults", "fault_kinds", click.STRING, "Fail in these ways, separated by commas (500,reset-mid,…)."),
-    _Knob("balance", "balance_usd", click.FloatRange(min=0), "Answer 402 after X USD."),
-    _Knob("draw", "draw", click.Choice(["art", "plain"]), "Draw pictures, or flat colours at high speed."),
+_SANDBOX_OPTIONS = (
+    _SandboxOption("rpm", "rpm", click.IntRange(min=0), "Allow N requests a minute for each model; 0: no limit."),
+    _SandboxOption("latency", "latency_s", click.FloatRange(min=0), "Take X seconds to make an image."),
+    _SandboxOption("speed", "speed", click.FloatRange(min=0.001), "Divide minutes and latencies by X."),
+    _SandboxOption(
+        "capacity", "capacity", click.IntRange(min=0), "Make N images of a model at a time, else 503; 0: no limit."
+    ),
+    _SandboxOption("fault-rate", "fault_rate", click.FloatRange(0, 1), "Make this share of the requests fail."),
+    _SandboxOption("faults", "fault_kinds", click.STRING, "Fail in these ways, separated by commas (500,reset-mid,…)."),
+    _SandboxOption("balance", "balance_usd", click.FloatRange(min=0), "Answer 402 after X USD."),
+    _SandboxOption("draw", "draw", click.Choice(["art", "plain"]), "Draw pictures, or flat colours at high speed."),
 )
 
 
 def sandbox_options(prefix: str = "") -> Decorator:
     """Return the sandbox's settings as options `--<prefix>rpm` and so on; `sandbox_settings` reads them."""
-    knobs = (
-        option(f"--{prefix}{knob.name}", f"sandbox_{knob.field}", type=knob.kind, default=None, help=knob.help)
-        for knob in _KNOBS
+    own = (
+        option(f"--{prefix}{one.name}", f"sandbox_{one.field}", type=one.kind, default=None, help=one.help)
+        for one in _SANDBOX_OPTIONS
     )
     return group(
-        *knobs,
+        *own,
         option(
             f"--{prefix}set",
             "sandbox_set",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Change any other setting, by its name in SandboxSettings.",
+            help="Change any other setting, named as in SandboxSettings.",
         ),
     )
 
 
 def sandbox_settings(given: Mapping[str, Any]) -> SandboxSettings:
-    """Return the sandbox's settings as the options in `given` ask, with its own defaults for the rest.
+    """Return the sandbox's settings from the options in `given`; the others keep their defaults.
 
     Raises:
         UsageError: a setting is unknown, or cannot have this value.
@@ -250,10 +253,10 @@ def sandbox_settings(given: Mapping[str, Any]) -> SandboxSettings:
     from venice_batch.sandbox import SandboxSettings
 
     values: dict[str, Any] = {}
-    for knob in _KNOBS:
-        value = given[f"sandbox_{knob.field}"]
+    for one in _SANDBOX_OPTIONS:
+        value = given[f"sandbox_{one.field}"]
         if value is not None:
-            values[knob.field] = tuple(value.split(",")) if knob.name == "faults" else value
+            values[one.field] = tuple(value.split(",")) if one.name == "faults" else value
     kinds = {field.name: str(field.type) for field in fields(SandboxSettings)}
     for setting in given["sandbox_set"]:
         name, equals, text = setting.partition("=")

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound="Callable[..., Any]")
 
 PREFIX = "VENICE_BATCH_"
+"""First part of the name of each option's variable."""
 
 
 class Option(click.Option):
     """An option that also reads VENICE_BATCH_<ITS NAME>; `--no-<name>` turns a switch off again.
 
-    `allow_from_autoenv=False`: it reads no variable, as it does not mean what options of this name mean elsewhere.
+    `allow_from_autoenv=False`: it reads no variable, because its name has another meaning in other commands.
     `in_files=False`: no settings file can set it.
     `heading`: where `--help` lists it ("": under "Options"); `group` sets it.
     """
@@ -54,7 +55,7 @@ class Option(click.Option):
         return record and (record[0].partition(" / ")[0], record[1])
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        """Return what stands in brackets after the help: the default only; an error message names the range."""
+        """Return the texts in brackets after the help: only the default, as an error message names the range."""
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
         if "default" in extra and isinstance(self.show_default, str):
@@ -65,7 +66,7 @@ class Option(click.Option):
         """Return the variable's value, None where it is unset or empty."""
         return environment(ctx).environ.get(str(self.envvar)) or None
 
-    def process_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 - as click has it
+    def process_value(self, ctx: click.Context, value: Any) -> Any:  # noqa: ANN401 - as in click
         """Convert the value; an error about a variable's value names the variable."""
         try:
             return super().process_value(ctx, value)
@@ -137,7 +138,7 @@ class Folder(Target):
         text = str(value)
         unknown = [field for field in re.findall(r"\{\w*\}", text) if field != "{date}"]
         if unknown:
-            self.fail(f"{unknown[0]} stands for nothing in {text!r}; only {{date}} does", param, ctx)
+            self.fail(f"{text!r} has an unknown field {unknown[0]}; only {{date}} is replaced", param, ctx)
         return super().convert(text.replace("{date}", environment(ctx).today), param, ctx)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     is_flag=True,
     default=True,
     show_default="yes",
-    help="Also write gallery.html into the folder; --no-gallery does not.",
+    help="Also write gallery.html into the folder; --no-gallery turns this off.",
 )
 @option(
     "--html",
@@ -51,7 +51,7 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
         from venice_batch.cli.text import json_line
 
         path = write_page(page) if page else None
-        # A path need not be text.
+        # A path may hold bytes that are not text.
         named = path and os.fsencode(path).decode("utf-8", "replace")
         click.echo(json_line({**msgspec.structs.asdict(found), "gallery": named}))
         return 0

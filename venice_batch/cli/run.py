@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
 @command()
 @options.jobs_file
-@run_options.where_it_goes
+@run_options.output
 @run_options.sending
-@run_options.limits_of_the_run
-@run_options.what_is_done
-@run_options.what_is_said
-@run_options.after_the_run
-@run_options.of_the_sandbox
+@run_options.limits
+@run_options.jobs
+@run_options.messages
+@run_options.after_run
+@run_options.sandbox
 def run(**given: Any) -> int:
-    """Make the images of JOBS (a path, or - for standard input) that the output folder does not hold yet.
+    """Make the images of JOBS (a path, or - for standard input) that are not in the output folder yet.
 
     A DURATION is a number of seconds, or has a unit: 90, 15m, 2h.
     """
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
-    from venice_batch.cli.check import know, say, show_plan, show_warnings
+    from venice_batch.cli.check import know, print_notice, show_plan, show_warnings
     from venice_batch.jobfile import open_source
     from venice_batch.run.plan import plan
 
@@ -55,7 +55,7 @@ def run(**given: Any) -> int:
         asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": given["dry_run"]}
         known = know(given["base_url"], given["api_key_file"], **asked)
         if not given["quiet"]:
-            say(known.notice)
+            print_notice(known.notice)
         preflight = known.preflight(allow_unknown=chosen.allow_unknown, strict=chosen.strict)
         try:
             prepared = library.prepare(source, output, chosen, preflight)
@@ -72,7 +72,7 @@ def run(**given: Any) -> int:
 
 
 def _options(given: dict[str, Any]) -> RunOptions:
-    """Return what the options of the command mean for a run."""
+    """Return the command's options as the options of a run."""
     from venice_batch.run.settings import RunOptions
 
     defaults = options.job_defaults(given)
@@ -147,11 +147,11 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
             width = terminal_width(stream)
             click.echo(closing(summary, width=width, command=command, has_page=given["gallery"]), file=stream)
     except BrokenPipeError:
-        pass  # nobody reads it any more; what the run did still counts
+        pass  # the reader has gone; the run's exit code still counts
     except OSError as error:
         with suppress(OSError):
             click.echo(
-                f"venice-batch: {unwritten(error)}; it stands in {one_line(summary.output)}/summary.json", err=True
+                f"venice-batch: {unwritten(error)}; the summary is in {one_line(summary.output)}/summary.json", err=True
             )
         return summary.exit_code or ExitCode.FOLDER_UNUSABLE
     return summary.exit_code
@@ -159,7 +159,7 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
 
 @asynccontextmanager
 async def _server(given: dict[str, Any]) -> AsyncIterator[str]:
-    """The base URL to send to, of a sandbox started for the occasion where one is asked for."""
+    """Yield the base URL to send to; with `--sandbox`, serve a sandbox there for the duration of the block."""
     if not given["sandbox"]:
         yield given["base_url"]
         return

@@ -9,7 +9,7 @@ import click
 from venice_batch.cli import options
 from venice_batch.cli.parameters import Amount, AnyOf, Duration, Target, group, option
 
-where_it_goes = group(
+output = group(
     options.output,
     option(
         "--name",
@@ -36,7 +36,7 @@ sending = group(
         type=click.IntRange(1, 64),
         default=1,
         show_default=True,
-        help="Processes that fetch images; more than one is for servers of your own that outrun a core.",
+        help="Fetch images in N processes; more than one is for your own servers that outrun one core.",
     ),
     options.rpm,
     option(
@@ -86,7 +86,7 @@ sending = group(
     heading="Sending",
 )
 
-limits_of_the_run = group(
+limits = group(
     option(
         "--lock-wait",
         type=Duration(),
@@ -111,16 +111,16 @@ limits_of_the_run = group(
     heading="Limits of the run",
 )
 
-what_is_done = group(
+jobs = group(
     options.which_jobs,
-    option("--retry-rejected", is_flag=True, help="Send jobs again that the API has rejected before."),
+    option("--retry-rejected", is_flag=True, help="Send jobs again that the API rejected before."),
     option("--verify", is_flag=True, help="Check finished images by hash, not only by size."),
     options.checks,
     option("--dry-run", is_flag=True, help="Show what a run would do; send nothing."),
     heading="Jobs",
 )
 
-what_is_said = group(
+messages = group(
     options.as_json,
     option("-q", "--quiet", is_flag=True, help="Report only failures."),
     option("--no-progress", is_flag=True, help="Print a line now and then instead of a live display."),
@@ -134,13 +134,13 @@ what_is_said = group(
     heading="Messages",
 )
 
-after_the_run = group(
+after_run = group(
     option("--gallery", is_flag=True, help="Write gallery.html, a page of all images with charts."),
     option(
         "--fail-on",
         type=AnyOf("blurred", "content_violation", violation="content_violation"),
         metavar="FLAGS",
-        help="Exit 1 if any image of JOBS, from this run or an earlier one, has such a flag: blurred, violation.",
+        help="Exit 1 if any image of JOBS, from this run or an earlier one, has one of FLAGS: blurred, violation.",
     ),
     option(
         "--junit",
@@ -162,6 +162,6 @@ after_the_run = group(
     ),
     heading="Afterwards",
 )
-"""Steps after the run; `after_run` takes them."""
+"""Options for the steps in `cli.after_run`."""
 
-of_the_sandbox = group(options.sandbox_options("sandbox-"), heading="The sandbox of --sandbox")
+sandbox = group(options.sandbox_options("sandbox-"), heading="The sandbox of --sandbox")

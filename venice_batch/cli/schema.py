@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def schema(output: Path | None, array: bool, **given: Any) -> int:
     """Write the JSON Schema (draft 2020-12) of a line of a jobs file.
 
-    It knows every endpoint, field and type, and suggests the models and styles of the packaged list. A line may lack
-    the fields of --set and of a settings file. `check` finds mistakes that depend on the model.
+    It knows every endpoint, field and type, and suggests the models and styles of the packaged list. A line may omit
+    fields that --set or a settings file gives. `check` finds mistakes that depend on the model.
     """
     import orjson
 

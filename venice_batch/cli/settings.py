@@ -1,4 +1,4 @@
-"""What settings files give to a command: defaults for its options (click's `default_map`) and for the jobs' fields."""
+"""Settings from files: defaults for a command's options (click's `default_map`) and for the jobs' fields."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _KEY_LIKE = re.compile(r"(^|[-_])(key|token|secret|password|authorization|bearer
 
 
 class Setting(NamedTuple):
-    """A value with its file and its keys there."""
+    """A value, its file, and its keys in that file."""
 
     value: Any
     file: SettingsFile
@@ -46,7 +46,7 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What the files give to one command: its options by parameter, and the jobs' fields by name."""
+    """One command's settings from all files: its options by parameter, and the jobs' fields by name."""
 
     files: tuple[SettingsFile, ...] = ()
     profile: str | None = None
@@ -68,7 +68,7 @@ class _Layer(NamedTuple):
 
 
 def settings_options() -> list[Option]:
-    """Return --config, --no-config and --profile. click reads them first; the others then have their defaults."""
+    """Return --config, --no-config and --profile. click reads them first, so that files give the others' defaults."""
     first: dict[str, Any] = {"is_eager": True, "expose_value": False, "in_files": False, "callback": _settle_once_known}
     return [
         Option(
@@ -89,7 +89,7 @@ def settings_options() -> list[Option]:
     ]
 
 
-def _settle_once_known(ctx: click.Context, param: click.Parameter, value: Any) -> Any:  # noqa: ANN401 - as click has it
+def _settle_once_known(ctx: click.Context, param: click.Parameter, value: Any) -> Any:  # noqa: ANN401 - as in click
     """Read the files after the last of the three options, whichever that is."""
     choice = ctx.meta.setdefault(_CHOICE, {})
     choice[param.name] = value
@@ -113,13 +113,13 @@ def _complete_profiles(ctx: click.Context, param: click.Parameter, incomplete: s
 
 
 def settle(ctx: click.Context, command: Command, found: tuple[SettingsFile, ...], profile: str | None) -> Settled:
-    """Return what the files, the weaker first, give to `command`, a subcommand of `ctx`'s root.
+    """Return the settings that the files (the weakest first) give to `command`, a subcommand of `ctx`'s root.
 
     A profile beats the tables outside it, the project's file beats the user's, and a command's own table beats that
     of the command it is like.
 
     Raises:
-        UsageError: there is no such profile, or a file holds what no command or option takes.
+        UsageError: there is no such profile, or a file has a key or value that no command or option takes.
     """
     options: dict[str, Setting] = {}
     job_fields: dict[str, Setting] = {}
@@ -230,7 +230,7 @@ def _check_tables(file: SettingsFile, prefix: tuple[str, ...], tables: object, k
 
 
 def _options(layer: _Layer, command: Command) -> dict[str, Setting]:
-    """Return what the layer's table for `command` gives, by parameter. Raises UsageError."""
+    """Return the settings in the layer's table for `command`, by parameter. Raises UsageError."""
     known = settable(command)
     found = {}
     for key, value in layer.tables.get(str(command.name), {}).items():
@@ -322,7 +322,7 @@ def _single(option: Option, value: object, folder: Path) -> object:
     kinds, expected = _toml_types(option.type)
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise click.BadParameter(f"expected {expected}")
-    option.type.convert(value, option, None)  # a path as written: with the folder before it, an address is none
+    option.type.convert(value, option, None)  # as written: joined to the folder, an address would pass for a path
     if isinstance(option.type, click.Path):
         return str(folder / Path(str(value)).expanduser())
     return value
@@ -336,15 +336,15 @@ def _toml_types(kind: click.ParamType[Any]) -> tuple[tuple[type, ...], str]:
         case click.types.FloatParamType():
             return (int, float), "a number"
         case click.Choice() | click.Path() | click.types.StringParamType():
-            return (str,), "a text in quotes"
+            return (str,), "a quoted string"
         case _:
-            return (str, int, float), "a number, or a text in quotes"
+            return (str, int, float), "a number or a quoted string"
 
 
 def _forbidden(key: str) -> str:
-    """Return why no file may have `key`; "" if it may, or if it means nothing."""
+    """Return why no file may have `key`; "" if one may, or if the key is unknown."""
     if key == "on-finish":
-        # The owner of the jobs' folder must not run programs as the user who runs the jobs.
+        # Otherwise the owner of the jobs' folder could run programs as another user.
         return "a file cannot name a command to run; give --on-finish, or set VENICE_BATCH_ON_FINISH"
     if not _KEY_LIKE.search(key):
         return ""
@@ -353,7 +353,7 @@ def _forbidden(key: str) -> str:
 
 def _nearest(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+    return f"did you mean {close[0]!r}?" if close else f"the known ones are {', '.join(sorted(known))}"
 
 
 def _mistake(file: SettingsFile, keys: tuple[str, ...], what: str) -> UsageError:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def trust(ctx: click.Context, file: Path | None, yes: bool, forget: bool) -> int:
     """Let FILE, a project's venice-batch.toml (default: the nearest), decide which server gets the API key.
 
-    It shows all settings in the file, and asks. The consent covers the file's present content; a change needs another.
+    Shows all settings in the file and asks. The consent covers the file's present content; a change needs another.
     """
     found = _project(file)
     if forget:
@@ -49,7 +49,7 @@ def trust(ctx: click.Context, file: Path | None, yes: bool, forget: bool) -> int
         click.echo(one_line(f"  {'.'.join(keys)} = {value!r}"))
     if not yes:
         if not environment().can_ask:
-            raise UsageError("trust: nobody is there to ask; give --yes once you have read the file")
+            raise UsageError("trust: there is no terminal to ask on; read the file, then give --yes")
         if not click.confirm(one_line(f"Trust {found.path} as it is?"), err=True):
             click.echo("not trusted", err=True)
             return 1

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 LONGEST_LINE = 32_000
 """Characters of a job's line that the page shows in full. In a longer line, long values are cut."""
 LONGEST_VALUE = 2_000
+"""Characters of a value that is cut."""
 
 _AGAIN = Changes(without=frozenset({"return_binary"}))
-"""The same job again. How its image travels is up to the run."""
+"""The same job again. The run decides how its image is transferred."""
 
 _THUMB = re.compile(rb',"thumb":"[^"]*%b/([0-9a-f]+\.webp)"' % FOLDER.encode())
 
@@ -34,7 +35,7 @@ State = Literal["", "missing", "changed"]
 class Picture(msgspec.Struct, frozen=True, omit_defaults=True):
     """One image: `src` and `thumb` are URLs relative to the page, "" where there is no such file.
 
-    `state` is "" if the file matches its record, else `missing`, or `changed` if its size is another.
+    `state` is "" if the file matches its record, else `missing`, or `changed` if its size differs.
     """
 
     name: str
@@ -73,8 +74,8 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     is_cut: bool = False
 
 
-class Shelf:
-    """The images of an output folder `root`, as the page reaches them.
+class FolderImages:
+    """The images of an output folder `root`, as the page links to them.
 
     `base` is the relative path from the page to the folder, with a slash at its end, or "". `refusals` counts the files
     that records name but that are no plain files of the folder.
@@ -88,8 +89,8 @@ class Shelf:
     def picture(self, file: ImageFile, job_id: str = "") -> Picture:
         """Return an image as the page shows it. It never points outside the output folder, whatever the record says.
 
-        A path that leads to no plain file of the folder is missing, and counts among the `refusals`. The thumbnail is
-        the one that the image is to have; `without_thumbnails` removes those that could not be made.
+        A path that leads to no plain file of the folder is missing, and is added to the `refusals`. The thumbnail may
+        not exist yet; `without_thumbnails` removes those that could not be made.
         """
         state = self._state(file, job_id)
         name = thumbnail_name(file)
@@ -117,7 +118,7 @@ class Shelf:
         return "" if size == file.bytes else "changed"
 
 
-def card(outcome: Outcome, shelf: Shelf) -> Card:
+def card(outcome: Outcome, images: FolderImages) -> Card:
     """Return the page's data on one job."""
     line, is_cut = job_line(outcome)
     return Card(
@@ -127,7 +128,7 @@ def card(outcome: Outcome, shelf: Shelf) -> Card:
         at=outcome.timing.enqueued_at,
         total_s=round(outcome.timing.total_s, 4),
         spent={name: round(value, 4) for name, value in msgspec.structs.asdict(time_spent(outcome)).items() if value},
-        pictures=tuple(shelf.picture(file, outcome.id) for file in outcome.files),
+        pictures=tuple(images.picture(file, outcome.id) for file in outcome.files),
         attempts=outcome.attempts if len(outcome.attempts) > 1 or outcome.error else (),
         marks=tuple(marks(outcome)),
         error=outcome.error,

@@ -37,7 +37,7 @@ KINDS = {
     "download_s": "downloading",
     "write_s": "writing",
 }
-"""What a job's time is spent on, by the report's fields, in the order in which it happens."""
+"""Where a job's time goes, by the report's fields, in chronological order."""
 
 
 def charts(found: Report, held: Contents, history: Timeline) -> dict[str, Any]:

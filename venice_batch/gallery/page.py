@@ -1,4 +1,4 @@
-"""The page as a whole: collects the records of a folder, writes one file of HTML."""
+"""The whole page: collect the records of a folder, then write one file of HTML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import msgspec
 from markupsafe import Markup
 
 from venice_batch._version import __version__
-from venice_batch.gallery.cards import Shelf, card, without_thumbnails
+from venice_batch.gallery.cards import FolderImages, card, without_thumbnails
 from venice_batch.gallery.charts import charts
 from venice_batch.gallery.overview import Contents, cost_sentence, figures, progress_text
 from venice_batch.gallery.scales import count, duration, usd
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 
 NAME = "gallery.html"
+"""The page's name in an output folder."""
 
 _SCRIPTS = ("dom", "address", "items", "layout", "sheet", "viewer", "sweeps", "problems", "main")
 _ICON = (
@@ -50,8 +51,8 @@ _ICON = (
 class Gallery:
     """A page that was written, and the number of its images.
 
-    `refused` is a sentence about files that records name but that are no plain files of the folder; "" if there are
-    none.
+    `refused` is a sentence about files that records name but that are not plain files of the folder; "" if every file
+    is one.
     """
 
     path: Path
@@ -74,7 +75,7 @@ class GalleryPage(Collector):
         self._contents = Contents()
         self._timeline = TimelineBuilder()
         self._sweeps = SweepFinder()
-        self._shelf = Shelf(root, _base(root, self.path))
+        self._images = FolderImages(root, _base(root, self.path))
         self._cards = Spool()
 
     def add(self, place: int | None, outcome: Outcome) -> None:
@@ -83,7 +84,7 @@ class GalleryPage(Collector):
         self._contents.add(outcome)
         self._timeline.add(outcome)
         self._report.add(outcome)
-        self._cards.write(_encoder.encode(card(outcome, self._shelf)) + b"\n")
+        self._cards.write(_encoder.encode(card(outcome, self._images)) + b"\n")
 
     def read(self) -> None:
         """Add the last record of each id in the folder's manifest. Raises FolderError if it cannot be read."""
@@ -109,7 +110,7 @@ class GalleryPage(Collector):
         is_inside = self.path.parent.resolve() == self._root.resolve()
         with whole_file(self.path, follow=not is_inside) as page:
             page.writelines(self._rendered(broken))
-        return Gallery(self.path, len(files), str(self._shelf.refusals))
+        return Gallery(self.path, len(files), str(self._images.refusals))
 
     def _rendered(self, broken: Collection[str]) -> Iterator[bytes]:
         found, held, history = self.report(), self._contents, self._timeline.timeline()
@@ -204,7 +205,7 @@ def _moment(unix_s: float) -> str:
     try:
         return f"{datetime.fromtimestamp(unix_s, UTC):%-d %B %Y, %H:%M} UTC"
     except (ValueError, OverflowError, OSError):
-        return "a time beyond all calendars"
+        return "an impossible time"
 
 
 _encoder = msgspec.json.Encoder()

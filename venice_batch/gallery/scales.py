@@ -1,4 +1,4 @@
-"""Numbers as places on a chart, and as text for people."""
+"""Numbers as positions on a chart, and as text for people."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ MAX_AXES = 4
 MIN_FILLED = 0.5
 """More than this share of a grid's cells must hold a job, unless a matrix made the grid."""
 LONGEST_LABEL = 60
+"""Characters of a value that its label shows."""
 
 
 class Axis(msgspec.Struct, frozen=True):

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from venice_batch.model import ImageFile
 
 FOLDER = "thumbnails"
+"""The thumbnails' folder in an output folder."""
+
 BOX = (512, 256)
-"""Largest width and height in pixels: rows of the page are about 200 high, so on dense screens a little soft."""
+"""Largest width and height in pixels: rows of the page are about 200 high, so a little soft on dense screens."""
 SMALL_BYTES = 24_000
 """An image no larger than this gets no thumbnail, which would save little."""
 MOST_PIXELS = 64_000_000
@@ -30,7 +32,7 @@ MOST_PIXELS = 64_000_000
 
 _QUALITY = 80
 _OURS = re.compile(r"[0-9a-f]{32}\.webp|\.[0-9a-f]{32}\.webp\.[0-9a-f]{8}\.part")
-"""Names of thumbnails, and of what a killed run leaves of them. All other files are not ours."""
+"""Names of thumbnails, and of the parts that a killed run leaves of them. Other files are left alone."""
 
 
 def thumbnail_name(file: ImageFile) -> str | None:
@@ -38,7 +40,7 @@ def thumbnail_name(file: ImageFile) -> str | None:
 
     The name comes from the image's hash, so that a thumbnail that exists is the right one.
     """
-    # An image of unknown size may have so many pixels that scaling it takes all memory.
+    # Scaling an image of unknown size could take all memory.
     if file.bytes <= SMALL_BYTES or not 0 < (file.width or 0) * (file.height or 0) <= MOST_PIXELS:
         return None
     return f"{file.sha256[:32]}.webp" if re.fullmatch("[0-9a-f]{64}", file.sha256) else None
@@ -108,7 +110,7 @@ def _small(plain: PlainFiles, path: str) -> bytes | None:
             data = io.BytesIO()
             small.save(data, "WEBP", quality=_QUALITY, method=2)
             return data.getvalue()
-    except Exception:  # noqa: BLE001 - a damaged image makes its decoder raise anything; the page shows the image itself
+    except Exception:  # noqa: BLE001 - a decoder may raise anything on a damaged image; the page shows the image itself
         return None
 
 

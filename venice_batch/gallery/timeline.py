@@ -1,4 +1,4 @@
-"""When a folder's images arrived and what held them up, and the chart of it."""
+"""When a folder's images arrived and what delayed them, and the chart of both."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class _Run:
 
 
 class TimelineBuilder:
-    """Put outcomes on a timeline; each takes some 200 bytes of memory."""
+    """Put outcomes on a timeline; each takes about 200 bytes of memory."""
 
     def __init__(self) -> None:
         self._runs: dict[str, _Run] = {}

@@ -1,1 +1,1 @@
-"""What a run or a manifest says, for people and for other programs."""
+"""Reports on a run or a manifest, for people and for other programs."""

@@ -1,4 +1,4 @@
-"""One reading of a folder's records for everything that is made from them after a run."""
+"""Read a folder's records once, and pass them to everything made from them after a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IN_MEMORY_BYTES = 256 * 1024
 class Collector(ABC):
     """Something made from the records of a folder, which it receives one at a time.
 
-    `error` is what went wrong while it received them. `collect` stores it there, so that one collector's failure
+    `error` is the exception that `add` raised, None so far. `collect` stores it there, so that one collector's failure
     reaches neither the others nor the run.
     """
 
@@ -38,7 +38,7 @@ class Collector(ABC):
         """Take in a record; `place` is its job's place in the jobs file, None if it counts for no job of that file."""
 
     def raise_error(self) -> None:
-        """Raise what went wrong, if anything did. Call it before making the result."""
+        """Raise the stored error, if there is one. Call it before making the result."""
         if self.error is not None:
             raise self.error
 
@@ -55,7 +55,7 @@ def collect(records: Callable[[], Iterable[tuple[int | None, Outcome]]], collect
             for collector in tuple(left):
                 try:
                     collector.add(place, outcome)
-                except Exception as error:  # noqa: BLE001 - kept for whoever makes this collector's result
+                except Exception as error:  # noqa: BLE001 - kept until this collector's result is made
                     collector.error = error
                     left.remove(collector)
     except Exception as error:  # noqa: BLE001 - as above, for all that are left
@@ -79,7 +79,8 @@ def failure_text(outcome: Outcome, fail_on: Collection[str]) -> FailureText | No
     if flag is None:
         return None
     paths = ", ".join(file.path for file in outcome.files)
-    return FailureText(flag, f"the API has marked the image as {flag.replace('_', ' ')}: {paths}")
+    words = {"content_violation": "a content violation"}.get(flag, flag)
+    return FailureText(flag, f"the API marked the image as {words}: {paths}")
 
 
 class FlaggedJobs(Collector):
@@ -105,7 +106,7 @@ class FlaggedJobs(Collector):
 
 
 class Spool:
-    """Bytes that wait for what goes in front of them: a little in memory, more in a temporary file."""
+    """Lines kept until the text before them is complete: a few in memory, more in a temporary file."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - closed as below

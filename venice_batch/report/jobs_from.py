@@ -34,7 +34,7 @@ class Choice:
     _met: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def takes(self, outcome: Outcome) -> bool:
-        """Tell whether to take a record."""
+        """Return whether to take a record."""
         return (
             self._names(outcome.id)
             and (not self.statuses or outcome.status in self.statuses)
@@ -113,7 +113,7 @@ def jobs_of(
 
 
 def _blame(problem: Problem, changes: Changes) -> Problem:
-    """Say in a mistake's text which option caused it."""
+    """Return the problem; its text names the option that caused it, if one did."""
     if problem.field in changes.values:
         return replace(problem, what=f"{problem.what} (from --set)")
     if problem.field in changes.without:

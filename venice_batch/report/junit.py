@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from venice_batch.model import Outcome, Summary
 
 _ELEMENTS = {"failed": "error"}
-"""The element for a kind of failure. All other kinds are a `failure`: the request is at fault, not how it went."""
+"""The element for a kind of failure. All other kinds are a `failure`: the request itself is at fault."""
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold, not even escaped."""

@@ -1,4 +1,4 @@
-"""How far a run has come: jobs, images, rate, time left, per lane and in all."""
+"""A run's progress: jobs, images, rate, time left, per lane and in total."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RATE_S = 60.0
 
 
 class Rate:
-    """Count events of the last `RATE_S` seconds, in one number a second."""
+    """Count the events of the last `RATE_S` seconds, with one counter for each second."""
 
     def __init__(self) -> None:
         self._counts: deque[tuple[int, int]] = deque()
@@ -39,7 +39,7 @@ class Rate:
         self._counts.append((second, before + count))
 
     def a_minute(self, now_s: float, over_s: float) -> float:
-        """Return the events a minute over the last `over_s` seconds, which is taken as 1 to `RATE_S`."""
+        """Return the events a minute over the last `over_s` seconds, limited to 1 to `RATE_S`."""
         self._forget(now_s)
         return sum(count for _, count in self._counts) * 60 / min(RATE_S, max(1.0, over_s))
 
@@ -92,17 +92,17 @@ class Progress:
     """A run at one moment.
 
     `jobs` counts the whole file: `done` have their images, from this run or an earlier one, `failed` and `rejected`
-    have none, and `refused_before` were rejected by an earlier run and are not sent again. `quota_a_minute` is the sum
+    have none, and `rejected_before` were rejected by an earlier run and are not sent again. `quota_a_minute` is the sum
     of the limits of all lanes that had jobs left within the span of the rate; None if one of them has no known limit.
     `spent_usd` includes `possibly_billed_usd`, which may have been charged for images that never arrived; without it,
     `spent_usd` never exceeds `expected_usd`. `unpriced` requests were or may have been charged at an unknown price.
     `sandbox` means that no real money was spent. `stopping` is the reason why the run is ending early. `eta_s` is None
-    before the first request and while the run is stopping.
+    before the first request, while the run is stopping, and while a lane stays closed until an answer comes.
     """
 
     jobs: int
     done: int
-    refused_before: int
+    rejected_before: int
     failed: int
     rejected: int
     left: int
@@ -216,11 +216,12 @@ class ProgressMeter:
         minutes = [lane.window_s for lane in states.values() if lane.window_limit is not None]
         eta_s = None
         if state is not None and self._stopping is None:
-            eta_s = run_s(self._loads(states, held_s), state.concurrency)
+            time_left_s = run_s(self._loads(states, held_s), state.concurrency)
+            eta_s = time_left_s if math.isfinite(time_left_s) else None
         return Progress(
             jobs=started.jobs,
             done=done,
-            refused_before=started.jobs - started.done - sum(started.pending.values()),
+            rejected_before=started.jobs - started.done - sum(started.pending.values()),
             failed=counts[Status.FAILED],
             rejected=counts[Status.REJECTED],
             left=left,

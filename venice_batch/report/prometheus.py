@@ -115,5 +115,5 @@ def _last_success(exit_code: int, ended_unix_s: float, previous: str) -> list[fl
 
 
 def _utf8(text: str) -> str:
-    """Return `text` without lone surrogates, which stand for bytes of a folder's name that are no UTF-8."""
+    """Return `text` without lone surrogates, which stand for bytes of a folder's name that are not UTF-8."""
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""What a run did, counted as it goes: durations, costs, failures, per model and in all."""
+"""Count a run's results as it goes: durations, costs, failures, per model and in total."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Histogram:
         self._buckets: Counter[int] = Counter()
 
     def add(self, value_s: float) -> None:
-        """Count one duration, taken as at least a microsecond and at most 1e15 seconds."""
+        """Count one duration, limited to a microsecond to 1e15 seconds."""
         self._buckets[math.floor(math.log(min(max(value_s, 1e-6), 1e15)) / self._STEP)] += 1
 
     def update(self, other: Histogram) -> None:
@@ -83,18 +83,22 @@ class Times:
 
     @property
     def queue_s(self) -> Percentiles:
+        """The percentiles of `queue_s`."""
         return self._queue.percentiles()
 
     @property
     def server_s(self) -> Percentiles:
+        """The percentiles of `server_s`."""
         return self._server.percentiles()
 
     @property
     def latency_s(self) -> Percentiles:
+        """The percentiles of `latency_s`."""
         return self._latency.percentiles()
 
     @property
     def total_s(self) -> Percentiles:
+        """The percentiles of `total_s`."""
         return self._total.percentiles()
 
 
@@ -104,6 +108,8 @@ def queue_s(timing: Timing) -> float:
 
 
 MOST_SLOWEST = 5
+"""Slowest jobs that are kept."""
+
 MOST_REASONS = 20
 """Different reasons for failures that are kept. Kinds of errors are counted without a limit."""
 

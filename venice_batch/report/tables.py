@@ -19,7 +19,7 @@ MOST_PROBLEMS = 20
 """Jobs without an image that a report lists."""
 
 MOST_USD = 1e12
-"""More was never spent. A record that claims more is cut to this, so that the sum of the others keeps its meaning."""
+"""More was never spent. A larger amount in a record is cut to this, so that the sum keeps its meaning."""
 
 MOST_S = 1e15
 """The same limit for durations."""
@@ -81,7 +81,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class ReportBuilder:
-    """Sum up outcomes, each of another job; none of them is kept."""
+    """Sum up outcomes, one for each job, without keeping them."""
 
     def __init__(self) -> None:
         self._lanes: dict[str, _LaneCount] = {}

@@ -60,7 +60,7 @@ def test_an_image_that_is_not_in_the_folder_is_an_error(path, tmp_path):
     assert path in found["error"]["message"]
 
 
-def test_what_the_server_refused_is_its_response():
+def test_a_refusal_by_the_server_is_the_response():
     found, is_error = line(failed("a", message="no such model", attempts=(attempt(500), attempt(500))))
     assert is_error
     assert found["response"] == {
@@ -72,7 +72,7 @@ def test_what_the_server_refused_is_its_response():
 
 
 @pytest.mark.parametrize("status", [None, 200])
-def test_what_came_to_no_answer_has_no_response(status):
+def test_a_job_without_an_answer_has_no_response(status):
     record = msgspec.structs.replace(failed("a"), error=Failure("timeout", status, "nothing within 300 s"), attempts=())
     found, is_error = line(record)
     assert is_error

@@ -26,6 +26,7 @@ MAX_METADATA_COLUMNS = 256
 """With more keys than this in all records together, `metadata` is one column of JSON."""
 
 INT64 = range(-(2**63), 2**63)
+"""Integers that a column of integers can hold."""
 
 
 class ColumnType(Enum):

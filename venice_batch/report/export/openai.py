@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Line(NamedTuple):
-    """One line; `is_error` if it belongs into the error file."""
+    """One line; `is_error` if it belongs in the error file."""
 
     text: bytes
     is_error: bool
@@ -35,7 +35,7 @@ def lines(
 
     A job that the server refused has the status and message of the answer as its response; a job that never got an
     answer has no response, as in OpenAI's own files. With `base64`, a job with a missing image is the error
-    `image_missing`. An image that is no plain file below `root` is that error too, and counts among the `refusals`.
+    `image_missing`. An image that is not a plain file below `root` is the same error, and is added to `refusals`.
     """
     plain = PlainFiles(root)
     for record in records:
@@ -59,7 +59,7 @@ def _failed(record: Outcome) -> bytes:
     error = record.error
     if error is None:
         return _encoded(record, None, {"code": str(record.status), "message": ""})
-    # An answer of success without an image is no response that a reader can use.
+    # A successful answer without an image is no response that a reader can use.
     if error.status is None or error.status < 400:
         return _encoded(record, None, {"code": error.kind, "message": error.message})
     body = {"error": {"message": error.message, "type": error.kind, "param": None, "code": error.kind}}
@@ -87,7 +87,7 @@ def _created(record: Outcome) -> int:
 
 
 def _image(plain: PlainFiles, root: Path, path: str, *, base64: bool) -> dict[str, str]:
-    # A manifest may come from anybody: read no files but those of its folder.
+    # A manifest may come from anybody: read only files of its folder.
     if not base64:
         with suppress(FileNotFoundError):
             plain.size(path)

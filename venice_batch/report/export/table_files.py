@@ -26,7 +26,7 @@ def write_csv(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -
     """Write the rows of `records` to `file` in UTF-8, with line ends as in RFC 4180; returns the number of rows.
 
     Text that a spreadsheet might run as a formula gets an apostrophe in front, and so does text that begins with an
-    apostrophe: one at the start of a cell is never part of its text. Numbers stay as they are.
+    apostrophe, so that one at the start of a cell is never part of the text. Numbers stay as they are.
     """
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     try:
@@ -81,7 +81,7 @@ def _parquet_cell(column: Column) -> Callable[[Row], Cell]:
         value = column.cell(row)
         return (
             value if isinstance(value, int) and value in INT64 else None
-        )  # a range searches one by one for anything but an int
+        )  # for other types than int, a range would be searched one by one
 
     return cell
 

@@ -39,7 +39,7 @@ for (const item of items) {
   itemsOfJobs.get(item.job).push(item);
 }
 
-/** Describe an item to a reader who cannot see the image. */
+/** Return an item's alternative text. */
 const describe = (item) => {
   const many = itemsOfJobs.get(item.job).length;
   const which = many > 1 ? ` (image ${item.place + 1} of ${many})` : "";
