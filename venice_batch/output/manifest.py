@@ -54,7 +54,7 @@ class RecordView(msgspec.Struct, frozen=True, gc=False):
     sandbox: bool = False
 
 
-_view = msgspec.json.Decoder(RecordView).decode
+decode_view = msgspec.json.Decoder(RecordView).decode
 
 
 @dataclass(slots=True)
@@ -241,7 +241,7 @@ class Manifest:
             os.write(self._file, b"\n")
             return f"{self._path}: its last line of {len(line)} bytes is no part of a record; ended it with a line feed"
         try:
-            _view(line)
+            decode_view(line)
         except NO_RECORD:
             os.ftruncate(self._file, start)
             return f"{self._path}: cut off a torn last line of {len(line)} bytes"
@@ -283,7 +283,7 @@ def views(lines: Iterable[bytes], first: int = 1) -> Iterator[tuple[int, RecordV
     """Yield each line's number, counted from `first`, with its record, or None if it is no record. Skip blank lines."""
     for number, line in enumerate(lines, first):
         try:
-            yield number, _view(line)
+            yield number, decode_view(line)
         except NO_RECORD:
             if line.strip():
                 yield number, None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from array import array
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from venice_batch.model import Outcome, Status
 from venice_batch.output import manifest
 from venice_batch.output.folder import unusable
-from venice_batch.output.manifest import NO_RECORD, numbered_outcomes, read_views, views
+from venice_batch.output.manifest import NO_RECORD, decode_view, numbered_outcomes, read_views
 from venice_batch.output.plain_files import have_hashes, have_sizes
 from venice_batch.text_format import counted
 
@@ -118,20 +118,24 @@ class Resume:
         states, positions, has_request = self._states, self._positions, index.has_request
         places = index.directory().places
         corrupt, first = 0, list[int]()
+        position = 0
         try:
-            with manifest.opened(self._path) as file:
-                lines = _Counted(file)
-                for number, record in views(lines):
-                    if record is None:
-                        corrupt += 1
-                        first += [number] if len(first) < _MOST_NUMBERS else []
-                        continue
-                    known = places(hash(record.id))
-                    for place in known:
-                        states[place] = state_of(record) if has_request(place, record.request_hash) else CHANGED
-                        positions[place] = lines.position
-                    if not known and self._others is not None:
-                        self._others[record.id] = lines.position
+            with manifest.opened(self._path) as lines:
+                for number, line in enumerate(lines, 1):
+                    try:
+                        record = decode_view(line)
+                    except NO_RECORD:
+                        if line.strip():
+                            corrupt += 1
+                            first += [number] if len(first) < _MOST_NUMBERS else []
+                    else:
+                        known = places(hash(record.id))
+                        for place in known:
+                            states[place] = state_of(record) if has_request(place, record.request_hash) else CHANGED
+                            positions[place] = position
+                        if not known and self._others is not None:
+                            self._others[record.id] = position
+                    position += len(line)
         except OSError as error:
             raise unusable(self._path, error) from error
         self.notices = tuple(self._amiss(corrupt, first))
@@ -144,21 +148,6 @@ class Resume:
             yield f"{counted(lost, 'job')} recorded as done lost a file or had it changed: pending again"
         if sandbox_only := self._states.count(SANDBOX_ONLY):
             yield f"{counted(sandbox_only, 'job')} done by the sandbox only: pending again"
-
-
-class _Counted:
-    """The lines of a file, with the position of the last one."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.position = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        after = 0
-        for line in self._file:
-            self.position = after
-            after += len(line)
-            yield line
 
 
 def _state_of(record: RecordView, whole: Callable[[Sequence[FileView]], bool], *, sandbox: bool) -> int:
