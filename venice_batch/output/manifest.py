@@ -31,6 +31,7 @@ NO_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises for a line that is no record; the last for brackets without end."""
 
 _COPIED_BYTES = 1024 * 1024
+_READ_BYTES = 256 * 1024
 
 _TORN = (b"{", b"\0")
 """How a record begins, or what a file system leaves of one that did not reach the disk."""
@@ -276,7 +277,7 @@ def opened(path: Path) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, or is not a plain file (`NoPlainFileError`).
     """
-    return os.fdopen(open_plain(path), "rb")
+    return os.fdopen(open_plain(path), "rb", buffering=_READ_BYTES)
 
 
 def views(lines: Iterable[bytes], first: int = 1) -> Iterator[tuple[int, RecordView | None]]:
