@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from unittest.mock import Mock
 
@@ -11,8 +12,9 @@ from aiohttp import ClientResponse, StreamReader
 from hypothesis import HealthCheck, settings
 
 # How fast an example is made or judged says something of the machine's other work, nothing of the code.
-settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any_machine")
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
+settings.register_profile("thorough", settings.get_profile("any_machine"), max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "any_machine"))
 
 
 class _MockedResponse(ClientResponse):
@@ -44,7 +46,6 @@ def _a_cache_and_settings_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_f
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have a key, options or a proxy in the environment, or be a pipeline."""
-    import os
 
     for name in list(os.environ):
         if name.startswith(("VENICE_", "GITHUB_")) or name.lower() in ("http_proxy", "https_proxy", "all_proxy"):

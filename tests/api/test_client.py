@@ -366,7 +366,7 @@ class Server:
     async def __aenter__(self):
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{tail:.*}", self.handler)
-        self.runner = web.AppRunner(app)
+        self.runner = web.AppRunner(app, lingering_time=0.0)
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", 0, ssl_context=self.ssl_context)
         await site.start()
