@@ -127,6 +127,26 @@ def test_every_page_is_listed():
     assert {str(page.relative_to(docs)) for page in docs.rglob("*.md") if page.name != "README.md"} == listed
 
 
+def test_contributing_names_every_module_once():
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## Every module")[2].partition("```text\n")[2]
+    folder, named = "", []
+    for line in text.partition("```")[0].splitlines()[1:]:
+        if new := re.fullmatch(r"  (\w+/)", line):
+            folder = new[1]
+        indent = len(line) - len(line.lstrip())
+        named += [(folder if indent == 4 else "") + name for name in re.findall(r"[\w/]+\.py", line)]
+    package = ROOT / "venice_batch"
+    modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.name != "__init__.py"}
+    assert sorted(named) == sorted(name for name in modules if not name.startswith("sandbox/art/"))
+
+
+def test_files_named_in_contributing_exist():
+    package = ROOT / "venice_batch"
+    for name in re.findall(r"`([\w./]+\.(?:py|json))`", (ROOT / "CONTRIBUTING.md").read_text()):
+        places = (ROOT / name, package / name, package / "sandbox" / name)
+        assert any(place.exists() for place in places), name
+
+
 def test_options_named_in_the_docs_exist():
     commands = [cli.get_command(Context(cli), name) for name in COMMANDS]
     options = {
