@@ -95,7 +95,7 @@ async def test_the_program_shown_runs(tmp_path, monkeypatch):
     )
     async with serve(SandboxSettings(latency_s=0)) as sandbox:
         program = program.replace('"output/from-python")', f'"output/from-python", base_url="{sandbox.base_url}")')
-        program = program.replace('"output/jobs")', f'"output/jobs", base_url="{sandbox.base_url}")')
+        program = program.replace("options)", f'options, base_url="{sandbox.base_url}")')
         (tmp_path / "program.py").write_text(program)
         import anyio
 
