@@ -1,4 +1,4 @@
-"""What README and docs show is run here."""
+"""Run the commands, jobs and programs that README and docs show, and check their links."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def blocks(language, pages=PAGES):
 
 
 def shell_lines():
-    """Lines that stand for themselves; pages that are followed from top to bottom are run by `test_sessions`."""
+    """Yield commands that need no others; `test_sessions` runs pages that are followed from top to bottom."""
     for page, block in blocks("sh"):
         if page.stem in (*SESSIONS, "openai-servers"):
             continue
@@ -47,10 +47,10 @@ def shell_lines():
 
 
 @pytest.mark.parametrize(("page", "line"), list(shell_lines()))
-def test_every_command_shown_is_one_that_works(page, line, tmp_path, monkeypatch):
-    """Commands for a fresh machine are run by the checks themselves; the others here, on the sandbox.
+def test_every_command_shown_works(page, line, tmp_path, monkeypatch):
+    """Run a command on the sandbox, with the settings file that its page shows.
 
-    What a page shows as a settings file is there.
+    `.ci/run` runs the commands for a fresh machine.
     """
     if line.startswith(("python3 -m venv", "export ", "bash .ci/run", "python -m tools.")):
         assert (
@@ -106,7 +106,7 @@ async def test_the_program_shown_runs(tmp_path, monkeypatch):
 
 
 def anchors(page):
-    """What a link may name behind "#": the headings as GitHub writes them."""
+    """Return the anchors that a link may name: the headings as GitHub writes them."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -161,7 +161,7 @@ def test_options_named_in_the_docs_exist():
             assert name in options or name in ("--sandbox-", "--no-"), f"{page.name}: {name}"
 
 
-def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path, monkeypatch):
+def test_quickstart_makes_every_image_in_the_requested_size_and_format(tmp_path, monkeypatch):
     from PIL import Image
 
     from venice_batch.sandbox.request import pixels
@@ -178,7 +178,7 @@ def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path,
                 asked = request.get("format") or request.get("output_format")
                 default = "webp" if record["endpoint"] == "/image/generate" else "png"
                 if request["model"].startswith("grok-"):
-                    asked = "jpeg"  # the provider's own bytes, whatever was asked for
+                    asked = "jpeg"  # the provider's own bytes, whatever was requested
                 assert image.format.lower() == (asked or default) == file["format"]
                 assert file["path"].endswith({"jpeg": ".jpg"}.get(file["format"], "." + file["format"]))
                 if "aspect_ratio" in request:
@@ -190,7 +190,7 @@ def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path,
                 assert image.size == expected
 
 
-def test_the_pictures_of_the_example_are_changed_as_it_says(tmp_path, monkeypatch):
+def test_the_example_of_changing_pictures_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_cli([str(ROOT / "jobs" / "retouch.jsonl"), *FAST, "-q"]) == 0
     records = [json.loads(line) for line in (tmp_path / "output/retouch/manifest.jsonl").read_text().splitlines()]
