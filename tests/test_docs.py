@@ -12,6 +12,7 @@ import pytest
 from click import Context
 from pictures import picture
 from records import outcome
+from test_layers import LAYERS
 from test_sessions import SESSIONS
 
 from venice_batch.cli.commands import COMMANDS, cli
@@ -138,6 +139,12 @@ def test_contributing_names_every_module_once():
     package = ROOT / "venice_batch"
     modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.name != "__init__.py"}
     assert sorted(named) == sorted(name for name in modules if not name.startswith("sandbox/art/"))
+
+
+def test_contributing_lists_the_layers_from_the_top():
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## Layers")[2].partition("```text\n")[2].partition("```")[0]
+    listed = [set(line.split(", ")) for line in text.splitlines()]
+    assert listed == [set(layer) for layer in reversed(LAYERS)]
 
 
 def test_files_named_in_contributing_exist():
