@@ -142,8 +142,8 @@ def test_contributing_names_every_module_once():
 
 
 def test_contributing_lists_the_layers_from_the_top():
-    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## Layers")[2].partition("```text\n")[2].partition("```")[0]
-    listed = [set(line.split(", ")) for line in text.splitlines()]
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## Layers")[2].partition("```text\n")[2]
+    listed = [set(line.split(", ")) for line in text.partition("```")[0].splitlines()]
     assert listed == [set(layer) for layer in reversed(LAYERS)]
 
 
