@@ -1,4 +1,4 @@
-"""What README and docs show is run here."""
+"""Run the commands, jobs and programs that README and docs show, and check their links."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import pytest
 from click import Context
 from pictures import picture
 from records import outcome
+from test_layers import LAYERS
 from test_sessions import SESSIONS
 
 from venice_batch.cli.commands import COMMANDS, cli
@@ -38,7 +39,7 @@ def blocks(language, pages=PAGES):
 
 
 def shell_lines():
-    """Lines that stand for themselves; pages that are followed from top to bottom are run by `test_sessions`."""
+    """Yield commands that need no others; `test_sessions` runs pages that are followed from top to bottom."""
     for page, block in blocks("sh"):
         if page.stem in (*SESSIONS, "openai-servers"):
             continue
@@ -47,10 +48,10 @@ def shell_lines():
 
 
 @pytest.mark.parametrize(("page", "line"), list(shell_lines()))
-def test_every_command_shown_is_one_that_works(page, line, tmp_path, monkeypatch):
-    """Commands for a fresh machine are run by the checks themselves; the others here, on the sandbox.
+def test_every_command_shown_works(page, line, tmp_path, monkeypatch):
+    """Run a command on the sandbox, with the settings file that its page shows.
 
-    What a page shows as a settings file is there.
+    `.ci/run` runs the commands for a fresh machine.
     """
     if line.startswith(("python3 -m venv", "export ", "bash .ci/run", "python -m tools.")):
         assert (
@@ -95,7 +96,7 @@ async def test_the_program_shown_runs(tmp_path, monkeypatch):
     )
     async with serve(SandboxSettings(latency_s=0)) as sandbox:
         program = program.replace('"output/from-python")', f'"output/from-python", base_url="{sandbox.base_url}")')
-        program = program.replace('"output/jobs")', f'"output/jobs", base_url="{sandbox.base_url}")')
+        program = program.replace("options)", f'options, base_url="{sandbox.base_url}")')
         (tmp_path / "program.py").write_text(program)
         import anyio
 
@@ -106,7 +107,7 @@ async def test_the_program_shown_runs(tmp_path, monkeypatch):
 
 
 def anchors(page):
-    """What a link may name behind "#": the headings as GitHub writes them."""
+    """Return the anchors that a link may name: the headings as GitHub writes them."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -127,6 +128,32 @@ def test_every_page_is_listed():
     assert {str(page.relative_to(docs)) for page in docs.rglob("*.md") if page.name != "README.md"} == listed
 
 
+def test_contributing_names_every_module_once():
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## Every module")[2].partition("```text\n")[2]
+    folder, named = "", []
+    for line in text.partition("```")[0].splitlines()[1:]:
+        if new := re.fullmatch(r"  (\w+/)", line):
+            folder = new[1]
+        indent = len(line) - len(line.lstrip())
+        named += [(folder if indent == 4 else "") + name for name in re.findall(r"[\w/]+\.py", line)]
+    package = ROOT / "venice_batch"
+    modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.name != "__init__.py"}
+    assert sorted(named) == sorted(name for name in modules if not name.startswith("sandbox/art/"))
+
+
+def test_contributing_lists_the_layers_from_the_top():
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## Layers")[2].partition("```text\n")[2]
+    listed = [set(line.split(", ")) for line in text.partition("```")[0].splitlines()]
+    assert listed == [set(layer) for layer in reversed(LAYERS)]
+
+
+def test_files_named_in_contributing_exist():
+    package = ROOT / "venice_batch"
+    for name in re.findall(r"`([\w./]+\.(?:py|json))`", (ROOT / "CONTRIBUTING.md").read_text()):
+        places = (ROOT / name, package / name, package / "sandbox" / name)
+        assert any(place.exists() for place in places), name
+
+
 def test_options_named_in_the_docs_exist():
     commands = [cli.get_command(Context(cli), name) for name in COMMANDS]
     options = {
@@ -141,7 +168,7 @@ def test_options_named_in_the_docs_exist():
             assert name in options or name in ("--sandbox-", "--no-"), f"{page.name}: {name}"
 
 
-def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path, monkeypatch):
+def test_quickstart_makes_every_image_in_the_requested_size_and_format(tmp_path, monkeypatch):
     from PIL import Image
 
     from venice_batch.sandbox.request import pixels
@@ -158,7 +185,7 @@ def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path,
                 asked = request.get("format") or request.get("output_format")
                 default = "webp" if record["endpoint"] == "/image/generate" else "png"
                 if request["model"].startswith("grok-"):
-                    asked = "jpeg"  # the provider's own bytes, whatever was asked for
+                    asked = "jpeg"  # the provider's own bytes, whatever was requested
                 assert image.format.lower() == (asked or default) == file["format"]
                 assert file["path"].endswith({"jpeg": ".jpg"}.get(file["format"], "." + file["format"]))
                 if "aspect_ratio" in request:
@@ -170,7 +197,7 @@ def test_quickstart_makes_every_image_in_the_size_and_format_asked_for(tmp_path,
                 assert image.size == expected
 
 
-def test_the_pictures_of_the_example_are_changed_as_it_says(tmp_path, monkeypatch):
+def test_the_example_of_changing_pictures_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([str(ROOT / "jobs" / "retouch.jsonl"), *FAST, "-q"]) == 0
     records = [json.loads(line) for line in (tmp_path / "output/retouch/manifest.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""What the package declares, and the checks that run on it: one program, called by every file that runs checks."""
+"""What the package declares, and `.ci/run`, the one program that runs its checks."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ def ci(*args):
     return subprocess.run(["bash", ROOT / ".ci/run", *args], capture_output=True, text=True, check=False)
 
 
-def test_a_step_that_there_is_not_is_refused_before_anything_is_done():
+def test_an_unknown_step_is_refused_before_any_other_runs():
     done = ci("lint", "everything")
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is no step everything" in done.stderr
@@ -38,7 +38,7 @@ def test_github_runs_every_step_on_every_system_and_version():
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
 
 
-def test_pre_commit_runs_steps_in_the_tree_itself():
+def test_pre_commit_runs_steps_in_this_tree():
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     (local,) = config["repos"]
     assert local["repo"] == "local"
@@ -77,5 +77,5 @@ def test_the_sandbox_does_without_brotli():
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
-def test_the_program_of_the_checks_has_no_common_mistake():
+def test_shellcheck_accepts_the_program_of_the_checks():
     subprocess.run(["shellcheck", ROOT / ".ci/run"], check=True)

@@ -1,4 +1,4 @@
-"""The pipelines, units and scripts of docs/ci.md and docs/cron.md, run as far as a machine without their hosts can."""
+"""Run the pipelines, units and scripts of docs/ci.md and docs/cron.md as far as possible without their hosts."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def write_jobs(folder):
 
 
 def shell(script, folder, environment):
-    """Run a step as the hosts do: bash, ending at the first command that fails."""
+    """Run a step as the hosts do: with bash, until the first command fails."""
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", script],
         cwd=folder,
@@ -135,7 +135,7 @@ async def test_the_shell_scripts_work(tmp_path, api):
     assert len(ids(tmp_path / "output/jobs")) == 9
 
 
-def test_the_health_check_is_told_the_exit_code_and_the_log_is_kept(tmp_path):
+def test_the_health_check_gets_the_exit_code_and_the_log_is_kept(tmp_path):
     script, log = blocks("cron.md", "bash")
     write_jobs(tmp_path)
     curl = tmp_path / "bin" / "curl"
@@ -154,7 +154,7 @@ def test_the_health_check_is_told_the_exit_code_and_the_log_is_kept(tmp_path):
 def test_the_crontab_line_runs(tmp_path):
     (line,) = (block for block in blocks("cron.md", "text") if block.startswith("15 2 * * *"))
     command = re.sub(r"^(\S+ ){5} *", "", line.strip())
-    assert "%" not in command  # which cron takes for a line feed
+    assert "%" not in command  # cron reads it as a line feed
     write_jobs(tmp_path)
     (tmp_path / "key").write_text("any\n")
     for shown, here in (
@@ -169,7 +169,7 @@ def test_the_crontab_line_runs(tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_takes_the_units(tmp_path):
+def test_systemd_accepts_the_units(tmp_path):
     service, timer = blocks("cron.md", "ini")
     program = str(Path(sys.executable).parent / "venice-batch")
     assert "/srv/pictures/.venv/bin/venice-batch" in service

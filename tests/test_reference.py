@@ -1,4 +1,4 @@
-"""What is made from the code is as the code is now: `python -m tools.reference` makes it anew."""
+"""The pages made from the code are up to date; `python -m tools.reference` makes them anew."""
 
 import json
 import shutil
@@ -21,11 +21,11 @@ MAN = DOCS / "man/venice-batch.1"
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_what_is_committed_is_what_is_made(name):
+def test_the_committed_page_is_up_to_date(name):
     assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "run `python -m tools.reference`"
 
 
-def test_nothing_else_stands_among_the_made_pages():
+def test_no_other_file_is_among_the_made_pages():
     found = {str(path.relative_to(DOCS)) for folder in ("man", "reference") for path in (DOCS / folder).iterdir()}
     assert found == set(PAGES)
 
@@ -45,19 +45,19 @@ def test_every_exit_code_is_in_the_reference_and_the_manual_page(code):
 @pytest.mark.parametrize(
     "command", [["groff", "-ww", "-man", "-z"], ["mandoc", "-Tlint", "-Wwarning"]], ids=lambda command: command[0]
 )
-def test_the_manual_page_has_no_fault_that_its_readers_see(command):
+def test_groff_and_mandoc_accept_the_manual_page(command):
     if not shutil.which(command[0]):
-        pytest.skip(f"no {command[0]} here")
+        pytest.skip(f"{command[0]} is not installed")
     done = subprocess.run([*command, str(MAN)], capture_output=True, text=True, check=False)
-    # A page that is made anew with each change has no date.
+    # A generated page has no date.
     assert [line for line in (done.stdout + done.stderr).splitlines() if "missing date" not in line] == []
 
 
-def test_roff_shows_text_as_it_is():
+def test_roff_keeps_text_unchanged():
     assert roff(".x\n'y\na-b \\ c") == "\\&.x\n\\&'y\na\\-b \\e c"
 
 
-def test_records_are_as_their_schema_says():
+def test_records_match_their_schema():
     schema = record_schema()
     record = json.loads(msgspec.json.encode(outcome("a")))
     jsonschema.validate(record, schema)
@@ -66,7 +66,7 @@ def test_records_are_as_their_schema_says():
         jsonschema.validate(record, schema)
 
 
-def test_a_summary_is_as_its_schema_says(tmp_path, monkeypatch, capsys):
+def test_a_summary_matches_its_schema(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "jobs.jsonl").write_text('{"model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n')
     assert main(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "--json"]) == 0

@@ -1,4 +1,4 @@
-"""Pages that are read from top to bottom are run from top to bottom: their commands, in one folder, by the shell."""
+"""Run the commands of pages that are followed from top to bottom, in one folder, with the shell."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
 
 def steps(page):
-    """The page's commands, each with what it is shown to print."""
+    """Return the page's commands, each with the output that the page shows."""
     found = []
     end = None
     for match in BLOCK.finditer((ROOT / "docs" / f"{page}.md").read_text()):
@@ -32,7 +32,7 @@ def steps(page):
 
 
 def masked(line):
-    """A line without sizes and durations, which differ from run to run; counts and prices have to be as shown."""
+    """Return a line without sizes and durations, which vary; counts and prices have to be as shown."""
     return " ".join(re.sub(r"\d+(\.\d+)? (s|ms|B|kB|MB)\b", r"# \2", line).split())
 
 
@@ -66,7 +66,7 @@ def picture():
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-async def test_the_page_on_other_servers_holds_for_one_that_has_nothing_but_the_endpoint(tmp_path):
+async def test_the_page_on_other_servers_works_with_one_that_has_only_the_endpoint(tmp_path):
     asked = []
 
     async def generate(request):

@@ -1,1 +1,1 @@
-"""Programs that generate committed files: reference pages, the man page, a picture."""
+"""Programs that generate committed files: reference pages, the man page, two pictures."""

@@ -23,7 +23,7 @@ from rich.text import Text
 
 PICTURE = Path(__file__).parent.parent / "docs" / "terminal.svg"
 
-COLUMNS, LINES = 104, 20
+COLUMNS, LINES = 100, 20
 MODELS = {
     "venice-sd35": 60,
     "lustify-sdxl": 45,
@@ -36,7 +36,7 @@ MODELS = {
 }
 OPTIONS = "--sandbox --sandbox-speed 4 --sandbox-fault-rate 0.04 --sandbox-capacity 4 --sandbox-set retry_after_503_s=4"
 STATES = ("open, ", "next window in ", "gate until ", "held back ", "  done")
-"""States of a model; the picture shows the moment with most of them, the latest if there are several."""
+"""States of a model; the picture shows the first moment with most of them, while most models are still at work."""
 
 
 def jobs() -> str:
@@ -60,6 +60,7 @@ def jobs() -> str:
 def screen(folder: str) -> pyte.Screen:
     """Return the terminal at the run's most telling moment."""
     emulated = best = pyte.Screen(COLUMNS, LINES)
+    most = 0
     stream = pyte.ByteStream(emulated)
     process = pexpect.spawn(
         sys.executable,
@@ -74,8 +75,8 @@ def screen(folder: str) -> pyte.Screen:
             stream.feed(process.read_nonblocking(65536))
         except pexpect.EOF:
             return best
-        if _telling(emulated) >= max(1, _telling(best)):
-            best = copy.deepcopy(emulated)
+        if (telling := _telling(emulated)) > most:
+            best, most = copy.deepcopy(emulated), telling
 
 
 def _telling(emulated: pyte.Screen) -> int:
