@@ -4,15 +4,14 @@ from __future__ import annotations
 
 
 def counted(count: int, noun: str) -> str:
-    """`count` and what is counted: "1 job", "2 jobs"; for nouns whose plural is an s more."""
+    """Return a count with its noun: "1 job", "2 jobs"; for nouns whose plural ends in s."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def json_bytes(value: object) -> bytes:
-    """`value` as JSON in UTF-8.
+    """Return `value` as JSON in UTF-8.
 
-    Of a name that is no UTF-8, such as a folder's from another system, the bytes at fault become question marks, as
-    JSON cannot hold them.
+    Bytes that are not UTF-8, as in a folder's name from another system, become question marks: JSON cannot hold them.
     """
     import msgspec  # late: `--help` needs none
 
@@ -31,7 +30,7 @@ def _text_only(value: object) -> object:
 
 
 def size(count: int) -> str:
-    """Bytes for people, in powers of ten."""
+    """Return a number of bytes for people, in powers of ten."""
     value = float(count)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":
@@ -41,14 +40,14 @@ def size(count: int) -> str:
 
 
 def seconds(value_s: float | None) -> str:
-    """A duration in seconds, with as many decimals as matter; None is a dash."""
+    """Return a duration in seconds, with as many decimals as matter; a dash for None."""
     if value_s is None:
         return "-"
     return f"{value_s:.2f}" if value_s < 9.995 else f"{value_s:.1f}" if value_s < 99.95 else f"{value_s:.0f}"
 
 
 def span(seconds: float) -> str:
-    """A time span for people, in its two largest units."""
+    """Return a time span for people, in its two largest units."""
     minutes, left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)

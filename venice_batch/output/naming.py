@@ -124,7 +124,7 @@ class Naming:
         Raises:
             JobsFileError: two jobs share a name without an id in it; it names both lines.
         """
-        if not self._all_plain:  # plain ids are told apart like their jobs; a million take a second to sort
+        if not self._all_plain:  # plain ids differ as their jobs do; sorting a million takes a second
             self._clashes = frozenset(one for one, other in pairwise(sorted(self._hashes)) if one == other)
         self._hashes = array("q")
         if not self._clashes or self._has_id:

@@ -1,7 +1,7 @@
 """One attempt, from a request to images on disk: in this process, or in others beside it.
 
-One event loop moves some hundred images a second. A server of one's own that is faster than that keeps several
-processes busy (`--processes`): each fetches, decodes and writes whole images and answers with a record's worth of data.
+One event loop moves some hundred images a second. If your own server is faster, `--processes` starts more of them: each
+fetches, decodes and writes whole images, and answers with a record's worth of data.
 Queue, pacing, money and journal stay in the parent; no image byte crosses a process.
 """
 
@@ -112,7 +112,7 @@ class _Fetched(msgspec.Struct, frozen=True, tag=True):
 
 _LENGTH = struct.Struct("!I")
 _ENDS_WITHIN_S = 5.0
-"""A child that has been told to end and does not is killed: its disk does not answer."""
+"""Time for a child to end by itself. Then it is killed: its disk does not answer."""
 
 
 class ProcessFetcher:
@@ -253,7 +253,7 @@ class _Child:
 
     async def send(self, message: _Start | _Fetch | _Cancel) -> None:
         data = msgspec.msgpack.encode(message)
-        assert self._process.stdin is not None  # noqa: S101  (told to the type checker)
+        assert self._process.stdin is not None  # noqa: S101  (for the type checker)
         # A message is sent whole or not at all, and a process that has died is noticed by `read`.
         with anyio.CancelScope(shield=True), suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async with self._sending:
@@ -261,7 +261,7 @@ class _Child:
 
     async def read(self) -> None:
         """Take answers until the process ends; cancellation is for those who ask."""
-        assert self._process.stdout is not None  # noqa: S101  (told to the type checker)
+        assert self._process.stdout is not None  # noqa: S101  (for the type checker)
         stream = BufferedByteReceiveStream(self._process.stdout)
         decode = msgspec.msgpack.Decoder(_Fetched).decode
         try:
@@ -282,7 +282,7 @@ class _Child:
 
     async def end(self) -> None:
         """Close the process's input, and wait until it has ended."""
-        assert self._process.stdin is not None  # noqa: S101  (told to the type checker)
+        assert self._process.stdin is not None  # noqa: S101  (for the type checker)
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             await self._process.stdin.aclose()
         with anyio.move_on_after(_ENDS_WITHIN_S):
@@ -339,7 +339,7 @@ async def _serve(start: _Start, answers: BinaryIO) -> None:
                 except SourceError as error:
                     answer(_Fetched(request.number, source=str(error)))
                     return
-                except Exception as error:  # noqa: BLE001 - told to the parent, which raises it
+                except Exception as error:  # noqa: BLE001 - sent to the parent, which raises it
                     answer(_Fetched(request.number, unexpected=key.redact(repr(error))))
                     return
                 finally:

@@ -47,7 +47,7 @@ class LanePlan(msgspec.Struct):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The jobs of a file: how many are done, how many were refused before, and the rest by model and in total.
+    """The jobs of a file: how many are done, how many were rejected before, and the rest by model and in total.
 
     Sums of money are exact to the last digit. `expected_s` is the time of the longest lane, with answers as slow as in
     the folder's last run. `balances` are those that pay for images, in the order in which the API uses them; `suffices`
@@ -88,7 +88,7 @@ def plan(
 
     Args:
         preflight: has examined every job of the index. Without it the jobs are read again, and no price is known.
-        retry_rejected: jobs that were refused before are to do again.
+        retry_rejected: jobs that were rejected before are to do again.
         sandbox: jobs done by a sandbox count as done; the run would ask a sandbox again.
         quotas: the key's limits, by model.
         rpm: an upper limit for the images a minute of each model.

@@ -24,7 +24,7 @@ _MOST_DEFERRALS = 100
 _MOST_INTERCEPTED = 2
 """A page that comes back for the same job again is probably about that job."""
 _LONGEST_HINT_S = 600.0
-"""The longest wait that is believed of a server which asks one job alone to wait, as some do with a 500."""
+"""The longest wait that a server may ask of a single job, as some do with a 500."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class AttemptRules:
 
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
-            raise UsageError("--max-attempts has to be at least 1")
+            raise UsageError("--max-attempts must be at least 1")
         if self.max_paid_attempts < 1:
-            raise UsageError("--max-paid-attempts has to be at least 1")
+            raise UsageError("--max-paid-attempts must be at least 1")
 
 
 def is_over(history: JobHistory, rules: AttemptRules) -> bool:

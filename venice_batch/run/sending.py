@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 DISK_S = 5.0
 """Time for the disk to finish after the grace period, or after a second signal; then it is abandoned."""
 
-NO_ACCESS = "the API lists the key without access (accessPermitted is false): the first request shows if that is so"
+NO_ACCESS = "the key has no access (accessPermitted is false): the first request shows whether that is true"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -62,7 +62,7 @@ class RunOptions:
         defaults: fields for jobs that lack them.
         seed_policy: "pin" gives jobs without a seed one that is recorded; "split" also makes each of several variants a
             job with its own seed.
-        retry_rejected: ask again for jobs that the API has refused before.
+        retry_rejected: send jobs again that the API rejected before.
         verify: compare finished images with their hashes, not only their sizes.
         check_models: check jobs against the API's list of models, which also has the prices that `max_cost_usd` needs.
         allow_unknown: send fields, values and models that this version or the list does not know, instead of raising.
@@ -105,13 +105,13 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if not self.max_time_s > 0:
-            raise UsageError("--max-time has to be a positive number of seconds")
+            raise UsageError("--max-time must be a positive number of seconds")
         if self.max_failures is not None and self.max_failures < 1:
-            raise UsageError("--max-failures has to be at least 1")
+            raise UsageError("--max-failures must be at least 1")
         if self.max_cost_usd is not None and not 0 <= self.max_cost_usd < math.inf:
-            raise UsageError("--max-cost has to be an amount of USD")
+            raise UsageError("--max-cost must be an amount of USD")
         if self.processes < 1:
-            raise UsageError("--processes has to be at least 1")
+            raise UsageError("--processes must be at least 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

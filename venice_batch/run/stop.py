@@ -62,7 +62,7 @@ async def stop_on_signals(
 ) -> None:
     """Turn the first signal into a stop that lets what is under way finish, cancel `scope` at the second.
 
-    Runs until cancelled; has started once signals are received, and leaves them to whoever received them before. A
+    Runs until cancelled; has started once signals are received, and restores the former handlers. A
     closed terminal (SIGHUP) ends a run as SIGTERM does, unless the process was started to ignore it (nohup).
     """
     former = {number: signal.getsignal(number) for number in portable.TERMINATION_SIGNALS}
