@@ -265,9 +265,9 @@ class _Run:
 class RunTotals:
     """The facts about a run that its events do not show.
 
-    Of the `jobs` in the file, `done` had succeeded before, and `already_rejected` were rejected before and not requested
-    again; `flagged` have a flag to fail on. `stop` is the reason for an early end. `spent_usd` is None if no price is
-    known.
+    Of the `jobs` in the file, `done` had succeeded before, and `already_rejected` were rejected before and not
+    requested again; `flagged` have a flag to fail on. `stop` is the reason for an early end. `spent_usd` is None if no
+    price is known.
     """
 
     run_id: str
