@@ -4,7 +4,7 @@ import base64
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.api.base64_stream import Base64Stream
@@ -30,7 +30,6 @@ def test_base64_in_any_portions_decodes_like_the_whole(data, points, space):
     assert stream.size == len(data)
 
 
-@settings(max_examples=200)
 @given(st.text("AQgz/+==", max_size=24), st.lists(st.integers(0, 30), max_size=8))
 def test_base64_in_any_portions_is_refused_if_the_whole_is(text, points):
     def streamed(parts):

@@ -9,7 +9,7 @@ import tracemalloc
 
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from venice_batch.api import decode as decoding
@@ -223,7 +223,6 @@ def test_a_body_cut_anywhere_gives_what_the_whole_one_gives(made, points):
     assert decode(cut(body, points)) == (images, rest)
 
 
-@settings(max_examples=60)
 @given(bodies())
 def test_a_body_in_single_bytes_gives_what_the_whole_one_gives(made):
     body, images, rest = made
@@ -300,7 +299,6 @@ fragments = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=100)
 @given(st.lists(fragments, max_size=25).map(b"".join), cuts)
 @example(b'{"images":["QUFB"]}{"images":["QUFB"]}', [])
 @example(b'{"images":["QUFB"],"images":["QUFB"]}', [])
@@ -322,13 +320,11 @@ def mutations(draw):
     return body
 
 
-@settings(max_examples=100)
 @given(mutations(), cuts)
 def test_a_damaged_body_is_refused_or_read_as_the_whole_one(body, points):
     agrees_or_refuses(body, cut(body, points))
 
 
-@settings(max_examples=100)
 @given(mutations() | st.lists(fragments, max_size=25).map(b"".join), cuts, cuts)
 def test_the_result_does_not_depend_on_how_a_body_is_cut(body, some, others):
     def result(points):

@@ -33,7 +33,6 @@ def identities(path, defaults=None):
         return [(job.id, job.request_hash, job.endpoint, job.metadata) for job in index.jobs_in_order()]
 
 
-@settings(max_examples=60)
 @given(
     records=st.lists(any_line, min_size=1, max_size=4),
     values=st.fixed_dictionaries({}, optional={"seed": st.integers(1, 9), "safe_mode": st.booleans()}),

@@ -163,7 +163,7 @@ answers = st.fixed_dictionaries(
 steps = st.tuples(st.sampled_from(["send", "send", "answer", "give up"]), st.integers(0, 2), st.floats(0, 20), answers)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None)
 @given(
     script=st.lists(steps, max_size=150), ceiling=st.integers(1, 12), failures=st.integers(1, 20), listed=st.booleans()
 )
