@@ -1,4 +1,4 @@
-"""Run a program in this process as if it had none of what only POSIX systems have: `without_posix.py PROGRAM ARGS…`.
+"""Run a program in this process without everything that only POSIX systems have: `without_posix.py PROGRAM ARGS…`.
 
 The standard library and platformdirs are loaded first, as they have a Windows form of their own. Other packages then
 look for themselves.

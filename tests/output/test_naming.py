@@ -173,7 +173,7 @@ def test_two_jobs_with_one_name_are_told_with_both_lines():
 def test_ids_that_differ_only_in_case_get_different_names_everywhere():
     jobs = [job("Sea", 0), job("sea", 1), job("lake", 2)]
     naming = settled("{id}", *jobs)
-    # "sea" needs no cleaning, so it keeps its name; the other one is told apart.
+    # "sea" needs no cleaning, so it keeps its name; the other one gets a digest.
     stems = [naming.stem(one) for one in jobs]
     assert stems[2] == "lake"
     assert len({stem.casefold() for stem in stems}) == 3

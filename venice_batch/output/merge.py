@@ -72,8 +72,8 @@ def merge(sources: Sequence[Path], destination: Path) -> Merged:
 
     If several folders, `destination` included, have a record of an id, the one whose job ended last counts. Images are
     linked where the file system can, else copied. No file is overwritten except an earlier image of the same id. A
-    merge can be repeated, or continued after it was cut short: what is there already is not brought again, and an image
-    stands under its name before its record is written.
+    merge can be repeated, or continued after it was cut short: files that are there already are not brought again, and
+    an image stands under its name before its record is written.
 
     Raises:
         UsageError: `destination` is one of `sources`.

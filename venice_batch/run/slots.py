@@ -68,7 +68,7 @@ class Slots:
         return next(iter(self._parked.values()), None)
 
     def refuse(self, lane: str, answer: Answer) -> None:
-        """Raise LaneRefusedError for everybody who waits for `lane` or comes later: `answer` says it cannot be used.
+        """Raise LaneRefusedError for all waiters of `lane`, now and later: `answer` says that it cannot be used.
 
         A lane that has worked before is given up only at the second such answer in a row.
         """
@@ -83,7 +83,7 @@ class Slots:
         await self._wait_for_change(float("inf"))
 
     def wake(self) -> None:
-        """Make everybody who waits look again."""
+        """Wake all waiters, so that they look again."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
