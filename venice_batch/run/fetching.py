@@ -7,17 +7,13 @@ Queue, pacing, money and journal stay in the parent; no image byte crosses a pro
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
-import signal
-import struct
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import msgspec
@@ -28,17 +24,16 @@ from venice_batch.api.answers import Answer, Fault, Reply
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import VARIABLE, ApiKey
 from venice_batch.api.responses import AnswerHeaders
-from venice_batch.clock import SystemClock
 from venice_batch.errors import FolderError, SourceError, UsageError
-from venice_batch.model import Endpoint
-from venice_batch.output.images import ImageFolder, JobImages
+from venice_batch.output.images import ImageFolder
+from venice_batch.run import fetching_child
+from venice_batch.run.fetching_child import LENGTH, Cancel, Fetch, Fetched, Start
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
     from anyio.abc import Process, TaskGroup
-    from anyio.streams.memory import MemoryObjectSendStream
 
     from venice_batch.clock import Clock
     from venice_batch.model import Job
@@ -77,40 +72,6 @@ class LocalFetcher:
         self._images.disk.abandon()
 
 
-class _Start(msgspec.Struct, frozen=True):
-    """The first message to a child. The key travels through the pipe: others can read a command line or environment."""
-
-    key: str
-    api: ApiSettings
-    root: str
-    prefix: str
-    durable: bool
-
-
-class _Fetch(msgspec.Struct, frozen=True, tag=True):
-    number: int
-    endpoint: Endpoint
-    body: dict[str, Any]
-    stem: str
-    wanted: int
-    owned: tuple[str, ...]
-
-
-class _Cancel(msgspec.Struct, frozen=True, tag=True):
-    number: int
-
-
-class _Fetched(msgspec.Struct, frozen=True, tag=True):
-    """The answer to a `_Fetch`: a reply, or why there is none."""
-
-    number: int
-    reply: Reply | None = None
-    folder: tuple[str, str] | None = None
-    source: str | None = None
-    unexpected: str | None = None
-
-
-_LENGTH = struct.Struct("!I")
 _ENDS_WITHIN_S = 5.0
 """Time for a child to end by itself. Then it is killed: its disk does not answer."""
 
@@ -165,7 +126,7 @@ class ProcessFetcher:
             )
         child = min(alive, key=lambda child: len(child.waiting))
         stem = self._images.stem(job)
-        request = _Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned)
+        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned)
         sent_s = self._clock.now()
         fetched = await child.ask(request)
         if fetched is None:
@@ -198,7 +159,7 @@ class ProcessFetcher:
         places = [str(Path(venice_batch.__file__).parent.parent), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
         process = await anyio.open_process(
-            [sys.executable, "-P", "-m", __name__],
+            [sys.executable, "-P", "-m", fetching_child.__name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -208,7 +169,7 @@ class ProcessFetcher:
         child = _Child(process)
         self._children.append(child)
         prefix = f"{self._images.prefix}-{number}"
-        start = _Start(
+        start = Start(
             self._key.header().removeprefix("Bearer "),
             self._settings,
             str(self._images.root),
@@ -226,10 +187,10 @@ class _Child:
         self._process = process
         self._sending = anyio.Lock()
         self.waiting: dict[int, anyio.Event] = {}
-        self._fetched: dict[int, _Fetched] = {}
+        self._fetched: dict[int, Fetched] = {}
         self.is_alive = True
 
-    async def ask(self, request: _Fetch) -> _Fetched | None:
+    async def ask(self, request: Fetch) -> Fetched | None:
         """Return the answer; None if the process has died before it came.
 
         Cancelled, it has the process give up the attempt, and returns what came of that.
@@ -241,7 +202,7 @@ class _Child:
                 await event.wait()
             except anyio.get_cancelled_exc_class():
                 with anyio.CancelScope(shield=True):
-                    await self.send(_Cancel(request.number))
+                    await self.send(Cancel(request.number))
                     await event.wait()
                 if request.number in self._fetched and self._fetched[request.number].reply is not None:
                     return self._fetched[request.number]  # it was whole already; what was paid for is kept
@@ -251,26 +212,26 @@ class _Child:
             self.waiting.pop(request.number, None)
             self._fetched.pop(request.number, None)
 
-    async def send(self, message: _Start | _Fetch | _Cancel) -> None:
+    async def send(self, message: Start | Fetch | Cancel) -> None:
         data = msgspec.msgpack.encode(message)
         assert self._process.stdin is not None  # noqa: S101  (for the type checker)
         # A message is sent whole or not at all, and a process that has died is noticed by `read`.
         with anyio.CancelScope(shield=True), suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async with self._sending:
-                await self._process.stdin.send(_LENGTH.pack(len(data)) + data)
+                await self._process.stdin.send(LENGTH.pack(len(data)) + data)
 
     async def read(self) -> None:
         """Take answers until the process ends; cancellation is for those who ask."""
         assert self._process.stdout is not None  # noqa: S101  (for the type checker)
         stream = BufferedByteReceiveStream(self._process.stdout)
-        decode = msgspec.msgpack.Decoder(_Fetched).decode
+        decode = msgspec.msgpack.Decoder(Fetched).decode
         try:
             with (
                 anyio.CancelScope(shield=True),
                 suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError),
             ):
                 while True:
-                    (length,) = _LENGTH.unpack(await stream.receive_exactly(_LENGTH.size))
+                    (length,) = LENGTH.unpack(await stream.receive_exactly(LENGTH.size))
                     fetched = decode(await stream.receive_exactly(length))
                     if (event := self.waiting.get(fetched.number)) is not None:
                         self._fetched[fetched.number] = fetched
@@ -296,87 +257,3 @@ class _Child:
         """End the process now."""
         with suppress(ProcessLookupError):
             self._process.kill()
-
-
-# What follows runs in a child.
-
-
-def main() -> None:
-    """Fetch for the parent at the other end of standard input and output, until that is closed."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a service manager sends them to all; the parent decides
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing else gets between the answers
-    start = _read(sys.stdin.buffer)
-    if start is not None:
-        anyio.run(_serve, msgspec.msgpack.decode(start, type=_Start), answers)
-
-
-async def _serve(start: _Start, answers: BinaryIO) -> None:
-    key = ApiKey(start.key)
-    images = ImageFolder(Path(start.root), prefix=start.prefix, durable=start.durable)
-    under_way: dict[int, anyio.CancelScope] = {}
-    inbox, requests = anyio.create_memory_object_stream[bytes](float("inf"))
-    async with ApiClient(start.api, key, SystemClock()) as api, anyio.create_task_group() as tasks:
-        _forward(sys.stdin.buffer, inbox)
-
-        def answer(fetched: _Fetched) -> None:
-            data = msgspec.msgpack.encode(fetched)
-            with suppress(BrokenPipeError):  # the parent has died, and its end of the other pipe says so next
-                answers.write(_LENGTH.pack(len(data)) + data)
-
-        async def fetch(request: _Fetch) -> None:
-            with anyio.CancelScope() as scope:
-                under_way[request.number] = scope
-                try:
-                    writer = JobImages(images, request.stem, request.wanted, lambda: request.owned)
-                    answer(_Fetched(request.number, await api.generate(request.endpoint, request.body, writer)))
-                    return
-                except FolderError as error:
-                    answer(_Fetched(request.number, folder=(str(error.path), error.reason)))
-                    return
-                except SourceError as error:
-                    answer(_Fetched(request.number, source=str(error)))
-                    return
-                except Exception as error:  # noqa: BLE001 - sent to the parent, which raises it
-                    answer(_Fetched(request.number, unexpected=key.redact(repr(error))))
-                    return
-                finally:
-                    del under_way[request.number]
-            answer(_Fetched(request.number, unexpected="cancelled"))
-
-        decode = msgspec.msgpack.Decoder(_Fetch | _Cancel).decode
-        async for message in requests:
-            request = decode(message)
-            if isinstance(request, _Fetch):
-                tasks.start_soon(fetch, request)
-            elif request.number in under_way:
-                under_way[request.number].cancel()
-        tasks.cancel_scope.cancel()
-
-
-def _forward(stream: BinaryIO, inbox: MemoryObjectSendStream[bytes]) -> None:
-    """Have a thread read messages from `stream` into `inbox`, and close it at the end."""
-    loop = asyncio.get_running_loop()
-
-    def read() -> None:
-        while (message := _read(stream)) is not None:
-            loop.call_soon_threadsafe(inbox.send_nowait, message)
-        loop.call_soon_threadsafe(inbox.close)
-
-    threading.Thread(target=read, daemon=True).start()
-
-
-def _read(stream: BinaryIO) -> bytes | None:
-    """Return the next message; None at the end."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    message = stream.read(length)
-    return message if len(message) == length else None
-
-
-if __name__ == "__main__":
-    main()
