@@ -67,6 +67,8 @@ class Fetched(msgspec.Struct, frozen=True, tag=True):
     unexpected: str | None = None
 
 
+READY = b"\0venice-batch is ready\0"
+"""Written by a child that takes requests. Whatever its interpreter printed at the start stands before it."""
 LENGTH = struct.Struct("!I")
 """The length of a message, in front of it."""
 
@@ -116,6 +118,7 @@ async def _serve(start: Start, answers: BinaryIO) -> None:
                     del under_way[request.number]
             answer(Fetched(request.number, unexpected="cancelled"))
 
+        answers.write(READY)
         decode = msgspec.msgpack.Decoder(Fetch | Cancel).decode
         async for message in requests:
             request = decode(message)
