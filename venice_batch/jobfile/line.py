@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
@@ -59,7 +59,7 @@ _URL = re.compile(URL_PREFIX + r"(/images?/[a-z-]+)")
 _CONTROL = re.compile(f"[{CONTROL}\\ud800-\\udfff]")
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """The job of a line with its request still unchecked; `id` is None if the line has none.
 
     `complaints` lists what is wrong outside the request.
@@ -227,7 +227,7 @@ def parse(
     return Parsed(tuple(jobs))
 
 
-class _Checked(NamedTuple):
+class _Checked(msgspec.Struct, frozen=True, gc=False):
     """An effective request with its files resolved, its mistakes, and the parts that this version does not know."""
 
     request: dict[str, Any]
