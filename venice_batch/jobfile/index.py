@@ -102,9 +102,9 @@ class JobIndex:
         self._lines = array("I")
         self._subs = array("H")  # place within a line of several jobs; a matrix makes 10,000 at most
         self._numbers = array("I")  # Job.index, which counts the jobs of other shares too
-        # Python's own hash of the id, which costs nothing, and 64 bits of the request's.
+        # Python's own hashes of the id and of the request's hash: text keeps its hash, so that they cost nothing.
         self._ids = array("q")
-        self._hashes = array("Q")
+        self._hashes = array("q")
         self._directory = Directory(self._ids)
         # A lane is a chain: its first job, and for each job the next one of the same lane.
         self._next = array("I")
@@ -178,10 +178,7 @@ class JobIndex:
 
     def has_request(self, place: int, request_hash: str) -> bool:
         """Return whether the job at `place` makes the request with this hash; False if it is not a hash."""
-        try:
-            return int(request_hash[:16], 16) == self._hashes[place]
-        except ValueError:
-            return False
+        return hash(request_hash) == self._hashes[place]
 
     def directory(self) -> Directory:
         """Return the directory of the jobs by id."""
@@ -194,7 +191,7 @@ class JobIndex:
         self._subs.append(sub)
         self._numbers.append(job.index)
         self._ids.append(hash(job.id))
-        self._hashes.append(int(job.request_hash[:16], 16))
+        self._hashes.append(hash(job.request_hash))
         self._next.append(_LAST)
         lane = self._lanes.setdefault(job.model, len(self._lanes))
         if lane == len(self._counts):

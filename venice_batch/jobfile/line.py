@@ -302,12 +302,14 @@ def _jobs(
     digest = request_hash(endpoint, request)
     # Before a seed is pinned: the seed policy does not change ids.
     name = implicit_id(digest) if id_ is None else id_
+    if seeds is SeedPolicy.KEEP:
+        return [Job(name, number, index, endpoint, request, digest, draft.metadata, checked.doubts)], []
     if seeds is SeedPolicy.SPLIT and has_variants(endpoint, request):
         if request["variants"] > MAX_SPLIT:
             return [], [("variants", f"--seed-policy split makes at most {MAX_SPLIT:,} jobs of one")]
         single = {field: value for field, value in request.items() if field != "variants"}
         requests = [{**single, "seed": seed} for seed in split_seeds(name, digest, request)]
-    elif seeds is not SeedPolicy.KEEP and lacks_seed(endpoint, request):
+    elif lacks_seed(endpoint, request):
         requests = [{**request, "seed": seed_of(name, digest)}]
     else:
         requests = [request]
