@@ -86,6 +86,7 @@ class JobIndex:
         "_ids",
         "_jobs",
         "_lanes",
+        "_line_hashes",
         "_lines",
         "_next",
         "_numbers",
@@ -102,7 +103,8 @@ class JobIndex:
         self._lines = array("I")
         self._subs = array("H")  # place within a line of several jobs; a matrix makes 10,000 at most
         self._numbers = array("I")  # Job.index, which counts the jobs of other shares too
-        # Python's own hashes of the id and of the request's hash: text keeps its hash, so that they cost nothing.
+        # Python's own hashes of the line, of the id and of the request's hash; text keeps its hash.
+        self._line_hashes = array("q")
         self._ids = array("q")
         self._hashes = array("q")
         self._directory = Directory(self._ids)
@@ -136,8 +138,8 @@ class JobIndex:
         index = cls(source, defaults or Defaults())
         findings = Findings(max_problems)
         last: list[int] = []
-        for job, offset, sub in index._jobs.valid(findings, examine=examine, shard=shard):
-            index._append(job, offset, sub, last)
+        for job, offset, line_hash, sub in index._jobs.valid(findings, examine=examine, shard=shard):
+            index._append(job, offset, line_hash, sub, last)
         index._directory = Directory(index._ids)
         index._find_duplicates(findings)
         findings.raise_any()
@@ -184,10 +186,11 @@ class JobIndex:
         """Return the directory of the jobs by id."""
         return self._directory
 
-    def _append(self, job: Job, offset: int, sub: int, last: list[int]) -> None:
+    def _append(self, job: Job, offset: int, line_hash: int, sub: int, last: list[int]) -> None:
         place = len(self._offsets)
         self._offsets.append(offset)
         self._lines.append(job.line)
+        self._line_hashes.append(line_hash)
         self._subs.append(sub)
         self._numbers.append(job.index)
         self._ids.append(hash(job.id))
@@ -233,12 +236,8 @@ class JobIndex:
         return (self._job_at(place, again) for place in places)
 
     def _job_at(self, place: int, again: Again) -> Job:
-        line = self._lines[place]
-        job = again.job(self._offsets[place], line, self._numbers[place], self._subs[place])
-        # Catches a change that left size and time alone, unless it left the job alone too.
-        if hash(job.id) != self._ids[place] or not self.has_request(place, job.request_hash):
-            raise again.changed(line)
-        return job
+        line, line_hash = self._lines[place], self._line_hashes[place]
+        return again.job(self._offsets[place], line_hash, line, self._numbers[place], self._subs[place])
 
 
 def _id_is_taken(job: Job, first: int) -> str:

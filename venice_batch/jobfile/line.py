@@ -201,12 +201,13 @@ def parse(
     defaults: Defaults,
     source: str,
     pictures: Pictures | None = None,
+    is_checked: bool = False,
 ) -> Parsed:
     """Read one line; never raises, whatever the bytes. All mistakes of the line are reported, not only the first.
 
     `number` counts the file's lines from 1, `first_index` the jobs before this line, `source` is the file's name for
     messages. `pictures` remembers the files that lines name; without it each is read anew, with paths relative to the
-    current folder.
+    current folder. `is_checked` leaves out checks that this very line has passed with these defaults.
     """
     pictures = pictures or Pictures()
     try:
@@ -215,12 +216,12 @@ def parse(
         return _failed([("", _not_json(line, error))], number, source)
     if type(record) is not dict:
         return _failed([("", _not_an_object(record))], number, source)
-    if lost := losses(line, record):
+    if not is_checked and (lost := losses(line, record)):
         return _failed(lost, number, source)
     job = draft(record)
     if job.matrix is not None:
         return _parse_matrix(job, number, first_index, defaults, source, pictures)
-    checked = _checked(job.endpoint, job.request, defaults, pictures)
+    checked = _checked(job.endpoint, job.request, defaults, pictures, is_checked=is_checked)
     jobs, complaints = _jobs(job, job.id, checked, number, first_index, defaults.seeds)
     if complaints or job.complaints:
         return _failed(job.complaints + complaints, number, source)
@@ -235,10 +236,12 @@ class _Checked(msgspec.Struct, frozen=True, gc=False):
     doubts: tuple[FieldProblem, ...]
 
 
-def _checked(endpoint: Endpoint, own: dict[str, Any], defaults: Defaults, pictures: Pictures) -> _Checked:
-    """Check a line's own fields with the defaults under them."""
+def _checked(
+    endpoint: Endpoint, own: dict[str, Any], defaults: Defaults, pictures: Pictures, *, is_checked: bool = False
+) -> _Checked:
+    """Check a line's own fields with the defaults under them; only its pictures with `is_checked`."""
     request = defaults.apply(endpoint, own)
-    found = faults(endpoint, request, beside=RESERVED)
+    found = [] if is_checked else faults(endpoint, request, beside=RESERVED)
     if endpoint in FIELD:
         request, more = pictures.settle(endpoint, request)
         found += more
