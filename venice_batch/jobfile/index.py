@@ -1,4 +1,4 @@
-"""An index of the jobs in a file, in about 50 bytes a job.
+"""An index of the jobs in a file, in about 60 bytes a job.
 
 A run of a million jobs keeps their places, not the jobs; a job is read again when its turn comes.
 """
@@ -75,7 +75,7 @@ class JobIndex:
     """The jobs of one file: how many there are, in which lanes, and each of them on demand.
 
     Jobs are read again from the source, which has to stay open. Iterators are independent of each other. Memory is
-    about 50 bytes a job.
+    about 60 bytes a job.
     """
 
     __slots__ = (
