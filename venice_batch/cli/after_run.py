@@ -43,7 +43,10 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
 
     The command of `--on-finish` comes last, so that it finds what the others have made.
     """
-    fail_on = frozenset(given["fail_on"] or ())
+    passing = {
+        "fail_on": frozenset(given["fail_on"] or ()),
+        "known_rejected_ok": given["known_rejected"] == "ok",
+    }
     asked: list[Step] = []
     if given["gallery"]:
         asked.append(_gallery_step(output, quiet=given["quiet"]))
@@ -52,8 +55,8 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
     if given["junit"] is not None:
         from venice_batch.report.junit import JUnit
 
-        asked.append(_junit_step(JUnit(index, source=given["jobs"], fail_on=fail_on), given["junit"]))
-    asked += _github_steps(index, given["jobs"], fail_on)
+        asked.append(_junit_step(JUnit(index, source=given["jobs"], **passing), given["junit"]))
+    asked += _github_steps(index, given["jobs"], passing)
     if given["on_finish"] is not None:
         asked.append(_on_finish_step(given["on_finish"]))
     return tuple(asked)
@@ -118,15 +121,18 @@ def _junit_step(junit: JUnit, path: Path) -> Step:
     return Step("--junit", write, junit)
 
 
-def _github_steps(index: JobIndex, source: str, fail_on: frozenset[str]) -> list[Step]:
-    """Return the steps within a workflow of GitHub Actions: annotations of jobs, and the step's summary."""
+def _github_steps(index: JobIndex, source: str, passing: Mapping[str, Any]) -> list[Step]:
+    """Return the steps within a workflow of GitHub Actions: annotations of jobs, and the step's summary.
+
+    `passing` holds the options that say which jobs pass.
+    """
     is_annotated = os.environ.get("GITHUB_ACTIONS") == "true"
     summary_file = os.environ.get("GITHUB_STEP_SUMMARY")
     if not is_annotated and not summary_file:
         return []
     from venice_batch.report import github
 
-    failures = github.FirstFailures(fail_on)
+    failures = github.FirstFailures(**passing)
 
     def annotate(summary: Summary, output: Path) -> None:
         # GitHub reads standard error too; standard output belongs to the run.

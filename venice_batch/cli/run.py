@@ -103,6 +103,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         verify=given["verify"],
         allow_unknown=given["allow_unknown"],
         strict=given["strict"],
+        known_rejected=given["known_rejected"],
         fail_on=frozenset(given["fail_on"] or ()),
     )
 

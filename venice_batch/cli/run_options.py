@@ -137,6 +137,13 @@ messages = group(
 after_run = group(
     option("--gallery", is_flag=True, help="Write gallery.html, a page of all images with charts."),
     option(
+        "--known-rejected",
+        type=click.Choice(["ok", "fail"]),
+        default="fail",
+        show_default=True,
+        help="Whether jobs that the API rejected in an earlier run make the exit code 1; one line reports them anyway.",
+    ),
+    option(
         "--fail-on",
         type=AnyOf("blurred", "content_violation", violation="content_violation"),
         metavar="FLAGS",
