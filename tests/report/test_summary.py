@@ -96,6 +96,20 @@ def test_only_jobs_that_succeeded_count_in_the_total_time():
     assert tally(JobEnded(failed())).times.total_s == Percentiles()
 
 
+def test_a_quota_is_the_last_known_and_refused_requests_use_none_of_it():
+    four = job()
+    four.request["variants"] = 4
+    fast = replace(LANE, window_limit=5, window_s=10.0)
+    found = tally(
+        tried(),
+        replace(tried(), job=four, lane=fast),
+        replace(tried(Verdict.LIMITED, 429), lane=replace(LANE, window_limit=None)),
+    )
+    lane = found.lanes()["venice-sd35"]
+    assert (lane.quota_a_minute, lane.quota_used) == (30, 5)
+    assert tally(JobEnded(outcome())).lanes()["venice-sd35"].quota_a_minute is None
+
+
 def test_each_lane_has_its_own_share():
     found = tally(
         tried(duration_s=3.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch.api.key import VARIABLE
-from venice_batch.errors import HookError, one_line
+from venice_batch.cli.env import environment
+from venice_batch.errors import HookError, VeniceBatchError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from venice_batch.gallery import GalleryPage
     from venice_batch.jobfile import JobIndex
@@ -51,7 +52,7 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
     if given["gallery"]:
         asked.append(_gallery_step(output, quiet=given["quiet"]))
     if given["metrics_file"] is not None:
-        asked.append(_metrics_step(given["metrics_file"]))
+        asked.append(_metrics_step(given["metrics_file"], index.lanes))
     if given["junit"] is not None:
         from venice_batch.report.junit import JUnit
 
@@ -78,9 +79,31 @@ def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
                 step.collector.raise_error()
             step.do(summary, output)
         except Exception as error:  # noqa: BLE001 - a step is an extra: its failure must not spoil the run's result
-            what = str(error) or type(error).__name__
-            with suppress(OSError):  # standard error itself may be closed, or its disk full
-                click.echo(one_line(f"venice-batch: warning: {step.option}: {what}"), err=True)
+            _warn(step.option, error)
+
+
+@contextmanager
+def failed_start_in_metrics(given: Mapping[str, Any], output: Path) -> Iterator[None]:
+    """Record an error that ends the block in the file of `--metrics-file`, and raise it again.
+
+    A run that cannot begin has no summary, and takes no steps: without this, its metrics would stay those of the run
+    before.
+    """
+    try:
+        yield
+    except VeniceBatchError as error:
+        if given["metrics_file"] is not None and not given["dry_run"]:
+            try:
+                _write_failed_start(given["metrics_file"], output, int(error.exit_code))
+            except Exception as failure:  # noqa: BLE001 - as in `take`
+                _warn("--metrics-file", failure)
+        raise
+
+
+def _warn(option: str, error: Exception) -> None:
+    what = str(error) or type(error).__name__
+    with suppress(OSError):  # standard error itself may be closed, or its disk full
+        click.echo(one_line(f"venice-batch: warning: {option}: {what}"), err=True)
 
 
 def _gallery_step(output: Path, *, quiet: bool) -> Step:
@@ -97,18 +120,31 @@ def _gallery_step(output: Path, *, quiet: bool) -> Step:
     return Step("--gallery", write, page)
 
 
-def _metrics_step(path: Path) -> Step:
+def _metrics_step(path: Path, models: Iterable[str]) -> Step:
     def write(summary: Summary, output: Path) -> None:
-        from venice_batch.output.atomic_file import whole_file
         from venice_batch.report.prometheus import exposition
 
-        # Reading a pipe would wait for its other end.
-        previous = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        text = exposition(summary, previous=previous)
-        with whole_file(path) as file:
-            file.write(text)
+        _write_metrics(path, exposition(summary, previous=_metrics_before(path), models=models))
 
     return Step("--metrics-file", write)
+
+
+def _write_failed_start(path: Path, output: Path, exit_code: int) -> None:
+    from venice_batch.report.prometheus import failed_start
+
+    _write_metrics(path, failed_start(str(output), exit_code, environment().now(), previous=_metrics_before(path)))
+
+
+def _metrics_before(path: Path) -> str:
+    """Return the text of an earlier run; reading a pipe would wait for its other end."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _write_metrics(path: Path, text: bytes) -> None:
+    from venice_batch.output.atomic_file import whole_file
+
+    with whole_file(path) as file:
+        file.write(text)
 
 
 def _junit_step(junit: JUnit, path: Path) -> Step:

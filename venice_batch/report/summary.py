@@ -121,9 +121,21 @@ class _LaneTally:
         self.counts: Counter[str] = Counter()
         self.times = Times()
         self.cost_usd: float | None = None
+        self.quota_a_minute: float | None = None
 
     def summary(self) -> LaneSummary:
-        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused", "unpriced")
+        names = (
+            "succeeded",
+            "failed",
+            "rejected",
+            "images",
+            "bytes",
+            "attempts",
+            "retries",
+            "refused",
+            "unpriced",
+            "quota_used",
+        )
         return LaneSummary(
             **{name: self.counts[name] for name in names},
             cost_usd=None if self.cost_usd is None else round(self.cost_usd, 6),
@@ -131,6 +143,7 @@ class _LaneTally:
             server_s=self.times.server_s,
             latency_s=self.times.latency_s,
             total_s=self.times.total_s,
+            quota_a_minute=self.quota_a_minute,
         )
 
 
@@ -158,6 +171,10 @@ class Tally:
                 lane.counts["unpriced"] += 1
             if event.attempt.status == 429:
                 lane.counts["refused"] += 1
+            else:
+                lane.counts["quota_used"] += event.job.images
+            if event.lane.window_limit is not None:
+                lane.quota_a_minute = round(event.lane.window_limit * 60 / event.lane.window_s, 6)
         elif isinstance(event, RunStarted):
             self._order = event.lanes
         elif isinstance(event, JobEnded):
