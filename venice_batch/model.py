@@ -221,8 +221,7 @@ class LaneSummary(msgspec.Struct, frozen=True):
     including those that may have been charged without an image; null if no price is known. `unpriced` counts requests
     that were or may have been charged at an unknown price, which `cost_usd` leaves out. The percentiles cover jobs that
     succeeded: `queue_s` is the wait for a worker, the window, the gate and a slot, `server_s` the time to the first
-    byte of the answer that counted, `latency_s` that whole attempt, `total_s` from enqueued to finished. The API allows
-    `quota_a_minute` images, null if unknown; `quota_used` counts the images requested from that.
+    byte of the answer that counted, `latency_s` that whole attempt, `total_s` from enqueued to finished.
     """
 
     succeeded: int
@@ -239,8 +238,6 @@ class LaneSummary(msgspec.Struct, frozen=True):
     server_s: Percentiles = Percentiles()
     latency_s: Percentiles = Percentiles()
     total_s: Percentiles = Percentiles()
-    quota_a_minute: float | None = None
-    quota_used: int = 0
 
 
 class SlowJob(msgspec.Struct, frozen=True):

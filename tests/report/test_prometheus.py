@@ -13,6 +13,7 @@ from records import summary
 
 from venice_batch.model import LaneSummary
 from venice_batch.report import prometheus
+from venice_batch.report.summary import QuotaUse
 
 
 def exposition(*given, **more):
@@ -161,15 +162,14 @@ def test_a_duration_that_was_not_measured_is_no_number():
     [(20.0, 10, 30.0, 0.5), (20.0, 30, 90.0, 0.75), (20.0, 50, 59.0, 1.0), (None, 10, 30.0, 0.0)],
 )
 def test_the_share_of_the_quota_counts_minutes_that_were_begun(quota, used, elapsed_s, ratio):
-    lane = msgspec.structs.replace(EMPTY, quota_a_minute=quota, quota_used=used)
-    found = parse(exposition(summary(lanes={"m": lane}, elapsed_s=elapsed_s)))
+    quotas = {"m": QuotaUse(quota, used)}
+    found = parse(exposition(summary(lanes={"m": EMPTY}, elapsed_s=elapsed_s), quotas=quotas))
     assert value(found, "quota_used_ratio", model="m") == ratio
     assert value(found, "quota_images_per_minute", model="m") == (quota or 0)
 
 
 def test_a_quota_is_remembered_when_nothing_is_sent():
-    lane = msgspec.structs.replace(EMPTY, quota_a_minute=20.0)
-    first = exposition(summary(lanes={"m": lane}))
+    first = exposition(summary(lanes={"m": EMPTY}), quotas={"m": QuotaUse(20.0, 1)})
     found = parse(exposition(summary(lanes={}), previous=first, models=["m"]))
     assert value(found, "quota_images_per_minute", model="m") == 20
 

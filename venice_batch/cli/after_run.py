@@ -18,6 +18,7 @@ from venice_batch.errors import HookError, VeniceBatchError, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from venice_batch.events import Observer
     from venice_batch.gallery import GalleryPage
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Summary
@@ -31,12 +32,13 @@ class Step:
 
     `option` is the option that asks for it, such as `--gallery`. `do` receives the run's summary and its output folder.
     `collector` receives the folder's records from `run_batch` before `do` is called; None if the step needs
-    no records.
+    no records. `observer` receives the run's events; None if the summary is enough.
     """
 
     option: str
     do: Callable[[Summary, Path], None]
     collector: Collector | None = None
+    observer: Observer | None = None
 
 
 def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step, ...]:
@@ -66,6 +68,11 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
 def collectors(asked: Iterable[Step]) -> list[Collector]:
     """Return the collectors of the steps, each once."""
     return list(dict.fromkeys(step.collector for step in asked if step.collector is not None))
+
+
+def observers(asked: Iterable[Step]) -> list[Observer]:
+    """Return the observers of the steps."""
+    return [step.observer for step in asked if step.observer is not None]
 
 
 def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
@@ -121,12 +128,17 @@ def _gallery_step(output: Path, *, quiet: bool) -> Step:
 
 
 def _metrics_step(path: Path, models: Iterable[str]) -> Step:
+    from venice_batch.report.summary import QuotaTally
+
+    quotas = QuotaTally()
+
     def write(summary: Summary, output: Path) -> None:
         from venice_batch.report.prometheus import exposition
 
-        _write_metrics(path, exposition(summary, previous=_metrics_before(path), models=models))
+        text = exposition(summary, previous=_metrics_before(path), models=models, quotas=quotas.lanes)
+        _write_metrics(path, text)
 
-    return Step("--metrics-file", write)
+    return Step("--metrics-file", write, observer=quotas)
 
 
 def _write_failed_start(path: Path, output: Path, exit_code: int) -> None:

@@ -139,7 +139,7 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
             return await prepared.run(
                 key,
                 base_url=base_url,
-                observers=(observer,),
+                observers=(observer, *after_run.observers(steps)),
                 collectors=after_run.collectors(steps),
                 handle_signals=True,
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import generate_latest
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from venice_batch.errors import ExitCode
 from venice_batch.model import LaneSummary
+from venice_batch.report.summary import QuotaUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -83,12 +85,19 @@ _REAL: Mapping[str, str] = {}
 _SANDBOX: Mapping[str, str] = {"sandbox": "true"}
 
 
-def exposition(summary: Summary, *, previous: str = "", models: Iterable[str] = ()) -> bytes:
+def exposition(
+    summary: Summary,
+    *,
+    previous: str = "",
+    models: Iterable[str] = (),
+    quotas: Mapping[str, QuotaUse] = MappingProxyType({}),
+) -> bytes:
     """Return the text for a `.prom` file after a run, UTF-8 encoded.
 
     Every sample has the label `output`, so that the files of several folders go together. `previous` is the text of the
     run before: times of other runs and the counters continue from there, whatever folder it was for. `models` are
-    those of the jobs file; each has its samples even if the run did not use it.
+    those of the jobs file; each has its samples even if the run did not use it. `quotas` holds what the run used of the
+    API's quotas, by model; a quota is remembered from earlier runs.
     Format: https://prometheus.io/docs/instrumenting/exposition_formats/
     """
     before = _read(previous)
@@ -110,13 +119,12 @@ def exposition(summary: Summary, *, previous: str = "", models: Iterable[str] = 
     lanes = {**dict.fromkeys(models, _UNUSED), **summary.lanes}
     for field, name in _BY_MODEL.items():
         values[name] = [Sample({"model": model}, getattr(lane, field)) for model, lane in lanes.items()]
-    values[_QUOTA] = [
-        Sample({"model": model}, lane.quota_a_minute or _value(before, _QUOTA, {"model": model}))
-        for model, lane in lanes.items()
-    ]
-    values["quota_used_ratio"] = [
-        Sample({"model": model}, _used(lane, summary.elapsed_s)) for model, lane in lanes.items()
-    ]
+    values[_QUOTA], values["quota_used_ratio"] = [], []
+    for model in lanes:
+        use = quotas.get(model, QuotaUse())
+        a_minute = use.a_minute or _value(before, _QUOTA, {"model": model})
+        values[_QUOTA].append(Sample({"model": model}, a_minute))
+        values["quota_used_ratio"].append(Sample({"model": model}, _share(use.images, a_minute, summary.elapsed_s)))
     values["request_duration_seconds"] = [sample for model, lane in lanes.items() for sample in _durations(model, lane)]
     values[_IMAGES_TOTAL] = [Sample({}, _value(before, _IMAGES_TOTAL) + summary.images)]
     cost_usd = summary.cost_usd or 0.0
@@ -181,11 +189,9 @@ def _durations(model: str, lane: LaneSummary) -> Iterator[Sample]:
         yield Sample({"model": model, "quantile": quantile}, math.nan if value is None else value)
 
 
-def _used(lane: LaneSummary, elapsed_s: float) -> float:
+def _share(images: int, quota_a_minute: float, elapsed_s: float) -> float:
     """Return the share of its quota that a model used, from 0 to 1; a minute that was begun counts in full."""
-    if not lane.quota_a_minute:
-        return 0.0
-    return min(1.0, lane.quota_used / (lane.quota_a_minute * (elapsed_s // 60 + 1)))
+    return min(1.0, images / (quota_a_minute * (elapsed_s // 60 + 1))) if quota_a_minute else 0.0
 
 
 def _text(values: _Values, output: str) -> bytes:

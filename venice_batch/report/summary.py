@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from venice_batch.api.answers import Verdict
@@ -121,21 +122,9 @@ class _LaneTally:
         self.counts: Counter[str] = Counter()
         self.times = Times()
         self.cost_usd: float | None = None
-        self.quota_a_minute: float | None = None
 
     def summary(self) -> LaneSummary:
-        names = (
-            "succeeded",
-            "failed",
-            "rejected",
-            "images",
-            "bytes",
-            "attempts",
-            "retries",
-            "refused",
-            "unpriced",
-            "quota_used",
-        )
+        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused", "unpriced")
         return LaneSummary(
             **{name: self.counts[name] for name in names},
             cost_usd=None if self.cost_usd is None else round(self.cost_usd, 6),
@@ -143,8 +132,31 @@ class _LaneTally:
             server_s=self.times.server_s,
             latency_s=self.times.latency_s,
             total_s=self.times.total_s,
-            quota_a_minute=self.quota_a_minute,
         )
+
+
+@dataclass(slots=True)
+class QuotaUse:
+    """One model's quota: how many images `a_minute` the API allows (None: unknown), and how many were requested."""
+
+    a_minute: float | None = None
+    images: int = 0
+
+
+class QuotaTally:
+    """An observer that counts what a run uses of the API's quotas, in `lanes` by model."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, QuotaUse] = {}
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, AttemptEnded):
+            return
+        use = self.lanes.setdefault(event.job.model, QuotaUse())
+        if event.attempt.status != 429:
+            use.images += event.job.images
+        if event.lane.window_limit is not None:
+            use.a_minute = event.lane.window_limit * 60 / event.lane.window_s
 
 
 class Tally:
@@ -171,10 +183,6 @@ class Tally:
                 lane.counts["unpriced"] += 1
             if event.attempt.status == 429:
                 lane.counts["refused"] += 1
-            else:
-                lane.counts["quota_used"] += event.job.images
-            if event.lane.window_limit is not None:
-                lane.quota_a_minute = round(event.lane.window_limit * 60 / event.lane.window_s, 6)
         elif isinstance(event, RunStarted):
             self._order = event.lanes
         elif isinstance(event, JobEnded):
