@@ -129,7 +129,7 @@ def test_the_metrics_grow_from_night_to_night(nights):
 
 
 STEP_S = 300
-DAYS = 7
+DAYS = 6
 
 
 def promtool_series(nights):
@@ -167,7 +167,7 @@ def firing(time_s):
 
 @PROMTOOL
 def test_each_alert_fires_exactly_once(nights, tmp_path):
-    times = [step * STEP_S for step in range(DAYS * DAY_S // STEP_S)]
+    times = range(0, DAYS * DAY_S, 3 * STEP_S)
     expected = [(time_s, found) for time_s in times if (found := firing(time_s)) is not None]
     checks = [
         {"expr": 'ALERTS{alertstate="firing"}', "eval_time": f"{time_s}s", "exp_samples": found}
