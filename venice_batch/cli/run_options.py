@@ -141,7 +141,7 @@ after_run = group(
         type=click.Choice(["ok", "fail"]),
         default="fail",
         show_default=True,
-        help="Whether jobs that the API rejected in an earlier run make the exit code 1; one line reports them anyway.",
+        help="With ok, jobs that the API rejected in an earlier run do not make the exit code 1. One line names them.",
     ),
     option(
         "--fail-on",
