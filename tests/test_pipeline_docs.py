@@ -161,6 +161,7 @@ def test_the_crontab_line_runs(tmp_path):
         ("/srv/pictures", str(tmp_path)),
         (".venv/bin/", ""),
         ("/etc/venice-batch/key", str(tmp_path / "key")),
+        ("/var/lib/node_exporter", str(tmp_path)),
     ):
         assert shown in command
         command = command.replace(shown, here)

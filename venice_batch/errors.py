@@ -36,7 +36,7 @@ class ExitCode(IntEnum):
 
 
 _MEANINGS = {
-    ExitCode.OK: "every job has succeeded, now or in an earlier run",
+    ExitCode.OK: "every job has succeeded, now or in an earlier run, or was rejected before (`--known-rejected ok`)",
     ExitCode.SOME_FAILED: "the run finished; some jobs failed, were rejected or have a flag of `--fail-on`",
     ExitCode.INVALID: "usage, settings or jobs file invalid: nothing was sent",
     ExitCode.KEY_REFUSED: "the API key was refused",
