@@ -9,6 +9,8 @@ import pytest
 import venice_batch
 from tools.house import circles_in, name_of, read
 
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(venice_batch.__file__).parent
 
 LAYERS = [
