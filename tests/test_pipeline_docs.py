@@ -14,6 +14,8 @@ import yaml
 
 from venice_batch.sandbox import SandboxSettings, serve
 
+pytestmark = pytest.mark.no_cover
+
 DOCS = Path(__file__).parent.parent / "docs"
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 HOSTS = {"PATH": PATH, "CI": "true"}

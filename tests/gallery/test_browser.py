@@ -471,6 +471,7 @@ def test_axe_would_find_a_barrier(small, open_page):
     assert [one["id"] for one in found.response["violations"]] == ["image-alt"]
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_images_have_elements_only_where_they_are_seen(tmp_path, open_page):
     (tmp_path / "images").mkdir()
     data = image_bytes()

@@ -108,6 +108,7 @@ def test_whatever_a_server_says_is_well_formed_and_comes_out_again(stage, text):
     assert cases(root)["b"].get("message") == f"server: {expected}"
 
 
+@pytest.mark.no_cover
 def test_many_jobs_are_written_in_little_memory(stage):
     ids = [f"job-{number}" for number in range(3000)]
     with stage(*ids) as at:

@@ -371,6 +371,7 @@ async def test_little_room_lets_few_be_under_way_at_a_time(tmp_path, monkeypatch
     assert "at most 2 requests at a time" in next(event.text for event in at.events if isinstance(event, Notice))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", [".lock", "manifest.jsonl"])
 @pytest.mark.parametrize("harm", ["moved", "removed"])
 async def test_a_run_that_loses_its_lock_or_manifest_stops_and_keeps_its_records(tmp_path, monkeypatch, name, harm):
@@ -617,6 +618,7 @@ def test_options_that_make_no_sense_are_refused(settings):
         RunOptions(**settings)
 
 
+@pytest.mark.no_cover
 async def test_a_storm_of_faults_ends_with_every_image_whole_and_every_slot_given_back(tmp_path):
     kinds = ("500", "503", "reset-before", "reset-mid", "short-body", "html", "empty", "bad-base64")
     async with desk(tmp_path, fault_rate=0.3, fault_kinds=kinds) as at:
@@ -737,6 +739,7 @@ PAGES = {
 }
 
 
+@pytest.mark.no_cover
 @one_at_a_time_or_many
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 @pytest.mark.parametrize("bad", [1, 20, 40])
