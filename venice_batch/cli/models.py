@@ -43,7 +43,7 @@ offline_option = option("--offline", is_flag=True, help="Stay offline: use the c
 @options.api_key_file
 @options.use_sandbox
 @offline_option
-@options.as_json
+@options.prints_json("one JSON array, or one object for NAME and --diff,")
 def models(
     name: str | None,
     kind: ModelKind | None,
@@ -84,7 +84,7 @@ def models(
 @options.api_key_file
 @options.use_sandbox
 @offline_option
-@options.as_json
+@options.prints_json("one JSON array")
 def styles(base_url: str, api_key_file: Path | None, sandbox: bool, offline: bool, as_json: bool) -> int:
     """List the values of `style_preset`. Needs no key."""
     if offline:
