@@ -12,9 +12,10 @@ from records import failed, outcome
 
 from venice_batch.gallery.charts import Bar, Part, bar_chart, charts, latency_chart
 from venice_batch.gallery.overview import COLOURS, colours
-from venice_batch.gallery.scales import Linear, ceiling, duration
+from venice_batch.gallery.scales import Linear, ceiling
 from venice_batch.gallery.timeline import Arrival, RunSpan, Span, Timeline, growth_chart
 from venice_batch.report.summary import Histogram
+from venice_batch.text_format import duration
 
 
 def history(*arrivals, length_s=100.0, **more):

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from venice_batch.gallery.overview import colours
-from venice_batch.gallery.scales import Label, Linear, Logarithmic, ceiling, duration, short_duration, usd
+from venice_batch.gallery.scales import Label, Linear, Logarithmic, ceiling
 from venice_batch.gallery.timeline import growth_chart
+from venice_batch.money import dollars
 from venice_batch.report.summary import Histogram
+from venice_batch.text_format import duration, short_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +47,11 @@ def charts(found: Report, held: Contents, history: Timeline) -> dict[str, Any]:
     colour_of = colours(found.lanes)
     spent = [_time_row(name, lane) for name, lane in found.lanes.items() if lane.succeeded]
     costs = [
-        Bar(name, ("≥ " if lane.unpriced else "") + usd(lane.cost_usd), (Part(f"c{colour_of[name]}", lane.cost_usd),))
+        Bar(
+            name,
+            ("≥ " if lane.unpriced else "") + dollars(lane.cost_usd),
+            (Part(f"c{colour_of[name]}", lane.cost_usd),),
+        )
         for name, lane in found.lanes.items()
         if lane.cost_usd
     ]
@@ -64,9 +70,9 @@ def charts(found: Report, held: Contents, history: Timeline) -> dict[str, Any]:
         ),
         "spent": _twice(lambda width: bar_chart(spent, width, shown=short_duration)),
         "latency": _twice(lambda width: latency_chart(held.latencies, percentiles, colour_of, width)),
-        "costs": _twice(lambda width: bar_chart(costs, width, shown=usd)) if costs else None,
+        "costs": _twice(lambda width: bar_chart(costs, width, shown=dollars)) if costs else None,
         "spending": _twice(
-            lambda width: growth_chart(history, colour_of, width, amount=lambda one: one.cost_usd, shown=usd)
+            lambda width: growth_chart(history, colour_of, width, amount=lambda one: one.cost_usd, shown=dollars)
         )
         if costs and history.length_s
         else None,

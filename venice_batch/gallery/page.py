@@ -8,6 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -19,15 +20,16 @@ from venice_batch._version import __version__
 from venice_batch.gallery.cards import FolderImages, card, without_thumbnails
 from venice_batch.gallery.charts import charts
 from venice_batch.gallery.overview import Contents, cost_sentence, figures, progress_text
-from venice_batch.gallery.scales import count, duration, usd
 from venice_batch.gallery.sweeps import SweepFinder
 from venice_batch.gallery.thumbnails import make_thumbnails, thumbnail_name
 from venice_batch.gallery.timeline import TimelineBuilder
+from venice_batch.money import dollars
 from venice_batch.output import manifest
 from venice_batch.output.atomic_file import whole_file
 from venice_batch.output.resume import LatestRecords
 from venice_batch.report.collect import Collector, Spool
 from venice_batch.report.tables import ReportBuilder
+from venice_batch.text_format import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -174,7 +176,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": count, "duration": duration, "usd": usd}
+    environment.filters |= {"count": partial(counted, grouped=True), "duration": duration, "dollars": dollars}
     return environment
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from venice_batch.gallery.scales import Label, Linear, ceiling, short_duration
+from venice_batch.gallery.scales import Label, Linear, ceiling
 from venice_batch.report.tables import MOST_USD
+from venice_batch.text_format import short_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
