@@ -156,6 +156,14 @@ def _unix_s(text: str) -> float | None:
     return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
 
 
+def moment_text(unix_s: float, form: str) -> str:
+    """Return a Unix time in UTC as `strftime` writes it; a stranger's record may hold one that is in no calendar."""
+    try:
+        return datetime.fromtimestamp(unix_s, UTC).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return "an impossible time"
+
+
 STEP_PX = 2
 """Arrivals closer than this are drawn as one, so that the size of a chart depends only on its width."""
 LEFT_PX, RIGHT_PX, TOP_PX, AXIS_PX, ROW_PX = 52, 14, 10, 22, 16
@@ -312,7 +320,7 @@ def _breaks(history: Timeline, across: Linear) -> tuple[Label, ...]:
         x = across.at(run.span.start_s)
         name = ""
         if x >= free_from and across.end - x >= LEAST_RUN_LABEL_PX:
-            name = f"{datetime.fromtimestamp(run.began_unix_s, UTC):%-d %b %H:%M}"
+            name = moment_text(run.began_unix_s, "%-d %b %H:%M")
             free_from = x + LEAST_RUN_LABEL_PX
         labels.append(Label(x, name))
     return tuple(labels)
