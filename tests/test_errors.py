@@ -99,6 +99,14 @@ def test_the_first_lines_are_named_and_all_counted(others, named):
     assert error.covered == error.total == len(others) + 1
 
 
+def test_lines_that_are_no_longer_known_are_still_counted():
+    error = refusal(
+        *((line, "id", f"{line}") for line in (1, 2)), *((line, "width", "no") for line in range(3, 60)), keep=3
+    )
+    assert str(error).splitlines()[-1] == "jobs.jsonl:3: width: no; the same on 56 more lines"
+    assert error.covered == error.total == 59
+
+
 def test_a_mistake_of_every_line_is_that_of_all():
     error = refusal(*((line, "model", "missing") for line in range(2, 5002)), lines=5000)
     assert str(error) == "jobs.jsonl:2: model: missing on all 5,000 lines"

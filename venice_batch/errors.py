@@ -75,6 +75,10 @@ def one_line(text: str) -> str:
     return _COMMAND.sub(lambda found: found[0] + " ", text) if "::" in text or "##" in text else text
 
 
+Mistake = tuple[str, str, str]
+"""A problem without its line: source, field and text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake in a jobs file: its place, the mistake and a value that works.
@@ -86,6 +90,11 @@ class Problem:
     line: int
     field: str
     what: str
+
+    @property
+    def mistake(self) -> Mistake:
+        """Return what equal problems on different lines have in common."""
+        return self.source, self.field, self.what
 
     def __str__(self) -> str:
         where = f"{self.source}:{self.line}" if self.line else self.source
@@ -107,13 +116,12 @@ class JobsFileError(VeniceBatchError):
         problems: Sequence[Problem],
         total: int | None = None,
         *,
-        counts: Mapping[Problem, int] | None = None,
+        counts: Mapping[Mistake, int] | None = None,
         lines: int = 0,
     ) -> None:
         """Take the first problems of a file that has `lines` lines, 0 if that is not known.
 
-        `counts` holds how often the whole file has a problem, whose `line` is 0 there; a problem that it lacks is
-        counted in `problems`.
+        `counts` holds how often the whole file has each mistake; one that it lacks is counted in `problems`.
         """
         self.problems = tuple(problems)
         self.total = len(self.problems) if total is None else total
@@ -122,23 +130,24 @@ class JobsFileError(VeniceBatchError):
 
 
 def _distinct(
-    problems: Iterable[Problem], counts: Mapping[Problem, int], lines: int
+    problems: Iterable[Problem], counts: Mapping[Mistake, int], lines: int
 ) -> tuple[tuple[Problem, ...], int]:
     """Return each different problem once, with the other lines that have it, and how many problems those are."""
-    alike: dict[Problem, list[Problem]] = {}
+    alike: dict[Mistake, list[Problem]] = {}
     for problem in problems:
-        alike.setdefault(replace(problem, line=0), []).append(problem)
+        alike.setdefault(problem.mistake, []).append(problem)
     found = []
     covered = 0
-    for problem, same in alike.items():
-        count = max(counts.get(problem, 0), len(same))
+    for mistake, same in alike.items():
+        count = max(counts.get(mistake, 0), len(same))
         covered += count
         places = list(dict.fromkeys(one.line for one in same))
         if count == len(places) == 2:
             found += same  # no shorter in one
         else:
-            also = _also(problem.what, places, count, lines, in_jobs=len(same) > len(places))
-            found.append(replace(same[0], what=problem.what + also))
+            what = same[0].what
+            also = _also(what, places, count, lines, in_jobs=len(same) > len(places))
+            found.append(replace(same[0], what=what + also))
     # A stable sort, as in `Findings`.
     return tuple(sorted(found, key=lambda problem: problem.line)), covered
 
@@ -156,14 +165,14 @@ def _also(what: str, places: Sequence[int], count: int, lines: int, *, in_jobs: 
             spans[-1] = [spans[-1][0], place]
         else:
             spans.append([place])
-    named = ", ".join("-".join(map(str, span)) for span in spans[:MAX_SPANS])
+    named = ["-".join(map(str, span)) for span in spans[:MAX_SPANS]]
+    if named and (len(spans) > MAX_SPANS or (count > len(places) and not in_jobs)):
+        named.append("…")
     if in_jobs:
-        cut = ", …" if len(spans) > MAX_SPANS else ""
-        return f"; in {count:,} jobs" + (f", also on line {named}{cut}" if named else "")
+        return f"; in {count:,} jobs" + (f", also on line {', '.join(named)}" if named else "")
     if count == lines:
         return f"{'' if what == 'missing' else '; the same'} on all {lines:,} lines"
-    cut = ", …" if len(spans) > MAX_SPANS or count > len(places) else ""
-    return f"; the same on {count - 1:,} more lines: {named}{cut}"
+    return f"; the same on {count - 1:,} more lines" + (f": {', '.join(named)}" if named else "")
 
 
 MAX_SPANS = 5
@@ -185,7 +194,7 @@ class Findings:
         self.total = 0
         self.lines = 0
         self._kept: list[Problem] = []
-        self._counts: dict[Problem, int] = {}
+        self._counts: dict[Mistake, int] = {}
 
     def add(self, line: int, field: str, what: str, source: str) -> None:
         """Add one problem."""
@@ -196,9 +205,9 @@ class Findings:
         for problem in problems:
             self.total += 1
             self._kept.append(problem)
-            alike = replace(problem, line=0)
-            if alike in self._counts or len(self._counts) < self.keep:
-                self._counts[alike] = self._counts.get(alike, 0) + 1
+            mistake = problem.mistake
+            if mistake in self._counts or len(self._counts) < self.keep:
+                self._counts[mistake] = self._counts.get(mistake, 0) + 1
         # Not each time: a file with a million mistakes is not sorted a million times.
         if len(self._kept) > 2 * self.keep + 100:
             self._cut()
