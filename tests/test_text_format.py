@@ -59,6 +59,7 @@ def test_spans_of_time_have_their_two_largest_units(value_s, text):
         (None, "–"), (0, "0 s"), (0.0004, "0.4 ms"), (0.008, "8 ms"), (0.099, "99 ms"), (0.0996, "0.1 s"),
         (0.386, "0.39 s"), (0.996, "1.0 s"), (3.14, "3.1 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min"),
         (200, "3 min 20 s"), (3599.7, "1 h"), (7500, "2 h 05 min"), (172_800, "2 d"), (200_000, "2 d 7 h"),
+        (1e12, "ages"),
     ],
 )  # fmt: skip
 def test_durations_have_two_or_three_digits_and_a_unit(seconds, text):
