@@ -157,6 +157,14 @@ def test_on_github_mistakes_of_the_jobs_file_are_annotated(monkeypatch, capsys, 
     assert lines[-1].startswith("::error file=jobs.jsonl,line=1,title=invalid job::steps: 99 is above")
 
 
+def test_on_github_equal_mistakes_are_one_annotation(monkeypatch, capsys):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    Path("jobs.jsonl").write_text('{"prompt": "p"}\n' * 20 + '{"model": "venice-sd35"}\n')
+    assert main(["check", "jobs.jsonl", "--offline"]) == 2
+    found = [line.split("::")[2] for line in capsys.readouterr().err.splitlines() if line.startswith("::error")]
+    assert found == ["model: missing; the same on 19 more lines: 2-20", "prompt: missing"]
+
+
 def test_elsewhere_nothing_is_annotated(capsys):
     write("forbidden")
     assert run() == 1
