@@ -15,7 +15,8 @@ from fakes import FakeClock
 from records import failed, outcome
 
 from venice_batch.cli.display import MAX_LINES, MAX_ROWS, is_live, live_display, watching
-from venice_batch.cli.log import JsonLog, TextLog
+from venice_batch.cli.json_log import JsonLog
+from venice_batch.cli.log import TextLog
 from venice_batch.errors import FolderError
 from venice_batch.events import JobEnded, Notice, RunStarted, RunState, Sending, Stopping
 from venice_batch.pacing.lane import LaneState

@@ -1,16 +1,13 @@
-"""The text log and the JSON log of a run."""
+"""The text log of a run."""
 
 import io
 import itertools
 
-import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from records import IMAGE, attempt, failed, job, outcome, summary
 
 from venice_batch.api.answers import Verdict
-from venice_batch.cli.log import MAX_INTERVAL_S, MIN_INTERVAL_S, JsonLog, TextLog, log_observer
+from venice_batch.cli.log import MAX_INTERVAL_S, MIN_INTERVAL_S, TextLog
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, RunState, Sending, Stopping
 from venice_batch.model import Status
 from venice_batch.pacing.lane import LaneState
@@ -36,14 +33,6 @@ def text_log(*events, quiet=False, clock=None):
     for event in events:
         log(event)
     return stream.getvalue().splitlines()
-
-
-def json_log(*events, quiet=False):
-    stream = io.StringIO()
-    log = JsonLog(stream, quiet=quiet, wall=lambda: 1_700_000_000.12345)
-    for event in events:
-        log(event)
-    return [orjson.loads(line) for line in stream.getvalue().splitlines()]
 
 
 EVERYTHING = (
@@ -154,8 +143,6 @@ def test_a_quiet_log_has_failures_notices_and_stops_only():
     assert text_log(*EVERYTHING, quiet=True) == [
         "b: failed: server: out of order", "careful", "stopping: enough; 2 under way may still finish",
     ]  # fmt: skip
-    assert [line["event"] for line in json_log(*EVERYTHING, quiet=True)] == ["job_ended", "notice", "stopping"]
-    assert json_log(*EVERYTHING, quiet=True)[0]["id"] == "b"
 
 
 def test_a_quiet_log_has_no_progress_lines():
@@ -172,38 +159,6 @@ def test_no_control_character_reaches_the_log(hostile):
     lines = text_log(JobEnded(failed("a", message=hostile)), Notice(hostile), Stopping(hostile, 0))
     assert len(lines) == 3
     assert all(line.isprintable() for line in lines)
-    stream = io.StringIO()
-    JsonLog(stream, quiet=False)(Notice(hostile))
-    assert stream.getvalue().removesuffix("\n").isprintable()
-
-
-def test_each_event_is_one_json_object_with_its_time():
-    lines = json_log(*EVERYTHING)
-    assert {line["time"] for line in lines} == {1_700_000_000.123}
-    assert [line["event"] for line in lines] == [
-        "run_started", "job_ended", "job_ended", "notice", "stopping", "run_ended",
-    ]  # fmt: skip
-    assert lines[0]["jobs"] == 10
-    assert lines[1] | {"time": 0} == {
-        "time": 0, "event": "job_ended", "id": "a", "status": "succeeded", "lane": "venice-sd35",
-        "files": ["images/a.webp"], "error": None, "total_s": 2.0,
-    }  # fmt: skip
-    assert (lines[2]["status"], lines[2]["error"]) == ("failed", "out of order")
-    assert (lines[3]["text"], lines[4]["reason"], lines[4]["in_flight"]) == ("careful", "enough", 2)
-    assert (lines[5]["exit_code"], lines[5]["succeeded"], lines[5]["pending"]) == (0, 2, 0)
-
-
-@given(st.text(st.characters(categories=["L", "C", "Z", "P"]), max_size=20))
-def test_any_text_is_logged_as_valid_json_on_one_line(text):
-    events = [RunStarted("r", text, 1, 0, ()), JobEnded(failed(text, message=text)), Notice(text), Stopping(text, 0)]
-    assert [line["event"] for line in json_log(*events)] == ["run_started", "job_ended", "notice", "stopping"]
-    if text.encode("utf-8", "replace").decode() == text:
-        assert json_log(Notice(text))[0]["text"] == text
-
-
-def test_text_that_is_not_unicode_is_logged_with_question_marks():
-    files = (IMAGE, type(IMAGE)("images/\udcff.webp", 5, "0" * 64, "webp", 1, 1))
-    assert json_log(JobEnded(outcome("\udcff", files=files)))[0]["files"] == ["images/a.webp", "images/?.webp"]
 
 
 class Closed(io.StringIO):
@@ -214,13 +169,8 @@ class Closed(io.StringIO):
         raise BrokenPipeError
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_closed_terminal_does_not_stop_a_run(log_format):
-    log = log_observer(log_format, Closed(), quiet=False)
+@pytest.mark.parametrize("stream", [Closed(), None])
+def test_a_closed_terminal_does_not_stop_a_run(stream):
+    log = TextLog(stream, quiet=False)
     for event in EVERYTHING:
         log(event)
-
-
-@pytest.mark.parametrize(("log_format", "kind"), [("text", TextLog), ("json", JsonLog)])
-def test_the_log_has_the_format_that_was_chosen(log_format, kind):
-    assert isinstance(log_observer(log_format, io.StringIO(), quiet=False), kind)

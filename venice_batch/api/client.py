@@ -368,5 +368,5 @@ def _connect_reason(error: aiohttp.ClientConnectorError) -> str:
     number = cause.errno
     if number is None and (found := _ERRNO.search(str(cause))):
         number = int(found[1])
-    what = os.strerror(number) if number in errno.errorcode else cause.strerror or str(cause)
+    what = os.strerror(number) if number and number in errno.errorcode else cause.strerror or str(cause)
     return f"{error.host}:{error.port}: {what[:1].lower()}{what[1:]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch.api.key import VARIABLE
+from venice_batch.cli.env import environment
 from venice_batch.errors import HookError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    import subprocess
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from venice_batch.cli.json_log import JsonWriter
     from venice_batch.gallery import GalleryPage
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Summary
@@ -77,7 +80,16 @@ def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
         except Exception as error:  # noqa: BLE001 - a step is an extra: its failure must not spoil the run's result
             what = str(error) or type(error).__name__
             with suppress(OSError):  # standard error itself may be closed, or its disk full
-                click.echo(one_line(f"venice-batch: warning: {step.option}: {what}"), err=True)
+                _warn(step.option, what)
+
+
+def _warn(option: str, what: str) -> None:
+    if (log := environment().messages.log) is None:
+        click.echo(one_line(f"venice-batch: warning: {option}: {what}"), err=True)
+    else:
+        from venice_batch.report.log_lines import StepFailedLine
+
+        log.write(StepFailedLine(level="warning", step=option, message=what))
 
 
 def _gallery_step(output: Path, *, quiet: bool) -> Step:
@@ -88,7 +100,11 @@ def _gallery_step(output: Path, *, quiet: bool) -> Step:
 
     def write(summary: Summary, output: Path) -> None:
         path = write_page(page, quiet=quiet)
-        if not quiet:
+        if (log := environment().messages.log) is not None:
+            from venice_batch.report.log_lines import GalleryLine
+
+            log.write(GalleryLine(path=str(path)))
+        elif not quiet:
             click.echo(one_line(f"gallery: {path}"), err=True)
 
     return Step("--gallery", write, page)
@@ -156,8 +172,8 @@ _WITHHELD = (VARIABLE, "VENICE_BATCH_ON_FINISH")
 def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = ON_FINISH_S) -> None:
     """Run `command` in the shell with the summary's JSON on its standard input, and wait for it.
 
-    Its output goes to standard error, because standard output belongs to the run. It has its own process group, which
-    is killed after `limit_s` seconds or when this process is interrupted.
+    Its output goes to standard error, because standard output belongs to the run; each line of it is a line of a JSON
+    log. It has its own process group, which is killed after `limit_s` seconds or when this process is interrupted.
 
     Raises:
         HookError: the command failed, or did not end in time.
@@ -167,16 +183,32 @@ def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = 
 
     import msgspec
 
-    process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
-        command,
-        shell=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL if sys.stderr is None else 2,
-        env=on_finish_environment(summary, output, os.environ),
-        start_new_session=True,
-    )
+    with ExitStack() as stack:
+        log = environment().messages.log
+        into: int | None = None if log is None else stack.enter_context(_logged(log))
+        process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
+            command,
+            shell=True,
+            stdin=subprocess.PIPE,
+            stdout=into or (subprocess.DEVNULL if sys.stderr is None else 2),
+            stderr=into,
+            env=on_finish_environment(summary, output, os.environ),
+            start_new_session=True,
+        )
+        _feed(process, msgspec.json.encode(summary) + b"\n", limit_s)
+    if process.returncode < 0:
+        raise HookError(f"the command was ended by {signal.Signals(-process.returncode).name}")
+    if process.returncode:
+        raise HookError(f"the command ended with exit status {process.returncode}")
+
+
+def _feed(process: subprocess.Popen[bytes], text: bytes, limit_s: float) -> None:
+    """Write `text` to the process and wait for its end; raise HookError if it does not end in time."""
+    import signal
+    import subprocess
+
     try:
-        process.communicate(msgspec.json.encode(summary) + b"\n", timeout=limit_s)
+        process.communicate(text, timeout=limit_s)
     except subprocess.TimeoutExpired:
         raise HookError(f"the command was stopped after {limit_s:g} s") from None
     finally:
@@ -187,10 +219,37 @@ def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = 
                 else:  # Windows has no process groups: what the command started keeps running
                     process.kill()
             process.wait()
-    if process.returncode < 0:
-        raise HookError(f"the command was ended by {signal.Signals(-process.returncode).name}")
-    if process.returncode:
-        raise HookError(f"the command ended with exit status {process.returncode}")
+
+
+_LAST_OUTPUT_S = 1.0
+"""Time for output that is still in the pipe when the command has ended; what it left running may keep it open."""
+
+
+_LONGEST_LINE = 10_000
+"""Characters of the command's output in one line of the log; more go into further lines."""
+
+
+@contextmanager
+def _logged(log: JsonWriter) -> Iterator[int]:
+    """Yield a file descriptor whose lines become lines of the log, as they come."""
+    import threading
+
+    from venice_batch.report.log_lines import HookOutputLine
+
+    reading, writing = os.pipe()
+
+    def read() -> None:
+        with open(reading, encoding="utf-8", errors="replace") as lines:
+            while line := lines.readline(_LONGEST_LINE):
+                log.write(HookOutputLine(text=line.rstrip("\n")))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield writing
+    finally:
+        os.close(writing)
+        reader.join(_LAST_OUTPUT_S)
 
 
 def on_finish_environment(summary: Summary, output: Path, own: Mapping[str, str]) -> dict[str, str]:

@@ -65,7 +65,7 @@ class Wait(msgspec.Struct, frozen=True):
         during = f"{span(self.wait_s)} " if self.wait_s is not None else ""
         match self.reason:
             case WaitReason.FOLDER:
-                return f"{self.detail}; gives up in {during.rstrip()}"
+                return f"{self.detail}; waiting up to {during}more"
             case WaitReason.LIMITS:
                 return "asking the API for the key's limits"
             case WaitReason.UNREACHABLE:
@@ -107,6 +107,7 @@ class WaitMeter:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, AttemptEnded):
+            self._is_asking = False
             self._backoffs.pop(event.job.id, None)
             if event.verdict in (Verdict.LIMITED, Verdict.BLOCKED, Verdict.OVERLOADED):
                 self._slowed[event.job.model] = event.verdict
@@ -116,7 +117,7 @@ class WaitMeter:
         elif isinstance(event, JobEnded):
             self._backoffs.pop(event.outcome.id, None)
         elif isinstance(event, Waiting):
-            self._folder = f"{event.holder} is using {event.output}", self._now() + event.timeout_s
+            self._folder = f"{event.holder} is still using {event.output}", self._now() + event.timeout_s
         elif isinstance(event, RunStarted):
             self._folder, self._is_asking = None, any(event.pending.values())
         elif isinstance(event, Sending):
