@@ -28,7 +28,7 @@ from venice_batch.events import (
 from venice_batch.model import Status
 from venice_batch.report import log_lines as lines
 from venice_batch.report.progress import ProgressMeter
-from venice_batch.report.waits import WaitMeter
+from venice_batch.report.waits import RUN_WIDE, WaitMeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -183,7 +183,7 @@ def progress_of(progress: Progress, waits: Sequence[Wait]) -> lines.ProgressLine
         spent_usd=progress.spent_usd,
         sandbox=progress.sandbox,
         elapsed_s=round(progress.elapsed_s, 3),
-        eta_s=_rounded(progress.eta_s),
+        eta_s=None if any(wait.reason in RUN_WIDE for wait in waits) else _rounded(progress.eta_s),
         waits=[lines.WaitEntry(wait.reason, wait.lane, _rounded(wait.wait_s), wait.count) for wait in waits],
     )
 

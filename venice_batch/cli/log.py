@@ -159,7 +159,8 @@ def progress_line(progress: Progress, waits: Sequence[Wait] = ()) -> str:
     parts += [f"{without_image} failed"] if without_image else []
     parts += [wait.text for wait in waits if wait.reason is WaitReason.ANSWERS]
     parts.append(f"{progress.images_a_minute:.0f} images a minute")
-    if progress.eta_s is not None and progress.left:
+    is_stuck = shown is not None and shown.reason in RUN_WIDE
+    if progress.eta_s is not None and progress.left and not is_stuck:
         parts.append(f"about {span(progress.eta_s)} left")
     if progress.stopping is not None:
         parts.append("stopping")
