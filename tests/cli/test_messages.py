@@ -82,7 +82,7 @@ def test_a_failing_run_with_everything_after_it_is_valid():
     }  # fmt: skip
     assert [line["text"] for line in lines if line["event"] == "hook_output"] == ["out", "err"]
     assert [line["step"] for line in lines if line["event"] == "step_failed"] == ["--metrics-file", "--on-finish"]
-    (failed,) = (line for line in lines if line["event"] == "attempt_failed")
+    (failed,) = (line for line in lines if line["event"] == "attempt_failed" and line["id"] == "b")
     assert (failed["http.response.status_code"], failed["error.type"]) == (422, "content_policy")
     assert failed["ray"].endswith("-FRA")
 
@@ -136,7 +136,7 @@ def test_a_run_that_cannot_begin_is_valid_and_has_an_id(args, code, kind, monkey
 
 
 def test_each_problem_of_the_jobs_file_is_a_line():
-    write(job("a", width=1), job("b", prompt=3))
+    write(job("a", width="wide"), job("b", prompt=3))
     lines = logged("jobs.jsonl", *FAST, *JSON, code=2)
     assert [(line["line"], line["field"]) for line in lines[:-1]] == [(1, "width"), (2, "prompt")]
     assert lines[-1]["error.message"] == "2 problems; nothing was sent"
