@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from venice_batch.cli.main import main
 from venice_batch.cli.messages import Messages, asked_format
+from venice_batch.errors import ExitCode
 from venice_batch.report import log_lines
 
 FAST = ("--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain")
@@ -300,3 +301,15 @@ def test_a_bug_is_a_line_with_its_stack_trace(monkeypatch, capsys):
     assert line["exception.stacktrace"].startswith("Traceback")
     with pytest.raises(RuntimeError):
         main(["jobs.jsonl", *FAST])
+
+
+@pytest.mark.parametrize("given", [ExitCode.SIGINT, ExitCode.SIGTERM, None])
+def test_a_signal_outside_a_run_is_an_empty_line_for_people(monkeypatch, given):
+    def interrupted(*args):
+        raise KeyboardInterrupt(*([] if given is None else [given]))
+
+    monkeypatch.setattr("venice_batch.output.merge.merge", interrupted)
+    code = given or ExitCode.SIGINT
+    assert run("merge", "output/jobs", "-o", "all") == (code, "", "\n")
+    (line,) = logged("merge", "output/jobs", "-o", "all", *JSON, code=code)
+    assert (line["error.type"], line["error.message"]) == (code.name.lower(), f"stopped by {code.name}")

@@ -52,7 +52,7 @@ class Command(click.Command):
         """Parse as click does, then decide which server to use and in which format messages are."""
         is_json = "--json" in args  # click takes them out of the list
         messages = environment(ctx).messages
-        takes_format = any(param.name == "log_format" for param in self.params)
+        takes_format = any(param.name == "log_format" for param in self.params) and not ctx.resilient_parsing
         if not takes_format:
             messages.settle(asked_format(args, {}))  # the variable is about other commands
         elif self.begins_run and messages.log is not None:

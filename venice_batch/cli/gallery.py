@@ -38,8 +38,8 @@ def write_page(page: GalleryPage, *, quiet: bool = False) -> Path:
         FolderError: the page cannot be written.
     """
     made = page.write(on_progress=_silent if quiet else Progress())
-    if made.refused and not quiet:
-        messages = environment().messages
+    messages = environment().messages
+    if made.refused and (not quiet or messages.log is not None):
         messages.notice(f"warning: {made.refused}" if messages.log is None else str(made.refused))
     return made.path
 
