@@ -155,6 +155,24 @@ def test_the_wait_for_another_run_is_logged():
     assert (line["event"], line["holder"], line["timeout_s"]) == ("waiting", "process 7", 60.0)
 
 
+def test_the_wait_for_another_run_is_repeated_with_the_time_that_is_left():
+    bench = Bench()
+    bench.log(Waiting("out", "process 7", 70.0))
+    bench.tick(95)
+    assert [line["timeout_s"] for line in bench.lines()] == [70.0, 40.0, 10.0, 0.0]
+    bench.log(STARTED)
+    bench.tick(29)
+    assert len(bench.lines("waiting")) == 4
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_the_log_is_json_in_every_locale(encoding):
+    out = io.BytesIO()
+    bench = Bench(stream=io.TextIOWrapper(out, encoding=encoding, errors="backslashreplace"))
+    bench.log(Notice("né … 🎨"))
+    assert orjson.loads(out.getvalue())["text"] == "né … 🎨"
+
+
 def sending(opens_in_s, **more):
     return Sending(lambda: RunState((LaneState("sd", 1, 4, 20, 0.0, opens_in_s(), 0, **more),), 4, 0.0, 0.5))
 

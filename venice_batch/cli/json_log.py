@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 from urllib.parse import urlsplit
 
+import msgspec
+
 from venice_batch._version import __version__
 from venice_batch.api.answers import Verdict
 from venice_batch.cli.log import write_line
@@ -60,6 +62,7 @@ class JsonWriter:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._stream = stream
+        self._is_utf8 = "utf" in (getattr(stream, "encoding", None) or "utf-8").lower()
         self.quiet = quiet
         self.run_id = run_id
         self.wall = wall
@@ -72,6 +75,8 @@ class JsonWriter:
         text = json_line(line)
         if not text.isprintable():  # JSON permits characters that terminals act on, and line ends beyond ASCII
             text = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+        if not self._is_utf8 and not text.isascii():  # in another encoding it would be no JSON
+            text = "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in text)
         write_line(text, self._stream)
 
 
@@ -87,6 +92,7 @@ class JsonLog:
         self._last_s = now()
         self._meter = ProgressMeter(now)
         self._waits = WaitMeter(now)
+        self._folder: Waiting | None = None
         self._waiting: dict[str, str] = {}
         self._server: tuple[str | None, int | None] = (None, None)
         self._is_running = False
@@ -95,16 +101,22 @@ class JsonLog:
         self._meter(event)
         self._waits(event)
         if isinstance(event, RunStarted):
-            self._is_running, self._last_s = True, self._now()
+            self._is_running, self._folder, self._last_s = True, None, self._now()
             self._writer.run_id, self._server = event.run_id, server_of(event.base_url)
         elif isinstance(event, RunEnded):
             self._is_running = False
+        elif isinstance(event, Waiting):
+            self._folder, self._last_s = event, self._now()
         line = self._line(event)
         if line is not None:
             self._writer.write(line)
 
     def tick(self) -> None:
-        """Write which models have begun to wait, and every `PROGRESS_S` how far the run is."""
+        """Write which models have begun to wait, and every `PROGRESS_S` how far the run is, or that it still waits."""
+        if self._folder is not None and self._is_due():
+            left_s = self._folder.timeout_s - PROGRESS_S
+            self._folder = msgspec.structs.replace(self._folder, timeout_s=max(0.0, left_s))
+            self._writer.write(_waiting(self._folder))
         if not self._is_running or self._writer.quiet:
             return
         progress = self._meter.progress()
@@ -120,9 +132,15 @@ class JsonLog:
                 )
             if is_long or wait.lane in before:
                 self._waiting[wait.lane] = wait.reason
-        if self._now() - self._last_s >= PROGRESS_S:
-            self._last_s = self._now()
+        if self._is_due():
             self._writer.write(progress_of(progress, waits))
+
+    def _is_due(self) -> bool:
+        """Return whether the time of a line has come, and begin to wait for the next."""
+        if self._now() - self._last_s < PROGRESS_S:
+            return False
+        self._last_s = self._now()
+        return True
 
     def _line(self, event: Event) -> lines.LogLine | None:
         if isinstance(event, AttemptEnded):
@@ -134,7 +152,7 @@ class JsonLog:
         if isinstance(event, RunStarted):
             return _run_started(event)
         if isinstance(event, Waiting):
-            return lines.WaitingLine(output=event.output, holder=event.holder, timeout_s=event.timeout_s)
+            return _waiting(event)
         if isinstance(event, Unreachable):
             address, port = self._server
             return lines.UnreachableLine(
@@ -186,6 +204,10 @@ def progress_of(progress: Progress, waits: Sequence[Wait]) -> lines.ProgressLine
         eta_s=None if any(wait.reason in RUN_WIDE for wait in waits) else _rounded(progress.eta_s),
         waits=[lines.WaitEntry(wait.reason, wait.lane, _rounded(wait.wait_s), wait.count) for wait in waits],
     )
+
+
+def _waiting(event: Waiting) -> lines.WaitingLine:
+    return lines.WaitingLine(output=event.output, holder=event.holder, timeout_s=round(event.timeout_s, 3))
 
 
 def _run_started(event: RunStarted) -> lines.RunStartedLine:

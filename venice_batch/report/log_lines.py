@@ -56,7 +56,10 @@ class RunStartedLine(LogLine, kw_only=True, rename={**_SERVER, "version": "servi
 
 
 class WaitingLine(LogLine, kw_only=True):
-    """Another run, `holder`, uses the output folder; this one waits up to `timeout_s` for it."""
+    """Another run, `holder`, uses the output folder; this one waits up to `timeout_s` for it.
+
+    The line comes every 30 seconds again, with the time that is left.
+    """
 
     event: Literal["waiting"] = "waiting"
     output: str
