@@ -215,6 +215,31 @@ def test_the_same_wait_in_a_later_window_is_no_news():
     assert bench.tick(1) == []
 
 
+def test_reasons_that_take_turns_have_few_lines():
+    bench = Bench()
+    bench.begin()
+    bench.tick(1)
+    bench.log(attempted(Verdict.OVERLOADED, "sd"))
+    lines = []
+    for second in range(600):
+        bench.lane(opens_in_s=20.0, gate_s=20.0 * (second % 2))
+        lines += bench.tick(1)
+    assert {line.rpartition(", ")[2] for _, line in lines} == {
+        "sd waits 20 s for its next window", "sd waits 20 s because it is overloaded",
+    }  # fmt: skip
+    assert len(lines) < 150
+
+
+def test_a_moment_of_waiting_is_no_news_but_is_named():
+    bench = Bench()
+    bench.begin()
+    bench.lines()
+    bench.log(attempted(Verdict.OVERLOADED, "sd"))
+    bench.lane(opens_in_s=0.2, gate_s=0.2)
+    ((second, line),) = bench.tick(5)
+    assert (second, line.rpartition(", ")[2]) == (5, "sd waits 1 s because it is overloaded")
+
+
 def test_an_outage_has_a_line_of_its_own_and_is_named_until_it_is_over():
     bench = Bench()
     bench.begin()

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 import warnings
+from pathlib import Path
 
 import pytest
 from command import run
 from jsonschema import Draft202012Validator
 
+from venice_batch import cli
 from venice_batch.cli.main import main
 from venice_batch.cli.messages import Messages, asked_format
 from venice_batch.errors import ExitCode
@@ -313,3 +315,15 @@ def test_a_signal_outside_a_run_is_an_empty_line_for_people(monkeypatch, given):
     assert run("merge", "output/jobs", "-o", "all") == (code, "", "\n")
     (line,) = logged("merge", "output/jobs", "-o", "all", *JSON, code=code)
     assert (line["error.type"], line["error.message"]) == (code.name.lower(), f"stopped by {code.name}")
+
+
+BY_THEMSELVES = {
+    "messages", "main", "after_run", "check", "gallery",  # they look whether there is a JSON log
+    "connection", "export", "jobs_from", "models", "trust",  # of commands without one
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(Path(cli.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_messages_go_through_one_place_so_that_a_json_log_has_them(path):
+    """Write `environment().messages.notice(…)`, or a line of its own with `messages.log.write(…)`."""
+    assert path.stem in BY_THEMSELVES or "err=True" not in path.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from typing import TYPE_CHECKING, TextIO
 
@@ -58,7 +59,7 @@ class TextLog:
         self._began_s = self._last_s = now()
         self._meter = ProgressMeter(now)
         self._waits = WaitMeter(now)
-        self._reported: WaitReason | None = None
+        self._named_s: dict[WaitReason, float] = {}  # when a line has last named each reason
         self._is_running = False
 
     def __call__(self, event: Event) -> None:
@@ -74,8 +75,9 @@ class TextLog:
         elif isinstance(event, RunEnded):
             self._is_running = False
         if isinstance(event, Waiting | Unreachable | Reachable):
-            self._last_s = self._now()  # that line has just said it
-            self._reported = _REASONS.get(type(event))
+            self._last_s = self._now()
+            if (named := _REASONS.get(type(event))) is not None:
+                self._named_s[named] = self._last_s
         if isinstance(event, JobEnded | AttemptEnded) and self._is_due():
             self._report()
 
@@ -88,21 +90,32 @@ class TextLog:
         else:
             progress = self._meter.progress()
             waits = self._waits.waits(progress)
-            # Back to sending is no news: of a minute, every lane spends a part waiting for its window.
-            if (shown := shown_wait(waits)) is not None and shown.reason is not self._reported:
+            if (shown := shown_wait(waits)) is not None and self._is_news(shown):
                 self._report(progress, waits)
 
     def _is_due(self) -> bool:
-        """Return whether it is time for a progress line; the interval grows to a twentieth of the elapsed time."""
-        now_s = self._now()
-        return now_s - self._last_s >= min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, (now_s - self._began_s) / 20))
+        """Return whether it is time for a progress line."""
+        return self._now() - self._last_s >= self._interval_s
+
+    @property
+    def _interval_s(self) -> float:
+        """Seconds between two lines: they grow to a twentieth of the elapsed time."""
+        return min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, (self._now() - self._began_s) / 20))
+
+    def _is_news(self, wait: Wait) -> bool:
+        """Return whether the reason is another than lines have named of late; moments of waiting are no news.
+
+        Models take turns at waiting, each for its own reason, so it is not enough to look at the last line.
+        """
+        is_long = wait.wait_s is None or wait.wait_s >= LOOK_EVERY_S
+        return is_long and self._now() - self._named_s.get(wait.reason, -math.inf) >= self._interval_s
 
     def _report(self, progress: Progress | None = None, waits: Sequence[Wait] | None = None) -> None:
         progress = progress or self._meter.progress()
         waits = self._waits.waits(progress) if waits is None else waits
         self._last_s = self._now()
         if (shown := shown_wait(waits)) is not None:
-            self._reported = shown.reason
+            self._named_s[shown.reason] = self._last_s
         write_line(progress_line(progress, waits), self._stream)
 
 

@@ -62,7 +62,7 @@ class Wait(msgspec.Struct, frozen=True):
     @property
     def text(self) -> str:
         """What waits, how long, and for what, in a few words."""
-        during = f"{span(self.wait_s)} " if self.wait_s is not None else ""
+        during = f"{span(max(1.0, self.wait_s))} " if self.wait_s is not None else ""
         match self.reason:
             case WaitReason.FOLDER:
                 return f"{self.detail}; waiting up to {during}more"
