@@ -83,7 +83,8 @@ def test_a_failing_run_with_everything_after_it_is_valid():
         "job_warning", "run_started", "job_ended", "attempt_failed", "run_ended", "gallery_written", "hook_output",
         "step_failed",
     }  # fmt: skip
-    assert [line["text"] for line in lines if line["event"] == "hook_output"] == ["out", "err"]
+    printed = {line["log.iostream"]: (line["text"], line["level"]) for line in lines if line["event"] == "hook_output"}
+    assert printed == {"stdout": ("out", "info"), "stderr": ("err", "warning")}
     assert [line["step"] for line in lines if line["event"] == "step_failed"] == ["--metrics-file", "--on-finish"]
     (failed,) = (line for line in lines if line["event"] == "attempt_failed" and line["id"] == "b")
     assert (failed["http.response.status_code"], failed["error.type"]) == (422, "content_policy")
@@ -327,3 +328,14 @@ BY_THEMSELVES = {
 def test_messages_go_through_one_place_so_that_a_json_log_has_them(path):
     """Write `environment().messages.notice(…)`, or a line of its own with `messages.log.write(…)`."""
     assert path.stem in BY_THEMSELVES or "err=True" not in path.read_text()
+
+
+@pytest.mark.parametrize("lines", [[job("a", steps=99)], [job("a", prompt="forbidden")]])
+def test_on_github_only_its_own_annotations_stand_beside_the_log(lines, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    write(*lines)
+    done = run("jobs.jsonl", *FAST, *JSON)
+    annotations = [line for line in done.err.splitlines() if line.startswith("::error ")]
+    assert (len(annotations), done.out) == (1, "")
+    assert read("\n".join(line for line in done.err.splitlines() if line not in annotations))

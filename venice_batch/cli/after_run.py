@@ -7,7 +7,7 @@ import sys
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from venice_batch.model import Summary
     from venice_batch.report.collect import Collector
     from venice_batch.report.junit import JUnit
+    from venice_batch.report.log_lines import Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +185,16 @@ def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = 
     import msgspec
 
     with ExitStack() as stack:
-        log = environment().messages.log
-        into: int | None = None if log is None else stack.enter_context(_logged(log))
+        out: int | None = subprocess.DEVNULL if sys.stderr is None else 2
+        err: int | None = None
+        if (log := environment().messages.log) is not None:
+            out, err = (stack.enter_context(_logged(log, stream)) for stream in STREAMS)
         process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
             command,
             shell=True,
             stdin=subprocess.PIPE,
-            stdout=into or (subprocess.DEVNULL if sys.stderr is None else 2),
-            stderr=into,
+            stdout=out,
+            stderr=err,
             env=on_finish_environment(summary, output, os.environ),
             start_new_session=True,
         )
@@ -221,6 +224,7 @@ def _feed(process: subprocess.Popen[bytes], text: bytes, limit_s: float) -> None
             process.wait()
 
 
+STREAMS: tuple[Literal["stdout"], Literal["stderr"]] = ("stdout", "stderr")
 _LAST_OUTPUT_S = 1.0
 """Time for output that is still in the pipe when the command has ended; what it left running may keep it open."""
 
@@ -230,18 +234,19 @@ _LONGEST_LINE = 10_000
 
 
 @contextmanager
-def _logged(log: JsonWriter) -> Iterator[int]:
+def _logged(log: JsonWriter, stream: Literal["stdout", "stderr"]) -> Iterator[int]:
     """Yield a file descriptor whose lines become lines of the log, as they come."""
     import threading
 
     from venice_batch.report.log_lines import HookOutputLine
 
+    level: Level = "warning" if stream == "stderr" else "info"
     reading, writing = os.pipe()
 
     def read() -> None:
         with open(reading, encoding="utf-8", errors="replace") as lines:
             while line := lines.readline(_LONGEST_LINE):
-                log.write(HookOutputLine(text=line.rstrip("\n")))
+                log.write(HookOutputLine(level=level, stream=stream, text=line.rstrip("\n")))
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()

@@ -259,10 +259,11 @@ class GalleryLine(LogLine, kw_only=True):
     path: str
 
 
-class HookOutputLine(LogLine, kw_only=True):
-    """A line that the command of `--on-finish` has printed."""
+class HookOutputLine(LogLine, kw_only=True, rename={"stream": "log.iostream"}):
+    """A line that the command of `--on-finish` has printed; on standard error it is a warning."""
 
     event: Literal["hook_output"] = "hook_output"
+    stream: Literal["stdout", "stderr"]
     text: str
 
 
