@@ -159,7 +159,7 @@ log_format = option(
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="Write standard error as lines for people, or as one JSON object for each event, and nothing else.",
+    help="Write messages as lines for people, or as one JSON object a line; with json, nothing else is printed.",
 )
 as_json = option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 
