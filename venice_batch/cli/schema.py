@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def schema(output: Path | None, array: bool, log: bool, **given: Any) -> int:
     """Write the JSON Schema (draft 2020-12) of a line of a jobs file, or of a log.
 
-    For jobs, it has every endpoint, field and type, and suggests the models and styles of the packaged list. A line may omit
-    fields that --set or a settings file gives. `check` finds mistakes that depend on the model.
+    For jobs, it has every endpoint, field and type, and suggests the models and styles of the packaged list. A line may
+    omit fields that --set or a settings file gives. `check` finds mistakes that depend on the model.
     """
     import orjson
 
