@@ -56,6 +56,8 @@ PURE = {
     "api.listings",
     "report.summary",
     "report.progress",
+    "report.waits",
+    "report.log_lines",
     "report.prometheus",
     "report.junit",
 }

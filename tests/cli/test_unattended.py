@@ -113,7 +113,9 @@ def test_a_run_waits_for_another_until_it_is_done_or_a_signal_comes(ends):
     else:
         assert process.returncode == 128 + ends
         reported = f"stopped by {ends.name} while waiting for the output folder; nothing was sent"
-        assert err == f"venice-batch: {reported}\n"
+        line = json.loads(err)
+        assert (line["event"], line["exit_code"], line["error.message"]) == ("command_failed", 128 + ends, reported)
+        assert line["run_id"] == waiting["run_id"]
 
 
 def test_the_command_on_finish_gets_every_end(capfd):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -16,14 +16,17 @@ from venice_batch.cli.env import environment
 from venice_batch.errors import HookError, VeniceBatchError, one_line
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from venice_batch.cli.json_log import JsonWriter
     from venice_batch.events import Observer
     from venice_batch.gallery import GalleryPage
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Summary
     from venice_batch.report.collect import Collector
     from venice_batch.report.junit import JUnit
+    from venice_batch.report.log_lines import Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,12 @@ def failed_start_in_metrics(given: Mapping[str, Any], output: Path) -> Iterator[
 def _warn(option: str, error: Exception) -> None:
     what = str(error) or type(error).__name__
     with suppress(OSError):  # standard error itself may be closed, or its disk full
-        click.echo(one_line(f"venice-batch: warning: {option}: {what}"), err=True)
+        if (log := environment().messages.log) is None:
+            click.echo(one_line(f"venice-batch: warning: {option}: {what}"), err=True)
+        else:
+            from venice_batch.report.log_lines import StepFailedLine
+
+            log.write(StepFailedLine(level="warning", step=option, message=what))
 
 
 def _gallery_step(output: Path, *, quiet: bool) -> Step:
@@ -121,7 +129,11 @@ def _gallery_step(output: Path, *, quiet: bool) -> Step:
 
     def write(summary: Summary, output: Path) -> None:
         path = write_page(page, quiet=quiet)
-        if not quiet:
+        if (log := environment().messages.log) is not None:
+            from venice_batch.report.log_lines import GalleryLine
+
+            log.write(GalleryLine(path=str(path)))
+        elif not quiet:
             click.echo(one_line(f"gallery: {path}"), err=True)
 
     return Step("--gallery", write, page)
@@ -210,8 +222,8 @@ _WITHHELD = (VARIABLE, "VENICE_BATCH_ON_FINISH")
 def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = ON_FINISH_S) -> None:
     """Run `command` in the shell with the summary's JSON on its standard input, and wait for it.
 
-    Its output goes to standard error, because standard output belongs to the run. It has its own process group, which
-    is killed after `limit_s` seconds or when this process is interrupted.
+    Its output goes to standard error, because standard output belongs to the run; each line of it is a line of a JSON
+    log. It has its own process group, which is killed after `limit_s` seconds or when this process is interrupted.
 
     Raises:
         HookError: the command failed, or did not end in time.
@@ -221,16 +233,34 @@ def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = 
 
     import msgspec
 
-    process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
-        command,
-        shell=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL if sys.stderr is None else 2,
-        env=on_finish_environment(summary, output, os.environ),
-        start_new_session=True,
-    )
+    with ExitStack() as stack:
+        out: int | None = subprocess.DEVNULL if sys.stderr is None else 2
+        err: int | None = None
+        if (log := environment().messages.log) is not None:
+            out, err = (stack.enter_context(_logged(log, stream)) for stream in STREAMS)
+        process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
+            command,
+            shell=True,
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+            env=on_finish_environment(summary, output, os.environ),
+            start_new_session=True,
+        )
+        _feed(process, msgspec.json.encode(summary) + b"\n", limit_s)
+    if process.returncode < 0:
+        raise HookError(f"the command was ended by {signal.Signals(-process.returncode).name}")
+    if process.returncode:
+        raise HookError(f"the command ended with exit status {process.returncode}")
+
+
+def _feed(process: subprocess.Popen[bytes], text: bytes, limit_s: float) -> None:
+    """Write `text` to the process and wait for its end; raise HookError if it does not end in time."""
+    import signal
+    import subprocess
+
     try:
-        process.communicate(msgspec.json.encode(summary) + b"\n", timeout=limit_s)
+        process.communicate(text, timeout=limit_s)
     except subprocess.TimeoutExpired:
         raise HookError(f"the command was stopped after {limit_s:g} s") from None
     finally:
@@ -241,10 +271,39 @@ def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = 
                 else:  # Windows has no process groups: what the command started keeps running
                     process.kill()
             process.wait()
-    if process.returncode < 0:
-        raise HookError(f"the command was ended by {signal.Signals(-process.returncode).name}")
-    if process.returncode:
-        raise HookError(f"the command ended with exit status {process.returncode}")
+
+
+STREAMS: tuple[Literal["stdout"], Literal["stderr"]] = ("stdout", "stderr")
+_LAST_OUTPUT_S = 1.0
+"""Time for output that is still in the pipe when the command has ended; what it left running may keep it open."""
+
+
+_LONGEST_LINE = 10_000
+"""Characters of the command's output in one line of the log; more go into further lines."""
+
+
+@contextmanager
+def _logged(log: JsonWriter, stream: Literal["stdout", "stderr"]) -> Iterator[int]:
+    """Yield a file descriptor whose lines become lines of the log, as they come."""
+    import threading
+
+    from venice_batch.report.log_lines import HookOutputLine
+
+    level: Level = "warning" if stream == "stderr" else "info"
+    reading, writing = os.pipe()
+
+    def read() -> None:
+        with open(reading, encoding="utf-8", errors="replace") as lines:
+            while line := lines.readline(_LONGEST_LINE):
+                log.write(HookOutputLine(level=level, stream=stream, text=line.rstrip("\n")))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield writing
+    finally:
+        os.close(writing)
+        reader.join(_LAST_OUTPUT_S)
 
 
 def on_finish_environment(summary: Summary, output: Path, own: Mapping[str, str]) -> dict[str, str]:

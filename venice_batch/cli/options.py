@@ -154,6 +154,13 @@ checks = group(
     option("--strict", is_flag=True, help="Treat warnings as errors."),
     option("--offline", is_flag=True, help="Stay offline: check with the cached list of models, or the packaged one."),
 )
+log_format = option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Write messages as lines for people, or as one JSON object a line; with json, nothing else is printed.",
+)
 
 
 def prints_json(what: str) -> Decorator:

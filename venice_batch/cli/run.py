@@ -13,7 +13,7 @@ from venice_batch.cli import after_run, options, run_options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
-from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError, one_line
+from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from venice_batch.run.settings import RunOptions
 
 
-@command()
+@command(begins_run=True)
 @options.jobs_file
 @run_options.output
 @run_options.sending
@@ -55,19 +55,20 @@ def _start(given: dict[str, Any], output: Path) -> int:
     from venice_batch.run.plan import plan
 
     is_sandbox = options.is_sandbox(given)
+    is_silent = given["quiet"] and given["log_format"] == "text"  # a JSON log goes by levels
     chosen = _options(given)
     settle_temporary_files(given["jobs"], output)
     with open_source(given["jobs"], environment().stdin_bytes) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
         asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": given["dry_run"]}
         known = know(given["base_url"], given["api_key_file"], **asked)
-        if not given["quiet"]:
+        if not is_silent:
             print_notice(known.notice)
         preflight = known.preflight(allow_unknown=chosen.allow_unknown, strict=chosen.strict)
         try:
             prepared = library.prepare(source, output, chosen, preflight)
         finally:
-            if not given["quiet"]:
+            if not is_silent:
                 show_warnings(preflight, source.name)
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
@@ -132,16 +133,18 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
     from venice_batch.cli.display import is_live, watching
     from venice_batch.cli.text import json_line, terminal_width, unwritten
 
+    messages = environment().messages
     steps = after_run.steps(given, prepared.index, prepared.output)
 
     async def go() -> Summary:
-        async with watching(given, sys.stderr) as observer, _server(given) as base_url:
+        async with watching(given, sys.stderr, messages.log) as observer, _server(given) as base_url:
             return await prepared.run(
                 key,
                 base_url=base_url,
                 observers=(observer, *after_run.observers(steps)),
                 collectors=after_run.collectors(steps),
                 handle_signals=True,
+                run_id=messages.begin_run(),
             )
 
     summary = anyio.run(go)
@@ -150,7 +153,8 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
         if given["as_json"]:
             click.echo(json_line(summary))
         stream = sys.stderr if given["as_json"] else sys.stdout
-        if not given["quiet"] and (not given["as_json"] or is_live(given, stream)):
+        is_brief = given["quiet"] or messages.log is not None
+        if not is_brief and (not given["as_json"] or is_live(given, stream)):
             command = click.get_current_context().meta[options.WORDS]
             width = terminal_width(stream)
             click.echo(closing(summary, width=width, command=command, has_page=given["gallery"]), file=stream)
@@ -158,9 +162,7 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
         pass  # the reader has gone; the run's exit code still counts
     except OSError as error:
         with suppress(OSError):
-            click.echo(
-                f"venice-batch: {unwritten(error)}; the summary is in {one_line(summary.output)}/summary.json", err=True
-            )
+            messages.notice(f"{unwritten(error)}; the summary is in {summary.output}/summary.json", level="error")
         return summary.exit_code or ExitCode.FOLDER_UNUSABLE
     return summary.exit_code
 

@@ -124,13 +124,7 @@ messages = group(
     options.as_json,
     option("-q", "--quiet", is_flag=True, help="Report only failures."),
     option("--no-progress", is_flag=True, help="Print a line now and then instead of a live display."),
-    option(
-        "--log-format",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="Write standard error as lines for people, or as one JSON object for each event.",
-    ),
+    options.log_format,
     heading="Messages",
 )
 

@@ -44,6 +44,11 @@ _MOST_IDS = 5
 """Ids that the notice about jobs rejected before names."""
 
 
+def new_run_id() -> str:
+    """Return an id for a run: the moment (UTC), and enough chance that no other run of that second has it."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
 async def run_batch(
     index: JobIndex,
     key: ApiKey,
@@ -53,6 +58,7 @@ async def run_batch(
     collectors: Sequence[Collector] = (),
     clock: Clock | None = None,
     rng: random.Random | None = None,
+    run_id: str | None = None,
 ) -> Summary:
     """Run the jobs of `index` that the output folder does not hold yet, and return the summary.
 
@@ -60,13 +66,22 @@ async def run_batch(
     and the next run continues from there.
 
     After the last job the manifest is read once, for `fail_on` and for `collectors`. Each collector receives the last
-    record of every id in the folder; if it cannot, its `error` says why.
+    record of every id in the folder; if it cannot, its `error` says why. `run_id` defaults to a new one.
 
     Raises:
         FolderError: the folder could not be used from the start (later, the summary says so).
         StoppedWaitingError: a signal came while another run had the folder.
     """
-    run = _Run(index, key, settings, observers, collectors, clock or SystemClock(), rng or random.Random())
+    run = _Run(
+        index,
+        key,
+        settings,
+        observers,
+        collectors,
+        clock or SystemClock(),
+        rng or random.Random(),
+        run_id or new_run_id(),
+    )
     with ExitStack() as held:
         run.held = await acquire_folder(
             held,
@@ -109,6 +124,7 @@ class _Run:
         collectors: Sequence[Collector],
         clock: Clock,
         rng: random.Random,
+        run_id: str,
     ) -> None:
         self.index = index
         self.key = key
@@ -121,7 +137,7 @@ class _Run:
         self.stop_signal = StopSignal()
         self.disk = Disk()
         self.held: folder.Hold  # from the moment that the run has its folder
-        self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self.run_id = run_id
         limit = settings.options.max_cost_usd
         self.spending = Spending(None if limit is None else micro_usd(limit))
 
@@ -156,6 +172,7 @@ class _Run:
                     self.index.lanes,
                     pending={lane.name: lane.pending for lane in lanes if lane.pending},
                     expected_usd=self._expected_usd(known),
+                    base_url=self.settings.api.base_url,
                 )
             )
             for text in (*self.held.notices, *([repaired] if repaired else []), *known.notices):
