@@ -66,8 +66,8 @@ def run(**given: Any) -> int:
         if given["dry_run"]:
             found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
             return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
-        if chosen.max_cost_usd is not None:
-            _refuse_above(chosen.max_cost_usd, plan(prepared.index, output, **left))
+        if chosen.max_cost_usd is not None or chosen.max_cost_per_usd:
+            _refuse_cost(chosen, plan(prepared.index, output, **left))
         return _run(prepared, key, given)
 
 
@@ -94,6 +94,8 @@ def _options(given: dict[str, Any]) -> RunOptions:
         lock_wait_s=given["lock_wait"] or 0.0,
         max_time_s=given["max_time"] or math.inf,
         max_cost_usd=given["max_cost"],
+        max_cost_per_usd=given["max_cost_per"] or {},
+        budget_file=given["budget_file"],
         max_failures=given["max_failures"],
         grace_s=given["grace"],
         shard=given["shard"],
@@ -107,10 +109,12 @@ def _options(given: dict[str, Any]) -> RunOptions:
     )
 
 
-def _refuse_above(max_cost_usd: float, found: Plan) -> None:
+def _refuse_cost(chosen: RunOptions, found: Plan) -> None:
+    """Refuse jobs whose price is not known, and those that cost more than the run may spend in all."""
     if found.unpriced:
-        raise UsageError(f"--max-cost: {counted(found.unpriced, 'job')} whose price is not known")
-    if found.exceeds(max_cost_usd):
+        cap = "--max-cost-per" if chosen.max_cost_usd is None else "--max-cost"
+        raise UsageError(f"{cap}: {counted(found.unpriced, 'job')} whose price is not known")
+    if chosen.max_cost_usd is not None and found.exceeds(chosen.max_cost_usd):
         from venice_batch.money import micro_usd, usd_text
 
         price = f"{usd_text(micro_usd(found.usd))} USD, above --max-cost"
