@@ -42,7 +42,7 @@ def run(**given: Any) -> int:
     """
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
-    from venice_batch.cli.check import know, print_notice, show_plan, show_warnings
+    from venice_batch.cli.check import budget_shares, know, print_notice, show_plan, show_warnings
     from venice_batch.jobfile import open_source
     from venice_batch.run.plan import plan
 
@@ -65,7 +65,8 @@ def run(**given: Any) -> int:
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
             found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
-            return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
+            as_json, budget = given["as_json"], budget_shares(given)
+            return show_plan(found, output, as_json=as_json, preflight=preflight, known=known, budget=budget)
         if chosen.max_cost_usd is not None or chosen.max_cost_per_usd:
             _refuse_cost(chosen, plan(prepared.index, output, **left))
         return _run(prepared, key, given)

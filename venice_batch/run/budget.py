@@ -12,11 +12,12 @@ import anyio
 
 from venice_batch.errors import FolderError, UsageError
 from venice_batch.money import micro_usd, usd_text
-from venice_batch.output.ledger import Books, Entry, day_of, may_be_settled, moment, this_process
+from venice_batch.output.ledger import Books, Entry, day_of, may_be_settled, moment, read_books, this_process
 from venice_batch.text_format import span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from venice_batch.clock import Clock
     from venice_batch.output.disk import Disk
@@ -43,8 +44,13 @@ class Window(StrEnum):
         return first, (first + timedelta(days=31)).replace(day=1)
 
 
+_NOW = {Window.DAY: "today", Window.WEEK: "this week", Window.MONTH: "this month"}
+
 Caps = dict[Window, int]
 """The most that may be spent in each window, in millionths of a USD."""
+
+
+NEEDS_FILE = "--max-cost-per needs --budget-file, where all runs write down what they spend"
 
 
 def caps_of(amounts_usd: Mapping[str, float]) -> Caps:
@@ -104,6 +110,31 @@ def shares(caps: Caps, books: Books, *, now_unix_s: float, sandbox: bool) -> lis
     return found
 
 
+def shares_in(path: Path | None, amounts_usd: Mapping[str, float], *, now_unix_s: float, sandbox: bool) -> list[Share]:
+    """Return the windows of a budget as the file at `path` has them now; none without caps.
+
+    Raises:
+        UsageError: there are caps, but no file.
+        FolderError: the file cannot be read, or it is no budget file.
+    """
+    caps = caps_of(amounts_usd)
+    if path is None:
+        if caps:
+            raise UsageError(NEEDS_FILE)
+        return []
+    return shares(caps, read_books(path, now_unix_s=now_unix_s), now_unix_s=now_unix_s, sandbox=sandbox)
+
+
+def shares_text(found: Sequence[Share], price: int | None) -> str:
+    """Return how much of a budget is left, and whether that is enough for jobs of this price (None: not known)."""
+    left = ", ".join(
+        f"{usd_text(share.left)} of {_NOW[share.window]}'s {usd_text(share.cap)} USD left" for share in found
+    )
+    short = [share for share in found if price is not None and price > share.left]
+    verdict = "whether that is enough is unknown" if price is None else "not enough for all" if short else "enough"
+    return f"budget: {left}; {verdict}"
+
+
 @dataclass(frozen=True, slots=True)
 class Shortage:
     """A price that does not fit into `share`. If it `may_fit` later, requests under way may give money back."""
@@ -131,9 +162,6 @@ def shortage(
         if share.committed - back[share.window] + price > share.cap:
             return Shortage(share, may_fit=False)
     return Shortage(short[0], may_fit=True)
-
-
-_NOW = {Window.DAY: "today", Window.WEEK: "this week", Window.MONTH: "this month"}
 
 
 def shortage_text(share: Share, price: int, *, now_unix_s: float) -> str:

@@ -14,7 +14,7 @@ from venice_batch.catalogue.listing import is_local, is_venice
 from venice_batch.errors import UsageError
 from venice_batch.pacing.error_budget import ErrorRule
 from venice_batch.pacing.limiter import MOST_IN_FLIGHT, SendingRules
-from venice_batch.run.budget import caps_of
+from venice_batch.run.budget import NEEDS_FILE, caps_of
 from venice_batch.run.retry import AttemptRules
 from venice_batch.run.stop import Patience
 
@@ -118,7 +118,7 @@ class RunOptions:
         if self.max_cost_usd is not None and not 0 <= self.max_cost_usd < math.inf:
             raise UsageError("--max-cost must be an amount of USD")
         if caps_of(self.max_cost_per_usd) and self.budget_file is None:
-            raise UsageError("--max-cost-per needs --budget-file, where all runs write down what they spend")
+            raise UsageError(NEEDS_FILE)
         if self.processes < 1:
             raise UsageError("--processes must be at least 1")
 
