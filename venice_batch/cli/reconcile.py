@@ -141,9 +141,9 @@ def _show(
 
 def _lines(found: Reconciliation, where: str, width: int | None) -> list[str]:
     """Return the comparison for people: a table, what differs, and the result last."""
-    lines = [_table(found, width), ""]
-    for missing in found.missing[:SHOWN]:
-        lines.append(f"missing: {missing.id}: {counted(missing.images, 'image')} of {missing.model}, {missing.at}")
+    lines = [
+        f"missing: {one.id}: {counted(one.images, 'image')} of {one.model}, {one.at}" for one in found.missing[:SHOWN]
+    ]
     if len(found.missing) > SHOWN:
         lines.append(f"… and {len(found.missing) - SHOWN} more jobs; --json names them all")
     lines += _unrecorded(found)
@@ -174,7 +174,8 @@ def _unrecorded(found: Reconciliation) -> list[str]:
 
 def _table(found: Reconciliation, width: int | None) -> str:
     currencies = sorted({name for match in found.models.values() for name in match.charged})
-    counts, amounts = [], []
+    counts: list[tuple[int, ...]] = []
+    amounts: list[tuple[float, ...]] = []
     for match in found.models.values():
         counts.append((match.images, match.found, match.missing, match.lost, match.unrecorded))
         amounts.append((match.recorded_usd, *(match.charged.get(name, 0.0) for name in currencies)))
