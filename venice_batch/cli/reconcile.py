@@ -154,11 +154,10 @@ def _lines(found: Reconciliation, where: str, width: int | None) -> list[str]:
         products = ", ".join(list(found.others)[:3]) + (", …" if len(found.others) > 3 else "")
         lines.append(f"{counted(sum(found.others.values()), 'line')} of other products: {products}")
     lines.append(f"{where}: {found.since} to {found.until}" + (" (sandbox money)" if found.sandbox else ""))
-    images, extra = found.images, sum(match.unrecorded for match in found.models.values())
-    lines.append(
-        f"{found.found} of {counted(images, 'image')} found, {images - found.found} missing; {extra} in no record"
-    )
-    return [lines[0], *map(one_line, lines[1:])]
+    extra = sum(match.unrecorded for match in found.models.values())
+    result = f"{found.found} of {counted(found.images, 'image')} found, {found.images - found.found} missing"
+    lines.append(f"{result}; {extra} charged in no record")
+    return [_table(found, width), "", *map(one_line, lines)]
 
 
 def _unrecorded(found: Reconciliation) -> list[str]:
