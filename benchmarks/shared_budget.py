@@ -17,7 +17,6 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,8 +66,6 @@ def forked(folder: Path, number: int, base_url: str, jobs: Sequence[dict[str, An
     code = 70
     try:
         code = one_run(folder, number, base_url, jobs, budget)
-    except Exception:
-        traceback.print_exc()
     finally:
         os._exit(code)
 
