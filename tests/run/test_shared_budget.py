@@ -11,8 +11,9 @@ from run.money import SHAPES, MoneyRun
 from venice_batch.errors import ExitCode
 from venice_batch.money import micro_usd
 from venice_batch.output import ledger as ledger_module
-from venice_batch.output.ledger import Ledger, read_books
+from venice_batch.output.ledger import Entry, Ledger, moment, read_books
 from venice_batch.run.budget import Budget, Window, day_of
+from venice_batch.run.stop import Stop
 
 RUNS = 10
 TURNS = settings.default.max_examples // 5
@@ -123,3 +124,63 @@ async def test_whatever_the_prices_a_run_ends_only_at_a_job_that_does_not_fit(cl
             assert bool(run.left) == (run.code is not None)
             cut_short += run.code is ExitCode.OUT_OF_MONEY
     assert cut_short > TURNS
+
+
+class Waiting:
+    """A run of two jobs at 0.01 USD under a cap of 0.025 USD, of which another computer has reserved 0.01."""
+
+    def __init__(self, clock, path):
+        self.run = OneOfMany(clock, random.Random(1), path, 0.025, [job(one, model="venice-sd35") for one in "ab"], 1)
+        self.other = Ledger(path, run_id="other", wall=clock.wall)
+        self.other.open()
+        now = clock.wall()
+        reserved = Entry(moment(now), "reserved", "other", 1, 10_000, process="elsewhere:1", ends=moment(now + 300))
+        self.other.update(lambda books: (reserved,))
+
+    def settle(self, spent):
+        settled = Entry(moment(0), "settled", "other", 1, spent)
+        self.other.update(lambda books: (settled,))
+
+    @property
+    def made(self):
+        return len(self.run.money.journal.outcomes)
+
+
+@pytest.fixture
+async def waiting(clock, tmp_path):
+    found = Waiting(clock, tmp_path / "budget.jsonl")
+    yield found
+    found.other.close()
+
+
+async def test_a_run_waits_without_a_slot_for_money_that_another_may_give_back(waiting, clock):
+    async with anyio.create_task_group() as group:
+        group.start_soon(waiting.run, 0)
+        await clock.wait(anyio.Event(), 100)
+        assert (waiting.made, waiting.run.money.pool._slots.in_flight) == (1, 0)
+        waiting.settle(0)
+    assert (waiting.made, waiting.run.code) == (2, None)
+
+
+async def test_a_run_ends_once_another_has_spent_what_it_waited_for(waiting, clock):
+    async with anyio.create_task_group() as group:
+        group.start_soon(waiting.run, 0)
+        await clock.wait(anyio.Event(), 100)
+        waiting.settle(10_000)
+    assert (waiting.made, waiting.run.code) == (1, ExitCode.OUT_OF_MONEY)
+
+
+async def test_a_run_waits_for_another_computer_no_longer_than_its_request_may_take(waiting, clock):
+    began_s = clock.now()
+    await waiting.run(0)
+    assert (waiting.made, waiting.run.code) == (1, ExitCode.OUT_OF_MONEY)
+    assert 299 < clock.now() - began_s < 310
+
+
+async def test_a_run_that_waits_for_money_can_be_stopped(waiting, clock):
+    async with anyio.create_task_group() as group:
+        group.start_soon(waiting.run, 0)
+        await clock.wait(anyio.Event(), 100)
+        waiting.run.money.stop_signal.request(Stop(ExitCode.SIGINT, "test"))
+    assert (waiting.made, waiting.run.code) == (1, ExitCode.SIGINT)
+    assert clock.now() < clock.start_s + 110

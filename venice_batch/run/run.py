@@ -133,9 +133,10 @@ class _Run:
             return
         path = Path(options.budget_file)
         ledger = Ledger(path, run_id=self.run_id, durable=options.durable, wall=self.clock.wall)
-        if await self.disk.run(ledger.open):
+        is_new = await self.disk.ask(ledger.open)
+        if is_new:
             self.notices.append(f"{path} is new: no run has spent anything of this budget yet")
-        until_left.callback(ledger.close)
+        until_left.callback(lambda: None if self.disk.is_abandoned else ledger.close())  # closing may wait for the disk
         output = str(self.settings.output.absolute())
         caps = caps_of(options.max_cost_per_usd)
         self.budget = Budget(ledger, caps, self.clock, self.disk, run_id=self.run_id, output=output)
