@@ -104,7 +104,7 @@ def test_without_a_file_nothing_was_spent(path):
     assert read_books(path, now_unix_s=NOW).days == {}
 
 
-@pytest.mark.parametrize("torn", [b'{"at":"2027', b"\0\0\0"])
+@pytest.mark.parametrize("torn", [b'{"at":"2027', b"{", b"\0\0\0"])
 def test_a_torn_last_line_is_cut_off_by_the_next_run_and_ignored_by_readers(path, opened, torn):
     write(path, reserved(), end=torn)
     assert read_books(path, now_unix_s=NOW).committed(TODAY, sandbox=False) == 10_000
@@ -137,11 +137,12 @@ def test_a_line_that_is_no_entry_is_an_error_that_names_it(path, line):
         Ledger(path, run_id="a").open()
 
 
-def test_a_foreign_text_without_a_line_feed_is_no_torn_entry(path):
-    path.write_bytes(b"my notes")
+@pytest.mark.parametrize("content", [b"my notes", b'{"name": "a"}', b'{"at": 1}', b"\0\0", b"["])
+def test_a_foreign_file_is_refused_and_stays_as_it_is(path, content):
+    path.write_bytes(content)
     with pytest.raises(FolderError, match="line 1 is no entry"):
         Ledger(path, run_id="a").open()
-    assert path.read_bytes().startswith(b"my notes")
+    assert path.read_bytes() == content
 
 
 def test_entries_too_old_for_any_window_are_passed_over(path, monkeypatch):

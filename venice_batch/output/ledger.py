@@ -217,13 +217,15 @@ class Ledger:
             raise FolderError(self.path, "was moved, removed or replaced during the run; put it back, then run again")
 
     def _repair(self, torn: bytes) -> None:
-        """Complete or cut off a last line that a crash has torn."""
-        if torn.startswith(_TORN) and not _is_entry(torn):
+        """Complete or cut off a last line that a crash has torn; a foreign file stays as it is."""
+        if _is_entry(torn):
+            self._append(b"\n")
+            self._reader.catch_up()
+        elif torn[: len(_BEGINNING)] == _BEGINNING[: len(torn)] or (torn[:1] == b"\0" and self._reader.position):
             # Lines are written before requests are sent, so this one's was not; or its settlement is lost.
             os.ftruncate(self._file, self._reader.position)
         else:
-            self._append(b"\n")
-            self._reader.catch_up()
+            self._reader.take(torn)
 
     def _append(self, lines: bytes) -> None:
         """Append whole lines, or leave the file as it is. Raises OSError."""
@@ -287,10 +289,11 @@ class _Reader:
         while (at := self.position + len(rest)) < size and (data := portable.pread(self._file, _READ_BYTES, at)):
             whole, feed, rest = (rest + data).rpartition(b"\n")
             for line in (whole + feed).splitlines(keepends=True):
-                self._take(line)
+                self.take(line)
         return rest
 
-    def _take(self, line: bytes) -> None:
+    def take(self, line: bytes) -> None:
+        """Add up one line. Raises FolderError if it is no entry."""
         if line.strip():
             try:
                 self.books.add(_decode(line))
@@ -320,8 +323,8 @@ def _first_of(file: int, size: int, oldest_unix_s: float) -> int:
 
 _entry = msgspec.json.Decoder(Entry).decode
 _NO_ENTRY = (msgspec.DecodeError, ValueError, RecursionError)
-_TORN = (b"{", b"\0")
-"""How an entry begins, or what a file system leaves of one that did not reach the disk."""
+_BEGINNING = b'{"at":"'
+"""How every line begins. A file system may also leave NULs of one that did not reach the disk."""
 
 
 def _decode(line: bytes) -> Entry:
