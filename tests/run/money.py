@@ -62,11 +62,14 @@ class MoneyRun:
         self.api = ChargingApi(clock, rng, **api)
         self.spending = Spending(None if cap_usd is None else round(cap_usd * 1e6))
         self.stop_signal = StopSignal()
+        self.notices = []
         self.journal = Journal()
         limiter = RateLimiter(SendingRules(concurrency=CONCURRENCY, errors=None), rng)
         slots = Slots(limiter, clock, self.stop_signal, deadline_s=float("inf"))
         asks = self.api.balances if lists else None
-        money = SpendingGuard(self.spending, slots, self.stop_signal, ask_balances=asks, budget=budget)
+        money = SpendingGuard(
+            self.spending, slots, self.stop_signal, ask_balances=asks, budget=budget, notify=self.notices.append
+        )
         runner = JobRunner(
             fetcher=self.api, slots=slots, stop_signal=self.stop_signal,
             connectivity=Connectivity(Patience()),

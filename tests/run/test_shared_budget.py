@@ -160,6 +160,8 @@ async def test_a_run_waits_without_a_slot_for_money_that_another_may_give_back(w
         assert (waiting.made, waiting.run.money.pool._slots.in_flight) == (1, 0)
         waiting.settle(0)
     assert (waiting.made, waiting.run.code) == (2, None)
+    (notice,) = waiting.run.money.notices
+    assert notice.endswith("budget.jsonl: waiting for money that other runs have reserved and may give back")
 
 
 async def test_a_run_ends_once_another_has_spent_what_it_waited_for(waiting, clock):

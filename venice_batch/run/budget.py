@@ -205,6 +205,11 @@ class Budget:
         self._requests = 0
         self._turn = anyio.Lock()
 
+    @property
+    def path(self) -> Path:
+        """The budget file."""
+        return self._ledger.path
+
     async def reserve(self, price: int, *, model: str, job: str) -> int | Shortage:
         """Write down that a request for this job may cost `price`; return its number, for `settle`.
 

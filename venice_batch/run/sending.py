@@ -230,15 +230,20 @@ class Sender:
         """Return the guard of the run's money, with the balance if the key may read it."""
         if self.budget is not None:
             self.budget.sandbox = api.listed is not None and api.listed.headers.sandbox
+
+        def notify(text: str) -> None:
+            self.observe(Notice(text))
+
+        guard = partial(SpendingGuard, self.spending, slots, self.stop_signal, budget=self.budget, notify=notify)
         if limits is None:
-            return SpendingGuard(self.spending, slots, self.stop_signal, budget=self.budget)
+            return guard()
 
         async def ask() -> dict[str, int] | None:
             return _balances(await self._limits(api))
 
         if (balances := _balances(limits)) is not None:
             self.spending.update_balances(balances, spent_before=0)
-        return SpendingGuard(self.spending, slots, self.stop_signal, ask_balances=ask, budget=self.budget)
+        return guard(ask_balances=ask)
 
     async def _limits(self, api: ApiClient) -> Limits | None:
         """Return what the API lists for the key; None if it lists nothing, or if the run is stopped meanwhile."""

@@ -149,6 +149,9 @@ class Spending:
 LOOK_AGAIN_S = 0.5
 """How long to wait before looking whether other runs have given money back."""
 
+NOTICE_AFTER_S = 5.0
+"""How long to wait for other runs, with no request under way, before the user is notified once."""
+
 _TOP_UP = "top up, then run the same command again"
 _KEYS_LIMIT = re.compile(r"\bkey\b.*\blimit\b|\bspend(ing)? limit\b", re.IGNORECASE)
 
@@ -168,7 +171,7 @@ class SpendingGuard:
 
     `ask_balances` reads the account's balances by currency in millionths of a USD; it returns None if they are not
     known now, and is None itself if the key may not read them. The run has read them once before its first request.
-    `budget` is what the run shares with others.
+    `budget` is what the run shares with others. `notify` gets a sentence for the user.
     """
 
     def __init__(
@@ -179,12 +182,15 @@ class SpendingGuard:
         *,
         ask_balances: Callable[[], Awaitable[Mapping[str, int] | None]] | None = None,
         budget: Budget | None = None,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.spending = spending
         self._slots = slots
         self._stop_signal = stop_signal
         self._ask_balances = ask_balances
         self._budget = budget
+        self._notify = notify
+        self._idle_looks = 0
         self._asking = anyio.Lock()
         self._asked_at = 0
         """The amount spent when the balance was last asked for."""
@@ -238,6 +244,12 @@ class SpendingGuard:
             self._stop_signal.check()
             if not found.may_fit:
                 self._stop(self._budget.shortage_text(found, price))
+            if not self._slots.in_flight:
+                self._idle_looks += 1
+                if self._idle_looks == NOTICE_AFTER_S / LOOK_AGAIN_S:
+                    self._notify(
+                        f"{self._budget.path}: waiting for money that other runs have reserved and may give back"
+                    )
             await self._slots.change(LOOK_AGAIN_S)
         return found
 
