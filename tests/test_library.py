@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import pytest
@@ -155,6 +156,26 @@ async def test_a_cap_without_prices_lets_nothing_out(tmp_path):
         summary = await run_jobs(jobs(3), tmp_path / "out", **options, check_models=False)
         assert sandbox.stats()["requests"] == 0
     assert (summary.exit_code, summary.pending) == (4, 3)
+
+
+async def test_a_shared_budget_without_prices_lets_nothing_out(tmp_path):
+    async with serve(FAST) as sandbox:
+        budget = {"max_cost_per_usd": {"day": 5}, "budget_file": tmp_path / "budget.jsonl"}
+        options = {"api_key": "k", "base_url": sandbox.base_url, **budget}
+        summary = await run_jobs(jobs(3), tmp_path / "out", **options, check_models=False)
+        assert sandbox.stats()["requests"] == 0
+    assert (summary.exit_code, summary.reason) == (4, "--max-cost-per: the price of the next job is not known")
+
+
+async def test_runs_of_one_program_share_a_budget(tmp_path):
+    async with serve(FAST) as sandbox:
+        budget = {"max_cost_per_usd": {"month": 0.25}, "budget_file": str(tmp_path / "budget.jsonl")}
+        options = {"api_key": "k", "base_url": sandbox.base_url, **budget}
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(partial(run_jobs, jobs(10), tmp_path / f"out-{number}", **options))
+        charged = sandbox.stats()["charged_usd"]
+    assert charged == pytest.approx(0.25)
 
 
 async def test_no_more_than_the_cap_is_spent_with_any_concurrency(tmp_path):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 import ssl
 import threading
@@ -882,3 +883,24 @@ async def test_a_failed_connection_is_reported_in_a_few_words(client, cause, rea
         mock.post(URL, exception=aiohttp.ClientConnectorError(to, cause))
         reply, _ = await ask(client)
     assert (reply.answer.fault, reply.answer.message) == (Fault.CONNECT, f"host:9: {reason}")
+
+
+def usage_page(*skus, cursor=None):
+    row = {"timestamp": "2026-06-15T19:05:10Z", "units": 1, "pricePerUnitUsd": 1, "amount": -1, "currency": "USD"}
+    return {"data": [{**row, "sku": sku} for sku in skus], "nextCursor": cursor}
+
+
+async def test_a_usage_history_is_read_page_by_page_and_a_cursor_goes_alone(client):
+    first = "?startTimestamp=2027-01-15T08:00:00Z&endTimestamp=2027-01-15T08:01:01Z&pageSize=1000"
+    with aioresponses() as mock:
+        mock.get(BASE + "/billing/usage-history" + first, payload=usage_page("a", "b", cursor="x-_1"))
+        mock.get(BASE + "/billing/usage-history?cursor=x-_1", payload=usage_page("c"))
+        pages = [page async for page in client.usage_history(1_800_000_000.5, 1_800_000_060)]
+    assert [[row.sku for row in page.rows] for page in pages] == [["a", "b"], ["c"]]
+
+
+async def test_a_usage_history_that_goes_round_in_circles_is_an_error(client):
+    with aioresponses() as mock:
+        mock.get(re.compile(".*usage-history.*"), payload=usage_page("a", cursor="x"), repeat=True)
+        with pytest.raises(ApiError, match="repeats a page"):
+            [page async for page in client.usage_history(0, 60)]

@@ -17,11 +17,14 @@ from venice_batch.errors import KeyMissingError, one_line
 from venice_batch.text_format import counted, span
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
     from venice_batch.catalogue import Cache, Found, Listing, Preflight
     from venice_batch.catalogue.preflight import Warned
     from venice_batch.report.log_lines import JobWarningLine, PlanLine
+    from venice_batch.run.budget import Share
     from venice_batch.run.plan import LanePlan, Plan
 
 
@@ -58,6 +61,7 @@ class Known(NamedTuple):
 @options.which_jobs
 @options.checks
 @options.rpm
+@options.budget
 @options.server
 @options.as_json
 @options.log_format
@@ -72,6 +76,7 @@ def check(jobs: str, **given: Any) -> int:
     is_sandbox = options.is_sandbox(given)
     defaults = options.job_defaults(given)
     output = given["output"] or default_output(jobs)
+    budget = budget_shares(given)
     settle_temporary_files(jobs, output)
     with open_source(jobs, environment().stdin_bytes) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
@@ -82,7 +87,19 @@ def check(jobs: str, **given: Any) -> int:
         finally:
             show_warnings(preflight, source.name)
         found = plan(index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account)
-        return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
+        return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known, budget=budget)
+
+
+def budget_shares(given: Mapping[str, Any]) -> list[Share]:
+    """Return the windows of --max-cost-per as the budget file has them now. Raises UsageError, FolderError."""
+    from venice_batch.run.budget import shares_in
+
+    return shares_in(
+        given["budget_file"],
+        given["max_cost_per"] or {},
+        now_unix_s=environment().now(),
+        sandbox=options.is_sandbox(given),
+    )
 
 
 def know(
@@ -202,13 +219,15 @@ def _warning_line(warned: Warned, source: str) -> JobWarningLine:
     )
 
 
-def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight, known: Known) -> int:
+def show_plan(
+    found: Plan, output: Path, *, as_json: bool, preflight: Preflight, known: Known, budget: Sequence[Share] = ()
+) -> int:
     """Print a plan for people, or as JSON for scripts; return the exit code. A JSON log has it as a line."""
     log = environment().messages.log
     if log is not None:
-        log.write(_plan_line(found, output, preflight))
+        log.write(_plan_line(found, output, preflight, budget))
     if as_json:
-        _print_json(found, preflight, known)
+        _print_json(found, preflight, known, budget)
     if as_json or log is not None:
         return 0
     head = [f"{found.already_done} done before"] if found.already_done else []
@@ -222,10 +241,15 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
     click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")
     for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)
+    if budget:
+        from venice_batch.money import micro_usd
+        from venice_batch.run.budget import shares_text
+
+        click.echo(shares_text(budget, None if found.unpriced else micro_usd(found.usd)))
     return 0
 
 
-def _plan_line(found: Plan, output: Path, preflight: Preflight) -> PlanLine:
+def _plan_line(found: Plan, output: Path, preflight: Preflight, budget: Sequence[Share]) -> PlanLine:
     from venice_batch.report.log_lines import PlanLine
 
     return PlanLine(
@@ -239,6 +263,7 @@ def _plan_line(found: Plan, output: Path, preflight: Preflight) -> PlanLine:
         unpriced=found.unpriced,
         expected_s=found.expected_s,
         balance_suffices=found.suffices,
+        budget_left_usd={share.window: share.left / 1e6 for share in budget},
         warnings=preflight.warning_count,
     )
 
@@ -282,7 +307,7 @@ def _closing(found: Plan, *, may_send: bool) -> list[str]:
     return lines
 
 
-def _print_json(found: Plan, preflight: Preflight, known: Known) -> None:
+def _print_json(found: Plan, preflight: Preflight, known: Known, budget: Sequence[Share]) -> None:
     import msgspec
 
     report = msgspec.to_builtins(found)
@@ -292,4 +317,9 @@ def _print_json(found: Plan, preflight: Preflight, known: Known) -> None:
     if known.listing is not None:
         listed = known.listing.catalogue(time.time()).listed
         report["models"] = {"origin": known.listing.origin, "listed_at": listed}
+    if budget:
+        report["budget"] = {
+            share.window: {"cap_usd": share.cap / 1e6, "left_usd": share.left / 1e6, "renews_at": share.renews}
+            for share in budget
+        }
     click.echo(json_line(report))

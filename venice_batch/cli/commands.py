@@ -124,7 +124,7 @@ def _check_server(ctx: click.Context) -> None:
     """
     address = ctx.meta[settings.SETTLED].options.get("base_url")
     is_used = address and ctx.get_parameter_source("base_url") is ParameterSource.DEFAULT_MAP
-    if not is_used or ctx.params["base_url"] != address.value or ctx.params["sandbox"]:
+    if not is_used or ctx.params["base_url"] != address.value or ctx.params.get("sandbox"):
         return
     shown = one_line(address.value)
     if address.file.is_project and address.value.rstrip("/") != options.VENICE and not is_trusted(address.file):
@@ -174,6 +174,7 @@ HEADINGS = {
         "models": Entry("models", "List the image models: price, sizes, limits, traits."),
         "styles": Entry("models", "List the style presets."),
         "limits": Entry("limits", "Show the key's balance and rate limits."),
+        "reconcile": Entry("reconcile", "Compare records with what the account was charged."),
     },
     "Set it up": {
         "config": Entry("config", "Show every setting and where it comes from."),

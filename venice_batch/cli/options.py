@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from venice_batch.cli import settings
 from venice_batch.cli.env import environment
-from venice_batch.cli.parameters import Decorator, Folder, Share, group, option, stronger
+from venice_batch.cli.parameters import Caps, Decorator, Folder, Share, Target, group, option, stronger
 from venice_batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -122,6 +122,20 @@ rpm = option(
     "--rpm",
     type=click.IntRange(min=1),
     help="Send at most N requests a minute to each model, even if the API allows more.",
+)
+budget = group(
+    option(
+        "--max-cost-per",
+        type=Caps(),
+        metavar="WINDOW=USD,…",
+        help="Never spend more in a day, week or month (UTC), over all runs with the same --budget-file; exit 4.",
+    ),
+    option(
+        "--budget-file",
+        type=Target(path_type=Path),
+        metavar="FILE",
+        help="Write down in FILE what each request costs; all runs of a budget share one.",
+    ),
 )
 default_fields = option(
     "--set",

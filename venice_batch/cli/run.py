@@ -50,7 +50,7 @@ def _start(given: dict[str, Any], output: Path) -> int:
     """Check the options and every job, then run them; return the exit code."""
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
-    from venice_batch.cli.check import know, print_notice, show_plan, show_warnings
+    from venice_batch.cli.check import budget_shares, know, print_notice, show_plan, show_warnings
     from venice_batch.jobfile import open_source
     from venice_batch.run.plan import plan
 
@@ -73,9 +73,10 @@ def _start(given: dict[str, Any], output: Path) -> int:
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
             found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
-            return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
-        if chosen.max_cost_usd is not None:
-            _refuse_above(chosen.max_cost_usd, plan(prepared.index, output, **left))
+            as_json, budget = given["as_json"], budget_shares(given)
+            return show_plan(found, output, as_json=as_json, preflight=preflight, known=known, budget=budget)
+        if chosen.max_cost_usd is not None or chosen.max_cost_per_usd:
+            _refuse_cost(chosen, plan(prepared.index, output, **left))
         return _run(prepared, key, given)
 
 
@@ -102,6 +103,8 @@ def _options(given: dict[str, Any]) -> RunOptions:
         lock_wait_s=given["lock_wait"] or 0.0,
         max_time_s=given["max_time"] or math.inf,
         max_cost_usd=given["max_cost"],
+        max_cost_per_usd=given["max_cost_per"] or {},
+        budget_file=given["budget_file"],
         max_failures=given["max_failures"],
         grace_s=given["grace"],
         shard=given["shard"],
@@ -116,10 +119,12 @@ def _options(given: dict[str, Any]) -> RunOptions:
     )
 
 
-def _refuse_above(max_cost_usd: float, found: Plan) -> None:
+def _refuse_cost(chosen: RunOptions, found: Plan) -> None:
+    """Refuse jobs whose price is not known, and those that cost more than the run may spend in all."""
     if found.unpriced:
-        raise UsageError(f"--max-cost: {counted(found.unpriced, 'job')} whose price is not known")
-    if found.exceeds(max_cost_usd):
+        cap = "--max-cost-per" if chosen.max_cost_usd is None else "--max-cost"
+        raise UsageError(f"{cap}: {counted(found.unpriced, 'job')} whose price is not known")
+    if chosen.max_cost_usd is not None and found.exceeds(chosen.max_cost_usd):
         from venice_batch.money import micro_usd, usd_text
 
         price = f"{usd_text(micro_usd(found.usd))} USD, above --max-cost"

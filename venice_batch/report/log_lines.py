@@ -271,7 +271,7 @@ class PlanLine(LogLine, kw_only=True):
     """What a run would do, by `check` or `--dry-run`: `pending` requests for `images` images.
 
     `cost_usd` leaves out `unpriced` requests, whose price is not known. `balance_suffices` is null if the balance is
-    unknown. `warnings` counts those in the jobs file.
+    unknown. `warnings` counts those in the jobs file. `budget_left_usd` says what `--max-cost-per` leaves by window.
     """
 
     event: Literal["plan"] = "plan"
@@ -285,6 +285,7 @@ class PlanLine(LogLine, kw_only=True):
     unpriced: int
     expected_s: float
     balance_suffices: bool | None
+    budget_left_usd: dict[str, float]
     warnings: int
 
 

@@ -133,13 +133,20 @@ class JobRunner:
         try:
             return await self._ask(history)
         finally:
-            self._money.settle(history.price or 0, spent=history.take_due())
+            booked, due = history.take_booked(), history.take_due()
+            self._money.settle(history.price or 0, spent=due)
+            await self._money.settle_booked(booked, spent=due)
 
     async def _ask(self, history: JobHistory) -> Reply:
         job = history.job
         began_s = self._clock.now()
         bucket = error_bucket(job.endpoint, history.body)
-        permit = await self._slots.acquire(job.model, units=job.images, bucket=bucket)
+
+        async def book() -> None:
+            history.booked = await self._money.book(history.price, model=job.model, job=job.id)
+
+        before = book if self._money.has_budget else None
+        permit = await self._slots.acquire(job.model, units=job.images, bucket=bucket, before=before)
         try:
             history.rate_wait_s += self._clock.now() - began_s
             sent_s = self._clock.now()

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,9 +21,11 @@ from venice_batch.model import SCHEMA, SUMMARY, Summary
 from venice_batch.money import micro_usd
 from venice_batch.output import folder, manifest
 from venice_batch.output.disk import Disk
+from venice_batch.output.ledger import Ledger
 from venice_batch.output.resume import Resume
 from venice_batch.report.collect import Collector, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
+from venice_batch.run.budget import Budget, caps_of
 from venice_batch.run.folder_wait import acquire_folder
 from venice_batch.run.sending import Sender
 from venice_batch.run.spending import Spending
@@ -31,7 +34,6 @@ from venice_batch.text_format import counted, json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from venice_batch.api.key import ApiKey
     from venice_batch.clock import Clock
@@ -69,7 +71,7 @@ async def run_batch(
     record of every id in the folder; if it cannot, its `error` says why. `run_id` defaults to a new one.
 
     Raises:
-        FolderError: the folder could not be used from the start (later, the summary says so).
+        FolderError: the folder or the budget file could not be used from the start (later, the summary says so).
         StoppedWaitingError: a signal came while another run had the folder.
     """
     run = _Run(
@@ -94,6 +96,7 @@ async def run_batch(
             observe=run.observe,
             handle_signals=settings.handle_signals,
         )
+        await run.open_budget(held)
         return await run.run()
 
 
@@ -140,6 +143,24 @@ class _Run:
         self.run_id = run_id
         limit = settings.options.max_cost_usd
         self.spending = Spending(None if limit is None else micro_usd(limit))
+        self.budget: Budget | None = None
+        self.notices: list[str] = []
+
+    async def open_budget(self, until_left: ExitStack) -> None:
+        """Open the budget file, if the run has one. Raises FolderError."""
+        options = self.settings.options
+        if options.budget_file is None:
+            return
+        path = Path(options.budget_file)
+        ledger = Ledger(path, run_id=self.run_id, durable=options.durable, wall=self.clock.wall)
+        is_new = await self.disk.ask(ledger.open)
+        if is_new:
+            self.notices.append(f"{path} is new: no run has spent anything of this budget yet")
+        until_left.callback(lambda: None if self.disk.is_abandoned else ledger.close())  # closing may wait for the disk
+        output = str(self.settings.output.absolute())
+        caps = caps_of(options.max_cost_per_usd)
+        self.budget = Budget(ledger, caps, self.clock, self.disk, run_id=self.run_id, output=output)
+        self.budget.timeout_s = options.timeout_s
 
     def observe(self, event: Event) -> None:
         for observer in self.observers:
@@ -175,7 +196,7 @@ class _Run:
                     base_url=self.settings.api.base_url,
                 )
             )
-            for text in (*self.held.notices, *([repaired] if repaired else []), *known.notices):
+            for text in (*self.held.notices, *self.notices, *([repaired] if repaired else []), *known.notices):
                 self.observe(Notice(text))
             sender = self._sender()
             if any(lane.pending for lane in lanes):
@@ -228,6 +249,7 @@ class _Run:
             rng=self.rng,
             stop_signal=self.stop_signal,
             spending=self.spending,
+            budget=self.budget,
             run_id=self.run_id,
             observe=self.observe,
             held=self.held,
