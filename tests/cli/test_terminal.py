@@ -114,10 +114,10 @@ def test_a_run_shows_a_frame_and_leaves_its_tables(width, environment):
     ]
     (header,) = (line for line in screen.lines if line.startswith("model "))
     usd = ["usd"] if width < 100 else ["sandbox", "usd"]
-    assert header.split() == ["model", "done", "failed", "rejected", "images", "size", "retries", "refused", *usd]
+    assert header.split() == ["model", "done", "failed", "rejected", "images", "size", "retries", "429s", *usd]
     (row, *_) = (line for line in screen.lines if line.startswith("in all "))
     assert row.split()[2:6] == ["17", "0", "1", "17"]
-    assert "\nnext: venice-batch jobs.jsonl --sandbox" in screen.text
+    assert "\nin output/jobs; next: venice-batch jobs.jsonl --sandbox" in screen.text
     styles = [style.split(b";") for style in re.findall(rb"\x1b\[([\d;]*)m", screen.received)]
     assert any(code[:1] in (b"3", b"9") for style in styles for code in style) == (not environment)
     # A cursor that was never hidden need not be shown again.
@@ -145,7 +145,7 @@ def test_a_signal_leaves_a_clean_terminal(name, code):
     assert [line for line in screen.frame if not line.startswith("stopping: ")] == []
     assert f"\nstopping: {name}; " in screen.text
     assert f"\nstopped: {name}\n" in screen.text
-    assert "\nnext: venice-batch jobs.jsonl --sandbox" in screen.text
+    assert "\nin output/jobs; next: venice-batch jobs.jsonl --sandbox" in screen.text
 
 
 def test_ctrl_c_twice_stops_at_once():
@@ -232,4 +232,4 @@ def test_off_a_terminal_there_are_no_control_characters():
     assert done.returncode == 1
     assert all(line.isprintable() for line in (done.stdout + done.stderr).splitlines())
     assert "venice-sd35-1: rejected" in done.stderr
-    assert "\nmodel " in done.stdout
+    assert done.stdout.startswith("model ")
