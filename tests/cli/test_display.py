@@ -147,6 +147,15 @@ async def test_a_long_message_is_folded_and_cut(terminal):
     assert terminal.lines[-1].endswith(" …")
 
 
+async def test_a_long_message_that_is_cut_stays_within_the_width(terminal):
+    terminal.resize(40)
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+        observer(JobEnded(failed("b", message="x" * 500)))
+    assert len(terminal.lines) == MAX_ROWS
+    assert all(len(line) < 40 for line in terminal.lines)
+    assert terminal.lines[-1].endswith(" …")
+
+
 @pytest.mark.parametrize("hostile", ["\x1b[2J\x1b[H", "\r\n\r\n", "\x9b2J", "水の都🎨" * 60, "\ud800"])
 async def test_a_hostile_message_moves_nothing(terminal, hostile):
     async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:

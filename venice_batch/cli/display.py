@@ -206,6 +206,7 @@ class _Display:
             pieces = folded(line, width - 1)
             rows += [Text(piece, style) for piece in pieces[:MAX_ROWS]]
             if len(pieces) > MAX_ROWS:
+                rows[-1].truncate(width - 3, overflow="crop")
                 rows[-1].append(" …")
         if rows:
             live.console.print(*rows, sep="\n", no_wrap=True, overflow="ignore", crop=False)
