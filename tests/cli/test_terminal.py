@@ -161,7 +161,8 @@ def test_a_window_that_is_dragged_narrower_during_a_run_shows_no_fragment(kind):
     screen.read("next window in")
     for width in (110, 97, 80):
         screen.resize(width)
-        screen.read(rf"(?m)^(?=.*[━─]{{8}}).{{{width - 1}}}$")
+        # Read the whole frame: its bar, its figures and its last model.
+        screen.read(rf"(?ms)^(?=[^\n]*[━─]{{8}})[^\n]{{{width - 1}}}\n.* so far\n.*^chroma [^\n]* under way  \w")
         assert sum("so far" in line for line in screen.lines) == 1
         assert screen.lines[0].startswith("60 jobs for venice-sd35, lustify-v7, chroma → output/jobs")
     assert screen.end() == 1
