@@ -135,7 +135,7 @@ def test_run_report_gallery_and_metrics_give_the_same_cost(tmp_path, capsys, mon
     assert main(["jobs.jsonl", *options]) == 1
     run = capsys.readouterr()
     text = "≥ 0.07 USD of sandbox money"
-    assert f"{text} (3 requests" in run.out + run.err
+    assert f"images, {text}\n" in run.out
     assert main(["report", "output/jobs"]) == 0
     report = capsys.readouterr().out
     assert f"\ncost: {text}\n" in report

@@ -52,6 +52,17 @@ def is_live(given: Mapping[str, Any], stream: TextIO | None, environ: Mapping[st
         return False
 
 
+def reflows(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the terminal wraps lines that are on screen when it becomes narrower, as most do; others cut them.
+
+    Only the environment shows which: xterm, rxvt, the Linux console and GNU screen cut lines, but not tmux inside them.
+    """
+    if "TMUX" in environ:
+        return True
+    cuts = "XTERM_VERSION" in environ or "STY" in environ
+    return not cuts and not environ.get("TERM", "").startswith(("rxvt", "linux"))
+
+
 @asynccontextmanager
 async def watching(
     given: Mapping[str, Any], stream: TextIO | None, writer: JsonWriter | None = None
@@ -144,6 +155,7 @@ class _Display:
         self._live: Live | None = None
         self._widths: list[int] = []  # of the last frame's lines
         self._width = 0  # of the terminal, when that frame was drawn
+        self._reflows = reflows()
 
     def __call__(self, event: Event) -> None:
         self._meter(event)
@@ -160,10 +172,13 @@ class _Display:
     async def refresh(self) -> None:
         """Redraw several times a second until cancelled, or until the terminal is gone."""
         drawn_s = -1.0
+        size = self._terminal.size()
         while not self._terminal.is_gone:
             await self._clock.wait(anyio.Event(), REFRESH_S)
             now_s = self._clock.now()
-            if self._changed or now_s - drawn_s >= 1.0:
+            size_before, size = size, self._terminal.size()
+            # While a window is being dragged, a frame drawn for one width would be erased at another.
+            if size == size_before and (self._changed or now_s - drawn_s >= 1.0):
                 drawn_s, self._changed = now_s, False
                 await anyio.to_thread.run_sync(self._draw, self._meter.progress(), self._take_lines())
 
@@ -234,6 +249,7 @@ class _Display:
             pieces = folded(line, width - 1)
             rows += [Text(piece, style) for piece in pieces[:MAX_ROWS]]
             if len(pieces) > MAX_ROWS:
+                rows[-1].truncate(width - 3, overflow="crop")
                 rows[-1].append(" …")
         if rows:
             live.console.print(*rows, sep="\n", no_wrap=True, overflow="ignore", crop=False)
@@ -244,7 +260,7 @@ class _Display:
         from rich.segment import ControlType
 
         rows = sum((line - 1) // width for line in self._widths if line)
-        if width < self._width and rows:
+        if width < self._width and rows and self._reflows:
             live.console.control(Control(*[(ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)] * rows))
         self._widths = []
 

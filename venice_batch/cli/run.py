@@ -13,6 +13,7 @@ from venice_batch.cli import after_run, options, run_options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
+from venice_batch.cli.parameters import stronger
 from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError
 from venice_batch.text_format import counted
 
@@ -54,6 +55,8 @@ def _start(given: dict[str, Any], output: Path) -> int:
     from venice_batch.jobfile import open_source
     from venice_batch.run.plan import plan
 
+    if given["verbose"] and stronger(click.get_current_context(), "quiet", "verbose") == "verbose":
+        given["quiet"] = False  # such as -v against a settings file
     is_sandbox = options.is_sandbox(given)
     is_silent = given["quiet"] and given["log_format"] == "text"  # a JSON log goes by levels
     chosen = _options(given)
@@ -162,7 +165,8 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
         if not is_brief and (not given["as_json"] or is_live(given, stream)):
             command = click.get_current_context().meta[options.WORDS]
             width = terminal_width(stream)
-            click.echo(closing(summary, width=width, command=command, has_page=given["gallery"]), file=stream)
+            shown = {"has_page": given["gallery"], "verbose": given["verbose"]}
+            click.echo(closing(summary, width=width, command=command, **shown), file=stream)
     except BrokenPipeError:
         pass  # the reader has gone; the run's exit code still counts
     except OSError as error:

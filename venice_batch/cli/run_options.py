@@ -124,6 +124,7 @@ jobs = group(
 messages = group(
     options.as_json,
     option("-q", "--quiet", is_flag=True, help="Report only failures."),
+    option("-v", "--verbose", is_flag=True, help="At the end also show how long jobs took, and the slowest ones."),
     option("--no-progress", is_flag=True, help="Print a line now and then instead of a live display."),
     options.log_format,
     heading="Messages",

@@ -105,9 +105,9 @@ def _cost_note(held: Contents, *, known: bool) -> str:
 
 
 def _requests_note(refused: int, retries: int) -> str:
-    parts = [f"{refused:,} refused"] if refused else []
+    parts = [f"{refused:,} answered with 429"] if refused else []
     parts += [counted(retries, "retry", "retries", grouped=True)] if retries else []
-    return ", ".join(parts) or "none refused or repeated"
+    return ", ".join(parts) or "no 429, none repeated"
 
 
 def progress_text(history: Timeline, held: Contents) -> str:
