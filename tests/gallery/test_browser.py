@@ -482,7 +482,7 @@ def test_on_a_phone_every_figure_of_a_model_has_its_name(large, open_page):
     assert [cell.evaluate(shown_name) for cell in first.all()] == [
         f'"{name}"'
         for name in (
-            "jobs succeeded", "jobs failed", "jobs rejected", "images", "size", "requests", "repeated", "refused",
+            "jobs succeeded", "jobs failed", "jobs rejected", "images", "size", "requests", "repeated", "429s",
             "cost",
         )
     ]  # fmt: skip

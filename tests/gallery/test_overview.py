@@ -21,7 +21,7 @@ def test_an_empty_folder_is_shown_in_zeros():
         "Cost": ("–", "prices not known"),
         "Time": ("0 s", "in 0 runs"),
         "A job took": ("–", "95 % within –"),
-        "Requests": ("0", "none refused or repeated"),
+        "Requests": ("0", "no 429, none repeated"),
     }
 
 
@@ -38,7 +38,7 @@ def test_the_numbers_come_from_the_report():
     assert found["Cost"] == ("0.52 USD", "by the published prices")
     assert found["Time"] == ("2.0 s", "in 1 run")
     assert found["A job took"] == ("2.0 s", "95 % within 2.0 s")
-    assert found["Requests"] == ("4", "1 refused, 1 retry")
+    assert found["Requests"] == ("4", "1 answered with 429, 1 retry")
 
 
 @pytest.mark.parametrize(

@@ -168,8 +168,8 @@ def progress_line(progress: Progress, waits: Sequence[Wait] = ()) -> str:
     if shown is not None and shown.reason is WaitReason.FOLDER:
         return one_line(shown.text)  # the jobs are not counted yet
     parts = [f"{progress.done}/{progress.jobs} done"]
-    without_image = progress.failed + progress.rejected
-    parts += [f"{without_image} failed"] if without_image else []
+    parts += [f"{progress.failed} failed"] if progress.failed else []
+    parts += [f"{progress.rejected} rejected"] if progress.rejected else []
     parts += [wait.text for wait in waits if wait.reason is WaitReason.ANSWERS]
     parts.append(f"{progress.images_a_minute:.0f} images a minute")
     is_stuck = shown is not None and shown.reason in RUN_WIDE
