@@ -96,15 +96,30 @@ class JobsFileError(VeniceBatchError):
     """The jobs file has mistakes; nothing was sent.
 
     `problems` holds the first mistakes in the order of the file; `total` counts all of them. `undone` completes
-    "nothing was …" in the message: "sent", or "written" where jobs would have gone into a file.
+    "nothing was …" in the message: "sent", or "written" where jobs would have gone into a file. `noun` is what the
+    message counts.
     """
 
     undone = "sent"
+    noun = "problem"
 
     def __init__(self, problems: Sequence[Problem], total: int | None = None) -> None:
         self.problems = tuple(problems)
         self.total = len(self.problems) if total is None else total
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class NotApprovedError(JobsFileError):
+    """Prices, models or limits are not as approved in the file of `--frozen`; nothing was sent.
+
+    `problems` holds the differences, each with the model as its field. `remedy` says what to do.
+    """
+
+    noun = "difference"
+
+    def __init__(self, problems: Sequence[Problem], remedy: str) -> None:
+        super().__init__(problems)
+        self.undone = one_line(f"sent; {remedy}")
 
 
 MAX_PROBLEMS = 1000

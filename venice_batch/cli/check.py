@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from venice_batch.cli import options
+from venice_batch.cli import frozen, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
+from venice_batch.cli.parameters import Target, option
 from venice_batch.cli.text import json_line, table, terminal_width
 from venice_batch.errors import KeyMissingError, one_line
 from venice_batch.text_format import counted, span
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
     from venice_batch.catalogue import Cache, Found, Listing, Preflight
+    from venice_batch.catalogue.frozen import Frozen
     from venice_batch.run.plan import LanePlan, Plan
 
 
@@ -35,6 +39,19 @@ class Known(NamedTuple):
         """The arguments of `plan` that concern the key."""
         limits = self.limits
         return {"quotas": limits.quotas, "balances": limits.spendable, "access": limits.access} if limits else {}
+
+    def frozen(self, preflight: Preflight, given: Mapping[str, Any]) -> Frozen | None:
+        """Return prices, models and limits of the jobs that `preflight` has examined; None if no list is known.
+
+        `given` are the options that name the server.
+        """
+        from venice_batch.catalogue.frozen import freeze, server_name
+
+        if self.listing is None:
+            return None
+        server = server_name(given["base_url"], sandbox=given["sandbox"])
+        quotas = self.limits.quotas if self.limits else None
+        return freeze(preflight, self.listing, server, now_unix_s=time.time(), quotas=quotas)
 
     def preflight(self, *, allow_unknown: bool = False, strict: bool = False) -> Preflight:
         """Return the checks for a file's jobs against this listing."""
@@ -56,6 +73,15 @@ class Known(NamedTuple):
 @options.which_jobs
 @options.checks
 @options.rpm
+@option(
+    "--freeze",
+    type=Target(path_type=Path),
+    in_files=False,
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="Write prices, models and limits of the jobs to FILE, as approved, for `--frozen`.",
+)
+@options.frozen
 @options.server
 @options.as_json
 def check(jobs: str, **given: Any) -> int:
@@ -68,6 +94,7 @@ def check(jobs: str, **given: Any) -> int:
 
     is_sandbox = options.is_sandbox(given)
     defaults = options.job_defaults(given)
+    chosen = frozen.options_of(given)
     output = given["output"] or default_output(jobs)
     settle_temporary_files(jobs, output)
     with open_source(jobs, environment().stdin_bytes) as source:
@@ -78,8 +105,9 @@ def check(jobs: str, **given: Any) -> int:
             index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
         finally:
             show_warnings(preflight, source.name)
+        approval = chosen.settle(known.frozen(preflight, given), jobs)
         found = plan(index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account)
-        return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
+        return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known, approval=approval)
 
 
 def know(
@@ -183,10 +211,25 @@ def show_warnings(preflight: Preflight, source: str) -> None:
         click.echo(f"venice-batch: {counted(preflight.warning_count - shown, 'further warning')} not shown", err=True)
 
 
-def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight, known: Known) -> int:
+def show_approval(approval: frozen.Approval | None) -> None:
+    """Print on standard error what is not as in the file of `--frozen`, although nothing is worse."""
+    for notice in approval.notices if approval else ():
+        print_notice(notice)
+
+
+def show_plan(
+    found: Plan,
+    output: Path,
+    *,
+    as_json: bool,
+    preflight: Preflight,
+    known: Known,
+    approval: frozen.Approval | None = None,
+) -> int:
     """Print a plan for people, or as JSON for scripts; return the exit code."""
+    show_approval(approval)
     if as_json:
-        _print_json(found, preflight, known)
+        _print_json(found, preflight, known, approval)
         return 0
     head = [f"{found.already_done} done before"] if found.already_done else []
     head += [f"{found.already_rejected} rejected before"] if found.already_rejected else []
@@ -196,9 +239,12 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
     if found.lanes:
         header = ("model", "requests", "images", "usd", "images/min")
         click.echo(table(header, _rows(found), width=terminal_width(environment().stdout), right=("usd",)))
-    click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")
+    images = f" for {counted(found.images, 'image')}" if found.images != found.pending else ""
+    click.echo(f"{counted(found.pending, 'request')}{images} would go out, into {output}")
     for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)
+    if approval is not None:
+        click.echo("\n".join(approval.lines))
     return 0
 
 
@@ -241,7 +287,7 @@ def _closing(found: Plan, *, may_send: bool) -> list[str]:
     return lines
 
 
-def _print_json(found: Plan, preflight: Preflight, known: Known) -> None:
+def _print_json(found: Plan, preflight: Preflight, known: Known, approval: frozen.Approval | None) -> None:
     import msgspec
 
     report = msgspec.to_builtins(found)
@@ -251,4 +297,6 @@ def _print_json(found: Plan, preflight: Preflight, known: Known) -> None:
     if known.listing is not None:
         listed = known.listing.catalogue(time.time()).listed
         report["models"] = {"origin": known.listing.origin, "listed_at": listed}
+    if approval is not None:
+        report["approval"] = approval.report
     click.echo(json_line(report))

@@ -103,7 +103,7 @@ def _print_problems(error: JobsFileError, env: Environment) -> None:
     more = error.total - len(error.problems)
     shown = f" (the first {len(error.problems)} are shown)" if more else ""
     click.echo(
-        f"venice-batch: {counted(error.total, 'problem')}{shown}; nothing was {error.undone}{_hint(error)}", err=True
+        f"venice-batch: {counted(error.total, error.noun)}{shown}; nothing was {error.undone}{_hint(error)}", err=True
     )
     if env.is_on_github:
         from venice_batch.report import github

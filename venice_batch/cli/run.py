@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import after_run, options, run_options
+from venice_batch.cli import after_run, frozen, options, run_options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
@@ -42,17 +42,19 @@ def run(**given: Any) -> int:
     """
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
-    from venice_batch.cli.check import know, print_notice, show_plan, show_warnings
+    from venice_batch.cli.check import know, print_notice, show_approval, show_plan, show_warnings
     from venice_batch.jobfile import open_source
     from venice_batch.run.plan import plan
 
     is_sandbox = options.is_sandbox(given)
     chosen = _options(given)
+    frozen_file = frozen.options_of(given)
     output = given["output"] or default_output(given["jobs"])
     settle_temporary_files(given["jobs"], output)
     with open_source(given["jobs"], environment().stdin_bytes) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
-        asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": given["dry_run"]}
+        limits = given["dry_run"] or frozen_file.wants_quotas
+        asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": limits}
         known = know(given["base_url"], given["api_key_file"], **asked)
         if not given["quiet"]:
             print_notice(known.notice)
@@ -62,10 +64,15 @@ def run(**given: Any) -> int:
         finally:
             if not given["quiet"]:
                 show_warnings(preflight, source.name)
+        approval = frozen_file.settle(known.frozen(preflight, given), given["jobs"])
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
             found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
-            return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
+            return show_plan(
+                found, output, as_json=given["as_json"], preflight=preflight, known=known, approval=approval
+            )
+        if not given["quiet"]:
+            show_approval(approval)
         if chosen.max_cost_usd is not None:
             _refuse_above(chosen.max_cost_usd, plan(prepared.index, output, **left))
         return _run(prepared, key, given)
@@ -94,6 +101,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         lock_wait_s=given["lock_wait"] or 0.0,
         max_time_s=given["max_time"] or math.inf,
         max_cost_usd=given["max_cost"],
+        frozen=given["frozen"],
         max_failures=given["max_failures"],
         grace_s=given["grace"],
         shard=given["shard"],

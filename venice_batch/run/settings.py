@@ -18,6 +18,7 @@ from venice_batch.run.retry import AttemptRules
 from venice_batch.run.stop import Patience
 
 if TYPE_CHECKING:
+    from os import PathLike
     from pathlib import Path
 
     from venice_batch.catalogue import Catalogue, Preflight
@@ -54,6 +55,7 @@ class RunOptions:
         lock_wait_s: how long to wait for another run in the folder.
         max_time_s: stop sending after this time.
         max_cost_usd: never spend more, by the models' published prices.
+        frozen: refuse jobs whose prices, models or limits are worse than in this file, from `check --freeze`.
         max_failures: stop after this number of jobs without an image.
         grace_s: after a stop, time for requests under way, which are paid for.
 
@@ -91,6 +93,7 @@ class RunOptions:
     lock_wait_s: float = 0.0
     max_time_s: float = math.inf
     max_cost_usd: float | None = None
+    frozen: str | PathLike[str] | None = None
     max_failures: int | None = None
     grace_s: float = 300.0
     shard: Shard | None = None
@@ -110,6 +113,8 @@ class RunOptions:
             raise UsageError("--max-failures must be at least 1")
         if self.max_cost_usd is not None and not 0 <= self.max_cost_usd < math.inf:
             raise UsageError("--max-cost must be an amount of USD")
+        if self.frozen is not None and not self.check_models:
+            raise UsageError("frozen compares with the list of models, which check_models=False does not ask for")
         if self.processes < 1:
             raise UsageError("--processes must be at least 1")
 
