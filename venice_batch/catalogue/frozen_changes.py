@@ -156,7 +156,8 @@ def _repriced(name: str, what: str, before: Mapping[str, float | None], price: f
     if earlier == price:
         return
     is_lower = earlier is not None and price is not None and micro_usd(price) <= micro_usd(earlier)
-    yield Difference(name, f"{label}: {_price(earlier)} approved, {_price(price)} now", refuses=not is_lower)
+    before_that = "not known when approved" if earlier is None else f"{_price(earlier)} approved"
+    yield Difference(name, f"{label}: {before_that}, {_price(price)} now", refuses=not is_lower)
 
 
 def _limits(name: str, before: FrozenLimits, after: FrozenLimits) -> Iterator[Difference]:
