@@ -38,7 +38,7 @@ class ExitCode(IntEnum):
 _MEANINGS = {
     ExitCode.OK: "every job has succeeded, now or in an earlier run",
     ExitCode.SOME_FAILED: "the run finished; some jobs failed, were rejected or have a flag of `--fail-on`",
-    ExitCode.INVALID: "usage, settings or jobs file invalid: nothing was sent",
+    ExitCode.INVALID: "usage, settings or jobs file invalid, or not as approved (`--frozen`): nothing was sent",
     ExitCode.KEY_REFUSED: "the API key was refused",
     ExitCode.OUT_OF_MONEY: "out of money: the balance is below the next job's price, 402, or `--max-cost` reached",
     ExitCode.FOLDER_UNUSABLE: "the output folder cannot be used: locked by another run, not writable, disk full",
@@ -97,11 +97,12 @@ class JobsFileError(VeniceBatchError):
 
     `problems` holds the first mistakes in the order of the file; `total` counts all of them. `undone` completes
     "nothing was …" in the message: "sent", or "written" where jobs would have gone into a file. `noun` is what the
-    message counts.
+    message counts, `title` the heading of annotations.
     """
 
     undone = "sent"
     noun = "problem"
+    title = "invalid job"
 
     def __init__(self, problems: Sequence[Problem], total: int | None = None) -> None:
         self.problems = tuple(problems)
@@ -116,6 +117,7 @@ class NotApprovedError(JobsFileError):
     """
 
     noun = "difference"
+    title = "not as approved"
 
     def __init__(self, problems: Sequence[Problem], remedy: str) -> None:
         super().__init__(problems)

@@ -139,7 +139,8 @@ async def run_jobs(
         if approved is not None and options.frozen is not None:
             server = server_name(options.base_url, sandbox=False)
             found = None if listing is None else freeze(preflight, listing, server, now_unix_s=now, quotas=quotas)
-            hold_against(approved, found, path=Path(options.frozen), jobs=source.name)
+            command = ["venice-batch", "check", source.name, "--freeze", str(options.frozen)]
+            hold_against(approved, found, path=Path(options.frozen), command=command)
         return await prepared.run(key, observers=() if on_event is None else (on_event,))
 
 

@@ -10,6 +10,7 @@ from catalogue.made import NOW, SHIPPED, catalogue, entry, job
 from venice_batch.api.listings import Quota
 from venice_batch.catalogue import Listing, Preflight
 from venice_batch.catalogue.frozen import FrozenLimits, encode, freeze, load, same, server_name
+from venice_batch.catalogue.frozen_changes import differences
 from venice_batch.catalogue.models import Model
 from venice_batch.errors import UsageError
 from venice_batch.model import Endpoint
@@ -111,8 +112,38 @@ def test_a_retirement_and_the_successor_are_frozen():
     assert shown["models"]["made"]["successor"] == "other"
 
 
-def test_limits_have_the_names_of_the_models_fields():
-    assert set(FrozenLimits.__struct_fields__) - {"included_inputs"} <= set(Model.__struct_fields__)
+NOT_FROZEN_AS_LIMITS = {
+    "id",
+    "kind",
+    "name",
+    "constrained",
+    "venice",
+    "traits",
+    "pricing",
+    "offline",
+    "beta",
+    "deprecation",
+}
+
+
+def test_whatever_a_list_says_of_requests_is_frozen():
+    assert set(FrozenLimits.__struct_fields__) - {"included_inputs"} == (
+        set(Model.__struct_fields__) - NOT_FROZEN_AS_LIMITS
+    )
+
+
+def test_every_packaged_model_is_the_same_when_read_again(tmp_path):
+    endpoints = {"image": Endpoint.GENERATE, "inpaint": Endpoint.EDIT}
+    jobs = [
+        job(endpoints[model.kind], model=model.id, image=None if model.kind == "image" else "a.png")
+        for model in SHIPPED.models.values()
+        if model.kind in endpoints
+    ]
+    found = frozen(*jobs)
+    assert len(found.models) == len(jobs)
+    (tmp_path / "approved.json").write_bytes(encode(found))
+    assert load(tmp_path / "approved.json") == found
+    assert differences(found, found) == []
 
 
 @pytest.mark.parametrize(

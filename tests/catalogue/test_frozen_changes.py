@@ -15,6 +15,7 @@ from venice_batch.catalogue.frozen_changes import differences, has_quotas, hold_
 from venice_batch.errors import ApiError, ExitCode, NotApprovedError, UsageError
 
 PATH = Path("approved.json")
+COMMAND = ["venice-batch", "check", "j"]
 
 
 def listed(usd=0.02, /, **changes):
@@ -180,7 +181,7 @@ def test_a_quota_may_rise_but_not_fall_and_one_that_is_not_known_is_not_compared
     ]
     assert differences(approved, of(None)) == []
     assert [has_quotas(one) for one in (approved, of(None))] == [True, False]
-    assert shown(hold_against(approved, of(None), path=PATH, jobs="j")) == [
+    assert shown(hold_against(approved, of(None), path=PATH, command=COMMAND)) == [
         ("quotas are not compared: the key's own limits are not known", False)
     ]
 
@@ -196,15 +197,15 @@ def test_more_jobs_are_reported_and_fewer_are_not():
 def test_what_is_worse_is_raised_with_the_file_the_model_and_what_to_do():
     approved, now = (frozen(job(model="made"), known=listed(usd)) for usd in (0.01, 0.02))
     with pytest.raises(NotApprovedError) as caught:
-        hold_against(approved, now, path=Path("my prices.json"), jobs="jobs.jsonl")
+        hold_against(approved, now, path=Path("my prices.json"), command=["venice-batch", "check", "a b"])
     assert str(caught.value) == "my prices.json: made: price of an image: 0.01 USD approved, 0.02 USD now"
-    assert caught.value.undone == "sent; approve with `venice-batch check jobs.jsonl --freeze 'my prices.json'`"
+    assert caught.value.undone == "sent; approve with `venice-batch check 'a b'`"
     assert caught.value.exit_code == ExitCode.INVALID
 
 
 def test_what_is_better_is_returned():
     approved, now = (frozen(job(model="made"), known=listed(usd)) for usd in (0.02, 0.01))
-    assert [one.refuses for one in hold_against(approved, now, path=PATH, jobs="jobs.jsonl")] == [False]
+    assert [one.refuses for one in hold_against(approved, now, path=PATH, command=COMMAND)] == [False]
 
 
 def test_a_list_that_is_older_than_the_approved_one_is_named():
@@ -212,10 +213,10 @@ def test_a_list_that_is_older_than_the_approved_one_is_named():
     approved = frozen(job(model="made"), known=listed(0.01))
     said = "compared with the packaged list of 2026-10-30, older than the approved one of 2026-10-31"
     same_price = frozen(job(model="made"), known=listed(0.01), listing=older)
-    assert shown(hold_against(approved, same_price, path=PATH, jobs="j")) == [(said, False)]
+    assert shown(hold_against(approved, same_price, path=PATH, command=COMMAND)) == [(said, False)]
     with pytest.raises(NotApprovedError) as caught:
-        hold_against(approved, frozen(job(model="made"), known=listed(), listing=older), path=PATH, jobs="j")
-    assert caught.value.undone == f"sent; {said}; approve with `venice-batch check j --freeze approved.json`"
+        hold_against(approved, frozen(job(model="made"), known=listed(), listing=older), path=PATH, command=COMMAND)
+    assert caught.value.undone == f"sent; {said}; approve with `venice-batch check j`"
 
 
 def test_a_file_about_another_server_is_refused_but_in_the_sandbox():
@@ -223,15 +224,15 @@ def test_a_file_about_another_server_is_refused_but_in_the_sandbox():
         frozen(job(model="made"), known=listed(), server=server) for server in ("https://a", "localhost", "sandbox")
     )
     with pytest.raises(UsageError, match=r"approved.json: is about prices of https://a, not of localhost"):
-        hold_against(approved, local, path=PATH, jobs="j")
+        hold_against(approved, local, path=PATH, command=COMMAND)
     with pytest.raises(UsageError, match="is about prices of sandbox, not of https://a"):
-        hold_against(sandbox, approved, path=PATH, jobs="j")
-    assert shown(hold_against(approved, sandbox, path=PATH, jobs="j")) == [
+        hold_against(sandbox, approved, path=PATH, command=COMMAND)
+    assert shown(hold_against(approved, sandbox, path=PATH, command=COMMAND)) == [
         ("not compared: it is about prices of https://a", False)
     ]
 
 
 def test_without_any_list_the_run_has_to_wait_for_one():
     with pytest.raises(ApiError, match="no list of models is known for https://a") as caught:
-        hold_against(frozen(job(model="made"), known=listed(), server="https://a"), None, path=PATH, jobs="j")
+        hold_against(frozen(job(model="made"), known=listed(), server="https://a"), None, path=PATH, command=COMMAND)
     assert caught.value.exit_code == ExitCode.TEMPORARY

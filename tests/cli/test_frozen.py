@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def test_a_higher_price_refuses_the_run_before_anything_is_sent():
     assert refused.err == (
         "approved.json: venice-sd35: price of an image: 0.005 USD approved, 0.01 USD now\n"
         "venice-batch: 1 difference; nothing was sent; approve with `venice-batch check jobs.jsonl --freeze"
-        " approved.json`\n"
+        " approved.json --sandbox`\n"
     )
     assert sorted(os.listdir()) == ["approved.json", "jobs.jsonl"]
     assert check("--sandbox", "--frozen", "approved.json").err == refused.err
@@ -271,4 +272,37 @@ def test_a_server_without_a_list_has_nothing_to_freeze_or_compare():
     assert found.code == 75
     assert found.err.splitlines()[-1] == (
         "venice-batch: approved.json: cannot be compared, as no list of models is known for https://example.com/v1"
+    )
+
+
+def test_the_command_to_approve_keeps_the_options_that_matter():
+    write({"id": "a", "prompt": "p", "variants": 2})
+    options = [
+        "--set",
+        "model=venice-sd35",
+        "--set",
+        "style_preset=Film Noir",
+        "--seed-policy",
+        "split",
+        "--no-allow-unknown",
+    ]
+    freeze(*options)
+    change('"image": 0.01', '"image": 0.005')
+    refused = run("jobs.jsonl", *SANDBOX, *options, "--frozen", "approved.json", "-c", "1")
+    command = refused.err.splitlines()[-1].partition("approve with `")[2].rstrip("`")
+    assert command == (
+        "venice-batch check jobs.jsonl --freeze approved.json --sandbox --set model=venice-sd35"
+        " --set 'style_preset=Film Noir' --seed-policy split"
+    )
+    assert run(*shlex.split(command)[1:]).code == 0
+    assert run("jobs.jsonl", *SANDBOX, *options, "--frozen", "approved.json").code == 0
+
+
+def test_on_github_differences_are_annotations_of_the_file():
+    freeze()
+    change('"image": 0.01', '"image": 0.005')
+    refused = run("check", "jobs.jsonl", "--sandbox", "--frozen", "approved.json", environ={"GITHUB_ACTIONS": "true"})
+    assert refused.err.splitlines()[-1] == (
+        "::error file=approved.json,title=not as approved"
+        "::venice-sd35: price of an image: 0.005 USD approved, 0.01 USD now"
     )

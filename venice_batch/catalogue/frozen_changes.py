@@ -15,7 +15,7 @@ from venice_batch.money import cost_text, micro_usd, usd_text
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -43,11 +43,11 @@ class Difference(NamedTuple):
         return one_line(f"{self.model}: {self.what}" if self.model else self.what)
 
 
-def hold_against(approved: Frozen, now: Frozen | None, *, path: Path, jobs: str) -> list[Difference]:
-    """Return the differences from what the file at `path` approves for the jobs file `jobs`, if none refuses the run.
+def hold_against(approved: Frozen, now: Frozen | None, *, path: Path, command: Sequence[str]) -> list[Difference]:
+    """Return the differences from what the file at `path` approves, if none of them refuses the run.
 
     `now` is None if no list of models is known. In the sandbox, which nobody pays, prices of another server are not
-    compared.
+    compared. `command` would approve what is now.
 
     Raises:
         NotApprovedError: something is not as approved.
@@ -64,9 +64,9 @@ def hold_against(approved: Frozen, now: Frozen | None, *, path: Path, jobs: str)
     found += _reservations(approved, now)
     refusing = [Problem(str(path), 0, one.model, one.what) for one in found if one.refuses]
     if refusing:
-        command = shlex.join(["venice-batch", "check", jobs, "--freeze", str(path)])
+        remedy = f"approve with `{shlex.join(command)}`"
         older = _older(approved, now)
-        raise NotApprovedError(refusing, f"{older}; approve with `{command}`" if older else f"approve with `{command}`")
+        raise NotApprovedError(refusing, f"{older}; {remedy}" if older else remedy)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from venice_batch.cli.parameters import stronger
 from venice_batch.errors import UsageError, one_line
@@ -88,7 +89,8 @@ class Options(NamedTuple):
         if self.frozen is not None and self.approved is not None:
             from venice_batch.catalogue.frozen_changes import hold_against
 
-            found = hold_against(self.approved, now, path=self.frozen, jobs=jobs)
+            command = _command(click.get_current_context(), jobs, self.frozen)
+            found = hold_against(self.approved, now, path=self.frozen, command=command)
             is_compared = now is not None and now.server == self.approved.server
             return Approval(self.frozen, self.approved.frozen_at, found, is_compared=is_compared)
         if self.freeze is None:
@@ -115,6 +117,23 @@ def options_of(given: Mapping[str, Any]) -> Options:
 
         return Options(frozen=frozen, approved=load(frozen))
     return Options(freeze=freeze, approved=_earlier(freeze) if freeze is not None and freeze.is_file() else None)
+
+
+_MATTERS = ("settings", "seed_policy", "allow_unknown", "base_url", "api_key_file", "sandbox")
+"""Options that change what is frozen; other sources than the command line give them again."""
+
+
+def _command(ctx: click.Context, jobs: str, path: Path) -> list[str]:
+    """Return the command that freezes the jobs of the running one anew."""
+    words = ["venice-batch", "check", jobs, "--freeze", str(path)]
+    for param in ctx.command.params:
+        name = str(param.name)
+        if name not in _MATTERS or ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        value, spelled = ctx.params[name], max(param.opts, key=len)
+        for one in value if isinstance(value, tuple) else [value]:
+            words += [spelled] if one is True else [spelled, str(one)] if one is not False else []
+    return words
 
 
 def _earlier(path: Path) -> Frozen | None:

@@ -108,7 +108,7 @@ def _print_problems(error: JobsFileError, env: Environment) -> None:
     if env.is_on_github:
         from venice_batch.report import github
 
-        for line in github.problem_annotations(error.problems, env.environ):
+        for line in github.problem_annotations(error.problems, env.environ, error.title):
             click.echo(line, err=True)
 
 
