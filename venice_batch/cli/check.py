@@ -18,12 +18,9 @@ from venice_batch.errors import KeyMissingError, one_line
 from venice_batch.text_format import counted, span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
     from venice_batch.catalogue import Cache, Found, Listing, Preflight
-    from venice_batch.catalogue.frozen import Frozen
     from venice_batch.run.plan import LanePlan, Plan
 
 
@@ -39,19 +36,6 @@ class Known(NamedTuple):
         """The arguments of `plan` that concern the key."""
         limits = self.limits
         return {"quotas": limits.quotas, "balances": limits.spendable, "access": limits.access} if limits else {}
-
-    def frozen(self, preflight: Preflight, given: Mapping[str, Any]) -> Frozen | None:
-        """Return prices, models and limits of the jobs that `preflight` has examined; None if no list is known.
-
-        `given` are the options that name the server.
-        """
-        from venice_batch.catalogue.frozen import freeze, server_name
-
-        if self.listing is None:
-            return None
-        server = server_name(given["base_url"], sandbox=given["sandbox"])
-        quotas = self.limits.quotas if self.limits else None
-        return freeze(preflight, self.listing, server, now_unix_s=time.time(), quotas=quotas)
 
     def preflight(self, *, allow_unknown: bool = False, strict: bool = False) -> Preflight:
         """Return the checks for a file's jobs against this listing."""
@@ -105,7 +89,7 @@ def check(jobs: str, **given: Any) -> int:
             index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
         finally:
             show_warnings(preflight, source.name)
-        approval = chosen.settle(known.frozen(preflight, given), jobs)
+        approval = chosen.settle(frozen.of_now(preflight, known.listing, known.limits, given), jobs)
         found = plan(index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account)
         return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known, approval=approval)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 from click.core import ParameterSource
 
+from venice_batch.cli.env import environment
 from venice_batch.cli.parameters import stronger
 from venice_batch.errors import UsageError, one_line
 from venice_batch.text_format import counted
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from venice_batch.api.listings import Limits
+    from venice_batch.catalogue import Listing, Preflight
     from venice_batch.catalogue.frozen import Frozen
     from venice_batch.catalogue.frozen_changes import Difference
 
@@ -98,6 +101,22 @@ class Options(NamedTuple):
         if now is None:
             raise UsageError("--freeze: no list of models is known, so there are no prices to freeze")
         return _write(self.freeze, self.approved, now)
+
+
+def of_now(
+    preflight: Preflight, listing: Listing | None, limits: Limits | None, given: Mapping[str, Any]
+) -> Frozen | None:
+    """Return prices, models and limits of the jobs that `preflight` has examined; None without a list of models.
+
+    Also None if neither option is among those `given`, which name the server, too.
+    """
+    if listing is None or (given["frozen"] is None and given.get("freeze") is None):
+        return None
+    from venice_batch.catalogue.frozen import freeze, server_name
+
+    server = server_name(given["base_url"], sandbox=given["sandbox"])
+    quotas = limits.quotas if limits is not None else None
+    return freeze(preflight, listing, server, now_unix_s=environment().now(), quotas=quotas)
 
 
 def options_of(given: Mapping[str, Any]) -> Options:

@@ -64,7 +64,8 @@ def run(**given: Any) -> int:
         finally:
             if not given["quiet"]:
                 show_warnings(preflight, source.name)
-        approval = frozen_file.settle(known.frozen(preflight, given), given["jobs"])
+        now = frozen.of_now(preflight, known.listing, known.limits, given)
+        approval = frozen_file.settle(now, given["jobs"])
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
             found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
