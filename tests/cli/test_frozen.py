@@ -151,8 +151,12 @@ def test_a_changed_jobs_file_alone_is_frozen_anew():
     checked = check("--sandbox", "--frozen", "approved.json")
     assert checked.code == 0
     assert "2 jobs for 0.02 USD now, 1 job for 0.01 USD approved; --max-cost limits what a run may cost" in checked.err
-    freeze()
+    assert (
+        freeze().out.splitlines()[-2].startswith("prices and limits of 1 model are frozen in approved.json; since 20")
+    )
     assert json.loads(Path("approved.json").read_bytes())["jobs"] == {"jobs": 2, "images": 2, "usd": 0.02}
+    write(GOOD)
+    assert freeze().out.endswith("\nprices and limits of 1 model are frozen in approved.json\n")
 
 
 @pytest.mark.parametrize("command", [["check"], []], ids=["check", "run"])

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Approval(NamedTuple):
     """The result of either option: the file, when it was frozen, and how the jobs differ from it.
 
-    `frozen` is what `--freeze` has written, or found there unchanged; None for `--frozen`. `is_compared` is false for a
-    sandbox with the file of another server.
+    `frozen` is what `--freeze` has written, or, with `is_kept`, found there already; None for `--frozen`. `is_compared`
+    is false for a sandbox with the file of another server.
     """
 
     path: Path
@@ -35,6 +35,7 @@ class Approval(NamedTuple):
     differences: Sequence[Difference]
     frozen: Frozen | None = None
     is_compared: bool = True
+    is_kept: bool = False
 
     @property
     def notices(self) -> list[str]:
@@ -50,8 +51,10 @@ class Approval(NamedTuple):
         if not self.is_compared:
             return []
         if self.frozen is None:
-            return [one_line(f"prices, models and limits are as approved in {self.path} on {self.since:%Y-%m-%d}")]
-        if self.since is not None and not self.differences and self.since == self.frozen.frozen_at:
+            better = ", or better" if self.differences else ""
+            approved = f"as approved in {self.path} on {self.since:%Y-%m-%d}{better}"
+            return [one_line(f"prices, models and limits are {approved}")]
+        if self.is_kept:
             return [one_line(f"{self.path} says the same since {self.since:%Y-%m-%d}, and stays as it is")]
         models = counted(len(self.frozen.models), "model")
         since = f"; since {self.since:%Y-%m-%d}:" if self.differences else ""
@@ -171,7 +174,7 @@ def _write(path: Path, earlier: Frozen | None, now: Frozen) -> Approval:
     from venice_batch.output.atomic_file import whole_file
 
     if earlier is not None and same(earlier, now):
-        return Approval(path, earlier.frozen_at, (), earlier)
+        return Approval(path, earlier.frozen_at, (), earlier, is_kept=True)
     with whole_file(path) as file:
         file.write(encode(now))
     if earlier is None:
