@@ -74,6 +74,8 @@ def test_every_command_shown_works(page, line, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     words = shlex.split(line.split(">")[0].split(" | ")[0])
     assert words.pop(0) == "venice-batch"
+    if "--frozen" in words:
+        assert main(["check", "jobs.jsonl", "--freeze", "approved.json"]) == 0
     if words[0] == "sandbox":
         words.append("--help")
     assert main(words) == 0

@@ -4,12 +4,15 @@ from functools import partial
 
 import anyio
 import pytest
+from command import run, served
 
 import venice_batch
 from venice_batch import (
+    ApiError,
     FolderError,
     JobsFileError,
     KeyMissingError,
+    NotApprovedError,
     RunOptions,
     Status,
     UsageError,
@@ -234,3 +237,29 @@ async def test_options_come_as_one_value_or_one_by_one(tmp_path):
         chosen = RunOptions(base_url=sandbox.base_url, name="{index}", max_attempts=2)
         await run_jobs(jobs(1), tmp_path / "out", chosen, api_key="k", name="again-{index}")
     assert [path.stem for path in (tmp_path / "out" / "images").iterdir()] == ["again-1"]
+
+
+async def test_prices_and_quotas_are_compared_with_the_approved_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    path, approved = tmp_path / "jobs.jsonl", tmp_path / "approved.json"
+    path.write_text("".join(json.dumps(job) + "\n" for job in jobs(1)))
+    with served(latency_s=0) as base_url:
+        command = ["check", str(path), "--base-url", base_url, "--freeze", str(approved)]
+        assert (await anyio.to_thread.run_sync(lambda: run(*command))).code == 0
+        assert (await run_jobs(path, tmp_path / "out", base_url=base_url, frozen=str(approved))).succeeded == 1
+        approved.write_text(approved.read_text().replace('"image": 0.01', '"image": 0.001'))
+        with pytest.raises(NotApprovedError, match=r"an image: 0\.001 USD approved, 0\.01 USD now"):
+            await run_jobs(jobs(2), tmp_path / "out", base_url=base_url, frozen=approved)
+    approved.write_text(approved.read_text().replace('"image": 0.001', '"image": 0.01'))
+    with served(latency_s=0, rpm=5) as base_url:
+        with pytest.raises(NotApprovedError, match="images_a_minute: 20 approved, 5 now") as caught:
+            await run_jobs(jobs(2), tmp_path / "out", base_url=base_url, frozen=approved)
+        assert [problem.field for problem in caught.value.problems] == ["venice-sd35"]
+        with pytest.raises(ApiError, match="no list of models is known"):
+            await run_jobs(jobs(2), tmp_path / "out", base_url=f"{base_url}/none", frozen=approved)
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 1
+
+
+def test_approved_prices_need_the_list_of_models():
+    with pytest.raises(UsageError, match="check_models=False"):
+        RunOptions(frozen="approved.json", check_models=False)

@@ -38,7 +38,7 @@ class ExitCode(IntEnum):
 _MEANINGS = {
     ExitCode.OK: "every job has succeeded, now or in an earlier run, or was rejected before (`--known-rejected ok`)",
     ExitCode.SOME_FAILED: "the run finished; some jobs failed, were rejected or have a flag of `--fail-on`",
-    ExitCode.INVALID: "usage, settings or jobs file invalid: nothing was sent",
+    ExitCode.INVALID: "usage, settings or jobs file invalid, or not as approved (`--frozen`): nothing was sent",
     ExitCode.KEY_REFUSED: "the API key was refused",
     ExitCode.OUT_OF_MONEY: (
         "out of money: the balance is below the next job's price, 402, `--max-cost` or `--max-cost-per` reached"
@@ -111,9 +111,12 @@ class JobsFileError(VeniceBatchError):
     `problems` holds the first mistakes in the order of the file; `total` counts all of them. `distinct` holds each
     different one of `problems` once; its text names the other lines that have it. They cover `covered` of the `total`.
     `undone` completes "nothing was …" in the message: "sent", or "written" where jobs would have gone into a file.
+    `noun` is what the message counts, `title` the heading of annotations.
     """
 
     undone = "sent"
+    noun = "problem"
+    title = "invalid job"
 
     def __init__(
         self,
@@ -131,6 +134,20 @@ class JobsFileError(VeniceBatchError):
         self.total = len(self.problems) if total is None else total
         self.distinct, self.covered = _distinct(self.problems, counts or {}, lines)
         super().__init__("\n".join(map(str, self.distinct)))
+
+
+class NotApprovedError(JobsFileError):
+    """Prices, models or limits are not as approved in the file of `--frozen`; nothing was sent.
+
+    `problems` holds the differences, each with the model as its field. `remedy` says what to do.
+    """
+
+    noun = "difference"
+    title = "not as approved"
+
+    def __init__(self, problems: Sequence[Problem], remedy: str) -> None:
+        super().__init__(problems)
+        self.undone = one_line(f"sent; {remedy}")
 
 
 def _distinct(

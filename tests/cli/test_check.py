@@ -59,7 +59,7 @@ def test_check_counts_and_prices_requests_and_images_by_model(capsys):
     assert out.startswith("3 jobs, all lines valid\n")
     assert "venice-sd35           2       5  0.05          20\n" in out
     assert "in all                3       6  0.06           -\n" in out
-    assert "3 requests would go out, into output/jobs\nthey take about 10 s and cost 0.06 USD\n" in out
+    assert "3 requests for 6 images would go out, into output/jobs\nthey take about 10 s and cost 0.06 USD\n" in out
     assert not os.path.exists("output")
 
 

@@ -129,7 +129,7 @@ def test_set_gives_every_job_the_field_that_it_lacks():
 def test_a_dry_run_sends_nothing_and_makes_nothing(capsys):
     write(GOOD, {**GOOD, "id": "b", "variants": 3})
     assert main(["jobs.jsonl", "--dry-run"]) == 0
-    assert "2 requests would go out" in capsys.readouterr().out
+    assert "2 requests for 4 images would go out" in capsys.readouterr().out
     assert not os.path.exists("output")
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from venice_batch.cli import options
+from venice_batch.cli import frozen, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
+from venice_batch.cli.parameters import Target, option
 from venice_batch.cli.text import json_line, table, terminal_width
 from venice_batch.errors import KeyMissingError, one_line
 from venice_batch.text_format import counted, span
@@ -62,6 +63,15 @@ class Known(NamedTuple):
 @options.checks
 @options.rpm
 @options.budget
+@option(
+    "--freeze",
+    type=Target(path_type=Path),
+    in_files=False,
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="Write prices, models and limits of the jobs to FILE, as approved, for `--frozen`.",
+)
+@options.frozen
 @options.server
 @options.as_json
 @options.log_format
@@ -75,6 +85,7 @@ def check(jobs: str, **given: Any) -> int:
 
     is_sandbox = options.is_sandbox(given)
     defaults = options.job_defaults(given)
+    chosen = frozen.options_of(given)
     output = given["output"] or default_output(jobs)
     budget = budget_shares(given)
     settle_temporary_files(jobs, output)
@@ -86,8 +97,10 @@ def check(jobs: str, **given: Any) -> int:
             index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
         finally:
             show_warnings(preflight, source.name)
+        approval = chosen.settle(frozen.of_now(preflight, known.listing, known.limits, given), jobs)
         found = plan(index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account)
-        return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known, budget=budget)
+        shown: dict[str, Any] = {"preflight": preflight, "known": known, "budget": budget, "approval": approval}
+        return show_plan(found, output, as_json=given["as_json"], **shown)
 
 
 def budget_shares(given: Mapping[str, Any]) -> list[Share]:
@@ -219,15 +232,29 @@ def _warning_line(warned: Warned, source: str) -> JobWarningLine:
     )
 
 
+def show_approval(approval: frozen.Approval | None) -> None:
+    """Print on standard error what is not as in the file of `--frozen`, although nothing is worse."""
+    for notice in approval.notices if approval else ():
+        print_notice(notice)
+
+
 def show_plan(
-    found: Plan, output: Path, *, as_json: bool, preflight: Preflight, known: Known, budget: Sequence[Share] = ()
+    found: Plan,
+    output: Path,
+    *,
+    as_json: bool,
+    preflight: Preflight,
+    known: Known,
+    budget: Sequence[Share] = (),
+    approval: frozen.Approval | None = None,
 ) -> int:
     """Print a plan for people, or as JSON for scripts; return the exit code. A JSON log has it as a line."""
+    show_approval(approval)
     log = environment().messages.log
     if log is not None:
         log.write(_plan_line(found, output, preflight, budget))
     if as_json:
-        _print_json(found, preflight, known, budget)
+        _print_json(found, preflight, known, budget, approval)
     if as_json or log is not None:
         return 0
     head = [f"{found.already_done} done before"] if found.already_done else []
@@ -238,7 +265,8 @@ def show_plan(
     if found.lanes:
         header = ("model", "requests", "images", "usd", "images/min")
         click.echo(table(header, _rows(found), width=terminal_width(environment().stdout), right=("usd",)))
-    click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")
+    images = f" for {counted(found.images, 'image')}" if found.images != found.pending else ""
+    click.echo(f"{counted(found.pending, 'request')}{images} would go out, into {output}")
     for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)
     if budget:
@@ -246,6 +274,8 @@ def show_plan(
         from venice_batch.run.budget import shares_text
 
         click.echo(shares_text(budget, None if found.unpriced else micro_usd(found.usd)))
+    if approval is not None:
+        click.echo("\n".join(approval.lines))
     return 0
 
 
@@ -307,7 +337,9 @@ def _closing(found: Plan, *, may_send: bool) -> list[str]:
     return lines
 
 
-def _print_json(found: Plan, preflight: Preflight, known: Known, budget: Sequence[Share]) -> None:
+def _print_json(
+    found: Plan, preflight: Preflight, known: Known, budget: Sequence[Share], approval: frozen.Approval | None
+) -> None:
     import msgspec
 
     report = msgspec.to_builtins(found)
@@ -322,4 +354,6 @@ def _print_json(found: Plan, preflight: Preflight, known: Known, budget: Sequenc
             share.window: {"cap_usd": share.cap / 1e6, "left_usd": share.left / 1e6, "renews_at": share.renews}
             for share in budget
         }
+    if approval is not None:
+        report["approval"] = approval.report
     click.echo(json_line(report))

@@ -114,7 +114,7 @@ def _problems(error: JobsFileError, env: Environment) -> int:
     if env.is_on_github:
         from venice_batch.report import github
 
-        for line in github.problem_annotations(error.distinct, env.environ):
+        for line in github.problem_annotations(error.distinct, env.environ, error.title):
             click.echo(line, err=True)
     return code
 

@@ -103,7 +103,7 @@ class Messages:
     def problems(self, error: JobsFileError, hint: str) -> int:
         """Write each different mistake of a jobs file and the number of all, with a hint; return the exit code."""
         shown = f" (the first {error.covered} are shown)" if error.covered < error.total else ""
-        text = f"{counted(error.total, 'problem')}{shown}; nothing was {error.undone}{hint}"
+        text = f"{counted(error.total, error.noun)}{shown}; nothing was {error.undone}{hint}"
         if self.log is None:
             click.echo("\n".join(f"{problem}{_remedy(problem)}" for problem in error.distinct), err=True)
             click.echo(f"venice-batch: {text}", err=True)

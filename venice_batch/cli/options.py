@@ -121,7 +121,7 @@ server = group(base_url, api_key_file, use_sandbox)
 rpm = option(
     "--rpm",
     type=click.IntRange(min=1),
-    help="Send at most N requests a minute to each model, even if the API allows more.",
+    help="Ask each model for at most N images a minute, even if the API allows more.",
 )
 budget = group(
     option(
@@ -167,6 +167,13 @@ checks = group(
     allow_unknown,
     option("--strict", is_flag=True, help="Treat warnings as errors."),
     option("--offline", is_flag=True, help="Stay offline: check with the cached list of models, or the packaged one."),
+)
+frozen = option(
+    "--frozen",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="Refuse jobs whose prices, models or limits are worse than in FILE, from `check --freeze`; exit 2.",
 )
 log_format = option(
     "--log-format",
@@ -241,7 +248,7 @@ class _SandboxOption:
 
 
 _SANDBOX_OPTIONS = (
-    _SandboxOption("rpm", "rpm", click.IntRange(min=0), "Allow N requests a minute for each model; 0: no limit."),
+    _SandboxOption("rpm", "rpm", click.IntRange(min=0), "Allow N images a minute for each model; 0: no limit."),
     _SandboxOption("latency", "latency_s", click.FloatRange(min=0), "Take X seconds to make an image."),
     _SandboxOption("speed", "speed", click.FloatRange(min=0.001), "Divide minutes and latencies by X."),
     _SandboxOption(

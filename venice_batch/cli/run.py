@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import after_run, options, run_options
+from venice_batch.cli import after_run, frozen, options, run_options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
@@ -51,7 +51,7 @@ def _start(given: dict[str, Any], output: Path) -> int:
     """Check the options and every job, then run them; return the exit code."""
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
-    from venice_batch.cli.check import budget_shares, know, print_notice, show_plan, show_warnings
+    from venice_batch.cli.check import budget_shares, know, print_notice, show_approval, show_plan, show_warnings
     from venice_batch.jobfile import open_source
     from venice_batch.run.plan import plan
 
@@ -60,10 +60,12 @@ def _start(given: dict[str, Any], output: Path) -> int:
     is_sandbox = options.is_sandbox(given)
     is_silent = given["quiet"] and given["log_format"] == "text"  # a JSON log goes by levels
     chosen = _options(given)
+    frozen_file = frozen.options_of(given)
     settle_temporary_files(given["jobs"], output)
     with open_source(given["jobs"], environment().stdin_bytes) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
-        asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": given["dry_run"]}
+        limits = given["dry_run"] or frozen_file.wants_quotas
+        asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": limits}
         known = know(given["base_url"], given["api_key_file"], **asked)
         if not is_silent:
             print_notice(known.notice)
@@ -73,11 +75,15 @@ def _start(given: dict[str, Any], output: Path) -> int:
         finally:
             if not is_silent:
                 show_warnings(preflight, source.name)
+        now = frozen.of_now(preflight, known.listing, known.limits, given)
+        approval = frozen_file.settle(now, given["jobs"])
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
             found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
-            as_json, budget = given["as_json"], budget_shares(given)
-            return show_plan(found, output, as_json=as_json, preflight=preflight, known=known, budget=budget)
+            shown: dict[str, Any] = {"preflight": preflight, "known": known, "approval": approval}
+            return show_plan(found, output, as_json=given["as_json"], budget=budget_shares(given), **shown)
+        if not is_silent:
+            show_approval(approval)
         if chosen.max_cost_usd is not None or chosen.max_cost_per_usd:
             _refuse_cost(chosen, plan(prepared.index, output, **left))
         return _run(prepared, key, given)
@@ -108,6 +114,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         max_cost_usd=given["max_cost"],
         max_cost_per_usd=given["max_cost_per"] or {},
         budget_file=given["budget_file"],
+        frozen=given["frozen"],
         max_failures=given["max_failures"],
         grace_s=given["grace"],
         shard=given["shard"],

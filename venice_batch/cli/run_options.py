@@ -101,6 +101,7 @@ limits = group(
         help="Do not start if the jobs cost more, and never spend more; exit 4.",
     ),
     options.budget,
+    options.frozen,
     option("--max-failures", type=click.IntRange(min=1), help="Stop after N failed jobs; exit 75."),
     option(
         "--grace",

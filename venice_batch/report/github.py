@@ -63,11 +63,13 @@ class FirstFailures(Collector):
         return [failure for _, _, failure in sorted(self._heap, reverse=True)]
 
 
-def problem_annotations(problems: Iterable[Problem], environment: Mapping[str, str]) -> Iterator[str]:
+def problem_annotations(
+    problems: Iterable[Problem], environment: Mapping[str, str], title: str = "invalid job"
+) -> Iterator[str]:
     """Yield a line for each of the first `MOST` mistakes in a jobs file."""
     for problem in islice(problems, MOST):
         what = f"{problem.field}: {problem.what}" if problem.field else problem.what
-        yield _annotation("error", problem.source, problem.line, "invalid job", what, environment)
+        yield _annotation("error", problem.source, problem.line, title, what, environment)
 
 
 def job_annotations(

@@ -59,6 +59,7 @@ class RunOptions:
         max_cost_per_usd: never spend more in a "day", "week" or "month" (in UTC), together with all other runs that
             have the same budget file.
         budget_file: the file in which these runs write down what they spend; a missing one is made.
+        frozen: refuse jobs whose prices, models or limits are worse than in this file, from `check --freeze`.
         max_failures: stop after this number of jobs without an image.
         grace_s: after a stop, time for requests under way, which are paid for.
 
@@ -100,6 +101,7 @@ class RunOptions:
     max_cost_usd: float | None = None
     max_cost_per_usd: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     budget_file: str | os.PathLike[str] | None = None
+    frozen: str | os.PathLike[str] | None = None
     max_failures: int | None = None
     grace_s: float = 300.0
     shard: Shard | None = None
@@ -122,6 +124,8 @@ class RunOptions:
             raise UsageError("--max-cost must be an amount of USD")
         if caps_of(self.max_cost_per_usd) and self.budget_file is None:
             raise UsageError(NEEDS_FILE)
+        if self.frozen is not None and not self.check_models:
+            raise UsageError("frozen compares with the list of models, which check_models=False does not ask for")
         if self.processes < 1:
             raise UsageError("--processes must be at least 1")
 
