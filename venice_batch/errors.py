@@ -184,6 +184,21 @@ class StoppedWaitingError(VeniceBatchError):
         super().__init__(f"{reason} while waiting for the output folder; nothing was sent")
 
 
+class ProcessesError(VeniceBatchError):
+    """No process of `--processes` is left to fetch images; jobs without a record stay pending.
+
+    `what` happened, and `cause` says why: how the processes ended, or why none could be started ("" if not known).
+    """
+
+    exit_code = ExitCode.TEMPORARY
+
+    def __init__(self, what: str, cause: str) -> None:
+        self.what = what
+        self.cause = cause
+        why = f" ({cause})" if cause else ""
+        super().__init__(f"{what}{why}; run the same command again, or without --processes")
+
+
 class HookError(VeniceBatchError):
     """The command of `--on-finish` failed; the result of the run stays as it is."""
 

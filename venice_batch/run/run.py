@@ -169,14 +169,14 @@ class _Run:
             jobs=len(self.index),
             done=done,
             already_rejected=rejected,
-            flagged=self._read_back(is_stalled=sender.is_stalled),
+            flagged=self._read_back(stalled=sender.stalled),
             stop=self.stop_signal.stop or sender.parked,
             blocks=sender.blocks,
             spent_usd=None if self.settings.catalogue is None else self.spending.spent / 1e6,
         )
         summary = sum_up(totals, self.tally)
-        if sender.is_stalled:
-            text = f"{self.settings.output}: the disk does not answer; the last files may be missing"
+        if sender.stalled:
+            text = f"{self.settings.output}: {sender.stalled}; the last files may be missing"
             self.observe(Notice(f"{text}, and {SUMMARY} was not written"))
         else:
             summary = self._write(summary)
@@ -236,15 +236,15 @@ class _Run:
         prices = [bill.micro_usd * count for bill, count in bills if bill.micro_usd is not None]
         return sum(prices) / 1e6 if prices else None
 
-    def _read_back(self, *, is_stalled: bool) -> int:
+    def _read_back(self, *, stalled: str | None) -> int:
         """Pass the folder's records to the collectors; return the number of jobs with a flag of `fail_on`.
 
         Raises:
             FolderError: there are flags to fail on, and the manifest cannot be read.
         """
-        if is_stalled:
+        if stalled:
             for collector in self.collectors:
-                collector.error = FolderError(self.settings.output, "the disk does not answer")
+                collector.error = FolderError(self.settings.output, stalled)
             return 0
         fail_on = self.settings.options.fail_on
         flagged = FlaggedJobs(fail_on)
