@@ -80,6 +80,7 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
             lock = own_file(root / _LOCK, os.O_RDWR)
             until_left.callback(os.close, lock)
             notices = _lock(lock, root, until_left)
+            until_left.callback(_clear, lock)
         except OSError as error:
             raise unusable(root, error) from error
         try:
@@ -102,6 +103,43 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
         except OSError as error:
             raise unusable(root, error) from error
         yield Hold(root, lock, journal, notices)
+
+
+class HoldWatch:
+    """Says whether a run, or another command that writes, holds a folder, without getting in its way."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._free: tuple[int, ...] = ()
+
+    def is_held(self) -> bool:
+        """Return whether the folder is held now; False if the system does not say."""
+        with contextlib.suppress(OSError):
+            made_by = _read_mark(self._root / _HELD)
+            if made_by is not None:
+                holder, _, host = made_by.partition(" ")
+                return host != socket.gethostname() or _may_be_alive(holder, self._root / _HELD)
+        with contextlib.suppress(OSError):
+            file = portable.open_file(self._root / _LOCK, os.O_RDWR if portable.IS_WINDOWS else os.O_RDONLY)
+            try:
+                return self._is_locked(file)
+            finally:
+                os.close(file)
+        return False
+
+    def _is_locked(self, file: int) -> bool:
+        """Ask for the lock only until it was free once: asking takes it for a moment, and a run may just begin.
+
+        Every run writes the file when it has the lock.
+        """
+        state = os.fstat(file)
+        seen = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+        if not state.st_size or seen == self._free:
+            return False
+        if portable.is_locked(file):
+            return True
+        self._free = seen
+        return False
 
 
 def own_file(path: Path, flags: int) -> int:
@@ -204,6 +242,12 @@ def _lock(lock: int, root: Path, until_left: contextlib.ExitStack) -> list[str]:
     os.ftruncate(lock, 0)
     os.write(lock, b"%d\n" % os.getpid())
     return notices
+
+
+def _clear(lock: int) -> None:
+    """Take the process's number out of the lock, so that `HoldWatch` need not ask for it."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
 
 
 def _lock_manifest(journal: int, root: Path) -> None:
