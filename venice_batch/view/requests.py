@@ -9,7 +9,6 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from venice_batch.output.marks import Mark
-from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,7 +76,7 @@ def marks_in(body: bytes, has_image: Callable[[str, str, int], bool], *, at: str
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MarksError(f"these are no marks: {error}") from error
     if len(given) > MOST_MARKS:
-        raise MarksError(f"{counted(len(given), 'mark')} at once; send at most {MOST_MARKS:,}")
+        raise MarksError(f"{len(given):,} marks at once; send at most {MOST_MARKS:,}")
     for said in given:
         if not has_image(said.id, said.sha256, said.image):
             raise MarksError(f"the folder has no image {said.image} of {said.id!r} with this sha256; reload the page")
