@@ -112,7 +112,10 @@ def test_the_page_holds_the_last_mark_of_each_image(tmp_path):
     with MarksFile(tmp_path) as file:
         file.append([*said, Mark("bb", HOSTILE, 1, "picked", None, "")])
     _, _, data = made(tmp_path)
-    assert [msgspec.convert(mark, Mark) for mark in data["marks"]] == [said[1], Mark("bb", HOSTILE, 1, "picked", None, "")]
+    assert [msgspec.convert(mark, Mark) for mark in data["marks"]] == [
+        said[1],
+        Mark("bb", HOSTILE, 1, "picked", None, ""),
+    ]
 
 
 def test_a_live_page_may_reach_its_own_server_and_no_other(tmp_path):

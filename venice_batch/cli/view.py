@@ -18,7 +18,11 @@ from venice_batch.errors import ExitCode, UsageError, one_line
 @command()
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
 @option(
-    "--port", type=click.IntRange(0, 65535), default=0, show_default="any free one", help="Listen on port N of 127.0.0.1."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default="any free one",
+    help="Listen on port N of 127.0.0.1.",
 )
 @option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 def view(folder: Path, port: int, opens: bool) -> int:

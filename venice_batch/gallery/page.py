@@ -31,7 +31,7 @@ from venice_batch.report.collect import Collector, Spool
 from venice_batch.report.tables import ReportBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from venice_batch.model import ImageFile, Outcome

@@ -29,13 +29,13 @@ class OpenImage:
     """An image that is being read; close it. `type` follows from its bytes, whatever its name and record say."""
 
     file: BinaryIO
-    bytes: int
+    size_bytes: int
     tag: str
     type: str
 
     async def portions(self) -> AsyncIterator[bytes]:
         """Yield the bytes that it had when it was opened, or fewer if it has shrunk."""
-        left = self.bytes
+        left = self.size_bytes
         while left > 0 and (data := await asyncio.to_thread(self.file.read, min(left, _PORTION_BYTES))):
             left -= len(data)
             yield data

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Image = tuple[str, str, int]
 
+
 def check(root: Path) -> None:
     """Raise FolderError unless `root` is an output folder that can be shown."""
     path = root / manifest.NAME

@@ -51,7 +51,7 @@ def is_from_page(hosts: Sequence[str], origins: Sequence[str], sites: Sequence[s
 
 def _own_hosts(port: int) -> list[str]:
     names = ["127.0.0.1", "localhost", "[::1]"]
-    return [f"{name}:{port}" for name in names] + (names if port == 80 else [])  # noqa: PLR2004 - HTTP's own port
+    return [f"{name}:{port}" for name in names] + (names if port == 80 else [])
 
 
 def path_below(raw_path: str, token: str) -> str | None:

@@ -133,6 +133,7 @@ class ViewServer:
             self._once = ""
             return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": f"/{self._token}/", **_NOT_KEPT})
         path = path_below(raw_path, self._token)
+        await self._is_read.wait()
         if path == "marks" and request.method == "POST":
             return await self._take_marks(request)
         if path is None or request.method not in ("GET", "HEAD"):
@@ -144,7 +145,6 @@ class ViewServer:
         return await self._image(request, path)
 
     async def _page(self) -> web.Response:
-        await self._is_read.wait()
         async with self._busy:
             body = await self._disk.ask(self._folder.page)
             self._pages = sorted([*self._pages, self._folder.position])[:_MOST_PAGES]
@@ -169,7 +169,7 @@ class ViewServer:
         if found is None:
             return web.Response(status=HTTPStatus.NOT_FOUND)
         try:
-            is_same = bool(version) and image.sha256.startswith(version) and found.bytes == image.bytes
+            is_same = bool(version) and image.sha256.startswith(version) and found.size_bytes == image.bytes
             headers = {
                 "Cache-Control": _FOR_EVER if is_same else "no-cache",
                 "ETag": found.tag,
@@ -177,11 +177,11 @@ class ViewServer:
             }
             if request.headers.get("If-None-Match") == found.tag:
                 return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-            headers |= {"Content-Type": found.type, "Content-Length": str(found.bytes)}
+            headers |= {"Content-Type": found.type, "Content-Length": str(found.size_bytes)}
             response = web.StreamResponse(headers=headers)
             await response.prepare(request)
             if request.method == "GET":
-                left = found.bytes
+                left = found.size_bytes
                 async for portion in found.portions():
                     left -= len(portion)
                     await response.write(portion)
@@ -217,7 +217,6 @@ class ViewServer:
             file.append(marks)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        await self._is_read.wait()
         position = self._position_of(request.headers.get("Last-Event-ID", ""))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8", **_NOT_KEPT})
         await response.prepare(request)
@@ -285,10 +284,16 @@ async def _serving(server: ViewServer, port: int) -> AsyncIterator[ViewServer]:
     try:
         await web.TCPSite(runner, HOST, port).start()
         server.port = runner.addresses[0][1]
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server.follow)
-            yield server
-            tasks.cancel_scope.cancel()
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(server.follow)
+                yield server
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as raised:
+            # The group is this function's own affair: an exception of the block goes out as it is.
+            if len(raised.exceptions) == 1:
+                raise raised.exceptions[0] from None
+            raise
     finally:
         await runner.cleanup()
         server.close()
