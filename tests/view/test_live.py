@@ -6,8 +6,10 @@ from gallery.made import image_bytes, noise_bytes, put, record, write
 from records import failed, outcome, summary
 
 from venice_batch.errors import FolderError
+from venice_batch.events import RunEnded, RunStarted
 from venice_batch.output import folder
 from venice_batch.output.marks import NAME, Mark, MarksFile
+from venice_batch.output.run_file import RunFile
 from venice_batch.run.run import write_summary
 from venice_batch.view.live import LiveFolder, State, check
 
@@ -156,6 +158,23 @@ def test_the_state_says_whether_a_run_holds_the_folder(live, tmp_path):
         assert live.state == State(running=True, done=2)
     assert live.update()
     assert live.state == State(running=False, done=2)
+
+
+def test_the_state_has_the_numbers_of_the_run_that_is_under_way(live, tmp_path):
+    write_summary(tmp_path, summary(jobs=7, pending=0))
+    watched = RunFile(tmp_path)
+    with folder.hold(tmp_path):
+        watched(RunStarted("run-2", "out", jobs=200, done=36, lanes=()))
+        append(tmp_path, record(tmp_path, "c", run_id="run-2"), failed("b", run_id="run-2"))
+        live.update()
+        assert live.state == State(running=True, done=38, jobs=200, pending=162)
+        append(tmp_path, record(tmp_path, "c", run_id="run-3"))
+        live.update()
+        assert live.state.done == 37
+        watched(RunEnded(summary(jobs=200, pending=163)))
+        write_summary(tmp_path, summary(jobs=200, pending=163))
+    live.update()
+    assert live.state == State(running=False, done=37, jobs=200, pending=163)
 
 
 def test_the_state_has_the_numbers_of_the_last_run(live, tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
@@ -11,17 +13,21 @@ from venice_batch.errors import FolderError
 from venice_batch.gallery.page import PageData
 from venice_batch.gallery.thumbnails import thumbnail_name
 from venice_batch.model import SUMMARY, ImageFile, Outcome
-from venice_batch.output import manifest, marks
+from venice_batch.output import manifest, marks, run_file
 from venice_batch.output.folder import HoldWatch, unusable
 from venice_batch.output.followed import FollowedFile
 from venice_batch.output.manifest import NO_RECORD
 from venice_batch.output.marks import Mark
+from venice_batch.output.run_file import Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     Image = tuple[str, str, int]
+
+
+Content = TypeVar("Content")
 
 
 def check(root: Path) -> None:
@@ -59,6 +65,7 @@ class Changes(NamedTuple):
 class _Card(NamedTuple):
     position: int
     json: bytes
+    run_id: str
 
 
 class _Marked(NamedTuple):
@@ -67,7 +74,7 @@ class _Marked(NamedTuple):
 
 
 class _Totals(msgspec.Struct, frozen=True):
-    """The part of a summary that the page shows."""
+    """The part of the last run's summary that the page shows."""
 
     jobs: int
     pending: int
@@ -93,8 +100,11 @@ class LiveFolder:
         self._manifest = FollowedFile(root / manifest.NAME)
         self._marks_file = FollowedFile(root / marks.NAME)
         self._summary = FollowedFile(root / SUMMARY)
+        self._run_file = FollowedFile(root / run_file.NAME)
         self._watch = HoldWatch(root)
-        self._totals: _Totals | None = None
+        self._ended: _Totals | None = None
+        self._running: Running | None = None
+        self._made_by: Counter[str] = Counter()
         self._data = PageData(root, live=True)
         self._counts_all = True
         self._cards: dict[str, _Card] = {}
@@ -160,7 +170,7 @@ class LiveFolder:
             gone.discard(outcome.id)
             self._add(outcome)
         for job_id in gone:  # an open page keeps them until it is loaded again
-            del self._cards[job_id]
+            self._made_by[self._cards.pop(job_id).run_id] -= 1
 
     def _latest(self, lines: Iterable[bytes]) -> Iterator[Outcome]:
         """Yield the last whole record of each id. The lines are read twice, as there may be very many."""
@@ -177,16 +187,16 @@ class LiveFolder:
 
     def _add(self, outcome: Outcome) -> None:
         known = self._cards.get(outcome.id)
-        if known is None:
-            json = self._data.add(outcome)
-        else:
-            json = self._data.card(outcome)
-            if json == known.json:
-                return
-            del self._cards[outcome.id]  # the latest record's place counts, as on the page that `report` writes
-            self._counts_all = False
-        self.position += 1
-        self._cards[outcome.id] = _Card(self.position, json)
+        json = self._data.add(outcome) if known is None else self._data.card(outcome)
+        position = known.position if known is not None and known.json == json else self.position + 1
+        if known is not None:
+            self._made_by[known.run_id] -= 1
+            if known.json != json:
+                del self._cards[outcome.id]  # the latest record's place counts, as on the page that `report` writes
+                self._counts_all = False
+        self.position = max(self.position, position)
+        self._cards[outcome.id] = _Card(position, json, sys.intern(outcome.run_id))
+        self._made_by[outcome.run_id] += 1
         for number, file in enumerate(outcome.files, 1):
             self._images.add((outcome.id, file.sha256, number))
             self._files[file.path] = file
@@ -202,7 +212,7 @@ class LiveFolder:
             known = before.get(outcome.id)
             if known is None or known.json != json:  # an image was removed, for example
                 self.position += 1
-                known = _Card(self.position, json)
+                known = _Card(self.position, json, outcome.run_id)
             self._cards[outcome.id] = known
         self._counts_all = True
 
@@ -231,16 +241,24 @@ class LiveFolder:
         self._marks[mark.key] = _Marked(self.position, mark)
 
     def _update_state(self) -> None:
-        with suppress(OSError):
-            if (lines := self._summary.look()) is not None:
-                self._totals = None
-                with suppress(*NO_RECORD):
-                    self._totals = msgspec.json.decode(b"".join(lines), type=_Totals)
-        is_running, found = self._watch.is_held(), self._totals
-        if is_running or found is None:
-            self.state = State(is_running, len(self._cards))
-        else:
-            self.state = State(is_running, max(0, found.jobs - found.pending), found.jobs, found.pending)
+        self._ended = _content(self._summary, _Totals, self._ended)
+        self._running = _content(self._run_file, Running, self._running)
+        is_running, jobs, done = self._watch.is_held(), None, len(self._cards)
+        if is_running and self._running is not None:
+            jobs, done = self._running.jobs, self._running.done + self._made_by[self._running.run_id]
+        elif not is_running and self._ended is not None:
+            jobs, done = self._ended.jobs, self._ended.jobs - self._ended.pending
+        self.state = State(is_running, done, jobs, None if jobs is None else max(0, jobs - done))
+
+
+def _content(file: FollowedFile, kind: type[Content], before: Content | None) -> Content | None:
+    """Return what a JSON file holds now: `before` if that is unchanged or cannot be read, None if it is no `kind`."""
+    with suppress(OSError):
+        if (lines := file.look()) is not None:
+            with suppress(*NO_RECORD):
+                return msgspec.json.decode(b"".join(lines), type=kind)
+            return None
+    return before
 
 
 def is_empty(mark: Mark) -> bool:
