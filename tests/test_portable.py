@@ -154,17 +154,32 @@ def test_a_lock_keeps_others_out_until_it_is_given_back(file):
         os.close(other)
 
 
+def test_a_file_that_is_asked_about_stays_as_it_was(file):
+    other = os.open(f"/proc/self/fd/{file}", os.O_RDONLY)
+    try:
+        assert not portable.is_locked(other)
+        assert portable.lock(file)
+        assert portable.is_locked(other)
+        portable.unlock(file)
+        assert not portable.is_locked(other)
+    finally:
+        os.close(other)
+
+
 class FakeMsvcrt(types.ModuleType):
     """Locks of Windows: a range of bytes from the file's position on."""
 
-    LK_NBLCK = 2
+    LK_UNLCK, LK_NBLCK = 0, 2
 
     def __init__(self):
         super().__init__("msvcrt")
         self.locked = set()
 
     def locking(self, file, mode, size):
-        place = (os.fstat(file).st_ino, os.lseek(file, 0, os.SEEK_CUR), mode, size)
+        place = (os.fstat(file).st_ino, os.lseek(file, 0, os.SEEK_CUR), self.LK_NBLCK, size)
+        if mode == self.LK_UNLCK:
+            self.locked.remove(place)
+            return
         if place in self.locked:
             raise PermissionError(errno.EACCES, "Permission denied")
         self.locked.add(place)
@@ -174,7 +189,9 @@ def test_on_windows_a_byte_behind_the_end_is_locked(file, monkeypatch):
     windows = FakeMsvcrt()
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", windows)
+    assert not portable.is_locked(file)
     assert portable.lock(file)
+    assert portable.is_locked(file)
     assert not portable.lock(file)
     ((_, position, mode, size),) = windows.locked
     assert (position, mode, size) == (2**31 - 2, windows.LK_NBLCK, 1)

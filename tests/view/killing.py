@@ -25,7 +25,7 @@ from venice_batch.view import serve
 from venice_batch.view import server as _server  # noqa: F401 - imported before the forks
 
 LONGEST_S = 0.15
-"""Time from the first mark to the kill, at most."""
+"""Time from the first acknowledged mark to the kill, at most."""
 
 
 def main(root: Path, kills: int, seed: int) -> int:
@@ -66,7 +66,6 @@ def _one(root: Path, image: dict, number: int, until_s: float) -> list[int]:
     connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=30)
     killer = threading.Timer(until_s, os.kill, (child, signal.SIGKILL))
     acknowledged = []
-    killer.start()
     try:
         for step in range(1_000_000):
             code = (number * 7 + step) % 15
@@ -77,6 +76,8 @@ def _one(root: Path, image: dict, number: int, until_s: float) -> list[int]:
             answer.read()
             assert answer.status == 204, answer.status
             acknowledged.append(code)
+            if step == 1:
+                killer.start()
     except (OSError, http.client.HTTPException):
         pass
     finally:

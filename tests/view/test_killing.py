@@ -14,7 +14,7 @@ from venice_batch import portable
 def test_no_acknowledged_mark_is_lost_when_the_server_is_killed(tmp_path):
     """Two hundred kills take half a minute: `python tests/view/killing.py FOLDER 200 1`."""
     write(tmp_path, record(tmp_path, "a"))
-    program = [sys.executable, str(Path(__file__).parent / "killing.py"), str(tmp_path), "40", "1"]
+    program = [sys.executable, str(Path(__file__).parent / "killing.py"), str(tmp_path), "20", "1"]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.stdout.endswith("marks acknowledged, lost in 0 kills\n"), done.stderr
     assert done.returncode == 0, done.stdout

@@ -19,6 +19,7 @@ from venice_batch.output import folder
 from venice_batch.output.marks import NAME, read_marks
 from venice_batch.view import serve
 from venice_batch.view import server as module
+from venice_batch.view.images import OpenImage
 from venice_batch.view.server import open_server
 
 ODD = "images/100% #1? é & b.png"
@@ -405,7 +406,7 @@ async def test_a_broken_connection_goes_on_where_it_was(root):
         async with client.ask("events") as answer:
             *_, position = await anext(events(answer))
         append(root, record(root, "meanwhile"))
-        await client.data()
+        await until(client, lambda data: len(data["jobs"]) == 4)
         for headers in ({"Last-Event-ID": position}, {"Last-Event-ID": "9" * 5000}):
             async with client.ask("events", headers=headers) as answer:
                 name, data, _ = await anext(events(answer))
@@ -421,6 +422,12 @@ async def test_a_page_misses_nothing_between_its_loading_and_its_first_event(roo
             async with client.ask("events") as answer:
                 name, data, _ = await anext(events(answer))
                 assert (name, len(data)) == ("jobs", 1)
+
+
+async def test_a_program_that_loaded_no_page_gets_everything(root):
+    async with serving(root) as client, client.ask("events") as answer:
+        name, data, _ = await anext(events(answer))
+        assert (name, len(data)) == ("jobs", 3)
 
 
 async def test_many_new_jobs_come_in_several_events_and_only_the_last_has_an_id(root, monkeypatch):
@@ -454,6 +461,23 @@ async def test_it_serves_before_all_thumbnails_are_made(root, monkeypatch):
         assert len(data["jobs"]) == 3
         assert await client.say(said(root)) == (204, "")
         may_scale.set()
+
+
+async def test_an_image_that_shrinks_while_it_is_sent_ends_the_connection(root, monkeypatch):
+    class Shrunk(OpenImage):
+        async def portions(self):
+            yield b"half"
+
+    monkeypatch.setattr("venice_batch.view.images.OpenImage", Shrunk)
+    async with serving(root) as client, client.ask("images/large.png") as answer:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+
+
+async def test_an_exception_of_the_block_comes_out_as_it_is(root):
+    with pytest.raises(KeyError, match="mine"):
+        async with open_server(root):
+            raise KeyError("mine")
 
 
 async def test_a_port_that_is_taken_is_an_error(root):

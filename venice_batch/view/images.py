@@ -60,9 +60,7 @@ class Images:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def open(self, path: str) -> OpenImage | None:
-        """Open the image that a record calls `path`; None if none does, or it is not a plain file of the folder."""
-        if self._folder.file(path) is None:
-            return None
+        """Open the image that a record calls `path`; None if it is not a plain file of the folder."""
         return await asyncio.to_thread(self._open, path)
 
     def _open(self, path: str) -> OpenImage | None:
