@@ -24,6 +24,7 @@ IMAGES = "images"
 UNRECOGNISED = "unrecognised"
 MANIFEST = "manifest.jsonl"
 PART_SUFFIX = ".part"
+RUN_FILE = ".run.json"
 
 _LOCK = ".lock"
 _HELD = ".lock-held"
@@ -67,7 +68,8 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
     Makes the folder, its `images` and the `folders` below that, and tries out that files can be written and named.
     Locks `.lock`, which holds this process's number, and the manifest, because `.lock` can be removed. Both locks end
     with the process. On a file system without locks the file `.lock-held` replaces them, and `notices` say so.
-    Removes the temporary files of killed runs. With `durable` the folders are on the disk before the block begins.
+    Removes the temporary files of killed runs, and their `.run.json`. With `durable` the folders are on the disk before
+    the block begins.
 
     Raises:
         FolderHeldError: another run holds the folder.
@@ -92,6 +94,8 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
             raise unusable(root / MANIFEST, error) from error
         try:
             _remove_parts(root, _OF_FILE)  # not below: with `-o .` there may be anything
+            with contextlib.suppress(OSError):
+                (root / RUN_FILE).unlink()
             if not (root / IMAGES).is_symlink():  # the files behind a link need not be a run's
                 _remove_image_parts(root / IMAGES)
             for place in (root, root / IMAGES):

@@ -10,6 +10,7 @@ import msgspec
 from venice_batch.errors import FolderError
 from venice_batch.events import RunEnded, RunStarted
 from venice_batch.output.atomic_file import whole_file
+from venice_batch.output.folder import RUN_FILE
 from venice_batch.text_format import json_bytes
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from venice_batch.events import Event
 
-NAME = ".run.json"
+NAME = RUN_FILE
 
 
 class Running(msgspec.Struct, frozen=True):
