@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from gallery import make_folder
@@ -72,7 +73,7 @@ class Server:
         self._http.getresponse().read()
         return time.perf_counter() - before_s
 
-    def mark_s(self, record: dict, rating: int) -> float:
+    def mark_s(self, record: dict[str, Any], rating: int) -> float:
         """Return how long it takes until the server says that a mark is on disk."""
         mark = {"sha256": record["files"][0]["sha256"], "id": record["id"], "image": 1, "rating": rating}
         body = json.dumps([mark | {"mark": "picked"}])
@@ -83,7 +84,7 @@ class Server:
         assert answer.status == http.client.NO_CONTENT, answer.status
         return time.perf_counter() - before_s
 
-    def new_s(self, manifest: Path, record: dict) -> list[float]:
+    def new_s(self, manifest: Path, record: dict[str, Any]) -> list[float]:
         """Return how long after its record each of several new images is announced."""
         events = http.client.HTTPConnection("127.0.0.1", self._port)
         events.request("GET", f"{self._path}events")
