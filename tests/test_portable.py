@@ -155,11 +155,22 @@ def test_a_lock_keeps_others_out_until_it_is_given_back(file):
         os.close(other)
 
 
+def test_a_file_that_is_asked_about_stays_as_it_was(file):
+    other = os.open(f"/proc/self/fd/{file}", os.O_RDONLY)
+    try:
+        assert not portable.is_locked(other)
+        assert portable.lock(file)
+        assert portable.is_locked(other)
+        portable.unlock(file)
+        assert not portable.is_locked(other)
+    finally:
+        os.close(other)
+
+
 class FakeMsvcrt(types.ModuleType):
     """Locks of Windows: a range of bytes from the file's position on."""
 
-    LK_UNLCK = 0
-    LK_NBLCK = 2
+    LK_UNLCK, LK_NBLCK = 0, 2
 
     def __init__(self):
         super().__init__("msvcrt")
@@ -179,7 +190,9 @@ def test_on_windows_a_byte_behind_the_end_is_locked(file, monkeypatch):
     windows = FakeMsvcrt()
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", windows)
+    assert not portable.is_locked(file)
     assert portable.lock(file)
+    assert portable.is_locked(file)
     assert not portable.lock(file)
     ((_, position, mode, size),) = windows.locked
     assert (position, mode, size) == (2**31 - 2, windows.LK_NBLCK, 1)

@@ -27,6 +27,7 @@ from venice_batch.events import JobEnded
 from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source
 from venice_batch.output.atomic_file import is_address
 from venice_batch.output.naming import Naming
+from venice_batch.output.run_file import RunFile
 from venice_batch.run.run import run_batch
 from venice_batch.run.settings import RunOptions, RunSettings
 
@@ -74,6 +75,7 @@ class PreparedRun:
         settings = RunSettings.of(
             options, self.output, naming=self.naming, preflight=self.preflight, handle_signals=handle_signals
         )
+        observers = (RunFile(self.output), *observers)
         return await run_batch(self.index, key, settings, observers=observers, collectors=collectors, run_id=run_id)
 
 

@@ -132,6 +132,37 @@ def _lock_byte(file: int) -> bool:
     return True
 
 
+def is_locked(file: int) -> bool:
+    """Return whether another process, or another descriptor, has the open file locked by `lock`.
+
+    A file that is not locked is locked for the moment of the question.
+
+    Raises:
+        OSError: the file system knows no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return _is_byte_locked(file)
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+def _is_byte_locked(file: int) -> bool:
+    if not _lock_byte(file):
+        return True
+    import msvcrt
+
+    windows: Any = msvcrt
+    os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
+    windows.locking(file, windows.LK_UNLCK, 1)
+    return False
+
+
 def unlock(file: int) -> None:
     """Give back a lock of `lock` before the file is closed."""
     try:

@@ -18,7 +18,8 @@ from records import failed, outcome
 from venice_batch.errors import FolderError
 from venice_batch.gallery import page as module
 from venice_batch.gallery import write_gallery
-from venice_batch.gallery.page import script_json
+from venice_batch.gallery.page import PageData, script_json
+from venice_batch.output.marks import Mark, MarksFile
 from venice_batch.output.resume import LatestRecords
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028\u202e{{ 7 * 7 }}{% raw %}"
@@ -63,7 +64,7 @@ def test_the_page_holds_the_last_record_of_each_id(tmp_path):
 
 def test_an_empty_manifest_has_a_page(tmp_path):
     text, _, data = made(write(tmp_path))
-    assert data == {"lanes": [], "sweeps": [], "jobs": []}
+    assert data == {"lanes": [], "sweeps": [], "marks": [], "jobs": []}
     assert "<h1>" in text
 
 
@@ -101,6 +102,33 @@ def test_the_page_may_run_its_own_script_and_use_no_network(tmp_path):
     assert not re.search(
         r"url\(|@import|https?://(?!www\.w3\.org/2000/svg)", page.texts["style"][0] + page.texts["script"][1]
     )
+
+
+def test_the_page_holds_the_last_mark_of_each_image(tmp_path):
+    kept = outcome("a", files=(put(tmp_path, "images/a.png", noise_bytes()),))
+    write(tmp_path, kept)
+    said = [Mark(kept.files[0].sha256, "a", 1, said, rating, "2026-11-29T12:00:00Z")
+            for said, rating in (("rejected", None), ("picked", 5))]  # fmt: skip
+    with MarksFile(tmp_path) as file:
+        file.append([*said, Mark("bb", HOSTILE, 1, "picked", None, "")])
+    _, _, data = made(tmp_path)
+    assert [msgspec.convert(mark, Mark) for mark in data["marks"]] == [
+        said[1],
+        Mark("bb", HOSTILE, 1, "picked", None, ""),
+    ]
+
+
+def test_a_live_page_may_reach_its_own_server_and_no_other(tmp_path):
+    data = PageData(write(tmp_path, record(tmp_path, "a")), live=True)
+    cards = [data.add(one) for one in LatestRecords(tmp_path / "manifest.jsonl")]
+    page = Page(b"".join(data.rendered(cards, [])).decode())
+    (policy,) = [attributes["content"] for tag, attributes in page.tags if "http-equiv" in attributes]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert (rules["default-src"], rules["connect-src"], rules["img-src"]) == ("'none'", "'self'", "'self' data:")
+    assert ("body", {"data-live": "1"}) in page.tags
+    (job,) = msgspec.json.decode(page.texts["script"][0])["jobs"]
+    sha256 = job["pictures"][0]["sha256"]
+    assert job["pictures"][0]["src"] == f"images/a.png?v={sha256[:16]}"
 
 
 def test_no_key_is_on_the_page(tmp_path, monkeypatch):

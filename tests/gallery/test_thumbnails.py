@@ -9,7 +9,14 @@ from PIL import Image
 
 from venice_batch.errors import FolderError
 from venice_batch.gallery import thumbnails
-from venice_batch.gallery.thumbnails import BOX, FOLDER, make_thumbnails, thumbnail_name
+from venice_batch.gallery.thumbnails import (
+    BOX,
+    FOLDER,
+    make_thumbnails,
+    missing_thumbnails,
+    thumbnail,
+    thumbnail_name,
+)
 
 
 def there(root):
@@ -162,3 +169,41 @@ def test_a_thumbnail_that_is_a_link_is_replaced_by_one(tmp_path):
     assert make_thumbnails(tmp_path, [image]) == {thumbnail_name(image)}
     assert not (tmp_path / FOLDER / thumbnail_name(image)).is_symlink()
     assert not (tmp_path / "target").exists()
+
+
+def test_one_thumbnail_is_made_once_and_kept(tmp_path):
+    image = put(tmp_path, "images/a.png", noise_bytes())
+    name = thumbnail_name(image)
+    assert missing_thumbnails(tmp_path, [name]) == [name]
+    made = thumbnail(tmp_path, image)
+    assert made == (tmp_path / FOLDER / name).read_bytes()
+    assert missing_thumbnails(tmp_path, [name, "other"]) == ["other"]
+    (tmp_path / "images/a.png").unlink()
+    assert thumbnail(tmp_path, image) == made
+
+
+def test_one_thumbnail_of_an_image_that_needs_none_or_is_broken_is_not_made(tmp_path):
+    small = put(tmp_path, "images/small.png", image_bytes())
+    broken = put(tmp_path, "images/broken.png", noise_bytes()[:30_000])
+    assert [thumbnail(tmp_path, small), thumbnail(tmp_path, broken)] == [None, None]
+    assert not (tmp_path / FOLDER).exists()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path, aside: path.write_bytes(b""), lambda path, aside: path.symlink_to(aside)]
+)
+def test_one_thumbnail_that_cannot_be_kept_is_still_made(tmp_path, make):
+    image = put(tmp_path, "images/a.png", noise_bytes())
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    make(tmp_path / FOLDER, aside)
+    assert thumbnail(tmp_path, image)[8:12] == b"WEBP"
+    assert list(aside.iterdir()) == []
+
+
+def test_a_large_file_in_the_place_of_a_thumbnail_is_not_read(tmp_path):
+    image = put(tmp_path, "images/a.png", noise_bytes())
+    (tmp_path / FOLDER).mkdir()
+    with (tmp_path / FOLDER / thumbnail_name(image)).open("wb") as file:
+        file.truncate(1 << 40)
+    assert thumbnail(tmp_path, image) is None

@@ -375,3 +375,45 @@ def test_a_manifest_that_cannot_be_locked_is_no_reason_to_stop(tmp_path, monkeyp
     monkeypatch.setattr(portable, "lock", lock)
     with folder.hold(tmp_path) as held:
         assert held.notices == ()
+
+
+def test_a_watch_knows_whether_the_folder_is_held(tmp_path):
+    watch = folder.HoldWatch(tmp_path)
+    assert not watch.is_held()
+    for _ in range(2):
+        with folder.hold(tmp_path):
+            assert watch.is_held()
+            assert watch.is_held()
+        assert not watch.is_held()
+
+
+def test_a_watch_does_not_ask_for_the_lock_while_a_run_may_begin(tmp_path, monkeypatch):
+    """It asks once about a run that was killed, and never after one that has ended by itself."""
+    asked = []
+    monkeypatch.setattr(portable, "is_locked", lambda file: bool(asked.append(file)))
+    watch = folder.HoldWatch(tmp_path)
+    with folder.hold(tmp_path):
+        pass
+    assert [watch.is_held(), len(asked)] == [False, 0]
+    (tmp_path / ".lock").write_text("4711\n")
+    assert [watch.is_held(), watch.is_held(), len(asked)] == [False, False, 1]
+    (tmp_path / ".lock").write_text("47112\n")
+    assert [watch.is_held(), len(asked)] == [False, 2]
+
+
+def test_a_watch_reads_the_mark_where_there_are_no_locks(tmp_path, no_locks):
+    watch = folder.HoldWatch(tmp_path)
+    with folder.hold(tmp_path):
+        assert watch.is_held()
+    assert not watch.is_held()
+    (tmp_path / ".lock").write_text("4711\n")
+    assert not watch.is_held()
+    (tmp_path / ".lock-held").write_text("4711 elsewhere")
+    assert watch.is_held()
+
+
+def test_a_watch_follows_no_link(tmp_path):
+    (tmp_path / "elsewhere").write_text("4711\n")
+    for name in (".lock", ".lock-held"):
+        (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    assert not folder.HoldWatch(tmp_path).is_held()

@@ -165,6 +165,7 @@ HEADINGS = {
         "schema": Entry("schema", "Write the JSON Schema of a job, for editors."),
     },
     "Look at the results": {
+        "view": Entry("view", "Show an output folder as a live page; mark images by keyboard."),
         "report": Entry("report", "Sum up an output folder; make its gallery."),
         "export": Entry("export", "Write its records as CSV, Parquet or OpenAI batch files."),
         "jobs-from": Entry("jobs_from", "Write its jobs as a jobs file, to redo or change them."),

@@ -24,6 +24,9 @@ LONGEST_LINE = 32_000
 LONGEST_VALUE = 2_000
 """Characters of a value that is cut."""
 
+VERSION = 16
+"""Characters of an image's hash in its address on a live page."""
+
 _AGAIN = Changes(without=frozenset({"return_binary"}))
 """The same job again. The run decides how its image is transferred."""
 
@@ -78,12 +81,14 @@ class FolderImages:
     """The images of an output folder `root`, as the page links to them.
 
     `base` is the relative path from the page to the folder, with a slash at its end, or "". `refusals` counts the files
-    that records name but that are no plain files of the folder.
+    that records name but that are no plain files of the folder. With `versioned` the address of an image changes with
+    its content.
     """
 
-    def __init__(self, root: Path, base: str = "") -> None:
+    def __init__(self, root: Path, base: str = "", *, versioned: bool = False) -> None:
         self._files = PlainFiles(root)
         self._base = quote(os.fsencode(base))
+        self._versioned = versioned
         self.refusals = Refusals()
 
     def picture(self, file: ImageFile, job_id: str = "") -> Picture:
@@ -95,9 +100,10 @@ class FolderImages:
         state = self._state(file, job_id)
         name = thumbnail_name(file)
         has_thumb = not state and name is not None
+        version = f"?v={quote(file.sha256[:VERSION], safe='')}" if self._versioned and not state else ""
         return Picture(
             name=file.path,
-            src="" if state == "missing" else self._base + quote(file.path),
+            src="" if state == "missing" else self._base + quote(file.path) + version,
             width=max(1, file.width or 1),
             height=max(1, file.height or 1),
             bytes=file.bytes,

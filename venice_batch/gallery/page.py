@@ -25,17 +25,19 @@ from venice_batch.gallery.timeline import TimelineBuilder, moment_text
 from venice_batch.money import dollars
 from venice_batch.output import manifest
 from venice_batch.output.atomic_file import whole_file
+from venice_batch.output.marks import read_marks
 from venice_batch.output.resume import LatestRecords
 from venice_batch.report.collect import Collector, Spool
 from venice_batch.report.tables import ReportBuilder
 from venice_batch.text_format import counted, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from venice_batch.gallery.timeline import Timeline
-    from venice_batch.model import Outcome
+    from venice_batch.model import ImageFile, Outcome
+    from venice_batch.output.marks import Mark
     from venice_batch.report.tables import Report
 
 
@@ -62,6 +64,78 @@ class Gallery:
     refused: str = ""
 
 
+class PageData:
+    """All that the page of a folder shows, except the jobs' cards, which `add` returns and `rendered` takes.
+
+    `base` is the relative path from the page to the folder `root`, with a slash at its end, or "". A `live` page is
+    served by `venice-batch view`: it may talk to that server, and an image has another address when it changes.
+    """
+
+    def __init__(self, root: Path, base: str = "", *, live: bool = False) -> None:
+        self._root = root
+        self._live = live
+        self._report = ReportBuilder()
+        self._contents = Contents()
+        self._timeline = TimelineBuilder()
+        self._sweeps = SweepFinder()
+        self._images = FolderImages(root, base, versioned=live)
+
+    @property
+    def files(self) -> list[ImageFile]:
+        """All images of the jobs so far."""
+        return self._contents.files
+
+    @property
+    def refused(self) -> str:
+        """A sentence about files that records name but that are not plain files of the folder; "" if every file is."""
+        return str(self._images.refusals)
+
+    def add(self, outcome: Outcome) -> bytes:
+        """Add a job and return its card as JSON for the page; each id must come once."""
+        self._sweeps.add(self._contents.jobs, outcome.id, outcome.request)
+        self._contents.add(outcome)
+        self._timeline.add(outcome)
+        self._report.add(outcome)
+        return self.card(outcome)
+
+    def card(self, outcome: Outcome) -> bytes:
+        """Return a job's card as JSON for the page, and leave the figures as they are."""
+        return _escaped(_encoder.encode(card(outcome, self._images)))
+
+    def report(self) -> Report:
+        """Return the report on the jobs so far, whose numbers the page shows."""
+        return self._report.report()
+
+    def rendered(self, cards: Iterable[bytes], marks: Iterable[Mark]) -> Iterator[bytes]:
+        """Yield the page in pieces. `cards` are those of all jobs, in the order in which they were added."""
+        found, held, history = self.report(), self._contents, self._timeline.timeline()
+        style, script = Markup(_read("page.css")), Markup(_script())  # noqa: S704 - the package's own
+        template = _environment().get_template("page.html")
+        stream = template.generate(
+            title=self._root.resolve().name or str(self._root),
+            version=__version__,
+            policy=_policy(style, script, live=self._live),
+            icon=_ICON,
+            style=style,
+            script=script,
+            live=self._live,
+            figures=figures(found, held, history),
+            held=held,
+            history=history,
+            worked=_period(history) if history.runs else "",
+            ended=_moment(history.ended_unix_s) if history.runs else "",
+            progress_text=progress_text(history, held),
+            cost_text=cost_sentence(found, held),
+            lanes=found.lanes,
+            lane_names=script_json(list(found.lanes)),
+            sweeps=script_json(self._sweeps.sweeps()),
+            marks=script_json(list(marks)),
+            jobs=_listed(cards),
+            **charts(found, held, history),
+        )
+        return (piece.encode("utf-8", "replace") for piece in stream)
+
+
 class GalleryPage(Collector):
     """The page of an output folder: collects the records, one at a time, then writes itself.
 
@@ -73,20 +147,12 @@ class GalleryPage(Collector):
         super().__init__()
         self.path = path or root / NAME
         self._root = root
-        self._report = ReportBuilder()
-        self._contents = Contents()
-        self._timeline = TimelineBuilder()
-        self._sweeps = SweepFinder()
-        self._images = FolderImages(root, _base(root, self.path))
+        self._data = PageData(root, _base(root, self.path))
         self._cards = Spool()
 
     def add(self, place: int | None, outcome: Outcome) -> None:
         """Add a job, whichever jobs file it came from; each id must come once."""
-        self._sweeps.add(self._contents.jobs, outcome.id, outcome.request)
-        self._contents.add(outcome)
-        self._timeline.add(outcome)
-        self._report.add(outcome)
-        self._cards.write(_encoder.encode(card(outcome, self._images)) + b"\n")
+        self._cards.write(self._data.add(outcome) + b"\n")
 
     def read(self) -> None:
         """Add the last record of each id in the folder's manifest. Raises FolderError if it cannot be read."""
@@ -95,55 +161,27 @@ class GalleryPage(Collector):
 
     def report(self) -> Report:
         """Return the report on the jobs so far, whose numbers the page shows."""
-        return self._report.report()
+        return self._data.report()
 
     def write(self, *, on_progress: Callable[[int, int], None] = lambda made, of: None) -> Gallery:
         """Make the thumbnails that are missing, then write the page, whole or not at all. Call it once.
 
-        `on_progress` is called with the number of thumbnails made so far and the number to make. A link in the page's
-        place is replaced within the folder, and followed elsewhere.
+        The page shows the marks that the folder holds now. `on_progress` is called with the number of thumbnails made
+        so far and the number to make. A link in the page's place is replaced within the folder, and followed elsewhere.
 
         Raises:
-            FolderError: the page or a thumbnail cannot be written.
+            FolderError: the page or a thumbnail cannot be written, or the marks cannot be read.
         """
-        files = self._contents.files
+        files = self._data.files
+        marks = read_marks(self._root).values()
         thumbnails = make_thumbnails(self._root, files, on_progress=on_progress)
         broken = {name for file in files if (name := thumbnail_name(file)) is not None and name not in thumbnails}
+        lines = (line.rstrip(b"\n") for line in self._cards.drain())
+        cards = (without_thumbnails(line, broken) if broken else line for line in lines)
         is_inside = self.path.parent.resolve() == self._root.resolve()
         with whole_file(self.path, follow=not is_inside) as page:
-            page.writelines(self._rendered(broken))
-        return Gallery(self.path, len(files), str(self._images.refusals))
-
-    def _rendered(self, broken: Collection[str]) -> Iterator[bytes]:
-        found, held, history = self.report(), self._contents, self._timeline.timeline()
-        style, script = Markup(_read("page.css")), Markup(_script())  # noqa: S704 - the package's own
-        template = _environment().get_template("page.html")
-        stream = template.generate(
-            title=self._root.resolve().name or str(self._root),
-            version=__version__,
-            policy=_policy(style, script),
-            icon=_ICON,
-            style=style,
-            script=script,
-            figures=figures(found, held, history),
-            held=held,
-            history=history,
-            worked=_period(history) if history.runs else "",
-            ended=_moment(history.ended_unix_s) if history.runs else "",
-            progress_text=progress_text(history, held),
-            cost_text=cost_sentence(found, held),
-            lanes=found.lanes,
-            lane_names=script_json(list(found.lanes)),
-            sweeps=script_json(self._sweeps.sweeps()),
-            jobs=self._jobs(broken),
-            **charts(found, held, history),
-        )
-        return (piece.encode("utf-8", "replace") for piece in stream)
-
-    def _jobs(self, broken: Collection[str]) -> Iterator[Markup]:
-        for number, line in enumerate(self._cards.drain()):
-            card_json = without_thumbnails(line, broken) if broken else line
-            yield (_BETWEEN if number else Markup()) + _script_text(card_json.rstrip(b"\n"))
+            page.writelines(self._data.rendered(cards, marks))
+        return Gallery(self.path, len(files), self._data.refused)
 
 
 def write_gallery(
@@ -190,10 +228,11 @@ def _script() -> str:
     return f'"use strict";\n(() => {{\n{parts}\n}})();\n'
 
 
-def _policy(style: str, script: str) -> str:
-    """Return the page's content security policy: its own script and style, images beside it, no network."""
+def _policy(style: str, script: str, *, live: bool) -> str:
+    """Return the page's content security policy: its own script and style, images beside it, no other server."""
+    reached = "img-src 'self' data:; connect-src 'self'" if live else "img-src 'self' data: file:"
     return (
-        f"default-src 'none'; img-src 'self' data: file:; style-src {_source(style)}; script-src {_source(script)};"
+        f"default-src 'none'; {reached}; style-src {_source(style)}; script-src {_source(script)};"
         " base-uri 'none'; form-action 'none'"
     )
 
@@ -227,9 +266,13 @@ _ESCAPED = re.compile("[<>&\u2028\u2029]")
 
 def script_json(value: object) -> Markup:
     """Return `value` as JSON for a `<script type="application/json">`, whatever its strings hold."""
-    return _script_text(_encoder.encode(value))
+    return Markup(_escaped(_encoder.encode(value)).decode())  # noqa: S704 - escaped just here
 
 
-def _script_text(json: bytes) -> Markup:
-    text = _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", json.decode())
-    return Markup(text)  # noqa: S704 - escaped just here
+def _listed(cards: Iterable[bytes]) -> Iterator[Markup]:
+    for number, line in enumerate(cards):
+        yield (_BETWEEN if number else Markup()) + Markup(line.decode())  # noqa: S704 - `PageData.card` escapes
+
+
+def _escaped(json: bytes) -> bytes:
+    return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", json.decode()).encode()

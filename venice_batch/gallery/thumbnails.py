@@ -30,6 +30,9 @@ SMALL_BYTES = 24_000
 MOST_PIXELS = 64_000_000
 """Largest image that gets a thumbnail, so that a thread takes at most about 250 MB."""
 
+_LARGEST_BYTES = 1 << 20
+"""Largest file that is taken for a thumbnail."""
+
 _QUALITY = 80
 _OURS = re.compile(r"[0-9a-f]{32}\.webp|\.[0-9a-f]{32}\.webp\.[0-9a-f]{8}\.part")
 """Names of thumbnails, and of the parts that a killed run leaves of them. Other files are left alone."""
@@ -88,12 +91,48 @@ def make_thumbnails(
     return frozenset(wanted.keys() - broken)
 
 
+def thumbnail(root: Path, file: ImageFile) -> bytes | None:
+    """Return the thumbnail of an image in `root`; make it, and keep it there, if it is missing.
+
+    Where it cannot be kept, it is made each time. None if the image gets none or cannot be read.
+    """
+    name = thumbnail_name(file)
+    if name is None:
+        return None
+    plain, folder = PlainFiles(root), root / FOLDER
+    with contextlib.suppress(OSError):
+        with plain.open(f"{FOLDER}/{name}") as kept:
+            data = kept.read(_LARGEST_BYTES + 1)
+        return data if len(data) <= _LARGEST_BYTES else None
+    made = _small(plain, file.path)
+    if made is not None:
+        with contextlib.suppress(OSError, FolderError):
+            folder.mkdir(exist_ok=True)
+            if not folder.is_symlink():
+                _write(folder / name, made)
+    return made
+
+
+def missing_thumbnails(root: Path, names: Iterable[str]) -> list[str]:
+    """Return those of `names` that are not in the folder of thumbnails."""
+    try:
+        with os.scandir(root / FOLDER) as entries:
+            there = {entry.name for entry in entries}
+    except OSError:
+        there = set()
+    return [name for name in names if name not in there]
+
+
 def _make(plain: PlainFiles, image: str, thumbnail: Path) -> bool:
     data = _small(plain, image)
     if data is not None:
-        with whole_file(thumbnail, follow=False, tidy=False) as file:  # `make_thumbnails` has tidied the folder
-            file.write(data)
+        _write(thumbnail, data)
     return data is not None
+
+
+def _write(path: Path, data: bytes) -> None:
+    with whole_file(path, follow=False, tidy=False) as file:  # `make_thumbnails` tidies the folder
+        file.write(data)
 
 
 def _small(plain: PlainFiles, path: str) -> bytes | None:

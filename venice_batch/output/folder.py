@@ -24,6 +24,7 @@ IMAGES = "images"
 UNRECOGNISED = "unrecognised"
 MANIFEST = "manifest.jsonl"
 PART_SUFFIX = ".part"
+RUN_FILE = ".run.json"
 
 _LOCK = ".lock"
 _HELD = ".lock-held"
@@ -67,7 +68,8 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
     Makes the folder, its `images` and the `folders` below that, and tries out that files can be written and named.
     Locks `.lock`, which holds this process's number, and the manifest, because `.lock` can be removed. Both locks end
     with the process. On a file system without locks the file `.lock-held` replaces them, and `notices` say so.
-    Removes the temporary files of killed runs. With `durable` the folders are on the disk before the block begins.
+    Removes the temporary files of killed runs, and their `.run.json`. With `durable` the folders are on the disk before
+    the block begins.
 
     Raises:
         FolderHeldError: another run holds the folder.
@@ -80,6 +82,7 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
             lock = own_file(root / _LOCK, os.O_RDWR)
             until_left.callback(os.close, lock)
             notices = _lock(lock, root, until_left)
+            until_left.callback(_clear, lock)
         except OSError as error:
             raise unusable(root, error) from error
         try:
@@ -91,6 +94,8 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
             raise unusable(root / MANIFEST, error) from error
         try:
             _remove_parts(root, _OF_FILE)  # not below: with `-o .` there may be anything
+            with contextlib.suppress(OSError):
+                (root / RUN_FILE).unlink()
             if not (root / IMAGES).is_symlink():  # the files behind a link need not be a run's
                 _remove_image_parts(root / IMAGES)
             for place in (root, root / IMAGES):
@@ -102,6 +107,43 @@ def hold(root: Path, folders: Collection[str] = (), *, durable: bool = False) ->
         except OSError as error:
             raise unusable(root, error) from error
         yield Hold(root, lock, journal, notices)
+
+
+class HoldWatch:
+    """Says whether a run, or another command that writes, holds a folder, without getting in its way."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._free: tuple[int, ...] = ()
+
+    def is_held(self) -> bool:
+        """Return whether the folder is held now; False if the system does not say."""
+        with contextlib.suppress(OSError):
+            made_by = _read_mark(self._root / _HELD)
+            if made_by is not None:
+                holder, _, host = made_by.partition(" ")
+                return host != socket.gethostname() or _may_be_alive(holder, self._root / _HELD)
+        with contextlib.suppress(OSError):
+            file = portable.open_file(self._root / _LOCK, os.O_RDWR if portable.IS_WINDOWS else os.O_RDONLY)
+            try:
+                return self._is_locked(file)
+            finally:
+                os.close(file)
+        return False
+
+    def _is_locked(self, file: int) -> bool:
+        """Ask for the lock only until it was free once: asking takes it for a moment, and a run may just begin.
+
+        Every run writes the file when it has the lock.
+        """
+        state = os.fstat(file)
+        seen = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+        if not state.st_size or seen == self._free:
+            return False
+        if portable.is_locked(file):
+            return True
+        self._free = seen
+        return False
 
 
 def own_file(path: Path, flags: int) -> int:
@@ -204,6 +246,12 @@ def _lock(lock: int, root: Path, until_left: contextlib.ExitStack) -> list[str]:
     os.ftruncate(lock, 0)
     os.write(lock, b"%d\n" % os.getpid())
     return notices
+
+
+def _clear(lock: int) -> None:
+    """Take the process's number out of the lock, so that `HoldWatch` need not ask for it."""
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
 
 
 def _lock_manifest(journal: int, root: Path) -> None:
