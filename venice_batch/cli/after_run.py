@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch.api.key import VARIABLE
-from venice_batch.errors import HookError, one_line
+from venice_batch.cli.env import environment
+from venice_batch.errors import HookError, VeniceBatchError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from venice_batch.events import Observer
     from venice_batch.gallery import GalleryPage
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Summary
@@ -30,12 +32,13 @@ class Step:
 
     `option` is the option that asks for it, such as `--gallery`. `do` receives the run's summary and its output folder.
     `collector` receives the folder's records from `run_batch` before `do` is called; None if the step needs
-    no records.
+    no records. `observer` receives the run's events; None if the summary is enough.
     """
 
     option: str
     do: Callable[[Summary, Path], None]
     collector: Collector | None = None
+    observer: Observer | None = None
 
 
 def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step, ...]:
@@ -43,17 +46,20 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
 
     The command of `--on-finish` comes last, so that it finds what the others have made.
     """
-    fail_on = frozenset(given["fail_on"] or ())
+    passing = {
+        "fail_on": frozenset(given["fail_on"] or ()),
+        "known_rejected_ok": given["known_rejected"] == "ok",
+    }
     asked: list[Step] = []
     if given["gallery"]:
         asked.append(_gallery_step(output, quiet=given["quiet"]))
     if given["metrics_file"] is not None:
-        asked.append(_metrics_step(given["metrics_file"]))
+        asked.append(_metrics_step(given["metrics_file"], index.lanes))
     if given["junit"] is not None:
         from venice_batch.report.junit import JUnit
 
-        asked.append(_junit_step(JUnit(index, source=given["jobs"], fail_on=fail_on), given["junit"]))
-    asked += _github_steps(index, given["jobs"], fail_on)
+        asked.append(_junit_step(JUnit(index, source=given["jobs"], **passing), given["junit"]))
+    asked += _github_steps(index, given["jobs"], passing)
     if given["on_finish"] is not None:
         asked.append(_on_finish_step(given["on_finish"]))
     return tuple(asked)
@@ -62,6 +68,11 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
 def collectors(asked: Iterable[Step]) -> list[Collector]:
     """Return the collectors of the steps, each once."""
     return list(dict.fromkeys(step.collector for step in asked if step.collector is not None))
+
+
+def observers(asked: Iterable[Step]) -> list[Observer]:
+    """Return the observers of the steps."""
+    return [step.observer for step in asked if step.observer is not None]
 
 
 def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
@@ -75,9 +86,31 @@ def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
                 step.collector.raise_error()
             step.do(summary, output)
         except Exception as error:  # noqa: BLE001 - a step is an extra: its failure must not spoil the run's result
-            what = str(error) or type(error).__name__
-            with suppress(OSError):  # standard error itself may be closed, or its disk full
-                click.echo(one_line(f"venice-batch: warning: {step.option}: {what}"), err=True)
+            _warn(step.option, error)
+
+
+@contextmanager
+def failed_start_in_metrics(given: Mapping[str, Any], output: Path) -> Iterator[None]:
+    """Record an error that ends the block in the file of `--metrics-file`, and raise it again.
+
+    A run that cannot begin has no summary, and takes no steps: without this, its metrics would stay those of the run
+    before.
+    """
+    try:
+        yield
+    except VeniceBatchError as error:
+        if given["metrics_file"] is not None and not given["dry_run"]:
+            try:
+                _write_failed_start(given["metrics_file"], output, int(error.exit_code))
+            except Exception as failure:  # noqa: BLE001 - as in `take`
+                _warn("--metrics-file", failure)
+        raise
+
+
+def _warn(option: str, error: Exception) -> None:
+    what = str(error) or type(error).__name__
+    with suppress(OSError):  # standard error itself may be closed, or its disk full
+        click.echo(one_line(f"venice-batch: warning: {option}: {what}"), err=True)
 
 
 def _gallery_step(output: Path, *, quiet: bool) -> Step:
@@ -94,18 +127,36 @@ def _gallery_step(output: Path, *, quiet: bool) -> Step:
     return Step("--gallery", write, page)
 
 
-def _metrics_step(path: Path) -> Step:
+def _metrics_step(path: Path, models: Iterable[str]) -> Step:
+    from venice_batch.report.summary import QuotaTally
+
+    quotas = QuotaTally()
+
     def write(summary: Summary, output: Path) -> None:
-        from venice_batch.output.atomic_file import whole_file
         from venice_batch.report.prometheus import exposition
 
-        # Reading a pipe would wait for its other end.
-        previous = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        text = exposition(summary, previous=previous)
-        with whole_file(path) as file:
-            file.write(text)
+        text = exposition(summary, previous=_metrics_before(path), models=models, quotas=quotas.lanes)
+        _write_metrics(path, text)
 
-    return Step("--metrics-file", write)
+    return Step("--metrics-file", write, observer=quotas)
+
+
+def _write_failed_start(path: Path, output: Path, exit_code: int) -> None:
+    from venice_batch.report.prometheus import failed_start
+
+    _write_metrics(path, failed_start(str(output), exit_code, environment().now(), previous=_metrics_before(path)))
+
+
+def _metrics_before(path: Path) -> str:
+    """Return the text of an earlier run; reading a pipe would wait for its other end."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _write_metrics(path: Path, text: bytes) -> None:
+    from venice_batch.output.atomic_file import whole_file
+
+    with whole_file(path) as file:
+        file.write(text)
 
 
 def _junit_step(junit: JUnit, path: Path) -> Step:
@@ -118,15 +169,18 @@ def _junit_step(junit: JUnit, path: Path) -> Step:
     return Step("--junit", write, junit)
 
 
-def _github_steps(index: JobIndex, source: str, fail_on: frozenset[str]) -> list[Step]:
-    """Return the steps within a workflow of GitHub Actions: annotations of jobs, and the step's summary."""
+def _github_steps(index: JobIndex, source: str, passing: Mapping[str, Any]) -> list[Step]:
+    """Return the steps within a workflow of GitHub Actions: annotations of jobs, and the step's summary.
+
+    `passing` holds the options that say which jobs pass.
+    """
     is_annotated = os.environ.get("GITHUB_ACTIONS") == "true"
     summary_file = os.environ.get("GITHUB_STEP_SUMMARY")
     if not is_annotated and not summary_file:
         return []
     from venice_batch.report import github
 
-    failures = github.FirstFailures(fail_on)
+    failures = github.FirstFailures(**passing)
 
     def annotate(summary: Summary, output: Path) -> None:
         # GitHub reads standard error too; standard output belongs to the run.

@@ -19,6 +19,8 @@ from venice_batch.text_format import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from venice_batch.errors import Problem
+
 _READER_GONE = 128 + 13
 """Exit code that a shell reports for a program ended by SIGPIPE."""
 
@@ -98,18 +100,28 @@ def _message(error: click.ClickException) -> str:
 
 
 def _print_problems(error: JobsFileError, env: Environment) -> None:
-    """Print the mistakes of a jobs file, their number, and on GitHub an annotation for each."""
-    click.echo(str(error), err=True)
-    more = error.total - len(error.problems)
-    shown = f" (the first {len(error.problems)} are shown)" if more else ""
+    """Print each different mistake of a jobs file, the number of all, and on GitHub an annotation for each."""
+    click.echo("\n".join(f"{problem}{_remedy(problem)}" for problem in error.distinct), err=True)
+    shown = f" (the first {error.covered} are shown)" if error.covered < error.total else ""
     click.echo(
         f"venice-batch: {counted(error.total, 'problem')}{shown}; nothing was {error.undone}{_hint(error)}", err=True
     )
     if env.is_on_github:
         from venice_batch.report import github
 
-        for line in github.problem_annotations(error.problems, env.environ):
+        for line in github.problem_annotations(error.distinct, env.environ):
             click.echo(line, err=True)
+
+
+def _remedy(problem: Problem) -> str:
+    """Return the option that gives many lines a field that they lack; "" if they lack none."""
+    what, _, where = problem.what.partition("missing")
+    if what or not where:
+        return ""
+    from venice_batch.jobfile.defaults import ALL_FIELDS
+
+    value = "NAME" if problem.field == "model" else "VALUE"
+    return f"; add --set {problem.field}={value}" if problem.field in ALL_FIELDS else ""
 
 
 def _hint(error: JobsFileError) -> str:

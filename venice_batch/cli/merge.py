@@ -34,8 +34,8 @@ from venice_batch.text_format import counted
 def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> int:
     """Join the manifests and images of the folders OUT, such as those of runs with --shard, into one.
 
-    The latest record of an id counts. Images become hard links where possible. The command can be repeated, and a run
-    into the folder finds everything done.
+    The latest record of an id counts. Answers kept as unrecognised come along. Files become hard links where possible.
+    The command can be repeated, and a run into the folder finds everything done.
     """
     from venice_batch.output.merge import merge as join
 
@@ -48,8 +48,9 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> int:
         click.echo(json_line(merged))
     else:
         before = merged.jobs - merged.added
+        kept = f" and {counted(merged.unrecognised, 'unrecognised answer')}" if merged.unrecognised else ""
         click.echo(
-            f"{counted(merged.jobs, 'job')} in {output}: {merged.added} added with {counted(merged.images, 'image')}, "
-            f"{before} there before"
+            f"{counted(merged.jobs, 'job')} in {output}: {merged.added} added with {counted(merged.images, 'image')}"
+            f"{kept}, {before} there before"
         )
     return ExitCode.SOME_FAILED if merged.left_out else ExitCode.OK

@@ -18,6 +18,7 @@ from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from venice_batch.api.key import ApiKey
     from venice_batch.library import PreparedRun
@@ -40,6 +41,13 @@ def run(**given: Any) -> int:
 
     A DURATION is a number of seconds, or has a unit: 90, 15m, 2h.
     """
+    output = given["output"] or default_output(given["jobs"])
+    with after_run.failed_start_in_metrics(given, output):
+        return _start(given, output)
+
+
+def _start(given: dict[str, Any], output: Path) -> int:
+    """Check the options and every job, then run them; return the exit code."""
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
     from venice_batch.cli.check import know, print_notice, show_plan, show_warnings
@@ -48,7 +56,6 @@ def run(**given: Any) -> int:
 
     is_sandbox = options.is_sandbox(given)
     chosen = _options(given)
-    output = given["output"] or default_output(given["jobs"])
     settle_temporary_files(given["jobs"], output)
     with open_source(given["jobs"], environment().stdin_bytes) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
@@ -103,6 +110,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         verify=given["verify"],
         allow_unknown=given["allow_unknown"],
         strict=given["strict"],
+        known_rejected=given["known_rejected"],
         fail_on=frozenset(given["fail_on"] or ()),
     )
 
@@ -131,7 +139,7 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
             return await prepared.run(
                 key,
                 base_url=base_url,
-                observers=(observer,),
+                observers=(observer, *after_run.observers(steps)),
                 collectors=after_run.collectors(steps),
                 handle_signals=True,
             )

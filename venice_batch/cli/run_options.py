@@ -137,6 +137,13 @@ messages = group(
 after_run = group(
     option("--gallery", is_flag=True, help="Write gallery.html, a page of all images with charts."),
     option(
+        "--known-rejected",
+        type=click.Choice(["ok", "fail"]),
+        default="fail",
+        show_default=True,
+        help="With ok, jobs that the API rejected in an earlier run do not make the exit code 1. One line names them.",
+    ),
+    option(
         "--fail-on",
         type=AnyOf("blurred", "content_violation", violation="content_violation"),
         metavar="FLAGS",

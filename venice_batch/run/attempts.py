@@ -80,6 +80,7 @@ class JobRunner:
 
         Raises:
             FolderError: its images could not be stored.
+            ProcessesError: no process is left to fetch them.
         """
         now_s = self._clock.now()
         unix_s = self._clock.wall() - (now_s - enqueued_s)
