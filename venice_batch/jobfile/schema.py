@@ -47,6 +47,8 @@ def schema(
         }
         body["required"] = [name for name in body.get("required", ()) if name not in defaults]
         defs[_line_name(endpoint)] = _line(endpoint, body["properties"], body["required"])
+    # The rules of a struct cannot say that it needs one of two fields.
+    defs["NamedPicture"]["oneOf"] = [{"required": ["path"]}, {"required": ["job"]}]
     defs |= {"Id": _ID, "Endpoint": _ENDPOINT, "Metadata": _METADATA, "NativeLine": _native(), "BatchLine": _batch()}
     job = {
         "title": "venice-batch job",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from venice_batch.output.disk import Disk
     from venice_batch.output.resume import Resume
     from venice_batch.pacing.limiter import SendingRules
+    from venice_batch.run.chains import ChainedJobs
     from venice_batch.run.fetching import Fetcher
     from venice_batch.run.settings import RunSettings
     from venice_batch.run.spending import Spending
@@ -74,6 +75,7 @@ class Sender:
     observe: Observer
     held: folder.Hold
     disk: Disk
+    chained: ChainedJobs | None = None
     blocks: int = 0
     parked: Stop | None = None
     stalled: str | None = None
@@ -152,6 +154,7 @@ class Sender:
                 grace_s=self.settings.options.grace_s,
                 max_failures=self.settings.options.max_failures,
                 hurry=hurry,
+                chained=self.chained,
             )
             try:
                 await pool.run(lanes)
