@@ -42,7 +42,9 @@ _MEANINGS = {
     ExitCode.KEY_REFUSED: "the API key was refused",
     ExitCode.OUT_OF_MONEY: "out of money: the balance is below the next job's price, 402, or `--max-cost` reached",
     ExitCode.FOLDER_UNUSABLE: "the output folder cannot be used: locked by another run, not writable, disk full",
-    ExitCode.TEMPORARY: "stopped with jobs pending (`--max-time`, `--max-failures`, API unreachable): run it again",
+    ExitCode.TEMPORARY: (
+        "stopped with jobs pending (`--max-time`, `--max-failures`, API unreachable, no image picked yet): run it again"
+    ),
     ExitCode.SIGINT: "stopped by SIGINT after requests in flight had finished",
     ExitCode.SIGTERM: "stopped by SIGTERM or SIGHUP after requests in flight had finished",
 }

@@ -134,14 +134,6 @@ class Chains:
         """The ids of all jobs that some job waits for."""
         return {link.job for found in self.links.values() for link in found}
 
-    @property
-    def steps(self) -> int:
-        """The number of jobs in the longest chain; 0 without chains."""
-        depth: dict[int, int] = {}
-        for place in self.order:
-            depth[place] = 1 + max(depth.get(parent, 1) for parent in self.parents[place])
-        return max(depth.values(), default=0)
-
     def connect(
         self, found: Mapping[str, Found], line_of: Callable[[int], int], report: Report
     ) -> list[tuple[int, Link]]:
