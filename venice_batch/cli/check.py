@@ -202,7 +202,9 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
     if found.chains is not None:
         for line in _chain_lines(found.chains, terminal_width(environment().stdout)):
             click.echo(line)
-    click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")
+    kept_back = sum(reason.count for reason in found.chains.waiting) if found.chains is not None else 0
+    some = f"{found.pending - kept_back:,} of " if kept_back else ""
+    click.echo(f"{some}{counted(found.pending, 'request')} would go out, into {output}")
     for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)
     return 0
