@@ -18,7 +18,7 @@ from msgspec import UNSET, Meta, UnsetType
 from venice_batch.model import UNNAMED, Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class Note(NamedTuple):
@@ -342,13 +342,18 @@ def cross_field(request: Mapping[str, Any]) -> list[Fault]:
         if other in request and name in request:
             what = f"means the same as {name}, which is there too; keep one of them"
             found.append(Fault(other, what, is_open=False))
-    if isinstance(picture := request.get("image"), dict):
-        found += _named_picture("image", picture)
-    if isinstance(pictures := request.get("images"), list):
-        for number, picture in enumerate(pictures):
-            if isinstance(picture, dict):
-                found += _named_picture(f"images[{number}]", picture)
+    if "image" in request or "images" in request:
+        found += _named_pictures(request)
     return found
+
+
+def _named_pictures(request: Mapping[str, Any]) -> Iterator[Fault]:
+    pictures = request.get("images")
+    named = [("image", request.get("image"))]
+    named += [(f"images[{number}]", one) for number, one in enumerate(pictures if isinstance(pictures, list) else ())]
+    for field, picture in named:
+        if isinstance(picture, dict):
+            yield from _named_picture(field, picture)
 
 
 def _named_picture(field: str, picture: Mapping[str, Any]) -> list[Fault]:

@@ -13,7 +13,6 @@ from venice_batch.jobfile.chains import Chains, Found, no_job
 from venice_batch.jobfile.defaults import Defaults
 from venice_batch.jobfile.identity import has_implicit_id
 from venice_batch.jobfile.jobs import Jobs
-from venice_batch.jobfile.pictures import FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -210,7 +209,7 @@ class JobIndex:
         self._ids.append(hash(job.id))
         self._hashes.append(hash(job.request_hash))
         self._next.append(_LAST)
-        if job.endpoint in FIELD:
+        if "image" in job.request or "images" in job.request:
             self.chains.add(place, job)
         lane = self._lanes.setdefault(job.model, len(self._lanes))
         if lane == len(self._counts):
