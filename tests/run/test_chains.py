@@ -243,7 +243,7 @@ async def test_a_failed_job_leaves_those_behind_it_pending_and_says_so():
         made.api.fails = {"cat": 500, "dog": 400}
         kept = await made.run()
         assert [(one.status, one.kind, one.message, one.count, one.ids) for one in kept] == [
-            ("pending", "failed", "waiting for cat, which failed", 3, ("x", "w", "z")),
+            ("pending", "failed", "waiting for cat, which failed", 3, ("x", "z", "w")),
             ("pending", "rejected", "waiting for dog, which was rejected", 1, ("y",)),
         ]
         assert stop_reason(kept) is None, "the failures say enough"
@@ -354,6 +354,16 @@ async def test_jobs_not_reached_before_a_stop_are_not_kept_back():
         assert await made.run(kill_at=1) == ()
         assert await made.run() == ()
         assert [outcome.status for outcome in made.records()] == [Status.SUCCEEDED] * 3
+
+
+async def test_a_job_that_could_go_is_not_kept_back():
+    with folder(CAT, upscaled("x", "cat")) as made:
+        await made.run(kill_at=1)
+        with made.known() as (index, known):
+            chained = ChainedJobs(index, known, known.is_settled)
+            assert chained.kept_back() == ()
+            assert chained.ready() == [("upscaler", 1)]
+            assert chained.ready() == [], "each once"
 
 
 async def test_a_jobs_file_that_changes_during_the_run_stops_it():

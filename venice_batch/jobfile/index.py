@@ -245,8 +245,7 @@ class JobIndex:
         hashed = sorted(place for name in wanted for place in self._directory.places(hash(name)))
         found: dict[str, Found] = {}
         for place, job in zip(hashed, self._read(hashed), strict=True):
-            if job.id in wanted:
-                found.setdefault(job.id, Found(place, job.line, job.images))
+            found.setdefault(job.id, Found(place, job.line, job.images))
 
         def report(place: int, field: str, what: str) -> None:
             findings.add(self._lines[place], field, what, self._source.name)

@@ -101,7 +101,7 @@ class ChainedJobs:
                 len(places),
                 tuple(self._chains.ids[place] for place in places[:_NAMED]),
             )
-            for kind, places in found.items()
+            for kind, places in ((kind, sorted(places)) for kind, places in found.items())
         )
 
     def _cause(self, place: int, causes: dict[int, tuple[str, int]]) -> tuple[str, int] | None:
