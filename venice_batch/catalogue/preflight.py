@@ -183,7 +183,7 @@ class Preflight:
         return [(bills[code], counts[code]) for code in sorted(counts)]
 
     def bill(self, place: int) -> Bill:
-        """Return the bill of one job, by its place in the file's order."""
+        """Return the bill of the job at `place` in the file's order."""
         return next(islice(self._bills, self._codes[place], None))
 
     def _assess(self, job: Job) -> _Assessment:

@@ -67,7 +67,7 @@ def with_pictures(endpoint: Endpoint, request: dict[str, Any], pictures: Iterabl
 
 
 def roots(waiting: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Return for each job, by its id, the job at the root of its chain; chains that share a job share a root.
+    """Return the root of each job's chain, both as ids; chains that share a job share a root.
 
     `waiting` names the jobs that each waiting job waits for. Of several roots the first in alphabetical order counts;
     jobs that are their own root are left out.

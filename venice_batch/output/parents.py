@@ -32,7 +32,7 @@ class ParentImages:
 
     A link with `pick` takes the job's image that is marked as picked: of several the one with the highest rating, then
     the first. Marks are read again whenever their file has changed. `records` holds the last record of each job in a
-    chain, by its place.
+    chain under the place of that job.
     """
 
     def __init__(self, index: JobIndex, root: Path) -> None:
