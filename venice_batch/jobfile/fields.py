@@ -357,7 +357,7 @@ def _named_pictures(request: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _named_picture(field: str, picture: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults of an object that names a picture: it has either a `path` or a `job`, and what belongs to it."""
+    """Return the faults of an object that names a picture: it has a `path` or a `job`, and what belongs to that."""
     if "job" not in picture:
         others = [name for name in ("variant", "pick") if name in picture]
         found = [] if "path" in picture or others else [(f"{field}.path", "missing")]
