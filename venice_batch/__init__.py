@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         AttemptEnded,
         Event,
         JobEnded,
+        JobKept,
         Notice,
         RunEnded,
         RunStarted,
@@ -39,17 +40,18 @@ if TYPE_CHECKING:
         Waiting,
     )
     from venice_batch.library import run_jobs, stream_outcomes
-    from venice_batch.model import Attempt, Failure, Flags, ImageFile, Job, Outcome, Status, Summary, Timing
+    from venice_batch.model import Attempt, Failure, Flags, ImageFile, Job, Outcome, Parent, Status, Summary, Timing
     from venice_batch.run.settings import RunOptions
 
 _HOMES = {
     "library": ("run_jobs", "stream_outcomes"),
     "run.settings": ("RunOptions",),
-    "model": ("Attempt", "Failure", "Flags", "ImageFile", "Job", "Outcome", "Status", "Summary", "Timing"),
+    "model": ("Attempt", "Failure", "Flags", "ImageFile", "Job", "Outcome", "Parent", "Status", "Summary", "Timing"),
     "events": (
         "AttemptEnded",
         "Event",
         "JobEnded",
+        "JobKept",
         "Notice",
         "RunEnded",
         "RunStarted",
@@ -84,11 +86,13 @@ __all__ = [
     "ImageFile",
     "Job",
     "JobEnded",
+    "JobKept",
     "JobsFileError",
     "KeyMissingError",
     "KeyRefusedError",
     "Notice",
     "Outcome",
+    "Parent",
     "Problem",
     "RunEnded",
     "RunOptions",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from venice_batch.api.answers import Answer, Reply
 from venice_batch.api.responses import AnswerHeaders
+from venice_batch.events import JobKept
 from venice_batch.jobfile import JobIndex, open_source
 from venice_batch.model import ImageFile, Parent, Status
 from venice_batch.output.manifest import Manifest, numbered_outcomes
@@ -82,6 +83,7 @@ class Folder:
         self.api = Api(root)
         self.lost = Counter()
         self.found = (0, 0)
+        self.kept = []
 
     def write(self, lines):
         (self.root / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -109,7 +111,7 @@ class Folder:
                     clock=clock, rng=random.Random(1), rules=AttemptRules(max_attempts=1), catalogue=None,
                     money=SpendingGuard(Spending(), slots, stop_signal), run_id="run", observe=lambda event: None,
                 )  # fmt: skip
-                chained = ChainedJobs(index, known, known.is_settled)
+                chained = ChainedJobs(index, known, known.is_settled, self.kept.append)
                 pool = Pool(
                     runner=runner, journal=journal, slots=slots, stop_signal=stop_signal, clock=clock,
                     observe=during or (lambda event: None), workers=4, grace_s=0.0, max_failures=None, chained=chained,
@@ -270,6 +272,7 @@ async def test_a_job_with_the_same_image_as_before_is_not_bought_again_and_one_w
         assert made.states() == {"cat": False, "x": False, "z": False}
         await made.run()
         assert (made.api.sent, made.found) == ({"cat": 2, "x": 1, "z": 1}, (2, 0))
+        assert made.kept == [JobKept("upscaler", True), JobKept("bria-bg-remover", True)]
         assert all(made.states().values())
         made.write([{**CAT, "prompt": "another cat"}, *lines[1:]])
         await made.run()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
+from venice_batch.events import JobKept
 from venice_batch.model import Reason, Status
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from venice_batch.events import Observer
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Job, Outcome
     from venice_batch.output.parents import Image
@@ -33,7 +35,14 @@ class ChainedJobs:
     wait for came out as it was. Released jobs are (lane, place) pairs, each once.
     """
 
-    def __init__(self, index: JobIndex, known: Resume, is_settled: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        index: JobIndex,
+        known: Resume,
+        is_settled: Callable[[int], bool],
+        observe: Observer = lambda event: None,
+    ) -> None:
+        self._observe = observe
         self.found_done = self.found_rejected = 0
         self._chains = index.chains
         self._known = known
@@ -74,6 +83,7 @@ class ChainedJobs:
                 is_done = self._known.is_done(place)
                 self.found_done += is_done
                 self.found_rejected += not is_done
+                self._observe(JobKept(self._chains.lanes[place], is_done))
                 asked.extend(self._chains.children.get(place, ()))
             elif (images := self._known.parents.chosen(place)) is not None:
                 del self._left[place]

@@ -163,7 +163,7 @@ class _Run:
             )
             for text in (*self.held.notices, *([repaired] if repaired else []), *known.notices):
                 self.observe(Notice(text))
-            chained = ChainedJobs(self.index, known, self._is_settled(known)) if self.index.chains else None
+            chained = self._chained(known)
             sender = self._sender(chained)
             if any(lane.pending for lane in lanes):
                 await sender.send(lanes, known, journal, deadline_s=began_s + self.settings.options.max_time_s)
@@ -236,6 +236,9 @@ class _Run:
             settled = sum(map(is_settled, self.index.places_of(number)))
             lanes.append(_Lane(self.index, number, is_settled, self.index.count(number) - settled))
         return lanes
+
+    def _chained(self, known: Resume) -> ChainedJobs | None:
+        return ChainedJobs(self.index, known, self._is_settled(known), self.observe) if self.index.chains else None
 
     def _is_settled(self, known: Resume) -> Callable[[int], bool]:
         return known.is_done if self.settings.options.retry_rejected else known.is_settled
