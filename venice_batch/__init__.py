@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         AttemptEnded,
         Event,
         JobEnded,
+        JobKept,
         Notice,
         Reachable,
         Retrying,
@@ -43,17 +44,18 @@ if TYPE_CHECKING:
         Waiting,
     )
     from venice_batch.library import run_jobs, stream_outcomes
-    from venice_batch.model import Attempt, Failure, Flags, ImageFile, Job, Outcome, Status, Summary, Timing
+    from venice_batch.model import Attempt, Failure, Flags, ImageFile, Job, Outcome, Parent, Status, Summary, Timing
     from venice_batch.run.settings import RunOptions
 
 _HOMES = {
     "library": ("run_jobs", "stream_outcomes"),
     "run.settings": ("RunOptions",),
-    "model": ("Attempt", "Failure", "Flags", "ImageFile", "Job", "Outcome", "Status", "Summary", "Timing"),
+    "model": ("Attempt", "Failure", "Flags", "ImageFile", "Job", "Outcome", "Parent", "Status", "Summary", "Timing"),
     "events": (
         "AttemptEnded",
         "Event",
         "JobEnded",
+        "JobKept",
         "Notice",
         "Reachable",
         "Retrying",
@@ -92,12 +94,14 @@ __all__ = [
     "ImageFile",
     "Job",
     "JobEnded",
+    "JobKept",
     "JobsFileError",
     "KeyMissingError",
     "KeyRefusedError",
     "NotApprovedError",
     "Notice",
     "Outcome",
+    "Parent",
     "Problem",
     "Reachable",
     "Retrying",

@@ -46,7 +46,9 @@ _MEANINGS = {
     ExitCode.FOLDER_UNUSABLE: (
         "the output folder or the budget file cannot be used: locked by another run, not writable, disk full"
     ),
-    ExitCode.TEMPORARY: "stopped with jobs pending (`--max-time`, `--max-failures`, API unreachable): run it again",
+    ExitCode.TEMPORARY: (
+        "stopped with jobs pending (`--max-time`, `--max-failures`, API unreachable, no image picked yet): run it again"
+    ),
     ExitCode.SIGINT: "stopped by SIGINT after requests in flight had finished",
     ExitCode.SIGTERM: "stopped by SIGTERM or SIGHUP after requests in flight had finished",
 }

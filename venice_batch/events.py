@@ -107,6 +107,16 @@ class JobEnded(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
+class JobKept(msgspec.Struct, frozen=True):
+    """A pending job of this lane needs nothing after all: the image that it works on came out as it was before.
+
+    Its earlier outcome holds: it is done, or else it was rejected.
+    """
+
+    lane: str
+    done: bool
+
+
 class Notice(msgspec.Struct, frozen=True):
     """A warning for the user; the run goes on."""
 
@@ -135,6 +145,7 @@ Event = (
     | Unreachable
     | Reachable
     | JobEnded
+    | JobKept
     | Notice
     | Stopping
     | RunEnded

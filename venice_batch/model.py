@@ -40,13 +40,22 @@ Requests for upscaling and background removal cannot name a model; listings and 
 """
 
 
+class Parent(msgspec.Struct, frozen=True):
+    """The image that a job was made from: the job that made it, its content and its number in that job, from 1."""
+
+    id: str
+    sha256: str
+    variant: int
+
+
 class Job(msgspec.Struct, frozen=True):
     """One API request from the jobs file.
 
     `request` is the effective body: the line's fields over the defaults.
     `request_hash` covers endpoint and body; the same id with another hash is another job.
     `line` counts the file's lines from 1, `index` its jobs from 0 (a line with a matrix holds several).
-    `doubts` lists parts of the request that this version does not know and lets pass, as (field, message).
+    `doubts` lists parts of the request that this version does not know and lets pass, as (field, message). `parent` is
+    the image that the job works on, if another job made it.
     """
 
     id: str
@@ -57,6 +66,7 @@ class Job(msgspec.Struct, frozen=True):
     request_hash: str
     metadata: dict[str, Any] | None = None
     doubts: tuple[tuple[str, str], ...] = ()
+    parent: Parent | None = None
 
     @property
     def model(self) -> str:
@@ -165,10 +175,10 @@ class Timing(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a job ended; its JSON is the manifest's record.
 
-    Three fields are left out of most records. `sandbox` marks records of the sandbox, so that no later run takes them
+    Four fields are left out of most records. `sandbox` marks records of the sandbox, so that no later run takes them
     for real ones. `at_most_usd` appears if `cost_usd` is null because an attempt is possibly billed: the price of all
     attempts that were or may have been charged. `unrecognised` appears if a whole answer is not a known image: the
-    paths of its files, which are kept.
+    paths of its files, which are kept. `parent` is the image that the job was made from, if another job made it.
     """
 
     schema: int
@@ -189,6 +199,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     sandbox: bool = False
     at_most_usd: float | None = None
     unrecognised: tuple[str, ...] = ()
+    parent: Parent | None = None
 
     @property
     def spent_usd(self) -> float | None:
@@ -271,7 +282,8 @@ class Summary(msgspec.Struct, frozen=True):
     without an image; null if no price is known. `unpriced` counts requests that were or may have been charged at an
     unknown price, which `cost_usd` leaves out. `sandbox`: the answers came from a sandbox, so no real money was spent.
     `reason` says why a run ended early, else null. `slowest` lists a few of the slowest jobs and `failures` the most
-    common reasons for missing images, the worst first.
+    common reasons for missing images, the worst first. `waiting` lists why pending jobs could not go on: the job whose
+    image they work on failed, was rejected, or has no picked image yet.
     """
 
     schema: int
@@ -307,6 +319,7 @@ class Summary(msgspec.Struct, frozen=True):
     failures: tuple[Reason, ...] = ()
     unpriced: int = 0
     sandbox: bool = False
+    waiting: tuple[Reason, ...] = ()
 
     @property
     def sandbox_usd(self) -> float:

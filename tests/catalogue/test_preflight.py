@@ -25,6 +25,11 @@ def test_a_valid_job_has_no_problem_and_a_price():
     assert preflight.bills() == [(Bill("venice-sd35", "venice-sd35", 2, 20_000), 1)]
 
 
+def test_each_job_has_its_bill():
+    preflight, _ = examined(job(), job(variants=2), job())
+    assert [preflight.bill(place).images for place in range(3)] == [1, 2, 1]
+
+
 def test_problems_are_reported_for_every_job_of_a_shape():
     _, found = examined(job(steps=99), job(steps=99, line=2))
     assert [[field for field, _ in problems] for problems in found] == [["steps"], ["steps"]]

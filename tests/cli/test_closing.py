@@ -297,3 +297,16 @@ def test_without_a_command_none_is_suggested():
 def test_the_next_command_can_be_pasted_into_a_shell():
     lines = closing(summary(exit_code=75, pending=1), command=("my jobs.jsonl", "--set", "prompt=a b"), width=40)
     assert lines.endswith("next: venice-batch 'my jobs.jsonl' --set 'prompt=a b'")
+
+
+def test_jobs_that_wait_for_others_are_listed_with_the_reason():
+    waiting = (Reason("pending", "failed", "waiting for cat, which failed", 5, ("x4", "cut", "hat")),)
+    text = closing(summary(exit_code=1, failed=1, pending=5, waiting=waiting))
+    assert "\n5 pending: waiting for cat, which failed (x4, cut, hat, …)\n" in text
+
+
+def test_running_again_is_no_advice_for_jobs_behind_a_rejected_one():
+    waiting = (Reason("pending", "rejected", "waiting for cat, which was rejected", 2, ("x4", "cut")),)
+    ended = summary(exit_code=1, already_rejected=1, pending=2, waiting=waiting)
+    assert next_command(ended, ["run", "jobs.jsonl"]) == ["run", "jobs.jsonl", "--retry-rejected"]
+    assert next_command(msgspec.structs.replace(ended, pending=3), ["run", "jobs.jsonl"]) == ["run", "jobs.jsonl"]

@@ -188,6 +188,32 @@ def test_each_shape_is_accepted(line):
     VALIDATOR.validate(line)
 
 
+@pytest.mark.parametrize(
+    ("picture", "is_valid"),
+    [
+        ({"path": "cat.png"}, True),
+        ({"job": "cat"}, True),
+        ({"job": "cat", "variant": 2}, True),
+        ({"job": "cat", "pick": True}, True),
+        ({"job": "cat", "variant": 2, "pick": False}, True),
+        ({}, False),
+        ({"pick": True}, False),
+        ({"path": "cat.png", "pick": True}, False),
+        ({"path": "cat.png", "job": "cat"}, False),
+        ({"job": "cat", "sha256": "0" * 64}, False),
+        ({"job": "cat", "variant": 2, "pick": True}, False),
+        ({"job": "cat", "variant": 0}, False),
+    ],
+)
+def test_a_picture_is_a_file_or_another_jobs_image(picture, is_valid):
+    lines = [
+        {"endpoint": "/image/upscale", "image": picture},
+        {"endpoint": "/image/multi-edit", "images": [picture], "prompt": "p"},
+    ]
+    assert [VALIDATOR.is_valid(line) for line in lines] == [is_valid] * 2
+    assert bool(explain_field(Endpoint.UPSCALE, "image", picture)) is not is_valid
+
+
 def test_fields_with_a_default_are_not_required():
     validator = Draft202012Validator(schema({"model": "m"}))
     validator.validate({"prompt": "p"})

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from records import summary
 
 from venice_batch.errors import Problem
-from venice_batch.model import Flags, Status
+from venice_batch.model import Flags, Reason, Status
 from venice_batch.report import github
 from venice_batch.report.collect import collect
 
@@ -134,6 +134,12 @@ def test_a_step_summary_without_faults_has_no_table_of_them(stage):
     with stage("a") as at:
         assert "|" not in page(at, at.done("a"), lanes={})
     assert "USD" not in text
+
+
+def test_the_step_summary_says_what_jobs_wait_for(stage):
+    waiting = (Reason("pending", "failed", "waiting for c|t, which failed", 2, ("x4", "cut")),)
+    with stage("a") as at:
+        assert "\n2 jobs waiting for c\\|t, which failed\n" in page(at, at.done("a"), waiting=waiting)
 
 
 def test_a_step_summary_of_many_faults_stays_small(stage):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from records import IMAGE, attempt, failed, job, outcome
 
 from venice_batch.api.answers import Verdict
-from venice_batch.events import AttemptEnded, JobEnded, Notice, RunStarted, RunState, Sending, Stopping
+from venice_batch.events import AttemptEnded, JobEnded, JobKept, Notice, RunStarted, RunState, Sending, Stopping
 from venice_batch.model import Status
 from venice_batch.pacing.lane import LaneState
 from venice_batch.report.progress import RATE_S, LaneMode, ProgressMeter, Rate
@@ -83,6 +83,12 @@ def test_jobs_are_counted_by_how_they_ended():
     assert (found.done, found.failed, found.rejected, found.left) == (11, 1, 1, 77)
     assert (found.images, found.bytes, found.retries) == (2, 10, 2)
     assert [(one.done, one.failed, one.rejected, one.left) for one in found.lanes] == [(1, 1, 0, 58), (0, 0, 1, 19)]
+
+
+def test_jobs_that_turn_out_to_need_nothing_are_left_no_more():
+    found = seen(STARTED, JobKept(SD, done=True), JobKept(SD, done=True), JobKept(FLUX, done=False))
+    assert (found.jobs, found.done, found.rejected_before, found.left) == (100, 12, 11, 77)
+    assert [one.left for one in found.lanes] == [58, 19]
 
 
 def test_what_may_have_been_charged_without_an_image_is_added_up():

@@ -337,3 +337,44 @@ def test_the_last_answers_are_expected_as_late_as_in_the_last_run(tmp_path, summ
         (tmp_path / "summary.json").write_bytes(summary)
     with open_source(path) as source:
         assert plan(JobIndex.build(source), tmp_path).expected_s == expected_s
+
+
+CHAIN = [
+    *LINES[:2],
+    {"id": "x", "endpoint": "/image/upscale", "image": {"job": "a"}},
+    {"id": "y", "endpoint": "/image/multi-edit", "images": [{"job": "b", "variant": 2}, {"job": "x"}], "prompt": "p"},
+    {"id": "z", "endpoint": "/image/background-remove", "image": {"job": "b", "pick": True}},
+]
+
+
+def test_a_plan_of_a_file_without_chains_has_none(index, output, preflight):
+    assert plan(index, output, preflight=preflight).chains is None
+
+
+def test_chains_are_priced_and_listed_each_from_its_first_job(tmp_path, output, preflight):
+    with open_source(str(write(tmp_path / "jobs.jsonl", CHAIN)), io.BytesIO()) as source:
+        index = JobIndex.build(source, examine=preflight.examine)
+        found = plan(index, output, preflight=preflight)
+        unpriced = plan(index, output)
+    assert found.usd == pytest.approx(0.01 + 0.03 + 0.02 + 0.04 + 0.03)
+    assert found.expected_s == 3 * LATENCY_S, "one after the other"
+    chains = found.chains
+    assert (chains.jobs, chains.steps, chains.waiting) == (3, 3, ())
+    assert [(step.id, step.depth, step.works_on, step.usd) for step in chains.listed] == [
+        ("a", 0, (), 0.01),
+        ("x", 1, ("a",), 0.02),
+        ("b", 0, (), 0.03),
+        ("y", 1, ("b, image 2", "x"), 0.04),
+        ("z", 1, ("b, once picked",), 0.03),
+    ]
+    assert [step.usd for step in unpriced.chains.listed] == [None] * 5
+
+
+def test_steps_that_are_done_take_no_time(tmp_path, output, preflight):
+    with open_source(str(write(tmp_path / "jobs.jsonl", CHAIN)), io.BytesIO()) as source:
+        index = JobIndex.build(source, examine=preflight.examine)
+        record(output, index, outcome("a"), failed("b", status=Status.REJECTED))
+        found = plan(index, output, preflight=preflight)
+    assert found.expected_s == 2 * LATENCY_S
+    assert [(one.kind, one.ids) for one in found.chains.waiting] == [("rejected", ("y", "z"))]
+    assert [step.id for step in found.chains.listed if step.done] == ["a"]

@@ -6,7 +6,7 @@ import sys
 from array import array
 from collections import Counter
 from functools import lru_cache
-from itertools import compress
+from itertools import compress, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -195,6 +195,10 @@ class Preflight:
         counts = Counter(self._codes if wanted is None else compress(self._codes, wanted))
         bills = list(self._bills)
         return [(bills[code], counts[code]) for code in sorted(counts)]
+
+    def bill(self, place: int) -> Bill:
+        """Return the bill of the job at `place` in the file's order."""
+        return next(islice(self._bills, self._codes[place], None))
 
     def _assess(self, job: Job) -> _Assessment:
         catalogue = self.catalogue

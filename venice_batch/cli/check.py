@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from venice_batch.catalogue.preflight import Warned
     from venice_batch.report.log_lines import JobWarningLine, PlanLine
     from venice_batch.run.budget import Share
-    from venice_batch.run.plan import LanePlan, Plan
+    from venice_batch.run.plan import ChainPlan, LanePlan, Plan
+
+_MOST_STEPS = 20
+"""Jobs in chains that are shown; `--json` lists more."""
 
 
 class Known(NamedTuple):
@@ -265,8 +268,13 @@ def show_plan(
     if found.lanes:
         header = ("model", "requests", "images", "usd", "images/min")
         click.echo(table(header, _rows(found), width=terminal_width(environment().stdout), right=("usd",)))
+    if found.chains is not None:
+        for line in _chain_lines(found.chains, terminal_width(environment().stdout)):
+            click.echo(line)
+    kept_back = sum(reason.count for reason in found.chains.waiting) if found.chains is not None else 0
+    some = f"{found.pending - kept_back:,} of " if kept_back else ""
     images = f" for {counted(found.images, 'image')}" if found.images != found.pending else ""
-    click.echo(f"{counted(found.pending, 'request')}{images} would go out, into {output}")
+    click.echo(f"{some}{counted(found.pending, 'request')}{images} would go out, into {output}")
     for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)
     if budget:
@@ -305,6 +313,31 @@ def _rows(found: Plan) -> list[tuple[Any, ...]]:
     if len(rows) > 1:
         rows.append(("in all", found.pending, found.images, _cost(found), None))
     return rows
+
+
+def _chain_lines(chains: ChainPlan, width: int | None) -> list[str]:
+    """Return the chains as a tree of jobs with their prices, and which jobs could not go on now."""
+    from venice_batch.money import amount_text
+
+    some_done = any(step.done for step in chains.listed[:_MOST_STEPS])
+    rows = [
+        (
+            "  " * (step.depth - 1) + "└ " * bool(step.depth) + one_line(step.id),
+            step.lane,
+            amount_text(step.usd),
+            one_line("; ".join(step.works_on)),
+            *(("done" if step.done else None,) if some_done else ()),
+        )
+        for step in chains.listed[:_MOST_STEPS]
+    ]
+    works = f"{counted(chains.jobs, 'job')} {'works' if chains.jobs == 1 else 'work'} on other jobs' images"
+    lines = [f"{works}, in chains of up to {chains.steps} jobs:"]
+    header = ("job", "model", "usd", "works on", *(("state",) if some_done else ()))
+    lines.append(table(header, rows, width=width, right=("usd",)))
+    if len(chains.listed) > len(rows):
+        lines.append("… and more")
+    lines += [f"{counted(reason.count, 'job')} {reason.message}" for reason in chains.waiting]
+    return lines
 
 
 def _cost(sums: LanePlan | Plan) -> str | None:

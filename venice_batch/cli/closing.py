@@ -51,6 +51,8 @@ def closing(
         sections.append(_slowest_table(summary, width))
     if summary.failures:
         sections.append(_reasons(summary.failures, width))
+    if summary.waiting:
+        sections.append(_waiting(summary.waiting, width))
     sections.append([*_notes(summary, width), *_result(summary, width), _where(summary, width, command, has_page)])
     return "\n\n".join("\n".join(lines) for lines in sections)
 
@@ -62,7 +64,7 @@ def next_command(summary: Summary, command: Sequence[str], *, has_page: bool = F
     """
     look = None if has_page else ["report", summary.output]
     again = list(command) if command and "-" not in command else None
-    left = summary.failed or summary.pending
+    left = summary.failed or summary.pending > sum(reason.count for reason in summary.waiting)
     if summary.exit_code == ExitCode.OK:
         return look
     if summary.exit_code == ExitCode.SOME_FAILED and not left:
@@ -180,12 +182,22 @@ def _slowest_table(summary: Summary, width: int | None) -> list[str]:
 def _reasons(failures: Sequence[Reason], width: int | None) -> list[str]:
     lines: list[str] = []
     for reason in failures[:MAX_REASONS]:
-        ids = ", ".join(reason.ids) + (", …" if reason.count > len(reason.ids) else "")
         what = cropped(one_line(f"{reason.kind}: {reason.message}"), _MAX_REASON_WIDTH)
-        lines += folded(one_line(f"{reason.count} {reason.status}: {what} ({ids})"), width)
+        lines += folded(one_line(f"{reason.count} {reason.status}: {what} ({_ids(reason)})"), width)
     if len(failures) > MAX_REASONS:
         lines.append("… and others; the manifest has them all")
     return lines
+
+
+def _waiting(waiting: Sequence[Reason], width: int | None) -> list[str]:
+    lines: list[str] = []
+    for reason in waiting:
+        lines += folded(one_line(f"{reason.count} pending: {reason.message} ({_ids(reason)})"), width)
+    return lines
+
+
+def _ids(reason: Reason) -> str:
+    return ", ".join(reason.ids) + (", …" if reason.count > len(reason.ids) else "")
 
 
 def _notes(summary: Summary, width: int | None) -> list[str]:

@@ -18,7 +18,7 @@ from msgspec import UNSET, Meta, UnsetType
 from venice_batch.model import UNNAMED, Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class Note(NamedTuple):
@@ -72,8 +72,12 @@ NOTES: Mapping[str, Note] = MappingProxyType(
         "size": Note("Width and height of the image."),
         "style": Note("Accepted for OpenAI clients; not used."),
         "user": Note("A name for the end user; the API's error budget counts by it."),
-        "image": Note("The picture to work on: a path, a URL, or base64.", ("photos/harbour.jpg",)),
-        "images": Note("The picture to edit, then the pictures to edit it with: paths, URLs, or base64."),
+        "image": Note(
+            "The picture to work on: a path, a URL, base64, or another job's image.", ("photos/harbour.jpg",)
+        ),
+        "images": Note(
+            "The picture to edit, then the pictures to edit it with: paths, URLs, base64, or other jobs' images."
+        ),
         "image_url": Note("The picture's address, instead of `image`.", ("https://example.com/harbour.jpg",)),
         "scale": Note(
             "How many times wider and higher, from 2 to 4; above 2 it is reduced to the largest possible size.",
@@ -149,15 +153,22 @@ class StyleReference(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     strength: Annotated[float, Meta(ge=0.1, le=1)] | UnsetType = UNSET
 
 
-class LocalPicture(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A picture in a file, as records write it; with `sha256` the file has to have that content."""
+class NamedPicture(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A picture in a file, as records write it, or the image of another `job` in the same jobs file.
 
-    path: Annotated[str, Meta(min_length=1)]
+    With `sha256` the file has to have that content. `variant` counts the job's images from 1; `pick` waits until one of
+    them is marked as picked.
+    """
+
+    path: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
     sha256: Annotated[str, Meta(min_length=64, max_length=64)] | UnsetType = UNSET
+    job: Annotated[str, Meta(min_length=1)] | UnsetType = UNSET
+    variant: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    pick: bool | UnsetType = UNSET
 
 
 # As text: a path, a file:// or http(s):// URL, a data URL, or base64; see `pictures`.
-Picture = Annotated[str, Meta(min_length=1)] | LocalPicture
+Picture = Annotated[str, Meta(min_length=1)] | NamedPicture
 
 
 class GenerateRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
@@ -331,4 +342,32 @@ def cross_field(request: Mapping[str, Any]) -> list[Fault]:
         if other in request and name in request:
             what = f"means the same as {name}, which is there too; keep one of them"
             found.append(Fault(other, what, is_open=False))
+    if "image" in request or "images" in request:
+        found += _named_pictures(request)
     return found
+
+
+def _named_pictures(request: Mapping[str, Any]) -> Iterator[Fault]:
+    pictures = request.get("images")
+    named = [("image", request.get("image"))]
+    named += [(f"images[{number}]", one) for number, one in enumerate(pictures if isinstance(pictures, list) else ())]
+    for field, picture in named:
+        if isinstance(picture, dict):
+            yield from _named_picture(field, picture)
+
+
+def _named_picture(field: str, picture: Mapping[str, Any]) -> list[Fault]:
+    """Return the faults of an object that names a picture: it has a `path` or a `job`, and what belongs to that."""
+    if "job" not in picture:
+        others = [name for name in ("variant", "pick") if name in picture]
+        found = [] if "path" in picture or others else [(f"{field}.path", "missing")]
+        found += [(f"{field}.{name}", "belongs to a job, which is missing") for name in others]
+    else:
+        found = [
+            (f"{field}.{name}", "belongs to a file; a job's image has none of it; keep one of them")
+            for name in ("path", "sha256")
+            if name in picture
+        ]
+        if picture.get("pick") is True and "variant" in picture:
+            found.append((f"{field}.variant", "pick decides which image it is; keep one of them"))
+    return [Fault(name, what, is_open=False) for name, what in found]

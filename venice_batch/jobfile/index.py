@@ -9,6 +9,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from venice_batch.errors import MAX_PROBLEMS, Findings
+from venice_batch.jobfile.chains import Chains, Found, no_job
 from venice_batch.jobfile.defaults import Defaults
 from venice_batch.jobfile.identity import has_implicit_id
 from venice_batch.jobfile.jobs import Jobs
@@ -70,6 +71,9 @@ class Directory:
 
 _LAST = 0xFFFF_FFFF
 
+_MOST_NAMES = 10_000
+"""Jobs among which a message looks for a similar name."""
+
 
 class JobIndex:
     """The jobs of one file: how many there are, in which lanes, and each of them on demand.
@@ -93,6 +97,7 @@ class JobIndex:
         "_offsets",
         "_source",
         "_subs",
+        "chains",
     )
 
     def __init__(self, source: Source, defaults: Defaults) -> None:
@@ -113,6 +118,7 @@ class JobIndex:
         self._first: list[int] = []
         self._counts: list[int] = []
         self._lanes: dict[str, int] = {}
+        self.chains = Chains()
 
     @classmethod
     def build(
@@ -131,8 +137,9 @@ class JobIndex:
         are examined and indexed, which may be none.
 
         Raises:
-            JobsFileError: a line has a problem, an id is used twice, or there is no job. Holds the first
-                `max_problems` in the file's order, and the number of all. Uses of an id beyond those are counted by
+            JobsFileError: a line has a problem, an id is used twice, a job waits for the image of one that is missing
+                or for its own, or there is no job. Holds the first `max_problems` in the file's order, and the number
+                of all. Uses of an id beyond those are counted by
                 the ids' 64-bit hashes.
         """
         index = cls(source, defaults or Defaults())
@@ -142,6 +149,8 @@ class JobIndex:
             index._append(job, offset, line_hash, sub, last)
         index._directory = Directory(index._ids)
         index._find_duplicates(findings)
+        if index.chains:
+            index._connect_chains(findings)
         findings.raise_any()
         return index
 
@@ -170,6 +179,10 @@ class JobIndex:
         """Yield every job in the file's order. Raises JobsFileError as `pending` does."""
         return self._read(range(len(self)))
 
+    def job(self, place: int) -> Job:
+        """Return the job at `place`. Raises JobsFileError as `pending` does."""
+        return self._job_at(place, self._jobs.again())
+
     def places_of(self, lane: int) -> Iterator[int]:
         """Yield the places of a lane's jobs in this index, in the file's order."""
         return self._chain(lane)
@@ -196,6 +209,8 @@ class JobIndex:
         self._ids.append(hash(job.id))
         self._hashes.append(hash(job.request_hash))
         self._next.append(_LAST)
+        if "image" in job.request or "images" in job.request:
+            self.chains.add(place, job)
         lane = self._lanes.setdefault(job.model, len(self._lanes))
         if lane == len(self._counts):
             self._counts.append(1)
@@ -224,6 +239,24 @@ class JobIndex:
             return original
         others = sorted(self._directory.places(self._ids[place]))
         return next((other for other in others if other < place and self._job_at(other, again).id == job.id), None)
+
+    def _connect_chains(self, findings: Findings) -> None:
+        wanted = self.chains.wanted
+        hashed = sorted(place for name in wanted for place in self._directory.places(hash(name)))
+        found: dict[str, Found] = {}
+        for place, job in zip(hashed, self._read(hashed), strict=True):
+            found.setdefault(job.id, Found(place, job.line, job.images))
+
+        def report(place: int, field: str, what: str) -> None:
+            findings.add(self._lines[place], field, what, self._source.name)
+
+        missing = self.chains.connect(found, self.line, report)
+        missing = [(place, link) for place, link in missing if link.job not in self._jobs.invalid]
+        if missing:
+            few = range(min(len(self), _MOST_NAMES))
+            names = {job.id: job.line for job in self._read(few)}
+            for place, link in missing:
+                report(place, link.field, no_job(link.job, names))
 
     def _chain(self, lane: int) -> Iterator[int]:
         place = self._first[lane]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import msgspec
+import orjson
 
-from venice_batch.errors import UsageError
+from venice_batch.errors import MAX_PROBLEMS, UsageError
+from venice_batch.jobfile.chains import links, roots
 from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.pictures import Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
@@ -25,12 +28,17 @@ if TYPE_CHECKING:
     from venice_batch.model import Job
 
 
+_LINK = b'"job"'
+"""Part of every line that has a link to another job."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shard:
     """Share `number`, from 1, of `count`; every job is in exactly one of them.
 
     A job's share depends only on its id and on `count`: lines may be added or moved, and machines need not agree on
-    anything else. With many jobs the shares are about equal.
+    anything else. With many jobs the shares are about equal. A job that waits for another's image is in that one's
+    share.
     """
 
     number: int
@@ -53,12 +61,14 @@ class Shard:
 class Jobs:
     """The jobs that the lines of `source` make with `defaults`.
 
-    Each picture is examined once, even if jobs are read again.
+    Each picture is examined once, even if jobs are read again. `invalid` holds the ids of lines with problems, as far
+    as they can be read, up to a number.
     """
 
-    __slots__ = ("_defaults", "_pictures", "_source")
+    __slots__ = ("_defaults", "_pictures", "_source", "invalid")
 
     def __init__(self, source: Source, defaults: Defaults) -> None:
+        self.invalid: set[str] = set()
         self._source = source
         self._defaults = defaults
         self._pictures = Pictures(source.folder)
@@ -79,6 +89,7 @@ class Jobs:
             JobsFileError: the file has no lines.
         """
         name = self._source.name
+        above = self._roots() if shard is not None else {}
         count = 0
         for number, offset, line in lines(self._source.file):
             findings.lines += 1
@@ -88,11 +99,12 @@ class Jobs:
             parsed = self._parse(line, number, count)
             if parsed.problems:
                 findings.extend(parsed.problems)
+                self._note_invalid(line)
                 continue
             count += len(parsed.jobs)
             line_hash = hash(line)
             for sub, job in enumerate(parsed.jobs):
-                if shard is not None and not shard.holds(job.id):
+                if shard is not None and not shard.holds(above.get(job.id, job.id)):
                     continue
                 if examine is not None:
                     for field, what in examine(job):
@@ -105,6 +117,25 @@ class Jobs:
         """Return a reader of single jobs, independent of any other."""
         # What the checks let pass with `allow_unknown` becomes doubts, which only the checks find.
         return Again(self._source, partial(self._parse, is_checked=not self._defaults.allow_unknown))
+
+    def _roots(self) -> dict[str, str]:
+        """Return the root of each job that is in a chain with others, by `chains.roots`.
+
+        Lines that cannot have a link are not parsed.
+        """
+        may_default = any(_LINK in orjson.dumps(value) for value in self._defaults.values.values())
+        waiting: dict[str, set[str]] = {}
+        for number, _, line in lines(self._source.file):
+            if isinstance(line, bytes) and (may_default or _LINK in line):
+                for job in self._parse(line, number, 0).jobs:
+                    if found := links(job.endpoint, job.request):
+                        waiting.setdefault(job.id, set()).update(link.job for link in found)
+        return roots(waiting)
+
+    def _note_invalid(self, line: bytes) -> None:
+        if len(self.invalid) < MAX_PROBLEMS:
+            with suppress(orjson.JSONDecodeError, KeyError, TypeError):
+                self.invalid.add(str(orjson.loads(line)["id"]))
 
     def _parse(self, line: bytes, number: int, first_index: int, *, is_checked: bool = False) -> Parsed:
         parsed = parse(

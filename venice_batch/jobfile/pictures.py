@@ -70,8 +70,8 @@ class Pictures:
     def settle(self, endpoint: Endpoint, request: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
         """Return the request with every file as absolute `path` and `sha256`, and what is wrong with its pictures.
 
-        Values of the wrong type are left to `request_check.faults`. A format or size that the API is not known to take
-        is an open fault.
+        Values of the wrong type are left to `request_check.faults`, images of other jobs to `chains`. A format or size
+        that the API is not known to take is an open fault.
         """
         complaints: list[Fault] = []
         url = request.get("image_url")
@@ -173,6 +173,8 @@ def size_faults(endpoint: Endpoint, width: int, height: int) -> Iterator[str]:
 def local_file(value: object) -> tuple[str | None, str | None]:
     """Return the path of a local file and its required hash; None if it is not a file, and if any hash will do."""
     if isinstance(value, dict):
+        if "job" in value:
+            return None, None  # another job's image, which is yet to be made
         path, sha256 = value.get("path"), value.get("sha256")
         return (path if isinstance(path, str) and path else None), (sha256 if isinstance(sha256, str) else None)
     if not isinstance(value, str) or not value or value.startswith(("data:", *_WEB)) or _BASE64.fullmatch(value):

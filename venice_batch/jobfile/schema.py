@@ -47,6 +47,7 @@ def schema(
         }
         body["required"] = [name for name in body.get("required", ()) if name not in defaults]
         defs[_line_name(endpoint)] = _line(endpoint, body["properties"], body["required"])
+    defs["NamedPicture"]["oneOf"] = _FILE_OR_JOB
     defs |= {"Id": _ID, "Endpoint": _ENDPOINT, "Metadata": _METADATA, "NativeLine": _native(), "BatchLine": _batch()}
     job = {
         "title": "venice-batch job",
@@ -76,6 +77,15 @@ _ENDPOINT = {
     "enum": [str(endpoint) for endpoint in Endpoint],
     "default": str(Endpoint.GENERATE),
 }
+# A struct's own schema cannot say which of its fields belong together.
+_FILE_OR_JOB = [
+    {"required": ["path"], "properties": {"job": False, "variant": False, "pick": False}},
+    {
+        "required": ["job"],
+        "properties": {"path": False, "sha256": False},
+        "not": {"required": ["variant", "pick"], "properties": {"pick": {"const": True}}},
+    },
+]
 _METADATA = {"description": "Any object; copied to the manifest.", "type": ["object", "null"]}
 
 

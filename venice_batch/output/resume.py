@@ -11,7 +11,8 @@ import msgspec
 from venice_batch.model import Outcome, Status
 from venice_batch.output import manifest
 from venice_batch.output.folder import unusable
-from venice_batch.output.manifest import NO_RECORD, decode_view, numbered_outcomes, read_views
+from venice_batch.output.manifest import NO_RECORD, FileView, RecordView, decode_view, numbered_outcomes, read_views
+from venice_batch.output.parents import ParentImages
 from venice_batch.output.plain_files import have_hashes, have_sizes
 from venice_batch.text_format import counted
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from venice_batch.jobfile import JobIndex
-    from venice_batch.output.manifest import FileView, RecordView
 
 PENDING, DONE, REJECTED, LOST, SANDBOX_ONLY, CHANGED = range(6)
 """To be made; made and whole; refused for good; a file is missing or changed; made by the sandbox only; the job has
@@ -40,6 +40,9 @@ class Resume:
     there with its size (with `verify`: its hash); otherwise it is pending again. What the sandbox made is pending again
     unless `sandbox` says that it is asked again. `notices` report what was wrong, one sentence each.
 
+    A job that waits for another's image is done while it was made from that very image, which `parents` chooses. While
+    the other job is not done, neither is this one. `ended` keeps the states of such jobs up to date during a run.
+
     `keep_all` remembers the records of other jobs too, which takes some hundred bytes for each; `records` needs it.
     """
 
@@ -52,9 +55,11 @@ class Resume:
         self._positions = array("q", [_NO_RECORD_OF_IT]) * len(index)
         self._others: dict[str, int] | None = {} if keep_all else None
         self.notices: tuple[str, ...] = ()
+        self.parents = ParentImages(index, root)
+        whole = partial(have_hashes if verify else have_sizes, f"{root}/")
+        self._state_of: Callable[[RecordView], int] = lambda record: _state_of(record, whole, sandbox=sandbox)
         if has_records(root):
-            whole = partial(have_hashes if verify else have_sizes, f"{root}/")
-            self._read(index, lambda record: _state_of(record, whole, sandbox=sandbox))
+            self._read(index)
 
     @property
     def done(self) -> int:
@@ -73,6 +78,25 @@ class Resume:
     def is_settled(self, place: int) -> bool:
         """Return whether it is done, or was refused for good."""
         return self._states[place] in (DONE, REJECTED)
+
+    def ended(self, place: int, outcome: Outcome) -> None:
+        """Take the outcome of a job in a chain into account; its record is written."""
+        files = tuple(FileView(file.path, file.bytes, file.sha256) for file in outcome.files)
+        record = RecordView(outcome.id, outcome.request_hash, outcome.status, files, outcome.sandbox)
+        self.parents.note(place, record)
+        ended = {_SUCCEEDED: DONE, _REJECTED: REJECTED}
+        self._states[place] = ended.get(record.status, PENDING)
+
+    def may_go(self, place: int) -> bool:
+        """Return whether all jobs that a waiting job waits for are done."""
+        return all(self._states[parent] == DONE for parent in self.parents.of(place))
+
+    def judge(self, place: int) -> None:
+        """Find the state of a waiting job from its record and those of the jobs that it waits for."""
+        record = self.parents.records.get(place)
+        if record is not None:
+            is_current = self.may_go(place) and self.parents.were_used(place, record.request_hash)
+            self._states[place] = self._state_of(record) if is_current else CHANGED
 
     def outcomes(self) -> Iterator[tuple[int, Outcome]]:
         """Yield the outcome that counts for each job with its place in the index, in the order of the records.
@@ -114,9 +138,10 @@ class Resume:
         except OSError as error:
             raise unusable(self._path, error) from error
 
-    def _read(self, index: JobIndex, state_of: Callable[[RecordView], int]) -> None:
+    def _read(self, index: JobIndex) -> None:
         states, positions, has_request = self._states, self._positions, index.has_request
-        places = index.directory().places
+        state_of, note = self._state_of, self.parents.note
+        places, chained = index.directory().places, index.chains.ids
         corrupt, first = 0, list[int]()
         position = 0
         try:
@@ -133,11 +158,15 @@ class Resume:
                         for place in known:
                             states[place] = state_of(record) if has_request(place, record.request_hash) else CHANGED
                             positions[place] = position
+                            if place in chained:
+                                note(place, record)
                         if not known and self._others is not None:
                             self._others[record.id] = position
                     position += len(line)
         except OSError as error:
             raise unusable(self._path, error) from error
+        for place in index.chains.order:
+            self.judge(place)
         self.notices = tuple(self._amiss(corrupt, first))
 
     def _amiss(self, corrupt: int, first: list[int]) -> Iterator[str]:

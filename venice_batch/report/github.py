@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from venice_batch.errors import one_line
 from venice_batch.money import cost_text
 from venice_batch.report.collect import KNOWN, Collector, FailureText, failure_text
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -100,6 +101,8 @@ def step_summary(index: JobIndex, failures: FirstFailures, summary: Summary, *, 
     if cost := cost_text(summary.cost_usd, summary.unpriced, sandbox_usd=summary.sandbox_usd):
         parts.append(cost)
     yield f"\n{', '.join(parts)}; exit code {summary.exit_code}\n\n"
+    for reason in summary.waiting:
+        yield f"{counted(reason.count, 'job')} {_cell(reason.message)}\n\n"
     found = failures.in_order()
     if not found:
         return

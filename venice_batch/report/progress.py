@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from venice_batch.api.answers import Verdict
-from venice_batch.events import AttemptEnded, JobEnded, RunStarted, Sending, Stopping
+from venice_batch.events import AttemptEnded, JobEnded, JobKept, RunStarted, Sending, Stopping
 from venice_batch.model import Status
 from venice_batch.pacing.estimate import LATENCY_S, Load, run_s
 
@@ -194,6 +194,9 @@ class ProgressMeter:
             self._counts["bytes"] += sum(file.bytes for file in outcome.files)
             self._counts["retries"] += max(0, len(outcome.attempts) - 1)
             self._rate.add(len(outcome.files), now_s)
+        elif isinstance(event, JobKept):
+            self._lane(event.lane).jobs -= 1
+            self._counts["kept_done" if event.done else "kept_rejected"] += 1
         elif isinstance(event, RunStarted):
             self._started = event
             self._lanes = {name: _Lane(jobs) for name, jobs in event.pending.items()}
@@ -213,7 +216,8 @@ class ProgressMeter:
         started, counts = self._started, self._counts
         lanes = tuple(_lane_progress(name, lane, states.get(name), held_s) for name, lane in self._lanes.items())
         left = sum(lane.left for lane in lanes)
-        done = started.done + counts[Status.SUCCEEDED]
+        done = started.done + counts["kept_done"] + counts[Status.SUCCEEDED]
+        rejected_before = started.jobs - started.done - sum(started.pending.values()) + counts["kept_rejected"]
         elapsed_s = now_s - self._began_s
         window_s = max((lane.window_s for lane in states.values() if lane.window_limit is not None), default=0.0)
         eta_s = None
@@ -223,7 +227,7 @@ class ProgressMeter:
         return Progress(
             jobs=started.jobs,
             done=done,
-            rejected_before=started.jobs - started.done - sum(started.pending.values()),
+            rejected_before=rejected_before,
             failed=counts[Status.FAILED],
             rejected=counts[Status.REJECTED],
             left=left,

@@ -48,7 +48,7 @@ _IMAGES_TOTAL, _SPENT_TOTAL = "images_total", "spent_usd_total"
 _HELP = {
     "exit_code": "Exit code of the last run, even one that could not begin.",
     _RUN: "When the last run ended, even one that could not begin.",
-    _COMPLETION: "When a run last ended with no job pending (exit code 0 or 1); 0: never.",
+    _COMPLETION: "When a run last ended with no job left to send (exit code 0 or 1); 0: never.",
     _SUCCESS: "When a run last ended with exit code 0; 0: never.",
     _REJECTION: "When a run last had a request rejected for good; 0: never.",
     "run_duration_seconds": "How long the last run took.",

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from venice_batch.api.listings import CURRENCIES
 from venice_batch.catalogue import Bill
-from venice_batch.model import SUMMARY, Percentiles
+from venice_batch.model import SUMMARY, Percentiles, Reason
 from venice_batch.money import micro_usd, usd
 from venice_batch.output.resume import Resume
 from venice_batch.pacing.estimate import LATENCY_S, Load, Sizes, lane_s, windows_needed
+from venice_batch.run.chains import ChainedJobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from decimal import Decimal
     from pathlib import Path
 
     from venice_batch.api.listings import Quota
     from venice_batch.catalogue import Preflight
     from venice_batch.jobfile import JobIndex
+    from venice_batch.jobfile.chains import Chains
 
 
 DEFAULT_RPM = 20
@@ -46,12 +49,45 @@ class LanePlan(msgspec.Struct):
     rpm: int = DEFAULT_RPM
 
 
+MOST_STEPS = 1000
+"""Jobs in chains that a plan lists."""
+
+
+class ChainStep(msgspec.Struct, frozen=True):
+    """One job of a chain; `depth` counts the jobs that have to be done before it.
+
+    `works_on` names the images that it takes, as `cat`, `cat, image 2` or `cat, once picked`; a chain's first job takes
+    none. `usd` is the most that it can cost, None if that is not known.
+    """
+
+    id: str
+    lane: str
+    depth: int
+    works_on: tuple[str, ...]
+    usd: float | None
+    done: bool
+
+
+class ChainPlan(msgspec.Struct, frozen=True):
+    """The jobs that work on other jobs' images: how many there are, and how many jobs the longest chain has.
+
+    `listed` holds each chain from its first job on, up to a number of jobs. `waiting` says which of the pending jobs
+    could not go on now, because no image is picked yet or because a job was rejected.
+    """
+
+    jobs: int
+    steps: int
+    listed: tuple[ChainStep, ...]
+    waiting: tuple[Reason, ...]
+
+
 class Plan(msgspec.Struct, frozen=True):
     """The jobs of a file: how many are done, how many were rejected before, and the rest by model and in total.
 
     Sums of money are exact to the last digit. `expected_s` is the time of the longest lane, with answers as slow as in
     the folder's last run. `balances` are those that pay for images, in the order in which the API uses them; `suffices`
     says whether each request can be paid from one of them. Both are None if unknown.
+    `chains` is None for a file in which no job works on another's image.
     """
 
     jobs: int
@@ -66,6 +102,7 @@ class Plan(msgspec.Struct, frozen=True):
     expected_s: float = 0.0
     balances: dict[str, float] | None = None
     suffices: bool | None = None
+    chains: ChainPlan | None = None
 
     def exceeds(self, max_usd: Decimal | float) -> bool:
         """Return whether the known prices add up to more than `max_usd`."""
@@ -146,9 +183,11 @@ def plan(
                 for bill, _ in bills
             ),
             default=0.0,
-        ),
+        )
+        + LATENCY_S * max(0, _steps(index.chains, is_settled) - 1),
         balances=balances,
         suffices=None if balances is None else access and suffices(bills, balances),
+        chains=_chain_plan(index, known, is_settled, preflight) if index.chains else None,
     )
 
 
@@ -262,3 +301,46 @@ def _unpriced(index: JobIndex, is_settled: Callable[[int], bool]) -> list[tuple[
             bill = Bill(name, name, job.images, None)
             counts[bill] = counts.get(bill, 0) + 1
     return list(counts.items())
+
+
+def _steps(chains: Chains, is_settled: Callable[[int], bool] = lambda place: False) -> int:
+    """Return how many jobs have to be done one after the other in the longest chain; 0 without chains."""
+    left: dict[int, int] = {}
+    for place in chains.order:
+        before = max(left.get(parent, int(not is_settled(parent))) for parent in chains.parents[place])
+        left[place] = before + int(not is_settled(place))
+    return max(left.values(), default=0)
+
+
+def _chain_plan(
+    index: JobIndex, known: Resume, is_settled: Callable[[int], bool], preflight: Preflight | None
+) -> ChainPlan:
+    chains = index.chains
+    order = _from_the_first(chains)
+    listed = []
+    for place, depth in islice(order, MOST_STEPS):
+        job = index.job(place)
+        works_on = tuple(
+            f"{link.job}, once picked"
+            if link.pick
+            else f"{link.job}, image {link.variant}"
+            if link.variant
+            else link.job
+            for link in chains.links.get(place, ())
+        )
+        micro = None if preflight is None else preflight.bill(place).micro_usd
+        cost = None if micro is None else float(usd(micro))
+        listed.append(ChainStep(job.id, job.model, depth, works_on, cost, known.is_done(place)))
+    waiting = ChainedJobs(index, known, is_settled)
+    waiting.ready()
+    return ChainPlan(len(chains), _steps(chains), tuple(listed), waiting.kept_back())
+
+
+def _from_the_first(chains: Chains) -> Iterator[tuple[int, int]]:
+    """Yield each job in a chain with its depth: chain by chain, a job behind the first of those that it waits for."""
+    left = [(place, 0) for place in sorted(chains.ids.keys() - chains.links.keys(), reverse=True)]
+    while left:
+        place, depth = left.pop()
+        yield place, depth
+        below = (child for child in chains.children.get(place, ()) if chains.parents[child][0] == place)
+        left += [(child, depth + 1) for child in sorted(below, reverse=True)]

@@ -26,6 +26,7 @@ from venice_batch.output.resume import Resume
 from venice_batch.report.collect import Collector, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
 from venice_batch.run.budget import Budget, caps_of
+from venice_batch.run.chains import NO_IMAGE, ChainedJobs, stop_reason
 from venice_batch.run.folder_wait import acquire_folder
 from venice_batch.run.sending import Sender
 from venice_batch.run.spending import Spending
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
-    from venice_batch.model import Job, Outcome
+    from venice_batch.model import Job, Outcome, Reason
     from venice_batch.run.settings import RunSettings
 
 _MOST_IDS = 5
@@ -102,7 +103,7 @@ async def run_batch(
 
 @dataclass(frozen=True, slots=True)
 class _Lane:
-    """A lane's jobs, without those that need nothing more."""
+    """A lane's jobs, without those that need nothing more; `jobs` also leaves out those that wait for others."""
 
     index: JobIndex
     number: int
@@ -114,7 +115,9 @@ class _Lane:
         return self.index.lanes[self.number]
 
     def jobs(self) -> Iterator[Job]:
-        return self.index.pending(self.number, self.is_settled)
+        waiting = self.index.chains.links
+        skip = (lambda place: place in waiting or self.is_settled(place)) if waiting else self.is_settled
+        return self.index.pending(self.number, skip)
 
 
 class _Run:
@@ -198,7 +201,8 @@ class _Run:
             )
             for text in (*self.held.notices, *self.notices, *([repaired] if repaired else []), *known.notices):
                 self.observe(Notice(text))
-            sender = self._sender()
+            chained = self._chained(known)
+            sender = self._sender(chained)
             if any(lane.pending for lane in lanes):
                 await sender.send(lanes, known, journal, deadline_s=began_s + self.settings.options.max_time_s)
         finally:
@@ -210,11 +214,12 @@ class _Run:
             started=started,
             elapsed_s=self.clock.now() - began_s,
             jobs=len(self.index),
-            done=done,
-            already_rejected=rejected,
+            done=done + (chained.found_done if chained else 0),
+            already_rejected=rejected + (chained.found_rejected if chained else 0),
             flagged=self._read_back(stalled=sender.stalled),
             known_rejected_ok=self.settings.options.known_rejected == "ok",
             stop=self.stop_signal.stop or sender.parked,
+            kept_back=chained.kept_back() if chained else (),
             blocks=sender.blocks,
             spent_usd=None if self.settings.catalogue is None else self.spending.spent / 1e6,
         )
@@ -240,7 +245,7 @@ class _Run:
             return msgspec.structs.replace(summary, exit_code=int(error.exit_code), reason=reason)
         return summary
 
-    def _sender(self) -> Sender:
+    def _sender(self, chained: ChainedJobs | None) -> Sender:
         return Sender(
             index=self.index,
             key=self.key,
@@ -254,6 +259,7 @@ class _Run:
             observe=self.observe,
             held=self.held,
             disk=self.disk,
+            chained=chained,
         )
 
     def _tell_if_moved(self, journal: manifest.Manifest) -> None:
@@ -269,6 +275,9 @@ class _Run:
             settled = sum(map(is_settled, self.index.places_of(number)))
             lanes.append(_Lane(self.index, number, is_settled, self.index.count(number) - settled))
         return lanes
+
+    def _chained(self, known: Resume) -> ChainedJobs | None:
+        return ChainedJobs(self.index, known, self._is_settled(known), self.observe) if self.index.chains else None
 
     def _is_settled(self, known: Resume) -> Callable[[int], bool]:
         return known.is_done if self.settings.options.retry_rejected else known.is_settled
@@ -335,7 +344,8 @@ class RunTotals:
 
     Of the `jobs` in the file, `done` had succeeded before, and `already_rejected` were rejected before and not
     requested again, which `known_rejected_ok` accepts; `flagged` have a flag to fail on. `stop` is the reason for an
-    early end. `spent_usd` is None if no price is known.
+    early end, `kept_back` why jobs could not go because others did not (`ChainedJobs`). `spent_usd` is None if no price
+    is known.
     """
 
     run_id: str
@@ -350,6 +360,7 @@ class RunTotals:
     stop: Stop | None
     blocks: int
     spent_usd: float | None
+    kept_back: tuple[Reason, ...] = ()
 
 
 def sum_up(totals: RunTotals, tally: Tally) -> Summary:
@@ -360,13 +371,15 @@ def sum_up(totals: RunTotals, tally: Tally) -> Summary:
     stop = totals.stop
     if stop is not None and stop.code is ExitCode.TEMPORARY and not pending:
         stop = None  # it came too late to stop anything
-    if stop is None and pending:
+    if stop is None and pending > sum(reason.count for reason in totals.kept_back):
         # Only a second signal gets here without a reason.
         stop = Stop(ExitCode.SIGINT, "stopped at once")
-    code = stop.code if stop else ExitCode.OK
     known = 0 if totals.known_rejected_ok else totals.already_rejected
-    if stop is None and (counts["failed"] or counts["rejected"] or known or totals.flagged):
-        code = ExitCode.SOME_FAILED
+    lacks_image = any(reason.kind == NO_IMAGE for reason in totals.kept_back)
+    some_failed = bool(counts["failed"] or counts["rejected"] or known or totals.flagged or lacks_image)
+    if stop is None and not some_failed and (waits := stop_reason(totals.kept_back)):
+        stop = Stop(ExitCode.TEMPORARY, waits)
+    code = stop.code if stop else ExitCode.SOME_FAILED if some_failed else ExitCode.OK
     return Summary(
         schema=SCHEMA,
         run_id=totals.run_id,
@@ -401,6 +414,7 @@ def sum_up(totals: RunTotals, tally: Tally) -> Summary:
         failures=tally.failures(),
         unpriced=counts["unpriced"],
         sandbox=tally.sandbox,
+        waiting=totals.kept_back,
     )
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from venice_batch.output.resume import Resume
     from venice_batch.pacing.limiter import SendingRules
     from venice_batch.run.budget import Budget
+    from venice_batch.run.chains import ChainedJobs
     from venice_batch.run.fetching import Fetcher
     from venice_batch.run.settings import RunSettings
     from venice_batch.run.spending import Spending
@@ -76,6 +77,7 @@ class Sender:
     observe: Observer
     held: folder.Hold
     disk: Disk
+    chained: ChainedJobs | None = None
     blocks: int = 0
     parked: Stop | None = None
     stalled: str | None = None
@@ -154,6 +156,7 @@ class Sender:
                 grace_s=self.settings.options.grace_s,
                 max_failures=self.settings.options.max_failures,
                 hurry=hurry,
+                chained=self.chained,
             )
             try:
                 await pool.run(lanes)

@@ -16,7 +16,7 @@ from venice_batch.run.stop import Stop
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from venice_batch.clock import Clock
     from venice_batch.events import Observer
@@ -26,24 +26,43 @@ if TYPE_CHECKING:
     from venice_batch.run.stop import StopSignal
 
 
+class ChainedJobs(Protocol):
+    """The jobs that wait for others' images, released as pairs of lane and place (`run.chains`)."""
+
+    def ready(self) -> Sequence[tuple[str, int]]: ...
+    def ended(self, outcome: Outcome) -> Sequence[tuple[str, int]]: ...
+    def read(self, place: int) -> Job: ...
+
+
 class LaneQueue:
     """A lane's jobs in their order, each with the moment it was read.
 
     At most `ahead` of them wait in memory. A job is read when one before it is taken; that takes microseconds, so
-    nothing is awaited.
+    nothing is awaited. Places given to `put` come first, as their chains have begun; `read` returns their jobs.
     """
 
-    def __init__(self, jobs: Iterator[Job], ahead: int, clock: Clock) -> None:
+    def __init__(
+        self, jobs: Iterator[Job], ahead: int, clock: Clock, *, read: Callable[[int], Job] | None = None
+    ) -> None:
         self._jobs = jobs
         self._ahead = ahead
         self._clock = clock
+        self._read = read
         self._waiting: deque[tuple[Job, float]] = deque()
+        self._put: deque[tuple[int, float]] = deque()
+
+    def put(self, place: int) -> None:
+        """Add the job at `place` of the index."""
+        self._put.append((place, self._clock.now()))
 
     def take(self) -> tuple[Job, float] | None:
-        """Return the next job and when it was read, in seconds of the clock; None at the end.
+        """Return the next job and when it was read, in seconds of the clock; None at the end, unless more are put.
 
         Raises what the iterator raises, once; jobs that were read before can still be taken.
         """
+        if self._put and self._read is not None:
+            place, put_s = self._put.popleft()
+            return self._read(place), put_s
         while len(self._waiting) <= self._ahead and (job := next(self._jobs, None)) is not None:
             self._waiting.append((job, self._clock.now()))
         return self._waiting.popleft() if self._waiting else None
@@ -58,7 +77,7 @@ class Journal(Protocol):
 
 
 class LaneJobs(Protocol):
-    """One lane's pending jobs, read on demand."""
+    """One lane's jobs, read on demand: `jobs` yields those that wait for no other; `pending` counts all."""
 
     @property
     def name(self) -> str: ...
@@ -86,7 +105,8 @@ class Pool:
 
     A lane starts with one worker. Whenever one of its requests goes out and no other waits behind it, another worker
     starts: a lane gets as many as it can use, and at most `workers`. A job that waits for its gate or backs off keeps
-    its worker but no slot, so workers bound the jobs in memory and slots bound the requests.
+    its worker but no slot, so workers bound the jobs in memory and slots bound the requests. Jobs that `chained`
+    releases join their lane's queue, and start a worker there.
 
     When a stop is requested, no more jobs are taken. Jobs still under way after `grace_s` are cancelled, and `hurry` is
     called.
@@ -105,6 +125,7 @@ class Pool:
         grace_s: float,
         max_failures: int | None,
         hurry: Callable[[], None] = lambda: None,
+        chained: ChainedJobs | None = None,
     ) -> None:
         self._runner = runner
         self._journal = journal
@@ -116,33 +137,51 @@ class Pool:
         self._grace_s = grace_s
         self._max_failures = max_failures
         self._hurry = hurry
+        self._chained = chained
+        self._lanes: dict[str, _LaneWorkers] = {}
+        self._start: Callable[[str], None] = lambda name: None
         self._failures = 0
 
     async def run(self, lanes: Sequence[LaneJobs]) -> None:
         """Return when every job has its outcome or the run was stopped; the stop signal says which."""
         async with anyio.create_task_group() as watch:
             watch.start_soon(self._watch_stop, watch.cancel_scope)
-            async with anyio.create_task_group() as work:
-                started = {lane.name: self._lane_workers(lane) for lane in lanes if lane.pending}
-
-                def start(name: str) -> None:
-                    of_lane = started.get(name)
-                    if of_lane is not None and of_lane.workers < of_lane.most and self._stop_signal.stop is None:
-                        of_lane.workers += 1
-                        work.start_soon(self._work, of_lane.queue)
-
-                self._slots.acquired = start
-                for name in started:
-                    start(name)
+            self._lanes = {lane.name: self._lane_workers(lane) for lane in lanes if lane.pending}
+            released = self._chained.ready() if self._chained is not None else ()
+            await self._work_off(self._lanes, released)
+            # Images may have been picked since the last chance to notice it.
+            while self._chained is not None and self._stop_signal.stop is None and (released := self._chained.ready()):
+                await self._work_off((), released)
             watch.cancel_scope.cancel()
+
+    async def _work_off(self, names: Iterable[str], released: Sequence[tuple[str, int]]) -> None:
+        """Return when the lanes of these names have no more jobs, nor those of the released jobs."""
+        async with anyio.create_task_group() as work:
+
+            def start(name: str) -> None:
+                lane = self._lanes.get(name)
+                if lane is not None and lane.workers < lane.most and self._stop_signal.stop is None:
+                    lane.workers += 1
+                    work.start_soon(self._work, lane)
+
+            self._start = self._slots.acquired = start
+            self._release(released)
+            for name in names:
+                start(name)
+
+    def _release(self, released: Iterable[tuple[str, int]]) -> None:
+        for name, place in released:
+            self._lanes[name].queue.put(place)
+            self._start(name)
 
     def _lane_workers(self, lane: LaneJobs) -> _LaneWorkers:
         most = min(self._workers, lane.pending)
-        return _LaneWorkers(LaneQueue(lane.jobs(), min(READ_AHEAD, most), self._clock), most)
+        read = None if self._chained is None else self._chained.read
+        return _LaneWorkers(LaneQueue(lane.jobs(), min(READ_AHEAD, most), self._clock, read=read), most)
 
-    async def _work(self, queue: LaneQueue) -> None:
+    async def _work(self, lane: _LaneWorkers) -> None:
         try:
-            while self._stop_signal.stop is None and (taken := queue.take()) is not None:
+            while self._stop_signal.stop is None and (taken := lane.queue.take()) is not None:
                 outcome = await self._runner.run(*taken)
                 if outcome is None:
                     return
@@ -152,6 +191,9 @@ class Pool:
             self._stop(error.exit_code, str(error))
         except JobsFileError as error:
             self._stop(ExitCode.INVALID, str(error))
+        finally:
+            if self._chained is not None:
+                lane.workers -= 1  # jobs that are released later start another
 
     def _stop(self, code: ExitCode, reason: str) -> None:
         self._stop_signal.request(Stop(code, reason))
@@ -159,6 +201,8 @@ class Pool:
 
     def _ended(self, outcome: Outcome) -> None:
         self._observe(JobEnded(outcome))
+        if self._chained is not None:
+            self._release(self._chained.ended(outcome))
         if outcome.status is Status.SUCCEEDED:
             return
         self._failures += 1
