@@ -10,7 +10,7 @@ from venice_batch.events import RunEnded, RunStarted
 from venice_batch.output import folder
 from venice_batch.output.marks import NAME, Mark, MarksFile
 from venice_batch.output.run_file import RunFile
-from venice_batch.run.run import write_summary
+from venice_batch.run.totals import write_summary
 from venice_batch.view.live import LiveFolder, State, check
 
 AT = "2026-11-29T12:00:00Z"
