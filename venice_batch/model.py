@@ -40,6 +40,14 @@ Requests for upscaling and background removal cannot name a model; listings and 
 """
 
 
+class Parent(msgspec.Struct, frozen=True):
+    """The image that a job starts from: its job, its hash, and its number among the images of that job, from 1."""
+
+    id: str
+    sha256: str
+    variant: int
+
+
 class Job(msgspec.Struct, frozen=True):
     """One API request from the jobs file.
 
@@ -47,6 +55,7 @@ class Job(msgspec.Struct, frozen=True):
     `request_hash` covers endpoint and body; the same id with another hash is another job.
     `line` counts the file's lines from 1, `index` its jobs from 0 (a line with a matrix holds several).
     `doubts` lists parts of the request that this version does not know and lets pass, as (field, message).
+    `parent` names the image that the job was derived from, if any; the request is the same without it.
     """
 
     id: str
@@ -57,6 +66,7 @@ class Job(msgspec.Struct, frozen=True):
     request_hash: str
     metadata: dict[str, Any] | None = None
     doubts: tuple[tuple[str, str], ...] = ()
+    parent: Parent | None = None
 
     @property
     def model(self) -> str:
@@ -165,10 +175,10 @@ class Timing(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a job ended; its JSON is the manifest's record.
 
-    Three fields are left out of most records. `sandbox` marks records of the sandbox, so that no later run takes them
+    Four fields are left out of most records. `sandbox` marks records of the sandbox, so that no later run takes them
     for real ones. `at_most_usd` appears if `cost_usd` is null because an attempt is possibly billed: the price of all
     attempts that were or may have been charged. `unrecognised` appears if a whole answer is not a known image: the
-    paths of its files, which are kept.
+    paths of its files, which are kept. `parent` names the image that the job was derived from.
     """
 
     schema: int
@@ -189,6 +199,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     sandbox: bool = False
     at_most_usd: float | None = None
     unrecognised: tuple[str, ...] = ()
+    parent: Parent | None = None
 
     @property
     def spent_usd(self) -> float | None:
