@@ -10,7 +10,7 @@ from records import IMAGE, attempt, failed, outcome
 from venice_batch.gallery.cards import LONGEST_LINE, Card, FolderImages, Picture, card, job_line, without_thumbnails
 from venice_batch.jobfile import Defaults
 from venice_batch.jobfile.line import parse
-from venice_batch.model import Endpoint, Flags, Status
+from venice_batch.model import Endpoint, Flags, Parent, Status
 
 
 def parsed(line):
@@ -129,6 +129,14 @@ def test_attempts_are_kept_if_there_was_a_retry_or_an_error(tmp_path):
     assert card(outcome("a"), images).attempts == ()
     assert len(card(failed("a"), images).attempts) == 1
     assert len(card(outcome("a", attempts=(attempt(500), attempt())), images).attempts) == 2
+
+
+def test_a_derived_image_is_known_by_the_words_that_made_it(tmp_path):
+    upscale = {"endpoint": Endpoint.UPSCALE, "request": {"scale": 2}, "parent": Parent("fox", "0" * 64, 1)}
+    found = card(outcome("a", metadata={"prompt": "a fox"}, **upscale), FolderImages(tmp_path))
+    assert found.prompt == "a fox"
+    assert parsed(job_line(outcome("a", parent=upscale["parent"]))[0]).parent == upscale["parent"]
+    assert card(outcome("a"), FolderImages(tmp_path)).prompt == "", "its request has it"
 
 
 def test_a_card_leaves_out_empty_fields(tmp_path):

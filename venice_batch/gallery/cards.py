@@ -12,7 +12,7 @@ import msgspec
 from venice_batch.gallery.thumbnails import FOLDER, thumbnail_name
 from venice_batch.model import Attempt, Endpoint, Failure, ImageFile, Outcome, ServerTiming, Status
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, Refusals
-from venice_batch.report.jobs_from import Changes
+from venice_batch.report.jobs_from import Changes, prompt_of
 from venice_batch.report.tables import time_spent
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class Picture(msgspec.Struct, frozen=True, omit_defaults=True):
 class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     """The page's data on one job. It is kept small, as a page may hold ten thousand.
 
-    `line` is the job as a line of a jobs file; `is_cut` if it had to be shortened. `spent` holds the fields of
+    `line` is the job as a line of a jobs file; `is_cut` if it had to be shortened. `prompt` are the words that made a
+    derived image, if its request does not hold them all. `spent` holds the fields of
     `TimeSpent` that are not 0. `attempts` are left out if the first attempt brought the image.
     """
 
@@ -72,6 +73,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     deprecated: str | None = None
     enhanced_prompt: str | None = None
     is_cut: bool = False
+    prompt: str = ""
 
 
 class FolderImages:
@@ -121,6 +123,7 @@ class FolderImages:
 def card(outcome: Outcome, images: FolderImages) -> Card:
     """Return the page's data on one job."""
     line, is_cut = job_line(outcome)
+    prompt = prompt_of(outcome)
     return Card(
         line=line,
         status=outcome.status,
@@ -138,6 +141,7 @@ def card(outcome: Outcome, images: FolderImages) -> Card:
         deprecated=outcome.flags.deprecated,
         enhanced_prompt=outcome.flags.enhanced_prompt,
         is_cut=is_cut,
+        prompt="" if prompt == outcome.request.get("prompt") else _shortened(prompt),
     )
 
 
@@ -187,6 +191,6 @@ def _escape(char: str) -> str:
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
-def _shortened(value: object) -> object:
+def _shortened(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return value if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text):,} characters)"

@@ -8,6 +8,16 @@ const reasonOf = (job, picture) => {
   return "The job has no image.";
 };
 
+const jobsById = new Map();
+
+/** Return the words that made a job's image: its own, or those of the job that it was derived from. */
+const promptOf = (job, depth = 0) => {
+  const { prompt, parent } = job.request;
+  if (job.prompt || typeof prompt === "string") return job.prompt || prompt;
+  const from = parent && depth < 20 ? jobsById.get(parent.id) : undefined;
+  return from ? promptOf(from, depth + 1) : "";
+};
+
 const itemOf = (job, picture, place) => {
   const { request } = job;
   const [width, height] = picture ? [picture.width, picture.height] : [request.width, request.height];
@@ -17,15 +27,19 @@ const itemOf = (job, picture, place) => {
     picture,
     place,
     id: String(request.id),
-    prompt: typeof request.prompt === "string" ? request.prompt : "",
+    prompt: promptOf(job),
     ratio: hasSize ? width / height : 1,
     reason: reasonOf(job, picture),
-    text: [...Object.values(request).map(plain), job.lane, job.error ? job.error.message : ""].join("\n").toLowerCase(),
+    text: [...Object.values(request).map(plain), promptOf(job), job.lane, job.error?.message ?? ""].join("\n").toLowerCase(),
   };
 };
 
-const items = data.jobs.flatMap((job) => {
+for (const job of data.jobs) {
   job.request = JSON.parse(job.line);
+  jobsById.set(String(job.request.id), job);
+}
+
+const items = data.jobs.flatMap((job) => {
   job.marks ??= [];
   job.attempts ??= [];
   const pictures = job.pictures ?? [];
