@@ -91,10 +91,11 @@ class Status(StrEnum):
     REJECTED = "rejected"
 
 
-class ImageFile(msgspec.Struct, frozen=True):
+class ImageFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """One image on disk; `path` is relative to the output folder, `format` follows from the bytes.
 
-    `width` and `height` are null if they cannot be read from the bytes.
+    `width` and `height` are null if they cannot be read from the bytes. `pruned` appears once a person has rejected the
+    image and pruned it: `moved` (`path` is where) or `deleted`. It need not be there then, and is not made again.
     """
 
     path: str
@@ -103,6 +104,7 @@ class ImageFile(msgspec.Struct, frozen=True):
     format: str
     width: int | None
     height: int | None
+    pruned: str | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):

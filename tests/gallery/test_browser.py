@@ -564,3 +564,12 @@ def test_derived_images_are_found_by_the_words_of_their_parents(open_page, tmp_p
     page.locator("button.shot").click()
     expect(page.locator(".viewer .prompt")).to_have_text("a fox in snow")
     expect(page.locator(".viewer")).to_contain_text("Made from")
+
+
+def test_images_that_were_rejected_and_removed_are_not_shown(open_page, tmp_path):
+    kept = record(tmp_path, "kept", prompt="a fox")
+    gone = [msgspec.structs.replace(kept.files[0], path=f"images/{n}.png", pruned="deleted") for n in (1, 2)]
+    write(tmp_path, kept, outcome("gone", files=tuple(gone)), outcome("half", files=(gone[0], *kept.files)))
+    page = open_page(write_gallery(tmp_path).path.as_uri())
+    expect(page.locator(".caption > .under")).to_have_text(["kept", "half · 2 of 2"])
+    expect(page.locator("#tab-problems")).to_be_hidden()

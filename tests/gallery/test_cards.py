@@ -143,3 +143,13 @@ def test_a_card_leaves_out_empty_fields(tmp_path):
     made = msgspec.json.decode(msgspec.json.encode(card(outcome("a", files=(IMAGE,)), FolderImages(tmp_path))))
     assert set(made) == {"line", "status", "lane", "at", "total_s", "spent", "pictures"}
     assert made["spent"] == {"queued_s": 0.1, "rate_wait_s": 0.2, "server_s": 0.9, "download_s": 0.1, "write_s": 0.01}
+
+
+def test_an_image_that_was_rejected_and_removed_is_not_missing(tmp_path):
+    images = FolderImages(tmp_path)
+    there = put(tmp_path, "rejected/a.png", image_bytes())
+    moved = msgspec.structs.replace(there, pruned="moved")
+    assert (images.picture(moved).state, images.picture(moved).src) == ("", "rejected/a.png")
+    (tmp_path / "rejected/a.png").unlink()
+    deleted = msgspec.structs.replace(put(tmp_path, "images/b.png", image_bytes()), pruned="deleted")
+    assert [(images.picture(one).state, images.picture(one).src) for one in (moved, deleted)] == [("pruned", "")] * 2

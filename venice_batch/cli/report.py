@@ -13,6 +13,7 @@ from venice_batch.cli import options
 from venice_batch.cli.commands import command
 from venice_batch.cli.parameters import Target, option
 from venice_batch.errors import FolderError, one_line
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from venice_batch.gallery import GalleryPage
@@ -66,6 +67,8 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
     click.echo("\n" + times_table(found.lanes, width))
     if cost:
         click.echo(f"\ncost: {cost}")
+    if found.pruned:
+        click.echo(f"pruned: {counted(found.pruned, 'rejected image')}")
     if found.problems:
         click.echo()
     for line in found.problems:

@@ -12,6 +12,7 @@ import msgspec
 from venice_batch.gallery.thumbnails import FOLDER, thumbnail_name
 from venice_batch.model import Attempt, Endpoint, Failure, ImageFile, Outcome, ServerTiming, Status
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, Refusals
+from venice_batch.output.prune import DELETED
 from venice_batch.report.jobs_from import Changes, prompt_of
 from venice_batch.report.tables import time_spent
 
@@ -29,13 +30,14 @@ _AGAIN = Changes(without=frozenset({"return_binary"}))
 
 _THUMB = re.compile(rb',"thumb":"[^"]*%b/([0-9a-f]+\.webp)"' % FOLDER.encode())
 
-State = Literal["", "missing", "changed"]
+State = Literal["", "missing", "changed", "pruned"]
 
 
 class Picture(msgspec.Struct, frozen=True, omit_defaults=True):
     """One image: `src` and `thumb` are URLs relative to the page, "" where there is no such file.
 
-    `state` is "" if the file matches its record, else `missing`, or `changed` if its size differs.
+    `state` is "" if the file matches its record, else `missing`, `changed` if its size differs, or `pruned` if it is
+    missing because a person rejected it.
     """
 
     name: str
@@ -99,7 +101,7 @@ class FolderImages:
         has_thumb = not state and name is not None
         return Picture(
             name=file.path,
-            src="" if state == "missing" else self._base + quote(file.path),
+            src="" if state in ("missing", "pruned") else self._base + quote(file.path),
             width=max(1, file.width or 1),
             height=max(1, file.height or 1),
             bytes=file.bytes,
@@ -110,13 +112,15 @@ class FolderImages:
         )
 
     def _state(self, file: ImageFile, job_id: str) -> State:
+        if file.pruned == DELETED:
+            return "pruned"
         try:
             size = self._files.size(file.path)
         except NoPlainFileError as error:
             self.refusals.add(job_id, error)
             return "missing"
         except OSError:
-            return "missing"
+            return "pruned" if file.pruned else "missing"
         return "" if size == file.bytes else "changed"
 
 

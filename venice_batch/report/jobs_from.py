@@ -20,6 +20,7 @@ from venice_batch.jobfile.matrix import combinations
 from venice_batch.jobfile.pictures import FIELD
 from venice_batch.model import UNNAMED, Endpoint, Parent
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles
+from venice_batch.output.prune import DELETED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -288,6 +289,8 @@ def _distinct(lines: Iterable[dict[str, Any]], used: set[str]) -> Iterator[dict[
 
 def _picture(root: Path, file: ImageFile) -> dict[str, str]:
     """Return an image as a request names it: what is sent is this very content. Raises ValueError."""
+    if file.pruned == DELETED:
+        raise ValueError("was rejected and deleted")
     try:
         size = PlainFiles(root).size(file.path)  # the records may come from anybody
     except OSError as error:

@@ -57,12 +57,14 @@ class LaneReport(LaneSummary, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """All models' jobs, and a line for each of the first jobs without an image.
 
-    `total_s` covers the jobs of all models that succeeded.
+    `total_s` covers the jobs of all models that succeeded. `pruned` counts the images that were moved away or deleted
+    because a person rejected them; the other figures include them.
     """
 
     total_s: Percentiles
     lanes: dict[str, LaneReport]
     problems: tuple[str, ...]
+    pruned: int = 0
 
     @property
     def cost_usd(self) -> float | None:
@@ -87,7 +89,7 @@ class ReportBuilder:
         self._lanes: dict[str, _LaneCount] = {}
         self._times = Times()
         self._problems: list[str] = []
-        self._without_image = 0
+        self._without_image = self._pruned = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one job."""
@@ -95,6 +97,7 @@ class ReportBuilder:
         if lane is None:
             lane = self._lanes[outcome.lane] = _LaneCount()
         lane.add(outcome)
+        self._pruned += sum(file.pruned is not None for file in outcome.files)
         if outcome.status is Status.SUCCEEDED:
             self._times.add(outcome)
             return
@@ -109,7 +112,7 @@ class ReportBuilder:
         if self._without_image > MOST_PROBLEMS:
             problems.append(f"… and {self._without_image - MOST_PROBLEMS} more")
         lanes = {name: lane.report() for name, lane in self._lanes.items()}
-        return Report(self._times.total_s, lanes, tuple(problems))
+        return Report(self._times.total_s, lanes, tuple(problems), self._pruned)
 
 
 def total_usd(amounts: Iterable[float | None]) -> float | None:

@@ -4,7 +4,7 @@ const data = JSON.parse(one("#data").textContent);
 
 const reasonOf = (job, picture) => {
   if (job.error) return `${job.error.message}`;
-  if (picture) return picture.state === "missing" ? "The file is no longer in the folder." : "";
+  if (picture) return { missing: "The file is no longer in the folder.", pruned: "Rejected and removed." }[picture.state] ?? "";
   return "The job has no image.";
 };
 
@@ -39,7 +39,7 @@ for (const job of data.jobs) {
   jobsById.set(String(job.request.id), job);
 }
 
-const items = data.jobs.flatMap((job) => {
+const allItems = data.jobs.flatMap((job) => {
   job.marks ??= [];
   job.attempts ??= [];
   const pictures = job.pictures ?? [];
@@ -48,10 +48,13 @@ const items = data.jobs.flatMap((job) => {
 
 /** The items of each job. */
 const itemsOfJobs = new Map();
-for (const item of items) {
+for (const item of allItems) {
   if (!itemsOfJobs.has(item.job)) itemsOfJobs.set(item.job, []);
   itemsOfJobs.get(item.job).push(item);
 }
+
+/** The items without those that a person has rejected and removed. */
+const items = allItems.filter((item) => item.picture?.state !== "pruned");
 
 /** Return an item's alternative text. */
 const describe = (item) => {
