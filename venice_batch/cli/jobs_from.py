@@ -10,7 +10,7 @@ import click
 from venice_batch.cli import destinations, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.env import environment
-from venice_batch.cli.parameters import AnyOf, option
+from venice_batch.cli.parameters import AnyOf, group, option
 from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.model import Flags, Status
 
@@ -18,75 +18,94 @@ if TYPE_CHECKING:
     from venice_batch.report.jobs_from import Choice, Derivation
 
 
+_which = group(
+    option("--status", multiple=True, type=AnyOf(*Status), help="Only jobs with this status."),
+    option("--flag", multiple=True, type=AnyOf(*Flags.__struct_fields__), help="Only jobs with one of these flags."),
+    option(
+        "--model",
+        "models",
+        multiple=True,
+        metavar="MODEL",
+        shell_complete=options.complete_models,
+        help="Only jobs of this model; repeatable.",
+    ),
+    option(
+        "--id",
+        "ids",
+        multiple=True,
+        metavar="PATTERN",
+        help="Only jobs whose id matches, as in sea-*; sea-7#2 is the second image of sea-7; repeatable.",
+    ),
+    option(
+        "--ids-from",
+        type=click.Path(path_type=Path, allow_dash=True),
+        metavar="FILE",
+        help="Only these ids, one a line.",
+    ),
+    option("--picked", is_flag=True, allow_from_autoenv=False, help="Only images that you marked as picked."),
+    option("--rejected", is_flag=True, allow_from_autoenv=False, help="Only images that you marked as rejected."),
+    option(
+        "--min-rating",
+        type=click.IntRange(1, 5),
+        allow_from_autoenv=False,
+        help="Only images that you gave a rating of N or more.",
+    ),
+    heading="Which jobs and images",
+)
+
+_new = group(
+    option(
+        "--upscale",
+        type=click.Choice(["2", "4"]),
+        allow_from_autoenv=False,
+        help="Make each image 2 or 4 times as wide and high.",
+    ),
+    option("--edit", metavar="PROMPT", allow_from_autoenv=False, help="Change each image as PROMPT says."),
+    option("--cut-out", is_flag=True, allow_from_autoenv=False, help="Remove each image's background."),
+    option(
+        "--vary",
+        type=click.IntRange(1, 1000),
+        allow_from_autoenv=False,
+        help="Make N more images like each, with new seeds.",
+    ),
+    heading="New jobs from the images",
+)
+
+_changes = group(
+    option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        allow_from_autoenv=False,
+        shell_complete=options.complete_job_fields,
+        help="Replace a field.",
+    ),
+    option("--unset", multiple=True, metavar="FIELD", allow_from_autoenv=False, help="Drop a field."),
+    option(
+        "--suffix",
+        default="",
+        metavar="TEXT",
+        allow_from_autoenv=False,
+        help="Add TEXT to each id; to that of a new job in place of -x2, -cutout and the like.",
+    ),
+    options.allow_unknown,
+    heading="Changes",
+)
+
+
 @command()
 @click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
 @destinations.outfile
-@option("--status", multiple=True, type=AnyOf(*Status), help="Only jobs with this status.")
-@option("--flag", multiple=True, type=AnyOf(*Flags.__struct_fields__), help="Only jobs with one of these flags.")
-@option(
-    "--model",
-    "models",
-    multiple=True,
-    metavar="MODEL",
-    shell_complete=options.complete_models,
-    help="Only jobs of this model; repeatable.",
-)
-@option(
-    "--id",
-    "ids",
-    multiple=True,
-    metavar="PATTERN",
-    help="Only jobs whose id matches, as in sea-*; sea-7#2 is the second image of sea-7; repeatable.",
-)
-@option(
-    "--ids-from", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="Only these ids, one a line."
-)
-@option("--picked", is_flag=True, allow_from_autoenv=False, help="Only images that are marked as picked.")
-@option("--rejected", is_flag=True, allow_from_autoenv=False, help="Only images that are marked as rejected.")
-@option(
-    "--min-rating",
-    type=click.IntRange(1, 5),
-    allow_from_autoenv=False,
-    help="Only images with a rating of N or more.",
-)
-@option(
-    "--upscale",
-    type=click.Choice(["2", "4"]),
-    allow_from_autoenv=False,
-    help="Instead of the jobs, write one for each of their images that makes it 2 or 4 times as large.",
-)
-@option("--edit", metavar="PROMPT", allow_from_autoenv=False, help="The same, to change each image as PROMPT says.")
-@option("--cut-out", is_flag=True, allow_from_autoenv=False, help="The same, to remove each image's background.")
-@option(
-    "--vary",
-    type=click.IntRange(1, 1000),
-    allow_from_autoenv=False,
-    help="The same, to make each image's job N times more, with new seeds.",
-)
-@option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="FIELD=VALUE",
-    allow_from_autoenv=False,
-    shell_complete=options.complete_job_fields,
-    help="Replace a field.",
-)
-@option("--unset", multiple=True, metavar="FIELD", allow_from_autoenv=False, help="Drop a field.")
-@option(
-    "--suffix",
-    default="",
-    metavar="TEXT",
-    allow_from_autoenv=False,
-    help="Add TEXT to each id; with --upscale and the like, in place of -x2, …",
-)
-@options.allow_unknown
+@_which
+@_new
+@_changes
 def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
     """Write the jobs in the folder OUT's manifest as a jobs file: all, or those that meet every condition.
 
     Unchanged jobs are the same jobs: a run into OUT finds them done. Several values of one condition mean any of them;
-    --status and --flag also take them separated by commas. With --upscale, --edit, --cut-out or --vary the jobs are
-    new ones, made from the images: `venice-batch jobs-from OUT --picked --upscale 2 | venice-batch -`.
+    --status and --flag also take them separated by commas. With --upscale, --edit, --cut-out or --vary it writes new
+    jobs, one for each image: `venice-batch jobs-from OUT --picked --upscale 2 | venice-batch -`.
     """
     from venice_batch.jobfile import native_line, parse_field, parse_setting
     from venice_batch.output import manifest
