@@ -573,3 +573,5 @@ def test_images_that_were_rejected_and_removed_are_not_shown(open_page, tmp_path
     page = open_page(write_gallery(tmp_path).path.as_uri())
     expect(page.locator(".caption > .under")).to_have_text(["kept", "half · 2 of 2"])
     expect(page.locator("#tab-problems")).to_be_hidden()
+    expect(page.locator("#tab-images .number")).to_have_text("2")
+    expect(page.locator("body")).to_contain_text("3 deleted")

@@ -162,3 +162,10 @@ def test_a_thumbnail_that_is_a_link_is_replaced_by_one(tmp_path):
     assert make_thumbnails(tmp_path, [image]) == {thumbnail_name(image)}
     assert not (tmp_path / FOLDER / thumbnail_name(image)).is_symlink()
     assert not (tmp_path / "target").exists()
+
+
+def test_a_deleted_image_keeps_no_thumbnail(tmp_path):
+    image = put(tmp_path, "images/a.png", noise_bytes())
+    assert make_thumbnails(tmp_path, [image]) != frozenset()
+    assert make_thumbnails(tmp_path, [msgspec.structs.replace(image, pruned="deleted")]) == frozenset()
+    assert there(tmp_path) == []

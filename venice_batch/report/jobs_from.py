@@ -288,7 +288,7 @@ def _distinct(lines: Iterable[dict[str, Any]], used: set[str]) -> Iterator[dict[
 
 
 def _picture(root: Path, file: ImageFile) -> dict[str, str]:
-    """Return an image as a request names it: what is sent is this very content. Raises ValueError."""
+    """Return an image as a request names it; with the hash, no other content is sent. Raises ValueError."""
     if file.pruned == DELETED:
         raise ValueError("was rejected and deleted")
     try:
