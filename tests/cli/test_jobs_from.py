@@ -203,6 +203,7 @@ def test_without_a_mark_the_way_to_make_one_is_shown():
         (["--upscale", "3"], "'3' is not one of '2', '4'"),
         (["--vary", "2", "--set", "seed=1"], "--vary chooses the seeds; leave out --set seed"),
         (["--id", "sea#2", "--upscale", "2"], "no record in out/manifest.jsonl has the id 'sea#2'"),
+        (["--cut-out"], "out/manifest.jsonl:3: image 1 of pond: 'images/a.webp' is no longer in the folder"),
         (["--edit", " "], "out/manifest.jsonl:1: image 1 of sea: 'images/a.webp' is no longer in the folder"),
     ],
 )

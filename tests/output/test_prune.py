@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from records import outcome
 
 from venice_batch.errors import FolderError, FolderHeldError
-from venice_batch.model import ImageFile, Status
+from venice_batch.model import ImageFile
 from venice_batch.output import folder, manifest
 from venice_batch.output import prune as module
 from venice_batch.output.manifest import decode_view
@@ -132,6 +132,10 @@ def test_a_dry_run_counts_and_changes_nothing(out):
     assert prune(out.root, dry_run=True, delete=True) == Pruned(1, 2, True)
     assert (out.files(), (out.root / "manifest.jsonl").read_bytes()) == (before, manifest_before)
     assert not (out.root / ".lock").exists()
+
+
+def test_without_marks_there_is_nothing_to_do(out):
+    assert prune(out.root) == Pruned(0, 0, False)
 
 
 def test_a_mark_of_an_earlier_image_prunes_nothing(out):
@@ -277,36 +281,72 @@ def crashing(monkeypatch, after):
     return left
 
 
+EVERY = {("a", 1), ("a", 2), ("a", 3), ("b", 1)}
+
+
+def crashed(out, after, *, delete):
+    """Prune, and let the process end before step number `after`; return whether it got that far."""
+    with pytest.MonkeyPatch.context() as patch:
+        crashing(patch, after)
+        try:
+            prune(out.root, delete=delete)
+        except Crash:
+            return True
+    return False
+
+
+def check(out, rejected, *, deleted):
+    """Check that nothing is lost and nothing would be made again."""
+    assert out.states() == {"a": {DONE}, "b": {DONE}}
+    assert {f"images/{name}-{number}.webp" for name, number in EVERY - rejected} <= out.files().keys()
+    assert deleted or {f"{name}{number}".upper().encode() for name, number in rejected} <= set(out.files().values())
+    for file in (file for record in out.latest().values() for file in record.files):
+        assert file.pruned == "deleted" or (out.root / file.path).exists()
+
+
+def finish(out, rejected, *, delete, deleted=False):
+    prune(out.root, delete=delete)
+    kept = {f"images/{name}-{number}.webp" for name, number in EVERY - rejected}
+    moved = {f"rejected/{name}-{number}.webp" for name, number in rejected}
+    if deleted and not delete:
+        assert kept <= out.files().keys() <= kept | moved
+    else:
+        assert out.files().keys() == (kept if delete else kept | moved)
+    assert prune(out.root, delete=delete).images == 0
+
+
+@pytest.mark.parametrize("delete", [False, True])
+@pytest.mark.parametrize("moved_before", [False, True])
+def test_it_may_end_before_any_step(tmp_path, delete, moved_before):
+    after, rejected = 0, {("a", 1), ("a", 3), ("b", 1)}
+    while True:
+        out = Folder(tmp_path / f"out-{after}").add("a", b"A1", b"A2", b"A3").add("b", b"B1")
+        out.reject("a", 1, 3).reject("b", 1)
+        if moved_before:
+            prune(out.root)
+        if not crashed(out, after, delete=delete):
+            break
+        check(out, rejected, deleted=delete)
+        finish(out, rejected, delete=delete)
+        after += 1
+    assert after > 7
+
+
 @given(
-    crashes=st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=4),
-    rejected=st.sets(st.sampled_from([("a", 1), ("a", 2), ("a", 3), ("b", 1)]), min_size=1),
+    crashes=st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=4),
+    rejected=st.sets(st.sampled_from(sorted(EVERY)), min_size=1),
     delete=st.booleans(),
 )
-def test_it_may_end_at_any_moment(crashes, rejected, delete, tmp_path_factory):
+def test_it_may_end_several_times(crashes, rejected, delete, tmp_path_factory):
     out = Folder(tmp_path_factory.mktemp("prune") / "out").add("a", b"A1", b"A2", b"A3").add("b", b"B1")
     for job_id, number in rejected:
         out.reject(job_id, number)
-    kept = {f"images/{name}-{number}.webp" for name, number in {("a", 1), ("a", 2), ("a", 3), ("b", 1)} - rejected}
-    contents = {f"{name}{number}".upper().encode() for name, number in rejected}
     deleted = False
     for after, is_deleting in crashes:
-        with pytest.MonkeyPatch.context() as patch:
-            crashing(patch, after)
-            try:
-                deleted |= is_deleting
-                prune(out.root, delete=is_deleting)
-            except Crash:
-                pass
-        assert out.states() == {"a": {DONE}, "b": {DONE}}
-        assert kept <= out.files().keys()
-        assert deleted or contents <= set(out.files().values())
-        for file in (file for record in out.latest().values() for file in record.files):
-            assert file.pruned == "deleted" or (out.root / file.path).exists()
-    prune(out.root, delete=delete)
-    assert {path for path in out.files() if path.startswith("images/")} == kept
-    assert deleted or delete or contents == {data for path, data in out.files().items() if path.startswith("rejected/")}
-    assert prune(out.root, delete=delete).images == 0
-    assert all(record.status is Status.SUCCEEDED for record in out.latest().values())
+        deleted |= is_deleting
+        crashed(out, after, delete=is_deleting)
+        check(out, rejected, deleted=deleted)
+    finish(out, rejected, delete=delete, deleted=deleted)
 
 
 @pytest.mark.no_cover

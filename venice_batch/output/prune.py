@@ -99,7 +99,8 @@ class _Prune:
             self._latest[record.id] = number
             for key, file in _keyed(record):
                 if key in self._rejected:
-                    self._origins[key].add(file.path)
+                    # A move that was stopped may have made the other name without recording it.
+                    self._origins[key] |= {file.path, str(_aside(file.path))}
         places = set().union(*self._origins.values())
         for number, _, record in _records(self._root):
             if self._latest[record.id] == number:
@@ -160,7 +161,7 @@ class _Prune:
 
     def _set_aside(self, file: FileView) -> str:
         """Give an image another name in `rejected/` besides its own; return it."""
-        below = PurePosixPath(REJECTED, *PurePosixPath(file.path).parts[1:])
+        below = _aside(file.path)
         if self._journal is None:
             return str(below)
         self._make_ready(below.parent)
@@ -214,6 +215,11 @@ def _records(root: Path) -> Iterator[tuple[int, bytes, RecordView]]:
         for number, line in enumerate(lines, start=1):
             with suppress(*NO_RECORD):
                 yield number, line, decode(line)
+
+
+def _aside(path: str) -> PurePosixPath:
+    """Return the usual place in `rejected/` of an image."""
+    return PurePosixPath(REJECTED, *PurePosixPath(path).parts[1:])
 
 
 def _keyed(record: RecordView) -> Iterator[tuple[_Key, FileView]]:

@@ -56,10 +56,6 @@ class Choice:
     marks: Mapping[tuple[str, str, int], Mark] = field(default_factory=dict)
     _met: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
-    def takes(self, outcome: Outcome) -> bool:
-        """Return whether to take a record."""
-        return self.images(outcome) is not None
-
     def images(self, outcome: Outcome) -> list[int] | None:
         """Return the numbers of a record's images to take, from 1; None if the record is not taken."""
         named = self._named(outcome)
