@@ -553,11 +553,13 @@ def test_derived_images_are_found_by_the_words_of_their_parents(open_page, tmp_p
     )
     chained = record(tmp_path, "chained", parent=Parent("fox", fox.files[0].sha256, 1), **upscale)
     made = [msgspec.structs.replace(one, request={"scale": 2}) for one in (carried, chained)]
+    request = {"image": {"path": "/a.png"}, "prompt": "at night"}
+    edited = msgspec.structs.replace(chained, id="edited", endpoint=Endpoint.EDIT, request=request)
     nameless = msgspec.structs.replace(record(tmp_path, "nameless", **upscale), request={"scale": 2})
-    write(tmp_path, fox, sea, *made, nameless)
+    write(tmp_path, fox, sea, *made, edited, nameless)
     page = open_page(write_gallery(tmp_path).path.as_uri() + "#q=fox")
     captions = page.locator(".caption > .prompt")
-    expect(captions).to_have_text(["a fox in snow"] * 3)
+    expect(captions).to_have_text([*["a fox in snow"] * 3, "a fox in snow → at night"])
     page.get_by_role("searchbox").fill("nameless")
     expect(page.locator(".caption")).to_have_text(["namelessupscaler"])
     page.get_by_role("searchbox").fill("3f9c-x2")

@@ -16,7 +16,7 @@ from venice_batch.errors import JobsFileError
 from venice_batch.jobfile import Defaults, parse
 from venice_batch.model import Endpoint, Flags, ImageFile, Parent, Status
 from venice_batch.output.marks import Mark
-from venice_batch.report.jobs_from import Changes, Choice, Derivation, image_name, jobs_of, prompt_of
+from venice_batch.report.jobs_from import Changes, Choice, Derivation, ParentWords, image_name, jobs_of, prompt_of
 
 
 def redone(*records, choice=None, **changes):
@@ -336,3 +336,35 @@ def test_an_image_that_is_not_the_recorded_one_is_not_sent(tmp_path, change, wha
     changed = msgspec.structs.replace(record, files=(msgspec.structs.replace(record.files[0], **change),))
     with pytest.raises(JobsFileError, match=what):
         derived(tmp_path, Derivation.cut_out(), changed)
+
+
+def test_words_that_a_record_does_not_carry_come_from_its_parents_in_the_folder(tmp_path):
+    def child(job_id, parent, endpoint, **request):
+        made = imaged(tmp_path, job_id, 1, endpoint=endpoint, request=request)
+        return msgspec.structs.replace(made, parent=Parent(parent, "0" * 64, 1))
+
+    fox = imaged(tmp_path, "fox", 1, request={"prompt": "a fox"})
+    large = child("large", "fox", Endpoint.UPSCALE, scale=2)
+    night = child("night", "large", Endpoint.EDIT, prompt="at night")
+    cut = child("cut", "night", Endpoint.BACKGROUND_REMOVE)
+    orphan = child("orphan", "nowhere", Endpoint.UPSCALE)
+    round_about = [child("x", "y", Endpoint.UPSCALE), child("y", "x", Endpoint.UPSCALE)]
+    records = [fox, large, night, cut, orphan, *round_about]
+    numbered, source = enumerate(records, 1), str(tmp_path / "manifest.jsonl")
+    made = jobs_of(
+        numbered,
+        choice=Choice(),
+        changes=Changes(),
+        source=source,
+        derivation=Derivation.upscale(2),
+        words=ParentWords(records),
+    )
+    assert [(job.metadata or {}).get("prompt") for job in made] == [
+        "a fox",
+        "a fox",
+        "a fox → at night",
+        "a fox → at night",
+        None,
+        None,
+        None,
+    ]

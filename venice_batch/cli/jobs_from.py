@@ -111,7 +111,7 @@ def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
     from venice_batch.output import manifest
     from venice_batch.output.marks import read_marks
     from venice_batch.output.resume import LatestRecords
-    from venice_batch.report.jobs_from import Changes, Choice, jobs_of
+    from venice_batch.report.jobs_from import Changes, Choice, ParentWords, jobs_of
 
     path = folder / manifest.NAME
     if not path.is_file():
@@ -138,13 +138,14 @@ def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
     )
     changes = Changes(values, without, given["suffix"])
     with destinations.opened(output) as file:
-        records = LatestRecords(path).numbered()
+        records = LatestRecords(path)
         jobs = jobs_of(
-            records,
+            records.numbered(),
             choice=choice,
             changes=changes,
             source=str(path),
             derivation=derivation,
+            words=ParentWords(records),
             allow_unknown=allow_unknown,
         )
         file.writelines(map(native_line, jobs))

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _LONGEST_WORDS = 60
 """Characters of a prompt in an id."""
 
+_LONGEST_CHAIN = 100
+"""Parents of parents whose words are looked up; records may come from anybody, and name each other."""
+
 _IMAGE = re.compile(r"(.+)#([1-9][0-9]{0,3})", re.DOTALL)
 """One image of a job, as in `idea-7#2`."""
 
@@ -208,9 +211,42 @@ def prompt_of(outcome: Outcome) -> str:
     """
     own, carried = (found.get("prompt") for found in (outcome.request, outcome.metadata or {}))
     own, carried = (text if isinstance(text, str) else "" for text in (own, carried))
-    if own and carried and own != carried and outcome.parent is not None and outcome.endpoint in FIELD:
-        return f"{carried} → {own}"
-    return own or carried
+    return _joined(carried, own, outcome.endpoint) if outcome.parent is not None else own or carried
+
+
+def _joined(theirs: str, own: str, endpoint: Endpoint) -> str:
+    """Return the words of a derived image from those of its parent and its own; an edit has both."""
+    return f"{theirs} → {own}" if own and theirs and own != theirs and endpoint in FIELD else own or theirs
+
+
+class ParentWords:
+    """The words of parents in the same folder, for derived jobs that do not carry them, such as those of chains.
+
+    `records` are those of the folder; they are read when the first such job comes.
+    """
+
+    def __init__(self, records: Iterable[Outcome] = ()) -> None:
+        self._records = records
+        self._known: dict[str, tuple[str, Endpoint, str]] = {}
+
+    def added(self, outcome: Outcome) -> Outcome:
+        """Return the record with its parent's words in its metadata, if it has a parent and lacks them."""
+        parent, metadata = _lacking(outcome), outcome.metadata or {}
+        if not parent:
+            return outcome
+        if not self._known:
+            self._known = {one.id: (prompt_of(one), one.endpoint, _lacking(one)) for one in self._records}
+        prompt = self._of(parent, _LONGEST_CHAIN)
+        return msgspec.structs.replace(outcome, metadata={**metadata, "prompt": prompt}) if prompt else outcome
+
+    def _of(self, job_id: str, left: int) -> str:
+        own, endpoint, parent = self._known.get(job_id, ("", Endpoint.GENERATE, ""))
+        return _joined(self._of(parent, left - 1) if parent and left else "", own, endpoint)
+
+
+def _lacking(outcome: Outcome) -> str:
+    """Return the id of the parent whose words a record lacks; "" if it lacks none."""
+    return "" if outcome.parent is None or "prompt" in (outcome.metadata or {}) else outcome.parent.id
 
 
 def image_name(outcome: Outcome, number: int) -> str:
@@ -237,12 +273,13 @@ def jobs_of(
     changes: Changes,
     source: str,
     derivation: Derivation | None = None,
+    words: ParentWords | None = None,
     allow_unknown: bool = False,
 ) -> Iterator[Job]:
     """Yield the job of every chosen record, with the changes; with a `derivation` the new jobs of every chosen image.
 
     Without changes a job keeps its id and hash. `records` are pairs of line number in the manifest `source` and record.
-    `allow_unknown` accepts fields and values that this version does not know.
+    `words` are those of the folder. `allow_unknown` accepts fields and values that this version does not know.
 
     Raises:
         JobsFileError: at the end, if a change made jobs invalid; it names them all by the lines of their records.
@@ -258,6 +295,7 @@ def jobs_of(
             lines = [changes.apply(outcome)]
         else:
             lines = []
+            outcome = words.added(outcome) if words else outcome
             for image in images:
                 try:
                     lines += _distinct(derivation.lines(outcome, image, changes, Path(source).parent), used)

@@ -10,12 +10,14 @@ const reasonOf = (job, picture) => {
 
 const jobsById = new Map();
 
-/** Return the words that made a job's image: its own, or those of the job that it was derived from. */
+/** Return the words that made a job's image: its own, those of the job that it was derived from, or for an edit both. */
 const promptOf = (job, depth = 0) => {
-  const { prompt, parent } = job.request;
-  if (job.prompt || typeof prompt === "string") return job.prompt || prompt;
+  if (job.prompt) return job.prompt;
+  const { prompt, parent, metadata, image, images } = job.request;
+  const own = typeof prompt === "string" ? prompt : "";
   const from = parent && depth < 20 ? jobsById.get(parent.id) : undefined;
-  return from ? promptOf(from, depth + 1) : "";
+  const theirs = from && !metadata?.prompt ? promptOf(from, depth + 1) : "";
+  return own && theirs && own !== theirs && (image || images) ? `${theirs} → ${own}` : own || theirs;
 };
 
 const itemOf = (job, picture, place) => {
