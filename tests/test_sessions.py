@@ -12,6 +12,9 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
+from venice_batch.output.marks import Mark, MarksFile
+from venice_batch.output.resume import LatestRecords
+
 pytestmark = pytest.mark.no_cover
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +63,48 @@ async def run(page, folder, replace=("", "")):
 @pytest.mark.parametrize("page", SESSIONS)
 async def test_the_page_can_be_followed(page, tmp_path):
     await run(page, tmp_path)
+
+
+async def test_fifty_ideas_become_twelve_finals_in_five_commands(tmp_path):
+    """The way that the tutorial shows, with marks made here instead of in the browser."""
+    page = (ROOT / "docs/tutorial.md").read_text()
+    shown = [line for line in page.splitlines() if line.startswith("venice-batch ") and "output/ideas" in line]
+    assert len(shown) == 3
+    make, (look, refine, tidy) = "venice-batch ideas.txt --set variants=4", shown
+    assert make in page
+    assert look.startswith("venice-batch view output/ideas")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "VENICE_BATCH_SANDBOX_LATENCY": "0",
+        "VENICE_BATCH_SANDBOX_DRAW": "plain",
+        "VENICE_BATCH_SANDBOX_RPM": "0",
+    }
+
+    async def typed(command):
+        done = await anyio.run_process(["bash", "-o", "pipefail", "-c", command], cwd=tmp_path, env=environment)
+        return done.stdout.decode()
+
+    ideas = [f"A {what} {where}" for what in ["fox", "gondola", "lion", "bridge", "heron"] for where in "abcdefghij"]
+    (tmp_path / "ideas.txt").write_text("".join(f"{idea}\n" for idea in ideas))
+    toml = '[defaults]\nmodel = "venice-sd35"\nwidth = 256\nheight = 256\n[run]\nsandbox = true\n'
+    (tmp_path / "venice-batch.toml").write_text(toml)
+    assert "50 jobs: 50 succeeded\n200 images" in await typed(make)
+    root = tmp_path / "output/ideas"
+    records = sorted(LatestRecords(root / "manifest.jsonl"), key=lambda record: record.request["prompt"])
+    with MarksFile(root) as marks:
+        for at, record in enumerate(records):
+            for number, file in enumerate(record.files, start=1):
+                mark = "picked" if at < 12 and number == 1 + at % 4 else "rejected"
+                marks.append([Mark(file.sha256, record.id, number, mark, None, "2026-01-01T00:00:00Z")])
+    assert "12 jobs: 12 succeeded" in await typed(refine)
+    finals = sorted(path.name for path in (tmp_path / "output/stdin/images").iterdir())
+    assert len(finals) == 12
+    for name, record in zip(finals, records[:12], strict=True):
+        assert record.request["prompt"].lower().replace(" ", "-") in name
+    assert "12 done before" in await typed(refine)
+    assert "moved 188 rejected images" in await typed(tidy)
+    assert "0 succeeded, 50 done before" in await typed(make)
 
 
 def picture():

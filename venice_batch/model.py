@@ -54,8 +54,8 @@ class Job(msgspec.Struct, frozen=True):
     `request` is the effective body: the line's fields over the defaults.
     `request_hash` covers endpoint and body; the same id with another hash is another job.
     `line` counts the file's lines from 1, `index` its jobs from 0 (a line with a matrix holds several).
-    `doubts` lists parts of the request that this version does not know and lets pass, as (field, message). `parent` is
-    the image that the job works on, if another job made it.
+    `doubts` lists parts of the request that this version does not know and lets pass, as (field, message). `parent`
+    names the image that the job was derived from, if any; the request is the same without it.
     """
 
     id: str
@@ -91,10 +91,11 @@ class Status(StrEnum):
     REJECTED = "rejected"
 
 
-class ImageFile(msgspec.Struct, frozen=True):
+class ImageFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """One image on disk; `path` is relative to the output folder, `format` follows from the bytes.
 
-    `width` and `height` are null if they cannot be read from the bytes.
+    `width` and `height` are null if they cannot be read from the bytes. `pruned` appears once a person has rejected the
+    image and pruned it: `moved` (`path` is where) or `deleted`. It need not be there then, and is not made again.
     """
 
     path: str
@@ -103,6 +104,7 @@ class ImageFile(msgspec.Struct, frozen=True):
     format: str
     width: int | None
     height: int | None
+    pruned: str | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -178,7 +180,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     Four fields are left out of most records. `sandbox` marks records of the sandbox, so that no later run takes them
     for real ones. `at_most_usd` appears if `cost_usd` is null because an attempt is possibly billed: the price of all
     attempts that were or may have been charged. `unrecognised` appears if a whole answer is not a known image: the
-    paths of its files, which are kept. `parent` is the image that the job was made from, if another job made it.
+    paths of its files, which are kept. `parent` names the image that the job was derived from.
     """
 
     schema: int

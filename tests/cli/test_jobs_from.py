@@ -12,6 +12,8 @@ from records import failed, outcome
 from venice_batch.cli.env import Environment
 from venice_batch.cli.main import main
 from venice_batch.model import Flags
+from venice_batch.output.marks import Mark, MarksFile
+from venice_batch.output.resume import LatestRecords
 
 FAST = ["--sandbox", "--sandbox-latency", "0", "--offline"]
 JOBS = [
@@ -136,3 +138,76 @@ def test_a_mistake_is_one_line_and_nothing_is_written(arguments, what, capfd):
 def test_a_folder_without_a_manifest_is_reported(capfd):
     assert main(["jobs-from", "nowhere"]) == 5
     assert "nowhere: holds no manifest.jsonl; is it a run's output folder?" in capfd.readouterr().err
+
+
+def mark(*images, mark="picked", rating=None):
+    """Mark images of the folder `out`, each given as (id, number)."""
+    records = {record.id: record for record in LatestRecords(Path("out/manifest.jsonl"))}
+    with MarksFile(Path("out")) as file:
+        for job_id, number in images:
+            digest = records[job_id].files[number - 1].sha256
+            file.append([Mark(digest, job_id, number, mark, rating, "2026-01-01T00:00:00Z")])
+
+
+def test_picked_images_become_upscales_that_a_pipe_makes(monkeypatch):
+    job = {"id": "fox", "model": "venice-sd35", "prompt": "a fox", "width": 256, "height": 256, "variants": 3}
+    Path("jobs.jsonl").write_text(json.dumps(job) + "\n")
+    assert main(["jobs.jsonl", *FAST, "-o", "out"]) == 0
+    mark(("fox", 1), ("fox", 3))
+    mark(("fox", 2), mark="rejected")
+    written = run("jobs-from", "out", "--picked", "--upscale", "2")
+    assert written.code == 0
+    made = run("-", *FAST, "--json", stdin=written.out)
+    assert json.loads(made.out)["succeeded"] == 2
+    assert sorted(path.stem for path in Path("output/stdin/images").iterdir()) == ["fox-1-x2", "fox-3-x2"]
+    (first, _) = LatestRecords(Path("output/stdin/manifest.jsonl"))
+    assert (first.parent.id, first.metadata) == ("fox", {"prompt": "a fox"})
+    monkeypatch.chdir("output")
+    again = run("jobs-from", "../out", "--picked", "--upscale", "2")
+    once_more = run("-", *FAST, "--json", "-o", "stdin", stdin=again.out)
+    assert json.loads(once_more.out)["already_done"] == 2, "from another folder they are the same jobs"
+
+
+@pytest.mark.usefixtures("_records")
+@pytest.mark.parametrize(
+    ("arguments", "chosen"),
+    [
+        (["--rejected", "--vary", "1"], ["pond-v1"]),
+        (["--min-rating", "4", "--vary", "2"], ["sea-v1", "sea-v2"]),
+        (["--picked", "--rejected", "--set", "seed=1"], ["sea", "pond"]),
+        (["--id", "sea#1", "--vary", "1", "--suffix", "-new", "--set", "steps=9"], ["sea-new1"]),
+        (["--id", "sea", "--vary", "1", "--set", "steps=9"], ["sea-v1__steps-9"]),
+    ],
+)
+def test_marks_choose_images_and_options_say_what_to_make_of_them(arguments, chosen):
+    mark(("sea", 1), rating=4)
+    mark(("pond", 1), mark="rejected", rating=3)
+    assert main(["jobs-from", "out", *arguments, "-o", "redo.jsonl"]) == 0
+    assert [line["id"] for line in written()] == chosen
+
+
+@pytest.mark.usefixtures("_records")
+def test_without_a_mark_the_way_to_make_one_is_shown():
+    assert run("jobs-from", "out", "--picked").err == (
+        "venice-batch: no image in out is marked yet (venice-batch view out); no jobs were written\n"
+    )
+    mark(("sea", 1))
+    assert "no record in out/manifest.jsonl matches" in run("jobs-from", "out", "--rejected").err
+
+
+@pytest.mark.usefixtures("_records")
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--upscale", "2", "--cut-out"], "--upscale and --cut-out make different jobs; give one"),
+        (["--upscale", "3"], "'3' is not one of '2', '4'"),
+        (["--vary", "2", "--set", "seed=1"], "--vary chooses the seeds; leave out --set seed"),
+        (["--id", "sea#2", "--upscale", "2"], "no record in out/manifest.jsonl has the id 'sea#2'"),
+        (["--cut-out"], "out/manifest.jsonl:3: image 1 of pond: 'images/a.webp' is no longer in the folder"),
+        (["--edit", " "], "out/manifest.jsonl:1: image 1 of sea: 'images/a.webp' is no longer in the folder"),
+    ],
+)
+def test_a_mistake_in_what_to_make_is_one_line(arguments, what, capfd):
+    assert main(["jobs-from", "out", *arguments, "-o", "redo.jsonl"]) == 2
+    assert what in capfd.readouterr().err
+    assert not Path("redo.jsonl").exists()

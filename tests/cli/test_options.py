@@ -223,6 +223,7 @@ PRINTED = {
     "run": ("run jobs.jsonl --sandbox --sandbox-latency 0", dict),
     "check": ("check jobs.jsonl --sandbox", dict),
     "report": ("report output/jobs", dict),
+    "prune": ("prune output/jobs --rejected", dict),
     "merge": ("merge output/jobs -o all", dict),
     "models": ("models --offline", list),
     "styles": ("styles --offline", list),

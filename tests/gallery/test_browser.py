@@ -15,7 +15,7 @@ from records import attempt, failed, outcome
 from venice_batch.gallery import write_gallery
 from venice_batch.jobfile import Defaults
 from venice_batch.jobfile.line import parse
-from venice_batch.model import Failure, Flags, ServerTiming, Status, Timing
+from venice_batch.model import Endpoint, Failure, Flags, Parent, ServerTiming, Status, Timing
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -543,3 +543,37 @@ def test_ten_thousand_images_have_elements_only_where_they_are_seen(tmp_path, op
     until(page, "[...document.querySelectorAll('.shot')].some(it => Math.abs(it.dataset.at - 5000) < 100)")
     page.get_by_label("Words in the request").fill("canal 07777")
     expect(shown(page)).to_have_text(["07777"], use_inner_text=True)
+
+
+def test_derived_images_are_found_by_the_words_of_their_parents(open_page, tmp_path):
+    fox, sea = record(tmp_path, "fox", prompt="a fox in snow"), record(tmp_path, "sea", prompt="the sea")
+    upscale = {"endpoint": Endpoint.UPSCALE, "lane": "upscaler"}
+    carried = record(
+        tmp_path, "3f9c-x2", metadata={"prompt": "a fox in snow"}, parent=Parent("3f9c", "0" * 64, 2), **upscale
+    )
+    chained = record(tmp_path, "chained", parent=Parent("fox", fox.files[0].sha256, 1), **upscale)
+    made = [msgspec.structs.replace(one, request={"scale": 2}) for one in (carried, chained)]
+    request = {"image": {"path": "/a.png"}, "prompt": "at night"}
+    edited = msgspec.structs.replace(chained, id="edited", endpoint=Endpoint.EDIT, request=request)
+    nameless = msgspec.structs.replace(record(tmp_path, "nameless", **upscale), request={"scale": 2})
+    write(tmp_path, fox, sea, *made, edited, nameless)
+    page = open_page(write_gallery(tmp_path).path.as_uri() + "#q=fox")
+    captions = page.locator(".caption > .prompt")
+    expect(captions).to_have_text([*["a fox in snow"] * 3, "a fox in snow → at night"])
+    page.get_by_role("searchbox").fill("nameless")
+    expect(page.locator(".caption")).to_have_text(["namelessupscaler"])
+    page.get_by_role("searchbox").fill("3f9c-x2")
+    page.locator("button.shot").click()
+    expect(page.locator(".viewer .prompt")).to_have_text("a fox in snow")
+    expect(page.locator(".viewer")).to_contain_text("Made from")
+
+
+def test_images_that_were_rejected_and_removed_are_not_shown(open_page, tmp_path):
+    kept = record(tmp_path, "kept", prompt="a fox")
+    gone = [msgspec.structs.replace(kept.files[0], path=f"images/{n}.png", pruned="deleted") for n in (1, 2)]
+    write(tmp_path, kept, outcome("gone", files=tuple(gone)), outcome("half", files=(gone[0], *kept.files)))
+    page = open_page(write_gallery(tmp_path).path.as_uri())
+    expect(page.locator(".caption > .under")).to_have_text(["kept", "half · 2 of 2"])
+    expect(page.locator("#tab-problems")).to_be_hidden()
+    expect(page.locator("#tab-images .number")).to_have_text("2")
+    expect(page.locator("body")).to_contain_text("3 deleted")

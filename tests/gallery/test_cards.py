@@ -10,7 +10,7 @@ from records import IMAGE, attempt, failed, outcome
 from venice_batch.gallery.cards import LONGEST_LINE, Card, FolderImages, Picture, card, job_line, without_thumbnails
 from venice_batch.jobfile import Defaults
 from venice_batch.jobfile.line import parse
-from venice_batch.model import Endpoint, Flags, Status
+from venice_batch.model import Endpoint, Flags, Parent, Status
 
 
 def parsed(line):
@@ -131,7 +131,25 @@ def test_attempts_are_kept_if_there_was_a_retry_or_an_error(tmp_path):
     assert len(card(outcome("a", attempts=(attempt(500), attempt())), images).attempts) == 2
 
 
+def test_a_derived_image_is_known_by_the_words_that_made_it(tmp_path):
+    upscale = {"endpoint": Endpoint.UPSCALE, "request": {"scale": 2}, "parent": Parent("fox", "0" * 64, 1)}
+    found = card(outcome("a", metadata={"prompt": "a fox"}, **upscale), FolderImages(tmp_path))
+    assert found.prompt == "a fox"
+    assert parsed(job_line(outcome("a", parent=upscale["parent"]))[0]).parent == upscale["parent"]
+    assert card(outcome("a"), FolderImages(tmp_path)).prompt == "", "its request has it"
+
+
 def test_a_card_leaves_out_empty_fields(tmp_path):
     made = msgspec.json.decode(msgspec.json.encode(card(outcome("a", files=(IMAGE,)), FolderImages(tmp_path))))
     assert set(made) == {"line", "status", "lane", "at", "total_s", "spent", "pictures"}
     assert made["spent"] == {"queued_s": 0.1, "rate_wait_s": 0.2, "server_s": 0.9, "download_s": 0.1, "write_s": 0.01}
+
+
+def test_an_image_that_was_rejected_and_removed_is_not_missing(tmp_path):
+    images = FolderImages(tmp_path)
+    there = put(tmp_path, "rejected/a.png", image_bytes())
+    moved = msgspec.structs.replace(there, pruned="moved")
+    assert (images.picture(moved).state, images.picture(moved).src) == ("", "rejected/a.png")
+    (tmp_path / "rejected/a.png").unlink()
+    deleted = msgspec.structs.replace(put(tmp_path, "images/b.png", image_bytes()), pruned="deleted")
+    assert [(images.picture(one).state, images.picture(one).src) for one in (moved, deleted)] == [("pruned", "")] * 2

@@ -207,3 +207,10 @@ def test_a_large_file_in_the_place_of_a_thumbnail_is_not_read(tmp_path):
     with (tmp_path / FOLDER / thumbnail_name(image)).open("wb") as file:
         file.truncate(1 << 40)
     assert thumbnail(tmp_path, image) is None
+
+
+def test_a_deleted_image_keeps_no_thumbnail(tmp_path):
+    image = put(tmp_path, "images/a.png", noise_bytes())
+    assert make_thumbnails(tmp_path, [image]) != frozenset()
+    assert make_thumbnails(tmp_path, [msgspec.structs.replace(image, pruned="deleted")]) == frozenset()
+    assert there(tmp_path) == []

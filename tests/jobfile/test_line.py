@@ -14,7 +14,7 @@ from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, native_line, op
 from venice_batch.jobfile.identity import request_hash
 from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.reading import MAX_LINE_BYTES
-from venice_batch.model import Endpoint
+from venice_batch.model import Endpoint, Parent
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +209,37 @@ def test_an_id_may_be_any_text_of_one_line(value):
 def test_metadata_is_an_object_or_null():
     assert job({**NATIVE, "metadata": None}).metadata is None
     assert messages({**NATIVE, "metadata": "x"}) == ["jobs.jsonl:3: metadata: 'x' is a string; expected an object"]
+
+
+PARENT = {"id": "idea-7", "sha256": "0a" * 32, "variant": 2}
+
+
+def test_a_line_may_name_the_image_that_it_was_derived_from():
+    one = job({**NATIVE, "parent": PARENT})
+    assert one.parent == Parent("idea-7", "0a" * 32, 2)
+    assert one.request_hash == job(NATIVE).request_hash
+    assert job(orjson.loads(native_line(one))) == one
+    assert job({**NATIVE, "parent": None}).parent is None
+    record = {"schema": 1, "id": "gondola-01", "request": one.request, "parent": PARENT}
+    assert job(record).parent == one.parent
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "idea-7",
+        {},
+        {**PARENT, "more": 1},
+        {**PARENT, "id": "\n"},
+        {**PARENT, "sha256": "0a"},
+        {**PARENT, "sha256": 7},
+        {**PARENT, "variant": 0},
+        {**PARENT, "variant": True},
+    ],
+)
+def test_a_parent_that_names_no_image_is_refused(wrong):
+    what = 'expected {"id": an id, "sha256": 64 hex digits, "variant": a number from 1}'
+    assert messages({**NATIVE, "parent": wrong}) == [f"jobs.jsonl:3: parent: {what}"]
 
 
 def test_metadata_that_no_record_could_hold_is_refused():

@@ -67,12 +67,16 @@ def objects(some):
     return st.fixed_dictionaries(required, optional=taken)
 
 
+PARENT = {"id": "a", "sha256": "0" * 64, "variant": 1}
+
+
 @st.composite
 def lines(draw):
     """A line of any shape, valid or with one mistake."""
     endpoint = draw(st.sampled_from(list(Endpoint)))
     request = draw(objects(fields(endpoint).values()))
-    line = request | draw(st.fixed_dictionaries({}, optional={"id": TEXT, "metadata": st.none() | st.just({"k": 1})}))
+    beside = {"id": TEXT, "metadata": st.none() | st.just({"k": 1}), "parent": st.none() | st.just(PARENT)}
+    line = request | draw(st.fixed_dictionaries({}, optional=beside))
     if endpoint is not Endpoint.GENERATE or draw(st.booleans()):
         line["endpoint"] = str(endpoint)
     match draw(st.sampled_from(["native", "matrix", "batch"])):
@@ -144,6 +148,8 @@ def test_a_value_is_accepted_by_both_or_by_neither(endpoint, data):
         LINE | {"endpoint": "/images/generations", "width": 512},
         LINE | {"size": "auto"},
         LINE | {"metadata": []},
+        LINE | {"parent": {"id": "a", "sha256": "0" * 63, "variant": 1}},
+        LINE | {"parent": {"id": "a", "sha256": "0" * 64}},
         LINE | {"promt": "p"},
         LINE | {"width": 1281},
         LINE | {"width": "512"},

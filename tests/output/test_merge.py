@@ -13,6 +13,7 @@ from venice_batch.errors import FolderError, FolderHeldError, UsageError
 from venice_batch.model import ImageFile
 from venice_batch.output import folder, manifest
 from venice_batch.output import merge as module
+from venice_batch.output.marks import Mark, MarksFile, read_marks
 from venice_batch.output.merge import merge
 from venice_batch.output.naming import short_name
 from venice_batch.output.resume import LatestRecords
@@ -353,3 +354,37 @@ def test_a_kept_answer_behind_a_link_is_left_out(folders):
     (folders / "one/unrecognised/a.bin").symlink_to("/etc/passwd")
     (line,) = folders.merge("one").left_out
     assert "'unrecognised/a.bin' is a link" in line
+
+
+def test_the_latest_mark_of_an_image_counts_whichever_folder_has_it(folders):
+    folders.add("one", "a", b"A").add("two", "b", b"B").add("all", "c", b"C")
+
+    def said(job_id, mark, minute):
+        return Mark("0" * 64, job_id, 1, mark, None, f"2026-01-01T00:{minute:02}:00Z")
+
+    for name, marks in {
+        "one": [said("a", "picked", 1), said("b", "rejected", 5), said("c", "picked", 9)],
+        "two": [said("a", "rejected", 0), said("b", "picked", 3), said("c", None, 10)],
+        "all": [said("c", "rejected", 2), said("d", "picked", 2)],
+    }.items():
+        with MarksFile(folders / name) as file:
+            file.append(marks)
+    assert folders.merge("one", "two").marks == 3
+    found = {job_id: mark.mark for (job_id, _, _), mark in read_marks(folders / "all").items()}
+    assert found == {"a": "picked", "b": "rejected", "d": "picked"}
+    before = (folders / "all/marks.jsonl").read_bytes()
+    assert folders.merge("two", "one").marks == 0
+    assert (folders / "all/marks.jsonl").read_bytes() == before
+
+
+def test_a_mark_without_a_time_gives_way(folders):
+    folders.add("one", "a", b"A").add("all", "b", b"B")
+    for name, at in (("one", "2026-01-01T00:00:00Z"), ("all", "soon")):
+        with MarksFile(folders / name) as file:
+            file.append([Mark("0" * 64, "a", 1, "picked", None, at)])
+    assert folders.merge("one").marks == 1
+
+
+def test_an_image_in_rejected_has_to_be_a_pruned_one(folders):
+    folders.add("one", "a", b"A", path="rejected/a.webp")
+    assert folders.merge("one").left_out == (f"{folders / 'one'}: a: 'rejected/a.webp' is not a path of an image",)

@@ -340,3 +340,19 @@ def test_each_record_comes_with_its_line(tmp_path):
 def test_a_manifest_that_cannot_be_read_is_told(tmp_path):
     with pytest.raises(FolderError):
         LatestRecords(tmp_path)
+
+
+def test_pruned_images_count_as_made_wherever_they_are(folder):
+    def record(job_id, names, pruned):
+        made = folder.record(job_id, names=names)
+        for file, how in zip(made["files"], pruned, strict=True):
+            file |= {"pruned": how} if how else {}
+        return made
+
+    gone = ("gone.webp", "gone-2.webp")
+    assert done(
+        folder.resume(record("a", gone, ("deleted", "moved")), record("b", ("b.webp", *gone[:1]), ("", "moved")))
+    )
+    found = folder.resume(record("a", gone, ("deleted", "")), record("b", ("b.webp", "gone.webp"), ("moved", "moved")))
+    assert done(found) == [False, True]
+    assert done(folder.resume(record("a", gone, ("deleted", "moved")), verify=True)) == [True, False]

@@ -148,3 +148,9 @@ def test_a_problem_holds_no_control_characters():
 
 def test_a_failure_without_its_reason_is_listed_too():
     assert report([outcome("a", status=Status.FAILED, error=None, files=())]).problems == ("a: failed: ?",)
+
+
+def test_pruned_images_are_counted():
+    moved, deleted = (msgspec.structs.replace(IMAGE, pruned=how) for how in ("moved", "deleted"))
+    found = report([outcome("a", files=(IMAGE, moved)), outcome("b", files=(deleted,))])
+    assert (found.pruned, found.lanes["venice-sd35"].images) == (2, 3)

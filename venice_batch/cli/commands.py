@@ -169,6 +169,7 @@ HEADINGS = {
         "report": Entry("report", "Sum up an output folder; make its gallery."),
         "export": Entry("export", "Write its records as CSV, Parquet or OpenAI batch files."),
         "jobs-from": Entry("jobs_from", "Write its jobs as a jobs file, to redo or change them."),
+        "prune": Entry("prune", "Move the images that you rejected out of the way."),
         "merge": Entry("merge", "Join output folders into one."),
     },
     "Ask the API": {

@@ -13,6 +13,7 @@ from venice_batch.cli import options
 from venice_batch.cli.commands import command
 from venice_batch.cli.parameters import Target, option
 from venice_batch.errors import FolderError, one_line
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from venice_batch.gallery import GalleryPage
@@ -71,7 +72,11 @@ def _show(found: Report) -> None:
     cost = cost_text(found.cost_usd, found.unpriced, sandbox_usd=found.sandbox_usd)
     sandbox = found.sandbox_usd > 0 and found.sandbox_usd == found.cost_usd
     flagged = flags_text(found.blurred, found.content_violations)
-    last = [f"flagged by the API: {flagged}" if flagged else "", f"cost: {cost}" if cost else ""]
+    last = [
+        f"flagged by the API: {flagged}" if flagged else "",
+        f"pruned: {counted(found.pruned, 'rejected image')}" if found.pruned else "",
+        f"cost: {cost}" if cost else "",
+    ]
     sections = [
         [counts_table(found.lanes, width, sandbox=sandbox)],
         [times_table(found.lanes, width)],

@@ -12,7 +12,8 @@ import msgspec
 from venice_batch.gallery.thumbnails import FOLDER, thumbnail_name
 from venice_batch.model import Attempt, Endpoint, Failure, ImageFile, Outcome, ServerTiming, Status
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, Refusals
-from venice_batch.report.jobs_from import Changes
+from venice_batch.output.prune import DELETED
+from venice_batch.report.jobs_from import Changes, prompt_of
 from venice_batch.report.tables import time_spent
 
 if TYPE_CHECKING:
@@ -32,13 +33,14 @@ _AGAIN = Changes(without=frozenset({"return_binary"}))
 
 _THUMB = re.compile(rb',"thumb":"[^"]*%b/([0-9a-f]+\.webp)"' % FOLDER.encode())
 
-State = Literal["", "missing", "changed"]
+State = Literal["", "missing", "changed", "pruned"]
 
 
 class Picture(msgspec.Struct, frozen=True, omit_defaults=True):
     """One image: `src` and `thumb` are URLs relative to the page, "" where there is no such file.
 
-    `state` is "" if the file matches its record, else `missing`, or `changed` if its size differs.
+    `state` is "" if the file matches its record, else `missing`, `changed` if its size differs, or `pruned` if it is
+    missing because a person rejected it.
     """
 
     name: str
@@ -55,7 +57,8 @@ class Picture(msgspec.Struct, frozen=True, omit_defaults=True):
 class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     """The page's data on one job. It is kept small, as a page may hold ten thousand.
 
-    `line` is the job as a line of a jobs file; `is_cut` if it had to be shortened. `spent` holds the fields of
+    `line` is the job as a line of a jobs file; `is_cut` if it had to be shortened. `prompt` are the words that made a
+    derived image, if its request does not hold them all. `spent` holds the fields of
     `TimeSpent` that are not 0. `attempts` are left out if the first attempt brought the image.
     """
 
@@ -75,6 +78,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     deprecated: str | None = None
     enhanced_prompt: str | None = None
     is_cut: bool = False
+    prompt: str = ""
 
 
 class FolderImages:
@@ -103,7 +107,7 @@ class FolderImages:
         version = f"?v={quote(file.sha256[:VERSION], safe='')}" if self._versioned and not state else ""
         return Picture(
             name=file.path,
-            src="" if state == "missing" else self._base + quote(file.path) + version,
+            src="" if state in ("missing", "pruned") else self._base + quote(file.path) + version,
             width=max(1, file.width or 1),
             height=max(1, file.height or 1),
             bytes=file.bytes,
@@ -114,19 +118,22 @@ class FolderImages:
         )
 
     def _state(self, file: ImageFile, job_id: str) -> State:
+        if file.pruned == DELETED:
+            return "pruned"
         try:
             size = self._files.size(file.path)
         except NoPlainFileError as error:
             self.refusals.add(job_id, error)
             return "missing"
         except OSError:
-            return "missing"
+            return "pruned" if file.pruned else "missing"
         return "" if size == file.bytes else "changed"
 
 
 def card(outcome: Outcome, images: FolderImages) -> Card:
     """Return the page's data on one job."""
     line, is_cut = job_line(outcome)
+    prompt = prompt_of(outcome)
     return Card(
         line=line,
         status=outcome.status,
@@ -144,6 +151,7 @@ def card(outcome: Outcome, images: FolderImages) -> Card:
         deprecated=outcome.flags.deprecated,
         enhanced_prompt=outcome.flags.enhanced_prompt,
         is_cut=is_cut,
+        prompt="" if prompt == outcome.request.get("prompt") else _shortened(prompt),
     )
 
 
@@ -193,6 +201,6 @@ def _escape(char: str) -> str:
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
-def _shortened(value: object) -> object:
+def _shortened(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return value if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text):,} characters)"

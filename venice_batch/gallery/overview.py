@@ -10,6 +10,7 @@ from jinja2.filters import do_filesizeformat
 
 from venice_batch.model import Status
 from venice_batch.money import cost_text, dollars
+from venice_batch.output.prune import DELETED
 from venice_batch.report.summary import Histogram
 from venice_batch.text_format import counted, duration
 
@@ -40,6 +41,11 @@ class Contents:
     priced_images: int = 0
     files: list[ImageFile] = field(default_factory=list)
     latencies: dict[str, Histogram] = field(default_factory=dict)
+
+    @property
+    def deleted(self) -> list[ImageFile]:
+        """The images that were deleted because a person rejected them."""
+        return [file for file in self.files if file.pruned == DELETED]
 
     def add(self, outcome: Outcome) -> None:
         """Count one job."""
@@ -79,8 +85,12 @@ def figures(found: Report, held: Contents, history: Timeline) -> list[Figure]:
         names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused")
         sums.update({name: getattr(lane, name) for name in names})
     without = [f"{sums[name]:,} {name}" for name in ("failed", "rejected") if sums[name]]
+    deleted = held.deleted
+    left = do_filesizeformat(sums["bytes"] - sum(file.bytes for file in deleted))
     return [
-        Figure("Images", f"{sums['images']:,}", do_filesizeformat(sums["bytes"])),
+        Figure(
+            "Images", f"{sums['images'] - len(deleted):,}", left + (f", {len(deleted):,} deleted" if deleted else "")
+        ),
         Figure("Jobs", f"{held.jobs:,}", ", ".join(without) or "all succeeded"),
         Figure("Cost", _cost(found) or "–", _cost_note(held, known=found.cost_usd is not None)),
         Figure("Time", duration(history.length_s), f"in {counted(len(history.runs), 'run', grouped=True)}"),

@@ -13,6 +13,7 @@ from venice_batch.errors import FolderError
 from venice_batch.output.atomic_file import whole_file
 from venice_batch.output.folder import unusable
 from venice_batch.output.plain_files import PlainFiles
+from venice_batch.output.prune import DELETED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -43,6 +44,8 @@ def thumbnail_name(file: ImageFile) -> str | None:
 
     The name comes from the image's hash, so that a thumbnail that exists is the right one.
     """
+    if file.pruned == DELETED:
+        return None
     # Scaling an image of unknown size could take all memory.
     if file.bytes <= SMALL_BYTES or not 0 < (file.width or 0) * (file.height or 0) <= MOST_PIXELS:
         return None

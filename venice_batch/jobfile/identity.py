@@ -10,7 +10,7 @@ import orjson
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
-    from venice_batch.model import Job
+    from venice_batch.model import Job, Outcome
 
 _SORTED = orjson.OPT_SORT_KEYS
 _PICTURES = ("image", "images")
@@ -59,7 +59,7 @@ def implicit_id(request_hash: str) -> str:
     return request_hash[:16]
 
 
-def has_implicit_id(job: Job) -> bool:
+def has_implicit_id(job: Job | Outcome) -> bool:
     """Return whether a job's id is its request's hash, taken before or after a seed was added."""
     if job.id == implicit_id(job.request_hash):
         return True

@@ -16,7 +16,7 @@ from venice_batch.jobfile.identity import implicit_id, request_hash
 from venice_batch.jobfile.pictures import FIELD, Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES
 from venice_batch.jobfile.request_check import faults, printable, shown, type_name
-from venice_batch.model import Endpoint, Job
+from venice_batch.model import Endpoint, Job, Parent
 
 if TYPE_CHECKING:
     from venice_batch.jobfile.defaults import Defaults
@@ -30,6 +30,8 @@ def native_line(job: Job) -> bytes:
     record |= job.request
     if job.metadata is not None:
         record["metadata"] = job.metadata
+    if job.parent is not None:
+        record["parent"] = msgspec.structs.asdict(job.parent)
     return orjson.dumps(record) + b"\n"
 
 
@@ -71,6 +73,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     metadata: dict[str, Any] | None
     matrix: Any
     complaints: list[tuple[str, str]]
+    parent: Parent | None = None
 
 
 def draft(record: dict[str, Any]) -> Draft:
@@ -90,18 +93,21 @@ def _native(record: dict[str, Any]) -> Draft:
     if "endpoint" in record:
         endpoint = _endpoint(record.pop("endpoint"), complaints)
     metadata = _metadata(record.pop("metadata"), complaints) if "metadata" in record else None
+    parent = _parent(record.pop("parent"), complaints) if "parent" in record else None
     matrix = None
     if "matrix" in record:
         matrix = record.pop("matrix")
         if not isinstance(matrix, dict) or not matrix:
             complaints.append(("matrix", 'expected an object of arrays, as in {"seed": [1, 2, 3]}'))
             matrix = None
-    return Draft(id_, endpoint, record, metadata, matrix, complaints)
+    return Draft(id_, endpoint, record, metadata, matrix, complaints, parent)
 
 
 def _record(record: dict[str, Any]) -> Draft:
     # The other keys of a record (files, attempts, …) describe an earlier run; see model.Outcome.
-    return _native({key: record[key] for key in ("id", "endpoint", "metadata") if key in record} | record["request"])
+    return _native(
+        {key: record[key] for key in ("id", "endpoint", "metadata", "parent") if key in record} | record["request"]
+    )
 
 
 def _openai(record: dict[str, Any]) -> Draft:
@@ -178,6 +184,21 @@ def _metadata(value: object, complaints: list[tuple[str, str]]) -> dict[str, Any
         complaints.append(("metadata", "is nested too deeply; at most 250 levels"))
         return None
     return value
+
+
+_PARENT = {"id", "sha256", "variant"}
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def _parent(value: object, complaints: list[tuple[str, str]]) -> Parent | None:
+    if value is None:
+        return None
+    if isinstance(value, dict) and value.keys() == _PARENT and _id_fault(value["id"]) is None:
+        digest, variant = value["sha256"], value["variant"]
+        if isinstance(digest, str) and _SHA256.fullmatch(digest) and type(variant) is int and variant > 0:
+            return Parent(value["id"], digest, variant)
+    complaints.append(("parent", 'expected {"id": an id, "sha256": 64 hex digits, "variant": a number from 1}'))
+    return None
 
 
 FieldProblem = tuple[str, str]
@@ -306,7 +327,7 @@ def _jobs(
     # Before a seed is pinned: the seed policy does not change ids.
     name = implicit_id(digest) if id_ is None else id_
     if seeds is SeedPolicy.KEEP:
-        return [Job(name, number, index, endpoint, request, digest, draft.metadata, checked.doubts)], []
+        return [Job(name, number, index, endpoint, request, digest, draft.metadata, checked.doubts, draft.parent)], []
     if seeds is SeedPolicy.SPLIT and has_variants(endpoint, request):
         if request["variants"] > MAX_SPLIT:
             return [], [("variants", f"--seed-policy split makes at most {MAX_SPLIT:,} jobs of one")]
@@ -325,7 +346,9 @@ def _jobs(
             if len(own_name) > MAX_ID:
                 return [], [("id", f"makes an id of {len(own_name)} characters with its seed; at most {MAX_ID}")]
         place = index + len(made)
-        made.append(Job(own_name, number, place, endpoint, one, own_digest, draft.metadata, checked.doubts))
+        made.append(
+            Job(own_name, number, place, endpoint, one, own_digest, draft.metadata, checked.doubts, draft.parent)
+        )
     return made, []
 
 

@@ -48,7 +48,14 @@ def schema(
         body["required"] = [name for name in body.get("required", ()) if name not in defaults]
         defs[_line_name(endpoint)] = _line(endpoint, body["properties"], body["required"])
     defs["NamedPicture"]["oneOf"] = _FILE_OR_JOB
-    defs |= {"Id": _ID, "Endpoint": _ENDPOINT, "Metadata": _METADATA, "NativeLine": _native(), "BatchLine": _batch()}
+    defs |= {
+        "Id": _ID,
+        "Endpoint": _ENDPOINT,
+        "Metadata": _METADATA,
+        "Parent": _PARENT,
+        "NativeLine": _native(),
+        "BatchLine": _batch(),
+    }
     job = {
         "title": "venice-batch job",
         "type": "object",
@@ -87,6 +94,18 @@ _FILE_OR_JOB = [
     },
 ]
 _METADATA = {"description": "Any object; copied to the manifest.", "type": ["object", "null"]}
+
+_PARENT = {
+    "description": "The image that the job was derived from; copied to the manifest.",
+    "type": ["object", "null"],
+    "properties": {
+        "id": {"description": "The job that made the image.", "$ref": "#/$defs/Id"},
+        "sha256": {"description": "The image's hash.", "type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "variant": {"description": "The image's number in its job.", "type": "integer", "minimum": 1},
+    },
+    "required": ["id", "sha256", "variant"],
+    "additionalProperties": False,
+}
 
 
 def _annotated(
@@ -127,6 +146,7 @@ def _line(endpoint: Endpoint, fields: Collection[str], required: Sequence[str]) 
             "endpoint": _ref("Endpoint"),
             **{name: _ref(body, name) for name in fields},
             "metadata": _ref("Metadata"),
+            "parent": _ref("Parent"),
             "matrix": matrix,
         },
         "additionalProperties": False,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 IMAGES = "images"
 UNRECOGNISED = "unrecognised"
+REJECTED = "rejected"
 MANIFEST = "manifest.jsonl"
 PART_SUFFIX = ".part"
 RUN_FILE = ".run.json"

@@ -43,6 +43,7 @@ class FileView(msgspec.Struct, frozen=True, gc=False):
     path: str
     bytes: int
     sha256: str = ""
+    pruned: str | None = None
 
 
 class RecordView(msgspec.Struct, frozen=True, gc=False):

@@ -80,6 +80,15 @@ class MarksFile:
 def read_marks(root: Path) -> dict[tuple[str, str, int], Mark]:
     """Return the last mark of each image by its `Mark.key`, without unmarked images.
 
+    Raises:
+        FolderError: as `last_marks`.
+    """
+    return {key: mark for key, mark in last_marks(root).items() if mark.mark is not None or mark.rating is not None}
+
+
+def last_marks(root: Path) -> dict[tuple[str, str, int], Mark]:
+    """Return the last line about each image by its `Mark.key`, also where it unmarks the image.
+
     Lines that are no mark are skipped.
 
     Raises:
@@ -95,10 +104,7 @@ def read_marks(root: Path) -> dict[tuple[str, str, int], Mark]:
                     mark = decode(line)
                 except NO_RECORD:
                     continue
-                if mark.mark is None and mark.rating is None:
-                    found.pop(mark.key, None)
-                else:
-                    found[mark.key] = mark
+                found[mark.key] = mark
     except FileNotFoundError:
         return {}
     except OSError as error:

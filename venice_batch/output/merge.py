@@ -19,8 +19,10 @@ from venice_batch.model import Status
 from venice_batch.output import folder, manifest
 from venice_batch.output.atomic_file import NOT_THE_NAME, put
 from venice_batch.output.manifest import NO_RECORD, FileView, RecordView
+from venice_batch.output.marks import MarksFile, last_marks
 from venice_batch.output.naming import short_name
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, have_hashes, on_disk
+from venice_batch.output.prune import DELETED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -32,7 +34,8 @@ class Merged(msgspec.Struct, frozen=True):
 
     `jobs` counts the ids that the folders have a usable record of, `added` those whose record was new in the
     destination, `images` the images brought there, `unrecognised` the kept answers of unknown formats brought there.
-    `left_out` has a line for each of the latest records that could not be used.
+    `left_out` has a line for each of the latest records that could not be used. `marks` counts the images whose marks
+    were brought or changed.
     """
 
     jobs: int
@@ -40,6 +43,7 @@ class Merged(msgspec.Struct, frozen=True):
     images: int
     left_out: tuple[str, ...]
     unrecognised: int = 0
+    marks: int = 0
 
 
 class _Times(msgspec.Struct, frozen=True):
@@ -55,9 +59,14 @@ class _View(RecordView, frozen=True):
 
     def ended_unix_s(self) -> float:
         """Return when the job ended; 0 if the record does not say."""
-        with suppress(ValueError, OverflowError):
-            return datetime.fromisoformat(self.timing.enqueued_at).timestamp() + self.timing.total_s
-        return 0.0
+        began = _unix_s(self.timing.enqueued_at)
+        return began + self.timing.total_s if began else 0.0
+
+
+def _unix_s(moment: str) -> float:
+    with suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(moment).timestamp()
+    return 0.0
 
 
 class _Found(NamedTuple):
@@ -72,10 +81,10 @@ def merge(sources: Sequence[Path], destination: Path) -> Merged:
     """Bring the latest record of every id in `sources`, with its images, into `destination`.
 
     If several folders, `destination` included, have a record of an id, the one whose job ended last counts. Kept
-    answers of unknown formats come along from every record, because they were paid for. Files are linked where the file
-    system can, else copied. No file is overwritten except an earlier image of the same id. A merge can be repeated, or
-    continued after it was cut short: files that are there already are not brought again, and an image stands under its
-    name before its record is written.
+    answers of unknown formats come along from every record, because they were paid for. Of an image's marks the latest
+    counts. Files are linked where the file system can, else copied. No file is overwritten except an earlier image of
+    the same id. A merge can be repeated, or continued after it was cut short: files that are there already are not
+    brought again, and an image stands under its name before its record is written.
 
     Raises:
         UsageError: `destination` is one of `sources`.
@@ -124,7 +133,22 @@ class _Merge:
                 if line in wanted:
                     self._bring(self.folders[number], data, record, kept)
                     added += 1
-        return Merged(len(latest), added, self.images, tuple(self.left_out), self.unrecognised)
+        marks = self._bring_marks()
+        return Merged(len(latest), added, self.images, tuple(self.left_out), self.unrecognised, marks)
+
+    def _bring_marks(self) -> int:
+        """Bring the latest mark of each image, if the destination has an older one or none; return their number."""
+        held, *others = map(last_marks, self.folders)
+        latest = dict(held)
+        for found in others:
+            for key, mark in found.items():
+                if key not in latest or _unix_s(latest[key].at) < _unix_s(mark.at):
+                    latest[key] = mark
+        brought = [mark for key, mark in latest.items() if held.get(key) != mark]
+        if brought:
+            with MarksFile(self.folders[0]) as file:
+                file.append(brought)
+        return len(brought)
 
     def _survey(self, number: int) -> dict[str, _Found]:
         """Return the latest record of each id in one folder, if its images are whole."""
@@ -147,7 +171,10 @@ class _Merge:
 
     def _bring(self, source: Path, data: bytes, record: _View, kept: tuple[str, ...]) -> None:
         """Bring the record and its images; `kept` are the paths of its kept answers in the destination."""
-        places = [self._place(source, file, self.owned.get(record.id, ())) for file in record.files]
+        owned = self.owned.get(record.id, ())
+        places = [
+            (file.path, False) if _is_gone(source, file) else self._place(source, file, owned) for file in record.files
+        ]
         self.images += sum(is_new for _, is_new in places)
         paths = [path for path, _ in places]
         if paths != [file.path for file in record.files] or kept != record.unrecognised:
@@ -239,9 +266,9 @@ def _fault(root: Path, record: _View) -> str:
             return f"{file.path!r} {error.strerror}"
         except OSError:
             is_whole = False
-        if PurePosixPath(file.path).parts[0] != folder.IMAGES:
+        if PurePosixPath(file.path).parts[0] not in (folder.IMAGES, folder.REJECTED if file.pruned else ""):
             return f"{file.path!r} is not a path of an image"
-        if not is_whole:
+        if not is_whole and not _is_gone(root, file):
             return f"{file.path} is missing, or has not the size that is recorded"
     for path in record.unrecognised:
         if PurePosixPath(path).parts[:1] != (folder.UNRECOGNISED,) or ".." in path.split("/"):
@@ -253,6 +280,17 @@ def _fault(root: Path, record: _View) -> str:
         except OSError:
             pass  # somebody has taken it out; the record is as true as before
     return "" if record.files or record.status != Status.SUCCEEDED else "has no image"
+
+
+def _is_gone(root: Path, file: FileView) -> bool:
+    """Return whether a pruned image is no longer in its folder, where it need not be."""
+    if not file.pruned:
+        return False
+    try:
+        PlainFiles(root).size(file.path)
+    except OSError:
+        return True
+    return file.pruned == DELETED
 
 
 def _copy(source: Path, path: str, part: Path) -> None:

@@ -37,8 +37,8 @@ class Resume:
     """The state of every job of an index, one byte and one file position each.
 
     Of an id's records the last one counts, if it is for the same request. A job is done only while each of its files is
-    there with its size (with `verify`: its hash); otherwise it is pending again. What the sandbox made is pending again
-    unless `sandbox` says that it is asked again. `notices` report what was wrong, one sentence each.
+    there with its size (with `verify`: its hash) or was pruned; otherwise it is pending again. What the sandbox made
+    is pending again unless `sandbox` says that it is asked again. `notices` report what was wrong, one sentence each.
 
     A job that waits for another's image is done while it was made from that very image, which `parents` chooses. While
     the other job is not done, neither is this one. `ended` keeps the states of such jobs up to date during a run.
@@ -184,7 +184,9 @@ def _state_of(record: RecordView, whole: Callable[[Sequence[FileView]], bool], *
     if record.sandbox and not sandbox:
         return SANDBOX_ONLY
     if record.status == _SUCCEEDED:
-        return DONE if whole(record.files) else LOST
+        # A person has rejected the pruned ones: nobody wants them again.
+        files = [file for file in record.files if not file.pruned]
+        return DONE if (record.files and not files) or whole(files) else LOST
     return REJECTED if record.status == _REJECTED else PENDING
 
 

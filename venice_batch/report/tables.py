@@ -58,7 +58,8 @@ class Report(msgspec.Struct, frozen=True):
     """All models' jobs, and a line for each of the first jobs without an image.
 
     `total_s` covers the jobs of all models that succeeded. `blurred` and `content_violations` count the jobs that the
-    API has flagged so.
+    API has flagged so. `pruned` counts the images that were moved away or deleted because a person rejected them; the
+    other figures include them.
     """
 
     total_s: Percentiles
@@ -66,6 +67,7 @@ class Report(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
     blurred: int = 0
     content_violations: int = 0
+    pruned: int = 0
 
     @property
     def cost_usd(self) -> float | None:
@@ -93,6 +95,7 @@ class ReportBuilder:
         self._without_image = 0
         self._blurred = 0
         self._content_violations = 0
+        self._pruned = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one job."""
@@ -102,6 +105,7 @@ class ReportBuilder:
         lane.add(outcome)
         self._blurred += outcome.flags.blurred
         self._content_violations += outcome.flags.content_violation
+        self._pruned += sum(file.pruned is not None for file in outcome.files)
         if outcome.status is Status.SUCCEEDED:
             self._times.add(outcome)
             return
@@ -116,7 +120,8 @@ class ReportBuilder:
         if self._without_image > MOST_PROBLEMS:
             problems.append(f"… and {self._without_image - MOST_PROBLEMS} more")
         lanes = {name: lane.report() for name, lane in self._lanes.items()}
-        return Report(self._times.total_s, lanes, tuple(problems), self._blurred, self._content_violations)
+        flags = (self._blurred, self._content_violations)
+        return Report(self._times.total_s, lanes, tuple(problems), *flags, self._pruned)
 
 
 def total_usd(amounts: Iterable[float | None]) -> float | None:

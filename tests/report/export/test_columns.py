@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from records import IMAGE, attempt, failed, outcome
 
-from venice_batch.model import Flags, ServerTiming, Timing
+from venice_batch.model import Flags, Parent, ServerTiming, Timing
 from venice_batch.report.export.columns import MAX_METADATA_COLUMNS, ColumnType, columns, rows
 
 
@@ -105,3 +105,15 @@ def test_a_time_that_is_none_is_empty():
     assert row["enqueued_at"] == datetime(2026, 1, 1, tzinfo=UTC)
     (row,), _ = table(outcome(timing=msgspec.structs.replace(outcome().timing, enqueued_at="2026-01-01")))
     assert row["enqueued_at"] == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_pruned_and_derived_images_are_known_by_their_columns():
+    moved = msgspec.structs.replace(IMAGE, path="rejected/a.webp", pruned="moved")
+    deleted = msgspec.structs.replace(IMAGE, pruned="deleted")
+    found, _ = table(outcome("a", files=(IMAGE, moved, deleted), parent=Parent("fox", "0" * 64, 2)))
+    assert [(row.get("path"), row.get("pruned")) for row in found] == [
+        ("images/a.webp", None),
+        ("rejected/a.webp", "moved"),
+        (None, "deleted"),
+    ]
+    assert (found[0]["parent_id"], found[0]["parent_image"], found[0]["parent_sha256"]) == ("fox", 2, "0" * 64)

@@ -91,3 +91,18 @@ def test_a_time_that_is_none_makes_no_crash():
     found, _ = line(outcome("a", timing=msgspec.structs.replace(outcome().timing, enqueued_at="?"), attempts=()))
     assert found["response"]["body"]["created"] == 0
     assert found["response"]["request_id"] == ""
+
+
+def test_images_that_were_rejected_and_removed_are_left_out(tmp_path):
+    for path in ("images/a.webp", "rejected/b.webp"):
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_bytes(b"image")
+    moved, away = (
+        msgspec.structs.replace(IMAGE, path=f"rejected/{name}.webp", pruned="moved") for name in ("b", "away")
+    )
+    deleted = msgspec.structs.replace(IMAGE, pruned="deleted")
+    for base64_too in (False, True):
+        found, is_error = line(outcome("a", files=(IMAGE, moved, away, deleted)), tmp_path, base64=base64_too)
+        assert (len(found["response"]["body"]["data"]), is_error) == (2, False)
+        found, is_error = line(outcome("a", files=(away, deleted)), tmp_path, base64=base64_too)
+        assert (found["error"]["code"], is_error) == ("image_pruned", True)

@@ -13,6 +13,7 @@ import msgspec
 
 from venice_batch.jobfile.fields import REQUESTS
 from venice_batch.model import Flags, Timing
+from venice_batch.output.prune import DELETED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -162,6 +163,15 @@ def _of_image(name: str, row: Row) -> Cell:
     return cell
 
 
+def _path(row: Row) -> Cell:
+    return None if row.image is None or row.image.pruned == DELETED else row.image.path
+
+
+def _of_parent(name: str, row: Row) -> Cell:
+    cell: Cell = getattr(row.record.parent, name, None)
+    return cell
+
+
 def _of_error(name: str, row: Row) -> Cell:
     cell: Cell = getattr(row.record.error, name, None)
     return cell
@@ -187,7 +197,7 @@ _FIXED = (
     Column("image", ColumnType.INT, lambda row: row.number),
     Column("status", ColumnType.TEXT, lambda row: str(row.record.status)),
     Column("lane", ColumnType.TEXT, lambda row: row.record.lane),
-    Column("path", ColumnType.TEXT, partial(_of_image, "path")),
+    Column("path", ColumnType.TEXT, _path),
     Column("format", ColumnType.TEXT, partial(_of_image, "format")),
     Column("width", ColumnType.INT, partial(_of_image, "width")),
     Column("height", ColumnType.INT, partial(_of_image, "height")),
@@ -217,4 +227,8 @@ _FIXED = (
     Column("request_hash", ColumnType.TEXT, lambda row: row.record.request_hash),
     Column("sandbox", ColumnType.BOOL, lambda row: row.record.sandbox),
     Column("endpoint", ColumnType.TEXT, lambda row: str(row.record.endpoint)),
+    Column("pruned", ColumnType.TEXT, partial(_of_image, "pruned")),
+    Column("parent_id", ColumnType.TEXT, partial(_of_parent, "id")),
+    Column("parent_image", ColumnType.INT, partial(_of_parent, "variant")),
+    Column("parent_sha256", ColumnType.TEXT, partial(_of_parent, "sha256")),
 )

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from venice_batch.model import Status
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, on_disk
+from venice_batch.output.prune import DELETED
 from venice_batch.text_format import json_bytes
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def lines(
 
     A job that the server refused has the status and message of the answer as its response; a job that never got an
     answer has no response, as in OpenAI's own files. With `base64`, a job with a missing image is the error
-    `image_missing`. An image that is not a plain file below `root` is the same error, and is added to `refusals`.
+    `image_missing`. Pruned images are left out where they have been removed; without any other image the job is the
+    error `image_pruned`. An image that is not a plain file below `root` is the same error, and is added to `refusals`.
     """
     plain = PlainFiles(root)
     for record in records:
@@ -43,12 +45,16 @@ def lines(
             yield Line(_failed(record), True)
             continue
         try:
-            data = [_image(plain, root, file.path, base64=base64) for file in record.files]
+            data = list(_images(plain, root, record, base64=base64))
         except OSError as error:
             if refusals is not None and isinstance(error, NoPlainFileError):
                 refusals.add(record.id, error)
             message = f"{error.filename}: {error.strerror}"
             yield Line(_encoded(record, None, {"code": "image_missing", "message": message}), True)
+            continue
+        if record.files and not data:
+            pruned = {"code": "image_pruned", "message": "all images of the job were rejected and removed"}
+            yield Line(_encoded(record, None, pruned), True)
             continue
         if record.flags.enhanced_prompt is not None:
             data = [{**image, "revised_prompt": record.flags.enhanced_prompt} for image in data]
@@ -84,6 +90,19 @@ def _created(record: Outcome) -> int:
     except ValueError:
         return 0
     return int(enqueued.replace(tzinfo=enqueued.tzinfo or UTC).timestamp() + record.timing.total_s)
+
+
+def _images(plain: PlainFiles, root: Path, record: Outcome, *, base64: bool) -> Iterator[dict[str, str]]:
+    """Yield the images that are there; one that a person has rejected and removed is left out."""
+    for file in record.files:
+        if file.pruned == DELETED:
+            continue
+        if file.pruned:
+            try:
+                plain.size(file.path)
+            except FileNotFoundError:
+                continue
+        yield _image(plain, root, file.path, base64=base64)
 
 
 def _image(plain: PlainFiles, root: Path, path: str, *, base64: bool) -> dict[str, str]:

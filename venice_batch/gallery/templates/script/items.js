@@ -4,8 +4,20 @@ const data = JSON.parse(one("#data").textContent);
 
 const reasonOf = (job, picture) => {
   if (job.error) return `${job.error.message}`;
-  if (picture) return picture.state === "missing" ? "The file is no longer in the folder." : "";
+  if (picture) return { missing: "The file is no longer in the folder.", pruned: "Rejected and removed." }[picture.state] ?? "";
   return "The job has no image.";
+};
+
+const jobsById = new Map();
+
+/** Return the words that made a job's image: its own, those of the job that it was derived from, or for an edit both. */
+const promptOf = (job, depth = 0) => {
+  if (job.prompt) return job.prompt;
+  const { prompt, parent, metadata, image, images } = job.request;
+  const own = typeof prompt === "string" ? prompt : "";
+  const from = parent && depth < 20 ? jobsById.get(parent.id) : undefined;
+  const theirs = from && !metadata?.prompt ? promptOf(from, depth + 1) : "";
+  return own && theirs && own !== theirs && (image || images) ? `${theirs} → ${own}` : own || theirs;
 };
 
 const itemOf = (job, picture, place) => {
@@ -17,15 +29,19 @@ const itemOf = (job, picture, place) => {
     picture,
     place,
     id: String(request.id),
-    prompt: typeof request.prompt === "string" ? request.prompt : "",
+    prompt: promptOf(job),
     ratio: hasSize ? width / height : 1,
     reason: reasonOf(job, picture),
-    text: [...Object.values(request).map(plain), job.lane, job.error ? job.error.message : ""].join("\n").toLowerCase(),
+    text: [...Object.values(request).map(plain), promptOf(job), job.lane, job.error?.message ?? ""].join("\n").toLowerCase(),
   };
 };
 
-const items = data.jobs.flatMap((job) => {
+for (const job of data.jobs) {
   job.request = JSON.parse(job.line);
+  jobsById.set(String(job.request.id), job);
+}
+
+const allItems = data.jobs.flatMap((job) => {
   job.marks ??= [];
   job.attempts ??= [];
   const pictures = job.pictures ?? [];
@@ -34,10 +50,13 @@ const items = data.jobs.flatMap((job) => {
 
 /** The items of each job. */
 const itemsOfJobs = new Map();
-for (const item of items) {
+for (const item of allItems) {
   if (!itemsOfJobs.has(item.job)) itemsOfJobs.set(item.job, []);
   itemsOfJobs.get(item.job).push(item);
 }
+
+/** The items without those that a person has rejected and removed. */
+const items = allItems.filter((item) => item.picture?.state !== "pruned");
 
 /** Return an item's alternative text. */
 const describe = (item) => {

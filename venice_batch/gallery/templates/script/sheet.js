@@ -52,7 +52,7 @@ const sheet = (() => {
       "span",
       { class: "caption", "aria-hidden": "true" },
       el("span", { class: "prompt" }, item.prompt || item.id),
-      el("span", { class: "under" }, swatch(item.job.lane), many > 1 ? `${item.id} · ${item.place + 1} of ${many}` : item.id),
+      el("span", { class: "under" }, swatch(item.job.lane), many > 1 ? `${item.id} · ${item.place + 1} of ${many}` : item.prompt ? item.id : item.job.lane),
     );
     const button = el("button", { type: "button", class: "shot", "data-at": at, tabindex: at === current ? 0 : -1 }, picture, caption);
     const made = el("div", { role: "gridcell", class: "card" }, button);

@@ -117,16 +117,17 @@ const jobLine = (job) => {
 
 const factsOf = (item) => {
   const { job, picture } = item;
-  const { id, prompt, metadata, ...rest } = job.request;
+  const { id, prompt, metadata, parent, ...rest } = job.request;
   return [
     el("h2", { id: "viewer-title" }, id),
-    prompt !== undefined && el("p", { class: "prompt" }, plain(prompt)),
+    (item.prompt || prompt !== undefined) && el("p", { class: "prompt" }, item.prompt || plain(prompt)),
     (job.error || !picture?.src) && el("p", { class: "reason" }, el("strong", {}, job.error ? `${job.status}, ${job.error.kind}: ` : ""), item.reason),
     picture?.state === "changed" && el("p", { class: "reason" }, "The size of the file is not the one in its record."),
     job.marks.length > 0 && el("ul", { class: "marks" }, ...job.marks.map((mark) => el("li", {}, mark))),
     job.enhanced_prompt && pairs("Enhanced prompt", [["used", job.enhanced_prompt]]),
     job.deprecated && pairs("Deprecated", [["model", job.deprecated]]),
     pairs("Request", Object.entries(rest).map(([name, value]) => [name, value?.path ?? plain(value)])),
+    parent && pairs("Made from", [["job", parent.id], ["image", parent.variant], ["sha256", parent.sha256]]),
     metadata && typeof metadata === "object" && pairs("Metadata", Object.entries(metadata).map(([name, value]) => [name, plain(value)])),
     pairs("Result", [
       ...(picture
