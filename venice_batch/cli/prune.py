@@ -8,6 +8,7 @@ import click
 
 from venice_batch.cli import options
 from venice_batch.cli.commands import command
+from venice_batch.cli.env import environment
 from venice_batch.cli.parameters import option
 from venice_batch.errors import ExitCode, UsageError, one_line
 from venice_batch.text_format import counted, size
@@ -31,7 +32,7 @@ def prune(folder: Path, rejected: bool, delete: bool, dry_run: bool, as_json: bo
         raise UsageError("say which images to prune: --rejected")
     pruned = remove(folder, delete=delete, dry_run=dry_run)
     for line in pruned.left_out:
-        click.echo(one_line(f"venice-batch: left where it is: {line}"), err=True)
+        environment().messages.notice(f"left where it is: {line}")
     if as_json:
         from venice_batch.cli.text import json_line
 

@@ -11,8 +11,9 @@ import click
 from venice_batch import portable
 from venice_batch.cli import options
 from venice_batch.cli.commands import command
+from venice_batch.cli.env import environment
 from venice_batch.cli.parameters import option
-from venice_batch.errors import ExitCode, UsageError, one_line
+from venice_batch.errors import ExitCode, UsageError
 
 
 @command()
@@ -60,4 +61,4 @@ async def _open(address: str) -> None:
 
     is_open = await anyio.to_thread.run_sync(webbrowser.open, address, abandon_on_cancel=True)
     if not is_open:
-        click.echo(one_line("venice-batch: no browser was found; open the address yourself"), err=True)
+        environment().messages.notice("no browser was found; open the address yourself")
