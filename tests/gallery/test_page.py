@@ -63,7 +63,7 @@ def test_the_page_holds_the_last_record_of_each_id(tmp_path):
 
 def test_an_empty_manifest_has_a_page(tmp_path):
     text, _, data = made(write(tmp_path))
-    assert data == {"lanes": [], "sweeps": [], "jobs": []}
+    assert data == {"lanes": [], "sweeps": [], "marks": [], "jobs": []}
     assert "<h1>" in text
 
 

@@ -130,6 +130,8 @@ class GalleryPage(Collector):
             ended=_moment(history.ended_unix_s) if history.runs else "",
             progress_text=progress_text(history, held),
             cost_text=cost_sentence(found, held),
+            live=False,
+            marks=script_json([]),
             lanes=found.lanes,
             lane_names=script_json(list(found.lanes)),
             sweeps=script_json(self._sweeps.sweeps()),

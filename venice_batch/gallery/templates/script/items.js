@@ -26,7 +26,7 @@ const itemOf = (job, picture, place) => {
 
 const items = data.jobs.flatMap((job) => {
   job.request = JSON.parse(job.line);
-  job.marks ??= [];
+  job.flags ??= [];
   job.attempts ??= [];
   const pictures = job.pictures ?? [];
   return pictures.length ? pictures.map((picture, place) => itemOf(job, picture, place)) : [itemOf(job, null, 0)];
@@ -62,7 +62,7 @@ const chosen = ({ q, model, status, flag, order }) => {
     (item) =>
       (!model || item.job.lane === model) &&
       (!status || item.job.status === status) &&
-      (!flag || item.job.marks.includes(flag)) &&
+      (!flag || item.job.flags.includes(flag)) &&
       words.every((word) => item.text.includes(word)),
   );
   return order in ORDERS ? found.sort(ORDERS[order]) : found;

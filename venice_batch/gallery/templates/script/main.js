@@ -7,8 +7,8 @@ const fill = (name, values) => form.elements[name].append(...values.map((value) 
 fill("model", data.lanes);
 fill("status", ["succeeded", "failed", "rejected"].filter((status) => data.jobs.some((job) => job.status === status)));
 // A flag that every job has filters nothing.
-const flags = new Set(data.jobs.flatMap((job) => job.marks));
-fill("flag", [...flags].filter((flag) => !data.jobs.every((job) => job.marks.includes(flag))).sort());
+const flags = new Set(data.jobs.flatMap((job) => job.flags));
+fill("flag", [...flags].filter((flag) => !data.jobs.every((job) => job.flags.includes(flag))).sort());
 for (const name of ["model", "status", "flag"]) form.elements[name].closest("label").hidden = form.elements[name].length < (name === "flag" ? 2 : 3);
 
 const choice = () => Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value]));

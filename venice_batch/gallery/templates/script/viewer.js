@@ -123,7 +123,7 @@ const factsOf = (item) => {
     prompt !== undefined && el("p", { class: "prompt" }, plain(prompt)),
     (job.error || !picture?.src) && el("p", { class: "reason" }, el("strong", {}, job.error ? `${job.status}, ${job.error.kind}: ` : ""), item.reason),
     picture?.state === "changed" && el("p", { class: "reason" }, "The size of the file is not the one in its record."),
-    job.marks.length > 0 && el("ul", { class: "marks" }, ...job.marks.map((mark) => el("li", {}, mark))),
+    job.flags.length > 0 && el("ul", { class: "flags" }, ...job.flags.map((flag) => el("li", {}, flag))),
     job.enhanced_prompt && pairs("Enhanced prompt", [["used", job.enhanced_prompt]]),
     job.deprecated && pairs("Deprecated", [["model", job.deprecated]]),
     pairs("Request", Object.entries(rest).map(([name, value]) => [name, value?.path ?? plain(value)])),
