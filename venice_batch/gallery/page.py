@@ -41,7 +41,20 @@ NAME = "gallery.html"
 """The page's name in an output folder."""
 
 _SCRIPTS = (
-    *("dom", "address", "items", "marks", "said", "saving", "blind", "picture", "selection", "markbar", "layout"),
+    *(
+        "dom",
+        "address",
+        "items",
+        "marks",
+        "said",
+        "saving",
+        "blind",
+        "picture",
+        "selection",
+        "markbar",
+        "layout",
+        "arrivals",
+    ),
     *("sheet", "zoom", "viewer", "board", "marking", "sweeps", "problems", "main", "keys", "live"),
 )
 _ICON = (

@@ -44,7 +44,7 @@ const SHORTCUTS = [
     { keys: ["+", "="], label: "+ −", does: "zoom in, out", run: zoomOpen((zoom) => zoom.by(1)) },
     { keys: ["-"], run: zoomOpen((zoom) => zoom.by(-1)) },
     { keys: ["i"], does: "the facts beside the image, or not", run: () => viewer.isOpen() && one(".viewer").classList.toggle("bare") },
-    { keys: ["b"], does: "blind: models, seeds and ids hidden, the order drawn", run: () => !board.isOpen() && setBlind(!blind.isOn()) },
+    { keys: ["b"], does: "blind: models, seeds and ids hidden, the order shuffled", run: () => !board.isOpen() && setBlind(!blind.isOn()) },
     { keys: ["/"], does: "search", run: () => { toSheet(); form.elements.q.focus(); form.elements.q.select(); } },
   ]],
   ["Mark", [
@@ -58,7 +58,7 @@ const SHORTCUTS = [
     { label: "Ctrl-Z", does: "undo; Ctrl-Shift-Z does it again" },
   ]],
   ["Select", [
-    { label: "Shift-click, Shift-arrows", does: "everything up to there" },
+    { label: "Shift-click, -arrow", does: "everything up to there" },
     { label: "Ctrl-click", does: "one more, or one less" },
     { keys: ["s"], does: "this one too, or not", run: () => isSheetShown() && (sheet.enter(), selection.toggle(sheet.current())) },
     { label: "Ctrl-A", does: "all images that the filters leave" },

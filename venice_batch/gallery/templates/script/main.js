@@ -97,7 +97,7 @@ const setBlind = (on) => {
   if (on) turnTo(tabs[0]);
   else if (sheet.list().includes(item)) sheet.focusItem(item);
   viewer.refresh();
-  say(on ? "Blind: models, seeds and ids are hidden, the order is drawn" : "No longer blind");
+  say(on ? "Blind: models, seeds and ids are hidden, the order is shuffled" : "No longer blind");
 };
 const drawBlind = () => {
   document.documentElement.classList.toggle("blind", blind.isOn());

@@ -43,8 +43,11 @@ const redrawBadges = (keys) => {
 };
 marks.listen(redrawBadges);
 
-/** Make the item's image, or its placeholder; the placeholder also replaces an image that cannot be shown. */
-const pictureOf = (item, { large = false } = {}) => {
+const sourceOf = ({ picture }, { large = false } = {}) => (large ? picture.src : picture.thumb || picture.src);
+
+/** Make the item's image, or its placeholder; the placeholder also replaces an image that cannot be shown.
+    With `isHeld` the image gets its source later. */
+const pictureOf = (item, { large = false, isHeld = false } = {}) => {
   const { picture } = item;
   const holder = el("span", { class: "picture" });
   itemsOfPictures.set(holder, item);
@@ -53,11 +56,11 @@ const pictureOf = (item, { large = false } = {}) => {
     return holder;
   }
   const image = el("img", {
-    src: large ? picture.src : picture.thumb || picture.src,
+    src: !isHeld && sourceOf(item, { large }),
     alt: describe(item),
     width: picture.width,
     height: picture.height,
-    loading: large ? "eager" : "lazy",
+    loading: isHeld || large ? "eager" : "lazy",
     decoding: "async",
   });
   image.addEventListener("error", () => {

@@ -4,6 +4,11 @@ const TARGETS = { small: 130, "": 210, large: 380 };
 const BIGGER_THAN_THUMBNAILS = 256;
 const PRINTED = 400;
 
+// Distances from one frame to the next, in heights of the window.
+const FAST = 0.4;
+const LEAP = 1;
+const SETTLED_MS = 80;
+
 const sheet = (() => {
   const box = one(".sheet");
   const drawn = new Map();
@@ -12,12 +17,16 @@ const sheet = (() => {
   let target = TARGETS[""];
   let width = 0;
   let current = 0;
+  let lastTop = 0;
+  let drawnAt = 0;
+  let settling = 0;
 
-  const cell = (at, wide, high) => {
+  const cell = (at, wide, row) => {
+    const high = row.height;
     const item = list[at];
-    const picture = pictureOf(item);
+    const picture = pictureOf(item, { isHeld: true });
     picture.firstChild.style.height = `${high}px`;
-    if (high > BIGGER_THAN_THUMBNAILS && item.picture?.thumb) picture.firstChild.src = item.picture.src;
+    if (item.picture?.src) arrivals.hold(picture.firstChild, sourceOf(item, { large: high > BIGGER_THAN_THUMBNAILS }), row);
     const which = placeOf(item);
     const under = blind.isOn() ? [] : [swatch(item.job.lane), which ? `${item.id} · ${which}` : item.id];
     const caption = el(
@@ -38,7 +47,7 @@ const sheet = (() => {
     const row = rows[number];
     const made = el("div", { role: "row", class: "row", "aria-rowindex": number + 1 });
     made.style.transform = `translateY(${row.top}px)`;
-    made.append(...row.widths.map((wide, place) => cell(row.from + place, wide, row.height)));
+    made.append(...row.widths.map((wide, place) => cell(row.from + place, wide, row)));
     let next = null;
     for (const [other, element] of drawn) if (other > number && (next === null || other < next[0])) next = [other, element];
     box.insertBefore(made, next && next[1]);
@@ -58,8 +67,25 @@ const sheet = (() => {
 
   const drawVisible = () => {
     if (!rows.length || !box.offsetParent) return;
+    const high = window.innerHeight;
     const top = -box.getBoundingClientRect().top;
-    draw(rowAt(rows, top - window.innerHeight), rowAt(rows, top + 2 * window.innerHeight));
+    const moved = Math.abs(top - lastTop);
+    lastTop = top;
+    clearTimeout(settling);
+    // After a leap only the rows in the window are drawn; those around it follow when the page rests.
+    const around = moved > LEAP * high ? 0 : high;
+    draw(rowAt(rows, top - around), rowAt(rows, top + high + around));
+    drawnAt = performance.now();
+    arrivals.look(top, top + high, moved > FAST * high);
+    if (!around) settling = setTimeout(drawVisible, SETTLED_MS);
+  };
+
+  /** Draw as the page scrolls; while it leaps on and on, only now and then. */
+  const follow = () => {
+    const isLeap = Math.abs(-box.getBoundingClientRect().top - lastTop) > LEAP * window.innerHeight;
+    if (!isLeap || performance.now() - drawnAt > SETTLED_MS) return drawVisible();
+    clearTimeout(settling);
+    settling = setTimeout(drawVisible, SETTLED_MS);
   };
 
   const lay = () => {
@@ -218,7 +244,7 @@ const sheet = (() => {
     isDue = true;
     requestAnimationFrame(() => {
       isDue = false;
-      drawVisible();
+      follow();
     });
   }, { passive: true });
 
@@ -237,7 +263,10 @@ const sheet = (() => {
     if (box.clientWidth !== width && box.clientWidth) anchored(place);
   }).observe(box);
 
-  window.addEventListener("beforeprint", () => draw(0, Math.min(rows.length - 1, rowOf(Math.min(PRINTED, list.length - 1)))));
+  window.addEventListener("beforeprint", () => {
+    draw(0, Math.min(rows.length - 1, rowOf(Math.min(PRINTED, list.length - 1))));
+    arrivals.finish();
+  });
   window.addEventListener("afterprint", drawVisible);
 
   return {
