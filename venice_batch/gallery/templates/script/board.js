@@ -131,7 +131,7 @@ const board = (() => {
       if (name === "Compare") list = list.slice(0, COMPARED);
       if (!list.length) return say("No image to show");
       kind = name;
-      dialog.showModal();
+      if (!dialog.open) dialog.showModal();
       show(Math.max(0, list.indexOf(item)));
       if (list.length < many) say(`The first ${COMPARED} of ${counted(many, "image")}`);
     },

@@ -21,11 +21,9 @@ const toSheet = () => {
 };
 const sideBySide = (kind) => () => {
   if (board.isOpen() && board.kind() === kind) return board.close();
-  const item = targets()[0];
-  if (board.isOpen()) board.close();
+  const [item] = targets();
   if (viewer.isOpen()) viewer.close();
-  // While the sheet was hidden, the image may not have been in it.
-  board.open(kind, kind && selection.count() ? sheet.current() : item);
+  if (item) board.open(kind, item);
 };
 
 const help = one(".help");

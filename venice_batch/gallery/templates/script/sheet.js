@@ -126,14 +126,21 @@ const sheet = (() => {
     drawVisible();
   };
 
+  /** Make an image the current one: the one stop of the Tab key. */
+  const turnTo = (at) => {
+    one(`[data-at="${current}"]`, box)?.setAttribute("tabindex", -1);
+    current = at;
+    one(`[data-at="${at}"]`, box)?.setAttribute("tabindex", 0);
+  };
+  box.addEventListener("focusin", (event) => {
+    if (event.target.dataset.at) turnTo(Number(event.target.dataset.at));
+  });
+
   const focus = (at) => {
     if (!list[at]) return;
     reveal(at);
-    one(`[data-at="${current}"]`, box)?.setAttribute("tabindex", -1);
-    current = at;
-    const button = one(`[data-at="${at}"]`, box);
-    button?.setAttribute("tabindex", 0);
-    button?.focus({ preventScroll: true });
+    turnTo(at);
+    one(`[data-at="${at}"]`, box)?.focus({ preventScroll: true });
   };
 
   /** Focus the current image; one that is seen, if that is out of sight. */
@@ -199,6 +206,8 @@ const sheet = (() => {
   const MOVED = 10;
   let press = null;
   let wasLong = false;
+  // The press moves the focus before the click comes.
+  let currentBefore = 0;
   const letGo = () => {
     clearTimeout(press?.timer);
     press = null;
@@ -206,6 +215,7 @@ const sheet = (() => {
   box.addEventListener("pointerdown", (event) => {
     const made = event.target.closest(".card");
     wasLong = false;
+    currentBefore = current;
     if (!made || event.pointerType === "mouse") return;
     const timer = setTimeout(() => {
       wasLong = true;
@@ -230,7 +240,7 @@ const sheet = (() => {
     const at = Number(made.firstChild.dataset.at);
     const isTap = event.detail > 0;
     if (event.shiftKey) {
-      selection.extend(list, current, at);
+      selection.extend(list, currentBefore, at);
       focus(at);
     } else if (event.ctrlKey || event.metaKey || event.target.closest(".check") || (isTap && selection.count())) {
       selection.toggle(list[at]);
