@@ -63,22 +63,29 @@ const collect = (made) => {
   for (const item of made) items.push(item);
 };
 
-/** Add jobs that have just ended; those with a known id replace the earlier ones. Return whether any did. */
+/** Whether a job is the one that the page has: the server may send one twice. */
+const isSame = (job, known) => known !== undefined && job.at === known.at && job.status === known.status && job.line === known.line;
+
+/** Add jobs that have just ended; those with a known id replace the earlier ones. Return the new items, and whether
+    they replace any. */
 const takeJobs = (jobs) => {
   let hasReplaced = false;
+  const fresh = [];
   for (const job of jobs) {
     job.request = JSON.parse(job.line);
-    if (!data.lanes.includes(job.lane)) data.lanes.push(job.lane);
     const at = jobNumbers.get(job.request.id);
+    if (isSame(job, data.jobs[at])) continue;
+    if (!data.lanes.includes(job.lane)) data.lanes.push(job.lane);
     if (at !== undefined) hasReplaced = true;
     const made = addJob(job, at ?? data.jobs.length);
+    fresh.push(...made);
     if (at === undefined) collect(made);
   }
   if (hasReplaced) {
     items.length = 0;
     for (const job of data.jobs) collect(itemsOfJobs.get(job));
   }
-  return hasReplaced;
+  return { fresh, hasReplaced };
 };
 
 data.jobs.forEach((job, at) => collect(addJob(job, at)));

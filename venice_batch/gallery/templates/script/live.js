@@ -12,9 +12,10 @@ const live = (() => {
   const drawState = () => {
     const { running, done, jobs, pending } = state ?? {};
     const of = jobs ? `${number(done ?? 0)} of ${counted(jobs, "job")}` : done ? counted(done, "job") : "";
-    const text = running ? `running, ${of}` : pending ? `not running, ${of}; ${number(pending)} left` : of && `not running, ${of}`;
+    const left = !running && pending ? `; ${number(pending)} left` : "";
+    const text = [running ? "running" : "not running", of].filter(Boolean).join(", ") + left;
     line.hidden = false;
-    line.textContent = isLost ? "no connection to venice-batch view; trying again" : text || "not running";
+    line.textContent = isLost ? "no connection to venice-batch view; trying again" : text;
     line.className = isLost ? "state lost" : running ? "state running" : "state";
   };
 
@@ -45,20 +46,22 @@ const live = (() => {
   }, { passive: true });
 
   const takeNew = (jobs) => {
-    const count = items.length;
-    const hasReplaced = takeJobs(jobs);
+    const taken = takeJobs(jobs);
+    if (!taken.fresh.length) return;
     fillAll();
     problemsView.draw();
     one("#tab-images .number").textContent = number(items.filter((item) => item.picture).length);
     document.documentElement.classList.add("grown");
-    const { order } = choice();
+    const isInOrder = !choice().order && !blind.isOn();
     const found = chosen(choice());
-    const there = new Set(sheet.list());
-    const ids = new Set(jobs.map((job) => job.request.id));
-    const added = found.filter((item) => !there.has(item) && ids.has(item.id));
-    if (hasReplaced) sheet.change(order || blind.isOn() ? [...sheet.list().filter((item) => itemsOfJobs.get(item.job)?.includes(item)), ...added] : found);
-    else if (!order && !blind.isOn()) sheet.append(added);
-    if (items.length !== count || hasReplaced) tell(sheet.list());
+    const isFound = new Set(found);
+    const added = taken.fresh.filter((item) => isFound.has(item));
+    if (taken.hasReplaced) {
+      // Those that were replaced leave their places: the images of a job that failed before come with the new ones.
+      const left = sheet.list().filter((item) => itemsOfJobs.get(item.job)?.includes(item));
+      sheet.change(isInOrder ? found : left);
+    } else if (isInOrder) sheet.append(added);
+    tell(sheet.list());
     fresh.push(...added.filter((item) => item.picture));
     drawFresh();
   };

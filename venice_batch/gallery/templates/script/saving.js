@@ -64,6 +64,8 @@ const saving = (() => {
         atOnce = 1;
       } else if (REFUSED.includes(status)) {
         settle(batch);
+        // The folder does not know the image, so it has no mark there.
+        marks.take(batch.map(([, mark]) => ({ ...mark, mark: null, rating: null })));
         trouble = `A mark was refused: ${error}`;
         sentence = trouble;
       } else {
