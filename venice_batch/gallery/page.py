@@ -41,21 +41,9 @@ NAME = "gallery.html"
 """The page's name in an output folder."""
 
 _SCRIPTS = (
-    *(
-        "dom",
-        "address",
-        "items",
-        "marks",
-        "said",
-        "saving",
-        "blind",
-        "picture",
-        "selection",
-        "markbar",
-        "layout",
-        "arrivals",
-    ),
-    *("sheet", "zoom", "viewer", "board", "marking", "sweeps", "problems", "main", "keys", "live"),
+    *("dom", "address", "items", "marks", "said", "saving", "blind"),
+    *("picture", "selection", "markbar", "layout", "arrivals", "sheet", "zoom", "viewer", "board"),
+    *("marking", "sweeps", "problems", "main", "keys", "live"),
 )
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
