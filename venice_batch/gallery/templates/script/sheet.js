@@ -281,11 +281,13 @@ const sheet = (() => {
 
   return {
     show(next, size) {
+      const before = list;
       list = next;
       target = TARGETS[size] ?? TARGETS[""];
       current = 0;
       selection.keep(list);
       place();
+      viewer.follow(before, list);
     },
     /** Show `next` without moving what is seen; the current image stays so, or the one in its place. */
     change(next) {
