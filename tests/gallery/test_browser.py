@@ -4,6 +4,7 @@ import itertools
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -458,3 +459,7 @@ def test_ten_thousand_images_have_elements_only_where_they_are_seen(tmp_path, op
     until(page, "[...document.querySelectorAll('.shot')].some(it => Math.abs(it.dataset.at - 5000) < 100)")
     page.get_by_label("Words in the request").fill("canal 07777")
     expect(shown(page)).to_have_text(["07777"], use_inner_text=True)
+    if Path("/proc/self/smaps_rollup").exists():
+        from benchmarks.gallery import page_memory_mb
+
+        assert page_memory_mb(page.context.browser) < 400

@@ -234,3 +234,23 @@ def test_a_broken_connection_is_resumed_where_it_broke(root, server, live):
     expect(count(live)).to_have_text("5 images, 1 without")
     assert server.resumed[0] == 0
     assert set(server.resumed[1:]) == {1}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier_while_images_come_and_marks_wait(root, server, live, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    live.emulate_media(color_scheme=scheme)
+    live.locator("[name=order]").select_option("latest")
+    server.send("state", {"running": True, "done": 3, "jobs": 9, "pending": None})
+    server.send("jobs", [job | {"at": "2031-01-01T00:00:00Z"} for job in new(root, "fresh")])
+    expect(live.get_by_role("button", name="1 new image")).to_be_visible()
+    server.hold()
+    live.locator("[data-at='0']").focus()
+    press(live, "ArrowRight", "p")
+    expect(unsaved(live)).to_be_visible()
+    found = axe.Axe().run(live, None, {"resultTypes": ["violations"]}).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+    server.stop()
+    expect(live.locator(".state")).to_have_class("state lost")
+    found = axe.Axe().run(live, "header", {"resultTypes": ["violations"]}).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []

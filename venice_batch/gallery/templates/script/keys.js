@@ -11,7 +11,7 @@ const enlarge = () => {
   else if (isSheetShown()) {
     sheet.enter();
     sheet.open();
-  }
+  } else if (!one("dialog[open]")) document.activeElement.closest(".shot")?.click();
 };
 const toSheet = () => {
   if (board.isOpen()) board.close();

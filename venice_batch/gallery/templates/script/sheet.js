@@ -138,6 +138,8 @@ const sheet = (() => {
 
   const focus = (at) => {
     if (!list[at]) return;
+    // Behind another tab nothing has a place.
+    if (!box.offsetParent) return turnTo(at);
     reveal(at);
     turnTo(at);
     one(`[data-at="${at}"]`, box)?.focus({ preventScroll: true });
