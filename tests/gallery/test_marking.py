@@ -159,6 +159,16 @@ def test_space_and_e_open_the_image_and_marks_go_on_inside(page):
     marked(page, 1)
 
 
+def test_a_double_click_opens_an_image_and_a_click_zooms_into_it(page):
+    page.locator("[data-at='1']").dblclick()
+    stage = page.locator(".viewer .stage")
+    expect(stage).to_be_visible()
+    expect(stage).to_have_class("stage")
+    # A click after a pause: not the third of a series.
+    page.locator(".viewer .pane img").dispatch_event("click", {"detail": 1})
+    expect(stage).to_have_class("stage zoomed")
+
+
 def test_z_zooms_to_the_pixels_and_a_drag_moves_them(page):
     press(page, "ArrowRight", "e", "z")
     image = page.locator(".viewer .pane img")

@@ -106,7 +106,7 @@ const onKey = (event) => {
   if (event.shiftKey && isLetter) return;
   if (key === "?") help.showModal();
   else if (key === "Escape" && isSheetShown() && selection.count()) selection.clear();
-  else if (sheet.isKey(key) && isSheetShown() && target === document.body) {
+  else if (key.startsWith("Arrow") && isSheetShown() && target === document.body) {
     // Without a focus, the first arrow only shows where one is.
     sheet.enter();
   } else if (shortcuts.has(key)) {

@@ -317,8 +317,6 @@ const sheet = (() => {
     place,
     focus,
     enter,
-    move,
-    isKey: (key) => key in KEYS,
     has: (element) => box.contains(element),
     list: () => list,
     current: () => list[current],

@@ -197,10 +197,10 @@ const viewer = (() => {
   one("[name=next]", dialog).addEventListener("click", () => step(1));
   one("[name=close]", dialog).addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
-    if (zoom.wasDragged()) return;
-    // The second click of a double click that opened the dialog does not close it.
+    // The second click of a double click that opened the dialog does nothing in it.
+    if (zoom.wasDragged() || event.detail > 1) return;
     if (event.target.matches(".pane img")) zoom.toggle(event);
-    else if (event.target.matches(".viewer, .frame, .pane") && event.detail < 2) dialog.close();
+    else if (event.target.matches(".viewer, .frame, .pane")) dialog.close();
   });
   dialog.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

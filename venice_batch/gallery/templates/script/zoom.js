@@ -50,8 +50,8 @@ const zoomable = (stage, { onSwipe = () => {} } = {}) => {
     to(scale * STEP ** (-event.deltaY / (event.deltaMode ? 3 : 100)), event);
   }, { passive: false });
   stage.addEventListener("pointerdown", (event) => {
-    if (event.button || !event.target.closest(".pane")) return;
     if (!pointers.size) hasMoved = false;
+    if (event.button || !event.target.closest(".pane")) return;
     pointers.set(event.pointerId, { clientX: event.clientX, clientY: event.clientY, from: event.clientX });
   });
   stage.addEventListener("pointermove", (event) => {
