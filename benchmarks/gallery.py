@@ -1,4 +1,4 @@
-"""How long a gallery of many images takes to write, to open in Chromium, and to scroll through.
+"""How long a gallery of many images takes to write, to open in Chromium and to scroll through, and its memory there.
 
     python benchmarks/gallery.py [--images 10000]
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from venice_batch.gallery import write_gallery
 from venice_batch.model import SCHEMA, Attempt, Endpoint, Flags, ImageFile, Outcome, Status, Timing
@@ -84,6 +84,33 @@ def _outcome(number: int, path: str, size: int) -> Outcome:
     )
 
 
+SCROLL = """step => new Promise(done => {
+    const times = [];
+    let last = performance.now();
+    scrollTo(0, 0);
+    const frame = now => {
+        times.push(now - last);
+        last = now;
+        scrollBy(0, step);
+        if (times.length < 400) requestAnimationFrame(frame);
+        else done(times.slice(1));
+    };
+    requestAnimationFrame(frame);
+})"""
+"""Scrolls down by `step` pixels a frame; resolves to the durations of the frames in ms."""
+
+
+def page_memory_mb(browser: Browser) -> float:
+    """Return the memory of the largest renderer: what it holds alone, and its share of what several hold (Linux)."""
+    processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    sizes = []
+    for process in processes:
+        if process["type"] == "renderer":
+            lines = Path(f"/proc/{process['id']}/smaps_rollup").read_text().splitlines()
+            sizes += [int(line.split()[1]) for line in lines if line.startswith("Pss:")]
+    return max(sizes) / 1024
+
+
 def look(page: Path) -> None:
     """Open `page` as from a double click, and scroll from its top to its end."""
     with sync_playwright() as playwright:
@@ -93,30 +120,20 @@ def look(page: Path) -> None:
         tab.goto(page.as_uri(), wait_until="load")
         tab.locator(".shot img").first.evaluate("image => image.decode()")
         opened_s = time.perf_counter() - before_s
-        frames = tab.evaluate(
-            """() => new Promise(done => {
-                const times = [];
-                let last = performance.now();
-                const step = now => {
-                    times.push(now - last);
-                    last = now;
-                    window.scrollBy(0, 600);
-                    const left = document.documentElement.scrollHeight - innerHeight - scrollY;
-                    if (times.length < 600 && left > 1) requestAnimationFrame(step);
-                    else done(times.slice(1).sort((a, b) => a - b));
-                };
-                requestAnimationFrame(step);
-            })"""
-        )
+        first_paint_ms = tab.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        frames = {step: sorted(tab.evaluate(SCROLL, step)) for step in (0, 60, 600)}
+        memory_mb = page_memory_mb(browser)
         nodes = tab.evaluate("document.querySelectorAll('*').length")
         before_s = time.perf_counter()
         tab.locator("[name=q]").fill("hour 77 rain")
         tab.locator(".shot").first.wait_for()
         filtered_s = time.perf_counter() - before_s
         browser.close()
-    at = {share: frames[min(len(frames) - 1, int(len(frames) * share))] for share in (0.5, 0.95, 0.99)}
-    print(f"first image on the screen after {opened_s:.2f} s; {nodes:,} elements after scrolling")
-    print(f"{len(frames)} frames of 600 px: p50 {at[0.5]:.1f} ms, p95 {at[0.95]:.1f} ms, p99 {at[0.99]:.1f} ms")
+    print(f"first paint after {first_paint_ms / 1000:.2f} s, first image after {opened_s:.2f} s")
+    for step, times in frames.items():
+        p50, p95, p99 = (times[int(len(times) * share)] for share in (0.5, 0.95, 0.99))
+        print(f"{len(times)} frames, {step} px each: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms")
+    print(f"after scrolling: {nodes:,} elements, {memory_mb:.0f} MB in the page's process")
     print(f"filtered in {filtered_s * 1000:.0f} ms")
 
 

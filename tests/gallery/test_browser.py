@@ -1,10 +1,10 @@
 """The page in a browser: what it shows, what keys and filters do, and that it loads nothing from the network."""
 
 import itertools
-import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -38,39 +38,6 @@ def until(page, condition):
             }}
         }}"""
     )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium on the path")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def open_page(browser):
-    """Opens a page as a double click does; an error on the page fails the test."""
-    contexts, complaints = [], []
-
-    def open_it(address, **given):
-        context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **given})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.goto(address)
-        page.locator("html.ready").wait_for()
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 @pytest.fixture(scope="module")
@@ -543,6 +510,10 @@ def test_ten_thousand_images_have_elements_only_where_they_are_seen(tmp_path, op
     until(page, "[...document.querySelectorAll('.shot')].some(it => Math.abs(it.dataset.at - 5000) < 100)")
     page.get_by_label("Words in the request").fill("canal 07777")
     expect(shown(page)).to_have_text(["07777"], use_inner_text=True)
+    if Path("/proc/self/smaps_rollup").exists():
+        from benchmarks.gallery import page_memory_mb
+
+        assert page_memory_mb(page.context.browser) < 400
 
 
 def test_derived_images_are_found_by_the_words_of_their_parents(open_page, tmp_path):

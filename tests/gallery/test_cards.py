@@ -109,10 +109,10 @@ def test_a_scheme_is_a_file_name(tmp_path):
     assert FolderImages(tmp_path).picture(image).src == "javascript%3Aalert%281%29"
 
 
-def test_marks_show_what_happened(tmp_path):
+def test_flags_show_what_happened(tmp_path):
     flags = Flags(blurred=True, content_violation=True, possibly_billed=True, deprecated="soon", enhanced_prompt="more")
     made = card(outcome("a", flags=flags, sandbox=True, attempts=(attempt(429), attempt())), FolderImages(tmp_path))
-    assert made.marks == (
+    assert made.flags == (
         "sandbox",
         "blurred",
         "content violation",

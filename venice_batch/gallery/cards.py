@@ -70,7 +70,7 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     spent: dict[str, float]
     pictures: tuple[Picture, ...] = ()
     attempts: tuple[Attempt, ...] = ()
-    marks: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
     error: Failure | None = None
     cost_usd: float | None = None
     at_most_usd: float | None = None
@@ -143,7 +143,7 @@ def card(outcome: Outcome, images: FolderImages) -> Card:
         spent={name: round(value, 4) for name, value in msgspec.structs.asdict(time_spent(outcome)).items() if value},
         pictures=tuple(images.picture(file, outcome.id) for file in outcome.files),
         attempts=outcome.attempts if len(outcome.attempts) > 1 or outcome.error else (),
-        marks=tuple(marks(outcome)),
+        flags=tuple(flags(outcome)),
         error=outcome.error,
         cost_usd=outcome.cost_usd,
         at_most_usd=outcome.at_most_usd,
@@ -161,16 +161,16 @@ def without_thumbnails(line: bytes, broken: Collection[str]) -> bytes:
     return _THUMB.sub(lambda match: b"" if match[1].decode() in broken else match[0], line)
 
 
-def marks(outcome: Outcome) -> Iterable[str]:
-    """Return the marks of a job that the page can filter by, besides model and status."""
-    flags = outcome.flags
+def flags(outcome: Outcome) -> Iterable[str]:
+    """Return the flags of a job that the page can filter by, besides model and status."""
+    known = outcome.flags
     found = {
         "sandbox": outcome.sandbox,
-        "blurred": flags.blurred,
-        "content violation": flags.content_violation,
-        "possibly billed": flags.possibly_billed,
-        "deprecated model": flags.deprecated is not None,
-        "enhanced prompt": flags.enhanced_prompt is not None,
+        "blurred": known.blurred,
+        "content violation": known.content_violation,
+        "possibly billed": known.possibly_billed,
+        "deprecated model": known.deprecated is not None,
+        "enhanced prompt": known.enhanced_prompt is not None,
         "retried": len(outcome.attempts) > 1,
     }
     return (name for name, is_so in found.items() if is_so)

@@ -44,7 +44,11 @@ if TYPE_CHECKING:
 NAME = "gallery.html"
 """The page's name in an output folder."""
 
-_SCRIPTS = ("dom", "address", "items", "layout", "sheet", "viewer", "sweeps", "problems", "main")
+_SCRIPTS = (
+    *("dom", "address", "items", "marks", "said", "saving", "blind"),
+    *("picture", "selection", "markbar", "layout", "arrivals", "sheet", "zoom", "viewer", "board"),
+    *("marking", "sweeps", "problems", "main", "keys", "live"),
+)
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
     "%3Cpath fill='%23147a8a' d='M1 1h6v8H1zM9 1h6v4H9zM9 7h6v8H9zM1 11h6v4H1z'/%3E%3C/svg%3E"

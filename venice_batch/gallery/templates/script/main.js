@@ -1,28 +1,39 @@
 // Views and filters. The page's address holds the choices, so that a view can be kept and shared.
 
 const form = one(".filters");
-const FIELDS = ["q", "model", "status", "flag", "order", "size"];
+const FIELDS = ["q", "model", "status", "flag", "marked", "order", "size"];
 
-const fill = (name, values) => form.elements[name].append(...values.map((value) => el("option", { value }, value)));
-fill("model", data.lanes);
-fill("status", ["succeeded", "failed", "rejected"].filter((status) => data.jobs.some((job) => job.status === status)));
-// A flag that every job has filters nothing.
-const flags = new Set(data.jobs.flatMap((job) => job.marks));
-fill("flag", [...flags].filter((flag) => !data.jobs.every((job) => job.marks.includes(flag))).sort());
-for (const name of ["model", "status", "flag"]) form.elements[name].closest("label").hidden = form.elements[name].length < (name === "flag" ? 2 : 3);
+const fill = (name, values) => {
+  const field = form.elements[name];
+  const known = new Set([...field.options].map((option) => option.value));
+  field.append(...values.filter((value) => !known.has(value)).map((value) => el("option", { value }, value)));
+};
+const fillAll = () => {
+  fill("model", data.lanes);
+  fill("status", ["succeeded", "failed", "rejected"].filter((status) => data.jobs.some((job) => job.status === status)));
+  // A flag that every job has filters nothing.
+  const flags = new Set(data.jobs.flatMap((job) => job.flags));
+  fill("flag", [...flags].filter((flag) => !data.jobs.every((job) => job.flags.includes(flag))).sort());
+  for (const name of ["model", "status", "flag"]) form.elements[name].closest("label").hidden = form.elements[name].length < (name === "flag" ? 2 : 3);
+};
+fillAll();
 
 const choice = () => Object.fromEntries(FIELDS.map((name) => [name, form.elements[name].value]));
 
-const show = () => {
+const tell = (found) => {
   const asked = choice();
-  const found = chosen(asked);
-  sheet.show(found, asked.size);
   const images = found.filter((item) => item.picture?.src).length;
   const without = found.length - images;
   form.elements.count.value = `${counted(images, "image")}${without ? `, ${number(without)} without` : ""}`;
   one(".nothing").hidden = found.length > 0;
   one("[type=reset]", form).hidden = !FIELDS.some((name) => name !== "size" && asked[name]);
-  address.set(asked);
+};
+
+const show = () => {
+  const asked = choice();
+  sheet.show(chosen(asked), asked.size);
+  tell(sheet.list());
+  address.set({ ...asked, blind: blind.seed() });
 };
 
 form.addEventListener("input", () => {
@@ -30,7 +41,10 @@ form.addEventListener("input", () => {
   const top = one("#images").getBoundingClientRect().top;
   if (top < 0) window.scrollBy(0, top);
 });
-form.addEventListener("submit", (event) => event.preventDefault());
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  sheet.focus(0);
+});
 const clear = (event) => {
   event.preventDefault();
   for (const name of FIELDS) if (name !== "size") form.elements[name].value = "";
@@ -39,6 +53,58 @@ const clear = (event) => {
 };
 form.addEventListener("reset", clear);
 one(".nothing button").addEventListener("click", clear);
+
+// Marks.
+const drawTally = () => {
+  const { picked, rejected, rated } = marks.tally();
+  const parts = [picked && `${number(picked)} picked`, rejected && `${number(rejected)} rejected`, rated && `${number(rated)} rated`];
+  one(".tally").textContent = parts.filter(Boolean).join(", ");
+  one("[name=undo]").disabled = !marks.canUndo();
+  one("[name=save]").hidden = !(picked || rejected || rated);
+};
+marks.listen(() => {
+  drawTally();
+  if (form.elements.marked.value) {
+    sheet.change(chosen(choice()));
+    tell(sheet.list());
+  }
+});
+one("[name=undo]").addEventListener("click", () => revert(marks.undo));
+one("[name=save]").addEventListener("click", () => say(marks.save()));
+drawTally();
+
+// What is chosen, and the buttons for it.
+const chosenBar = markBar(() => selection.among(sheet.list()), (change) => mark(change));
+one(".chosen .number").after(chosenBar.bar);
+selection.listen(() => {
+  one(".chosen").hidden = !selection.count();
+  one(".chosen .number").textContent = `${number(selection.count())} selected`;
+  chosenBar.draw();
+});
+one("[name=compare]").addEventListener("click", () => board.open("Compare", sheet.current()));
+one("[name=survey]").addEventListener("click", () => board.open("Survey", sheet.current()));
+one("[name=deselect]").addEventListener("click", () => {
+  selection.clear();
+  sheet.enter();
+});
+
+// Blind.
+const setBlind = (on) => {
+  const item = sheet.current();
+  blind.set(on);
+  drawBlind();
+  show();
+  if (on) turnTo(tabs[0]);
+  else if (sheet.list().includes(item)) sheet.focusItem(item);
+  viewer.refresh();
+  say(on ? "Blind: models, seeds and ids are hidden, the order is shuffled" : "No longer blind");
+};
+const drawBlind = () => {
+  document.documentElement.classList.toggle("blind", blind.isOn());
+  one("[name=blind]").checked = blind.isOn();
+};
+one("[name=blind]").addEventListener("change", (event) => setBlind(event.target.checked));
+drawBlind();
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 const turnTo = (tab) => {
@@ -67,6 +133,7 @@ for (const tab of tabs) {
 const asked = address.all();
 for (const name of FIELDS) if (asked[name]) form.elements[name].value = asked[name];
 document.documentElement.classList.add("ready");
-turnTo(tabs.find((tab) => !tab.hidden && tab.getAttribute("aria-controls") === asked.view) ?? tabs[0]);
+turnTo(tabs.find((tab) => !tab.hidden && !blind.isOn() && tab.getAttribute("aria-controls") === asked.view) ?? tabs[0]);
 show();
-if (asked.job && sheet.find(asked.job) >= 0) sheet.open(sheet.find(asked.job));
+const linked = asked.job ? sheet.find(asked.job, Number(asked.image) || 1) : -1;
+if (linked >= 0) sheet.open(linked);

@@ -3,11 +3,8 @@
 const problemsView = (() => {
   const AT_ONCE = 200;
   const view = one("#problems");
-  const without = items.filter((item) => !item.picture?.src);
   const tab = one("#tab-problems");
-  tab.hidden = without.length === 0;
-  one(".number", tab).textContent = number(without.length);
-  if (!without.length) return;
+  let without = [];
 
   const body = el("tbody");
   const more = el("button", { type: "button" });
@@ -44,5 +41,18 @@ const problemsView = (() => {
     ),
     more,
   );
-  add();
+
+  /** List the jobs that have no image now. */
+  const draw = () => {
+    const now = items.filter((item) => !item.picture?.src);
+    if (now.length === without.length && now.every((item, at) => item === without[at])) return;
+    without = now;
+    tab.hidden = without.length === 0;
+    one(".number", tab).textContent = number(without.length);
+    body.replaceChildren();
+    add();
+  };
+  draw();
+  tab.hidden = without.length === 0;
+  return { draw };
 })();

@@ -115,15 +115,27 @@ const jobLine = (job) => {
   );
 };
 
+/** Return an image's share of its job's cost, in words. */
+const costText = (item) => {
+  const { cost_usd: cost, at_most_usd: most, pictures = [] } = item.job;
+  const all = (amount) => (pictures.length > 1 ? `, of ${usd(amount)} for ${counted(pictures.length, "image")}` : "");
+  if (cost != null) return `${usd(costOf(item))}${all(cost)}`;
+  return most != null ? `at most ${usd(costOf(item))}${all(most)}, possibly billed` : "not known";
+};
+
 const factsOf = (item) => {
   const { job, picture } = item;
   const { id, prompt, metadata, parent, ...rest } = job.request;
+  const which = placeOf(item);
+  const words = item.prompt || (prompt === undefined ? "" : plain(prompt));
+  const shown = words && el("p", { class: "prompt" }, words);
+  if (blind.isOn()) return [el("h2", { id: "viewer-title" }, "Blind"), shown].filter(Boolean);
   return [
-    el("h2", { id: "viewer-title" }, id),
-    (item.prompt || prompt !== undefined) && el("p", { class: "prompt" }, item.prompt || plain(prompt)),
+    el("h2", { id: "viewer-title" }, id, which && el("span", { class: "which" }, `image ${which}`)),
+    shown,
     (job.error || !picture?.src) && el("p", { class: "reason" }, el("strong", {}, job.error ? `${job.status}, ${job.error.kind}: ` : ""), item.reason),
     picture?.state === "changed" && el("p", { class: "reason" }, "The size of the file is not the one in its record."),
-    job.marks.length > 0 && el("ul", { class: "marks" }, ...job.marks.map((mark) => el("li", {}, mark))),
+    job.flags.length > 0 && el("ul", { class: "flags" }, ...job.flags.map((flag) => el("li", {}, flag))),
     job.enhanced_prompt && pairs("Enhanced prompt", [["used", job.enhanced_prompt]]),
     job.deprecated && pairs("Deprecated", [["model", job.deprecated]]),
     pairs("Request", Object.entries(rest).map(([name, value]) => [name, value?.path ?? plain(value)])),
@@ -137,7 +149,7 @@ const factsOf = (item) => {
             ["sha256", picture.sha256],
           ]
         : []),
-      ["cost", job.cost_usd != null ? usd(job.cost_usd) : job.at_most_usd != null ? `at most ${usd(job.at_most_usd)}, possibly billed` : "not known"],
+      ["cost", costText(item)],
     ]),
     times(job),
     attempts(job),
@@ -153,38 +165,53 @@ const viewer = (() => {
   let at = 0;
   let back = () => {};
 
+  const current = () => list[at];
+  const bar = markBar(() => (dialog.open && current() ? [current()] : []), (change) => mark(change));
+  one(".bar", dialog).after(bar.bar);
+
   const show = (next) => {
     at = next;
     const item = list[at];
-    frame.replaceChildren(pictureOf(item, { large: true }));
+    const picture = pictureOf(item, { large: true });
+    picture.classList.add("pane");
+    frame.replaceChildren(picture);
+    zoom.reset();
     one(".text", dialog).replaceChildren(...factsOf(item));
     one(".facts", dialog).scrollTop = 0;
-    one(".place", dialog).textContent = `${number(at + 1)} of ${number(list.length)}`;
     one("[name=previous]", dialog).disabled = at === 0;
-    one("[name=next]", dialog).disabled = at === list.length - 1;
-    link.hidden = !item.picture?.src;
+    drawPlace();
+    link.hidden = !item.picture?.src || blind.isOn();
     if (item.picture?.src) link.href = item.picture.src;
-    address.set({ job: item.id });
+    bar.draw();
+    address.set(blind.isOn() ? { job: "", image: "" } : { job: item.id, image: placeOf(item) && String(item.place + 1) });
+  };
+  const drawPlace = () => {
+    one(".place", dialog).textContent = `${number(at + 1)} of ${number(list.length)}`;
+    one("[name=next]", dialog).disabled = at === list.length - 1;
   };
   const step = (by) => {
     if (list[at + by]) show(at + by);
   };
+  const zoom = zoomable(one(".stage", dialog), { onSwipe: step });
 
   one("[name=previous]", dialog).addEventListener("click", () => step(-1));
   one("[name=next]", dialog).addEventListener("click", () => step(1));
   one("[name=close]", dialog).addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
-    if (event.target === dialog || event.target === frame) dialog.close();
+    // The second click of a double click that opened the dialog does nothing in it.
+    if (zoom.wasDragged() || event.detail > 1) return;
+    if (event.target.matches(".pane img")) zoom.toggle(event);
+    else if (event.target.matches(".viewer, .frame, .pane")) dialog.close();
   });
   dialog.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (by === undefined || event.altKey || event.metaKey || event.target.closest("pre")) return;
+    if (by === undefined || event.altKey || event.metaKey || event.ctrlKey || event.target.closest("pre")) return;
     event.preventDefault();
     step(by);
   });
   dialog.addEventListener("close", () => {
     frame.replaceChildren();
-    address.set({ job: "" });
+    address.set({ job: "", image: "" });
     back(at);
   });
 
@@ -193,9 +220,28 @@ const viewer = (() => {
     open(shown, first, whenClosed) {
       list = shown;
       back = whenClosed;
-      show(first);
       dialog.showModal();
-      one("[name=close]", dialog).focus();
+      dialog.focus();
+      show(first);
+    },
+    close: () => dialog.close(),
+    isOpen: () => dialog.open,
+    current,
+    step,
+    zoom,
+    /** Show the current image again: what may be known of it has changed. */
+    refresh: () => dialog.open && show(at),
+    /** Go on with `next` if `before` is shown. The image stays, or the one in its place is shown. */
+    follow(before, next) {
+      if (!dialog.open || list !== before) return;
+      const item = list[at];
+      list = next;
+      if (!next.length) dialog.close();
+      else if (next.includes(item)) {
+        at = next.indexOf(item);
+        one("[name=previous]", dialog).disabled = at === 0;
+        drawPlace();
+      } else show(Math.min(at, next.length - 1));
     },
   };
 })();
