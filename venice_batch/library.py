@@ -59,17 +59,18 @@ class PreparedRun:
         observers: Sequence[Observer] = (),
         collectors: Sequence[Collector] = (),
         handle_signals: bool = False,
+        run_id: str | None = None,
     ) -> Summary:
         """Run the jobs that the output folder does not hold yet, and return the summary.
 
         `collectors` receive every record of the folder once, after the last job. `base_url` replaces the one of the
-        options: that of a sandbox started for this run. See `run_jobs`.
+        options: that of a sandbox started for this run. `run_id` defaults to a new one. See `run_jobs`.
         """
         options = self.options if base_url is None else replace(self.options, base_url=base_url)
         settings = RunSettings.of(
             options, self.output, naming=self.naming, preflight=self.preflight, handle_signals=handle_signals
         )
-        return await run_batch(self.index, key, settings, observers=observers, collectors=collectors)
+        return await run_batch(self.index, key, settings, observers=observers, collectors=collectors, run_id=run_id)
 
 
 def prepare(source: Source, output: Path, options: RunOptions, preflight: Preflight) -> PreparedRun:

@@ -1,12 +1,15 @@
 import base64
 import contextlib
+import errno
 import hashlib
 import io
 import json
+import os
 import socket
 import ssl
 import threading
 import time
+from types import SimpleNamespace
 
 import aiohttp
 import anyio
@@ -859,3 +862,23 @@ async def test_a_refusal_longer_than_is_read_keeps_its_beginning(client):
 async def test_a_listing_that_comes_in_parts_is_read_whole():
     async with Server(in_parts(200, b'{"data": ["Ani', b'me"]}')) as server, connect(server.url) as client:
         assert await client.styles() == ("Anime",)
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (OSError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 9)"), "connection refused"),
+        (
+            OSError("Multiple exceptions: [Errno 101] Connect call failed, [Errno 111] Connect call failed"),
+            os.strerror(101).lower(),
+        ),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name or service not known"),
+        (OSError("who knows"), "who knows"),
+    ],
+)
+async def test_a_failed_connection_is_reported_in_a_few_words(client, cause, reason):
+    to = SimpleNamespace(host="host", port=9, ssl=True)
+    with aioresponses() as mock:
+        mock.post(URL, exception=aiohttp.ClientConnectorError(to, cause))
+        reply, _ = await ask(client)
+    assert (reply.answer.fault, reply.answer.message) == (Fault.CONNECT, f"host:9: {reason}")

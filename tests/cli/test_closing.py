@@ -125,7 +125,6 @@ def test_the_last_lines_say_what_the_run_left_open():
     assert lines[0] == "15 jobs: 0 succeeded, 1 done before, 2 failed, 7 rejected, 5 pending"
     assert lines[2:] == [
         "2 requests may have been charged for an image that never arrived",
-        "4 rejected before; --retry-rejected sends them again",
         "stopped: SIGINT",
         "in out: images, manifest.jsonl, summary.json",
         "next: venice-batch jobs.jsonl -o out",

@@ -14,8 +14,9 @@ import pytest
 from fakes import FakeClock
 from records import failed, outcome
 
-from venice_batch.cli.display import MAX_LINES, MAX_ROWS, is_live, live_display, watching
-from venice_batch.cli.log import JsonLog, TextLog
+from venice_batch.cli.display import MAX_LINES, MAX_ROWS, is_live, live_display, ticking, watching
+from venice_batch.cli.json_log import JsonLog
+from venice_batch.cli.log import TextLog
 from venice_batch.errors import FolderError
 from venice_batch.events import JobEnded, Notice, RunStarted, RunState, Sending, Stopping
 from venice_batch.pacing.lane import LaneState
@@ -256,6 +257,23 @@ def test_variables_that_force_colours_do_not_turn_a_file_into_a_terminal():
     closed = io.StringIO()
     closed.close()
     assert not any(is_live(USUAL, stream, forced) for stream in (io.StringIO(), closed, None))
+
+
+async def test_a_log_looks_once_a_second_whether_a_line_is_due():
+    seen = []
+    log = SimpleNamespace(tick=lambda: seen.append(clock.now()))
+    async with FakeClock() as clock, ticking(log, clock):
+        await clock.wait(anyio.Event(), 3.5)
+    assert [moment - clock.start_s for moment in seen] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()])
+async def test_an_exception_passes_the_log_as_it_is(error):
+    log = SimpleNamespace(tick=lambda: None)
+    with pytest.raises(type(error)) as raised:
+        async with FakeClock() as clock, ticking(log, clock):
+            raise error
+    assert raised.value is error
 
 
 @pytest.mark.parametrize(("log_format", "kind"), [("text", TextLog), ("json", JsonLog)])

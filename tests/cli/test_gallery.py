@@ -3,9 +3,11 @@
 import json
 import os
 
+import click
 import pytest
 
-from venice_batch.cli.gallery import Progress
+from venice_batch.cli.env import Environment
+from venice_batch.cli.gallery import EVERY_S, Progress
 from venice_batch.cli.main import main
 
 JOB = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
@@ -114,3 +116,19 @@ def test_an_image_that_is_a_link_is_reported_in_one_line(made, tmp_path, capsys)
     assert main(["report", "output/jobs"]) == 0
     reported = "left out everything but plain files of the folder: a: 'images/a.webp' is a link, which is not followed"
     assert capsys.readouterr().err == f"venice-batch: warning: {reported}\n"
+
+
+def test_in_a_json_log_thumbnails_and_files_left_out_are_lines(made, capsys):
+    env = Environment.of_process()
+    env.messages.settle("json")
+    moments = iter((0.0, EVERY_S))
+    with click.Context(click.Command("run"), obj=env):
+        Progress(lambda: next(moments))(3, 10)
+    env.messages.close()
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["done"], line["total"]) == ("thumbnails", 3, 10)
+    os.remove("output/jobs/images/a.webp")
+    os.symlink("/etc/passwd", "output/jobs/images/a.webp")
+    main([*RUN, "-q", "--gallery", "--log-format", "json", "--max-time", "1ms"])
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines].count("notice") >= 1

@@ -92,6 +92,7 @@ def every_price():
     yield {"endpoint": "/images/generations", "model": "default", "size": "256x256"}
 
 
+@pytest.mark.no_cover
 def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):
     promptless = ("/image/upscale", "/image/background-remove")
     lines = [

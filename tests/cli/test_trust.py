@@ -175,6 +175,7 @@ WRITTEN = [
 ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("table", "key"), WRITTEN)
 @pytest.mark.parametrize("path", ["~/.bashrc", "../.bashrc", "/etc/x", "link/x", "file", "sub/../../x"])
 def test_what_a_projects_file_has_written_stays_below_its_folder(capsys, table, key, path):

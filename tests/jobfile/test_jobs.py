@@ -1,16 +1,19 @@
 """Shares of a file's jobs."""
 
+import io
 import json
 import random
 import subprocess
 import sys
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobfile.lines import any_line
 
-from venice_batch.errors import UsageError
-from venice_batch.jobfile import JobIndex, Shard, open_source
+from venice_batch.errors import JobsFileError, UsageError
+from venice_batch.jobfile import Defaults, JobIndex, Shard, open_source
 
 
 @pytest.mark.parametrize("text", ["", "1", "0/3", "4/3", "1/0", "-1/3", "1/3/5", "a/b", "1.5/3", "1 / 3", "٣/٣"])
@@ -79,3 +82,25 @@ def test_a_share_may_be_empty(tmp_path):
     with open_source(tmp_path / "jobs.jsonl") as source:
         sizes = [len(JobIndex.build(source, shard=Shard(number, 50))) for number in range(1, 51)]
     assert sorted(sizes) == [0] * 49 + [1]
+
+
+settings_of_jobs = st.builds(
+    Defaults.of,
+    st.lists(st.sampled_from(["width=512", "steps=9", "enhance_prompt=true", "resolution=2k"]), max_size=2),
+    st.sampled_from(["keep", "pin", "split"]),
+    allow_unknown=st.booleans(),
+)
+
+
+@given(st.lists(any_line, min_size=1, max_size=5), settings_of_jobs, st.booleans())
+def test_a_job_that_is_read_again_is_the_job_that_was_checked(records, defaults, has_unknown):
+    if has_unknown and defaults.allow_unknown:
+        records = [record | {"colour": "blue"} for record in records if "body" not in record]
+    checked = []
+    content = b"\n".join(map(orjson.dumps, records)) + b"\n" + orjson.dumps({"model": "m", "prompt": "last"})
+    with open_source("-", io.BytesIO(content)) as source:
+        try:
+            index = JobIndex.build(source, defaults=defaults, examine=lambda job: checked.append(job) or ())
+        except JobsFileError:
+            return  # two lines share an id
+        assert list(index.jobs_in_order()) == checked

@@ -13,7 +13,7 @@ from venice_batch.api.answers import Verdict
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunStarted
 from venice_batch.model import Flags, LaneSummary, Percentiles, Reason, SlowJob, Status
 from venice_batch.pacing.lane import LaneState
-from venice_batch.report.summary import MOST_REASONS, Histogram, Tally
+from venice_batch.report.summary import MOST_REASONS, Histogram, QuotaTally, QuotaUse, Tally
 
 
 @given(st.lists(st.floats(1e-4, 1e5), min_size=1, max_size=200))
@@ -94,6 +94,22 @@ def test_only_jobs_that_succeeded_count_in_the_total_time():
     found = tally(JobEnded(outcome(total_s=2.0)), JobEnded(failed()))
     assert found.times.total_s.p99 == pytest.approx(2.0, rel=0.03)
     assert tally(JobEnded(failed())).times.total_s == Percentiles()
+
+
+def test_a_quota_is_the_last_known_and_refused_requests_use_none_of_it():
+    four = job()
+    four.request["variants"] = 4
+    fast = replace(LANE, window_limit=5, window_s=10.0)
+    counting = QuotaTally()
+    for event in (
+        tried(),
+        replace(tried(), job=four, lane=fast),
+        replace(tried(Verdict.LIMITED, 429), lane=replace(LANE, window_limit=None)),
+        replace(tried(model="flux"), lane=replace(LANE, window_limit=None)),
+        JobEnded(outcome()),
+    ):
+        counting(event)
+    assert counting.lanes == {"venice-sd35": QuotaUse(30.0, 5), "flux": QuotaUse(None, 1)}
 
 
 def test_each_lane_has_its_own_share():

@@ -121,6 +121,7 @@ def jobs_of(rng, count):
     return [job(f"j{number}", **rng.choice(SHAPES), **rng.choice(enhanced)) for number in range(count)]
 
 
+@pytest.mark.no_cover
 async def test_no_run_of_two_hundred_spends_more_than_its_cap(clock):
     """Random jobs, prices, faults, stops and caps; the API itself counts what it has charged."""
     rng = random.Random(7)
@@ -144,6 +145,7 @@ async def test_no_run_of_two_hundred_spends_more_than_its_cap(clock):
     assert cut_short > 20
 
 
+@pytest.mark.no_cover
 async def test_no_job_of_two_hundred_runs_is_charged_more_often_than_it_may_be(clock):
     rng = random.Random(17)
     most_often = dict.fromkeys((1, 2, 3), 0)
@@ -206,6 +208,7 @@ async def test_a_request_is_paid_from_one_currency_so_the_rest_of_others_is_left
     )
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("lists", [True, False])
 async def test_whatever_the_currencies_money_is_used_as_far_as_one_of_them_covers_a_request(clock, lists):
     rng = random.Random(11)
@@ -236,6 +239,7 @@ async def test_with_a_balance_for_so_many_jobs_so_many_images_are_made_and_nothi
     )
 
 
+@pytest.mark.no_cover
 async def test_whatever_the_prices_nothing_is_sent_that_the_balance_does_not_cover(clock):
     rng = random.Random(3)
     for _ in range(40):

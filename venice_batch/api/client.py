@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import re
 import ssl
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -48,6 +51,8 @@ _READ_BUFFER_BYTES = 224 * 1024
 _MAX_HEADER_BYTES = 256 * 1024
 """An enhanced prompt comes in a header, at up to nine bytes a letter. This holds 29,000 letters, three times the
 longest prompt that any model takes. A longer header loses its answer, so that no server can fill the memory."""
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+"""The first of several errors in the text of asyncio's error, if it has tried several addresses."""
 _MAX_LISTING_BYTES = 16 * 1024 * 1024
 
 
@@ -352,4 +357,16 @@ class ApiClient:
         """Return a network error's text on one line, without the key."""
         if isinstance(error, aiohttp.ServerDisconnectedError):
             return "the server closed it before its answer was complete"  # aiohttp may quote what it has parsed
+        if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+            return shortened(self._key.redact(_connect_reason(error)))
         return exception_text(error, self._key.redact)
+
+
+def _connect_reason(error: aiohttp.ClientConnectorError) -> str:
+    """Return why there is no connection, such as "localhost:80: connection refused"."""
+    cause = error.os_error
+    number = cause.errno
+    if number is None and (found := _ERRNO.search(str(cause))):
+        number = int(found[1])
+    what = os.strerror(number) if number and number in errno.errorcode else cause.strerror or str(cause)
+    return f"{error.host}:{error.port}: {what[:1].lower()}{what[1:]}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import Counter
+from functools import lru_cache
 from itertools import compress
-from typing import TYPE_CHECKING, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -22,7 +24,7 @@ from venice_batch.jobfile.fields import FIELDS
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from venice_batch.catalogue.models import Catalogue, Model
     from venice_batch.model import Job
@@ -58,8 +60,33 @@ A complaint may depend on whether there is a `seed` or a `negative_prompt`, and 
 prompts and style references are checked in every job.
 """
 
-_SHAPE = {endpoint: tuple(sorted(fields - PER_JOB)) for endpoint, fields in FIELDS.items()}
-"""The fields that make up a job's shape: jobs of one shape share price and complaints."""
+_PRESENT = ("negative_prompt", "seed", "style_references")
+"""Fields of PER_JOB whose presence matters."""
+
+
+class _Form(NamedTuple):
+    """What jobs with the same fields share: the fields that make up their shape, and how to take their values.
+
+    Jobs of one shape share price and complaints. With `is_close` their values of other fields than `prompt` need a look
+    of their own.
+    """
+
+    names: tuple[str, ...]
+    values: Callable[[dict[str, Any]], object]
+    is_close: bool
+
+
+@lru_cache(maxsize=4096)  # a file has few orders of fields, and finding out takes longer than the rest of the check
+def _form(endpoint: Endpoint, given: tuple[str, ...]) -> _Form:
+    """Return the form of requests with the fields `given`."""
+    names = sorted(FIELDS[endpoint].intersection(given) - PER_JOB)
+    present = [name for name in _PRESENT if name in given]
+    is_close = "negative_prompt" in present or "style_references" in present
+    return _Form((*names, *present), itemgetter(*names) if names else _nothing, is_close)
+
+
+def _nothing(_: dict[str, Any]) -> None:
+    return None
 
 
 class Bill(NamedTuple):
@@ -118,9 +145,8 @@ class Preflight:
         self._allow_unknown = allow_unknown
         self._strict = strict
         self._known: dict[Endpoint, dict[tuple[object, ...], _Assessment]] = {endpoint: {} for endpoint in Endpoint}
-        # A bill's code is its place in this dict; each job has a code, and the jobs of each code are counted.
+        # A bill's code is its place in this dict; each job has a code.
         self._bills: dict[Bill, int] = {}
-        self._counts: Counter[int] = Counter()
         self._codes = array("I")
         self._warned: dict[tuple[str, str], Warned] = {}
         self._searches = 0
@@ -129,9 +155,11 @@ class Preflight:
         """Take in `job`; return what is wrong with it as (field, complaint)."""
         request = job.request
         known = self._known[job.endpoint]
-        shape = (*map(request.get, _SHAPE[job.endpoint]), "seed" in request, "negative_prompt" in request)
+        form = _form(job.endpoint, tuple(request))
+        values = form.values(request)
         if job.doubts:  # a field that is not known to take a list may hold one
-            shape = tuple(map(repr, shape))
+            values = repr(values)
+        shape: tuple[object, ...] = (form.names, values)
         if "images" in request:
             shape = (*shape, len(request["images"]))
         assessment = known.get(shape)
@@ -139,24 +167,18 @@ class Preflight:
             if len(known) >= _MAX_SHAPES:
                 known.clear()
             assessment = known[shape] = self._assess(job)
-        self._counts[assessment.bill] += 1
         self._codes.append(assessment.bill)
-        if (
-            not assessment.complaints
-            and not job.doubts
-            and len(request.get("prompt", "")) <= assessment.prompt_limit
-            and "negative_prompt" not in request
-            and "style_references" not in request
-        ):
-            return []
-        return self._complain(job, assessment)
+        found: Iterable[ModelProblem] = assessment.complaints
+        if form.is_close or job.doubts or len(request.get("prompt", "")) > assessment.prompt_limit:
+            found = self._with_own(job, assessment)
+        return self._judge(job.line, found) if found else []
 
     def bills(self, wanted: Iterable[bool] | None = None) -> list[tuple[Bill, int]]:
         """Return each different bill with the number of jobs that have it.
 
         `wanted` says for each job, in the file's order, whether it counts; by default all do.
         """
-        counts = self._counts if wanted is None else Counter(compress(self._codes, wanted))
+        counts = Counter(self._codes if wanted is None else compress(self._codes, wanted))
         bills = list(self._bills)
         return [(bills[code], counts[code]) for code in sorted(counts)]
 
@@ -180,18 +202,23 @@ class Preflight:
         limit = model.prompt_limit if model else None
         return _Assessment(code, sys.maxsize if limit is None else limit, tuple(found), model)
 
-    def _complain(self, job: Job, assessment: _Assessment) -> list[tuple[str, str]]:
+    def _with_own(self, job: Job, assessment: _Assessment) -> list[ModelProblem]:
+        """Return the complaints about the job's shape, and those about its own values."""
         found = [ModelProblem(field, what, is_error=False) for field, what in job.doubts]
         found += assessment.complaints
         if assessment.model is not None and self.catalogue is not None:
             found += prompt_complaints(job.request, assessment.model)
             found += reference_complaints(job.request, assessment.model, self.catalogue)
+        return found
+
+    def _judge(self, line: int, found: Iterable[ModelProblem]) -> list[tuple[str, str]]:
+        """Return the errors among the complaints about a job; keep the others as warnings."""
         errors = []
         for complaint in found:
             if (complaint.is_error and not self._allow_unknown) or self._strict:
                 errors.append((complaint.field, complaint.what))
             else:
-                self._warn(job.line, complaint)
+                self._warn(line, complaint)
         return errors
 
     def _warn(self, line: int, complaint: ModelProblem) -> None:

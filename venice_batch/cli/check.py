@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
     from venice_batch.catalogue import Cache, Found, Listing, Preflight
+    from venice_batch.catalogue.preflight import Warned
+    from venice_batch.report.log_lines import JobWarningLine, PlanLine
     from venice_batch.run.plan import LanePlan, Plan
 
 
@@ -58,6 +60,7 @@ class Known(NamedTuple):
 @options.rpm
 @options.server
 @options.as_json
+@options.log_format
 def check(jobs: str, **given: Any) -> int:
     """Check every line of JOBS and show what a run would do, cost and take. It spends nothing.
 
@@ -166,27 +169,47 @@ def _ask(
 
 def print_notice(notice: str) -> None:
     """Print a notice, unless it is empty, on standard error."""
-    if notice:
-        click.echo(one_line(f"venice-batch: {notice}"), err=True)
+    environment().messages.notice(notice)
 
 
 def show_warnings(preflight: Preflight, source: str) -> None:
     """Print the warnings of all lines on standard error, each different one once."""
+    messages = environment().messages
     shown = 0
     for warned in preflight.warnings:
+        shown += warned.count
+        if messages.log is not None:
+            messages.log.write(_warning_line(warned, source))
+            continue
         more = warned.count - 1
         others = ", ".join(map(str, warned.lines[1:])) + (", …" if warned.count > len(warned.lines) else "")
         also = f" ({more} more: line {others})" if len(warned.lines) > 1 else ""
         click.echo(one_line(f"{source}:{warned.lines[0]}: {warned.field}: warning: {warned.what}{also}"), err=True)
-        shown += warned.count
     if preflight.warning_count > shown:
-        click.echo(f"venice-batch: {counted(preflight.warning_count - shown, 'further warning')} not shown", err=True)
+        messages.notice(f"{counted(preflight.warning_count - shown, 'further warning')} not shown")
+
+
+def _warning_line(warned: Warned, source: str) -> JobWarningLine:
+    from venice_batch.report.log_lines import JobWarningLine
+
+    return JobWarningLine(
+        level="warning",
+        source=source,
+        lines=list(warned.lines),
+        field=warned.field,
+        what=warned.what,
+        count=warned.count,
+    )
 
 
 def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight, known: Known) -> int:
-    """Print a plan for people, or as JSON for scripts; return the exit code."""
+    """Print a plan for people, or as JSON for scripts; return the exit code. A JSON log has it as a line."""
+    log = environment().messages.log
+    if log is not None:
+        log.write(_plan_line(found, output, preflight))
     if as_json:
         _print_json(found, preflight, known)
+    if as_json or log is not None:
         return 0
     head = [f"{found.already_done} done before"] if found.already_done else []
     head += [f"{found.already_rejected} rejected before"] if found.already_rejected else []
@@ -200,6 +223,24 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
     for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)
     return 0
+
+
+def _plan_line(found: Plan, output: Path, preflight: Preflight) -> PlanLine:
+    from venice_batch.report.log_lines import PlanLine
+
+    return PlanLine(
+        output=str(output),
+        jobs=found.jobs,
+        already_done=found.already_done,
+        already_rejected=found.already_rejected,
+        pending=found.pending,
+        images=found.images,
+        cost_usd=found.usd,
+        unpriced=found.unpriced,
+        expected_s=found.expected_s,
+        balance_suffices=found.suffices,
+        warnings=preflight.warning_count,
+    )
 
 
 def _rows(found: Plan) -> list[tuple[Any, ...]]:

@@ -177,8 +177,6 @@ def _end(summary: Summary, width: int | None, command: Sequence[str], *, has_pag
         lines.append(
             f"{counted(summary.possibly_billed, 'request')} may have been charged for an image that never arrived"
         )
-    if summary.already_rejected:
-        lines.append(f"{summary.already_rejected} rejected before; --retry-rejected sends them again")
     if summary.reason:
         lines.append(f"stopped: {summary.reason.removeprefix('stopped by ')}")
     lines = [part for line in lines for part in folded(one_line(line), width)]

@@ -6,22 +6,23 @@ import os
 import time
 from collections import deque
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 import anyio
 
 from venice_batch.cli.frame import frame
-from venice_batch.cli.log import event_line, log_observer
+from venice_batch.cli.log import LOOK_EVERY_S, TextLog, event_line
 from venice_batch.cli.text import folded
 from venice_batch.clock import SystemClock
 from venice_batch.events import JobEnded, RunStarted
 from venice_batch.report.progress import ProgressMeter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from rich.live import Live
 
+    from venice_batch.cli.json_log import JsonWriter
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.report.progress import Progress
@@ -52,13 +53,48 @@ def is_live(given: Mapping[str, Any], stream: TextIO | None, environ: Mapping[st
 
 
 @asynccontextmanager
-async def watching(given: Mapping[str, Any], stream: TextIO | None) -> AsyncIterator[Observer]:
-    """Yield an observer for the duration of the block: the live display if `stream` can show it, otherwise a log."""
+async def watching(
+    given: Mapping[str, Any], stream: TextIO | None, writer: JsonWriter | None = None
+) -> AsyncIterator[Observer]:
+    """Yield an observer for the duration of the block: the live display if `stream` can show it, otherwise a log.
+
+    `writer` writes the lines of a JSON log; by default one for `stream` does.
+    """
     if stream is not None and is_live(given, stream):
         async with live_display(stream) as observer:
             yield observer
+    elif given["log_format"] == "json":
+        from venice_batch.cli.json_log import JsonLog, JsonWriter
+
+        async with ticking(JsonLog(writer or JsonWriter(stream, quiet=given["quiet"]))) as observer:
+            yield observer
     else:
-        yield log_observer(given["log_format"], stream, quiet=given["quiet"])
+        async with ticking(TextLog(stream, quiet=given["quiet"])) as observer:
+            yield observer
+
+
+class Log(Protocol):
+    """An observer that also writes lines when nothing happens."""
+
+    def __call__(self, event: Event, /) -> None: ...
+
+    def tick(self) -> None:
+        """Look whether a line is due."""
+        ...
+
+
+@asynccontextmanager
+async def ticking(log: Log, clock: Clock | None = None) -> AsyncIterator[Log]:
+    """Yield `log`, and have it look every `LOOK_EVERY_S` whether a line is due."""
+    clock = clock or SystemClock()
+
+    async def tick() -> None:
+        while True:
+            await clock.wait(anyio.Event(), LOOK_EVERY_S)
+            log.tick()
+
+    async with _beside(tick):
+        yield log
 
 
 @asynccontextmanager
@@ -70,17 +106,24 @@ async def live_display(stream: TextIO, clock: Clock | None = None) -> AsyncItera
     """
     clock = clock or SystemClock()
     display = _Display(stream, clock)
-    raised: Exception | None = None
     try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(display.refresh)
-            try:
-                yield display
-            except Exception as error:  # noqa: BLE001 - raised again below; the group would wrap it
-                raised = error
-            group.cancel_scope.cancel()
+        async with _beside(display.refresh):
+            yield display
     finally:
         display.close()
+
+
+@asynccontextmanager
+async def _beside(task: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run `task` for the duration of the block; an exception from the block comes out unchanged."""
+    raised: BaseException | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(task)
+        try:
+            yield
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised again: the group wraps it
+            raised = error
+        group.cancel_scope.cancel()
     if raised is not None:
         raise raised
 

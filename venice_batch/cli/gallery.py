@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from venice_batch.errors import UsageError, one_line
+from venice_batch.cli.env import environment
+from venice_batch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +38,9 @@ def write_page(page: GalleryPage, *, quiet: bool = False) -> Path:
         FolderError: the page cannot be written.
     """
     made = page.write(on_progress=_silent if quiet else Progress())
-    if made.refused and not quiet:
-        click.echo(one_line(f"venice-batch: warning: {made.refused}"), err=True)
+    messages = environment().messages
+    if made.refused and (not quiet or messages.log is not None):
+        messages.notice(f"warning: {made.refused}" if messages.log is None else str(made.refused))
     return made.path
 
 
@@ -53,7 +55,12 @@ class Progress:
         now_s = self._now()
         if now_s - self._printed_s >= EVERY_S:
             self._printed_s = now_s
-            click.echo(f"thumbnails: {made:,} of {of:,}", err=True)
+            if (log := environment().messages.log) is None:
+                click.echo(f"thumbnails: {made:,} of {of:,}", err=True)
+            else:
+                from venice_batch.report.log_lines import ThumbnailsLine
+
+                log.write(ThumbnailsLine(done=made, total=of))
 
 
 def _silent(made: int, of: int) -> None:

@@ -154,7 +154,21 @@ checks = group(
     option("--strict", is_flag=True, help="Treat warnings as errors."),
     option("--offline", is_flag=True, help="Stay offline: check with the cached list of models, or the packaged one."),
 )
-as_json = option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+log_format = option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Write messages as lines for people, or as one JSON object a line; with json, nothing else is printed.",
+)
+
+
+def prints_json(what: str) -> Decorator:
+    """Return the option `--json` of a command that prints `what` with it; an error is always one object."""
+    return option("--json", "as_json", is_flag=True, help=f"Print {what} on standard output, and nothing else there.")
+
+
+as_json = prints_json("one JSON object")
 
 
 def job_defaults(given: Mapping[str, Any]) -> Defaults:

@@ -13,11 +13,12 @@ from venice_batch.cli import after_run, options, run_options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
-from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError, one_line
+from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from venice_batch.api.key import ApiKey
     from venice_batch.library import PreparedRun
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from venice_batch.run.settings import RunOptions
 
 
-@command()
+@command(begins_run=True)
 @options.jobs_file
 @run_options.output
 @run_options.sending
@@ -40,6 +41,13 @@ def run(**given: Any) -> int:
 
     A DURATION is a number of seconds, or has a unit: 90, 15m, 2h.
     """
+    output = given["output"] or default_output(given["jobs"])
+    with after_run.failed_start_in_metrics(given, output):
+        return _start(given, output)
+
+
+def _start(given: dict[str, Any], output: Path) -> int:
+    """Check the options and every job, then run them; return the exit code."""
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
     from venice_batch.cli.check import know, print_notice, show_plan, show_warnings
@@ -47,20 +55,20 @@ def run(**given: Any) -> int:
     from venice_batch.run.plan import plan
 
     is_sandbox = options.is_sandbox(given)
+    is_silent = given["quiet"] and given["log_format"] == "text"  # a JSON log goes by levels
     chosen = _options(given)
-    output = given["output"] or default_output(given["jobs"])
     settle_temporary_files(given["jobs"], output)
     with open_source(given["jobs"], environment().stdin_bytes) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
         asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": given["dry_run"]}
         known = know(given["base_url"], given["api_key_file"], **asked)
-        if not given["quiet"]:
+        if not is_silent:
             print_notice(known.notice)
         preflight = known.preflight(allow_unknown=chosen.allow_unknown, strict=chosen.strict)
         try:
             prepared = library.prepare(source, output, chosen, preflight)
         finally:
-            if not given["quiet"]:
+            if not is_silent:
                 show_warnings(preflight, source.name)
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
@@ -103,6 +111,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         verify=given["verify"],
         allow_unknown=given["allow_unknown"],
         strict=given["strict"],
+        known_rejected=given["known_rejected"],
         fail_on=frozenset(given["fail_on"] or ()),
     )
 
@@ -124,16 +133,18 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
     from venice_batch.cli.display import is_live, watching
     from venice_batch.cli.text import json_line, terminal_width, unwritten
 
+    messages = environment().messages
     steps = after_run.steps(given, prepared.index, prepared.output)
 
     async def go() -> Summary:
-        async with watching(given, sys.stderr) as observer, _server(given) as base_url:
+        async with watching(given, sys.stderr, messages.log) as observer, _server(given) as base_url:
             return await prepared.run(
                 key,
                 base_url=base_url,
-                observers=(observer,),
+                observers=(observer, *after_run.observers(steps)),
                 collectors=after_run.collectors(steps),
                 handle_signals=True,
+                run_id=messages.begin_run(),
             )
 
     summary = anyio.run(go)
@@ -142,7 +153,8 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
         if given["as_json"]:
             click.echo(json_line(summary))
         stream = sys.stderr if given["as_json"] else sys.stdout
-        if not given["quiet"] and (not given["as_json"] or is_live(given, stream)):
+        is_brief = given["quiet"] or messages.log is not None
+        if not is_brief and (not given["as_json"] or is_live(given, stream)):
             command = click.get_current_context().meta[options.WORDS]
             width = terminal_width(stream)
             click.echo(closing(summary, width=width, command=command, has_page=given["gallery"]), file=stream)
@@ -150,9 +162,7 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
         pass  # the reader has gone; the run's exit code still counts
     except OSError as error:
         with suppress(OSError):
-            click.echo(
-                f"venice-batch: {unwritten(error)}; the summary is in {one_line(summary.output)}/summary.json", err=True
-            )
+            messages.notice(f"{unwritten(error)}; the summary is in {summary.output}/summary.json", level="error")
         return summary.exit_code or ExitCode.FOLDER_UNUSABLE
     return summary.exit_code
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 Loss = tuple[str, str]
 
 _KEY = re.compile(rb'"\s*:')
-_LONG_NUMBER = re.compile(rb"\d{19}")
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * 19
 _SMALLEST, _LARGEST = -(1 << 63), (1 << 64) - 1
 """The range of integers that the manifest, and every program that reads it, can hold."""
 
@@ -37,8 +38,9 @@ class _TooLong(str):
 
 def losses(text: bytes, value: object) -> list[Loss]:
     """Return what the valid JSON `text` lost when orjson parsed it into `value`, as (path, what)."""
-    # Both are rare, and an exact check takes ten times as long as orjson: look for signs of them first.
-    if not _LONG_NUMBER.search(text) and not _may_repeat_a_key(text, value):
+    # Both are rare, and an exact check takes ten times as long as orjson: look for signs of them first. A regular
+    # expression for the digits would take five times as long as `translate`.
+    if _LONG_NUMBER not in text.translate(_DIGITS_AS_ZERO) and not _may_repeat_a_key(text, value):
         return []
     try:
         return list(_found(json.loads(text, object_pairs_hook=_object, parse_int=_integer), ""))

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from venice_batch.model import Endpoint
+
 if TYPE_CHECKING:
-    from venice_batch.model import Endpoint, Job
+    from venice_batch.model import Job
 
 _SORTED = orjson.OPT_SORT_KEYS
 _PICTURES = ("image", "images")
 _TRAVEL = (("return_binary", True), ("return_binary", False), ("variants", 1))
 _SPELLED = (("resolution", str.upper), ("aspect_ratio", str.lower))
+_REWRITTEN = frozenset({"return_binary", "variants", "resolution", "aspect_ratio", *_PICTURES})
+_NAMES = {endpoint: str(endpoint) for endpoint in Endpoint}
 
 
 def request_hash(endpoint: Endpoint, request: dict[str, Any]) -> str:
@@ -23,6 +27,15 @@ def request_hash(endpoint: Endpoint, request: dict[str, Any]) -> str:
     has its request as sent, is the same job as its line: `return_binary` and a single variant change how an image
     travels, not the image; `1k` is `1K` in the model's own spelling. A file counts by its content, not its path.
     """
+    if not _REWRITTEN.isdisjoint(request):
+        request = _rewritten(request)
+    # As plain text: orjson takes longer for members of an enumeration.
+    canonical = orjson.dumps([_NAMES[endpoint], request], option=_SORTED)
+    return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+
+
+def _rewritten(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the request as it is hashed."""
     if "return_binary" in request or request.get("variants") == 1:
         request = {name: value for name, value in request.items() if (name, value) not in _TRAVEL}
     for name, spelled in _SPELLED:
@@ -31,8 +44,7 @@ def request_hash(endpoint: Endpoint, request: dict[str, Any]) -> str:
             request = {**request, name: spelled(value)}
     if "image" in request or "images" in request:
         request = {name: _content(value) if name in _PICTURES else value for name, value in request.items()}
-    canonical = orjson.dumps([endpoint, request], option=_SORTED)
-    return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+    return request
 
 
 def _content(value: object) -> object:

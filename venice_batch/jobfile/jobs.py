@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from venice_batch.errors import JobsFileError, UsageError
+from venice_batch.errors import UsageError
 from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.pictures import Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
@@ -68,8 +69,8 @@ class Jobs:
         *,
         examine: Callable[[Job], Iterable[tuple[str, str]]] | None = None,
         shard: Shard | None = None,
-    ) -> Iterator[tuple[Job, int, int]]:
-        """Read and check every line; yield each valid job with its line's offset and its place within the line.
+    ) -> Iterator[tuple[Job, int, int, int]]:
+        """Read and check every line; yield each valid job with its line's offset and hash, and its place in it.
 
         Problems go to `findings`, as do those that `examine` returns for a job, as (field, complaint). With a `shard`
         all lines are read and checked, but only that share's jobs are examined and yielded, which may be none.
@@ -79,9 +80,8 @@ class Jobs:
         """
         name = self._source.name
         count = 0
-        empty = True
         for number, offset, line in lines(self._source.file):
-            empty = False
+            findings.lines += 1
             if isinstance(line, TooLong):
                 findings.add(number, "", _too_long(line), name)
                 continue
@@ -90,21 +90,23 @@ class Jobs:
                 findings.extend(parsed.problems)
                 continue
             count += len(parsed.jobs)
+            line_hash = hash(line)
             for sub, job in enumerate(parsed.jobs):
                 if shard is not None and not shard.holds(job.id):
                     continue
                 if examine is not None:
                     for field, what in examine(job):
                         findings.add(number, field, what, name)
-                yield job, offset, sub
-        if empty:
+                yield job, offset, line_hash, sub
+        if not findings.lines:
             raise refusal(name, "holds no jobs")
 
     def again(self) -> Again:
         """Return a reader of single jobs, independent of any other."""
-        return Again(self._source, self._parse)
+        # What the checks let pass with `allow_unknown` becomes doubts, which only the checks find.
+        return Again(self._source, partial(self._parse, is_checked=not self._defaults.allow_unknown))
 
-    def _parse(self, line: bytes, number: int, first_index: int) -> Parsed:
+    def _parse(self, line: bytes, number: int, first_index: int, *, is_checked: bool = False) -> Parsed:
         parsed = parse(
             line,
             number=number,
@@ -112,6 +114,7 @@ class Jobs:
             defaults=self._defaults,
             source=self._source.name,
             pictures=self._pictures,
+            is_checked=is_checked,
         )
         return _doubted(parsed, self._source.suspects) if self._source.suspects and parsed.jobs else parsed
 
@@ -127,24 +130,20 @@ class Again:
         self._lines = LineReader(source.file)
         self._parsed, self._number = Parsed(), 0
 
-    def job(self, offset: int, line: int, index: int, sub: int) -> Job:
+    def job(self, offset: int, line_hash: int, line: int, index: int, sub: int) -> Job:
         """Return job number `index` of the file, which is number `sub` of the line at `offset`.
 
         Raises:
-            JobsFileError: the file has changed since. A change that left size and time alone may give another job.
+            JobsFileError: the line has changed since it was checked.
         """
         if line != self._number:
-            if not self._source.unchanged():
-                raise self.changed(line)
-            self._parsed = self._parse(self._lines.line_at(offset), line, index - sub)
+            content = self._lines.line_at(offset)
+            # The same line makes the same jobs: it is valid, and its pictures are remembered.
+            if hash(content) != line_hash or not self._source.unchanged():
+                raise refusal(self._source.name, f"line {line} has changed since the check; run again")
+            self._parsed = self._parse(content, line, index - sub)
             self._number = line
-        if sub >= len(self._parsed.jobs):
-            raise self.changed(line)
         return self._parsed.jobs[sub]
-
-    def changed(self, line: int) -> JobsFileError:
-        """Return the error for a line that has changed."""
-        return refusal(self._source.name, f"line {line} has changed since the check; run again")
 
 
 def _doubted(parsed: Parsed, suspects: Mapping[str, str]) -> Parsed:

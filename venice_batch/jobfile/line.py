@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
@@ -59,7 +59,7 @@ _URL = re.compile(URL_PREFIX + r"(/images?/[a-z-]+)")
 _CONTROL = re.compile(f"[{CONTROL}\\ud800-\\udfff]")
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """The job of a line with its request still unchecked; `id` is None if the line has none.
 
     `complaints` lists what is wrong outside the request.
@@ -201,12 +201,13 @@ def parse(
     defaults: Defaults,
     source: str,
     pictures: Pictures | None = None,
+    is_checked: bool = False,
 ) -> Parsed:
     """Read one line; never raises, whatever the bytes. All mistakes of the line are reported, not only the first.
 
     `number` counts the file's lines from 1, `first_index` the jobs before this line, `source` is the file's name for
     messages. `pictures` remembers the files that lines name; without it each is read anew, with paths relative to the
-    current folder.
+    current folder. `is_checked` leaves out checks that this very line has passed with these defaults.
     """
     pictures = pictures or Pictures()
     try:
@@ -215,19 +216,19 @@ def parse(
         return _failed([("", _not_json(line, error))], number, source)
     if type(record) is not dict:
         return _failed([("", _not_an_object(record))], number, source)
-    if lost := losses(line, record):
+    if not is_checked and (lost := losses(line, record)):
         return _failed(lost, number, source)
     job = draft(record)
     if job.matrix is not None:
         return _parse_matrix(job, number, first_index, defaults, source, pictures)
-    checked = _checked(job.endpoint, job.request, defaults, pictures)
+    checked = _checked(job.endpoint, job.request, defaults, pictures, is_checked=is_checked)
     jobs, complaints = _jobs(job, job.id, checked, number, first_index, defaults.seeds)
     if complaints or job.complaints:
         return _failed(job.complaints + complaints, number, source)
     return Parsed(tuple(jobs))
 
 
-class _Checked(NamedTuple):
+class _Checked(msgspec.Struct, frozen=True, gc=False):
     """An effective request with its files resolved, its mistakes, and the parts that this version does not know."""
 
     request: dict[str, Any]
@@ -235,10 +236,12 @@ class _Checked(NamedTuple):
     doubts: tuple[FieldProblem, ...]
 
 
-def _checked(endpoint: Endpoint, own: dict[str, Any], defaults: Defaults, pictures: Pictures) -> _Checked:
-    """Check a line's own fields with the defaults under them."""
+def _checked(
+    endpoint: Endpoint, own: dict[str, Any], defaults: Defaults, pictures: Pictures, *, is_checked: bool = False
+) -> _Checked:
+    """Check a line's own fields with the defaults under them; only its pictures with `is_checked`."""
     request = defaults.apply(endpoint, own)
-    found = faults(endpoint, request, beside=RESERVED)
+    found = [] if is_checked else faults(endpoint, request, beside=RESERVED)
     if endpoint in FIELD:
         request, more = pictures.settle(endpoint, request)
         found += more
@@ -302,12 +305,14 @@ def _jobs(
     digest = request_hash(endpoint, request)
     # Before a seed is pinned: the seed policy does not change ids.
     name = implicit_id(digest) if id_ is None else id_
+    if seeds is SeedPolicy.KEEP:
+        return [Job(name, number, index, endpoint, request, digest, draft.metadata, checked.doubts)], []
     if seeds is SeedPolicy.SPLIT and has_variants(endpoint, request):
         if request["variants"] > MAX_SPLIT:
             return [], [("variants", f"--seed-policy split makes at most {MAX_SPLIT:,} jobs of one")]
         single = {field: value for field, value in request.items() if field != "variants"}
         requests = [{**single, "seed": seed} for seed in split_seeds(name, digest, request)]
-    elif seeds is not SeedPolicy.KEEP and lacks_seed(endpoint, request):
+    elif lacks_seed(endpoint, request):
         requests = [{**request, "seed": seed_of(name, digest)}]
     else:
         requests = [request]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+STALLED = "the disk does not answer"
+
 THREADS = 8
 """Calls that run at the same time. More do not write faster, and each holds its own stack."""
 
@@ -29,6 +31,11 @@ class Disk:
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._under_way: set[anyio.CancelScope] = set()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a call of `run` is under way."""
+        return bool(self._under_way)
+
     async def run(self, function: Callable[[], Result]) -> Result:
         """Return what `function` returns, or raise what it raises.
 
@@ -42,7 +49,7 @@ class Disk:
                     return await self.ask(function)
                 finally:
                     self._under_way.discard(scope)
-        raise OSError(errno.ETIMEDOUT, "the disk does not answer")
+        raise OSError(errno.ETIMEDOUT, STALLED)
 
     async def ask(self, function: Callable[[], Result]) -> Result:
         """As `run`, for calls that change nothing: cancellation gives up on them at once."""

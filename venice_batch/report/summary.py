@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from venice_batch.api.answers import Verdict
@@ -132,6 +133,30 @@ class _LaneTally:
             latency_s=self.times.latency_s,
             total_s=self.times.total_s,
         )
+
+
+@dataclass(slots=True)
+class QuotaUse:
+    """One model's quota: how many images `a_minute` the API allows (None: unknown), and how many were requested."""
+
+    a_minute: float | None = None
+    images: int = 0
+
+
+class QuotaTally:
+    """An observer that counts what a run uses of the API's quotas, in `lanes` by model."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, QuotaUse] = {}
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, AttemptEnded):
+            return
+        use = self.lanes.setdefault(event.job.model, QuotaUse())
+        if event.attempt.status != 429:
+            use.images += event.job.images
+        if event.lane.window_limit is not None:
+            use.a_minute = event.lane.window_limit * 60 / event.lane.window_s
 
 
 class Tally:

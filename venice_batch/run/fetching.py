@@ -7,17 +7,14 @@ Queue, pacing, money and journal stay in the parent; no image byte crosses a pro
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import signal
-import struct
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import msgspec
@@ -28,17 +25,18 @@ from venice_batch.api.answers import Answer, Fault, Reply
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import VARIABLE, ApiKey
 from venice_batch.api.responses import AnswerHeaders
-from venice_batch.clock import SystemClock
-from venice_batch.errors import FolderError, SourceError, UsageError
-from venice_batch.model import Endpoint
-from venice_batch.output.images import ImageFolder, JobImages
+from venice_batch.errors import FolderError, ProcessesError, SourceError, UsageError
+from venice_batch.output.disk import STALLED
+from venice_batch.output.images import ImageFolder
+from venice_batch.run import fetching_child
+from venice_batch.run.fetching_child import LENGTH, READY, Cancel, Fetch, Fetched, Start
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
     from anyio.abc import Process, TaskGroup
-    from anyio.streams.memory import MemoryObjectSendStream
 
     from venice_batch.clock import Clock
     from venice_batch.model import Job
@@ -55,11 +53,12 @@ class Fetcher(Protocol):
         Raises:
             FolderError: the images could not be stored.
             SourceError: a picture to send is not the one that was checked; the server did not get the whole request.
+            ProcessesError: there is no process left to fetch in; nothing was sent.
         """
         ...
 
-    def abandon(self) -> None:
-        """Wait no longer for a disk that does not answer: attempts under way raise FolderError."""
+    def abandon(self) -> str | None:
+        """Wait no longer: attempts under way end. Return what does not answer, in words; None if all of it does."""
         ...
 
 
@@ -73,63 +72,56 @@ class LocalFetcher:
     async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
         return await self._api.generate(job.endpoint, body, self._images.writer(job))
 
-    def abandon(self) -> None:
+    def abandon(self) -> str | None:
         self._images.disk.abandon()
+        return STALLED
 
 
-class _Start(msgspec.Struct, frozen=True):
-    """The first message to a child. The key travels through the pipe: others can read a command line or environment."""
+PROCESS_STALLED = "a process that fetches images does not answer"
 
-    key: str
-    api: ApiSettings
-    root: str
-    prefix: str
-    durable: bool
+_ENDS_OF_STREAM = (
+    anyio.EndOfStream,
+    anyio.IncompleteRead,
+    anyio.BrokenResourceError,
+    anyio.ClosedResourceError,
+)
 
-
-class _Fetch(msgspec.Struct, frozen=True, tag=True):
-    number: int
-    endpoint: Endpoint
-    body: dict[str, Any]
-    stem: str
-    wanted: int
-    owned: tuple[str, ...]
-
-
-class _Cancel(msgspec.Struct, frozen=True, tag=True):
-    number: int
-
-
-class _Fetched(msgspec.Struct, frozen=True, tag=True):
-    """The answer to a `_Fetch`: a reply, or why there is none."""
-
-    number: int
-    reply: Reply | None = None
-    folder: tuple[str, str] | None = None
-    source: str | None = None
-    unexpected: str | None = None
-
-
-_LENGTH = struct.Struct("!I")
 _ENDS_WITHIN_S = 5.0
-"""Time for a child to end by itself. Then it is killed: its disk does not answer."""
+"""Time for a child to end by itself. Then it is killed: it is stopped, or its disk does not answer."""
+_MOST_PRINTED_BYTES = 64 * 1024
+"""The most that an interpreter may print before the child is ready."""
 
 
 class ProcessFetcher:
     """Fetches in `count` processes; an async context manager.
 
     Each attempt goes to the process with the fewest under way. If a process dies, its attempts end as cut connections:
-    the server may have charged for them, and they are tried again in another. When the last one has died, `fetch`
-    raises FolderError. No signal of the terminal reaches the children; they end with their standard input, so also
-    when this process is killed.
+    the server may have charged for them, and they are tried again in another. When the last one has died, `on_loss` is
+    called with the error that `fetch` raises from then on. No signal of the terminal reaches the children; they end
+    with their standard input, so also when this process is killed.
+
+    Raises on entry:
+        ProcessesError: a process cannot be started.
+        UsageError: there is no interpreter to start one with.
     """
 
-    def __init__(self, count: int, settings: ApiSettings, key: ApiKey, images: ImageFolder, clock: Clock) -> None:
+    def __init__(
+        self,
+        count: int,
+        settings: ApiSettings,
+        key: ApiKey,
+        images: ImageFolder,
+        clock: Clock,
+        *,
+        on_loss: Callable[[ProcessesError], None] = lambda error: None,
+    ) -> None:
         self._count = count
         self._settings = settings
         self._key = key
         self._images = images
         self._clock = clock
+        self._on_loss = on_loss
+        self._is_ending = False
         self._children: list[_Child] = []
         self._tasks: TaskGroup
         self._numbers = itertools.count(1)
@@ -149,6 +141,7 @@ class ProcessFetcher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_ending = True
         with anyio.CancelScope(shield=True):
             for child in self._children:
                 await child.end()
@@ -158,16 +151,14 @@ class ProcessFetcher:
         owned: tuple[str, ...] = ()
         if self._images.replaceable is not None:
             owned = await self._images.disk.run(lambda: tuple(self._images.owned_by(job.id)))
-        alive = [child for child in self._children if child.is_alive]
-        if not alive:
-            raise FolderError(
-                self._images.root, "every process that fetched images has died; run the same command again"
-            )
-        child = min(alive, key=lambda child: len(child.waiting))
         stem = self._images.stem(job)
-        request = _Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned)
-        sent_s = self._clock.now()
-        fetched = await child.ask(request)
+        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned)
+        while True:
+            child = await self._least_busy()
+            sent_s = self._clock.now()
+            with suppress(_NotSentError):
+                fetched = await child.ask(request)
+                break
         if fetched is None:
             answer = Answer(
                 None,
@@ -187,61 +178,107 @@ class ProcessFetcher:
             raise RuntimeError(f"in a process that fetches images: {fetched.unexpected}")
         return fetched.reply
 
-    def abandon(self) -> None:
-        self._images.disk.abandon()
+    def abandon(self) -> str | None:
+        self._is_ending = True
+        is_stuck = any(child.waiting for child in self._children)
         for child in self._children:
-            child.kill()
+            child.abandon()
+        disk = self._images.disk
+        if not (is_stuck or disk.is_waiting):
+            return None  # only a process without anything to do has not ended
+        stalled = STALLED if disk.is_waiting else PROCESS_STALLED
+        disk.abandon()
+        return stalled
+
+    async def _least_busy(self) -> _Child:
+        alive = [child for child in self._children if child.is_alive]
+        if alive:
+            return min(alive, key=lambda child: len(child.waiting))
+        for child in self._children:
+            await child.ended.wait()
+        raise self._loss()
+
+    def _loss(self) -> ProcessesError:
+        causes = sorted({child.cause for child in self._children if child.cause})
+        return ProcessesError("every process that fetched images has died", ", ".join(causes))
+
+    async def _watch(self, child: _Child) -> None:
+        await child.read()
+        ended = sum(child.ended.is_set() for child in self._children)
+        if ended == self._count and not self._is_ending:
+            self._on_loss(self._loss())
 
     async def _start(self, number: int) -> None:
         environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
         # The package is looked for where this process has found it, not in the current folder.
         places = [str(Path(venice_batch.__file__).parent.parent), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, places))
-        process = await anyio.open_process(
-            [sys.executable, "-P", "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
+        try:
+            process = await anyio.open_process(
+                [sys.executable, "-P", "-m", fetching_child.__name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            what = "a process that fetches images cannot be started"
+            raise ProcessesError(what, f"{sys.executable}: {error.strerror or error}") from error
         child = _Child(process)
         self._children.append(child)
         prefix = f"{self._images.prefix}-{number}"
-        start = _Start(
+        start = Start(
             self._key.header().removeprefix("Bearer "),
             self._settings,
             str(self._images.root),
             prefix,
             self._images.durable,
         )
-        self._tasks.start_soon(child.read)
+        self._tasks.start_soon(self._watch, child)
         await child.send(start)
 
 
+class _NotSentError(Exception):
+    """The process has died before the request was sent to it."""
+
+
 class _Child:
-    """One process, seen from its parent."""
+    """One process, seen from its parent.
+
+    `is_alive` says that it may be given requests. Once `ended` is set, `cause` says how it ended, if that is known.
+    """
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self._sending = anyio.Lock()
+        self._reading = anyio.CancelScope(shield=True)
+        self._begun = anyio.Event()  # it is ready, or it has ended
         self.waiting: dict[int, anyio.Event] = {}
-        self._fetched: dict[int, _Fetched] = {}
+        self._fetched: dict[int, Fetched] = {}
         self.is_alive = True
+        self.ended = anyio.Event()
+        self.cause = ""
 
-    async def ask(self, request: _Fetch) -> _Fetched | None:
+    async def ask(self, request: Fetch) -> Fetched | None:
         """Return the answer; None if the process has died before it came.
 
         Cancelled, it has the process give up the attempt, and returns what came of that.
+
+        Raises:
+            _NotSentError: another process may be asked.
         """
         event = self.waiting[request.number] = anyio.Event()
         try:
+            await self._begun.wait()
+            if not self.is_alive:
+                raise _NotSentError
             await self.send(request)
             try:
                 await event.wait()
             except anyio.get_cancelled_exc_class():
                 with anyio.CancelScope(shield=True):
-                    await self.send(_Cancel(request.number))
+                    await self.send(Cancel(request.number))
                     await event.wait()
                 if request.number in self._fetched and self._fetched[request.number].reply is not None:
                     return self._fetched[request.number]  # it was whole already; what was paid for is kept
@@ -251,34 +288,48 @@ class _Child:
             self.waiting.pop(request.number, None)
             self._fetched.pop(request.number, None)
 
-    async def send(self, message: _Start | _Fetch | _Cancel) -> None:
+    async def send(self, message: Start | Fetch | Cancel) -> None:
         data = msgspec.msgpack.encode(message)
         assert self._process.stdin is not None  # noqa: S101  (for the type checker)
         # A message is sent whole or not at all, and a process that has died is noticed by `read`.
-        with anyio.CancelScope(shield=True), suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        with anyio.CancelScope(shield=True), suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             async with self._sending:
-                await self._process.stdin.send(_LENGTH.pack(len(data)) + data)
+                await self._process.stdin.send(LENGTH.pack(len(data)) + data)
 
     async def read(self) -> None:
         """Take answers until the process ends; cancellation is for those who ask."""
         assert self._process.stdout is not None  # noqa: S101  (for the type checker)
         stream = BufferedByteReceiveStream(self._process.stdout)
-        decode = msgspec.msgpack.Decoder(_Fetched).decode
+        decode = msgspec.msgpack.Decoder(Fetched).decode
         try:
-            with (
-                anyio.CancelScope(shield=True),
-                suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError),
-            ):
+            with self._reading, suppress(*_ENDS_OF_STREAM):
+                await stream.receive_until(READY, _MOST_PRINTED_BYTES)
+                self._begun.set()
                 while True:
-                    (length,) = _LENGTH.unpack(await stream.receive_exactly(_LENGTH.size))
+                    (length,) = LENGTH.unpack(await stream.receive_exactly(LENGTH.size))
                     fetched = decode(await stream.receive_exactly(length))
                     if (event := self.waiting.get(fetched.number)) is not None:
                         self._fetched[fetched.number] = fetched
                         event.set()
+        except anyio.DelimiterNotFound:
+            self.kill()  # it prints without end
         finally:
-            self.is_alive = False
-            for event in self.waiting.values():
-                event.set()
+            await self._end_reading()
+
+    async def _end_reading(self) -> None:
+        self.is_alive = False
+        if not self._reading.cancel_called:
+            with anyio.move_on_after(_ENDS_WITHIN_S, shield=True):
+                self.cause = _cause(await self._process.wait())
+        self.ended.set()
+        self._begun.set()
+        for event in self.waiting.values():
+            event.set()
+
+    def abandon(self) -> None:
+        """End the process now, and do not wait for that: one that waits for its disk cannot even be killed."""
+        self.kill()
+        self._reading.cancel()
 
     async def end(self) -> None:
         """Close the process's input, and wait until it has ended."""
@@ -298,85 +349,13 @@ class _Child:
             self._process.kill()
 
 
-# What follows runs in a child.
-
-
-def main() -> None:
-    """Fetch for the parent at the other end of standard input and output, until that is closed."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # a service manager sends them to all; the parent decides
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing else gets between the answers
-    start = _read(sys.stdin.buffer)
-    if start is not None:
-        anyio.run(_serve, msgspec.msgpack.decode(start, type=_Start), answers)
-
-
-async def _serve(start: _Start, answers: BinaryIO) -> None:
-    key = ApiKey(start.key)
-    images = ImageFolder(Path(start.root), prefix=start.prefix, durable=start.durable)
-    under_way: dict[int, anyio.CancelScope] = {}
-    inbox, requests = anyio.create_memory_object_stream[bytes](float("inf"))
-    async with ApiClient(start.api, key, SystemClock()) as api, anyio.create_task_group() as tasks:
-        _forward(sys.stdin.buffer, inbox)
-
-        def answer(fetched: _Fetched) -> None:
-            data = msgspec.msgpack.encode(fetched)
-            with suppress(BrokenPipeError):  # the parent has died, and its end of the other pipe says so next
-                answers.write(_LENGTH.pack(len(data)) + data)
-
-        async def fetch(request: _Fetch) -> None:
-            with anyio.CancelScope() as scope:
-                under_way[request.number] = scope
-                try:
-                    writer = JobImages(images, request.stem, request.wanted, lambda: request.owned)
-                    answer(_Fetched(request.number, await api.generate(request.endpoint, request.body, writer)))
-                    return
-                except FolderError as error:
-                    answer(_Fetched(request.number, folder=(str(error.path), error.reason)))
-                    return
-                except SourceError as error:
-                    answer(_Fetched(request.number, source=str(error)))
-                    return
-                except Exception as error:  # noqa: BLE001 - sent to the parent, which raises it
-                    answer(_Fetched(request.number, unexpected=key.redact(repr(error))))
-                    return
-                finally:
-                    del under_way[request.number]
-            answer(_Fetched(request.number, unexpected="cancelled"))
-
-        decode = msgspec.msgpack.Decoder(_Fetch | _Cancel).decode
-        async for message in requests:
-            request = decode(message)
-            if isinstance(request, _Fetch):
-                tasks.start_soon(fetch, request)
-            elif request.number in under_way:
-                under_way[request.number].cancel()
-        tasks.cancel_scope.cancel()
-
-
-def _forward(stream: BinaryIO, inbox: MemoryObjectSendStream[bytes]) -> None:
-    """Have a thread read messages from `stream` into `inbox`, and close it at the end."""
-    loop = asyncio.get_running_loop()
-
-    def read() -> None:
-        while (message := _read(stream)) is not None:
-            loop.call_soon_threadsafe(inbox.send_nowait, message)
-        loop.call_soon_threadsafe(inbox.close)
-
-    threading.Thread(target=read, daemon=True).start()
-
-
-def _read(stream: BinaryIO) -> bytes | None:
-    """Return the next message; None at the end."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    message = stream.read(length)
-    return message if len(message) == length else None
-
-
-if __name__ == "__main__":
-    main()
+def _cause(returncode: int) -> str:
+    """Return how a process has ended, in words."""
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    if returncode == -signal.SIGKILL:
+        return "killed by SIGKILL, perhaps for lack of memory"
+    try:
+        return f"killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"killed by signal {-returncode}"

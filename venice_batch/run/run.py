@@ -8,6 +8,7 @@ import secrets
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,7 +27,7 @@ from venice_batch.run.folder_wait import acquire_folder
 from venice_batch.run.sending import Sender
 from venice_batch.run.spending import Spending
 from venice_batch.run.stop import Stop, StopSignal
-from venice_batch.text_format import json_bytes
+from venice_batch.text_format import counted, json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,14 @@ if TYPE_CHECKING:
     from venice_batch.model import Job, Outcome
     from venice_batch.run.settings import RunSettings
 
+_MOST_IDS = 5
+"""Ids that the notice about jobs rejected before names."""
+
+
+def new_run_id() -> str:
+    """Return an id for a run: the moment (UTC), and enough chance that no other run of that second has it."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
 
 async def run_batch(
     index: JobIndex,
@@ -49,6 +58,7 @@ async def run_batch(
     collectors: Sequence[Collector] = (),
     clock: Clock | None = None,
     rng: random.Random | None = None,
+    run_id: str | None = None,
 ) -> Summary:
     """Run the jobs of `index` that the output folder does not hold yet, and return the summary.
 
@@ -56,13 +66,22 @@ async def run_batch(
     and the next run continues from there.
 
     After the last job the manifest is read once, for `fail_on` and for `collectors`. Each collector receives the last
-    record of every id in the folder; if it cannot, its `error` says why.
+    record of every id in the folder; if it cannot, its `error` says why. `run_id` defaults to a new one.
 
     Raises:
         FolderError: the folder could not be used from the start (later, the summary says so).
         StoppedWaitingError: a signal came while another run had the folder.
     """
-    run = _Run(index, key, settings, observers, collectors, clock or SystemClock(), rng or random.Random())
+    run = _Run(
+        index,
+        key,
+        settings,
+        observers,
+        collectors,
+        clock or SystemClock(),
+        rng or random.Random(),
+        run_id or new_run_id(),
+    )
     with ExitStack() as held:
         run.held = await acquire_folder(
             held,
@@ -105,6 +124,7 @@ class _Run:
         collectors: Sequence[Collector],
         clock: Clock,
         rng: random.Random,
+        run_id: str,
     ) -> None:
         self.index = index
         self.key = key
@@ -117,7 +137,7 @@ class _Run:
         self.stop_signal = StopSignal()
         self.disk = Disk()
         self.held: folder.Hold  # from the moment that the run has its folder
-        self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self.run_id = run_id
         limit = settings.options.max_cost_usd
         self.spending = Spending(None if limit is None else micro_usd(limit))
 
@@ -142,6 +162,7 @@ class _Run:
             lanes = self._lanes(known)
             done = known.done
             rejected = len(self.index) - done - sum(lane.pending for lane in lanes)
+            notice = self._rejected_notice(known, rejected) if rejected else ""
             self.observe(
                 RunStarted(
                     self.run_id,
@@ -151,6 +172,7 @@ class _Run:
                     self.index.lanes,
                     pending={lane.name: lane.pending for lane in lanes if lane.pending},
                     expected_usd=self._expected_usd(known),
+                    base_url=self.settings.api.base_url,
                 )
             )
             for text in (*self.held.notices, *([repaired] if repaired else []), *known.notices):
@@ -169,14 +191,17 @@ class _Run:
             jobs=len(self.index),
             done=done,
             already_rejected=rejected,
-            flagged=self._read_back(is_stalled=sender.is_stalled),
+            flagged=self._read_back(stalled=sender.stalled),
+            known_rejected_ok=self.settings.options.known_rejected == "ok",
             stop=self.stop_signal.stop or sender.parked,
             blocks=sender.blocks,
             spent_usd=None if self.settings.catalogue is None else self.spending.spent / 1e6,
         )
         summary = sum_up(totals, self.tally)
-        if sender.is_stalled:
-            text = f"{self.settings.output}: the disk does not answer; the last files may be missing"
+        if notice and summary.exit_code in (ExitCode.OK, ExitCode.SOME_FAILED):
+            self.observe(Notice(notice))
+        if sender.stalled:
+            text = f"{self.settings.output}: {sender.stalled}; the last files may be missing"
             self.observe(Notice(f"{text}, and {SUMMARY} was not written"))
         else:
             summary = self._write(summary)
@@ -226,6 +251,16 @@ class _Run:
     def _is_settled(self, known: Resume) -> Callable[[int], bool]:
         return known.is_done if self.settings.options.retry_rejected else known.is_settled
 
+    def _rejected_notice(self, known: Resume, count: int) -> str:
+        """Return the sentence about the `count` jobs that were rejected before; read the first few for their ids."""
+
+        def is_other(place: int) -> bool:
+            return known.is_done(place) or not known.is_settled(place)
+
+        jobs = chain.from_iterable(self.index.pending(number, is_other) for number in range(len(self.index.lanes)))
+        ids = [job.id for job in islice(jobs, _MOST_IDS)]
+        return rejected_notice(count, ids, is_ok=self.settings.options.known_rejected == "ok")
+
     def _expected_usd(self, known: Resume) -> float | None:
         """Return the sum of the known prices of the jobs left to do; None if no price is known."""
         preflight = self.settings.preflight
@@ -236,21 +271,21 @@ class _Run:
         prices = [bill.micro_usd * count for bill, count in bills if bill.micro_usd is not None]
         return sum(prices) / 1e6 if prices else None
 
-    def _read_back(self, *, is_stalled: bool) -> int:
+    def _read_back(self, *, stalled: str | None) -> int:
         """Pass the folder's records to the collectors; return the number of jobs with a flag of `fail_on`.
 
         Raises:
             FolderError: there are flags to fail on, and the manifest cannot be read.
         """
-        if is_stalled:
+        if stalled:
             for collector in self.collectors:
-                collector.error = FolderError(self.settings.output, "the disk does not answer")
+                collector.error = FolderError(self.settings.output, stalled)
             return 0
         fail_on = self.settings.options.fail_on
         flagged = FlaggedJobs(fail_on)
         asked = [flagged, *self.collectors] if fail_on else list(self.collectors)
         if asked:
-            collect(self._records, asked)
+            collect(self._records, asked, run_id=self.run_id)
         flagged.raise_error()
         if flagged.count:
             self.observe(Notice(flagged.notice()))
@@ -261,13 +296,24 @@ class _Run:
         return known.records()
 
 
+def rejected_notice(count: int, ids: Sequence[str], *, is_ok: bool) -> str:
+    """Return the line about `count` jobs that an earlier run's rejection still holds for, with the first few `ids`.
+
+    It says what to do about them; unless `is_ok`, also how to let runs succeed without them.
+    """
+    it = "it" if count == 1 else "them"
+    names = ", ".join(ids) + (", …" if count > len(ids) else "")
+    text = f"{counted(count, 'job')} rejected in an earlier run ({names}): change {it} or use --retry-rejected"
+    return text if is_ok else f"{text}; --known-rejected ok accepts {it}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTotals:
     """The facts about a run that its events do not show.
 
     Of the `jobs` in the file, `done` had succeeded before, and `already_rejected` were rejected before and not
-    requested again; `flagged` have a flag to fail on. `stop` is the reason for an early end. `spent_usd` is None if no
-    price is known.
+    requested again, which `known_rejected_ok` accepts; `flagged` have a flag to fail on. `stop` is the reason for an
+    early end. `spent_usd` is None if no price is known.
     """
 
     run_id: str
@@ -278,6 +324,7 @@ class RunTotals:
     done: int
     already_rejected: int
     flagged: int
+    known_rejected_ok: bool
     stop: Stop | None
     blocks: int
     spent_usd: float | None
@@ -295,7 +342,8 @@ def sum_up(totals: RunTotals, tally: Tally) -> Summary:
         # Only a second signal gets here without a reason.
         stop = Stop(ExitCode.SIGINT, "stopped at once")
     code = stop.code if stop else ExitCode.OK
-    if stop is None and (counts["failed"] or counts["rejected"] or totals.already_rejected or totals.flagged):
+    known = 0 if totals.known_rejected_ok else totals.already_rejected
+    if stop is None and (counts["failed"] or counts["rejected"] or known or totals.flagged):
         code = ExitCode.SOME_FAILED
     return Summary(
         schema=SCHEMA,

@@ -13,7 +13,7 @@ import anyio
 
 from venice_batch.api.client import ApiClient
 from venice_batch.catalogue.models import KINDS
-from venice_batch.errors import ApiError, ExitCode, KeyRefusedError
+from venice_batch.errors import ApiError, ExitCode, KeyRefusedError, ProcessesError
 from venice_batch.events import Notice, RunState, Sending
 from venice_batch.model import UNNAMED
 from venice_batch.output import folder, manifest
@@ -59,8 +59,8 @@ class Sender:
     """Send a run's jobs, once.
 
     Afterwards, even if it was cancelled: `blocks` counts how often the API blocked its user, `parked` is the reason why
-    a lane's jobs were left pending while others went on (or None), and `is_stalled` says that the disk stopped
-    answering.
+    a lane's jobs were left pending while others went on (or None), and `stalled` says in words what has stopped
+    answering (or None).
     """
 
     index: JobIndex
@@ -76,7 +76,7 @@ class Sender:
     disk: Disk
     blocks: int = 0
     parked: Stop | None = None
-    is_stalled: bool = False
+    stalled: str | None = None
     _abandoning: asyncio.TimerHandle | None = None
 
     async def send(
@@ -88,6 +88,8 @@ class Sender:
         """
         try:
             await self._send(lanes, known, journal, deadline_s)
+        except ProcessesError as error:  # at the start
+            self._stop(error)
         finally:
             if self._abandoning is not None:
                 self._abandoning.cancel()
@@ -176,14 +178,17 @@ class Sender:
         )
         if settings.options.processes == 1:
             return nullcontext(LocalFetcher(api, images))
-        return ProcessFetcher(settings.options.processes, settings.api, self.key, images, self.clock)
+        count = settings.options.processes
+        return ProcessFetcher(count, settings.api, self.key, images, self.clock, on_loss=self._stop)
+
+    def _stop(self, error: ProcessesError) -> None:
+        self.stop_signal.request(Stop(error.exit_code, str(error)))
 
     def _hurry(self, fetcher: Fetcher) -> None:
-        """Abandon the disk if it does not answer within `DISK_S`, now that everything under way was cancelled."""
+        """Abandon a disk or process that does not answer within `DISK_S`, now that all under way was cancelled."""
 
         def abandon() -> None:
-            self.is_stalled = True
-            fetcher.abandon()
+            self.stalled = fetcher.abandon()
 
         loop = asyncio.get_running_loop()
         self._abandoning = self._abandoning or loop.call_later(DISK_S, abandon)

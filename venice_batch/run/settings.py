@@ -69,6 +69,8 @@ class RunOptions:
         strict: raise for what would be a warning.
 
     Afterwards:
+        known_rejected: "ok" lets a run succeed although the API rejected jobs in an earlier run; "fail" does not. A job
+            that has changed since, or is sent again, is not one of them.
         fail_on: flags (of `Flags`) that make a run end as if a job had failed, in this run or an earlier one.
 
     Raises:
@@ -101,6 +103,7 @@ class RunOptions:
     check_models: bool = True
     allow_unknown: bool = False
     strict: bool = False
+    known_rejected: Literal["ok", "fail"] = "fail"
     fail_on: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:

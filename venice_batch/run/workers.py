@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from venice_batch.clock import READ_FIRST_S, left_s
-from venice_batch.errors import ExitCode, FolderError, JobsFileError
+from venice_batch.errors import ExitCode, FolderError, JobsFileError, ProcessesError
 from venice_batch.events import JobEnded, Stopping
 from venice_batch.model import Status
 from venice_batch.run.stop import Stop
@@ -148,7 +148,7 @@ class Pool:
                     return
                 await self._journal.append(outcome)
                 self._ended(outcome)
-        except FolderError as error:
+        except (FolderError, ProcessesError) as error:
             self._stop(error.exit_code, str(error))
         except JobsFileError as error:
             self._stop(ExitCode.INVALID, str(error))
