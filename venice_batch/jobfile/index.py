@@ -12,11 +12,13 @@ from venice_batch.errors import MAX_PROBLEMS, Findings
 from venice_batch.jobfile.defaults import Defaults
 from venice_batch.jobfile.identity import has_implicit_id
 from venice_batch.jobfile.jobs import Jobs
+from venice_batch.jobfile.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from venice_batch.jobfile.jobs import Again, Shard
+    from venice_batch.jobfile.selection import Part
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
 
@@ -75,7 +77,7 @@ class JobIndex:
     """The jobs of one file: how many there are, in which lanes, and each of them on demand.
 
     Jobs are read again from the source, which has to stay open. Iterators are independent of each other. Memory is
-    about 60 bytes a job.
+    about 60 bytes a job. `left_out` counts the file's other jobs, which the part that was asked for does not have.
     """
 
     __slots__ = (
@@ -93,10 +95,12 @@ class JobIndex:
         "_offsets",
         "_source",
         "_subs",
+        "left_out",
     )
 
     def __init__(self, source: Source, defaults: Defaults) -> None:
         """Make an empty index; `build` makes one of a file."""
+        self.left_out = 0
         self._source = source
         self._jobs = Jobs(source, defaults)
         self._offsets = array("Q")
@@ -123,27 +127,45 @@ class JobIndex:
         max_problems: int = MAX_PROBLEMS,
         examine: Callable[[Job], Iterable[tuple[str, str]]] | None = None,
         shard: Shard | None = None,
+        part: Part | None = None,
+        name_of: Callable[[Job], str] = lambda job: "",
     ) -> JobIndex:
-        """Read and check the whole file, once.
+        """Read and check the whole file, once; twice to draw a sample.
 
         `examine` gets every valid job in the file's order; the (field, complaint) pairs that it returns are problems
-        of the job's line like any others. With a `shard` all lines are read and checked, but only that share's jobs
-        are examined and indexed, which may be none.
+        of the job's line like any others. With a `shard` or a `part` all lines are read and checked, but only their
+        jobs are examined and indexed, which may be none. `name_of` returns the name of a job's images, which the part's
+        patterns match too.
 
         Raises:
             JobsFileError: a line has a problem, an id is used twice, or there is no job. Holds the first
                 `max_problems` in the file's order, and the number of all. Uses of an id beyond those are counted by
                 the ids' 64-bit hashes.
+            UsageError: no job matches one of the part's patterns.
         """
         index = cls(source, defaults or Defaults())
         findings = Findings(max_problems)
         last: list[int] = []
-        for job, offset, line_hash, sub in index._jobs.valid(findings, examine=examine, shard=shard):
+        selection = index._selection(part, name_of, shard) if part else None
+        for job, offset, line_hash, sub in index._jobs.valid(
+            findings, examine=examine, shard=shard, selection=selection
+        ):
             index._append(job, offset, line_hash, sub, last)
         index._directory = Directory(index._ids)
         index._find_duplicates(findings)
         findings.raise_any()
+        if selection is not None:
+            selection.refuse_unmet(source.name)
+            index.left_out = selection.left_out
         return index
+
+    def _selection(self, part: Part, name_of: Callable[[Job], str], shard: Shard | None) -> Selection:
+        drawn = None
+        if part.sample is not None:
+            # What is wrong with the lines is reported when they are read the second time.
+            jobs = (job for job, *_ in self._jobs.valid(Findings(0), shard=shard))
+            drawn = Selection(part, name_of).draw(jobs)
+        return Selection(part, name_of, drawn)
 
     @property
     def lanes(self) -> tuple[str, ...]:
