@@ -64,12 +64,15 @@ def _start(given: dict[str, Any], output: Path) -> int:
         known = know(given["base_url"], given["api_key_file"], **asked)
         if not is_silent:
             print_notice(known.notice)
+            options.show_notices(source)
         preflight = known.preflight(allow_unknown=chosen.allow_unknown, strict=chosen.strict)
         try:
             prepared = library.prepare(source, output, chosen, preflight)
         finally:
             if not is_silent:
                 show_warnings(preflight, source.name)
+        if not is_silent:
+            options.show_part(prepared.index, chosen.part)
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
             found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
@@ -84,6 +87,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
     from venice_batch.run.settings import RunOptions
 
     defaults = options.job_defaults(given)
+    chosen = options.part(given)
     speed = (given["sandbox_speed"] or 1.0) if given["sandbox"] else 1.0
     return RunOptions(
         name=given["name"],
@@ -105,7 +109,14 @@ def _options(given: dict[str, Any]) -> RunOptions:
         max_failures=given["max_failures"],
         grace_s=given["grace"],
         shard=given["shard"],
+        ids=chosen.ids,
+        sample=chosen.sample,
+        seed=chosen.seed,
+        limit=chosen.limit,
         defaults=defaults.values,
+        model_defaults=defaults.models,
+        matrix=defaults.matrix,
+        variables=defaults.variables,
         seed_policy=given["seed_policy"],
         retry_rejected=given["retry_rejected"],
         verify=given["verify"],

@@ -75,8 +75,8 @@ class Jobs:
     ) -> Iterator[tuple[Job, int, int, int]]:
         """Read and check every line; yield each valid job with its line's offset and hash, and its place in it.
 
-        Problems go to `findings`, as do those that `examine` returns for a job, as (field, complaint). With a `shard`
-        or a `selection` all lines are read and checked, but only their jobs are examined and yielded, which may be none.
+        Problems go to `findings`, as do those that `examine` returns for a job, as (field, complaint). All lines
+        are read and checked, but only the jobs of the `shard` and the `selection` are examined and yielded.
 
         Raises:
             JobsFileError: the file has no lines.

@@ -341,8 +341,11 @@ def _jobs(
     metadata = draft.metadata
     if branch.variables:
         metadata = {"vars": dict(branch.variables), **(metadata or {})}
+    doubts = checked.doubts
+    if branch.copy > 1 and "seed" in request:
+        doubts = (*doubts, ("seed", "an earlier line has the same prompt and seed, so the image will be the same"))
     if seeds is SeedPolicy.KEEP:
-        return [Job(name, number, index, endpoint, request, digest, metadata, checked.doubts, branch.of_name)], []
+        return [Job(name, number, index, endpoint, request, digest, metadata, doubts, branch.of_name)], []
     if seeds is SeedPolicy.SPLIT and has_variants(endpoint, request):
         if request["variants"] > MAX_SPLIT:
             return [], [("variants", f"--seed-policy split makes at most {MAX_SPLIT:,} jobs of one")]
@@ -363,7 +366,7 @@ def _jobs(
                 return [], [("id", f"makes an id of {len(own_name)} characters with its seed; at most {MAX_ID}")]
             suffix = branch.of_name + suffix
         place = index + len(made)
-        made.append(Job(own_name, number, place, endpoint, one, own_digest, metadata, checked.doubts, suffix))
+        made.append(Job(own_name, number, place, endpoint, one, own_digest, metadata, doubts, suffix))
     return made, []
 
 

@@ -18,6 +18,7 @@ from venice_batch.errors import Findings, JobsFileError, Problem
 from venice_batch.jobfile.defaults import ALL_FIELDS, field_value
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines, temporary
 from venice_batch.jobfile.variables import is_comment
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -100,8 +101,8 @@ def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> Rewritten:
 
 def _comments_notice(name: str, numbers: Sequence[int]) -> str:
     some = ", ".join(map(str, numbers[:_MOST_NUMBERS])) + (", …" if len(numbers) > _MOST_NUMBERS else "")
-    lines_, are = ("line", "is a comment") if len(numbers) == 1 else ("lines", "are comments")
-    return f"{name}: {lines_} {some} {are}, as a # and a space begin one"
+    found = f"{counted(len(numbers), 'comment')} (line {some})"
+    return f"{name}: {found} left out; a # and a space begin a comment"
 
 
 def _copies(prompts: array[int], numbers: array[int]) -> Sequence[int]:

@@ -15,7 +15,7 @@ from venice_batch.jobfile.exact import losses
 from venice_batch.jobfile.request_check import did_you_mean, printable, values_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 TEXTS = ("prompt", "negative_prompt")
 """The fields in which variables are replaced."""
@@ -93,10 +93,8 @@ def parse_matrix(settings: Iterable[str], *, allow_unknown: bool = False) -> dic
     for setting in settings:
         name, text = _parted(setting, "--matrix", "FIELD=A,B,C, as in --matrix seed=1,2,3")
         name = name if allow_unknown else parse_field(name, "--matrix")
-        values = _values(text, f"--matrix {name}", partial(field_value, name))
-        if wrong := matrix_fault(name, values, allow_unknown=allow_unknown):
-            raise UsageError(f"--matrix {wrong[0]}: {wrong[1]}")
-        found[name] = values
+        found[name] = _values(text, f"--matrix {name}", partial(field_value, name))
+    check_lists(found, {}, allow_unknown=allow_unknown)
     return found
 
 
@@ -108,6 +106,18 @@ def matrix_fault(name: str, values: object, *, allow_unknown: bool = False) -> t
     return next((bad for value in values if (bad := complaint(name, value, allow_unknown=allow_unknown))), None)
 
 
+def check_lists(
+    matrix: Mapping[str, Sequence[Any]], variables: Mapping[str, Sequence[str]], *, allow_unknown: bool = False
+) -> None:
+    """Raise UsageError if the values that a program gives for `--matrix` or `--var` cannot be any."""
+    for name, values in matrix.items():
+        if wrong := matrix_fault(name, list(values), allow_unknown=allow_unknown):
+            raise UsageError(f"--matrix {wrong[0]}: {wrong[1]}")
+    for name, texts in variables.items():
+        if what := variable_fault(name, list(texts)):
+            raise UsageError(f"--var {printable(name)}: {what}")
+
+
 def parse_variables(settings: Iterable[str]) -> dict[str, list[str]]:
     """Return the values by variable from several `NAME=A,B,C` or `NAME=@FILE`; the last one for a name wins.
 
@@ -117,10 +127,8 @@ def parse_variables(settings: Iterable[str]) -> dict[str, list[str]]:
     found = {}
     for setting in settings:
         name, text = _parted(setting, "--var", "NAME=A,B,C or NAME=@FILE, as in --var subject=cat,dog")
-        values = _values(text, f"--var {printable(name)}", str)
-        if wrong := variable_fault(name, values):
-            raise UsageError(f"--var {printable(name)}: {wrong}")
-        found[name] = values
+        found[name] = _values(text, f"--var {printable(name)}", str)
+    check_lists({}, found)
     return found
 
 
