@@ -195,8 +195,8 @@ ONLY_OF_THE_COMMAND = {
 }  # fmt: skip
 """Options about where input and output are, and about messages."""
 
-ONLY_OF_THE_LIBRARY = {"check_models"}
-"""The command has `--offline` for it, and always knows some list."""
+ONLY_OF_THE_LIBRARY = {"check_models", "model_defaults"}
+"""The command has `--offline` for the first, and always knows some list; settings files have the second."""
 
 
 def test_the_command_and_run_options_have_the_same_names():

@@ -141,7 +141,7 @@ def test_a_template_may_use_every_field_and_make_folders():
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        ("{prompt}", "none of"),
+        ("{colour}", "none of"),
         ("{id", "expected '}'"),
         ("images", "one name"),
         ("{date}", "one name"),

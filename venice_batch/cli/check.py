@@ -91,6 +91,7 @@ def check(jobs: str, **given: Any) -> int:
             )
         finally:
             show_warnings(preflight, source.name)
+        options.refuse_unused(index, given)
         options.show_part(index, part)
         found = plan(index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account)
         return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)

@@ -38,6 +38,7 @@ def expand(jobs: str, output: Path | None, **given: Any) -> int:
             part=part,
             name_of=Naming(has_ids=source.has_ids).plain_stem,
         )
+        options.refuse_unused(index, given)
         options.show_part(index, part)
         file.writelines(map(native_line, index.jobs_in_order()))
     return 0

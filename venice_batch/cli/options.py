@@ -246,6 +246,13 @@ def part(given: Mapping[str, Any]) -> Part:
     return Part(given["ids"], given["sample"], given["seed"] or 0, given["limit"])
 
 
+def refuse_unused(index: JobIndex, given: Mapping[str, Any]) -> None:
+    """Raise UsageError for a variable of `--var` that no prompt names; one of a settings file may be for others."""
+    named = [setting.partition("=")[0].strip() for setting in given["variables"]]
+    if unused := [name for name in index.unused_variables if name in named]:
+        raise UsageError(f"--var {unused[0]}: no prompt has {{{unused[0]}}}; nothing was sent")
+
+
 def show_notices(source: Source) -> None:
     """Write what the user should know about the jobs file on standard error."""
     for text in source.notices:

@@ -71,6 +71,7 @@ def _start(given: dict[str, Any], output: Path) -> int:
         finally:
             if not is_silent:
                 show_warnings(preflight, source.name)
+        options.refuse_unused(prepared.index, given)
         if not is_silent:
             options.show_part(prepared.index, chosen.part)
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}

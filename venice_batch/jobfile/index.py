@@ -168,6 +168,11 @@ class JobIndex:
         return Selection(part, name_of, drawn)
 
     @property
+    def unused_variables(self) -> tuple[str, ...]:
+        """The defaults' variables that no prompt names."""
+        return self._jobs.unused_variables
+
+    @property
     def lanes(self) -> tuple[str, ...]:
         """The models' names in the order of first use; a lane's number is its place here."""
         return tuple(self._lanes)

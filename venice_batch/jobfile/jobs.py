@@ -55,12 +55,14 @@ class Shard:
 class Jobs:
     """The jobs that the lines of `source` make with `defaults`.
 
-    Each picture is examined once, even if jobs are read again.
+    Each picture is examined once, even if jobs are read again. `unused_variables` are those of the defaults that no
+    prompt names; known when all lines have been read.
     """
 
-    __slots__ = ("_defaults", "_pictures", "_source")
+    __slots__ = ("_defaults", "_pictures", "_source", "unused_variables")
 
     def __init__(self, source: Source, defaults: Defaults) -> None:
+        self.unused_variables: tuple[str, ...] = ()
         self._source = source
         self._defaults = defaults
         self._pictures = Pictures(source.folder)
@@ -108,9 +110,8 @@ class Jobs:
                 yield job, offset, line_hash, sub
         if not findings.lines:
             raise refusal(name, "holds no jobs")
-        for variable in unused:
-            if not any(f"{{{variable}}}" in str(text) for field in TEXTS for text in self._defaults.texts(field)):
-                findings.add(0, "--var", f"no prompt has {{{variable}}}", name)
+        texts = [str(text) for field in TEXTS for text in self._defaults.texts(field)]
+        self.unused_variables = tuple(one for one in unused if not any(f"{{{one}}}" in text for text in texts))
 
     def again(self) -> Again:
         """Return a reader of single jobs, independent of any other."""

@@ -55,7 +55,8 @@ def unfilled(request: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def unknown(name: str, known: Collection[str]) -> str:
     """Return the message about a variable without values."""
-    return f"{{{name}}} has no values{did_you_mean(name, known)}; add --var {name}=A,B, or write {{{{{name}}}}}"
+    close = did_you_mean(name, known)
+    return f"{{{name}}} has no values{close or f'; add --var {name}=A,B, or write {{{{{name}}}}} for a brace'}"
 
 
 def faults(variables: object) -> list[tuple[str, str]]:
