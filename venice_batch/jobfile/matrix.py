@@ -73,6 +73,9 @@ def branches(draft: Draft, defaults: Defaults, copy: int) -> Branches:
     fields = {**own, **defaults.matrix_for(draft.endpoint, {*own, *draft.request})}
     known: dict[str, Sequence[str]] = {**defaults.variables, **(draft.variables or {})}
     names = _names_used(draft.request, fields, defaults) if known else {}
+    if draft.variables is None and known.keys().isdisjoint(names):
+        # The options' variables are for other lines: braces stay as they are here.
+        known, names = {}, {}
     complaints += [(field, variables.unknown(name, known)) for name, field in names.items() if name not in known]
     complaints += [
         (f"vars.{printable(name)}", "is not in the prompt; write it there in braces")

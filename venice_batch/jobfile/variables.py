@@ -175,7 +175,7 @@ def _lines_of(name: str, where: str) -> list[str]:
         text = Path(name).read_text("utf-8-sig")
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{where}: {name} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"
+            f"{where}: {name} cannot be read: {getattr(error, 'strerror', None) or 'not valid UTF-8'}"
         ) from error
     found = [line.strip() for line in text.splitlines()]
     found = [line for line in found if line and not is_comment(line)]
