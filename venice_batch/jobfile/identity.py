@@ -68,6 +68,10 @@ class Branch(NamedTuple):
     variables: Mapping[str, str] | None = None
 
 
+FIRST = Branch()
+"""The only job of a line."""
+
+
 def implicit_id(request_hash: str, copy: int = 1) -> str:
     """Return the id of a job whose line gives none: 16 hex digits, with `-2` for the second of two equal lines."""
     return request_hash[:16] if copy == 1 else f"{request_hash[:16]}-{copy}"

@@ -127,7 +127,7 @@ class Jobs:
             source=self._source.name,
             pictures=self._pictures,
             is_checked=is_checked,
-            copy=self._source.copy_of(number),
+            copy=self._source.copy_of(number) if self._source.copies else 1,
         )
         return _doubted(parsed, self._source.suspects) if self._source.suspects and parsed.jobs else parsed
 

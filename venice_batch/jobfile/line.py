@@ -13,7 +13,7 @@ from venice_batch.jobfile import variables
 from venice_batch.jobfile.defaults import MAX_SPLIT, SeedPolicy, has_variants, lacks_seed, seed_of, split_seeds
 from venice_batch.jobfile.exact import losses
 from venice_batch.jobfile.fields import RESERVED
-from venice_batch.jobfile.identity import Branch, implicit_id, request_hash
+from venice_batch.jobfile.identity import FIRST, Branch, implicit_id, request_hash
 from venice_batch.jobfile.pictures import FIELD, Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES
 from venice_batch.jobfile.request_check import faults, printable, shown, type_name
@@ -232,7 +232,7 @@ def parse(
     if job.matrix is not None or job.variables is not None or defaults.matrix or defaults.variables:
         return _parse_several(job, number, first_index, defaults, source, pictures, is_checked=is_checked, copy=copy)
     checked = _checked(job.endpoint, job.request, defaults, pictures, is_checked=is_checked)
-    jobs, complaints = _jobs(job, checked, number, first_index, defaults.seeds, Branch(copy))
+    jobs, complaints = _jobs(job, checked, number, first_index, defaults.seeds, FIRST if copy == 1 else Branch(copy))
     if complaints or job.complaints:
         return _failed(job.complaints + complaints, number, source)
     return Parsed(tuple(jobs))
