@@ -2,6 +2,8 @@
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from venice_batch.errors import UsageError
 from venice_batch.jobfile import Defaults, native_line
@@ -33,9 +35,9 @@ def messages(record, **defaults):
     return [str(problem).removeprefix("jobs.jsonl:1: ") for problem in parsed.problems]
 
 
-@pytest.mark.parametrize("given", [{"record": {**LINE, "vars": SUBJECTS}}, {"record": LINE, "variables": SUBJECTS}])
-def test_a_prompt_is_made_with_every_value_of_its_variable(given):
-    found = jobs(**given)
+@pytest.mark.parametrize("arguments", [{"record": {**LINE, "vars": SUBJECTS}}, {"record": LINE, "variables": SUBJECTS}])
+def test_a_prompt_is_made_with_every_value_of_its_variable(arguments):
+    found = jobs(**arguments)
     assert [job.request["prompt"] for job in found] == ["A cat at dusk", "A big dog at dusk"]
     assert [job.id for job in found] == ["a__subject-cat", "a__subject-big-dog"]
     assert [job.metadata for job in found] == [{"vars": {"subject": "cat"}}, {"vars": {"subject": "big dog"}}]
@@ -148,6 +150,19 @@ def test_a_job_written_as_a_line_is_not_multiplied_again():
     given = {"matrix": {"seed": [1, 2]}, "variables": SUBJECTS}
     for job in jobs(LINE, **given):
         (again,) = jobs(orjson.loads(native_line(job)), **given)
+        assert (again.id, again.request_hash, again.metadata) == (job.id, job.request_hash, job.metadata)
+
+
+texts = st.lists(st.sampled_from(["{a}", "{b}", "{{", "}}", "{", "}", "x", "{1}", " "]), max_size=6).map("".join)
+
+
+@given(prompt=texts, values=st.lists(texts.filter(str.strip), min_size=1, max_size=3, unique=True))
+def test_whatever_the_braces_a_written_job_is_the_job_again(prompt, values):
+    line = {"id": "j", "model": "m", "prompt": f"{prompt} {{a}}", "vars": {"a": values}}
+    parsed = read(line, variables={"b": ["1", "2"]})
+    assert len(parsed.jobs) == len(values) * (2 if "{b}" in prompt.replace("{{", "  ") else 1)
+    for job in parsed.jobs:
+        (again,) = jobs(orjson.loads(native_line(job)))
         assert (again.id, again.request_hash, again.metadata) == (job.id, job.request_hash, job.metadata)
 
 
