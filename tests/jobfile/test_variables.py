@@ -179,6 +179,10 @@ def test_pixels_and_ratios_fit_into_one_matrix_with_fields_of_single_models():
     assert named.request["width"] == 512
 
 
+def test_a_prompt_that_is_not_text_is_reported_as_such():
+    assert messages({**LINE, "prompt": 5}, variables=SUBJECTS) == ["prompt: 5 is a number; expected a string"]
+
+
 @pytest.mark.parametrize(
     ("text", "values"),
     [

@@ -164,7 +164,7 @@ class JobIndex:
         if part.sample is not None:
             # What is wrong with the lines is reported when they are read the second time.
             jobs = (job for job, *_ in self._jobs.valid(Findings(0), shard=shard))
-            drawn = Selection(part, name_of).draw(jobs)
+            drawn = Selection(part, name_of).draw(jobs, part.sample)
         return Selection(part, name_of, drawn)
 
     @property

@@ -131,9 +131,9 @@ def _names_used(own: Mapping[str, Any], fields: Mapping[str, Any], defaults: Def
 def _drawn(choices: Sequence[Sequence[_Choice]], seed: int) -> Iterator[tuple[_Choice, ...]]:
     """Yield `MAX_JOBS` different ones of more combinations, chosen at random: the same ones for the same seed."""
     met: set[tuple[int, ...]] = set()
-    for number in itertools.count():
-        if len(met) == MAX_JOBS:
-            return
+    number = 0
+    while len(met) < MAX_JOBS:
+        number += 1
         # A hash, as a generator of random numbers may change with the version of Python.
         digest = hashlib.blake2b(f"{seed}\0{number}".encode(), digest_size=64, person=b"draw").digest()
         rest = int.from_bytes(digest)

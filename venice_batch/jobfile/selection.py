@@ -92,11 +92,8 @@ class Selection:
             pattern = next(iter(self._unmet))
             raise UsageError(f"--id {pattern}: no job of {source} has such an id or name; `expand` lists the ids")
 
-    def draw(self, jobs: Iterable[Job]) -> int | None:
-        """Return the key of the last job that the sample takes; None if it takes all."""
-        size = self._part.sample
-        if size is None:
-            return None
+    def draw(self, jobs: Iterable[Job], size: int) -> int | None:
+        """Return the key of the last job that a sample of this size takes; None if it takes all."""
         keys = array("Q", (_key(job.id, self._part.seed) for job in jobs if self.is_named(job)))
         return sorted(keys)[size - 1] if size < len(keys) else None
 
