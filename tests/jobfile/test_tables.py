@@ -258,3 +258,12 @@ def test_copies_of_a_prompt_and_a_matrix_make_every_combination_of_both(write):
     with open_source(write("ideas.txt", "a cat\na cat\n")) as source:
         index = JobIndex.build(source, defaults=Defaults({"model": "m"}, matrix={"seed": [1, 2]}))
         assert len({job.id for job in index.jobs_in_order()}) == 4
+
+
+def test_a_prompt_that_variables_make_of_another_line_is_an_error_with_both_lines(write):
+    with open_source(write("ideas.txt", "a cat\na {animal}\n")) as source:
+        defaults = Defaults({"model": "m"}, variables={"animal": ["dog", "cat"]})
+        with pytest.raises(
+            JobsFileError, match=r"ideas.txt:2: id: the request is that of line 1, .*; remove one of them"
+        ):
+            JobIndex.build(source, defaults=defaults)

@@ -179,6 +179,12 @@ def test_pixels_and_ratios_fit_into_one_matrix_with_fields_of_single_models():
     assert named.request["width"] == 512
 
 
+def test_values_that_make_the_same_prompt_make_one_job_unless_ids_tell_them_apart():
+    line = {"model": "m", "prompt": "{a} {b}", "vars": {"a": ["red", "red wine"], "b": ["wine glass", "glass"]}}
+    assert prompts(line) == ["red wine glass", "red glass", "red wine wine glass"]
+    assert len(jobs({**line, "id": "g"})) == 4
+
+
 def test_a_prompt_that_is_not_text_is_reported_as_such():
     assert messages({**LINE, "prompt": 5}, variables=SUBJECTS) == ["prompt: 5 is a number; expected a string"]
 

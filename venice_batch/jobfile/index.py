@@ -242,7 +242,12 @@ class JobIndex:
         for job, place, original in zip(self._read(named), named, self._directory.originals, strict=False):
             first = self._first_use(job, place, original, again)
             if first is not None:
-                findings.add(job.line, "id", _id_is_taken(job, self._lines[first]), self._source.name)
+                findings.add(
+                    job.line,
+                    "id",
+                    _id_is_taken(job, self._lines[first], has_ids=self._source.has_ids),
+                    self._source.name,
+                )
         findings.total += len(repeats) - len(named)
 
     def _first_use(self, job: Job, place: int, original: int, again: Again) -> int | None:
@@ -267,10 +272,11 @@ class JobIndex:
         return again.job(self._offsets[place], line_hash, line, self._numbers[place], self._subs[place])
 
 
-def _id_is_taken(job: Job, first: int) -> str:
+def _id_is_taken(job: Job, first: int, *, has_ids: bool) -> str:
     """Return the message for a job whose id line `first` uses already."""
     if has_implicit_id(job):
         if first == job.line:
             return "the matrix makes the same request twice; give the line an id to have both"
-        return f"the request is that of line {first}, where no id tells them apart; give each an id"
+        fix = "give each an id" if has_ids else "remove one of them, or give each an id in a table or in JSON"
+        return f"the request is that of line {first}, where no id tells them apart; {fix}"
     return f"{job.id!r} is used on line {first} already"

@@ -312,12 +312,17 @@ def _parse_several(
     jobs: list[Job] = []
     # A dict keeps the order: a mistake that many combinations share is reported once.
     distinct = dict.fromkeys(complaints)
+    met: set[str] = set()
     for fields, branch in found.branches:
         own = {**draft.request, **fields}
         checked = _checked(draft.endpoint, own, defaults, pictures, is_checked=is_checked, values=branch.variables)
         if draft.id is not None and (length := len(draft.id) + len(branch.of_id)) > MAX_ID:
             checked.complaints.append(("matrix", f"makes an id of {length} characters; at most {MAX_ID}"))
         made, wrong = _jobs(draft, checked, number, first_index + len(jobs), defaults.seeds, branch)
+        if draft.id is None and branch.variables:
+            if made and made[0].id in met:
+                continue  # other values make the same prompt
+            met.update(job.id for job in made)
         jobs += made
         if len(jobs) > matrix.MAX_JOBS:
             wrong = [("matrix", f"makes more than {matrix.MAX_JOBS:,} jobs with each image a job of its own")]
