@@ -47,7 +47,7 @@ class Job(msgspec.Struct, frozen=True):
     `request_hash` covers endpoint and body; the same id with another hash is another job.
     `line` counts the file's lines from 1, `index` its jobs from 0 (a line with a matrix holds several).
     `doubts` lists parts of the request that this version does not know and lets pass, as (field, message).
-    `suffix` is the part of a name that tells the jobs of one line apart, as in `__seed-1`.
+    `suffix` is the part of a name that distinguishes the jobs of one line, as in `__seed-1`.
     """
 
     id: str

@@ -57,7 +57,7 @@ def _content(value: object) -> object:
 
 
 class Branch(NamedTuple):
-    """What tells one of a line's jobs apart: the copy of the line, from 1, and the parts of its id and of its name.
+    """The origin of one of a line's jobs: the copy of the line, from 1, and what it adds to the id and to the name.
 
     `variables` are the values of those in its prompt; None if no variable has values, and braces stay as they are.
     """

@@ -217,7 +217,7 @@ def parse(
     `number` counts the file's lines from 1, `first_index` the jobs before this line, `source` is the file's name for
     messages. `pictures` remembers the files that lines name; without it each is read anew, with paths relative to the
     current folder. `is_checked` leaves out checks that this very line has passed with these defaults. `copy` counts
-    equal lines from 1: it tells the ids of their jobs apart if the lines give none.
+    equal lines from 1; it distinguishes the ids of their jobs if the lines give none.
     """
     pictures = pictures or Pictures()
     try:

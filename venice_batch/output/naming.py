@@ -164,7 +164,7 @@ class Naming:
         return stem
 
     def plain_stem(self, job: Job) -> str:
-        """Return the name without what tells equal names apart; "" if the job lacks a value for it."""
+        """Return the name without the digest that equal names get; "" if the job lacks a value for it."""
         try:
             return self._stem(job)
         except (LookupError, ValueError, TypeError):
