@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +20,7 @@ from venice_batch import (
     run_jobs,
     stream_outcomes,
 )
+from venice_batch.events import Notice
 from venice_batch.sandbox import SandboxSettings, serve
 
 FAST = SandboxSettings(rpm=0, latency_s=0, draw="plain", failure_limit=0)
@@ -219,8 +221,8 @@ ONLY_OF_THE_COMMAND = {
 }  # fmt: skip
 """Options about where input and output are, and about messages."""
 
-ONLY_OF_THE_LIBRARY = {"check_models"}
-"""The command has `--offline` for it, and always knows some list."""
+ONLY_OF_THE_LIBRARY = {"check_models", "model_defaults"}
+"""The command has `--offline` for the first, and always knows some list; settings files have the second."""
 
 
 def test_the_command_and_run_options_have_the_same_names():
@@ -263,3 +265,39 @@ async def test_prices_and_quotas_are_compared_with_the_approved_ones(tmp_path, m
 def test_approved_prices_need_the_list_of_models():
     with pytest.raises(UsageError, match="check_models=False"):
         RunOptions(frozen="approved.json", check_models=False)
+
+
+async def test_a_program_sweeps_over_a_file_of_prompts_and_runs_a_part_of_it(tmp_path):
+    path, seen = tmp_path / "ideas.txt", []
+    path.write_text("# animals\nA {animal}\nA street\n")
+    sweep = RunOptions(
+        defaults={"width": 64, "height": 64},
+        model_defaults={"venice-sd35": {"steps": 5}},
+        matrix={"model": ("venice-sd35", "z-image-turbo")},
+        variables={"animal": ("cat", "dog")},
+    )
+    async with serve(FAST) as sandbox:
+        given = {"api_key": "k", "base_url": sandbox.base_url, "on_event": seen.append}
+        first = await run_jobs(path, tmp_path / "out", sweep, ids=("0002-*",), sample=3, seed=1, limit=2, **given)
+        rest = await run_jobs(path, tmp_path / "out", sweep, **given)
+    assert (first.jobs, rest.jobs, rest.already_done) == (2, 6, 2)
+    names = [path.stem for path in (tmp_path / "out" / "images").iterdir()]
+    assert "0002-a-dog__model-z-image-turbo" in names
+    notices = [event.text for event in seen if isinstance(event, Notice)]
+    assert sum("1 comment (line 1) left out" in text for text in notices) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        ({"sample": 0}, "--sample must be at least 1"),
+        ({"limit": 0}, "--limit must be at least 1"),
+        ({"matrix": {"sead": (1,)}}, "--matrix sead: no endpoint has this field"),
+        ({"variables": {"animal": ()}}, "--var animal: expected an array of at least one value"),
+        ({"ids": ("lake*",)}, "no job of <jobs> has such an id or name"),
+    ],
+)
+async def test_a_wrong_part_or_sweep_of_a_program_is_an_error_before_anything_is_sent(tmp_path, wrong, found):
+    with pytest.raises(UsageError, match=re.escape(found)):
+        await run_jobs(jobs(1), tmp_path / "out", api_key="k", check_models=False, **wrong)
+    assert not (tmp_path / "out").exists()

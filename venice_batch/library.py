@@ -23,8 +23,9 @@ from venice_batch.catalogue.frozen_changes import has_quotas, hold_against
 from venice_batch.catalogue.listing import PATIENCE_S
 from venice_batch.clock import SystemClock
 from venice_batch.errors import ApiError, JobsFileError, Problem, UsageError, VeniceBatchError
-from venice_batch.events import JobEnded
+from venice_batch.events import JobEnded, Notice
 from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source
+from venice_batch.jobfile.variables import check_lists
 from venice_batch.output.atomic_file import is_address
 from venice_batch.output.naming import Naming
 from venice_batch.output.run_file import RunFile
@@ -86,13 +87,29 @@ def prepare(source: Source, output: Path, options: RunOptions, preflight: Prefli
         JobsFileError: a job is invalid, or two would give their images one name.
         UsageError: an option is wrong.
     """
-    naming = Naming(options.name, date=f"{datetime.now(UTC):%Y-%m-%d}")
-    defaults = Defaults(dict(options.defaults), SeedPolicy(options.seed_policy), options.allow_unknown)
+    naming = Naming(options.name, date=f"{datetime.now(UTC):%Y-%m-%d}", has_ids=source.has_ids)
+    check_lists(options.matrix, options.variables, allow_unknown=options.allow_unknown)
+    defaults = Defaults(
+        dict(options.defaults),
+        SeedPolicy(options.seed_policy),
+        options.allow_unknown,
+        options.model_defaults,
+        options.matrix,
+        options.variables,
+        None if options.sample is None else options.seed,
+    )
 
     def examine(job: Job) -> list[tuple[str, str]]:
         return [*naming.examine(job), *preflight.examine(job)]
 
-    index = JobIndex.build(source, defaults=defaults, examine=examine, shard=options.shard)
+    index = JobIndex.build(
+        source,
+        defaults=defaults,
+        examine=examine,
+        shard=options.shard,
+        part=options.part,
+        name_of=naming.plain_stem,
+    )
     naming.settle(index.jobs_in_order(), source.name)
     return PreparedRun(index, output, options, naming, preflight)
 
@@ -144,6 +161,9 @@ async def run_jobs(
             found = None if listing is None else freeze(preflight, listing, server, now_unix_s=now, quotas=quotas)
             command = ["venice-batch", "check", source.name, "--freeze", str(options.frozen)]
             hold_against(approved, found, path=Path(options.frozen), command=command)
+        if on_event is not None:
+            for text in source.notices:
+                on_event(Notice(text))
         return await prepared.run(key, observers=() if on_event is None else (on_event,))
 
 

@@ -55,7 +55,8 @@ class Job(msgspec.Struct, frozen=True):
     `request_hash` covers endpoint and body; the same id with another hash is another job.
     `line` counts the file's lines from 1, `index` its jobs from 0 (a line with a matrix holds several).
     `doubts` lists parts of the request that this version does not know and lets pass, as (field, message). `parent`
-    names the image that the job was derived from, if any; the request is the same without it.
+    names the image that the job was derived from, if any; the request is the same without it. `suffix` is the part of a
+    name that distinguishes the jobs of one line, as in `__seed-1`.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Job(msgspec.Struct, frozen=True):
     metadata: dict[str, Any] | None = None
     doubts: tuple[tuple[str, str], ...] = ()
     parent: Parent | None = None
+    suffix: str = ""
 
     @property
     def model(self) -> str:

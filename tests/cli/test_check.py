@@ -404,3 +404,12 @@ def test_a_column_that_nearly_is_a_field_is_warned_of_once_and_strictly_refused(
     assert "jobs.csv:2: widht: is not a field" in capsys.readouterr().err
     assert main(["jobs.csv", "--set", "model=venice-sd35", "--sandbox", "--sandbox-latency", "0"]) == 0
     assert "did you mean 'width'?" in capsys.readouterr().err
+
+
+def test_check_says_what_a_sweep_over_a_text_costs(capsys):
+    Path("ideas.txt").write_text("A {subject} at dusk\nA street\n")
+    given = ["--matrix", "model=venice-sd35,nano-banana-pro", "--var", "subject=cat,dog"]
+    assert main(["check", "ideas.txt", "--offline", *given, "--limit", "4"]) == 0
+    out = capsys.readouterr()
+    assert out.out.startswith("4 jobs, all lines valid\n")
+    assert "--limit 4: 4 of 6 jobs; the others stay as they are" in out.err

@@ -324,3 +324,91 @@ def test_a_files_job_fields_are_taken_as_they_are(capsys):
         "more": {"a": ["x=1"]},
     }
     assert "defaults.new: no endpoint has this field" in refused(capsys, "expand", "jobs.jsonl")
+
+
+SWEEP = """
+[defaults]
+steps = 5
+[defaults.matrix]
+model = ["venice-sd35", "nano-banana-pro"]
+[defaults.vars]
+subject = ["a red, fat cat", "dog"]
+[defaults.model."venice-sd35"]
+width = 64
+[defaults.model."nano-banana-pro"]
+aspect_ratio = "1:1"
+"""
+
+
+def expanded(capsys, *args, text="A {subject}\n"):
+    Path("prompts.txt").write_text(text)
+    capsys.readouterr()
+    assert main(["expand", "prompts.txt", *args]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def requests(capsys, *args, **options):
+    beside = ("id", "metadata")
+    return [{name: line[name] for name in line if name not in beside} for line in expanded(capsys, *args, **options)]
+
+
+def test_a_file_gives_matrix_variables_and_fields_of_one_model(capsys):
+    project(SWEEP)
+    assert requests(capsys)[:2] == [
+        {"model": "venice-sd35", "prompt": "A a red, fat cat", "steps": 5, "width": 64},
+        {"model": "nano-banana-pro", "prompt": "A a red, fat cat", "steps": 5, "aspect_ratio": "1:1"},
+    ]
+    assert len(requests(capsys)) == 4
+    assert len(requests(capsys, text="A street\n")) == 2, "its variables are for files that name them"
+    rows = shown(capsys)["defaults"]
+    assert rows["matrix.model"]["value"] == ["venice-sd35", "nano-banana-pro"]
+    assert rows["model.venice-sd35.width"] == {"value": 64, "from": "venice-batch.toml"}
+
+
+def test_the_command_line_wins_over_a_files_matrix_variables_and_fields_of_models(capsys):
+    project(SWEEP)
+    assert requests(capsys, "--set", "model=venice-sd35", "--set", "width=128", "--var", "subject=owl") == [
+        {"model": "venice-sd35", "prompt": "A owl", "steps": 5, "width": 128}
+    ]
+    assert [line["steps"] for line in requests(capsys, "--matrix", "steps=6,7", "--set", "model=m", text="p\n")] == [
+        6,
+        7,
+    ]
+
+
+def test_a_profile_replaces_a_field_by_a_matrix_and_the_other_way_round(capsys):
+    one = '[profile.p.defaults.matrix]\nsteps = [1, 2]\n[profile.q.defaults]\nmodel = "venice-sd35"\nwidth = 256\n'
+    project(SWEEP + one)
+    assert {line["steps"] for line in requests(capsys, "--profile", "p")} == {1, 2}
+    assert [(line["model"], line["width"]) for line in requests(capsys, "--profile", "q", text="p\n")] == [
+        ("venice-sd35", 256)
+    ]
+
+
+def test_models_is_the_table_of_models_beside_a_default_model(capsys):
+    project('[defaults]\nmodel = "venice-sd35"\n[defaults.models."venice-sd35"]\nwidth = 64\n')
+    assert requests(capsys, text="p\n") == [{"model": "venice-sd35", "width": 64, "prompt": "p"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("matrix = 5", "defaults.matrix: expected a table, as in [defaults.matrix] seed = [1, 2]"),
+        ("matrix.seed = 5", "defaults.matrix.seed: expected an array of at least one value"),
+        ("matrix.seed = [1, 1]", "defaults.matrix.seed: lists 1 2 times"),
+        (
+            'matrix.seed = ["x"]',
+            "defaults.matrix.seed: 'x' is a string; expected an integer from -999999999 to 999999999",
+        ),
+        ("matrix.sead = [1]", "defaults.matrix.sead: no endpoint has this field; did you mean 'seed'?"),
+        ("seed = 1\nmatrix.seed = [1]", "defaults.matrix.seed: has a value in [defaults] too; keep one of them"),
+        ("vars = 5", 'defaults.vars: expected a table, as in [defaults.vars] subject = ["cat", "dog"]'),
+        ("vars.a = [1]", "defaults.vars.a: 1 is not text; put it in quotes"),
+        ("models.m = 5", 'defaults.models.m: expected a table, as in [defaults.model."NAME"] width = 768'),
+        ("model.m.width = 0", "defaults.model.m.width: 0 is out of range; expected an integer from 1 to 1280"),
+        ('model.m.model = "n"', "defaults.model.m.model: the table of a model cannot name another"),
+    ],
+)
+def test_a_mistake_in_a_files_lists_names_the_key(capsys, text, found):
+    project(f"[defaults]\n{text}\n")
+    assert refused(capsys) == f"venice-batch.toml: {found}"

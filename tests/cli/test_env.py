@@ -32,7 +32,7 @@ def test_options_read_the_variables_that_the_command_is_given(tmp_path, monkeypa
     result = run("config", environ={"VENICE_BATCH_RPM": "3", "VENICE_BATCH_NAME": ""})
     rows = [line.split() for line in result.out.splitlines()]
     assert ["rpm", "3", "VENICE_BATCH_RPM"] in rows
-    assert ["name", "{id}", "default"] in rows
+    assert ["name", "-", "default"] in rows
 
 
 def test_the_day_in_an_output_folder_is_that_of_the_commands_clock(tmp_path, monkeypatch):

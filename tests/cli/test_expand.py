@@ -139,3 +139,22 @@ def test_no_text_in_lines_that_a_ci_runner_reads_is_a_command_to_it(monkeypatch,
     out = capfdbinary.readouterr().out
     assert (b"##" in out) is not bool(runner)
     assert [json.loads(line)["prompt"] for line in out.splitlines()] == prompts
+
+
+def test_variables_and_a_matrix_become_lines_that_need_no_options(capfdbinary):
+    Path("ideas.txt").write_text("A {subject} at {{dusk}}\n")
+    given = ["--set", "model=m", "--var", "subject=cat,dog", "--matrix", "seed=1,2"]
+    assert main(["expand", "ideas.txt", *given, "-o", "all.jsonl"]) == 0
+    made = lines("all.jsonl")
+    assert [line["prompt"] for line in made] == [f"A {animal} at {{dusk}}" for animal in ("cat", "cat", "dog", "dog")]
+    assert [line["metadata"] for line in made[1:3]] == [{"vars": {"subject": "cat"}}, {"vars": {"subject": "dog"}}]
+    assert main(["expand", "all.jsonl"]) == 0
+    assert capfdbinary.readouterr().out == Path("all.jsonl").read_bytes()
+
+
+def test_a_part_becomes_lines(capfdbinary):
+    Path("ideas.txt").write_text("A cat\nA dog\nAn owl\n")
+    assert main(["expand", "ideas.txt", "--set", "model=m", "--id", "*-dog", "--id", "0003-*"]) == 0
+    out = capfdbinary.readouterr()
+    assert [json.loads(line)["prompt"] for line in out.out.splitlines()] == ["A dog", "An owl"]
+    assert b"--id *-dog --id 0003-*: 2 of 3 jobs; the others stay as they are" in out.err

@@ -380,3 +380,108 @@ def test_less_than_one_attempt_that_may_be_charged_is_refused(capsys, number):
     write({"id": "a", "model": "venice-sd35", "prompt": "p"})
     assert main(["jobs.jsonl", "--sandbox", "--max-paid-attempts", number]) == 2
     assert "--max-paid-attempts" in capsys.readouterr().err
+
+
+IDEAS = ["# ideas", "A gondola at blue hour", "A {subject} on a roof", "A gondola at blue hour"]
+IDEAS_FIELDS = ["--set", "model=venice-sd35", "--set", "width=64", "--set", "height=64"]
+
+
+def images():
+    return sorted(path.stem for path in Path("output/ideas/images").iterdir())
+
+
+def records():
+    return [json.loads(line) for line in Path("output/ideas/manifest.jsonl").read_text().splitlines()]
+
+
+def test_images_of_a_text_are_named_after_line_and_prompt(capsys):
+    write(*IDEAS, name="ideas.txt")
+    assert main(["ideas.txt", *FAST, *IDEAS_FIELDS, "--var", "subject=cat,red dog"]) == 0
+    assert images() == [
+        "0002-a-gondola-at-blue-hour",
+        "0003-a-cat-on-a-roof",
+        "0003-a-red-dog-on-a-roof",
+        "0004-a-gondola-at-blue-hour",
+    ]
+    err = capsys.readouterr().err
+    assert err.count("ideas.txt: 1 comment (line 1) left out; a # and a space begin a comment") == 1
+
+
+def test_variants_and_combinations_are_in_the_names(capsys):
+    write("A cat", name="ideas.txt")
+    args = ["ideas.txt", *FAST, *IDEAS_FIELDS, "--set", "variants=2", "--matrix", "style_preset=Anime,Cinematic"]
+    assert main(args) == 0
+    assert images() == [f"0001-a-cat__style_preset-{style}-{n}" for style in ("Anime", "Cinematic") for n in (1, 2)]
+
+
+def test_a_text_whose_lines_move_is_not_paid_for_again(capsys):
+    write(*IDEAS, name="ideas.txt")
+    args = ["ideas.txt", *FAST, *IDEAS_FIELDS, "--var", "subject=cat,dog"]
+    assert main(args) == 0
+    write("A new one", *reversed(IDEAS), name="ideas.txt")
+    capsys.readouterr()
+    assert main(args) == 0
+    assert "5 jobs: 1 succeeded, 4 done before" in capsys.readouterr().out
+    assert images()[0] == "0001-a-new-one"
+
+
+def test_a_folder_with_images_named_after_ids_is_not_paid_for_again(capsys):
+    """Earlier versions named the images of a text after the jobs' ids."""
+    write("A cat", "A dog", name="ideas.txt")
+    assert main(["ideas.txt", *FAST, *IDEAS_FIELDS, "--name", "{id}"]) == 0
+    assert all(len(name) == 16 for name in images())
+    capsys.readouterr()
+    assert main(["ideas.txt", *FAST, *IDEAS_FIELDS]) == 0
+    assert "2 jobs: 0 succeeded, 2 done before" in capsys.readouterr().out
+
+
+def test_a_table_with_ids_is_named_after_them_and_one_without_after_its_prompts():
+    write("id,prompt", "sea,The sea", ",A lake", name="ideas.csv")
+    assert main(["ideas.csv", *FAST, *IDEAS_FIELDS]) == 0
+    assert "sea" in images()
+    write("prompt,mood", "The sea,calm", name="other.csv")
+    assert main(["other.csv", *FAST, *IDEAS_FIELDS, "-o", "output/other"]) == 0
+    assert os.listdir("output/other/images") == ["0002-the-sea.webp"]
+
+
+def test_parts_of_a_file_run_one_after_the_other_and_the_rest_resumes(capsys):
+    write(*(f"Idea number {number}" for number in range(1, 9)), name="ideas.txt")
+    args = ["ideas.txt", *FAST, *IDEAS_FIELDS]
+    assert main([*args, "--limit", "2"]) == 0
+    out = capsys.readouterr()
+    assert "2 jobs: 2 succeeded" in out.out
+    assert "--limit 2: 2 of 8 jobs; the others stay as they are" in out.err
+    assert main([*args, "--id", "000[35]-*", "-q"]) == 0
+    assert images() == [f"000{number}-idea-number-{number}" for number in (1, 2, 3, 5)]
+    assert main([*args, "--sample", "3", "--seed", "7"]) == 0
+    again = capsys.readouterr()
+    assert "3 jobs: " in again.out
+    assert main([*args, "--sample", "3", "--seed", "7"]) == 0
+    assert "3 jobs: 0 succeeded, 3 done before" in capsys.readouterr().out
+    assert main(args) == 0
+    assert len(images()) == len(records()) == 8
+
+
+def test_the_exit_code_is_about_the_chosen_part():
+    write("A cat", "forbidden", name="ideas.txt")
+    assert main(["ideas.txt", *FAST, *IDEAS_FIELDS, "--limit", "1"]) == 0
+    assert main(["ideas.txt", *FAST, *IDEAS_FIELDS, "--id", "*forbidden"]) == 1
+    assert main(["ideas.txt", *FAST, *IDEAS_FIELDS]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["--seed", "3"], "--seed chooses the jobs of --sample; to give the images a seed, use --set seed=N"),
+        (["--id", "lake*"], "--id lake*: no job of ideas.txt has such an id or name; `expand` lists the ids"),
+        (["--var", "subject=cat", "--var", "mood=calm"], "--var mood: no prompt has {mood}; nothing was sent"),
+        (["--set", "seed=1", "--matrix", "seed=1,2"], "--set and --matrix both name seed"),
+        (["--matrix", "seed"], "--matrix seed: expected FIELD=A,B,C, as in --matrix seed=1,2,3"),
+    ],
+)
+@pytest.mark.parametrize("command", [["run", *FAST], ["check", "--sandbox"], ["expand"]], ids=str)
+def test_a_mistaken_choice_is_one_line_and_nothing_is_sent(capsys, command, arguments, found):
+    write(*IDEAS[1:], name="ideas.txt")
+    assert main([command[0], "ideas.txt", *command[1:], *IDEAS_FIELDS, *arguments]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"venice-batch: {found}"
+    assert not Path("output").exists()

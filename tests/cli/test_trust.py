@@ -254,6 +254,20 @@ def test_a_project_has_no_picture_from_elsewhere_sent(capsys, field, value):
     assert f"defaults.{field}: leads out of the folder" in refused(capsys, "config")
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('matrix.image = ["x.png", "/etc/x.png"]', "matrix.image"),
+        ('matrix.images = [["x.png"], ["x.png", "../y.png"]]', "matrix.images"),
+        ('model.m.image = "/etc/x.png"', "model.m.image"),
+        ('models.m.images = ["/etc/x.png"]', "models.m.images"),
+    ],
+)
+def test_nor_in_a_matrix_or_the_fields_of_a_model(capsys, text, key):
+    project(f"[defaults]\n{text}\n")
+    assert f"defaults.{key}: leads out of the folder" in refused(capsys, "config")
+
+
 def test_a_project_may_name_its_own_pictures(capsys, tmp_path):
     inside = tmp_path / "home/project/x.png"
     project(f'[defaults]\nimage = "x.png"\nimages = ["sub/x.png", "https://example.com/../x.png", "{inside}"]\n')

@@ -104,9 +104,10 @@ def is_accepted(line, defaults):
         return False
     requests = [job.request]
     if job.matrix is not None:
-        if matrix.faults(job.matrix, job.request):
+        found = matrix.branches(job, defaults, 1)
+        if found.complaints:
             return False
-        requests = [{**job.request, **combination} for _, combination in matrix.combinations(job.matrix)]
+        requests = [{**job.request, **fields} for fields, _ in found.branches]
     return not any(problems(job.endpoint, defaults.apply(job.endpoint, request)) for request in requests)
 
 

@@ -216,3 +216,54 @@ def test_a_semicolon_table_on_standard_input_is_recognised(write):
 def test_the_file_keeps_open_for_the_lines(write):
     with open_source(write("a.csv", "prompt\na\n")) as source:
         assert [number for number, _, _ in lines(source.file)] == [2]
+
+
+def test_a_line_of_a_text_that_begins_with_a_hash_and_a_space_is_a_comment(write):
+    path = write("ideas.txt", "# animals\na cat\n  # more\n#hashtag\n#\n#\n#\n#\na dog\n")
+    assert [(job.line, job.request["prompt"]) for job in jobs(path, "model=m")] == [
+        (2, "a cat"),
+        (4, "#hashtag"),
+        (9, "a dog"),
+    ]
+    with open_source(path) as source:
+        assert source.notices == (
+            "ideas.txt: 6 comments (line 1, 3, 5, 6, 7, …) left out; a # and a space begin a comment",
+        )
+
+
+def test_a_text_of_comments_holds_no_jobs(write):
+    assert errors(write("ideas.txt", "# a\n# b\n"), "model=m") == ["ideas.txt: holds no jobs, only comments"]
+
+
+def test_a_prompt_twice_in_a_text_makes_two_jobs_whose_ids_do_not_depend_on_the_lines_between(write):
+    first = jobs(write("ideas.txt", "a cat\na dog\na cat\na cat\n"), "model=m")
+    ids = [job.id for job in first]
+    assert ids == [first[0].id, first[1].id, f"{first[0].id}-2", f"{first[0].id}-3"]
+    moved = jobs(write("ideas.txt", "a cat\n\na cat\nan owl\na dog\na cat\n"), "model=m")
+    assert {job.id for job in moved} > set(ids)
+
+
+def test_each_copy_of_a_prompt_gets_a_seed_of_its_own_or_a_warning(write):
+    path = write("ideas.txt", "a cat\na cat\n")
+    with open_source(path) as source:
+        pinned = JobIndex.build(source, defaults=Defaults.of(["model=m"], "pin")).jobs_in_order()
+        assert len({job.request["seed"] for job in pinned}) == 2
+    assert jobs(path, "model=m")[1].doubts == ()
+    one, other = jobs(path, "model=m", "seed=5")
+    assert one.doubts == ()
+    assert other.doubts[0][0] == "seed"
+
+
+def test_copies_of_a_prompt_and_a_matrix_make_every_combination_of_both(write):
+    with open_source(write("ideas.txt", "a cat\na cat\n")) as source:
+        index = JobIndex.build(source, defaults=Defaults({"model": "m"}, matrix={"seed": [1, 2]}))
+        assert len({job.id for job in index.jobs_in_order()}) == 4
+
+
+def test_a_prompt_that_variables_make_of_another_line_is_an_error_with_both_lines(write):
+    with open_source(write("ideas.txt", "a cat\na {animal}\n")) as source:
+        defaults = Defaults({"model": "m"}, variables={"animal": ["dog", "cat"]})
+        with pytest.raises(
+            JobsFileError, match=r"ideas.txt:2: id: the request is that of line 1, .*; remove one of them"
+        ):
+            JobIndex.build(source, defaults=defaults)

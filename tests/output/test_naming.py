@@ -141,7 +141,7 @@ def test_a_template_may_use_every_field_and_make_folders():
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        ("{prompt}", "none of"),
+        ("{colour}", "none of"),
         ("{id", "expected '}'"),
         ("images", "one name"),
         ("{date}", "one name"),
@@ -193,3 +193,53 @@ def test_a_device_of_windows_is_no_name(name):
     naming = settled("{id}", job(name), job(f"{name}sole"))
     assert naming.stem(job(name)).startswith(f"_{name}-")
     assert naming.stem(job(f"{name}sole")) == f"{name}sole"
+
+
+def named(prompt, **others):
+    return Naming(has_ids=False).stem(job("0123456789abcdef", 6, prompt=prompt, **others))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("A gondola at blue hour", "0007-a-gondola-at-blue-hour"),
+        ("  Caf\u00e9, \u2018M\u00fcnchen\u2019!  ", "0007-caf\u00e9-m\u00fcnchen"),
+        ("\u9713\u8679\u706f\u4e0b\u7684\u8857\u9053", "0007-\u9713\u8679\u706f\u4e0b\u7684\u8857\u9053"),
+        ("../../etc/passwd", "0007-etc-passwd"),
+        ("CON", "0007-con"),
+        ("\U0001f600", "0007"),
+        ("x" * 300, "0007-" + "x" * 60),
+        ("word " * 30, "0007-" + "-".join(["word"] * 12)),
+    ],
+)
+def test_without_ids_images_are_named_after_line_and_prompt(prompt, name):
+    assert named(prompt) == name
+
+
+def test_the_number_of_a_line_takes_more_digits_than_four_where_it_has_them():
+    assert Naming(has_ids=False).stem(job("a", 12_344, prompt="A cat")) == "12345-a-cat"
+
+
+def test_the_fields_of_a_matrix_follow_the_prompt():
+    one = Job("a", 7, 6, Endpoint.GENERATE, {"prompt": "A cat"}, "00", suffix="__seed-1")
+    assert settled(None, one, has_ids=False).stem(one) == "0007-a-cat__seed-1"
+
+
+def test_a_job_without_a_prompt_is_named_after_its_picture():
+    assert Naming(has_ids=False).stem(job("a", 6, image={"path": "photos/Cat 1.png"})) == "0007-cat-1"
+    assert Naming(has_ids=False).stem(job("a", 6, images=[{"path": "C:\\pictures\\cat.png"}])) == "0007-cat"
+    assert Naming(has_ids=False).stem(job("a", 6, image="https://example.com/cat.png")) == "0007"
+
+
+def test_a_template_may_use_the_prompt():
+    one, other = job("a", 0, prompt="A cat"), job("b", 1, prompt="A cat!")
+    assert settled("{prompt}", one).stem(one) == "a-cat"
+    assert settled("{prompt}-{line}", one, other).stem(other) == "a-cat-2"
+    assert Naming("{prompt}").examine(job()) == [("prompt", "is missing, and --name needs it")]
+    assert Naming("{prompt}").plain_stem(job()) == ""
+
+
+def test_jobs_of_one_line_with_one_name_are_told_apart_by_their_ids():
+    jobs = [Job(id_, 1, n, Endpoint.GENERATE, {"prompt": "A cat"}, "00") for n, id_ in enumerate("ab")]
+    naming = settled(None, *jobs, has_ids=False)
+    assert len({naming.stem(one) for one in jobs}) == 2

@@ -84,22 +84,34 @@ def check(jobs: str, **given: Any) -> int:
     Asks the API for its models, and with a key for balance and limits; goes on without them after 5 s.
     """
     from venice_batch.jobfile import JobIndex, open_source
+    from venice_batch.output.naming import Naming
     from venice_batch.run.plan import plan
 
     is_sandbox = options.is_sandbox(given)
     defaults = options.job_defaults(given)
     chosen = frozen.options_of(given)
+    part = options.part(given)
     output = given["output"] or default_output(jobs)
     budget = budget_shares(given)
     settle_temporary_files(jobs, output)
     with open_source(jobs, environment().stdin_bytes) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         print_notice(known.notice)
+        options.show_notices(source)
         preflight = known.preflight(allow_unknown=given["allow_unknown"], strict=given["strict"])
         try:
-            index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
+            index = JobIndex.build(
+                source,
+                defaults=defaults,
+                examine=preflight.examine,
+                shard=given["shard"],
+                part=part,
+                name_of=Naming(has_ids=source.has_ids).plain_stem,
+            )
         finally:
             show_warnings(preflight, source.name)
+        options.refuse_unused(index, given)
+        options.show_part(index, part)
         approval = chosen.settle(frozen.of_now(preflight, known.listing, known.limits, given), jobs)
         found = plan(index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account)
         shown: dict[str, Any] = {"preflight": preflight, "known": known, "budget": budget, "approval": approval}

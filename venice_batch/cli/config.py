@@ -39,7 +39,7 @@ def config(ctx: click.Context, of: str, as_json: bool) -> int:
     shown = settings.command_named(ctx, of)
     settled = settings.settle(ctx, shown, read.files, read.profile)
     rows, values = _rows(shown, settled, ctx.parent)
-    fields = [Row(name, setting.value, setting.where) for name, setting in settled.job_fields.items()]
+    fields = [Row(".".join(keys), setting.value, setting.where) for keys, setting in settled.job_fields.items()]
     takes_jobs = settings.takes_job_fields(shown)
     key = _key(values["api_key_file"], rows) if "api_key_file" in values else None
     if as_json:

@@ -24,9 +24,21 @@ def expand(jobs: str, output: Path | None, **given: Any) -> int:
     --set. Nothing is written if any line is invalid. Contacts no server: `check` compares the jobs with the models.
     """
     from venice_batch.jobfile import JobIndex, native_line, open_source, oversize
+    from venice_batch.output.naming import Naming
 
     defaults = options.job_defaults(given)
+    part = options.part(given)
     with destinations.opened(output) as file, open_source(jobs, environment().stdin_bytes) as source:
-        index = JobIndex.build(source, defaults=defaults, examine=oversize, shard=given["shard"])
+        options.show_notices(source)
+        index = JobIndex.build(
+            source,
+            defaults=defaults,
+            examine=oversize,
+            shard=given["shard"],
+            part=part,
+            name_of=Naming(has_ids=source.has_ids).plain_stem,
+        )
+        options.refuse_unused(index, given)
+        options.show_part(index, part)
         file.writelines(map(native_line, index.jobs_in_order()))
     return 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from venice_batch.catalogue import Listing
-    from venice_batch.jobfile import Defaults
+    from venice_batch.jobfile import Defaults, JobIndex, Part, Source
     from venice_batch.sandbox import SandboxSettings
 
 WORDS = "venice_batch.words"
@@ -148,7 +148,37 @@ default_fields = option(
 )
 which_jobs = group(
     option("--shard", type=Share(), help="Take only share I of N of the jobs; a job's id decides its share."),
+    option(
+        "--id",
+        "ids",
+        multiple=True,
+        metavar="PATTERN",
+        help="Take only jobs whose id or image's name matches, as in sea-*; repeatable.",
+    ),
+    option(
+        "--sample",
+        type=click.IntRange(min=1),
+        help="Take only N jobs, chosen at random; the same ones in every run.",
+    ),
+    option("--seed", type=click.IntRange(min=0), default=None, help="Let --sample choose others."),
+    option("--limit", type=click.IntRange(min=1), help="Take only the first N jobs."),
     default_fields,
+    option(
+        "--matrix",
+        multiple=True,
+        in_files=False,
+        metavar="FIELD=A,B,C",
+        help="Make one job for each of these values of every job that lacks FIELD; several FIELDs: each combination.",
+        shell_complete=complete_job_fields,
+    ),
+    option(
+        "--var",
+        "variables",
+        multiple=True,
+        in_files=False,
+        metavar="NAME=A,B,C",
+        help="Put each of these values in place of {NAME} in prompts; NAME=@FILE reads one a line.",
+    ),
     option(
         "--seed-policy",
         type=click.Choice(["keep", "pin", "split"]),
@@ -201,11 +231,62 @@ def job_defaults(given: Mapping[str, Any]) -> Defaults:
         UsageError: a field or a value is wrong.
     """
     from venice_batch.jobfile import Defaults
+    from venice_batch.jobfile.variables import parse_matrix, parse_variables
 
     allow_unknown = given.get("allow_unknown", False)
-    of_files = settings.job_fields(allow_unknown=allow_unknown)
-    found = Defaults.of(given["settings"], given.get("seed_policy", "keep"), allow_unknown=allow_unknown)
-    return Defaults({**of_files, **found.values}, found.seeds, allow_unknown)
+    values: dict[str, Any] = {}
+    models: dict[str, dict[str, Any]] = {}
+    lists: dict[str, dict[str, Any]] = {"matrix": {}, "vars": {}}
+    own = Defaults.of(given["settings"], given.get("seed_policy", "keep"), allow_unknown=allow_unknown)
+    matrix = parse_matrix(given.get("matrix", ()), allow_unknown=allow_unknown)
+    if both := sorted(own.values.keys() & matrix):
+        raise UsageError(f"--set and --matrix both name {', '.join(both)}")
+    for keys, value in settings.job_fields(allow_unknown=allow_unknown).items():
+        name = keys[-1]
+        if len(keys) == 1:
+            values[name] = value
+        elif keys[0] == "vars" or name not in own.values:  # --set is stronger than any file
+            (models.setdefault(keys[1], {}) if keys[0] == "model" else lists[keys[0]])[name] = value
+    return Defaults(
+        {**values, **own.values},
+        own.seeds,
+        allow_unknown,
+        models,
+        {**lists["matrix"], **matrix},
+        {**lists["vars"], **parse_variables(given.get("variables", ()))},
+        part(given).seed if given.get("sample") else None,
+    )
+
+
+def part(given: Mapping[str, Any]) -> Part:
+    """Return the part of the jobs that the options ask for. Raises UsageError."""
+    from venice_batch.jobfile import Part
+
+    if given["seed"] is not None and given["sample"] is None:
+        raise UsageError("--seed chooses the jobs of --sample; to give the images a seed, use --set seed=N")
+    return Part(given["ids"], given["sample"], given["seed"] or 0, given["limit"])
+
+
+def refuse_unused(index: JobIndex, given: Mapping[str, Any]) -> None:
+    """Raise UsageError for a variable of `--var` that no prompt names; one of a settings file may be for others."""
+    named = [setting.partition("=")[0].strip() for setting in given["variables"]]
+    if unused := [name for name in index.unused_variables if name in named]:
+        raise UsageError(f"--var {unused[0]}: no prompt has {{{unused[0]}}}; nothing was sent")
+
+
+def show_notices(source: Source) -> None:
+    """Write what the user should know about the jobs file on standard error."""
+    for text in source.notices:
+        environment().messages.notice(text)
+
+
+def show_part(index: JobIndex, chosen: Part) -> None:
+    """Write how many jobs a part leaves out on standard error."""
+    if chosen:
+        from venice_batch.text_format import counted
+
+        text = f"{chosen.text}: {len(index):,} of {counted(len(index) + index.left_out, 'job')}"
+        environment().messages.notice(f"{text}; the others stay as they are")
 
 
 def is_sandbox(given: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
@@ -104,6 +105,42 @@ def _parameters(function: Callable[..., Any]) -> list[click.Parameter]:
     """Return the parameters that click has attached to a function so far."""
     found: list[click.Parameter] = getattr(function, "__click_params__", [])
     return found
+
+
+def value_from_file(option: Option, value: object, folder: Path) -> object:
+    """Return a file's `value` for click's `default_map`. Raises click.BadParameter if the option does not take it."""
+    if not option.multiple:
+        return _single(option, value, folder)
+    if not isinstance(value, list):
+        raise click.BadParameter("expected a list, as the option can be given several times")
+    return [_single(option, item, folder) for item in value]
+
+
+def _single(option: Option, value: object, folder: Path) -> object:
+    if option.is_bool_flag:
+        if not isinstance(value, bool):
+            raise click.BadParameter("expected true or false")
+        return value
+    kinds, expected = _toml_types(option.type)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise click.BadParameter(f"expected {expected}")
+    option.type.convert(value, option, None)  # as written: joined to the folder, an address would pass for a path
+    if isinstance(option.type, click.Path):
+        return str(folder / Path(str(value)).expanduser())
+    return value
+
+
+def _toml_types(kind: click.ParamType[Any]) -> tuple[tuple[type, ...], str]:
+    """Return the types that TOML may have for an option of this kind, and their name."""
+    match kind:
+        case click.types.IntParamType():
+            return (int,), "an integer"
+        case click.types.FloatParamType():
+            return (int, float), "a number"
+        case click.Choice() | click.Path() | click.types.StringParamType():
+            return (str,), "a quoted string"
+        case _:
+            return (str, int, float), "a number or a quoted string"
 
 
 def stronger(ctx: click.Context, one: str, other: str) -> str | None:

@@ -69,12 +69,16 @@ def _start(given: dict[str, Any], output: Path) -> int:
         known = know(given["base_url"], given["api_key_file"], **asked)
         if not is_silent:
             print_notice(known.notice)
+            options.show_notices(source)
         preflight = known.preflight(allow_unknown=chosen.allow_unknown, strict=chosen.strict)
         try:
             prepared = library.prepare(source, output, chosen, preflight)
         finally:
             if not is_silent:
                 show_warnings(preflight, source.name)
+        options.refuse_unused(prepared.index, given)
+        if not is_silent:
+            options.show_part(prepared.index, chosen.part)
         now = frozen.of_now(preflight, known.listing, known.limits, given)
         approval = frozen_file.settle(now, given["jobs"])
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
@@ -94,6 +98,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
     from venice_batch.run.settings import RunOptions
 
     defaults = options.job_defaults(given)
+    chosen = options.part(given)
     speed = (given["sandbox_speed"] or 1.0) if given["sandbox"] else 1.0
     return RunOptions(
         name=given["name"],
@@ -118,7 +123,14 @@ def _options(given: dict[str, Any]) -> RunOptions:
         max_failures=given["max_failures"],
         grace_s=given["grace"],
         shard=given["shard"],
+        ids=chosen.ids,
+        sample=chosen.sample,
+        seed=chosen.seed,
+        limit=chosen.limit,
         defaults=defaults.values,
+        model_defaults=defaults.models,
+        matrix=defaults.matrix,
+        variables=defaults.variables,
         seed_policy=given["seed_policy"],
         retry_rejected=given["retry_rejected"],
         verify=given["verify"],

@@ -13,10 +13,11 @@ output = group(
     options.output,
     option(
         "--name",
-        default="{id}",
-        show_default=True,
+        default=None,
+        show_default="{id}; {line:04}-{prompt} for files without ids",
         metavar="TEMPLATE",
-        help="Names of images: {id}, {index}, {model}, {seed}, {hash}, {date}, {metadata.KEY}; / makes folders.",
+        help="Names of images: {id}, {index}, {line}, {prompt}, {model}, {seed}, {hash}, {date}, {metadata.KEY}; "
+        "/ makes folders.",
     ),
     option("--durable", is_flag=True, help="Flush each image and record to disk (fsync) before going on."),
     heading="Output",

@@ -13,11 +13,11 @@ import click
 
 from venice_batch.cli.config_file import SettingsFile, files
 from venice_batch.cli.destinations import errors_beside
-from venice_batch.cli.parameters import Option, stronger
+from venice_batch.cli.parameters import Option, stronger, value_from_file
 from venice_batch.errors import UsageError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from venice_batch.cli.commands import Command
 
@@ -46,12 +46,16 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """One command's settings from all files: its options by parameter, and the jobs' fields by name."""
+    """One command's settings from all files: its options by parameter, and those for jobs by their keys.
+
+    The keys are those below `[defaults]`: `("width",)`, `("matrix", "seed")`, `("vars", "subject")`, and
+    `("model", NAME, "width")` for a field of one model.
+    """
 
     files: tuple[SettingsFile, ...] = ()
     profile: str | None = None
     options: Mapping[str, Setting] = field(default_factory=dict)
-    job_fields: Mapping[str, Setting] = field(default_factory=dict)
+    job_fields: Mapping[tuple[str, ...], Setting] = field(default_factory=dict)
 
     @property
     def default_map(self) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def settle(ctx: click.Context, command: Command, found: tuple[SettingsFile, ...]
         UsageError: there is no such profile, or a file has a key or value that no command or option takes.
     """
     options: dict[str, Setting] = {}
-    job_fields: dict[str, Setting] = {}
+    job_fields: dict[tuple[str, ...], Setting] = {}
     # Options of one name that read the same variable mean the same.
     shared = {str(option.name) for option in settable(command).values() if option.envvar}
     for layer in _layers(ctx, found, profile):
@@ -132,7 +136,10 @@ def settle(ctx: click.Context, command: Command, found: tuple[SettingsFile, ...]
             if name in given and given[name].value:
                 options.pop(other, None)  # the stronger layer names the server
         options |= {name: setting for name, setting in given.items() if not _lifts_budget(setting, options.get(name))}
-        job_fields |= _job_fields(layer, allow_unknown=True)
+        stronger_fields = _job_fields(layer, allow_unknown=True)
+        for keys in stronger_fields:
+            _drop_weaker(job_fields, keys)
+        job_fields |= stronger_fields
     return Settled(found, profile, options, job_fields)
 
 
@@ -156,8 +163,19 @@ def check_all(ctx: click.Context, found: Sequence[SettingsFile]) -> None:
                 _job_fields(layer, allow_unknown=_allows_unknown(file.tables) or _allows_unknown(layer.tables))
 
 
-def job_fields(*, allow_unknown: bool) -> dict[str, Any]:
-    """Return the running command's `[defaults]` as JSON values (TOML's dates as text) by the names of job fields.
+def _drop_weaker(fields: dict[tuple[str, ...], Setting], keys: tuple[str, ...]) -> None:
+    """Remove other kinds of values for the field of `keys`, which a weaker layer gave."""
+    if keys[0] == "matrix":
+        fields.pop(keys[1:], None)
+    elif len(keys) == 1:
+        for other in [
+            other for other in fields if other[0] in ("matrix", "model") and other[1:] and other[-1:] == keys
+        ]:
+            del fields[other]
+
+
+def job_fields(*, allow_unknown: bool) -> dict[tuple[str, ...], Any]:
+    """Return the running command's `[defaults]` as JSON values (TOML's dates as text) by the keys of `Settled`.
 
     Raises:
         UsageError: without `allow_unknown`, a field or value is unknown; it names file and key.
@@ -166,9 +184,9 @@ def job_fields(*, allow_unknown: bool) -> dict[str, Any]:
 
     settled: Settled = click.get_current_context().meta.get(SETTLED, Settled())
     if not allow_unknown:
-        for name, setting in settled.job_fields.items():
-            _check_job_field(name, setting, allow_unknown=False)
-    return {name: msgspec.to_builtins(setting.value) for name, setting in settled.job_fields.items()}
+        for keys, setting in settled.job_fields.items():
+            _check_job_field(keys, setting, allow_unknown=False)
+    return {keys: msgspec.to_builtins(setting.value) for keys, setting in settled.job_fields.items()}
 
 
 def settable(command: Command) -> dict[str, Option]:
@@ -248,7 +266,7 @@ def _options(layer: _Layer, command: Command) -> dict[str, Setting]:
             raise _mistake(layer.file, keys, what)
         option = known[key]
         try:
-            given = _value(option, value, layer.file.path.parent)
+            given = value_from_file(option, value, layer.file.path.parent)
         except click.BadParameter as error:
             raise _mistake(layer.file, keys, error.message) from None
         if layer.file.is_project and isinstance(option.type, click.Path):
@@ -274,19 +292,51 @@ def _is_inside(file: SettingsFile, path: Path) -> bool:
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(file.path.parent))
 
 
-def _job_fields(layer: _Layer, *, allow_unknown: bool) -> dict[str, Setting]:
+def _job_fields(layer: _Layer, *, allow_unknown: bool) -> dict[tuple[str, ...], Setting]:
     found = {}
-    for name, value in layer.tables.get("defaults", {}).items():
-        found[name] = setting = Setting(value, layer.file, (*layer.prefix, "defaults", name))
-        if what := _forbidden(name):
+    for keys, own_keys, value in _for_jobs(layer):
+        found[keys] = setting = Setting(value, layer.file, (*layer.prefix, "defaults", *own_keys))
+        if what := _forbidden(keys[-1]):
             raise _mistake(layer.file, setting.keys, what)
-        _check_job_field(name, setting, allow_unknown=allow_unknown)
-        if layer.file.is_project and name in _PICTURES:
-            pictures = value if isinstance(value, list) else [value]
-            if not all(_is_own_picture(layer.file, picture) for picture in pictures):
-                what = "leads out of the folder of the project's file; name it in the jobs"
-                raise _mistake(layer.file, setting.keys, what)
+        _check_job_field(keys, setting, allow_unknown=allow_unknown)
+        pictures = _single_values(value) if keys[-1] in _PICTURES and keys[0] != "vars" else []
+        if layer.file.is_project and not all(_is_own_picture(layer.file, picture) for picture in pictures):
+            what = "leads out of the folder of the project's file; name it in the jobs"
+            raise _mistake(layer.file, setting.keys, what)
+    for keys in found:
+        if keys[0] == "matrix" and keys[1:] in found:
+            raise _mistake(layer.file, found[keys].keys, "has a value in [defaults] too; keep one of them")
     return found
+
+
+def _for_jobs(layer: _Layer) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], Any]]:
+    """Yield the keys (as `Settled` has them, and as the file does) and the value of everything in `[defaults]`.
+
+    `models` is `model` by another name: TOML allows no table `model` beside a default model.
+    """
+
+    def tables(name: str, found: object, form: str) -> Mapping[str, Any]:
+        if isinstance(found, dict) and found:
+            return found
+        raise _mistake(layer.file, (*layer.prefix, "defaults", name), f"expected a table, as in {form}")
+
+    for name, value in layer.tables.get("defaults", {}).items():
+        if name in ("matrix", "vars"):
+            form = "[defaults.matrix] seed = [1, 2]" if name == "matrix" else '[defaults.vars] subject = ["cat", "dog"]'
+            for key, values in tables(name, value, form).items():
+                yield (name, key), (name, key), values
+        elif name == "models" or (name == "model" and isinstance(value, dict)):
+            form = '[defaults.model."NAME"] width = 768'
+            for model, table in tables(name, value, form).items():
+                for key, one in tables(f"{name}.{model}", table, form).items():
+                    yield ("model", model, key), (name, model, key), one
+        else:
+            yield (name,), (name,), value
+
+
+def _single_values(value: object) -> list[object]:
+    """Return a value, or all those in a list of lists."""
+    return [one for item in value for one in _single_values(item)] if isinstance(value, list) else [value]
 
 
 def _is_own_picture(file: SettingsFile, value: object) -> bool:
@@ -300,51 +350,28 @@ def _is_own_picture(file: SettingsFile, value: object) -> bool:
     return not is_climbing and _is_inside(file, file.path.parent / path)
 
 
-def _check_job_field(name: str, setting: Setting, *, allow_unknown: bool) -> None:
-    from venice_batch.jobfile.defaults import complaint
+def _check_job_field(keys: tuple[str, ...], setting: Setting, *, allow_unknown: bool) -> None:
+    import msgspec
 
-    if wrong := complaint(name, setting.value, allow_unknown=allow_unknown):
+    from venice_batch.jobfile.defaults import complaint
+    from venice_batch.jobfile.variables import matrix_fault, variable_fault
+
+    name, value = keys[-1], setting.value
+    if keys[0] == "vars":
+        what = variable_fault(name, value)
+        wrong = (name, what) if what else None
+    elif keys[0] == "matrix":
+        wrong = matrix_fault(name, msgspec.to_builtins(value), allow_unknown=allow_unknown)
+    elif len(keys) > 1 and name in ("model", "modelId"):
+        wrong = name, "the table of a model cannot name another"
+    else:
+        wrong = complaint(name, value, allow_unknown=allow_unknown)
+    if wrong:
         raise _mistake(setting.file, (*setting.keys[:-1], wrong[0]), wrong[1])
 
 
 def _allows_unknown(tables: Mapping[str, Any]) -> bool:
     return any(isinstance(table, dict) and table.get("allow-unknown") is True for table in tables.values())
-
-
-def _value(option: Option, value: object, folder: Path) -> object:
-    """Return `value` for click's `default_map`. Raises click.BadParameter if the option does not take it."""
-    if not option.multiple:
-        return _single(option, value, folder)
-    if not isinstance(value, list):
-        raise click.BadParameter("expected a list, as the option can be given several times")
-    return [_single(option, item, folder) for item in value]
-
-
-def _single(option: Option, value: object, folder: Path) -> object:
-    if option.is_bool_flag:
-        if not isinstance(value, bool):
-            raise click.BadParameter("expected true or false")
-        return value
-    kinds, expected = _toml_types(option.type)
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise click.BadParameter(f"expected {expected}")
-    option.type.convert(value, option, None)  # as written: joined to the folder, an address would pass for a path
-    if isinstance(option.type, click.Path):
-        return str(folder / Path(str(value)).expanduser())
-    return value
-
-
-def _toml_types(kind: click.ParamType[Any]) -> tuple[tuple[type, ...], str]:
-    """Return the types that TOML may have for an option of this kind, and their name."""
-    match kind:
-        case click.types.IntParamType():
-            return (int,), "an integer"
-        case click.types.FloatParamType():
-            return (int, float), "a number"
-        case click.Choice() | click.Path() | click.types.StringParamType():
-            return (str,), "a quoted string"
-        case _:
-            return (str, int, float), "a number or a quoted string"
 
 
 def _forbidden(key: str) -> str:

@@ -1,4 +1,4 @@
-"""Defaults for the fields that lines lack, from --set or a settings file, and seeds for jobs without one."""
+"""What options and settings files add to lines: fields, lists of values, seeds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from venice_batch.errors import UsageError
 from venice_batch.jobfile.exact import losses, unwritable
 from venice_batch.jobfile.fields import FIELDS, MAX_SEED, RESERVED
 from venice_batch.jobfile.request_check import did_you_mean, explain_field, printable, takes_json
-from venice_batch.model import Endpoint
+from venice_batch.model import UNNAMED, Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 class SeedPolicy(StrEnum):
@@ -78,23 +78,31 @@ class Defaults:
 
     `seeds` applies to jobs that have no seed, neither in their line nor here. `allow_unknown` lets fields and values
     pass that this version does not know (`Job.doubts`); a field that no endpoint is known to take goes to all.
+
+    `models` holds fields for the jobs of one model, by its name; they come before `values`. `matrix` lists several
+    values for fields that a line lacks, `variables` those that prompts name in braces. With a seed for `draw`, a line
+    with too many combinations makes jobs of some, chosen at random by the seed.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     seeds: SeedPolicy = SeedPolicy.KEEP
     allow_unknown: bool = False
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    matrix: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    variables: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    draw: int | None = None
     _known: dict[Endpoint, dict[str, Any]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        known = {
-            endpoint: {
-                name: value
-                for name, value in self.values.items()
-                if name in FIELDS[endpoint] or (self.allow_unknown and name not in ALL_FIELDS)
-            }
-            for endpoint in Endpoint
+        object.__setattr__(self, "_known", {endpoint: self._taken(endpoint, self.values) for endpoint in Endpoint})
+
+    def _taken(self, endpoint: Endpoint, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields that the endpoint takes."""
+        return {
+            name: value
+            for name, value in values.items()
+            if name in FIELDS[endpoint] or (self.allow_unknown and name not in ALL_FIELDS)
         }
-        object.__setattr__(self, "_known", known)
 
     @classmethod
     def of(
@@ -109,9 +117,22 @@ class Defaults:
         return cls(values, SeedPolicy(seed_policy), allow_unknown)
 
     def apply(self, endpoint: Endpoint, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the effective request: the line's own fields over the defaults for `endpoint`."""
+        """Return the effective request: the line's own fields over the defaults for its model and its endpoint."""
         defaults = self._known[endpoint]
+        if self.models:
+            named = request.get("model", request.get("modelId", defaults.get("model", UNNAMED[endpoint])))
+            if isinstance(named, str) and named in self.models:
+                defaults = {**defaults, **self._taken(endpoint, self.models[named])}
         return {**defaults, **request} if defaults else request
+
+    def matrix_for(self, endpoint: Endpoint, own: Collection[str]) -> dict[str, Sequence[Any]]:
+        """Return the lists of values for a line that has the fields `own`."""
+        return {name: values for name, values in self._taken(endpoint, self.matrix).items() if name not in own}
+
+    def texts(self, field_name: str) -> list[Any]:
+        """Return every value that a field may get from here."""
+        tables = (self.values, *self.models.values())
+        return [*self.matrix.get(field_name, ()), *(table[field_name] for table in tables if field_name in table)]
 
 
 def parse_setting(setting: str, *, allow_unknown: bool = False) -> tuple[str, Any]:

@@ -287,7 +287,7 @@ FIELDS: Mapping[Endpoint, frozenset[str]] = MappingProxyType(
 )
 """The fields that each endpoint takes."""
 
-RESERVED = frozenset({"id", "endpoint", "metadata", "matrix", "parent"})
+RESERVED = frozenset({"id", "endpoint", "metadata", "matrix", "vars", "parent"})
 """Keys of a native line that are not fields of the request."""
 
 ALTERNATIVES = (("model", "modelId"), ("image", "image_url"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from venice_batch.model import Job, Outcome
 
 _SORTED = orjson.OPT_SORT_KEYS
@@ -54,9 +56,25 @@ def _content(value: object) -> object:
     return {"sha256": value["sha256"]} if isinstance(value, dict) and "sha256" in value else value
 
 
-def implicit_id(request_hash: str) -> str:
-    """Return the id of a job whose line gives none: 16 hex digits."""
-    return request_hash[:16]
+class Branch(NamedTuple):
+    """The origin of one of a line's jobs: the copy of the line, from 1, and what it adds to the id and to the name.
+
+    `variables` are the values of those in its prompt; None if no variable has values, and braces stay as they are.
+    """
+
+    copy: int = 1
+    of_id: str = ""
+    of_name: str = ""
+    variables: Mapping[str, str] | None = None
+
+
+FIRST = Branch()
+"""The only job of a line."""
+
+
+def implicit_id(request_hash: str, copy: int = 1) -> str:
+    """Return the id of a job whose line gives none: 16 hex digits, with `-2` for the second of two equal lines."""
+    return request_hash[:16] if copy == 1 else f"{request_hash[:16]}-{copy}"
 
 
 def has_implicit_id(job: Job | Outcome) -> bool:

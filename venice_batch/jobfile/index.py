@@ -13,11 +13,13 @@ from venice_batch.jobfile.chains import Chains, Found, no_job
 from venice_batch.jobfile.defaults import Defaults
 from venice_batch.jobfile.identity import has_implicit_id
 from venice_batch.jobfile.jobs import Jobs
+from venice_batch.jobfile.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from venice_batch.jobfile.jobs import Again, Shard
+    from venice_batch.jobfile.selection import Part
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
 
@@ -79,7 +81,7 @@ class JobIndex:
     """The jobs of one file: how many there are, in which lanes, and each of them on demand.
 
     Jobs are read again from the source, which has to stay open. Iterators are independent of each other. Memory is
-    about 60 bytes a job.
+    about 60 bytes a job. `left_out` counts the file's other jobs, which the part that was asked for does not have.
     """
 
     __slots__ = (
@@ -98,10 +100,12 @@ class JobIndex:
         "_source",
         "_subs",
         "chains",
+        "left_out",
     )
 
     def __init__(self, source: Source, defaults: Defaults) -> None:
         """Make an empty index; `build` makes one of a file."""
+        self.left_out = 0
         self._source = source
         self._jobs = Jobs(source, defaults)
         self._offsets = array("Q")
@@ -129,30 +133,53 @@ class JobIndex:
         max_problems: int = MAX_PROBLEMS,
         examine: Callable[[Job], Iterable[tuple[str, str]]] | None = None,
         shard: Shard | None = None,
+        part: Part | None = None,
+        name_of: Callable[[Job], str] = lambda job: "",
     ) -> JobIndex:
-        """Read and check the whole file, once.
+        """Read and check the whole file, once; twice to draw a sample.
 
         `examine` gets every valid job in the file's order; the (field, complaint) pairs that it returns are problems
-        of the job's line like any others. With a `shard` all lines are read and checked, but only that share's jobs
-        are examined and indexed, which may be none.
+        of the job's line like any others. With a `shard` or a `part` all lines are read and checked, but only their
+        jobs are examined and indexed, which may be none. `name_of` returns the name of a job's images, which the part's
+        patterns match too.
 
         Raises:
             JobsFileError: a line has a problem, an id is used twice, a job waits for the image of one that is missing
                 or for its own, or there is no job. Holds the first `max_problems` in the file's order, and the number
                 of all. Uses of an id beyond those are counted by
                 the ids' 64-bit hashes.
+            UsageError: no job matches one of the part's patterns.
         """
         index = cls(source, defaults or Defaults())
         findings = Findings(max_problems)
         last: list[int] = []
-        for job, offset, line_hash, sub in index._jobs.valid(findings, examine=examine, shard=shard):
+        selection = index._selection(part, name_of, shard) if part else None
+        for job, offset, line_hash, sub in index._jobs.valid(
+            findings, examine=examine, shard=shard, selection=selection
+        ):
             index._append(job, offset, line_hash, sub, last)
         index._directory = Directory(index._ids)
         index._find_duplicates(findings)
         if index.chains:
             index._connect_chains(findings)
         findings.raise_any()
+        if selection is not None:
+            selection.refuse_unmet(source.name)
+            index.left_out = selection.left_out
         return index
+
+    def _selection(self, part: Part, name_of: Callable[[Job], str], shard: Shard | None) -> Selection:
+        drawn = None
+        if part.sample is not None:
+            # What is wrong with the lines is reported when they are read the second time.
+            jobs = (job for job, *_ in self._jobs.valid(Findings(0), shard=shard))
+            drawn = Selection(part, name_of).draw(jobs, part.sample)
+        return Selection(part, name_of, drawn)
+
+    @property
+    def unused_variables(self) -> tuple[str, ...]:
+        """The defaults' variables that no prompt names."""
+        return self._jobs.unused_variables
 
     @property
     def lanes(self) -> tuple[str, ...]:
@@ -230,7 +257,12 @@ class JobIndex:
         for job, place, original in zip(self._read(named), named, self._directory.originals, strict=False):
             first = self._first_use(job, place, original, again)
             if first is not None:
-                findings.add(job.line, "id", _id_is_taken(job, self._lines[first]), self._source.name)
+                findings.add(
+                    job.line,
+                    "id",
+                    _id_is_taken(job, self._lines[first], has_ids=self._source.has_ids),
+                    self._source.name,
+                )
         findings.total += len(repeats) - len(named)
 
     def _first_use(self, job: Job, place: int, original: int, again: Again) -> int | None:
@@ -273,10 +305,11 @@ class JobIndex:
         return again.job(self._offsets[place], line_hash, line, self._numbers[place], self._subs[place])
 
 
-def _id_is_taken(job: Job, first: int) -> str:
+def _id_is_taken(job: Job, first: int, *, has_ids: bool) -> str:
     """Return the message for a job whose id line `first` uses already."""
     if has_implicit_id(job):
         if first == job.line:
             return "the matrix makes the same request twice; give the line an id to have both"
-        return f"the request is that of line {first}, where no id tells them apart; give each an id"
+        fix = "give each an id" if has_ids else "remove one of them, or give each an id in a table or in JSON"
+        return f"the request is that of line {first}, where no id tells them apart; {fix}"
     return f"{job.id!r} is used on line {first} already"

@@ -18,12 +18,14 @@ from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.pictures import Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
 from venice_batch.jobfile.source import refusal
+from venice_batch.jobfile.variables import TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from venice_batch.errors import Findings
     from venice_batch.jobfile.defaults import Defaults
+    from venice_batch.jobfile.selection import Selection
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
 
@@ -62,13 +64,15 @@ class Jobs:
     """The jobs that the lines of `source` make with `defaults`.
 
     Each picture is examined once, even if jobs are read again. `invalid` holds the ids of lines with problems, as far
-    as they can be read, up to a number.
+    as they can be read, up to a number. `unused_variables` are those of the defaults that no prompt names; known when
+    all lines have been read.
     """
 
-    __slots__ = ("_defaults", "_pictures", "_source", "invalid")
+    __slots__ = ("_defaults", "_pictures", "_source", "invalid", "unused_variables")
 
     def __init__(self, source: Source, defaults: Defaults) -> None:
         self.invalid: set[str] = set()
+        self.unused_variables: tuple[str, ...] = ()
         self._source = source
         self._defaults = defaults
         self._pictures = Pictures(source.folder)
@@ -79,11 +83,12 @@ class Jobs:
         *,
         examine: Callable[[Job], Iterable[tuple[str, str]]] | None = None,
         shard: Shard | None = None,
+        selection: Selection | None = None,
     ) -> Iterator[tuple[Job, int, int, int]]:
         """Read and check every line; yield each valid job with its line's offset and hash, and its place in it.
 
-        Problems go to `findings`, as do those that `examine` returns for a job, as (field, complaint). With a `shard`
-        all lines are read and checked, but only that share's jobs are examined and yielded, which may be none.
+        Problems go to `findings`, as do those that `examine` returns for a job, as (field, complaint). All lines
+        are read and checked, but only the jobs of the `shard` and the `selection` are examined and yielded.
 
         Raises:
             JobsFileError: the file has no lines.
@@ -91,11 +96,14 @@ class Jobs:
         name = self._source.name
         above = self._roots() if shard is not None else {}
         count = 0
+        unused = {variable: f"{{{variable}}}".encode() for variable in self._defaults.variables}
         for number, offset, line in lines(self._source.file):
             findings.lines += 1
             if isinstance(line, TooLong):
                 findings.add(number, "", _too_long(line), name)
                 continue
+            if unused:
+                unused = {variable: text for variable, text in unused.items() if text not in line}
             parsed = self._parse(line, number, count)
             if parsed.problems:
                 findings.extend(parsed.problems)
@@ -106,12 +114,16 @@ class Jobs:
             for sub, job in enumerate(parsed.jobs):
                 if shard is not None and not shard.holds(above.get(job.id, job.id)):
                     continue
+                if selection is not None and not selection.takes(job):
+                    continue
                 if examine is not None:
                     for field, what in examine(job):
                         findings.add(number, field, what, name)
                 yield job, offset, line_hash, sub
         if not findings.lines:
             raise refusal(name, "holds no jobs")
+        texts = [str(text) for field in TEXTS for text in self._defaults.texts(field)]
+        self.unused_variables = tuple(one for one in unused if not any(f"{{{one}}}" in text for text in texts))
 
     def again(self) -> Again:
         """Return a reader of single jobs, independent of any other."""
@@ -146,6 +158,7 @@ class Jobs:
             source=self._source.name,
             pictures=self._pictures,
             is_checked=is_checked,
+            copy=self._source.copy_of(number) if self._source.copies else 1,
         )
         return _doubted(parsed, self._source.suspects) if self._source.suspects and parsed.jobs else parsed
 

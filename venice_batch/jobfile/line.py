@@ -9,16 +9,19 @@ import msgspec
 import orjson
 
 from venice_batch.errors import Problem
+from venice_batch.jobfile import variables
 from venice_batch.jobfile.defaults import MAX_SPLIT, SeedPolicy, has_variants, lacks_seed, seed_of, split_seeds
 from venice_batch.jobfile.exact import losses
 from venice_batch.jobfile.fields import RESERVED
-from venice_batch.jobfile.identity import implicit_id, request_hash
+from venice_batch.jobfile.identity import FIRST, Branch, implicit_id, request_hash
 from venice_batch.jobfile.pictures import FIELD, Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES
 from venice_batch.jobfile.request_check import faults, printable, shown, type_name
 from venice_batch.model import Endpoint, Job, Parent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from venice_batch.jobfile.defaults import Defaults
 
 
@@ -74,6 +77,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     matrix: Any
     complaints: list[tuple[str, str]]
     parent: Parent | None = None
+    variables: Any = None
 
 
 def draft(record: dict[str, Any]) -> Draft:
@@ -100,7 +104,11 @@ def _native(record: dict[str, Any]) -> Draft:
         if not isinstance(matrix, dict) or not matrix:
             complaints.append(("matrix", 'expected an object of arrays, as in {"seed": [1, 2, 3]}'))
             matrix = None
-    return Draft(id_, endpoint, record, metadata, matrix, complaints, parent)
+    values = None
+    if "vars" in record and (wrong := variables.faults(values := record.pop("vars"))):
+        complaints += wrong
+        values = None
+    return Draft(id_, endpoint, record, metadata, matrix, complaints, parent, values)
 
 
 def _record(record: dict[str, Any]) -> Draft:
@@ -223,12 +231,14 @@ def parse(
     source: str,
     pictures: Pictures | None = None,
     is_checked: bool = False,
+    copy: int = 1,
 ) -> Parsed:
     """Read one line; never raises, whatever the bytes. All mistakes of the line are reported, not only the first.
 
     `number` counts the file's lines from 1, `first_index` the jobs before this line, `source` is the file's name for
     messages. `pictures` remembers the files that lines name; without it each is read anew, with paths relative to the
-    current folder. `is_checked` leaves out checks that this very line has passed with these defaults.
+    current folder. `is_checked` leaves out checks that this very line has passed with these defaults. `copy` counts
+    equal lines from 1; it distinguishes the ids of their jobs if the lines give none.
     """
     pictures = pictures or Pictures()
     try:
@@ -240,10 +250,10 @@ def parse(
     if not is_checked and (lost := losses(line, record)):
         return _failed(lost, number, source)
     job = draft(record)
-    if job.matrix is not None:
-        return _parse_matrix(job, number, first_index, defaults, source, pictures)
+    if job.matrix is not None or job.variables is not None or defaults.matrix or defaults.variables:
+        return _parse_several(job, number, first_index, defaults, source, pictures, is_checked=is_checked, copy=copy)
     checked = _checked(job.endpoint, job.request, defaults, pictures, is_checked=is_checked)
-    jobs, complaints = _jobs(job, job.id, checked, number, first_index, defaults.seeds)
+    jobs, complaints = _jobs(job, checked, number, first_index, defaults.seeds, FIRST if copy == 1 else Branch(copy))
     if complaints or job.complaints:
         return _failed(job.complaints + complaints, number, source)
     return Parsed(tuple(jobs))
@@ -258,16 +268,28 @@ class _Checked(msgspec.Struct, frozen=True, gc=False):
 
 
 def _checked(
-    endpoint: Endpoint, own: dict[str, Any], defaults: Defaults, pictures: Pictures, *, is_checked: bool = False
+    endpoint: Endpoint,
+    own: dict[str, Any],
+    defaults: Defaults,
+    pictures: Pictures,
+    *,
+    is_checked: bool = False,
+    values: Mapping[str, str] | None = None,
 ) -> _Checked:
-    """Check a line's own fields with the defaults under them; only its pictures with `is_checked`."""
+    """Check a line's own fields with the defaults under them; only its pictures with `is_checked`.
+
+    `values` replaces variables in the texts; without it they stay as they are.
+    """
     request = defaults.apply(endpoint, own)
+    if values is not None:
+        texts = {name: variables.filled(request[name], values) for name in variables.texts_in(request)}
+        request = {**request, **texts}
     found = [] if is_checked else faults(endpoint, request, beside=RESERVED)
     if endpoint in FIELD:
         request, more = pictures.settle(endpoint, request)
         found += more
     if not found:
-        return _Checked(request, [], ())
+        return _Checked(request, [], variables.unfilled(request) if values is None and not is_checked else ())
     open_too = defaults.allow_unknown
     complaints = [(fault.field, fault.what) for fault in found if not (open_too and fault.is_open)]
     doubts = [(fault.field, fault.what) for fault in found if open_too and fault.is_open]
@@ -286,14 +308,24 @@ def _is_writable(value: dict[str, Any]) -> bool:
     return True
 
 
-def _parse_matrix(
-    draft: Draft, number: int, first_index: int, defaults: Defaults, source: str, pictures: Pictures
+def _parse_several(
+    draft: Draft,
+    number: int,
+    first_index: int,
+    defaults: Defaults,
+    source: str,
+    pictures: Pictures,
+    *,
+    is_checked: bool,
+    copy: int,
 ) -> Parsed:
-    # A file without a matrix does without its import.
+    """Return a job for each combination of the line's variables and of its matrix, with those of the defaults."""
+    # A file without any does without this import.
     from venice_batch.jobfile import matrix
 
-    complaints = draft.complaints + matrix.faults(draft.matrix, draft.request)
-    if any(field.startswith("matrix") for field, _ in complaints):
+    found = matrix.branches(draft, defaults, copy)
+    complaints = draft.complaints + found.complaints
+    if any(field.startswith(("matrix", "vars")) for field, _ in complaints):
         # A missing field may be one that the broken matrix was to give.
         rest = faults(draft.endpoint, draft.request, beside=RESERVED)
         complaints += [(fault.field, fault.what) for fault in rest if fault.what != "missing"]
@@ -301,33 +333,46 @@ def _parse_matrix(
     jobs: list[Job] = []
     # A dict keeps the order: a mistake that many combinations share is reported once.
     distinct = dict.fromkeys(complaints)
-    for suffix, fields in matrix.combinations(draft.matrix):
-        checked = _checked(draft.endpoint, {**draft.request, **fields}, defaults, pictures)
-        id_ = None if draft.id is None else draft.id + suffix
-        if id_ is not None and len(id_) > MAX_ID:
-            checked.complaints.append(("matrix", f"makes an id of {len(id_)} characters; at most {MAX_ID}"))
-        made, found = _jobs(draft, id_, checked, number, first_index + len(jobs), defaults.seeds)
+    met: set[str] = set()
+    for fields, branch in found.branches:
+        own = {**draft.request, **fields}
+        checked = _checked(draft.endpoint, own, defaults, pictures, is_checked=is_checked, values=branch.variables)
+        if draft.id is not None and (length := len(draft.id) + len(branch.of_id)) > MAX_ID:
+            checked.complaints.append(("matrix", f"makes an id of {length} characters; at most {MAX_ID}"))
+        made, wrong = _jobs(draft, checked, number, first_index + len(jobs), defaults.seeds, branch)
+        if draft.id is None and branch.variables:
+            if made and made[0].id in met:
+                continue  # other values make the same prompt
+            met.update(job.id for job in made)
         jobs += made
         if len(jobs) > matrix.MAX_JOBS:
-            found = [("matrix", f"makes more than {matrix.MAX_JOBS:,} jobs with each image a job of its own")]
-        distinct.update(dict.fromkeys(found))
+            wrong = [("matrix", f"makes more than {matrix.MAX_JOBS:,} jobs with each image a job of its own")]
+        distinct.update(dict.fromkeys(wrong))
         if len(distinct) >= MAX_COMPLAINTS or len(jobs) > matrix.MAX_JOBS:
             break
     return _failed(list(distinct), number, source) if distinct else Parsed(tuple(jobs))
 
 
 def _jobs(
-    draft: Draft, id_: str | None, checked: _Checked, number: int, index: int, seeds: SeedPolicy
+    draft: Draft, checked: _Checked, number: int, index: int, seeds: SeedPolicy, branch: Branch
 ) -> tuple[list[Job], list[FieldProblem]]:
     """Return the jobs of one request, or its mistakes; several jobs if each variant gets its own seed."""
     if checked.complaints:
         return [], checked.complaints
     endpoint, request = draft.endpoint, checked.request
     digest = request_hash(endpoint, request)
+    id_ = None if draft.id is None else draft.id + branch.of_id
     # Before a seed is pinned: the seed policy does not change ids.
-    name = implicit_id(digest) if id_ is None else id_
+    name = implicit_id(digest, branch.copy) if id_ is None else id_
+    metadata = draft.metadata
+    if branch.variables:
+        metadata = {"vars": dict(branch.variables), **(metadata or {})}
+    doubts = checked.doubts
+    if branch.copy > 1 and "seed" in request:
+        doubts = (*doubts, ("seed", "an earlier line has the same prompt and seed, so the image will be the same"))
     if seeds is SeedPolicy.KEEP:
-        return [Job(name, number, index, endpoint, request, digest, draft.metadata, checked.doubts, draft.parent)], []
+        job = Job(name, number, index, endpoint, request, digest, metadata, doubts, draft.parent, branch.of_name)
+        return [job], []
     if seeds is SeedPolicy.SPLIT and has_variants(endpoint, request):
         if request["variants"] > MAX_SPLIT:
             return [], [("variants", f"--seed-policy split makes at most {MAX_SPLIT:,} jobs of one")]
@@ -340,15 +385,16 @@ def _jobs(
     made: list[Job] = []
     for one in requests:
         own_digest = digest if one is request else request_hash(endpoint, one)
-        own_name = name
+        own_name, suffix = name, branch.of_name
         if len(requests) > 1:
-            own_name = implicit_id(own_digest) if id_ is None else f"{id_}__seed-{one['seed']}"
+            suffix = f"__seed-{one['seed']}"
+            own_name = implicit_id(own_digest, branch.copy) if id_ is None else id_ + suffix
             if len(own_name) > MAX_ID:
                 return [], [("id", f"makes an id of {len(own_name)} characters with its seed; at most {MAX_ID}")]
+            suffix = branch.of_name + suffix
         place = index + len(made)
-        made.append(
-            Job(own_name, number, place, endpoint, one, own_digest, draft.metadata, checked.doubts, draft.parent)
-        )
+        job = Job(own_name, number, place, endpoint, one, own_digest, metadata, doubts, draft.parent, suffix)
+        made.append(job)
     return made, []
 
 

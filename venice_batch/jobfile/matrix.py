@@ -1,6 +1,6 @@
-"""Expand a line's `matrix`: one request for each combination of its values.
+"""Make several jobs of one line: one for each combination of a `matrix` and of the variables in its prompt.
 
-An id is `<base>__<field>-<value>__…` with the fields in the line's order, as in
+An id is `<base>__<field>-<value>__…` with the variables first, then the matrix's fields in the line's order, as in
 `gondola-01__seed-1__style_preset-Anime`. A value is cut to 40 characters; anything but letters, digits, `.` and `+`
 becomes `-`. Where that makes two values of a field look alike, each is followed by a hash of the value. So an id
 depends neither on the order of the values nor on the other values of the field.
@@ -13,14 +13,17 @@ import itertools
 import math
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
-from venice_batch.jobfile.request_check import printable
+from venice_batch.jobfile import variables
+from venice_batch.jobfile.identity import Branch
+from venice_batch.jobfile.request_check import canonical, printable, values_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from venice_batch.jobfile.defaults import Defaults
+    from venice_batch.jobfile.line import Draft
 
 MAX_JOBS = 10_000
 """Jobs that one line may make."""
@@ -32,42 +35,125 @@ MAX_SLUG = 40
 _UNSAFE = re.compile(r"[^\w.+]+|_+")
 
 
-def faults(matrix: dict[str, Any], request: dict[str, Any]) -> list[tuple[str, str]]:
+class _Choice(NamedTuple):
+    """One value of a field or a variable, its place among the values, and its part of the id."""
+
+    name: str
+    place: int
+    value: Any
+    suffix: str
+
+
+def faults(matrix: Mapping[str, Any], request: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what is wrong with the matrix itself; its values are checked in the requests that they make."""
     found = []
     for field, values in matrix.items():
         path = f"matrix.{printable(field)}"
-        if not isinstance(values, list) or not values:
-            found.append((path, "expected an array of at least one value"))
-            continue
-        if field in request:
+        if (wrong := values_fault(values)) is not None:
+            found.append((path, wrong))
+        elif field in request:
             found.append((path, "is in the line itself too; keep one of them"))
-        try:
-            most, times = Counter(map(_canonical, values)).most_common(1)[0]
-        except orjson.JSONEncodeError:
-            found.append((path, "is nested too deeply"))
-            continue
-        if times > 1:
-            found.append((path, f"lists {printable(most.decode())} {times} times"))
-    if not found:
-        size = math.prod(len(values) for values in matrix.values())
-        if size > MAX_JOBS:
-            found.append(("matrix", f"makes {size:,} jobs; at most {MAX_JOBS:,} a line"))
     return found
 
 
-def combinations(matrix: dict[str, list[Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the id's suffix and the fields of every combination; the last field varies fastest."""
-    choices = [
-        [(f"__{field}-{slug}", field, value) for slug, value in zip(_slugs(values), values, strict=True)]
-        for field, values in matrix.items()
+class Branches(NamedTuple):
+    """The jobs of a line, each as the fields that it gets from a matrix and its branch; or what is wrong."""
+
+    complaints: list[tuple[str, str]]
+    branches: Iterator[tuple[dict[str, Any], Branch]]
+
+
+def branches(draft: Draft, defaults: Defaults, copy: int) -> Branches:
+    """Return the branches of a line, by its own `matrix` and `vars` and by those that options give.
+
+    `copy` counts equal lines from 1.
+    """
+    own = draft.matrix or {}
+    complaints = faults(own, draft.request)
+    fields = {**own, **defaults.matrix_for(draft.endpoint, {*own, *draft.request})}
+    known: dict[str, Sequence[str]] = {**defaults.variables, **(draft.variables or {})}
+    names = _names_used(draft.request, fields, defaults) if known else {}
+    if draft.variables is None and known.keys().isdisjoint(names):
+        # The options' variables are for other lines: braces stay as they are here.
+        known, names = {}, {}
+    complaints += [(field, variables.unknown(name, known)) for name, field in names.items() if name not in known]
+    complaints += [
+        (f"vars.{printable(name)}", "is not in the prompt; write it there in braces")
+        for name in draft.variables or ()
+        if name not in names
     ]
-    for combination in itertools.product(*choices):
-        suffix = "".join(part for part, _, _ in combination)
-        yield suffix, {field: value for _, field, value in combination}
+    if complaints:
+        return Branches(complaints, iter(()))
+    texts = [(name, known[name]) for name in names]
+    lists = [*texts, *fields.items()]
+    size = math.prod(len(values) for _, values in lists)
+    if size > MAX_JOBS and defaults.draw is None:
+        field, hint = ("vars", "; --sample N draws some of them") if texts else ("matrix", "")
+        return Branches([(field, f"makes {size:,} jobs; at most {MAX_JOBS:,} a line{hint}")], iter(()))
+    choices = [_choices(name, values) for name, values in lists]
+    chosen = itertools.product(*choices) if size <= MAX_JOBS else _drawn(choices, defaults.draw or 0)
+    return Branches([], _branches(draft, defaults, copy, known, len(texts), chosen))
 
 
-def _slugs(values: list[Any]) -> list[str]:
+def _branches(
+    draft: Draft,
+    defaults: Defaults,
+    copy: int,
+    known: Mapping[str, Sequence[str]],
+    texts: int,
+    chosen: Iterable[tuple[_Choice, ...]],
+) -> Iterator[tuple[dict[str, Any], Branch]]:
+    for combination in chosen:
+        of_texts, of_matrix = combination[:texts], combination[texts:]
+        fields = {choice.name: choice.value for choice in of_matrix}
+        if of_texts:
+            effective = defaults.apply(draft.endpoint, {**draft.request, **fields})
+            named = {name for field in variables.texts_in(effective) for name in variables.names_in(effective[field])}
+            if any(choice.place for choice in of_texts if choice.name not in named):
+                continue  # the same job as with the first value
+            of_texts = tuple(choice for choice in of_texts if choice.name in named)
+        suffix = "".join(choice.suffix for choice in of_matrix)
+        before = "".join(choice.suffix for choice in of_texts)
+        values = {choice.name: choice.value for choice in of_texts} if known else None
+        yield fields, Branch(copy, before + suffix, suffix, values)
+
+
+def _names_used(own: Mapping[str, Any], fields: Mapping[str, Any], defaults: Defaults) -> dict[str, str]:
+    """Return the variables in every text that a job of the line may have, each with its first field."""
+    found: dict[str, str] = {}
+    for field in variables.TEXTS:
+        for text in [own[field]] if field in own else fields.get(field) or defaults.texts(field):
+            if isinstance(text, str):
+                found = {**dict.fromkeys(variables.names_in(text), field), **found}
+    return found
+
+
+def _drawn(choices: Sequence[Sequence[_Choice]], seed: int) -> Iterator[tuple[_Choice, ...]]:
+    """Yield `MAX_JOBS` different ones of more combinations, chosen at random: the same ones for the same seed."""
+    met: set[tuple[int, ...]] = set()
+    number = 0
+    while len(met) < MAX_JOBS:
+        number += 1
+        # A hash, as a generator of random numbers may change with the version of Python.
+        digest = hashlib.blake2b(f"{seed}\0{number}".encode(), digest_size=64, person=b"draw").digest()
+        rest = int.from_bytes(digest)
+        places = []
+        for values in choices:
+            rest, place = divmod(rest, len(values))
+            places.append(place)
+        if tuple(places) not in met:
+            met.add(tuple(places))
+            yield tuple(values[place] for values, place in zip(choices, places, strict=True))
+
+
+def _choices(name: str, values: Sequence[Any]) -> list[_Choice]:
+    return [
+        _Choice(name, place, value, f"__{name}-{slug}")
+        for place, (value, slug) in enumerate(zip(values, _slugs(values), strict=True))
+    ]
+
+
+def _slugs(values: Sequence[Any]) -> list[str]:
     plain = [_slug(value) for value in values]
     # Compared without case: ids become file names.
     alike = Counter(slug.casefold() for slug in plain)
@@ -80,13 +166,9 @@ def _slugs(values: list[Any]) -> list[str]:
 def _slug(value: object) -> str:
     if isinstance(value, str):
         return _UNSAFE.sub("-", value[:MAX_SLUG]).strip("-.")
-    text = _canonical(value).decode()
+    text = canonical(value).decode()
     return text if isinstance(value, int | float) else _UNSAFE.sub("-", text[:MAX_SLUG]).strip("-.")
 
 
-def _canonical(value: object) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-
-
 def _digest(value: object) -> str:
-    return hashlib.blake2b(_canonical(value), digest_size=4).hexdigest()
+    return hashlib.blake2b(canonical(value), digest_size=4).hexdigest()

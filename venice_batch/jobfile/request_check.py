@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from enum import Enum, auto
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import orjson
 from msgspec import inspect
 
 from venice_batch.jobfile.fields import FIELDS, READ_HERE, REQUESTS, Fault, cross_field
@@ -284,3 +286,19 @@ def _fields(endpoint: Endpoint) -> dict[str, inspect.Field]:
     rules = inspect.type_info(REQUESTS[endpoint])
     assert isinstance(rules, inspect.StructType)  # noqa: S101 - for the type checker
     return {field.name: field for field in rules.fields}
+
+
+def values_fault(values: object) -> str | None:
+    """Return why `values` cannot be the values of one field, or None if they can."""
+    if not isinstance(values, list) or not values:
+        return "expected an array of at least one value"
+    try:
+        most, times = Counter(map(canonical, values)).most_common(1)[0]
+    except orjson.JSONEncodeError:
+        return "is nested too deeply"
+    return f"lists {printable(most.decode())} {times} times" if times > 1 else None
+
+
+def canonical(value: object) -> bytes:
+    """Return a value as JSON with its keys in order."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

@@ -9,6 +9,7 @@ import msgspec
 
 from venice_batch.jobfile.fields import DEFAULTS, NOTES, REQUESTS
 from venice_batch.jobfile.line import CONTROL, MAX_ID, URL_PREFIX
+from venice_batch.jobfile.variables import NAME
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
@@ -48,14 +49,8 @@ def schema(
         body["required"] = [name for name in body.get("required", ()) if name not in defaults]
         defs[_line_name(endpoint)] = _line(endpoint, body["properties"], body["required"])
     defs["NamedPicture"]["oneOf"] = _FILE_OR_JOB
-    defs |= {
-        "Id": _ID,
-        "Endpoint": _ENDPOINT,
-        "Metadata": _METADATA,
-        "Parent": _PARENT,
-        "NativeLine": _native(),
-        "BatchLine": _batch(),
-    }
+    defs |= {"Id": _ID, "Endpoint": _ENDPOINT, "Metadata": _METADATA, "Parent": _PARENT, "Variables": _VARIABLES}
+    defs |= {"NativeLine": _native(), "BatchLine": _batch()}
     job = {
         "title": "venice-batch job",
         "type": "object",
@@ -93,6 +88,14 @@ _FILE_OR_JOB = [
         "not": {"required": ["variant", "pick"], "properties": {"pick": {"const": True}}},
     },
 ]
+_VARIABLES = {
+    "description": "Values for the names that a prompt has in braces: one job for every combination of them.",
+    "type": "object",
+    "minProperties": 1,
+    "propertyNames": {"pattern": f"^{NAME}$"},
+    "additionalProperties": {"type": "array", "minItems": 1, "uniqueItems": True, "items": {"type": "string"}},
+    "examples": [{"subject": ["a cat", "a dog"]}],
+}
 _METADATA = {"description": "Any object; copied to the manifest.", "type": ["object", "null"]}
 
 _PARENT = {
@@ -148,6 +151,7 @@ def _line(endpoint: Endpoint, fields: Collection[str], required: Sequence[str]) 
             "metadata": _ref("Metadata"),
             "parent": _ref("Parent"),
             "matrix": matrix,
+            "vars": _ref("Variables"),
         },
         "additionalProperties": False,
         "if": {"required": ["matrix"]},

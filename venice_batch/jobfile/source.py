@@ -12,12 +12,12 @@ import stat
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from venice_batch.errors import JobsFileError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 HEAD_BYTES = 4096
@@ -103,7 +103,9 @@ class Source:
 
     `stamp` is the file's size and modification time (ns) when it was opened. Relative paths in its lines start at
     `folder`: the file's own, or the current one ("") for standard input and pipes. `suspects` maps metadata keys that
-    may be mistyped fields, such as a table's columns, to a message about each.
+    may be mistyped fields, such as a table's columns, to a message about each. `has_ids`: its lines may give ids, as
+    those of a text and of a table without such a column do not. `copies[n]` counts the lines equal to line `n` up to
+    it where the file's kind allows equal lines; 0, or no entry, for the only one. `notices` are sentences about it.
     """
 
     name: str
@@ -111,6 +113,13 @@ class Source:
     stamp: tuple[int, int]
     folder: str = ""
     suspects: Mapping[str, str] = field(default_factory=dict)
+    has_ids: bool = True
+    copies: Sequence[int] = ()
+    notices: tuple[str, ...] = ()
+
+    def copy_of(self, number: int) -> int:
+        """Return which of several equal lines the line `number` is, from 1."""
+        return (self.copies[number] or 1) if number < len(self.copies) else 1
 
     def unchanged(self) -> bool:
         """Return whether the file has kept its size and modification time since it was opened, or has only grown.
@@ -139,14 +148,14 @@ def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> 
             file = stack.enter_context(_open(name))
             plain = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         try:
-            file, suspects = _as_lines(name, file, plain, stack)
+            file, extras = _as_lines(name, file, plain, stack)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):  # from writing the copy: reading takes no room
                 from venice_batch.jobfile.reading import no_room
 
                 raise no_room(error) from error
             raise refusal(name, f"cannot be read: {error.strerror or error}") from error
-        yield Source(name, file, _stamp(file), os.path.dirname(name) if plain else "", suspects)
+        yield Source(name, file, _stamp(file), os.path.dirname(name) if plain else "", **extras)
 
 
 def refusal(name: str, what: str) -> JobsFileError:
@@ -165,8 +174,8 @@ def _open(name: str) -> BinaryIO:
         raise refusal(name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> tuple[BinaryIO, Mapping[str, str]]:
-    """Return `file`, or a copy of it, as JSON lines, and its suspects; `stack` closes the copies."""
+def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> tuple[BinaryIO, dict[str, Any]]:
+    """Return `file`, or a copy of it, as JSON lines, and the fields of its `Source`; `stack` closes the copies."""
     # Imported late: `check jobs.jsonl` loads no decompressor.
     if not plain:
         from venice_batch.jobfile.reading import copied
@@ -186,7 +195,8 @@ def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> tuple
     if suffix in {".csv", ".tsv", ".txt"}:
         from venice_batch.jobfile.tables import as_lines
 
-        return stack.enter_context(as_lines(name, file, suffix))
+        file, found = stack.enter_context(as_lines(name, file, suffix))
+        return file, {name: getattr(found, name) for name in found.__slots__}
     start = start.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if (what := json_hint(start, suffix) or table_hint(start)) is not None:
         raise refusal(name, what)

@@ -6,8 +6,10 @@ import csv
 import difflib
 import io
 import re
+from array import array
 from contextlib import contextmanager
-from itertools import chain
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
@@ -15,6 +17,8 @@ import orjson
 from venice_batch.errors import Findings, JobsFileError, Problem
 from venice_batch.jobfile.defaults import ALL_FIELDS, field_value
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines, temporary
+from venice_batch.jobfile.variables import is_comment
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,27 +36,45 @@ _SPELLINGS = {name.lower().replace("_", ""): name for name in _COLUMNS}
 _METADATA = "metadata."
 
 
+_MOST_NUMBERS = 5
+"""Lines that a notice names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """What the lines of a rewritten file do not say.
+
+    `suspects` maps metadata columns that may be mistyped fields to a message about each. `has_ids`: there is a column
+    of ids. `copies[n]` counts the lines equal to line `n` up to it; 0 if there is only one. `notices` are sentences
+    about the file.
+    """
+
+    suspects: Mapping[str, str] = field(default_factory=dict)
+    has_ids: bool = True
+    copies: Sequence[int] = ()
+    notices: tuple[str, ...] = ()
+
+
 @contextmanager
-def as_lines(name: str, file: BinaryIO, suffix: str) -> Iterator[tuple[BinaryIO, Mapping[str, str]]]:
+def as_lines(name: str, file: BinaryIO, suffix: str) -> Iterator[tuple[BinaryIO, Rewritten]]:
     """Rewrite a table (`.csv`, `.tsv`) or a file of prompts (`.txt`); every job keeps its line number.
 
-    Yields the JSON lines, and the metadata columns that may be mistyped fields, each with a message.
+    Yields the JSON lines, and what they do not say.
 
     Raises:
         JobsFileError: not UTF-8, a row that does not fit the header, or a header that makes no sense.
     """
     with temporary() as spool:
-        suspects: Mapping[str, str] = {}
-        if suffix == ".txt":
-            _prompts(name, file, spool)
-        else:
-            suspects = _rows(name, file, spool, DELIMITERS[suffix])
+        found = _prompts(name, file, spool) if suffix == ".txt" else _rows(name, file, spool, DELIMITERS[suffix])
         spool.flush()
-        yield spool, suspects
+        yield spool, found
 
 
-def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> None:
+def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> Rewritten:
+    """Write every prompt as a JSON line, without the comments."""
     written = 0
+    comments: list[int] = []
+    prompts, numbers = array("q"), array("I")
     for number, _, line in lines(file):
         if isinstance(line, TooLong):
             raise _refusal(name, number, f"line is {line.size / 1e6:.1f} MB; expected a prompt a line")
@@ -62,13 +84,47 @@ def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> None:
             raise _refusal(name, number, _NOT_UTF8.format("")) from None
         if _MARK in prompt:
             raise _refusal(name, number, _MARK_INSIDE)
+        prompt = prompt.strip()
+        if is_comment(prompt):
+            comments.append(number)
+            continue
         # Blank lines keep the line numbers right.
-        spool.write(b"\n" * (number - written - 1) + orjson.dumps({"prompt": prompt.strip()}) + b"\n")
+        spool.write(b"\n" * (number - written - 1) + orjson.dumps({"prompt": prompt}) + b"\n")
         written = number
+        prompts.append(hash(prompt))
+        numbers.append(number)
+    if comments and not written:
+        raise _refusal(name, 0, "holds no jobs, only comments")
+    notices = (_comments_notice(name, comments),) if comments else ()
+    return Rewritten(has_ids=False, copies=_copies(prompts, numbers), notices=notices)
 
 
-def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> dict[str, str]:
-    """Write every row as a JSON line; return the columns that may be mistyped fields."""
+def _comments_notice(name: str, numbers: Sequence[int]) -> str:
+    some = ", ".join(map(str, numbers[:_MOST_NUMBERS])) + (", …" if len(numbers) > _MOST_NUMBERS else "")
+    found = f"{counted(len(numbers), 'comment')} (line {some})"
+    return f"{name}: {found} left out; a # and a space begin a comment"
+
+
+def _copies(prompts: array[int], numbers: array[int]) -> Sequence[int]:
+    """Return for each line which use of its prompt it is, from 1; () if none occurs twice.
+
+    A prompt is known by its hash: those of a million prompts take less room than the prompts.
+    """
+    ordered = sorted(prompts)
+    repeated = {one for one, other in pairwise(ordered) if one == other}
+    if not repeated:
+        return ()
+    used = dict.fromkeys(repeated, 0)
+    copies = array("I", bytes(4)) * (numbers[-1] + 1)
+    for prompt, number in zip(prompts, numbers, strict=True):
+        if prompt in used:
+            used[prompt] += 1
+            copies[number] = used[prompt]
+    return copies
+
+
+def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> Rewritten:
+    """Write every row as a JSON line."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     findings = Findings()
@@ -105,7 +161,7 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> dict[st
     finally:
         text.detach()
     findings.raise_any()
-    return _suspects(names)
+    return Rewritten(_suspects(names), has_ids="id" in names)
 
 
 class _Table:

@@ -67,8 +67,15 @@ def case_key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
-FIELDS = ("id", "index", "model", "seed", "hash", "date")
+FIELDS = ("id", "index", "line", "prompt", "model", "seed", "hash", "date")
 DEFAULT = "{id}"
+DEFAULT_WITHOUT_IDS = "{line:04}-{prompt}"
+"""The template for files whose lines give no ids: texts, and tables without such a column."""
+
+LONGEST_PROMPT = 60
+"""Characters of a prompt that a name repeats."""
+
+_NO_WORD = re.compile(r"[\W_]+")
 
 _PLAIN = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9_][a-z0-9_-]{0,99}")
 """Names that need no cleaning and equal no other when case is ignored. Names of Windows devices are excluded."""
@@ -77,16 +84,22 @@ _PLAIN = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)$)[a-z0-9_][a-z0-9_-]{0,
 class Naming:
     """Names of images without extension, relative to the images' folder, with `/` between folders.
 
-    The template's fields are `{id}`, `{index}` (from 1), `{model}`, `{seed}`, `{hash}` (eight digits of the request's),
-    `{date}` (of the run, UTC) and `{metadata.KEY}`; formats are Python's (`{index:05}`). Each part between slashes
-    becomes a safe file name, so that no value can leave the folder. Call `examine` for every job, then `settle`, then
-    `stem`.
+    The template's fields are `{id}`, `{index}` and `{line}` (from 1), `{prompt}` (its first words, in lower case),
+    `{model}`, `{seed}`, `{hash}` (eight digits of the request's), `{date}` (of the run, UTC) and `{metadata.KEY}`;
+    formats are Python's (`{index:05}`). Each part between slashes becomes a safe file name, so that no value can leave
+    the folder. Call `examine` for every job, then `settle`, then `stem`.
+
+    Without a template, images are called after their jobs' ids, or `DEFAULT_WITHOUT_IDS` if `has_ids` is false; the
+    fields of a `matrix` follow.
 
     Raises:
         UsageError: the template has an unknown field, or no field that distinguishes jobs.
     """
 
-    def __init__(self, template: str = DEFAULT, *, date: str = "") -> None:
+    def __init__(self, template: str | None = None, *, date: str = "", has_ids: bool = True) -> None:
+        self._has_suffix = template is None and not has_ids
+        if template is None:
+            template = DEFAULT if has_ids else DEFAULT_WITHOUT_IDS
         self._date = date
         self._parts = [_parse(part, template) for part in template.split("/")]
         names = {name for part in self._parts for _, name, _ in part if name}
@@ -150,10 +163,18 @@ class Naming:
             return folder + slash + with_digest(name, job.id)
         return stem
 
+    def plain_stem(self, job: Job) -> str:
+        """Return the name without the digest that equal names get; "" if the job lacks a value for it."""
+        try:
+            return self._stem(job)
+        except (LookupError, ValueError, TypeError):
+            return ""
+
     def _stem(self, job: Job) -> str:
-        return "/".join(
-            safe_name("".join(text + self._value(job, name, form) for text, name, form in part)) for part in self._parts
-        )
+        names = ["".join(text + self._value(job, name, form) for text, name, form in part) for part in self._parts]
+        if self._has_suffix:
+            names[-1] = names[-1].rstrip("-") + job.suffix
+        return "/".join(map(safe_name, names))
 
     def _value(self, job: Job, name: str, form: str) -> str:
         if not name:
@@ -169,15 +190,35 @@ class Naming:
             if "seed" not in job.request:
                 raise LookupError(name)
             value = job.request["seed"]
+        elif name == "prompt":
+            value = _words(job)
+            if not value and not self._has_suffix:
+                raise LookupError(name)
         else:
             value = {
                 "id": job.id,
                 "index": job.index + 1,
+                "line": job.line,
                 "model": job.model,
                 "hash": job.request_hash[:8],
                 "date": self._date,
             }[name]
         return format(value, form)
+
+
+def _words(job: Job) -> str:
+    """Return the first words of a job's prompt, or of its picture's name, with a dash between two; "" without any."""
+    text = job.request.get("prompt")
+    if not isinstance(text, str):
+        pictures = job.request.get("images")
+        picture = pictures[0] if isinstance(pictures, list) and pictures else job.request.get("image")
+        path = picture.get("path") if isinstance(picture, dict) else None
+        text = re.split(r"[/\\]", path)[-1].rpartition(".")[0] if isinstance(path, str) else ""
+    words = _NO_WORD.sub("-", unicodedata.normalize("NFC", text[: 4 * LONGEST_PROMPT]).lower()).strip("-")
+    if len(words) > LONGEST_PROMPT:
+        cut = words[: LONGEST_PROMPT + 1].rpartition("-")[0]
+        words = cut if len(cut) > LONGEST_PROMPT // 2 else words[:LONGEST_PROMPT]
+    return words
 
 
 def _parse(part: str, template: str) -> list[tuple[str, str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +12,7 @@ from venice_batch.api.client import VENICE, ApiSettings
 from venice_batch.api.decode import MAX_IMAGE_BYTES
 from venice_batch.catalogue.listing import is_local, is_venice
 from venice_batch.errors import UsageError
+from venice_batch.jobfile import Part
 from venice_batch.pacing.error_budget import ErrorRule
 from venice_batch.pacing.limiter import MOST_IN_FLIGHT, SendingRules
 from venice_batch.run.budget import NEEDS_FILE, caps_of
@@ -37,7 +38,8 @@ class RunOptions:
     """Everything about a run that its user decides; the options of `venice-batch run` have the same names.
 
     Output:
-        name: template of the images' names (see `--name`).
+        name: template of the images' names (see `--name`); None: the job's id, or line and prompt where a file of
+            prompts gives none.
         durable: fsync each image and record before going on.
 
     Sending:
@@ -65,7 +67,14 @@ class RunOptions:
 
     Jobs:
         shard: run one share of the jobs.
+        ids: patterns; run only jobs whose id or image's name matches one.
+        sample: run only this many jobs, chosen at random, the same ones in every run.
+        seed: another one lets `sample` choose others.
+        limit: run only the first jobs, this many.
         defaults: fields for jobs that lack them.
+        model_defaults: the same for the jobs of one model, by its name; they come before `defaults`.
+        matrix: several values for fields that jobs lack; each combination becomes a job.
+        variables: values by name; each takes the place of the name in braces in a prompt, in a job of its own.
         seed_policy: "pin" gives jobs without a seed one that is recorded; "split" also makes each of several variants a
             job with its own seed.
         retry_rejected: send jobs again that the API rejected before.
@@ -83,7 +92,7 @@ class RunOptions:
         UsageError: a value is out of range.
     """
 
-    name: str = "{id}"
+    name: str | None = None
     durable: bool = False
     base_url: str = VENICE
     concurrency: int | None = None
@@ -105,7 +114,14 @@ class RunOptions:
     max_failures: int | None = None
     grace_s: float = 300.0
     shard: Shard | None = None
+    ids: tuple[str, ...] = ()
+    sample: int | None = None
+    seed: int = 0
+    limit: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    model_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
+    matrix: Mapping[str, Sequence[Any]] = field(default_factory=lambda: MappingProxyType({}))
+    variables: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
     seed_policy: Literal["keep", "pin", "split"] = "keep"
     retry_rejected: bool = False
     verify: bool = False
@@ -128,6 +144,14 @@ class RunOptions:
             raise UsageError("frozen compares with the list of models, which check_models=False does not ask for")
         if self.processes < 1:
             raise UsageError("--processes must be at least 1")
+        for name, number in (("--sample", self.sample), ("--limit", self.limit)):
+            if number is not None and number < 1:
+                raise UsageError(f"{name} must be at least 1")
+
+    @property
+    def part(self) -> Part:
+        """The part of the jobs to run."""
+        return Part(tuple(self.ids), self.sample, self.seed, self.limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
