@@ -12,8 +12,8 @@ from venice_batch.cli import options
 from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.cli.commands import command as make_command
 from venice_batch.cli.main import main
-from venice_batch.cli.options import sandbox_options, sandbox_settings
 from venice_batch.cli.parameters import AnyOf, Duration, option
+from venice_batch.cli.sandbox_options import sandbox_options, sandbox_settings
 from venice_batch.errors import UsageError
 from venice_batch.sandbox import SandboxSettings
 

@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 from msgspec import inspect
 
 from venice_batch.jobfile import Defaults, matrix
+from venice_batch.jobfile.draft import draft
 from venice_batch.jobfile.fields import DEFAULTS, FIELDS, NOTES, REQUESTS, RESERVED
-from venice_batch.jobfile.line import draft
 from venice_batch.jobfile.request_check import explain_field
 from venice_batch.jobfile.schema import schema
 from venice_batch.model import Endpoint

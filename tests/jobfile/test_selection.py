@@ -93,3 +93,13 @@ def test_a_part_is_written_as_on_the_command_line():
     assert not Part()
     assert Part(("a*", "b"), 5, 2, 1).text == "--id a* --id b --sample 5 --seed 2 --limit 1"
     assert Part(sample=5).text == "--sample 5"
+
+
+def test_a_part_takes_the_jobs_whose_images_it_needs_too(write):
+    path = write(
+        '{"id": "fox-x4", "endpoint": "/image/upscale", "image": {"job": "fox-x2"}}',
+        '{"id": "cat", "model": "m", "prompt": "a cat"}',
+        '{"id": "fox", "model": "m", "prompt": "a fox"}',
+        '{"id": "fox-x2", "endpoint": "/image/upscale", "image": {"job": "fox"}}',
+    )
+    assert taken(path, ids=("*-x4",)) == taken(path, limit=1) == (["fox-x4", "fox", "fox-x2"], 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import after_run, frozen, options, run_options
+from venice_batch.cli import after_run, frozen, options, run_options, sandbox_options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
@@ -203,6 +203,6 @@ async def _server(given: dict[str, Any]) -> AsyncIterator[str]:
         return
     from venice_batch.sandbox import serve
 
-    settings = options.sandbox_settings(given)
+    settings = sandbox_options.sandbox_settings(given)
     async with serve(settings) as sandbox:
         yield sandbox.base_url

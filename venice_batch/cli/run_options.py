@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from venice_batch.cli import options
+from venice_batch.cli import options, sandbox_options
 from venice_batch.cli.parameters import Amount, AnyOf, Duration, Target, group, option
 
 output = group(
@@ -169,4 +169,4 @@ after_run = group(
 )
 """Options for the steps in `cli.after_run`."""
 
-sandbox = group(options.sandbox_options("sandbox-"), heading="The sandbox of --sandbox")
+sandbox = group(sandbox_options.sandbox_options("sandbox-"), heading="The sandbox of --sandbox")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch import portable
-from venice_batch.cli import options
+from venice_batch.cli import sandbox_options
 from venice_batch.cli.commands import command
 from venice_batch.cli.parameters import Target, option
 from venice_batch.errors import ExitCode, UsageError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the address to FILE once the sandbox answers; remove FILE at the end.",
 )
-@options.sandbox_options()
+@sandbox_options.sandbox_options()
 def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
     """Serve a local stand-in for the Venice image API.
 
@@ -42,7 +42,7 @@ def sandbox(port: int, host: str, ready_file: Path | None, **given: Any) -> int:
     """
     import anyio
 
-    settings = options.sandbox_settings(given)
+    settings = sandbox_options.sandbox_settings(given)
 
     async def go() -> int:
         from venice_batch.sandbox import serve

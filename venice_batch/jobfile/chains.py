@@ -94,6 +94,20 @@ def roots(waiting: Mapping[str, Iterable[str]]) -> dict[str, str]:
     return found
 
 
+def ancestors(ids: Iterable[str], waiting: Mapping[str, Iterable[str]]) -> set[str]:
+    """Return the jobs whose images those of `ids` need, directly or through others.
+
+    `waiting` names the jobs that each waiting job waits for.
+    """
+    found: set[str] = set()
+    left = [parent for name in ids for parent in waiting.get(name, ())]
+    while left:
+        if (name := left.pop()) not in found:
+            found.add(name)
+            left += waiting.get(name, ())
+    return found
+
+
 class Chains:
     """The jobs of an index that wait for other jobs' images, by their places; empty for a file without such jobs.
 

@@ -9,7 +9,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from venice_batch.errors import MAX_PROBLEMS, Findings
-from venice_batch.jobfile.chains import Chains, Found, no_job
+from venice_batch.jobfile.chains import Chains, Found, ancestors, no_job
 from venice_batch.jobfile.defaults import Defaults
 from venice_batch.jobfile.identity import has_implicit_id
 from venice_batch.jobfile.jobs import Jobs
@@ -174,7 +174,13 @@ class JobIndex:
             # What is wrong with the lines is reported when they are read the second time.
             jobs = (job for job, *_ in self._jobs.valid(Findings(0), shard=shard))
             drawn = Selection(part, name_of).draw(jobs, part.sample)
-        return Selection(part, name_of, drawn)
+        needed: set[str] = set()
+        if waiting := self._jobs.waiting():
+            chosen = Selection(part, name_of, drawn)
+            needed = ancestors(
+                (job.id for job, *_ in self._jobs.valid(Findings(0), shard=shard) if chosen.takes(job)), waiting
+            )
+        return Selection(part, name_of, drawn, needed)
 
     @property
     def unused_variables(self) -> tuple[str, ...]:

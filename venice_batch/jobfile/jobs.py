@@ -94,7 +94,7 @@ class Jobs:
             JobsFileError: the file has no lines.
         """
         name = self._source.name
-        above = self._roots() if shard is not None else {}
+        above = roots(self.waiting()) if shard is not None else {}
         count = 0
         unused = {variable: f"{{{variable}}}".encode() for variable in self._defaults.variables}
         for number, offset, line in lines(self._source.file):
@@ -130,8 +130,8 @@ class Jobs:
         # What the checks let pass with `allow_unknown` becomes doubts, which only the checks find.
         return Again(self._source, partial(self._parse, is_checked=not self._defaults.allow_unknown))
 
-    def _roots(self) -> dict[str, str]:
-        """Return the root of each job that is in a chain with others, by `chains.roots`.
+    def waiting(self) -> dict[str, set[str]]:
+        """Return the ids of the jobs that work on other jobs' images, each with those that it waits for.
 
         Lines that cannot have a link are not parsed.
         """
@@ -142,7 +142,7 @@ class Jobs:
                 for job in self._parse(line, number, 0).jobs:
                     if found := links(job.endpoint, job.request):
                         waiting.setdefault(job.id, set()).update(link.job for link in found)
-        return roots(waiting)
+        return waiting
 
     def _note_invalid(self, line: bytes) -> None:
         if len(self.invalid) < MAX_PROBLEMS:

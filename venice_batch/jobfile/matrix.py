@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from venice_batch.jobfile.defaults import Defaults
-    from venice_batch.jobfile.line import Draft
+    from venice_batch.jobfile.draft import Draft
 
 MAX_JOBS = 10_000
 """Jobs that one line may make."""
@@ -151,6 +151,11 @@ def _choices(name: str, values: Sequence[Any]) -> list[_Choice]:
         _Choice(name, place, value, f"__{name}-{slug}")
         for place, (value, slug) in enumerate(zip(values, _slugs(values), strict=True))
     ]
+
+
+def suffix(values: Mapping[str, Any]) -> str:
+    """Return the end of the id of a job with one value of each of these fields."""
+    return "".join(_choices(name, [value])[0].suffix for name, value in values.items())
 
 
 def _slugs(values: Sequence[Any]) -> list[str]:

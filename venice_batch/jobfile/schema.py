@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from venice_batch.jobfile.draft import CONTROL, MAX_ID, URL_PREFIX
 from venice_batch.jobfile.fields import DEFAULTS, NOTES, REQUESTS
-from venice_batch.jobfile.line import CONTROL, MAX_ID, URL_PREFIX
 from venice_batch.jobfile.variables import NAME
 from venice_batch.model import Endpoint
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from venice_batch.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from venice_batch.model import Job
 
@@ -50,13 +50,21 @@ class Selection:
     """Takes the jobs of a part while a file is read in order.
 
     `name_of` returns the name of a job's images without extension. `last_drawn` is the result of `draw` over the same
-    jobs. `left_out` counts the jobs that were not taken.
+    jobs. Jobs with an id of `needed` are taken too: others of the part work on their images. `left_out` counts the jobs
+    that were not taken.
     """
 
-    def __init__(self, part: Part, name_of: Callable[[Job], str], last_drawn: int | None = None) -> None:
+    def __init__(
+        self,
+        part: Part,
+        name_of: Callable[[Job], str],
+        last_drawn: int | None = None,
+        needed: Collection[str] = frozenset(),
+    ) -> None:
         self._part = part
         self._name_of = name_of
         self._last_drawn = last_drawn
+        self._needed = needed
         self._unmet = dict.fromkeys(part.ids)
         self._taken = 0
         self.left_out = 0
@@ -64,12 +72,13 @@ class Selection:
     def takes(self, job: Job) -> bool:
         """Return whether the job belongs to the part."""
         part = self._part
-        is_taken = (
+        is_of_part = (
             self.is_named(job)
             and (self._last_drawn is None or _key(job.id, part.seed) <= self._last_drawn)
             and (part.limit is None or self._taken < part.limit)
         )
-        self._taken += is_taken
+        self._taken += is_of_part
+        is_taken = is_of_part or job.id in self._needed
         self.left_out += not is_taken
         return is_taken
 

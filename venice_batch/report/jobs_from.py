@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from venice_batch.errors import Findings, one_line
-from venice_batch.jobfile import Defaults, oversize, parse
+from venice_batch.jobfile import Defaults, matrix, oversize, parse
 from venice_batch.jobfile.fields import FIELDS, MAX_SEED
 from venice_batch.jobfile.identity import has_implicit_id
-from venice_batch.jobfile.matrix import combinations
 from venice_batch.jobfile.pictures import FIELD
 from venice_batch.model import UNNAMED, Endpoint, Parent
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles
@@ -178,9 +177,9 @@ class Derivation:
         """
         file = outcome.files[number - 1]
         parent = Parent(outcome.id, file.sha256, number)
-        suffix, after = changes.suffix or self.suffix, ""
-        if not changes.suffix:  # the same image with other values is another job
-            after, _ = next(combinations({name: [value] for name, value in sorted(changes.values.items())}))
+        suffix = changes.suffix or self.suffix
+        # The same image with other values is another job.
+        after = "" if changes.suffix else matrix.suffix(dict(sorted(changes.values.items())))
         name = image_name(outcome, number)
         if self.endpoint is None:
             request, metadata = self._again(outcome, changes), outcome.metadata
