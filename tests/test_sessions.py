@@ -89,7 +89,7 @@ async def test_fifty_ideas_become_twelve_finals_in_five_commands(tmp_path):
     (tmp_path / "ideas.txt").write_text("".join(f"{idea}\n" for idea in ideas))
     toml = '[defaults]\nmodel = "venice-sd35"\nwidth = 256\nheight = 256\n[run]\nsandbox = true\n'
     (tmp_path / "venice-batch.toml").write_text(toml)
-    assert "50 jobs: 50 succeeded\n200 images" in await typed(make)
+    assert "50 jobs: 50 succeeded; 200 images" in await typed(make)
     root = tmp_path / "output/ideas"
     records = sorted(LatestRecords(root / "manifest.jsonl"), key=lambda record: record.request["prompt"])
     with MarksFile(root) as marks:

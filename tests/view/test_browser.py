@@ -1,6 +1,8 @@
 """The live page in a browser: its policy lets it reach its server, and no other page can."""
 
 import shutil
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import msgspec
@@ -85,3 +87,40 @@ def test_another_page_cannot_reach_it_even_with_the_address(root, browser, tmp_p
         shown = "src => { const image = new Image(); image.src = src; return image.decode().then(() => 1, () => 0) }"
         assert page.evaluate(shown, f"{address}images/100%25%20%231%3F.png") == 0
     assert read_marks(root) == {}
+
+
+def typed(*words, stdin=""):
+    """Return what a command prints; in another process, because the browser's driver runs a loop in this one."""
+    command = [sys.executable, "-m", "venice_batch", *words]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True).stdout
+
+
+def test_twelve_images_picked_by_keyboard_become_twelve_finals(browser, tmp_path, monkeypatch):
+    """The way of the tutorial: make, view, pick, jobs-from, run."""
+    monkeypatch.chdir(tmp_path)
+    ideas = [f"A {what} {where}" for what in ("fox", "gondola", "lion", "bridge", "heron") for where in "abcdefghij"]
+    (tmp_path / "ideas.txt").write_text("".join(f"{idea}\n" for idea in ideas))
+    sandbox = ["--sandbox", "--sandbox-latency", "0", "--sandbox-rpm", "0"]
+    image = ["--set", "model=venice-sd35", "--set", "width=256", "--set", "height=256"]
+    made = typed("ideas.txt", *sandbox, "--sandbox-draw", "plain", *image, "--set", "variants=4")
+    assert "50 jobs: 50 succeeded; 200 images" in made
+    root = tmp_path / "output/ideas"
+    with served(root) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{address}#order=id")
+        page.locator("html.ready").wait_for()
+        page.locator("button.shot").first.focus()
+        for _ in range(12):
+            for key in ("p", "ArrowRight", "x", "ArrowRight", "3", "ArrowRight", "ArrowRight"):
+                page.keyboard.press(key)
+        for _ in range(1000):
+            if len(read_marks(root)) == 36:
+                break
+            page.wait_for_timeout(20)
+    said = [mark.mark or mark.rating for mark in read_marks(root).values()]
+    assert (said.count("picked"), said.count("rejected"), said.count(3)) == (12, 12, 12)
+    jobs = typed("jobs-from", "output/ideas", "--picked", "--upscale", "2")
+    assert "12 jobs: 12 succeeded" in typed("-", *sandbox, stdin=jobs)
+    finals = sorted(path.name for path in (tmp_path / "output/stdin/images").iterdir())
+    assert len(finals) == 12
+    assert all(any(idea.lower().replace(" ", "-") in name for idea in ideas) for name in finals)
