@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -36,11 +38,48 @@ def _aioresponses_with_current_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aioresponses.core, "stream_reader_factory", _stream_reader_factory)
 
 
+class _Homes:
+    """Folders for a cache, settings and state, all empty; those that a test has left empty serve the next one too."""
+
+    def __init__(self, root: Path) -> None:
+        self._numbered = (root / str(number) for number in itertools.count())
+        self._folders: list[Path] = []
+
+    def empty(self) -> list[Path]:
+        if not self._folders or not all(folder.is_dir() and not os.listdir(folder) for folder in self._folders):
+            home = next(self._numbered)
+            self._folders = [home / name for name in ("cache", "config", "state")]
+            for folder in self._folders:
+                folder.mkdir(parents=True)
+        return self._folders
+
+
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> _Homes:
+    return _Homes(tmp_path_factory.mktemp("homes"))
+
+
 @pytest.fixture(autouse=True)
-def _a_cache_and_settings_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+def _a_cache_and_settings_of_its_own(monkeypatch: pytest.MonkeyPatch, _homes: _Homes) -> None:
+    for folder in _homes.empty():
+        monkeypatch.setenv(f"XDG_{folder.name.upper()}_HOME", str(folder))
+
+
+@pytest.fixture(scope="session")
+def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the bytecode of all commands that the tests start, in all workers."""
+    return tmp_path_factory.getbasetemp().parent / "bytecode"
+
+
+@pytest.fixture(autouse=True)
+def _commands_start_fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _bytecode: Path) -> None:
+    """Commands need not compile all modules anew, and those of tests marked `no_cover` need not be measured."""
+
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
+        monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(_bytecode))
+    if request.node.get_closest_marker("no_cover"):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,8 @@ from records import attempt, outcome
 from venice_batch.cli.main import main
 from venice_batch.model import ServerTiming
 
+pytestmark = pytest.mark.no_cover
+
 NUMBERS = (1e18, 1e308, -1e308, 1e12, -5, 0, 1e-300, 2**63, -(2**70), 10**30)
 COMMANDS = (
     ("report", "{}"),

@@ -106,6 +106,7 @@ def padded(name, before):
     return image(name, xmp=b"m" * before)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=60)
 @given(
     name=st.sampled_from(["png", "jpeg", "webp", "gif", "avif"]),

@@ -74,6 +74,8 @@ def test_every_command_shown_works(page, line, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     words = shlex.split(line.split(">")[0].split(" | ")[0])
     assert words.pop(0) == "venice-batch"
+    if "--frozen" in words:
+        assert main(["check", "jobs.jsonl", "--freeze", "approved.json"]) == 0
     if words[0] == "sandbox":
         words.append("--help")
     assert main(words) == 0
@@ -89,6 +91,7 @@ def test_every_job_shown_is_valid(page, block, tmp_path):
         assert len(JobIndex.build(source)) >= len(block.splitlines())
 
 
+@pytest.mark.no_cover
 async def test_the_program_shown_runs(tmp_path, monkeypatch):
     ((_, program),) = blocks("python", [ROOT / "docs/library.md"])
     (tmp_path / "jobs.jsonl").write_text(
@@ -168,6 +171,7 @@ def test_options_named_in_the_docs_exist():
             assert name in options or name in ("--sandbox-", "--no-"), f"{page.name}: {name}"
 
 
+@pytest.mark.no_cover
 def test_quickstart_makes_every_image_in_the_requested_size_and_format(tmp_path, monkeypatch):
     from PIL import Image
 

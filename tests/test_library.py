@@ -1,14 +1,18 @@
 import json
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import pytest
+from command import run, served
 
 import venice_batch
 from venice_batch import (
+    ApiError,
     FolderError,
     JobsFileError,
     KeyMissingError,
+    NotApprovedError,
     RunOptions,
     Status,
     UsageError,
@@ -157,6 +161,26 @@ async def test_a_cap_without_prices_lets_nothing_out(tmp_path):
     assert (summary.exit_code, summary.pending) == (4, 3)
 
 
+async def test_a_shared_budget_without_prices_lets_nothing_out(tmp_path):
+    async with serve(FAST) as sandbox:
+        budget = {"max_cost_per_usd": {"day": 5}, "budget_file": tmp_path / "budget.jsonl"}
+        options = {"api_key": "k", "base_url": sandbox.base_url, **budget}
+        summary = await run_jobs(jobs(3), tmp_path / "out", **options, check_models=False)
+        assert sandbox.stats()["requests"] == 0
+    assert (summary.exit_code, summary.reason) == (4, "--max-cost-per: the price of the next job is not known")
+
+
+async def test_runs_of_one_program_share_a_budget(tmp_path):
+    async with serve(FAST) as sandbox:
+        budget = {"max_cost_per_usd": {"month": 0.25}, "budget_file": str(tmp_path / "budget.jsonl")}
+        options = {"api_key": "k", "base_url": sandbox.base_url, **budget}
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(partial(run_jobs, jobs(10), tmp_path / f"out-{number}", **options))
+        charged = sandbox.stats()["charged_usd"]
+    assert charged == pytest.approx(0.25)
+
+
 async def test_no_more_than_the_cap_is_spent_with_any_concurrency(tmp_path):
     async with serve(FAST) as sandbox:
         options = {"api_key": "k", "base_url": sandbox.base_url, "concurrency": 32}
@@ -191,7 +215,7 @@ async def test_another_run_in_the_folder_is_waited_for_if_asked(tmp_path, monkey
 
 ONLY_OF_THE_COMMAND = {
     "jobs", "output", "api_key_file", "sandbox", "sandbox_set", "offline", "dry_run", "as_json", "quiet", "no_progress",
-    "log_format", "gallery", "junit", "metrics_file", "on_finish", "config", "no_config", "profile",
+    "log_format", "verbose", "gallery", "junit", "metrics_file", "on_finish", "config", "no_config", "profile",
 }  # fmt: skip
 """Options about where input and output are, and about messages."""
 
@@ -213,3 +237,29 @@ async def test_options_come_as_one_value_or_one_by_one(tmp_path):
         chosen = RunOptions(base_url=sandbox.base_url, name="{index}", max_attempts=2)
         await run_jobs(jobs(1), tmp_path / "out", chosen, api_key="k", name="again-{index}")
     assert [path.stem for path in (tmp_path / "out" / "images").iterdir()] == ["again-1"]
+
+
+async def test_prices_and_quotas_are_compared_with_the_approved_ones(tmp_path, monkeypatch):
+    monkeypatch.setenv("VENICE_API_KEY", "k")
+    path, approved = tmp_path / "jobs.jsonl", tmp_path / "approved.json"
+    path.write_text("".join(json.dumps(job) + "\n" for job in jobs(1)))
+    with served(latency_s=0) as base_url:
+        command = ["check", str(path), "--base-url", base_url, "--freeze", str(approved)]
+        assert (await anyio.to_thread.run_sync(lambda: run(*command))).code == 0
+        assert (await run_jobs(path, tmp_path / "out", base_url=base_url, frozen=str(approved))).succeeded == 1
+        approved.write_text(approved.read_text().replace('"image": 0.01', '"image": 0.001'))
+        with pytest.raises(NotApprovedError, match=r"an image: 0\.001 USD approved, 0\.01 USD now"):
+            await run_jobs(jobs(2), tmp_path / "out", base_url=base_url, frozen=approved)
+    approved.write_text(approved.read_text().replace('"image": 0.001', '"image": 0.01'))
+    with served(latency_s=0, rpm=5) as base_url:
+        with pytest.raises(NotApprovedError, match="images_a_minute: 20 approved, 5 now") as caught:
+            await run_jobs(jobs(2), tmp_path / "out", base_url=base_url, frozen=approved)
+        assert [problem.field for problem in caught.value.problems] == ["venice-sd35"]
+        with pytest.raises(ApiError, match="no list of models is known"):
+            await run_jobs(jobs(2), tmp_path / "out", base_url=f"{base_url}/none", frozen=approved)
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 1
+
+
+def test_approved_prices_need_the_list_of_models():
+    with pytest.raises(UsageError, match="check_models=False"):
+        RunOptions(frozen="approved.json", check_models=False)

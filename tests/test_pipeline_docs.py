@@ -14,6 +14,8 @@ import yaml
 
 from venice_batch.sandbox import SandboxSettings, serve
 
+pytestmark = pytest.mark.no_cover
+
 DOCS = Path(__file__).parent.parent / "docs"
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 HOSTS = {"PATH": PATH, "CI": "true"}
@@ -127,12 +129,26 @@ async def test_the_gitlab_pipeline_makes_every_picture_once(tmp_path, api):
 
 
 async def test_the_shell_scripts_work(tmp_path, api):
-    shards, service = blocks("ci.md", "bash")
+    *_, shards, service = blocks("ci.md", "bash")
     write_jobs(tmp_path)
     await anyio.to_thread.run_sync(shell, shards, tmp_path, api)
     assert len(ids(tmp_path / "pictures")) == 9
     await anyio.to_thread.run_sync(shell, service, tmp_path, {})
     assert len(ids(tmp_path / "output/jobs")) == 9
+
+
+async def test_an_approved_price_holds_until_it_rises(tmp_path, api):
+    freeze, compare, *_ = blocks("ci.md", "bash")
+    write_jobs(tmp_path)
+    for script in (freeze, compare):
+        await anyio.to_thread.run_sync(shell, script, tmp_path, api)
+    assert len(ids(tmp_path / "output/jobs")) == 9
+    approved = tmp_path / "approved.json"
+    approved.write_text(approved.read_text().replace('"image": 0.01', '"image": 0.001'))
+    for command in compare.splitlines():
+        refused = f"{command} || test $? = 2"
+        done = await anyio.to_thread.run_sync(shell, refused, tmp_path, api)
+        assert "price of an image: 0.001 USD approved, 0.01 USD now" in done.stderr
 
 
 def test_the_health_check_gets_the_exit_code_and_the_log_is_kept(tmp_path):
@@ -161,6 +177,7 @@ def test_the_crontab_line_runs(tmp_path):
         ("/srv/pictures", str(tmp_path)),
         (".venv/bin/", ""),
         ("/etc/venice-batch/key", str(tmp_path / "key")),
+        ("/var/lib/node_exporter", str(tmp_path)),
     ):
         assert shown in command
         command = command.replace(shown, here)

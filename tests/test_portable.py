@@ -73,6 +73,7 @@ def guarded_names(tree):
     return {f"{ast.unparse(call.args[0])}.{call.args[1].value}" for call in calls if hasattr(call.args[1], "value")}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_only_posix_has_stands_behind_a_question(path):
     tree = ast.parse(path.read_text())
@@ -157,6 +158,7 @@ def test_a_lock_keeps_others_out_until_it_is_given_back(file):
 class FakeMsvcrt(types.ModuleType):
     """Locks of Windows: a range of bytes from the file's position on."""
 
+    LK_UNLCK = 0
     LK_NBLCK = 2
 
     def __init__(self):
@@ -164,7 +166,10 @@ class FakeMsvcrt(types.ModuleType):
         self.locked = set()
 
     def locking(self, file, mode, size):
-        place = (os.fstat(file).st_ino, os.lseek(file, 0, os.SEEK_CUR), mode, size)
+        place = (os.fstat(file).st_ino, os.lseek(file, 0, os.SEEK_CUR), self.LK_NBLCK, size)
+        if mode == self.LK_UNLCK:
+            self.locked.remove(place)
+            return
         if place in self.locked:
             raise PermissionError(errno.EACCES, "Permission denied")
         self.locked.add(place)
@@ -180,6 +185,9 @@ def test_on_windows_a_byte_behind_the_end_is_locked(file, monkeypatch):
     assert (position, mode, size) == (2**31 - 2, windows.LK_NBLCK, 1)
     assert os.read(file, 1) == b"0"
     assert os.fstat(file).st_size == 10
+    portable.unlock(file)
+    assert not windows.locked
+    assert portable.lock(file)
 
 
 def test_a_system_without_locks_says_so(file, monkeypatch):
@@ -207,3 +215,14 @@ def test_locks_are_those_of_flock(file):
     assert portable.lock(file)
     with open(f"/proc/self/fd/{file}", "rb") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def test_a_process_that_has_ended_does_not_run_and_this_one_may(monkeypatch):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert portable.may_be_running(os.getpid())
+    assert portable.may_be_running(1)
+    assert not portable.may_be_running(ended.pid)
+    assert not portable.may_be_running(2**70)
+    monkeypatch.setattr(portable, "IS_WINDOWS", True)
+    assert portable.may_be_running(ended.pid)

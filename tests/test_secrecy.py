@@ -123,6 +123,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("VENICE_API_KEY", KEY)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("form", FORMS)
 def test_no_part_of_the_key_reaches_a_record_a_log_a_page_or_the_terminal(form, capfd):
     places = answers(FORMS[form])

@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parent.parent
 SESSIONS = ("tutorial", "sweeps", "resuming", "budget")
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)

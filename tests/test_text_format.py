@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from venice_batch.text_format import counted, json_bytes, seconds, size, span
+from venice_batch.text_format import counted, duration, json_bytes, seconds, short_duration, size, span
 
 
 @pytest.mark.parametrize(("count", "told"), [(0, "0 jobs"), (1, "1 job"), (2, "2 jobs")])
@@ -51,3 +51,33 @@ def test_seconds_have_the_decimals_that_matter(value_s, expected):
 )
 def test_spans_of_time_have_their_two_largest_units(value_s, text):
     assert span(value_s) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "–"), (0, "0 s"), (0.0004, "0.4 ms"), (0.008, "8 ms"), (0.099, "99 ms"), (0.0996, "0.1 s"),
+        (0.386, "0.39 s"), (0.996, "1.0 s"), (3.14, "3.1 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min"),
+        (200, "3 min 20 s"), (3599.7, "1 h"), (7500, "2 h 05 min"), (172_800, "2 d"), (200_000, "2 d 7 h"),
+        (1e12, "ages"),
+    ],
+)  # fmt: skip
+def test_durations_have_two_or_three_digits_and_a_unit(seconds, text):
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(2.0, "2 s"), (2.5, "2.5 s"), (0.2, "0.2 s"), (20, "20 s")])
+def test_round_durations_go_without_a_fraction(seconds, text):
+    assert short_duration(seconds) == text
+
+
+def test_a_noun_goes_with_its_number():
+    assert (
+        counted(1, "image", grouped=True),
+        counted(2000, "image", grouped=True),
+        counted(0, "retry", "retries"),
+    ) == (
+        "1 image",
+        "2,000 images",
+        "0 retries",
+    )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from tools.library_page import library_page
 from tools.man_page import man_page
 from tools.option_pages import environment_page, exit_codes_page, options_page
-from tools.schema_pages import record_schema, records_page, summary_schema
+from tools.schema_pages import log_page, record_schema, records_page, summary_schema
+from venice_batch.report import log_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/exit-codes.md": exit_codes_page,
     "reference/records.md": records_page,
     "reference/library.md": library_page,
+    "reference/log-lines.md": log_page,
+    "reference/log.schema.json": lambda: json.dumps(log_lines.schema(), indent=2) + "\n",
     "reference/manifest.schema.json": lambda: json.dumps(record_schema(), indent=2) + "\n",
     "reference/summary.schema.json": lambda: json.dumps(summary_schema(), indent=2) + "\n",
 }

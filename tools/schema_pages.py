@@ -9,6 +9,7 @@ import msgspec
 
 from tools.option_pages import NOTE, table
 from venice_batch.model import Outcome, Summary
+from venice_batch.report import log_lines
 
 Schema = dict[str, Any]
 
@@ -40,6 +41,27 @@ def records_page() -> str:
                 continue
             shown.add(name)
             parts += [f"### {name}\n", definition["description"] + "\n", _fields(definition, schema)]
+    return "\n".join(parts)
+
+
+def log_page() -> str:
+    """Return the page with every kind of line of the JSON log as a table."""
+    schema = log_lines.schema()
+    parts = [
+        NOTE + "# Lines of the JSON log\n",
+        "[The JSON log](../log.md) explains them. As JSON Schema: [log.schema.json](log.schema.json), or\n"
+        "`venice-batch schema --log`. Later versions may add fields and events.\n",
+    ]
+    common = log_lines.LogLine.__struct_fields__
+    first = next(iter(schema["$defs"].values()))
+    shared = {**first, "properties": {name: first["properties"][name] for name in common}}
+    shared["properties"]["event"] = {"type": "string"}
+    parts += ["## Every line\n", inspect.cleandoc(log_lines.LogLine.__doc__ or "") + "\n", _fields(shared, schema)]
+    for name, definition in schema["$defs"].items():
+        fields = {key: kind for key, kind in definition["properties"].items() if key not in common}
+        event = definition["properties"].get("event")
+        parts += [f"## {event['enum'][0] if event else name}\n", definition["description"] + "\n"]
+        parts += [_fields({**definition, "properties": fields}, schema)] if fields else []
     return "\n".join(parts)
 
 

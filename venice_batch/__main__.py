@@ -30,7 +30,7 @@ def main() -> None:
     def end(number: int, frame: FrameType | None) -> None:
         if number != signal.SIGINT:
             ends.append(number)
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(ExitCode.SIGINT if number == signal.SIGINT else ExitCode.SIGTERM)
 
     # SIGINT too: an event loop replaces Python's own handler with one that only cancels, which has no effect before
     # something awaits.

@@ -7,12 +7,12 @@ exception has an `exit_code`, which scripts rely on.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -36,12 +36,16 @@ class ExitCode(IntEnum):
 
 
 _MEANINGS = {
-    ExitCode.OK: "every job has succeeded, now or in an earlier run",
+    ExitCode.OK: "every job has succeeded, now or in an earlier run, or was rejected before (`--known-rejected ok`)",
     ExitCode.SOME_FAILED: "the run finished; some jobs failed, were rejected or have a flag of `--fail-on`",
-    ExitCode.INVALID: "usage, settings or jobs file invalid: nothing was sent",
+    ExitCode.INVALID: "usage, settings or jobs file invalid, or not as approved (`--frozen`): nothing was sent",
     ExitCode.KEY_REFUSED: "the API key was refused",
-    ExitCode.OUT_OF_MONEY: "out of money: the balance is below the next job's price, 402, or `--max-cost` reached",
-    ExitCode.FOLDER_UNUSABLE: "the output folder cannot be used: locked by another run, not writable, disk full",
+    ExitCode.OUT_OF_MONEY: (
+        "out of money: the balance is below the next job's price, 402, `--max-cost` or `--max-cost-per` reached"
+    ),
+    ExitCode.FOLDER_UNUSABLE: (
+        "the output folder or the budget file cannot be used: locked by another run, not writable, disk full"
+    ),
     ExitCode.TEMPORARY: "stopped with jobs pending (`--max-time`, `--max-failures`, API unreachable): run it again",
     ExitCode.SIGINT: "stopped by SIGINT after requests in flight had finished",
     ExitCode.SIGTERM: "stopped by SIGTERM or SIGHUP after requests in flight had finished",
@@ -75,6 +79,10 @@ def one_line(text: str) -> str:
     return _COMMAND.sub(lambda found: found[0] + " ", text) if "::" in text or "##" in text else text
 
 
+Mistake = tuple[str, str, str]
+"""A problem without its line: source, field and text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake in a jobs file: its place, the mistake and a value that works.
@@ -87,6 +95,11 @@ class Problem:
     field: str
     what: str
 
+    @property
+    def mistake(self) -> Mistake:
+        """Return what equal problems on different lines have in common."""
+        return self.source, self.field, self.what
+
     def __str__(self) -> str:
         where = f"{self.source}:{self.line}" if self.line else self.source
         return one_line(f"{where}: {self.field}: {self.what}" if self.field else f"{where}: {self.what}")
@@ -95,17 +108,96 @@ class Problem:
 class JobsFileError(VeniceBatchError):
     """The jobs file has mistakes; nothing was sent.
 
-    `problems` holds the first mistakes in the order of the file; `total` counts all of them. `undone` completes
-    "nothing was …" in the message: "sent", or "written" where jobs would have gone into a file.
+    `problems` holds the first mistakes in the order of the file; `total` counts all of them. `distinct` holds each
+    different one of `problems` once; its text names the other lines that have it. They cover `covered` of the `total`.
+    `undone` completes "nothing was …" in the message: "sent", or "written" where jobs would have gone into a file.
+    `noun` is what the message counts, `title` the heading of annotations.
     """
 
     undone = "sent"
+    noun = "problem"
+    title = "invalid job"
 
-    def __init__(self, problems: Sequence[Problem], total: int | None = None) -> None:
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        total: int | None = None,
+        *,
+        counts: Mapping[Mistake, int] | None = None,
+        lines: int = 0,
+    ) -> None:
+        """Take the first problems of a file that has `lines` lines, 0 if that is not known.
+
+        `counts` holds how often the whole file has each mistake; one that it lacks is counted in `problems`.
+        """
         self.problems = tuple(problems)
         self.total = len(self.problems) if total is None else total
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        self.distinct, self.covered = _distinct(self.problems, counts or {}, lines)
+        super().__init__("\n".join(map(str, self.distinct)))
 
+
+class NotApprovedError(JobsFileError):
+    """Prices, models or limits are not as approved in the file of `--frozen`; nothing was sent.
+
+    `problems` holds the differences, each with the model as its field. `remedy` says what to do.
+    """
+
+    noun = "difference"
+    title = "not as approved"
+
+    def __init__(self, problems: Sequence[Problem], remedy: str) -> None:
+        super().__init__(problems)
+        self.undone = one_line(f"sent; {remedy}")
+
+
+def _distinct(
+    problems: Iterable[Problem], counts: Mapping[Mistake, int], lines: int
+) -> tuple[tuple[Problem, ...], int]:
+    """Return each different problem once, with the other lines that have it, and how many problems those are."""
+    alike: dict[Mistake, list[Problem]] = {}
+    for problem in problems:
+        alike.setdefault(problem.mistake, []).append(problem)
+    found = []
+    covered = 0
+    for mistake, same in alike.items():
+        count = max(counts.get(mistake, 0), len(same))
+        covered += count
+        places = list(dict.fromkeys(one.line for one in same))
+        if count == len(places) == 2:
+            found += same  # no shorter in one
+        else:
+            what = same[0].what
+            also = _also(what, places, count, lines, in_jobs=len(same) > len(places))
+            found.append(replace(same[0], what=what + also))
+    # A stable sort, as in `Findings`.
+    return tuple(sorted(found, key=lambda problem: problem.line)), covered
+
+
+def _also(what: str, places: Sequence[int], count: int, lines: int, *, in_jobs: bool) -> str:
+    """Return the end of a message about `count` equal problems, the first of which are on the lines `places`.
+
+    `in_jobs`: one line has several of them, as its matrix makes several jobs.
+    """
+    if count == 1 or not places[0]:
+        return ""
+    spans: list[list[int]] = []
+    for place in places[1:]:
+        if spans and place == spans[-1][-1] + 1:
+            spans[-1] = [spans[-1][0], place]
+        else:
+            spans.append([place])
+    named = ["-".join(map(str, span)) for span in spans[:MAX_SPANS]]
+    if named and (len(spans) > MAX_SPANS or (count > len(places) and not in_jobs)):
+        named.append("…")
+    if in_jobs:
+        return f"; in {count:,} jobs" + (f", also on line {', '.join(named)}" if named else "")
+    if count == lines:
+        return f"{'' if what == 'missing' else '; the same'} on all {lines:,} lines"
+    return f"; the same on {count - 1:,} more lines" + (f": {', '.join(named)}" if named else "")
+
+
+MAX_SPANS = 5
+"""Lines, or spans of lines, that a problem of many lines names."""
 
 MAX_PROBLEMS = 1000
 """Problems of one jobs file that are kept and shown; all of them are counted."""
@@ -114,13 +206,16 @@ MAX_PROBLEMS = 1000
 class Findings:
     """Collect a file's problems in any order; keep the `keep` that come first in the file.
 
-    Memory is bounded by `keep`, however many problems there are; `total` counts all of them.
+    Memory is bounded by `keep`, however many problems there are; `total` counts all of them. `lines` is the number of
+    the file's lines; set it as soon as it is known.
     """
 
     def __init__(self, keep: int = MAX_PROBLEMS) -> None:
         self.keep = keep
         self.total = 0
+        self.lines = 0
         self._kept: list[Problem] = []
+        self._counts: dict[Mistake, int] = {}
 
     def add(self, line: int, field: str, what: str, source: str) -> None:
         """Add one problem."""
@@ -131,6 +226,9 @@ class Findings:
         for problem in problems:
             self.total += 1
             self._kept.append(problem)
+            mistake = problem.mistake
+            if mistake in self._counts or len(self._counts) < self.keep:
+                self._counts[mistake] = self._counts.get(mistake, 0) + 1
         # Not each time: a file with a million mistakes is not sorted a million times.
         if len(self._kept) > 2 * self.keep + 100:
             self._cut()
@@ -139,7 +237,7 @@ class Findings:
         """Raise JobsFileError if there is any problem."""
         if self.total:
             self._cut()
-            raise JobsFileError(self._kept, self.total)
+            raise JobsFileError(self._kept, self.total, counts=self._counts, lines=self.lines)
 
     def _cut(self) -> None:
         # A stable sort: the problems of one line stay in their order.

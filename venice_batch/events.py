@@ -18,7 +18,7 @@ class RunStarted(msgspec.Struct, frozen=True):
     """The run begins.
 
     `jobs` counts the file's jobs, `done` those that need nothing more, `pending` the others by lane. `expected_usd` is
-    the published price of the pending jobs; None if a price is unknown.
+    the published price of the pending jobs; None if a price is unknown. `base_url` is the API's address.
     """
 
     run_id: str
@@ -28,6 +28,7 @@ class RunStarted(msgspec.Struct, frozen=True):
     lanes: tuple[str, ...]
     pending: Mapping[str, int] = msgspec.field(default_factory=dict)
     expected_usd: float | None = None
+    base_url: str = ""
 
 
 class RunState(msgspec.Struct, frozen=True):
@@ -62,7 +63,8 @@ class AttemptEnded(msgspec.Struct, frozen=True):
     """One request has ended; `lane` is the lane's state after it.
 
     `possibly_billed`: the server may have charged for an image that never arrived. `spent_usd` is the request's price
-    if an image came or a charge is possible, else 0; None where no price is known.
+    if an image came or a charge is possible, else 0; None where no price is known. `kind` is the kind of the failure as
+    in records; "" if an image came.
     """
 
     job: Job
@@ -71,6 +73,32 @@ class AttemptEnded(msgspec.Struct, frozen=True):
     lane: LaneState
     possibly_billed: bool = False
     spent_usd: float | None = None
+    kind: str = ""
+
+
+class Retrying(msgspec.Struct, frozen=True):
+    """A job is tried again after `wait_s` seconds, or, if that is 0, as soon as its lane lets it.
+
+    `number` counts the job's retries, this one included; `last` is the attempt that failed, `kind` the kind of its
+    failure.
+    """
+
+    job: Job
+    number: int
+    wait_s: float
+    last: Attempt
+    kind: str
+
+
+class Unreachable(msgspec.Struct, frozen=True):
+    """No connection to the API; the run keeps trying until `gives_up_unix_s`. `reason` says what failed."""
+
+    reason: str
+    gives_up_unix_s: float
+
+
+class Reachable(msgspec.Struct, frozen=True):
+    """A connection to the API has succeeded again."""
 
 
 class JobEnded(msgspec.Struct, frozen=True):
@@ -98,7 +126,19 @@ class RunEnded(msgspec.Struct, frozen=True):
     summary: Summary
 
 
-Event = Waiting | RunStarted | Sending | AttemptEnded | JobEnded | Notice | Stopping | RunEnded
+Event = (
+    Waiting
+    | RunStarted
+    | Sending
+    | AttemptEnded
+    | Retrying
+    | Unreachable
+    | Reachable
+    | JobEnded
+    | Notice
+    | Stopping
+    | RunEnded
+)
 
 
 class Observer(Protocol):

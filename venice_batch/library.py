@@ -18,8 +18,11 @@ import orjson
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import ApiKey, find_key
 from venice_batch.catalogue import Cache, Preflight, ask, fresh
+from venice_batch.catalogue.frozen import freeze, load, server_name
+from venice_batch.catalogue.frozen_changes import has_quotas, hold_against
+from venice_batch.catalogue.listing import PATIENCE_S
 from venice_batch.clock import SystemClock
-from venice_batch.errors import JobsFileError, Problem, UsageError, VeniceBatchError
+from venice_batch.errors import ApiError, JobsFileError, Problem, UsageError, VeniceBatchError
 from venice_batch.events import JobEnded
 from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source
 from venice_batch.output.atomic_file import is_address
@@ -30,7 +33,8 @@ from venice_batch.run.settings import RunOptions, RunSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
-    from venice_batch.catalogue import Catalogue
+    from venice_batch.api.listings import Quota
+    from venice_batch.catalogue import Listing
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import Source
     from venice_batch.model import Job, Outcome, Summary
@@ -59,17 +63,18 @@ class PreparedRun:
         observers: Sequence[Observer] = (),
         collectors: Sequence[Collector] = (),
         handle_signals: bool = False,
+        run_id: str | None = None,
     ) -> Summary:
         """Run the jobs that the output folder does not hold yet, and return the summary.
 
         `collectors` receive every record of the folder once, after the last job. `base_url` replaces the one of the
-        options: that of a sandbox started for this run. See `run_jobs`.
+        options: that of a sandbox started for this run. `run_id` defaults to a new one. See `run_jobs`.
         """
         options = self.options if base_url is None else replace(self.options, base_url=base_url)
         settings = RunSettings.of(
             options, self.output, naming=self.naming, preflight=self.preflight, handle_signals=handle_signals
         )
-        return await run_batch(self.index, key, settings, observers=observers, collectors=collectors)
+        return await run_batch(self.index, key, settings, observers=observers, collectors=collectors, run_id=run_id)
 
 
 def prepare(source: Source, output: Path, options: RunOptions, preflight: Preflight) -> PreparedRun:
@@ -114,6 +119,7 @@ async def run_jobs(
     Raises:
         JobsFileError: a job is invalid; nothing was sent.
         KeyMissingError: no key was given.
+        NotApprovedError: prices, models or limits are worse than in the file of `frozen`; nothing was sent.
         UsageError: an option is wrong, or `output` is an address (`s3://…`).
         FolderError: the folder cannot be used, or another run is using it for longer than `lock_wait_s`.
     """
@@ -122,22 +128,39 @@ async def run_jobs(
     key = find_key(None) if api_key is None else ApiKey(api_key)
     options = replace(options or RunOptions(), **changes)
     api = ApiSettings(base_url=options.base_url, timeout_s=options.timeout_s)
-    known = await _catalogue(api, key) if options.check_models else (None, None)
+    approved = None if options.frozen is None else load(Path(options.frozen))
+    listing = await _listing(api, key) if options.check_models else None
+    quotas = await _quotas(api, key) if approved is not None and has_quotas(approved) else None
+    now = time.time()
+    known = (None, None) if listing is None else (listing.catalogue(now), listing.styles)
     preflight = Preflight(*known, allow_unknown=options.allow_unknown, strict=options.strict)
     with _opened(jobs) as source:
         # A long file, or one that names many pictures, takes its time: the caller's loop goes on meanwhile.
         prepared = await anyio.to_thread.run_sync(prepare, source, Path(output), options, preflight)
+        if approved is not None and options.frozen is not None:
+            server = server_name(options.base_url, sandbox=False)
+            found = None if listing is None else freeze(preflight, listing, server, now_unix_s=now, quotas=quotas)
+            command = ["venice-batch", "check", source.name, "--freeze", str(options.frozen)]
+            hold_against(approved, found, path=Path(options.frozen), command=command)
         return await prepared.run(key, observers=() if on_event is None else (on_event,))
 
 
-async def _catalogue(api: ApiSettings, key: ApiKey) -> tuple[Catalogue | None, tuple[str, ...] | None]:
-    """Return models and styles by the API's own list, or the last one kept; None for an API without one."""
+async def _listing(api: ApiSettings, key: ApiKey) -> Listing | None:
+    """Return the API's own list of models and styles, or the last one kept; None for an API without one."""
     cache, now = Cache.of_user(), time.time()
     listing = fresh(api.base_url, cache, now_unix_s=now)
     if listing is None:
         async with ApiClient(api, key, SystemClock()) as client:
             listing = (await ask(client, api.base_url, cache, now_unix_s=now)).listing
-    return (None, None) if listing is None else (listing.catalogue(now), listing.styles)
+    return listing
+
+
+async def _quotas(api: ApiSettings, key: ApiKey) -> dict[str, Quota] | None:
+    """Return the key's own limits by model; None if they cannot be read."""
+    with suppress(ApiError), anyio.move_on_after(PATIENCE_S):
+        async with ApiClient(api, key, SystemClock()) as client:
+            return (await client.limits()).quotas
+    return None
 
 
 @asynccontextmanager

@@ -25,6 +25,15 @@ def usd_text(micro: int) -> str:
     return f"{whole:,}.{decimals}"
 
 
+def dollars(amount_usd: float | None) -> str:
+    """Return an amount for a chart: "$2.75", with up to four decimals below a dollar; – for None."""
+    if amount_usd is None:
+        return "–"
+    if 0 < amount_usd < 0.995:
+        return f"${amount_usd:.4f}".rstrip("0").ljust(5, "0")
+    return f"${amount_usd:,.2f}"
+
+
 def amount_text(amount_usd: float | None, unpriced: int = 0) -> str | None:
     """Return a sum in dollars for people, with "≥" where `unpriced` requests are not in it.
 

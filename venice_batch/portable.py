@@ -133,10 +133,37 @@ def _lock_byte(file: int) -> bool:
 
 
 def unlock(file: int) -> None:
-    """Give back a lock of `lock` before the file is closed; only where locks are advisory (not on Windows)."""
-    import fcntl
-
+    """Give back a lock of `lock` before the file is closed."""
+    try:
+        import fcntl
+    except ImportError:
+        _unlock_byte(file)
+        return
     fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def _unlock_byte(file: int) -> None:
+    import msvcrt
+
+    windows: Any = msvcrt
+    os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
+    try:
+        windows.locking(file, windows.LK_UNLCK, 1)
+    finally:
+        os.lseek(file, 0, os.SEEK_SET)
+
+
+def may_be_running(number: int) -> bool:
+    """Return whether a process of this computer has this number; True where the system cannot be asked (Windows)."""
+    if IS_WINDOWS:
+        return True  # os.kill would end the process
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @contextmanager

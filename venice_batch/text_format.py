@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun: "1 job", "2 jobs"; for nouns whose plural ends in s."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def counted(count: int, noun: str, plural: str = "", *, grouped: bool = False) -> str:
+    """Return a count with its noun: "1 job", "2000 jobs"; `grouped`: "2,000 jobs". `plural` defaults to noun + s."""
+    return f"{f'{count:,}' if grouped else count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def json_bytes(value: object) -> bytes:
@@ -54,3 +54,36 @@ def span(seconds: float) -> str:
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
     first = next((place for place, (count, _) in enumerate(parts) if count), 3)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count) or "0 s"
+
+
+_LONGEST_S = 1e11
+"""Longer than any run: a record that claims more was not written by one."""
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration with two or three digits and its unit: 8 ms, 0.39 s, 3 min 20 s, 2 h 05 min; – for None."""
+    if seconds is None:
+        return "–"
+    if seconds > _LONGEST_S:
+        return "ages"
+    if seconds == 0:
+        return "0 s"
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.{0 if seconds >= 0.00095 else 1}f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.2g} s" if seconds < 0.995 else f"{seconds:.1f} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def short_duration(seconds: float) -> str:
+    """Return a duration as `duration` does, but round values without decimals: 2 s, not 2.0 s."""
+    return duration(seconds).replace(".0 s", " s")

@@ -1,12 +1,16 @@
 import base64
 import contextlib
+import errno
 import hashlib
 import io
 import json
+import os
+import re
 import socket
 import ssl
 import threading
 import time
+from types import SimpleNamespace
 
 import aiohttp
 import anyio
@@ -859,3 +863,44 @@ async def test_a_refusal_longer_than_is_read_keeps_its_beginning(client):
 async def test_a_listing_that_comes_in_parts_is_read_whole():
     async with Server(in_parts(200, b'{"data": ["Ani', b'me"]}')) as server, connect(server.url) as client:
         assert await client.styles() == ("Anime",)
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (OSError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 9)"), "connection refused"),
+        (
+            OSError("Multiple exceptions: [Errno 101] Connect call failed, [Errno 111] Connect call failed"),
+            os.strerror(101).lower(),
+        ),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "name or service not known"),
+        (OSError("who knows"), "who knows"),
+    ],
+)
+async def test_a_failed_connection_is_reported_in_a_few_words(client, cause, reason):
+    to = SimpleNamespace(host="host", port=9, ssl=True)
+    with aioresponses() as mock:
+        mock.post(URL, exception=aiohttp.ClientConnectorError(to, cause))
+        reply, _ = await ask(client)
+    assert (reply.answer.fault, reply.answer.message) == (Fault.CONNECT, f"host:9: {reason}")
+
+
+def usage_page(*skus, cursor=None):
+    row = {"timestamp": "2026-06-15T19:05:10Z", "units": 1, "pricePerUnitUsd": 1, "amount": -1, "currency": "USD"}
+    return {"data": [{**row, "sku": sku} for sku in skus], "nextCursor": cursor}
+
+
+async def test_a_usage_history_is_read_page_by_page_and_a_cursor_goes_alone(client):
+    first = "?startTimestamp=2027-01-15T08:00:00Z&endTimestamp=2027-01-15T08:01:01Z&pageSize=1000"
+    with aioresponses() as mock:
+        mock.get(BASE + "/billing/usage-history" + first, payload=usage_page("a", "b", cursor="x-_1"))
+        mock.get(BASE + "/billing/usage-history?cursor=x-_1", payload=usage_page("c"))
+        pages = [page async for page in client.usage_history(1_800_000_000.5, 1_800_000_060)]
+    assert [[row.sku for row in page.rows] for page in pages] == [["a", "b"], ["c"]]
+
+
+async def test_a_usage_history_that_goes_round_in_circles_is_an_error(client):
+    with aioresponses() as mock:
+        mock.get(re.compile(".*usage-history.*"), payload=usage_page("a", cursor="x"), repeat=True)
+        with pytest.raises(ApiError, match="repeats a page"):
+            [page async for page in client.usage_history(0, 60)]

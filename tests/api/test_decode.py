@@ -216,6 +216,7 @@ def bodies(draw):
 cuts = st.lists(st.integers(0, 10_000), max_size=30)
 
 
+@pytest.mark.no_cover
 @given(bodies(), cuts)
 def test_a_body_cut_anywhere_gives_what_the_whole_one_gives(made, points):
     body, images, rest = made
@@ -223,6 +224,7 @@ def test_a_body_cut_anywhere_gives_what_the_whole_one_gives(made, points):
     assert decode(cut(body, points)) == (images, rest)
 
 
+@pytest.mark.no_cover
 @given(bodies())
 def test_a_body_in_single_bytes_gives_what_the_whole_one_gives(made):
     body, images, rest = made
@@ -320,11 +322,13 @@ def mutations(draw):
     return body
 
 
+@pytest.mark.no_cover
 @given(mutations(), cuts)
 def test_a_damaged_body_is_refused_or_read_as_the_whole_one(body, points):
     agrees_or_refuses(body, cut(body, points))
 
 
+@pytest.mark.no_cover
 @given(mutations() | st.lists(fragments, max_size=25).map(b"".join), cuts, cuts)
 def test_the_result_does_not_depend_on_how_a_body_is_cut(body, some, others):
     def result(points):
@@ -524,6 +528,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("start", "again"), ENDLESS.values(), ids=ENDLESS)
 def test_an_endless_body_is_cut_off_in_little_memory(start, again):
     decoder = JsonDecoder(max_image_bytes=100_000, max_rest_bytes=100_000)

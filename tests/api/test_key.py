@@ -176,6 +176,22 @@ def test_a_key_like_an_ordinary_word_is_redacted_only_as_written():
     assert ApiKey(SECRET).is_long
 
 
+@pytest.mark.parametrize("key", ["k", "now", "no", "x_1"])
+def test_a_short_key_is_redacted_as_a_word_of_its_own_only(key):
+    text = f"{key}nown _{key} {key}{key} 7{key} un{key}"
+    assert ApiKey(key).redact(text) == text
+    assert ApiKey(key).redact_bytes(text.encode()) == text.encode()
+    text = f'{key}, ="{key}" Bearer {key}. /{key}/ %{ord(key[0]):02X}{key[1:]} \n'
+    assert ApiKey(key).redact(text) == '***, ="***" Bearer ***. /***/ *** \n'
+    assert ApiKey(key).redact_bytes(text.encode()) == b'***, ="***" Bearer ***. /***/ *** \n'
+
+
+def test_a_key_of_a_real_ones_length_is_redacted_within_other_words():
+    for key in ("sk-12345", SECRET, LONG):
+        assert ApiKey(key).redact(f"x{key}x") == "x***x"
+        assert ApiKey(key).redact_bytes(f"x{key}x".encode()) == b"x***x"
+
+
 @pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
 def test_a_key_in_another_case_is_redacted(change):
     assert ApiKey(SECRET).redact(f"text/{change(SECRET)}") == "text/***"

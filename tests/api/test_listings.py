@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.api.listings import Limits, Quota, parse_limits, parse_models, parse_styles
+from venice_batch.api.listings import Limits, Quota, UsageRow, parse_limits, parse_models, parse_styles, parse_usage
 from venice_batch.errors import ApiError, ExitCode
 
 
@@ -111,6 +111,7 @@ shapes = st.recursive(
 )
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("parse", [parse_limits, parse_styles, parse_models])
 @given(body=st.binary(max_size=60) | shapes.map(orjson.dumps))
 def test_any_body_is_a_listing_or_an_error_of_the_api(parse, body):
@@ -134,3 +135,46 @@ def test_any_body_is_a_listing_or_an_error_of_the_api(parse, body):
 )
 def test_images_are_paid_from_diem_bundled_credits_and_usd_in_this_order(balances, spendable):
     assert list(parse_limits(limits_body(balances=balances)).spendable.items()) == spendable
+
+
+def usage_row(**changes):
+    return {
+        "timestamp": "2026-06-15T19:05:10.504Z",
+        "sku": "venice-sd35-image-unit",
+        "units": 2,
+        "pricePerUnitUsd": 0.01,
+        "amount": -0.02,
+        "currency": "DIEM",
+        "notes": "API Inference",
+        "inferenceDetails": None,
+        **changes,
+    }
+
+
+def test_a_page_of_usage_is_read_as_documented():
+    details = {"requestId": "generate-image-1", "promptTokens": None, "completionTokens": None}
+    page = parse_usage(
+        orjson.dumps({"data": [usage_row(), usage_row(inferenceDetails=details, amount=0.02)], "nextCursor": "AZq3"})
+    )
+    one = UsageRow(1781550310.504, "venice-sd35-image-unit", 2.0, 0.01, 0.02, "DIEM")
+    assert page.rows[0] == one
+    assert (page.rows[1].request_id, page.rows[1].amount) == ("generate-image-1", -0.02)
+    assert page.next_cursor == "AZq3"
+
+
+@pytest.mark.parametrize("body", [{"data": []}, {"data": [], "nextCursor": None}, {"data": [], "nextCursor": ""}])
+def test_the_last_page_of_usage_names_no_other(body):
+    assert parse_usage(orjson.dumps(body)).next_cursor is None
+
+
+def test_a_moment_without_a_zone_is_in_utc():
+    (row,) = parse_usage(orjson.dumps({"data": [usage_row(timestamp="2026-06-15T19:05:10")]})).rows
+    assert row.unix_s == 1781550310
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, orjson.dumps({"data": [usage_row(units="x")]})]
+)
+def test_a_usage_history_of_another_shape_is_an_error(body):
+    with pytest.raises(ApiError, match="the usage history is malformed"):
+        parse_usage(body)

@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from venice_batch.catalogue import corrected, price_micro_usd
+from venice_batch.catalogue.prices import price_for, prices_used
 from venice_batch.model import Endpoint
 from venice_batch.money import amount_text, cost_text, micro_usd, usd, usd_text
 from venice_batch.sandbox.catalogue import shipped
@@ -118,3 +119,20 @@ def test_dollars_for_people():
 @given(st.integers(0, 10**12))
 def test_dollars_and_millionths_are_each_others_inverse(micro):
     assert micro_usd(usd(micro)) == micro_usd(float(usd(micro))) == micro
+
+
+@given(
+    st.sampled_from([model for model in SHIPPED.models.values() if model.kind == "image"]),
+    st.sampled_from([None, "1k", "2K", "4K"]),
+    st.sampled_from([None, "low", "high"]),
+    st.booleans(),
+    st.integers(1, 4),
+)
+def test_the_prices_used_add_up_to_the_price(model, resolution, quality, enhance, variants):
+    fields = {"resolution": resolution, "quality": quality, "enhance_prompt": enhance, "variants": variants}
+    one = job(model=model.id, **fields)
+    prices = prices_used(one, model)
+    rewrite = prices.pop("prompt rewrite", 0)
+    ((name, image),) = prices.items()
+    assert name.startswith("image")
+    assert price_for(one, model) == (None if image is None else image * variants + rewrite)

@@ -132,6 +132,22 @@ def test_on_github_jobs_that_fail_are_annotated_and_the_step_is_summed_up(monkey
     assert (tmp_path / "summary.md").read_text().count("### jobs.jsonl: 1 of 2 jobs done") == 2
 
 
+def test_known_rejections_that_are_ok_fail_neither_the_run_nor_its_reports(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    write("sea", "forbidden")
+    options = ("--known-rejected", "ok", "--junit", "junit.xml")
+    assert run(*options) == 1
+    assert junit() == {"sea": [], "forbidden": ["failure"]}
+    assert "::error " in capsys.readouterr().err
+    assert run(*options) == 0
+    assert junit() == {"sea": [], "forbidden": ["skipped"]}
+    known, annotation = capsys.readouterr().err.splitlines()
+    assert known == "1 job rejected in an earlier run (forbidden): change it or use --retry-rejected"
+    assert annotation.startswith("::notice file=jobs.jsonl,line=2,title=forbidden%3A rejected before::content_policy: ")
+    assert "exit code 0\n" in (tmp_path / "summary.md").read_text()
+
+
 @pytest.mark.parametrize("command", ["run", "check"])
 def test_on_github_mistakes_of_the_jobs_file_are_annotated(monkeypatch, capsys, command):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -139,6 +155,14 @@ def test_on_github_mistakes_of_the_jobs_file_are_annotated(monkeypatch, capsys, 
     assert main([command, "jobs.jsonl", "--sandbox"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("::error file=jobs.jsonl,line=1,title=invalid job::steps: 99 is above")
+
+
+def test_on_github_equal_mistakes_are_one_annotation(monkeypatch, capsys):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    Path("jobs.jsonl").write_text('{"prompt": "p"}\n' * 20 + '{"model": "venice-sd35"}\n')
+    assert main(["check", "jobs.jsonl", "--offline"]) == 2
+    found = [line.split("::")[2] for line in capsys.readouterr().err.splitlines() if line.startswith("::error")]
+    assert found == ["model: missing; the same on 19 more lines: 2-20", "prompt: missing"]
 
 
 def test_elsewhere_nothing_is_annotated(capsys):

@@ -59,7 +59,7 @@ def test_check_counts_and_prices_requests_and_images_by_model(capsys):
     assert out.startswith("3 jobs, all lines valid\n")
     assert "venice-sd35           2       5  0.05          20\n" in out
     assert "in all                3       6  0.06           -\n" in out
-    assert "3 requests would go out, into output/jobs\nthey take about 10 s and cost 0.06 USD\n" in out
+    assert "3 requests for 6 images would go out, into output/jobs\nthey take about 10 s and cost 0.06 USD\n" in out
     assert not os.path.exists("output")
 
 
@@ -145,6 +145,44 @@ def test_a_file_with_one_of_each_mistake(capsys):
         assert line.startswith(f"jobs.jsonl:{number}: {field}: ")
         assert hint in line
     assert f"{len(reported)} problems; nothing was sent" in err
+
+
+def mistakes(capsys, *arguments):
+    assert check("--offline", *arguments) == 2
+    return [line for line in capsys.readouterr().err.splitlines() if "are checked against" not in line]
+
+
+def test_a_field_that_many_lines_lack_is_told_once_with_the_option_that_gives_it(capsys):
+    write(*({"id": f"j{n}", "prompt": "p"} for n in range(50)))
+    assert mistakes(capsys) == [
+        "jobs.jsonl:1: model: missing on all 50 lines; add --set model=NAME",
+        "venice-batch: 50 problems; nothing was sent",
+    ]
+    write(GOOD, *({"id": f"j{n}", "model": "venice-sd35"} for n in range(50)))
+    assert mistakes(capsys)[0] == (
+        "jobs.jsonl:2: prompt: missing; the same on 49 more lines: 3-51; add --set prompt=VALUE"
+    )
+    write({"model": "venice-sd35"}, {**GOOD, "prompt": None})
+    assert mistakes(capsys)[0] == "jobs.jsonl:1: prompt: missing"
+    reference = {**GOOD, "style_references": [{}]}
+    write(*({**reference, "id": f"j{n}"} for n in range(3)))
+    assert mistakes(capsys)[0].endswith(".image: missing on all 3 lines")
+
+
+def test_a_mistake_that_combinations_of_a_matrix_share_is_told_once_with_their_number(capsys):
+    write({**GOOD, "matrix": {"steps": [20, 60], "seed": [1, 2, 3]}}, {**GOOD, "id": "b", "steps": 60})
+    assert mistakes(capsys) == [
+        "jobs.jsonl:1: steps: 60 is above venice-sd35's limit of 30; in 4 jobs, also on line 2",
+        "venice-batch: 4 problems; nothing was sent",
+    ]
+
+
+def test_more_mistakes_than_are_kept_are_all_counted_where_they_are_equal(capsys):
+    write(*({"id": f"j{n}", "prompt": "p", "width": n} for n in range(2000, 3500)))
+    *_, end = mistakes(capsys)
+    assert end == "venice-batch: 3000 problems (the first 2000 are shown); nothing was sent"
+    write(*({"id": f"j{n}", "prompt": "p"} for n in range(1500)))
+    assert mistakes(capsys)[1] == "venice-batch: 1500 problems; nothing was sent"
 
 
 def test_mistakes_as_json(capsys):

@@ -95,7 +95,7 @@ def test_profiles_and_commands_are_known(capfd, monkeypatch):
 
 def test_a_broken_settings_file_hinders_no_completion(capfd, monkeypatch):
     Path("venice-batch.toml").write_text("[run")
-    assert values(capfd, monkeypatch, "run", "--max-c") == ["--max-cost"]
+    assert values(capfd, monkeypatch, "run", "--max-t") == ["--max-time"]
 
 
 def test_only_known_shells_have_a_script(capsys):

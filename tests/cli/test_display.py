@@ -13,9 +13,11 @@ import pyte
 import pytest
 from fakes import FakeClock
 from records import failed, outcome
+from screens import WrappingScreen
 
-from venice_batch.cli.display import MAX_LINES, MAX_ROWS, is_live, live_display, watching
-from venice_batch.cli.log import JsonLog, TextLog
+from venice_batch.cli.display import MAX_LINES, MAX_ROWS, is_live, live_display, reflows, ticking, watching
+from venice_batch.cli.json_log import JsonLog
+from venice_batch.cli.log import TextLog
 from venice_batch.errors import FolderError
 from venice_batch.events import JobEnded, Notice, RunStarted, RunState, Sending, Stopping
 from venice_batch.pacing.lane import LaneState
@@ -27,14 +29,14 @@ SENDING = Sending(lambda: RunState((LaneState("sd", 2, 4, 20, 7.0, 0.0, 0),), 4,
 class Terminal:
     """A pseudo-terminal of 24 lines, and what its screen shows."""
 
-    def __init__(self, width=80):
+    def __init__(self, width=80, kind=pyte.HistoryScreen):
         self.master, slave = os.openpty()
         attributes = termios.tcgetattr(slave)
         attributes[1] &= ~termios.OPOST
         termios.tcsetattr(slave, termios.TCSANOW, attributes)
         self.stream = os.fdopen(slave, "w")
         os.set_blocking(self.master, False)
-        self.emulated = pyte.HistoryScreen(width, 24, history=1000)
+        self.emulated = kind(width, 24, history=1000)
         self.emulated.set_mode(pyte.modes.LNM)
         self.feed = pyte.ByteStream(self.emulated).feed
         self.resize(width)
@@ -146,6 +148,15 @@ async def test_a_long_message_is_folded_and_cut(terminal):
     assert terminal.lines[-1].endswith(" …")
 
 
+async def test_a_long_message_that_is_cut_stays_within_the_width(terminal):
+    terminal.resize(40)
+    async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
+        observer(JobEnded(failed("b", message="x" * 500)))
+    assert len(terminal.lines) == MAX_ROWS
+    assert all(len(line) < 40 for line in terminal.lines)
+    assert terminal.lines[-1].endswith(" …")
+
+
 @pytest.mark.parametrize("hostile", ["\x1b[2J\x1b[H", "\r\n\r\n", "\x9b2J", "水の都🎨" * 60, "\ud800"])
 async def test_a_hostile_message_moves_nothing(terminal, hostile):
     async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
@@ -221,6 +232,82 @@ async def test_a_closed_stream_counts_as_gone():
         await look(clock)
 
 
+KINDS = {"wraps": (WrappingScreen, {}), "cuts": (pyte.HistoryScreen, {"XTERM_VERSION": "XTerm(390)"})}
+"""How terminals treat long lines when they become narrower, and the variables by which they are known."""
+
+EIGHT = tuple(f"a-model-{number}" for number in range(8))
+BUSY = RunStarted("run-1", "out", 80, 0, ("many",), pending=dict.fromkeys(EIGHT, 10), expected_usd=12.0)
+LANES = tuple(LaneState(name, 2, 4, 20, 0.0, 3000.0, 0, gate_s=3000.0) for name in EIGHT)
+MESSAGES = ["80 jobs for many → out", "careful"]
+
+
+@pytest.fixture(params=KINDS)
+def wide(request, monkeypatch):
+    """A terminal of 120 columns of each kind."""
+    kind, environment = KINDS[request.param]
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("TMUX", "STY", "XTERM_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    made = Terminal(120, kind)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("widths", [(80,), (80, 60), (100, 44), (119, 110, 101, 95, 80), range(118, 58, -2)])
+@pytest.mark.parametrize("pause_s", [0.05, 0.3, 1.3])
+async def test_a_window_that_is_dragged_narrower_keeps_its_messages_and_no_fragment(wide, widths, pause_s):
+    async with FakeClock() as clock, live_display(wide.stream, clock) as observer:
+        observer(BUSY)
+        observer(Notice("careful"))
+        observer(Sending(lambda: RunState(LANES, 16, 0.0, 1.0)))
+        await look(clock)
+        assert max(len(line) for line in wide.lines) == 119
+        for width in widths:
+            assert wide.lines
+            wide.resize(width)
+            await look(clock, pause_s)
+        await look(clock, 1.6)
+        assert wide.lines[:3] == [*MESSAGES, ""]
+        frame = wide.lines[wide.lines.index("") + 1 :]
+        assert all(len(line) < widths[-1] for line in frame)
+        assert sum("so far" in line for line in frame) == 1
+        assert [line.split()[0] for line in frame[-8:]] == list(EIGHT)
+        assert "━" not in "".join(frame[1:])
+    assert wide.lines == MESSAGES
+
+
+async def test_nothing_is_drawn_while_the_window_is_being_dragged(wide):
+    async with FakeClock() as clock, live_display(wide.stream, clock) as observer:
+        observer(BUSY)
+        await look(clock)
+        for width in range(119, 90, -1):
+            assert wide.lines
+            wide.resize(width)
+            observer(JobEnded(outcome(lane=EIGHT[0])))
+            await look(clock, 0.25)
+            with pytest.raises(BlockingIOError):
+                os.read(wide.master, 1)
+        await look(clock, 0.5)
+        assert os.read(wide.master, 65536)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"TERM": "xterm-256color"}, True),
+        ({"TERM": "xterm-256color", "XTERM_VERSION": "XTerm(390)"}, False),
+        ({"TERM": "linux"}, False),
+        ({"TERM": "rxvt-unicode-256color"}, False),
+        ({"TERM": "screen", "STY": "1.pts"}, False),
+        ({"TERM": "screen", "TMUX": "/tmp/tmux-0/default,1,0", "XTERM_VERSION": "XTerm(390)"}, True),
+    ],
+)
+def test_terminals_that_cut_long_lines_are_known_by_the_environment(environment, expected):
+    assert reflows(environment) == expected
+
+
 async def test_a_narrowed_terminal_shows_a_single_frame(terminal):
     async with FakeClock() as clock, live_display(terminal.stream, clock) as observer:
         observer(SENDING)
@@ -256,6 +343,23 @@ def test_variables_that_force_colours_do_not_turn_a_file_into_a_terminal():
     closed = io.StringIO()
     closed.close()
     assert not any(is_live(USUAL, stream, forced) for stream in (io.StringIO(), closed, None))
+
+
+async def test_a_log_looks_once_a_second_whether_a_line_is_due():
+    seen = []
+    log = SimpleNamespace(tick=lambda: seen.append(clock.now()))
+    async with FakeClock() as clock, ticking(log, clock):
+        await clock.wait(anyio.Event(), 3.5)
+    assert [moment - clock.start_s for moment in seen] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt()])
+async def test_an_exception_passes_the_log_as_it_is(error):
+    log = SimpleNamespace(tick=lambda: None)
+    with pytest.raises(type(error)) as raised:
+        async with FakeClock() as clock, ticking(log, clock):
+            raise error
+    assert raised.value is error
 
 
 @pytest.mark.parametrize(("log_format", "kind"), [("text", TextLog), ("json", JsonLog)])

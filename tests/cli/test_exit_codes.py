@@ -41,6 +41,16 @@ def test_1_when_a_job_was_rejected_now_or_before():
     assert [exit_code(*FAST), exit_code(*FAST)] == [1, 1]
 
 
+def test_0_when_the_only_rejections_are_known_and_ok():
+    write(GOOD, FORBIDDEN)
+    known = [*FAST, "--known-rejected", "ok"]
+    assert [exit_code(*known), exit_code(*known), exit_code(*FAST)] == [1, 0, 1]
+    assert exit_code(*known, "--retry-rejected") == 1
+    write({**GOOD, "prompt": "nsfw"}, FORBIDDEN)
+    flags = ["--set", "safe_mode=true", "--fail-on", "blurred"]
+    assert exit_code(*known, *flags) == 1, "--fail-on keeps its own meaning"
+
+
 def test_1_when_a_job_has_failed():
     write(GOOD)
     faults = ["--sandbox-fault-rate", "1", "--sandbox-faults", "500", "--max-attempts", "1"]

@@ -118,7 +118,7 @@ def test_a_stop_names_its_reason_and_what_may_still_finish():
     [
         (replace(SD, mode=LaneMode.WAITING), "waiting for its turn", "waiting"),
         (replace(SD, quota=None, quota_left=None), "open", "open"),
-        (replace(SD, mode=LaneMode.HELD, until_s=7.5), "held back 8 s after failures", "held 8 s"),
+        (replace(SD, mode=LaneMode.HELD, until_s=7.5), "held back up to 8 s after failures", "held ≤ 8 s"),
         (replace(SD, mode=LaneMode.WINDOW, until_s=INF), "closed", "closed"),
         (replace(SD, mode=LaneMode.WINDOW, until_s=4000.0), "next window in 1 h 6 min", "window 1 h 6 min"),
     ],
@@ -127,6 +127,14 @@ def test_a_lane_says_what_it_is_doing(lane, wide, narrow):
     progress = replace(PROGRESS, lanes=(lane,))
     assert drawn(progress)[-1].endswith("4 under way  " + wide)
     assert drawn(progress, width=50)[-1].endswith("  4  " + narrow)
+
+
+def test_a_lane_counts_failed_and_rejected_jobs_as_the_run_does():
+    lanes = (replace(SD, failed=1, rejected=2), replace(SD, name="flux", done=58, rejected=2))
+    lines = drawn(replace(PROGRESS, lanes=lanes))
+    assert lines[-2].endswith("open, 7 of 20 left  1 failed  2 rejected")
+    assert lines[-1].endswith("open, 7 of 20 left  2 rejected")
+    assert [lane.left for lane in lanes] == [37, 0]
 
 
 def many(count):

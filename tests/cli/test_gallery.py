@@ -1,11 +1,15 @@
 """The gallery through the command line: by `report`, and by `run --gallery`."""
 
+import io
 import json
 import os
+import sys
 
+import click
 import pytest
 
-from venice_batch.cli.gallery import Progress
+from venice_batch.cli.env import Environment
+from venice_batch.cli.gallery import EVERY_S, Progress
 from venice_batch.cli.main import main
 
 JOB = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
@@ -92,12 +96,35 @@ def test_a_gallery_that_fails_costs_no_run_its_result(tmp_path, capsys):
     assert "1 succeeded" in captured.out
 
 
-def test_thumbnails_are_counted_now_and_then(capsys):
-    now = iter([0.0, 1.0, 5.0, 6.0, 9.9, 10.0])
-    progress = Progress(now=lambda: next(now))
-    for made in (1, 1500, 1501, 1502, 3000):
-        progress(made, 3000)
-    assert capsys.readouterr().err == "thumbnails: 1,500 of 3,000\nthumbnails: 3,000 of 3,000\n"
+def counted(stream, moments_s, numbers, of):
+    """Count thumbnails up to `numbers` at `moments_s`."""
+    now = iter(moments_s)
+    progress = Progress(stream, now=lambda: next(now))
+    for made in numbers:
+        progress(made, of)
+    progress.close()
+
+
+def test_thumbnails_are_counted_now_and_then_and_at_the_end():
+    stream = io.StringIO()
+    counted(stream, [0.0, 1.0, 5.0, 6.0, 9.9, 10.0, 10.1], [1, 1500, 1501, 1502, 2999, 3000], 3000)
+    lines = ["thumbnails: 1,500 of 3,000", "thumbnails: 2,999 of 3,000", "thumbnails: 3,000 of 3,000"]
+    assert stream.getvalue().splitlines() == lines
+
+
+def test_a_few_thumbnails_are_not_worth_a_line():
+    stream = io.StringIO()
+    counted(stream, [0.0, 1.0, 2.0], [1, 2], 2)
+    assert stream.getvalue() == ""
+
+
+def test_on_a_terminal_thumbnails_are_counted_in_one_line_that_goes_away(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr("venice_batch.cli.gallery.terminal_width", lambda stream: 80)
+    stream = io.StringIO()
+    counted(stream, [0.0, 0.1, 0.3, 0.4, 0.6, 0.7], [1, 117, 118, 190, 200], 200)
+    shown = [f"\rthumbnails: {made} of 200" for made in (117, 190, 200)]
+    assert stream.getvalue() == "".join(shown) + "\r\x1b[K"
 
 
 def test_a_folder_whose_name_is_no_text_has_a_report(made, tmp_path, capsys):
@@ -114,3 +141,21 @@ def test_an_image_that_is_a_link_is_reported_in_one_line(made, tmp_path, capsys)
     assert main(["report", "output/jobs"]) == 0
     reported = "left out everything but plain files of the folder: a: 'images/a.webp' is a link, which is not followed"
     assert capsys.readouterr().err == f"venice-batch: warning: {reported}\n"
+
+
+def test_in_a_json_log_thumbnails_and_files_left_out_are_lines(made, capsys):
+    env = Environment.of_process()
+    env.messages.settle("json")
+    moments = iter((0.0, EVERY_S))
+    with click.Context(click.Command("run"), obj=env):
+        progress = Progress(sys.stderr, now=lambda: next(moments))
+        progress(3, 10)
+        progress.close()
+    env.messages.close()
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["done"], line["total"]) == ("thumbnails", 3, 10)
+    os.remove("output/jobs/images/a.webp")
+    os.symlink("/etc/passwd", "output/jobs/images/a.webp")
+    main([*RUN, "-q", "--gallery", "--log-format", "json", "--max-time", "1ms"])
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines].count("notice") >= 1

@@ -1,17 +1,28 @@
-"""The text log and the JSON log of a run."""
+"""The text log of a run."""
 
 import io
 import itertools
+from datetime import datetime
 
-import orjson
+import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from records import IMAGE, attempt, failed, job, outcome, summary
 
 from venice_batch.api.answers import Verdict
-from venice_batch.cli.log import MAX_INTERVAL_S, MIN_INTERVAL_S, JsonLog, TextLog, log_observer
-from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, RunState, Sending, Stopping
+from venice_batch.cli.log import MAX_INTERVAL_S, MIN_INTERVAL_S, TextLog
+from venice_batch.events import (
+    AttemptEnded,
+    JobEnded,
+    Notice,
+    Reachable,
+    RunEnded,
+    RunStarted,
+    RunState,
+    Sending,
+    Stopping,
+    Unreachable,
+    Waiting,
+)
 from venice_batch.model import Status
 from venice_batch.pacing.lane import LaneState
 
@@ -26,8 +37,8 @@ class Clock:
         return self.now_s
 
 
-def attempted():
-    return AttemptEnded(job(), attempt(), Verdict.SUCCEEDED, LaneState("sd", 1, 4, 20, 0.0, 0.0, 0))
+def attempted(verdict=Verdict.SUCCEEDED, model="venice-sd35"):
+    return AttemptEnded(job(model=model), attempt(), verdict, LaneState("sd", 1, 4, 20, 0.0, 0.0, 0))
 
 
 def text_log(*events, quiet=False, clock=None):
@@ -36,14 +47,6 @@ def text_log(*events, quiet=False, clock=None):
     for event in events:
         log(event)
     return stream.getvalue().splitlines()
-
-
-def json_log(*events, quiet=False):
-    stream = io.StringIO()
-    log = JsonLog(stream, quiet=quiet, wall=lambda: 1_700_000_000.12345)
-    for event in events:
-        log(event)
-    return [orjson.loads(line) for line in stream.getvalue().splitlines()]
 
 
 EVERYTHING = (
@@ -146,6 +149,161 @@ def test_progress_lines_become_rarer_as_a_run_goes_on():
     assert (gaps[0], gaps[-1]) == (MIN_INTERVAL_S, MAX_INTERVAL_S)
 
 
+class Bench:
+    """A log with a clock of its own and a run whose lanes can be changed."""
+
+    def __init__(self, *, quiet=False):
+        self.clock, self.stream = Clock(), io.StringIO()
+        self.log = TextLog(self.stream, quiet=quiet, now=self.clock)
+        self.lanes = (LaneState("sd", 0, 4, 20, 20.0, 0.0, 0),)
+
+    def begin(self):
+        self.log(RunStarted("run-1", "out", 10, 0, ("sd",), pending={"sd": 10}))
+        self.log(Sending(lambda: RunState(self.lanes, 4, 0.0, None)))
+
+    def lane(self, **state):
+        self.lanes = (msgspec.structs.replace(self.lanes[0], **state),)
+
+    def tick(self, seconds=1):
+        """Return the lines of so many seconds, with the second of each."""
+        lines = []
+        for second in range(1, seconds + 1):
+            self.clock.now_s += 1
+            self.log.tick()
+            lines += [(second, line) for line in self.lines()]
+        return lines
+
+    def lines(self):
+        """Return the lines since the last call."""
+        found = self.stream.getvalue().splitlines()
+        self.stream.seek(0)
+        self.stream.truncate()
+        return found
+
+
+def test_a_line_comes_every_five_seconds_although_nothing_ends():
+    bench = Bench()
+    bench.begin()
+    bench.lane(in_flight=3)
+    bench.lines()
+    lines = bench.tick(64)
+    assert [second for second, _ in lines] == list(range(5, 65, 5))
+    assert {line for _, line in lines} == {"0/10 done, 3 under way, 0 images a minute, about 30 s left"}
+
+
+def test_a_line_comes_when_the_reason_to_wait_changes():
+    bench = Bench()
+    bench.begin()
+    bench.lines()
+    bench.lane(opens_in_s=31.0, window_left=0.0)
+    ((second, line),) = bench.tick(2)
+    assert (second, line.rpartition(", ")[2]) == (1, "sd waits 31 s for its next window")
+    bench.log(attempted(Verdict.OVERLOADED, "sd"))
+    bench.lane(opens_in_s=4.0, gate_s=4.0)
+    ((second, line),) = bench.tick(2)
+    assert (second, line.rpartition(", ")[2]) == (1, "sd waits 4 s because it is overloaded")
+
+
+def test_the_same_wait_in_a_later_window_is_no_news():
+    bench = Bench()
+    bench.begin()
+    bench.lane(opens_in_s=31.0, window_left=0.0)
+    bench.tick(1)
+    bench.lane(opens_in_s=0.0)
+    assert bench.tick(1) == []
+    bench.lane(opens_in_s=57.0)
+    assert bench.tick(1) == []
+
+
+def test_reasons_that_take_turns_have_few_lines():
+    bench = Bench()
+    bench.begin()
+    bench.tick(1)
+    bench.log(attempted(Verdict.OVERLOADED, "sd"))
+    lines = []
+    for second in range(600):
+        bench.lane(opens_in_s=20.0, gate_s=20.0 * (second % 2))
+        lines += bench.tick(1)
+    assert {line.rpartition(", ")[2] for _, line in lines} == {
+        "sd waits 20 s for its next window", "sd waits 20 s because it is overloaded",
+    }  # fmt: skip
+    assert len(lines) < 150
+
+
+def test_a_moment_of_waiting_is_no_news_but_is_named():
+    bench = Bench()
+    bench.begin()
+    bench.lines()
+    bench.log(attempted(Verdict.OVERLOADED, "sd"))
+    bench.lane(opens_in_s=0.2, gate_s=0.2)
+    ((second, line),) = bench.tick(5)
+    assert (second, line.rpartition(", ")[2]) == (5, "sd waits 1 s because it is overloaded")
+
+
+def test_an_outage_has_a_line_of_its_own_and_is_named_until_it_is_over():
+    bench = Bench()
+    bench.begin()
+    bench.tick(3)
+    bench.lines()
+    bench.log(Unreachable("connection refused", datetime(2026, 1, 31, 22, 14).timestamp()))
+    said = "the API cannot be reached: connection refused, trying until 22:14:00"
+    assert bench.lines() == [said]
+    assert bench.tick(6) == [(5, f"0/10 done, 0 images a minute, {said}")]
+    bench.log(Reachable())
+    assert bench.lines() == ["the API can be reached again"]
+    assert "reached" not in bench.tick(5)[-1][1]
+
+
+def test_the_wait_for_another_run_is_named_with_the_time_that_is_left():
+    bench = Bench()
+    assert bench.tick(9) == []
+    bench.log(Waiting("out", "process 7", 60.0))
+    assert bench.lines() == ["process 7 is using out; waiting up to 60 s for it"]
+    assert bench.tick(11) == [
+        (5, "process 7 is still using out; waiting up to 55 s more"),
+        (10, "process 7 is still using out; waiting up to 50 s more"),
+    ]
+
+
+def test_the_question_for_the_keys_limits_is_named():
+    bench = Bench()
+    bench.log(RunStarted("run-1", "out", 10, 0, ("sd",), pending={"sd": 10}))
+    bench.lines()
+    assert bench.tick(1) == [(1, "0/10 done, 0 images a minute, asking the API for the key's limits")]
+
+
+def test_a_stop_is_named_while_requests_finish():
+    bench = Bench()
+    bench.begin()
+    bench.log(Stopping("stopped by SIGTERM", 2))
+    bench.lane(in_flight=2, opens_in_s=30.0)
+    assert bench.tick(5)[-1] == (5, "0/10 done, 2 under way, 0 images a minute, stopping")
+
+
+def test_other_models_that_wait_are_counted():
+    bench = Bench()
+    bench.log(RunStarted("run-1", "out", 10, 0, ("sd", "flux"), pending={"sd": 5, "flux": 5}))
+    bench.lanes = tuple(LaneState(name, 0, 4, 20, 0.0, wait_s, 0) for name, wait_s in (("sd", 9.0), ("flux", 31.0)))
+    bench.log(Sending(lambda: RunState(bench.lanes, 4, 0.0, None)))
+    bench.lines()
+    ((_, line),) = bench.tick(1)
+    assert line.endswith("flux waits 31 s for its next window, 1 other model waiting too")
+
+
+def test_nothing_is_written_after_the_end():
+    bench = Bench()
+    bench.begin()
+    bench.log(RunEnded(summary()))
+    bench.lines()
+    assert bench.tick(70) == []
+
+
+def test_a_quiet_log_does_not_tick():
+    bench = Bench(quiet=True)
+    bench.begin()
+    assert bench.tick(70) == []
+
+
 def test_a_stop_is_logged_with_its_reason_and_the_requests_under_way():
     assert text_log(Stopping("SIGINT", 3)) == ["stopping: SIGINT; 3 under way may still finish"]
 
@@ -154,8 +312,6 @@ def test_a_quiet_log_has_failures_notices_and_stops_only():
     assert text_log(*EVERYTHING, quiet=True) == [
         "b: failed: server: out of order", "careful", "stopping: enough; 2 under way may still finish",
     ]  # fmt: skip
-    assert [line["event"] for line in json_log(*EVERYTHING, quiet=True)] == ["job_ended", "notice", "stopping"]
-    assert json_log(*EVERYTHING, quiet=True)[0]["id"] == "b"
 
 
 def test_a_quiet_log_has_no_progress_lines():
@@ -172,38 +328,6 @@ def test_no_control_character_reaches_the_log(hostile):
     lines = text_log(JobEnded(failed("a", message=hostile)), Notice(hostile), Stopping(hostile, 0))
     assert len(lines) == 3
     assert all(line.isprintable() for line in lines)
-    stream = io.StringIO()
-    JsonLog(stream, quiet=False)(Notice(hostile))
-    assert stream.getvalue().removesuffix("\n").isprintable()
-
-
-def test_each_event_is_one_json_object_with_its_time():
-    lines = json_log(*EVERYTHING)
-    assert {line["time"] for line in lines} == {1_700_000_000.123}
-    assert [line["event"] for line in lines] == [
-        "run_started", "job_ended", "job_ended", "notice", "stopping", "run_ended",
-    ]  # fmt: skip
-    assert lines[0]["jobs"] == 10
-    assert lines[1] | {"time": 0} == {
-        "time": 0, "event": "job_ended", "id": "a", "status": "succeeded", "lane": "venice-sd35",
-        "files": ["images/a.webp"], "error": None, "total_s": 2.0,
-    }  # fmt: skip
-    assert (lines[2]["status"], lines[2]["error"]) == ("failed", "out of order")
-    assert (lines[3]["text"], lines[4]["reason"], lines[4]["in_flight"]) == ("careful", "enough", 2)
-    assert (lines[5]["exit_code"], lines[5]["succeeded"], lines[5]["pending"]) == (0, 2, 0)
-
-
-@given(st.text(st.characters(categories=["L", "C", "Z", "P"]), max_size=20))
-def test_any_text_is_logged_as_valid_json_on_one_line(text):
-    events = [RunStarted("r", text, 1, 0, ()), JobEnded(failed(text, message=text)), Notice(text), Stopping(text, 0)]
-    assert [line["event"] for line in json_log(*events)] == ["run_started", "job_ended", "notice", "stopping"]
-    if text.encode("utf-8", "replace").decode() == text:
-        assert json_log(Notice(text))[0]["text"] == text
-
-
-def test_text_that_is_not_unicode_is_logged_with_question_marks():
-    files = (IMAGE, type(IMAGE)("images/\udcff.webp", 5, "0" * 64, "webp", 1, 1))
-    assert json_log(JobEnded(outcome("\udcff", files=files)))[0]["files"] == ["images/a.webp", "images/?.webp"]
 
 
 class Closed(io.StringIO):
@@ -214,13 +338,8 @@ class Closed(io.StringIO):
         raise BrokenPipeError
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
-def test_a_closed_terminal_does_not_stop_a_run(log_format):
-    log = log_observer(log_format, Closed(), quiet=False)
+@pytest.mark.parametrize("stream", [Closed(), None])
+def test_a_closed_terminal_does_not_stop_a_run(stream):
+    log = TextLog(stream, quiet=False)
     for event in EVERYTHING:
         log(event)
-
-
-@pytest.mark.parametrize(("log_format", "kind"), [("text", TextLog), ("json", JsonLog)])
-def test_the_log_has_the_format_that_was_chosen(log_format, kind):
-    assert isinstance(log_observer(log_format, io.StringIO(), quiet=False), kind)

@@ -77,6 +77,19 @@ def test_left_out_jobs_are_reported_and_fail_the_merge(capsys):
     assert err.startswith("venice-batch: left out: one: j3: images/j3.webp is missing")
 
 
+def test_answers_of_an_unknown_format_come_along_and_are_counted(capsys):
+    Path("jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n')
+    always = ["--sandbox-fault-rate", "1", "--sandbox-faults", "garbage"]
+    assert main(["jobs.jsonl", *FAST, *always, "-o", "one"]) == 1
+    capsys.readouterr()
+    assert main(["merge", "one", "-o", "all"]) == 0
+    out = capsys.readouterr().out
+    assert out == "1 job in all: 1 added with 0 images and 1 unrecognised answer, 0 there before\n"
+    assert Path("all/unrecognised/a.bin").read_bytes() == Path("one/unrecognised/a.bin").read_bytes()
+    assert main(["merge", "one", "-o", "all", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unrecognised"] == 0
+
+
 def test_nonsense_is_one_line(capsys):
     for arguments, code in ((["-o", "x"], 2), (["nothere"], 2), (["nothere", "-o", "x"], 5)):
         assert main(["merge", *arguments]) == code

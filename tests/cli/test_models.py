@@ -9,7 +9,7 @@ from venice_batch.catalogue import Cache, Listing, fresh, snapshot
 from venice_batch.cli import connection
 from venice_batch.cli.main import main
 from venice_batch.cli.options import VENICE
-from venice_batch.errors import ApiError
+from venice_batch.errors import ApiError, KeyRefusedError
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +153,50 @@ def test_a_server_that_is_not_cached_is_asked_for_one_list_only(api):
 def test_an_unreachable_server_is_one_line_and_exit_75_without_a_key(capsys):
     assert main(["models", "--base-url", "http://127.0.0.1:9"]) == 75
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["models"], ["models", "venice-sd35"], ["styles"]])
+def test_an_unreachable_server_leads_to_the_list_at_hand(monkeypatch, capsys, command):
+    async def unreachable(self, *_):
+        raise ApiError("cannot connect")
+
+    monkeypatch.setattr("venice_batch.api.client.ApiClient.models", unreachable)
+    monkeypatch.setattr("venice_batch.api.client.ApiClient.styles", unreachable)
+    assert main(command) == 75
+    err = capsys.readouterr().err
+    assert err.startswith("venice-batch: cannot connect; --offline shows the list of 2026-11-20 that comes with the ")
+    assert err.count("\n") == 1
+    assert main([*command, "--json"]) == 75
+    assert "--offline shows" in json.loads(capsys.readouterr().out)["reason"]
+    Cache.of_user().store(VENICE, Listing(({"id": "one"},), ("Mine",), time.time() - 7200, "live"))
+    assert main(command) == 75
+    assert capsys.readouterr().err.endswith(" (2 hours old)\n")
+
+
+def test_a_server_without_a_list_at_hand_or_with_a_reason_of_its_own_has_no_such_hint(api, monkeypatch, capsys):
+    async def refused(kind="image"):
+        raise KeyRefusedError("the key is wrong", 401)
+
+    api.broken = True
+    assert main(["models"]) == 75  # a 400: the server is there, and has said what is wrong
+    monkeypatch.setattr(api, "models", refused)
+    assert main(["models"]) == 3
+    assert main(["styles", "--base-url", "http://127.0.0.1:9/v1"]) == 0
+    assert main(["models", "--base-url", "http://127.0.0.1:9/v1"]) == 3
+    assert "--offline" not in capsys.readouterr().err
+
+
+def test_no_hint_names_a_list_that_lacks_what_was_asked_for(api, monkeypatch, capsys):
+    async def broken(*_):
+        raise ApiError("out of order", 500)
+
+    monkeypatch.setattr(api, "models", broken)
+    monkeypatch.setattr(api, "styles", broken)
+    Cache.of_user().store(OTHER, Listing(({"id": "a"},), None, time.time(), "live"))
+    assert main(["styles", "--base-url", OTHER]) == 75
+    assert capsys.readouterr().err == "venice-batch: out of order\n"
+    assert main(["models", "--base-url", OTHER]) == 75
+    assert "out of order; --offline shows the list of " in capsys.readouterr().err
 
 
 def shown(capsys, *arguments):

@@ -1,5 +1,7 @@
 """Options that several subcommands share."""
 
+import json
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.cli import options
+from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.cli.commands import command as make_command
 from venice_batch.cli.main import main
 from venice_batch.cli.options import sandbox_options, sandbox_settings
@@ -214,3 +217,42 @@ def test_a_password_in_an_address_is_refused_and_shown_nowhere(tmp_path, monkeyp
     assert out == ""
     assert err.startswith("venice-batch: --base-url: the address must not contain a name or password")
     assert (err.count("\n"), "s3cret" in err) == (1, False)
+
+
+PRINTED = {
+    "run": ("run jobs.jsonl --sandbox --sandbox-latency 0", dict),
+    "check": ("check jobs.jsonl --sandbox", dict),
+    "report": ("report output/jobs", dict),
+    "merge": ("merge output/jobs -o all", dict),
+    "models": ("models --offline", list),
+    "styles": ("styles --offline", list),
+    "limits": ("limits --sandbox", dict),
+    "config": ("config", dict),
+}
+"""For each command with `--json`: a command line, and the type of the value that it prints."""
+
+
+def test_the_help_of_json_is_true_for_every_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    context = click.Context(cli)
+    helps = {
+        name: param.help
+        for name in COMMANDS
+        for param in cli.get_command(context, name).params
+        if "--json" in param.opts
+    }
+    # test_reconcile.py runs `reconcile`, which needs a server's usage history.
+    assert helps.pop("reconcile").startswith("Print one JSON object")
+    assert helps.keys() == PRINTED.keys()
+    for name, (words, kind) in PRINTED.items():
+        assert main([*words.split(), "--json"]) == 0
+        printed = capsys.readouterr().out
+        assert type(json.loads(printed)) is kind
+        assert printed.count("\n") == 1
+        assert helps[name].startswith("Print one JSON object" if kind is dict else "Print one JSON array")
+        assert helps[name].endswith(" on standard output, and nothing else there.")
+    assert "object for NAME and --diff" in helps["models"]
+    assert main(["models", "venice-sd35", "--offline", "--json"]) == 0
+    assert type(json.loads(capsys.readouterr().out)) is dict

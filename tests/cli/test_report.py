@@ -1,10 +1,14 @@
 """report through the command line, in this process."""
 
 import json
+from pathlib import Path
 
+import msgspec
 import pytest
+from records import outcome
 
 from venice_batch.cli.main import main
+from venice_batch.model import Flags
 
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
 
@@ -34,3 +38,18 @@ def test_report_sums_up_a_folder(capsys):
 def test_a_report_on_a_folder_without_manifest_is_an_error(capsys):
     assert main(["report", "nowhere"]) == 5
     assert "holds no manifest.jsonl" in capsys.readouterr().err
+
+
+def test_a_report_ends_with_flags_and_cost(capsys):
+    records = [
+        outcome("a", flags=Flags(blurred=True), files=(), cost_usd=0.01, total_s=2.5),
+        outcome("b", files=(), cost_usd=0.01, total_s=4.5),
+    ]
+    Path("out").mkdir()
+    Path("out/manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+    assert main(["report", "out", "--no-gallery"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == ["flagged by the API: 1 blurred", "cost: 0.02 USD"]
+    header, row = (line.split() for line in lines[3:5])
+    assert header[:2] == ["seconds", "n"]
+    assert (row[1], row[-3:]) == ("2", ["2.50", "4.50", "4.50"])

@@ -62,6 +62,29 @@ def test_a_run_that_does_not_begin_is_one_object_of_json_too(capsys, lines, argu
     assert reason in refusal["reason"]
 
 
+def test_a_run_ends_with_its_result_and_shows_times_only_when_verbose(capsys):
+    write(GOOD)
+    assert main(["jobs.jsonl", *FAST, "-o", "out"]) == 0
+    out = capsys.readouterr().out
+    assert "seconds" not in out
+    result, where = out.splitlines()[-2:]
+    assert result == "1 job: 1 succeeded; 1 image, 0.01 USD of sandbox money"
+    assert where == "in out: images, manifest.jsonl, summary.json; next: venice-batch report out"
+    assert main(["jobs.jsonl", *FAST, "-o", "again", "-v"]) == 0
+    assert "\n\nseconds      n  queue p50 " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "shown"),
+    [(["-v"], "QUIET", True), (["-q"], "VERBOSE", False), (["-q", "-v"], "DURABLE", False)],
+)
+def test_quiet_wins_over_verbose_unless_its_source_is_weaker(capsys, monkeypatch, arguments, variable, shown):
+    write(GOOD)
+    monkeypatch.setenv(f"VENICE_BATCH_{variable}", "1")
+    assert main(["jobs.jsonl", *FAST, *arguments]) == 0
+    assert ("seconds" in capsys.readouterr().out) == shown
+
+
 def test_quiet_says_only_what_fails(capsys):
     write(GOOD)
     assert main(["jobs.jsonl", *FAST, "-q"]) == 0
@@ -106,7 +129,7 @@ def test_set_gives_every_job_the_field_that_it_lacks():
 def test_a_dry_run_sends_nothing_and_makes_nothing(capsys):
     write(GOOD, {**GOOD, "id": "b", "variants": 3})
     assert main(["jobs.jsonl", "--dry-run"]) == 0
-    assert "2 requests would go out" in capsys.readouterr().out
+    assert "2 requests for 4 images would go out" in capsys.readouterr().out
     assert not os.path.exists("output")
 
 

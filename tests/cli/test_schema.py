@@ -7,6 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from venice_batch.cli.main import main
+from venice_batch.report import log_lines
 
 JOBS = Path(__file__).parent.parent.parent / "jobs"
 
@@ -45,6 +46,11 @@ def test_fields_of_settings_files_and_options_need_not_stand_in_a_line():
 def test_an_array_is_for_editors():
     assert made("--array").is_valid([{"model": "m", "prompt": "p"}])
     assert not made("--array").is_valid([{"model": "m"}])
+
+
+def test_a_line_of_the_log_has_a_schema_too(capfdbinary):
+    assert main(["schema", "--log"]) == 0
+    assert json.loads(capfdbinary.readouterr().out) == log_lines.schema()
 
 
 def test_a_setting_that_no_field_takes_is_reported(capfd):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pexpect
 import pyte
 import pytest
+from screens import WrappingScreen
 
 COMMAND = (sys.executable, "-m", "venice_batch")
 
@@ -49,8 +50,10 @@ def write(count, models=("venice-sd35", "lustify-v7", "chroma"), **fields):
 class Screen:
     """A command on a terminal of `width` columns; `lines` are those on screen and those scrolled off."""
 
-    def __init__(self, *arguments, width=80, height=30, command=COMMAND, environment=(), **how):
-        self.emulated = pyte.HistoryScreen(width, height, history=5000)
+    def __init__(
+        self, *arguments, width=80, height=30, command=COMMAND, environment=(), kind=pyte.HistoryScreen, **how
+    ):
+        self.emulated = kind(width, height, history=5000)
         self.feed = pyte.ByteStream(self.emulated).feed
         self.received = b""
         settings = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
@@ -114,10 +117,10 @@ def test_a_run_shows_a_frame_and_leaves_its_tables(width, environment):
     ]
     (header,) = (line for line in screen.lines if line.startswith("model "))
     usd = ["usd"] if width < 100 else ["sandbox", "usd"]
-    assert header.split() == ["model", "done", "failed", "rejected", "images", "size", "retries", "refused", *usd]
+    assert header.split() == ["model", "done", "failed", "rejected", "images", "size", "retries", "429s", *usd]
     (row, *_) = (line for line in screen.lines if line.startswith("in all "))
     assert row.split()[2:6] == ["17", "0", "1", "17"]
-    assert "\nnext: venice-batch jobs.jsonl --sandbox" in screen.text
+    assert "\nin output/jobs; next: venice-batch jobs.jsonl --sandbox" in screen.text
     styles = [style.split(b";") for style in re.findall(rb"\x1b\[([\d;]*)m", screen.received)]
     assert any(code[:1] in (b"3", b"9") for style in styles for code in style) == (not environment)
     # A cursor that was never hidden need not be shown again.
@@ -135,6 +138,41 @@ def test_a_resized_terminal_is_filled_at_its_new_width():
     assert screen.frame == []
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_nothing_is_left_of_the_frame_and_the_result_stands_at_the_bottom(width):
+    write(6)
+    screen = Screen("jobs.jsonl", *WINDOWS, *FAULTS, "--gallery", "--retry-rejected", width=width)
+    screen.read(r"window( in)? \d s")
+    assert sum("so far" in line for line in screen.lines) == 1
+    assert screen.end() == 1
+    assert screen.frame == []
+    assert sum(line.startswith("model ") for line in screen.lines) == 1
+    result, *where = screen.text.split("\n")[-3 if width == 40 else -2 :]
+    assert result.startswith("18 jobs: 17 succeeded, 1 rejected")
+    assert "".join(where).startswith("in output/jobs")
+    assert "".join(where).endswith("; see output/jobs/gallery.html")
+
+
+@pytest.mark.parametrize("kind", [WrappingScreen, pyte.HistoryScreen])
+def test_a_window_that_is_dragged_narrower_during_a_run_shows_no_fragment(kind):
+    write(20)
+    environment = {} if kind is WrappingScreen else {"XTERM_VERSION": "XTerm(390)"}
+    screen = Screen("jobs.jsonl", *WINDOWS, width=120, kind=kind, environment=environment)
+    screen.read("next window in")
+    for width in (110, 97, 80):
+        screen.resize(width)
+        # Read the whole frame: its bar, its figures and its last model.
+        screen.read(rf"(?ms)^(?=[^\n]*[━─]{{8}})[^\n]{{{width - 1}}}\n.* so far\n.*^chroma [^\n]* under way  \w")
+        assert sum("so far" in line for line in screen.lines) == 1
+        assert screen.lines[0].startswith("60 jobs for venice-sd35, lustify-v7, chroma → output/jobs")
+    assert screen.end() == 1
+    assert screen.frame == []
+    assert (
+        "\n60 jobs: 59 succeeded, 1 rejected; 59 images, 0.59 USD of sandbox money\nin output/jobs; next: "
+        in screen.text
+    )
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 143)])
 def test_a_signal_leaves_a_clean_terminal(name, code):
     write(30)
@@ -145,7 +183,7 @@ def test_a_signal_leaves_a_clean_terminal(name, code):
     assert [line for line in screen.frame if not line.startswith("stopping: ")] == []
     assert f"\nstopping: {name}; " in screen.text
     assert f"\nstopped: {name}\n" in screen.text
-    assert "\nnext: venice-batch jobs.jsonl --sandbox" in screen.text
+    assert "\nin output/jobs; next: venice-batch jobs.jsonl --sandbox" in screen.text
 
 
 def test_ctrl_c_twice_stops_at_once():
@@ -232,4 +270,4 @@ def test_off_a_terminal_there_are_no_control_characters():
     assert done.returncode == 1
     assert all(line.isprintable() for line in (done.stdout + done.stderr).splitlines())
     assert "venice-sd35-1: rejected" in done.stderr
-    assert "\nmodel " in done.stdout
+    assert done.stdout.startswith("model ")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.cli.text import cropped, folded, table, terminal_width, text_width
+from venice_batch.cli.text import cropped, folded, one_table, table, terminal_width, text_width
 
 
 @pytest.mark.parametrize(("text", "width"), [("", 0), ("abc", 3), ("水の都", 6), ("é", 1), ("e\u0301", 1), ("🎨", 2)])
@@ -177,3 +177,24 @@ def test_folding_loses_no_cell_of_a_table(rows, width):
     made = table(("id", "jobs", "size", "usd"), rows, width=width)
     for char in "水🎨xy":
         assert made.count(char) >= sum(row[place].count(char) for row in rows for place in (0, 2))
+
+
+def test_a_single_table_leaves_out_what_can_be_spared_before_it_cuts_text():
+    wide = one_table(HEADER, ROWS, right=("size",), spare=(3, 2))
+    assert wide == table(HEADER, ROWS, right=("size",))
+    assert one_table(HEADER, ROWS, width=50, right=("size",), spare=(3, 2)) == wide
+    assert one_table(HEADER, ROWS, width=36, right=("size",), spare=(3, 2)).split("\n") == [
+        "id                 jobs    size  p95",
+        "gondola              12  1.5 MB  3.5",
+        "a-very-long-name…     7   90 kB    2",
+    ]
+    assert one_table(HEADER, ROWS, width=20, spare=(3, 2)).split("\n") == [
+        "id         jobs  p95", "gondola      12  3.5", "a-very-l…     7    2",
+    ]  # fmt: skip
+
+
+@given(st.lists(CELLS, max_size=4), st.integers(30, 100))
+def test_a_single_table_is_never_wider_than_asked(rows, width):
+    made = one_table(("id", "jobs", "size", "usd"), rows, width=width, spare=(3, 2, 1)).split("\n")
+    assert len(made) == len(rows) + 1
+    assert all(text_width(line) <= width for line in made)

@@ -92,6 +92,7 @@ def every_price():
     yield {"endpoint": "/images/generations", "model": "default", "size": "256x256"}
 
 
+@pytest.mark.no_cover
 def test_plan_records_summary_and_ledger_agree_to_the_cent(server, tmp_path):
     promptless = ("/image/upscale", "/image/background-remove")
     lines = [
@@ -134,7 +135,7 @@ def test_run_report_gallery_and_metrics_give_the_same_cost(tmp_path, capsys, mon
     assert main(["jobs.jsonl", *options]) == 1
     run = capsys.readouterr()
     text = "≥ 0.07 USD of sandbox money"
-    assert f"{text} (3 requests" in run.out + run.err
+    assert f"images, {text}\n" in run.out
     assert main(["report", "output/jobs"]) == 0
     report = capsys.readouterr().out
     assert f"\ncost: {text}\n" in report

@@ -113,7 +113,9 @@ def test_a_run_waits_for_another_until_it_is_done_or_a_signal_comes(ends):
     else:
         assert process.returncode == 128 + ends
         reported = f"stopped by {ends.name} while waiting for the output folder; nothing was sent"
-        assert err == f"venice-batch: {reported}\n"
+        line = json.loads(err)
+        assert (line["event"], line["exit_code"], line["error.message"]) == ("command_failed", 128 + ends, reported)
+        assert line["run_id"] == waiting["run_id"]
 
 
 def test_the_command_on_finish_gets_every_end(capfd):
@@ -152,6 +154,64 @@ def test_the_metrics_file_is_replaced_by_each_run():
     assert 'venice_batch_exit_code{output="output/jobs"} 1.0\n' in text
     assert "venice_batch_last_success_timestamp_seconds{" in text
     assert os.listdir("node") == ["venice.prom"]
+
+
+def metrics(path="venice.prom"):
+    """Return {metric: value} of the samples that have no label but the folder's."""
+    lines = Path(path).read_text().splitlines()
+    found = (re.fullmatch(r'venice_batch_(\w+)\{output="output/jobs"\} (\S+)', line) for line in lines)
+    return {match[1]: float(match[2]) for match in found if match}
+
+
+@pytest.mark.parametrize("why", ["locked", "invalid", "no key", "too expensive", "no jobs file"])
+def test_a_run_that_cannot_begin_leaves_its_exit_code_and_time_in_the_metrics(why, monkeypatch):
+    write(job("a"))
+    options = [*FAST, "-q", "--metrics-file", "venice.prom"]
+    assert main(["jobs.jsonl", *options]) == 0
+    before = metrics()
+    with ExitStack() as stack:
+        if why == "locked":
+            stack.enter_context(folder.hold(Path("output/jobs")))
+        elif why == "invalid":
+            write(job("b", steps=99), mode="a")
+        elif why == "no key":
+            options = options[len(FAST) :]
+        elif why == "too expensive":
+            write(job("b"), mode="a")
+            options += ["--max-cost", "0.000001"]
+        else:
+            os.unlink("jobs.jsonl")
+        code = main(["jobs.jsonl", *options])
+    assert code == {"locked": 5, "too expensive": 4}.get(why, 2)
+    after = metrics()
+    assert after.pop("exit_code") == code
+    assert after.pop("run_timestamp_seconds") >= before.pop("run_timestamp_seconds")
+    assert before.pop("exit_code") == 0
+    assert after.pop("request_duration_seconds", None) is before.pop("request_duration_seconds", None) is None
+    assert after == before
+    assert before["last_success_timestamp_seconds"] > 0
+
+
+def test_a_first_run_that_cannot_begin_has_metrics_too():
+    write(job("a", steps=99))
+    assert main(["jobs.jsonl", *FAST, "-q", "--metrics-file", "venice.prom"]) == 2
+    found = metrics()
+    assert (found["exit_code"], found["last_success_timestamp_seconds"], found["images_total"]) == (2, 0, 0)
+    assert found["run_timestamp_seconds"] > 0
+
+
+def test_a_plan_that_fails_is_no_run_in_the_metrics():
+    write(job("a", steps=99))
+    assert main(["jobs.jsonl", *FAST, "--dry-run", "--metrics-file", "venice.prom"]) == 2
+    assert not os.path.exists("venice.prom")
+
+
+def test_metrics_of_a_failed_start_that_cannot_be_written_are_a_warning(capsys):
+    write(job("a", steps=99))
+    assert main(["jobs.jsonl", *FAST, "-q", "--metrics-file", "nowhere/x.prom"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "venice-batch: warning: --metrics-file: nowhere/x.prom: cannot be written: " + os.strerror(2)
+    assert len(lines) == 3  # the mistake, and their number
 
 
 def test_a_metrics_file_that_cannot_be_written_is_a_warning(capsys):

@@ -14,7 +14,7 @@ from records import attempt, failed, outcome
 from venice_batch.gallery import write_gallery
 from venice_batch.jobfile import Defaults
 from venice_batch.jobfile.line import parse
-from venice_batch.model import Failure, Flags, Status
+from venice_batch.model import Failure, Flags, ServerTiming, Status, Timing
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -409,12 +409,62 @@ def test_a_phone_shows_all_without_scrolling_sideways(small, open_page):
     assert page.evaluate("document.querySelector('.viewer').scrollWidth") <= 360
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A folder whose models have long names, large numbers and long durations; all of it was made by the sandbox."""
+    root = tmp_path_factory.mktemp("large")
+    timing = Timing("2026-11-29T12:53:01Z", 1111.1, 1.0, 1.0, 1.0, 1.0, 1.0, 71_111.1, ServerTiming(7_777_777.7))
+    image = msgspec.structs.replace(put(root, "images/a.png", image_bytes()), bytes=888_888_888)
+    lanes = ["venice-sd35", "a-model-with-a-name-of-more-than-forty-characters-x", "gpt-image-1-5-edit", "m" * 60]
+    write(
+        root,
+        *(
+            outcome(f"{number}", lane=lane, files=(image,) * 8, timing=timing, cost_usd=12_345.67, sandbox=True)
+            for number, lane in enumerate(lanes)
+        ),
+    )
+    return write_gallery(root).path
+
+
+@pytest.mark.parametrize("width", [1440, 1280, 961, 960, 600, 390, 320])
+def test_no_figure_is_cut_or_broken_at_any_width(large, open_page, width):
+    page = open_page(large.as_uri(), viewport={"width": width, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    lines = "e => e.getClientRects().length && Math.round(e.offsetHeight / parseFloat(getComputedStyle(e).lineHeight))"
+    for figure in page.locator(".figures dd:not(.more)").all():
+        assert figure.evaluate(lines) == 1
+    shown_by(page, page.get_by_role("tab", name="Time & cost"))
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for region in page.locator("#run .scroll").all():
+        assert region.evaluate("e => e.scrollWidth - e.clientWidth") <= 0
+        assert region.evaluate("e => [...e.querySelectorAll('td')].every(d => d.scrollWidth <= d.clientWidth)")
+
+
+def test_on_a_phone_every_figure_of_a_model_has_its_name(large, open_page):
+    page = open_page(large.as_uri(), viewport={"width": 390, "height": 844})
+    shown_by(page, page.get_by_role("tab", name="Time & cost"))
+    shown_name = "e => getComputedStyle(e, '::before').content"
+    first = page.locator(".models").first.locator("tbody tr").first.locator("td")
+    assert [cell.evaluate(shown_name) for cell in first.all()] == [
+        f'"{name}"'
+        for name in (
+            "jobs succeeded", "jobs failed", "jobs rejected", "images", "size", "requests", "repeated", "429s",
+            "cost",
+        )
+    ]  # fmt: skip
+    assert page.get_by_role("table", name="By model", exact=True).count() == 1
+    assert page.get_by_role("rowheader", name="venice-sd35").count() == 2
+    assert page.get_by_role("columnheader", name="succeeded").count() == 1
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_barrier(small, open_page, scheme):
+@pytest.mark.parametrize("width", [1200, 390])
+def test_axe_finds_no_barrier(small, open_page, scheme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     # Only colours differ in the dark.
     options = {"resultTypes": ["violations"], **({"runOnly": ["color-contrast"]} if scheme == "dark" else {})}
-    page = open_page(small.as_uri(), color_scheme=scheme, reduced_motion="reduce")
+    size = {"width": width, "height": 800}
+    page = open_page(small.as_uri(), color_scheme=scheme, reduced_motion="reduce", viewport=size)
 
     def violations(place):
         found = axe.Axe().run(page, place, options).response["violations"]
@@ -437,6 +487,7 @@ def test_axe_would_find_a_barrier(small, open_page):
     assert [one["id"] for one in found.response["violations"]] == ["image-alt"]
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_images_have_elements_only_where_they_are_seen(tmp_path, open_page):
     (tmp_path / "images").mkdir()
     data = image_bytes()

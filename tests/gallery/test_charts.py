@@ -12,9 +12,10 @@ from records import failed, outcome
 
 from venice_batch.gallery.charts import Bar, Part, bar_chart, charts, latency_chart
 from venice_batch.gallery.overview import COLOURS, colours
-from venice_batch.gallery.scales import Linear, ceiling, duration
+from venice_batch.gallery.scales import Linear, ceiling
 from venice_batch.gallery.timeline import Arrival, RunSpan, Span, Timeline, growth_chart
 from venice_batch.report.summary import Histogram
+from venice_batch.text_format import duration
 
 
 def history(*arrivals, length_s=100.0, **more):
@@ -169,3 +170,22 @@ def test_without_prices_there_is_no_chart_of_costs():
     outcomes = [outcome("a")]
     made = charts(report(outcomes), contents(outcomes), history((1, "venice-sd35", 1)))
     assert (made["costs"], made["spending"]) == (None, None)
+
+
+@pytest.mark.parametrize("length", [10, 50, 400])
+def test_a_models_name_is_cut_where_it_would_run_into_its_note(length):
+    name = "m" * length
+    found = charts(report([outcome("a", lane=name, cost_usd=0.5)]), contents([outcome("a", lane=name)]), history())
+    for kind in ("spent", "latency", "costs"):
+        for width, chart in found[kind].items():
+            (row,) = chart.rows
+            assert row.name == name or (row.name.startswith("mmm") and row.name.endswith("…"))
+            assert len(row.name) * 7.6 + len(row.note) * 7.0 <= chart.width
+            assert (row.name == name) == (length == 10 or (length, width) == (50, "wide"))
+
+
+def test_an_axis_of_thousands_of_dollars_has_no_cents():
+    rows = [outcome("a", cost_usd=4000.0), outcome("b", cost_usd=5.0, lane="b")]
+    found = charts(report(rows), contents(rows), history((1.0, "venice-sd35", 1)))
+    labels = [label.text for label in found["costs"]["wide"].x_labels]
+    assert (labels[0], labels[-1]) == ("$0.00", "$4,000")

@@ -5,7 +5,7 @@ import pytest
 from gallery.made import contents, report, timeline
 from records import IMAGE, attempt, failed, outcome
 
-from venice_batch.gallery.overview import cost_sentence, figures, progress_text
+from venice_batch.gallery.overview import Figure, cost_sentence, figures, progress_text
 from venice_batch.model import Flags, Status
 
 
@@ -21,7 +21,7 @@ def test_an_empty_folder_is_shown_in_zeros():
         "Cost": ("–", "prices not known"),
         "Time": ("0 s", "in 0 runs"),
         "A job took": ("–", "95 % within –"),
-        "Requests": ("0", "none refused or repeated"),
+        "Requests": ("0", "no 429, none repeated"),
     }
 
 
@@ -38,7 +38,7 @@ def test_the_numbers_come_from_the_report():
     assert found["Cost"] == ("0.52 USD", "by the published prices")
     assert found["Time"] == ("2.0 s", "in 1 run")
     assert found["A job took"] == ("2.0 s", "95 % within 2.0 s")
-    assert found["Requests"] == ("4", "1 refused, 1 retry")
+    assert found["Requests"] == ("4", "1 answered with 429, 1 retry")
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,17 @@ def test_the_cost_names_unknown_prices_and_sandbox_money():
     assert shown(outcome("a", cost_usd=0.04, sandbox=True))["Cost"][0] == "0.04 USD of sandbox money"
     mixed = (outcome("a", cost_usd=0.04, sandbox=True), outcome("b", cost_usd=0.5))
     assert shown(*mixed)["Cost"] == ("0.54 USD, 0.04 of it sandbox money", "by the published prices")
+
+
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        ("2.40 USD of sandbox money", ("2.40 USD", "of sandbox money")),
+        ("≥ 0.54 USD, 0.04 of it sandbox money", ("≥ 0.54 USD", "0.04 of it sandbox money")),
+        ("2.40 USD", ("2.40 USD", "")),
+        ("price not known", ("price not known", "")),
+        ("2 h 05 min", ("2 h 05 min", "")),
+    ],
+)
+def test_a_figures_number_is_apart_from_the_words_about_it(value, parts):
+    assert Figure("Cost", value).parts == parts

@@ -115,14 +115,49 @@ def test_the_page_shows_the_numbers_of_the_report(tmp_path):
     text, _, data = made(tmp_path)
     found = report(LatestRecords(tmp_path / "manifest.jsonl"))
     assert data["lanes"] == list(found.lanes)
-    rows = re.findall(r'<tr><th scope="row">.*?<bdi>(.*?)</bdi></th>(.*?)</tr>', text, re.DOTALL)
+    table = text.partition('id="figures-of-models"')[2].partition("</table>")[0]
+    rows = re.findall(r'<tr><th scope="row">.*?<bdi>(.*?)</bdi></th>(.*?)</tr>', table, re.DOTALL)
     for name, cells in rows:
         lane = found.lanes[name]
-        numbers = re.findall(r"<td>(.*?)</td>", cells)
+        numbers = re.findall(r"<td .*?>(.*?)</td>", cells)
         expected = (lane.succeeded, lane.failed, lane.rejected, lane.images)
         assert [int(number) for number in numbers[:4]] == list(expected)
         assert numbers[8] == ("$0.25" if lane.cost_usd else "–")
     assert len(rows) == 2
+
+
+def test_the_times_of_each_model_have_a_table_of_their_own(tmp_path):
+    write(tmp_path, record(tmp_path, "a"), record(tmp_path, "b", lane="flux"))
+    table = made(tmp_path)[0].partition('id="times-of-models"')[2].partition("</table>")[0]
+    (_, *cells), other = [re.findall(r"<(?:th scope=.row|td data-label=.(.*?))\">(.*?)</t[hd]>", row) for row in
+                          table.partition("<tbody>")[2].split("</tr>")[:2]]  # fmt: skip
+    assert [label for label, _ in cells] == [
+        f"{part} p{n}" for part in ("queue", "server", "total") for n in (50, 95, 99)
+    ]
+    assert cells[-1] == ("total p99", "2.0 s")
+    assert len(other) == 10
+
+
+@pytest.mark.parametrize(
+    ("times", "shown"),
+    [
+        (["2026-11-29T12:53:01Z"], "29 November 2026, 12:53 UTC"),
+        (["2026-11-29T12:53:01Z", "2026-11-29T12:53:41Z"], "29 November 2026, 12:53 UTC"),
+        (["2026-11-29T12:53:01Z", "2026-11-29T13:10:00Z"], "29 November 2026, 12:53 – 13:10 UTC"),
+        (["2026-11-28T12:53:01Z", "2026-11-29T12:53:00Z"], "28 November 2026, 12:53 UTC – 29 November 2026, 12:53 UTC"),
+        (["0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+14:00"], "an impossible time"),
+    ],
+)
+def test_no_minute_or_day_of_the_runs_is_shown_twice(tmp_path, times, shown):
+    base = outcome("a").timing
+    write(
+        tmp_path,
+        *(
+            record(tmp_path, str(number), run_id=str(number), timing=msgspec.structs.replace(base, enqueued_at=text))
+            for number, text in enumerate(times)
+        ),
+    )
+    assert f'<p class="when">{shown}</p>' in made(tmp_path)[0]
 
 
 def test_sandbox_images_are_marked_as_such(tmp_path):

@@ -263,7 +263,7 @@ def test_without_locks_a_file_keeps_others_out_and_that_is_told(tmp_path, no_loc
     ],
 )
 def test_a_mark_of_a_process_that_is_no_more_is_replaced_and_no_other(tmp_path, no_locks, mark, is_held):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
     ended.wait()
     numbers = {"dead": ended.pid, "own": os.getpid(), "alive": os.getppid(), "here": socket.gethostname()}
     (tmp_path / ".lock-held").write_text(mark.format(**numbers))

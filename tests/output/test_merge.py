@@ -44,6 +44,20 @@ class Folders:
             file.write(msgspec.json.encode(made) + b"\n")
         return self
 
+    def keep(self, name, job_id, data, *, at="00:00", path=None):
+        """Record a job whose answer was no known image, and was kept."""
+        path = path or f"unrecognised/{job_id}.bin"
+        (self.path / name / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.path / name / path).write_bytes(data)
+        return self.add(name, job_id, at=at, unrecognised=(path,))
+
+    def kept(self, name):
+        """{id: data of each kept answer} by the folder's manifest."""
+        return {
+            record.id: [(self.path / name / path).read_bytes() for path in record.unrecognised]
+            for record in LatestRecords(self.path / name / manifest.NAME)
+        }
+
     def latest(self, name):
         """{id: (status, data of each image)} by the folder's manifest."""
         found = {}
@@ -288,3 +302,54 @@ def test_a_disk_that_is_full_when_a_name_is_given_ends_the_merge(folders, monkey
     with pytest.raises(FolderError, match="disk is full"):
         folders.merge("one")
     assert os.listdir(folders / "all/images") == []
+
+
+def test_kept_answers_of_unknown_formats_come_along(folders):
+    folders.keep("one", "a", b"A?", path="unrecognised/sub/a.jxl").keep("two", "b", b"B?").add("two", "c", b"C")
+    assert folders.merge("one", "two") == module.Merged(3, 3, 1, (), unrecognised=2)
+    assert folders.kept("all") == {"a": [b"A?"], "b": [b"B?"], "c": []}
+    assert (folders / "all/unrecognised/b.bin").samefile(folders / "two/unrecognised/b.bin")
+    assert folders.merge("one", "two") == module.Merged(3, 0, 0, ())
+    assert sorted(path.name for path in (folders / "all/unrecognised").rglob("*")) == ["a.jxl", "b.bin", "sub"]
+    assert os.listdir(folders / "all/images") == ["c.webp"]
+
+
+def test_a_kept_answer_is_never_replaced_even_by_one_of_its_own_job(folders):
+    folders.keep("all", "a", b"old", at="07:00").keep("one", "a", b"mid", at="08:00")
+    folders.keep("two", "a", b"new", at="09:00")
+    folders.keep("two", "b", b"new", path="unrecognised/a~1.bin")
+    assert folders.merge("two", "one").unrecognised == 2
+    assert folders.kept("all") == {"a": [b"new"], "b": [b"new"]}
+    found = sorted(path.read_bytes() for path in (folders / "all/unrecognised").iterdir())
+    assert found == [b"mid", b"new", b"old"]
+    assert folders.merge("one", "two") == module.Merged(2, 0, 0, ())
+
+
+def test_answers_that_later_records_no_longer_name_come_along(folders):
+    folders.keep("one", "a", b"paid", at="08:00").add("one", "a", b"A", at="09:00")
+    assert folders.merge("one") == module.Merged(1, 1, 1, (), unrecognised=1)
+    assert (folders / "all/unrecognised/a.bin").read_bytes() == b"paid"
+
+
+def test_a_kept_answer_that_was_moved_away_does_not_hold_its_record_back(folders):
+    folders.keep("one", "a", b"gone").keep("one", "b", b"B")
+    (folders / "one/unrecognised/a.bin").unlink()
+    assert folders.merge("one") == module.Merged(2, 2, 0, (), unrecognised=1)
+    assert folders.kept("all") == {"a": [], "b": [b"B"]}
+
+
+@pytest.mark.parametrize("path", ["../escape.bin", "/etc/passwd", "unrecognised/../../x", "manifest.jsonl"])
+def test_no_file_from_elsewhere_is_brought_as_a_kept_answer(folders, path):
+    folders.add("one", "b", b"B").add("one", "a", unrecognised=(path,))
+    merged = folders.merge("one")
+    assert merged.left_out == (f"{folders / 'one'}: a: {path!r} is not a path of a kept answer",)
+    assert sorted(os.listdir(folders.path)) == ["all", "one"]
+    assert not (folders / "all/unrecognised").exists()
+
+
+def test_a_kept_answer_behind_a_link_is_left_out(folders):
+    folders.keep("one", "a", b"A")
+    (folders / "one/unrecognised/a.bin").unlink()
+    (folders / "one/unrecognised/a.bin").symlink_to("/etc/passwd")
+    (line,) = folders.merge("one").left_out
+    assert "'unrecognised/a.bin' is a link" in line

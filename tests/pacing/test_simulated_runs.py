@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture(scope="module")
 def run(simulation):

@@ -12,7 +12,7 @@ from venice_batch.model import Flags, Status
 from venice_batch.report import github
 from venice_batch.report.collect import collect
 
-COMMAND = re.compile(r"::error (.*?)::(.*)")
+COMMAND = re.compile(r"::(?:error|notice) (.*?)::(.*)")
 
 
 def unescaped(text, *, property_value=False):
@@ -58,6 +58,21 @@ def test_a_flag_is_annotated_only_on_request(stage):
         ((place, message),) = annotations(at, flagged, fail_on={"content_violation"})
     assert place["title"] == "a: content_violation"
     assert message == "the API marked the image as a content violation: images/a.webp"
+
+
+@pytest.mark.parametrize("is_ok", [True, False])
+def test_known_rejections_are_notices_below_the_errors_if_they_are_ok(stage, is_ok):
+    ids = [f"j{number}" for number in range(60)]
+    with stage(*ids) as at:
+        known = [at.failed(job_id, status=Status.REJECTED, run_id="before") for job_id in ids[:-1]]
+        failures = github.FirstFailures((), known_rejected_ok=is_ok)
+        collect(at.record(*known, at.failed(ids[-1])).records, [failures], run_id="now")
+        lines = list(github.job_annotations(at.index, failures, source="jobs.jsonl", environment={}))
+        text = "".join(github.step_summary(at.index, failures, summary(), source="jobs.jsonl"))
+    levels = [line.split()[0] for line in lines]
+    assert levels == (["::error", *["::notice"] * 10] if is_ok else ["::error"] * 10)
+    assert parse(lines[0])[0]["title"] == ("j59: failed" if is_ok else "j0: rejected")
+    assert text.count("| rejected before: ") == (49 if is_ok else 0)
 
 
 def test_the_first_ten_jobs_of_the_file_are_annotated(stage):

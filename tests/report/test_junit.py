@@ -70,6 +70,26 @@ def test_a_flag_fails_a_job_only_on_request(stage, fail_on, tag):
         assert found.get("message") == "the API marked the image as blurred: images/a.webp"
 
 
+def test_known_rejections_are_skipped_if_they_are_ok_and_new_ones_fail(stage):
+    with stage("a", "b", "c") as at:
+        known = at.failed("b", status=Status.REJECTED, message="no", run_id="before")
+        new = at.failed("c", status=Status.REJECTED, message="no", run_id="now")
+        found = {}
+
+        def element_of(case):
+            return next(((element.tag, element.get("message")) for element in case), None)
+
+        for is_ok in (True, False):
+            collector = JUnit(at.index, source="jobs.jsonl", known_rejected_ok=is_ok)
+            collect(at.record(at.done("a"), known, new).records, [collector], run_id="now")
+            root = ElementTree.fromstring(b"".join(collector.pieces(summary())))
+            found[is_ok] = [element_of(case) for case in root.iter("testcase")]
+            found[is_ok] += [root.get("failures"), root.get("skipped")]
+    failure = ("failure", "server: no")
+    assert found[True] == [None, ("skipped", "rejected before: server: no"), failure, "1", "1"]
+    assert found[False] == [None, failure, failure, "2", "0"]
+
+
 def test_jobs_without_a_record_that_counts_are_skipped(stage):
     with stage("a", "b") as at:
         (at.path / "out/images/a.webp").unlink()
@@ -88,6 +108,7 @@ def test_whatever_a_server_says_is_well_formed_and_comes_out_again(stage, text):
     assert cases(root)["b"].get("message") == f"server: {expected}"
 
 
+@pytest.mark.no_cover
 def test_many_jobs_are_written_in_little_memory(stage):
     ids = [f"job-{number}" for number in range(3000)]
     with stage(*ids) as at:

@@ -82,7 +82,7 @@ def test_jobs_are_counted_by_how_they_ended():
     )
     assert (found.done, found.failed, found.rejected, found.left) == (11, 1, 1, 77)
     assert (found.images, found.bytes, found.retries) == (2, 10, 2)
-    assert [(one.done, one.failed, one.left) for one in found.lanes] == [(1, 1, 58), (0, 1, 19)]
+    assert [(one.done, one.failed, one.rejected, one.left) for one in found.lanes] == [(1, 1, 0, 58), (0, 0, 1, 19)]
 
 
 def test_what_may_have_been_charged_without_an_image_is_added_up():
@@ -179,6 +179,18 @@ def test_the_rate_is_measured_over_the_window_and_not_its_first_moment():
     assert counting.progress().images_a_minute == 20
     clock.now_s += 60
     assert counting.progress().images_a_minute == 0
+
+
+def test_rate_and_quota_both_count_images():
+    clock = Clock()
+    counting = meter(STARTED, state(lane(window_s=6.0), lane(FLUX, window_s=6.0)), clock=clock)
+    for moment_s in (1.0, 6.5):  # each window's 20 images are used at once, by jobs of four
+        clock.now_s = Clock.now_s + moment_s
+        for number in range(5):
+            counting(JobEnded(outcome(str(number), files=(IMAGE,) * 4)))
+            counting(JobEnded(outcome(str(number), files=(IMAGE,) * 4, lane=FLUX)))
+        found = counting.progress()
+        assert (found.images_a_minute, found.quota_a_minute) == (400, 400)
 
 
 def test_without_a_window_the_rate_is_measured_over_the_elapsed_time():

@@ -1,6 +1,9 @@
 """The text for Prometheus, read by the rules of its exposition format."""
 
+import math
 import re
+import shutil
+import subprocess
 
 import msgspec
 import pytest
@@ -10,6 +13,7 @@ from records import summary
 
 from venice_batch.model import LaneSummary
 from venice_batch.report import prometheus
+from venice_batch.report.summary import QuotaUse
 
 
 def exposition(*given, **more):
@@ -18,7 +22,7 @@ def exposition(*given, **more):
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"'
-SAMPLE = re.compile(rf"({NAME})\{{({LABEL}(?:,{LABEL})*)\}} (-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)")
+SAMPLE = re.compile(rf"({NAME})\{{({LABEL}(?:,{LABEL})*)\}} (-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?|NaN)")
 ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
 
@@ -35,7 +39,7 @@ def parse(text):
             found[name] = {}
         elif line.startswith("# TYPE "):
             name, kind = line[7:].split(" ")
-            assert kind == "gauge"
+            assert kind == ("counter" if name.endswith("_total") else "gauge")
             assert found[name] == {}, "the type comes before the samples"
             typed = name
         else:
@@ -86,19 +90,129 @@ def test_the_last_success_outlives_runs_that_fail():
     assert value(parse(better), "last_success_timestamp_seconds") == ended + 2 * 86_400
 
 
-@pytest.mark.parametrize("previous", ["", "nonsense", 'venice_batch_last_success_timestamp_seconds{output="x"} soon\n'])
-def test_without_a_success_there_is_no_time_of_one(previous):
-    assert "venice_batch_last_success_timestamp_seconds" not in parse(
-        exposition(summary(exit_code=1), previous=previous)
+SUCCESS = 'venice_batch_last_success_timestamp_seconds{output="x"}'
+
+
+@pytest.mark.parametrize(
+    "previous", ["", "nonsense", f"{SUCCESS} soon\n", f"{SUCCESS} NaN\n", f"{SUCCESS} -1\n", "venice_batch_images{\n"]
+)
+def test_without_a_success_its_time_is_0(previous):
+    found = parse(exposition(summary(exit_code=1), previous=previous))
+    assert value(found, "last_success_timestamp_seconds") == 0
+
+
+def test_a_line_that_is_damaged_costs_only_its_own_value():
+    damaged = f"venice_batch_images_total{{\n{SUCCESS} 7\nvenice_batch_unknown 1\n"
+    found = parse(exposition(summary(exit_code=1), previous=damaged))
+    assert value(found, "last_success_timestamp_seconds") == 7
+    assert value(found, "images_total") == 2
+    assert "venice_batch_unknown" not in found
+
+
+@pytest.mark.parametrize(
+    ("code", "rejected", "moved"),
+    [
+        (0, 0, {"completion", "success"}),
+        (0, 1, {"completion", "success", "rejection"}),
+        (1, 0, {"completion"}),
+        (75, 1, {"rejection"}),
+        (130, 0, set()),
+    ],
+)
+def test_times_of_the_last_moments_move_only_when_they_come_again(code, rejected, moved):
+    first = exposition(summary(rejected=1, started_at="2026-01-01T02:00:00Z"))
+    second = parse(
+        exposition(summary(exit_code=code, rejected=rejected, started_at="2026-01-02T02:00:00Z"), previous=first)
     )
+    ended = value(second, "run_timestamp_seconds")
+    names = ("completion", "success", "rejection")
+    found = {name for name in names if value(second, f"last_{name}_timestamp_seconds") == ended}
+    assert found == moved
 
 
-def test_unknown_values_are_left_out():
-    lane = LaneSummary(0, 1, 0, 0, 0, 1, 0)
-    found = parse(exposition(summary(cost_usd=None, lanes={"m": lane})))
-    assert "venice_batch_cost_usd" not in found
-    assert "venice_batch_request_duration_seconds" not in found
-    assert "venice_batch_images" not in parse(exposition(summary(lanes={})))
+EMPTY = LaneSummary(0, 1, 0, 0, 0, 1, 0)
+
+
+def test_every_metric_is_there_before_there_is_anything_to_count():
+    """The same metrics after a run that did all, one that did nothing, and one that never began."""
+    full = parse(exposition(summary(errors={"server": 2}), models=["venice-sd35", "unused"]))
+    nothing = parse(exposition(summary(cost_usd=None, lanes={})))
+    never = parse(prometheus.failed_start("output/jobs", 2, 5.0).decode())
+    assert set(full) == set(nothing) == set(never)
+    for name in ("images", "errors", "cost_usd", "retries", "quota_used_ratio", "spent_usd_total"):
+        assert value(nothing, name) == value(never, name) == 0
+    assert set(never["venice_batch_jobs"]) == set(full["venice_batch_jobs"])
+    for name in ("completion", "success", "rejection"):
+        assert value(never, f"last_{name}_timestamp_seconds") == 0
+
+
+def test_models_of_the_file_that_were_not_used_are_counted_as_0():
+    found = parse(exposition(summary(), models=["venice-sd35", "unused"]))
+    assert (value(found, "images", model="venice-sd35"), value(found, "images", model="unused")) == (2, 0)
+
+
+def test_a_duration_that_was_not_measured_is_no_number():
+    found = parse(exposition(summary(lanes={"m": EMPTY})))
+    assert math.isnan(value(found, "request_duration_seconds", model="m", quantile="0.5"))
+    assert math.isnan(value(parse(exposition(summary(lanes={}))), "request_duration_seconds"))
+
+
+@pytest.mark.parametrize(
+    ("quota", "used", "elapsed_s", "ratio"),
+    [(20.0, 10, 30.0, 0.5), (20.0, 30, 90.0, 0.75), (20.0, 50, 59.0, 1.0), (None, 10, 30.0, 0.0)],
+)
+def test_the_share_of_the_quota_counts_minutes_that_were_begun(quota, used, elapsed_s, ratio):
+    quotas = {"m": QuotaUse(quota, used)}
+    found = parse(exposition(summary(lanes={"m": EMPTY}, elapsed_s=elapsed_s), quotas=quotas))
+    assert value(found, "quota_used_ratio", model="m") == ratio
+    assert value(found, "quota_images_per_minute", model="m") == (quota or 0)
+
+
+def test_a_quota_is_remembered_when_nothing_is_sent():
+    first = exposition(summary(lanes={"m": EMPTY}), quotas={"m": QuotaUse(20.0, 1)})
+    found = parse(exposition(summary(lanes={}), previous=first, models=["m"]))
+    assert value(found, "quota_images_per_minute", model="m") == 20
+
+
+def test_counters_add_up_over_runs_and_keep_sandbox_money_apart():
+    text = ""
+    for made in (summary(cost_usd=0.1), summary(cost_usd=0.2), summary(sandbox=True), summary(cost_usd=None, images=0)):
+        text = exposition(made, previous=text)
+    found = parse(text)
+    assert value(found, "images_total") == 6
+    assert value(found, "spent_usd_total") == 0.3
+    assert value(found, "spent_usd_total", sandbox="true") == 0.02
+    assert value(found, "cost_usd") == 0
+
+
+def test_memory_goes_on_in_the_next_days_folder():
+    """With `{date}` in --output each day has a folder of its own, and the file's numbers are about the last."""
+    first = exposition(summary(output="output/2026-01-01"))
+    found = parse(exposition(summary(output="output/jobs", exit_code=75), previous=first))
+    assert value(found, "last_success_timestamp_seconds") == 1767232812.5
+    assert value(found, "images_total") == 4
+
+
+def test_a_run_that_could_not_begin_changes_only_its_time_and_exit_code():
+    before = exposition(summary(errors={"server": 1}, exit_code=1), models=["venice-sd35", "unused"])
+    after = prometheus.failed_start("output/jobs", 5, 1767300000.0, previous=before).decode()
+    changed = set(after.split("\n")) - set(before.split("\n"))
+    assert changed == {
+        'venice_batch_exit_code{output="output/jobs"} 5.0',
+        'venice_batch_run_timestamp_seconds{output="output/jobs"} 1.7673e+09',
+    }
+    assert len(after.split("\n")) == len(before.split("\n"))
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_accepts_the_text():
+    """Its one complaint is older than the rule: quantiles are gauges here, because each run begins anew."""
+    full = exposition(summary(errors={"server": 2}), models=["unused"])
+    for text in (full, prometheus.failed_start("output/jobs", 2, 5.0).decode()):
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+        assert {
+            line for line in (done.stdout + done.stderr).splitlines() if 'have "quantile" label' not in line
+        } == set()
 
 
 def test_money_of_a_sandbox_is_labelled_and_unpriced_requests_are_counted():
@@ -112,6 +226,9 @@ def test_money_of_a_sandbox_is_labelled_and_unpriced_requests_are_counted():
 def test_whatever_stands_in_a_label_comes_out_again(output, model, kind):
     lane = summary().lanes["venice-sd35"]
     made = msgspec.structs.replace(summary(), output=output, lanes={model: lane}, errors={kind: 1})
-    labels = parse(exposition(made))["venice_batch_images"]
+    written = exposition(made)
+    again = prometheus.failed_start(output, made.exit_code, 1767232812.5, previous=written)
+    assert again.decode() == written
+    labels = parse(written)["venice_batch_images"]
     text = model.encode("utf-8", "replace").decode()
     assert {dict(one)["model"] for one in labels} == {text}

@@ -13,10 +13,10 @@ from venice_batch.api.answers import Verdict
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunStarted
 from venice_batch.model import Flags, LaneSummary, Percentiles, Reason, SlowJob, Status
 from venice_batch.pacing.lane import LaneState
-from venice_batch.report.summary import MOST_REASONS, Histogram, Tally
+from venice_batch.report.summary import FEW, MOST_REASONS, Histogram, QuotaTally, QuotaUse, Tally
 
 
-@given(st.lists(st.floats(1e-4, 1e5), min_size=1, max_size=200))
+@given(st.lists(st.floats(1e-4, 1e5), min_size=1, max_size=2 * FEW))
 def test_percentiles_are_the_nearest_rank_within_three_percent(values):
     counted = Histogram()
     for value in values:
@@ -25,6 +25,31 @@ def test_percentiles_are_the_nearest_rank_within_three_percent(values):
     for share, estimate in ((50, found.p50), (95, found.p95), (99, found.p99)):
         exact = sorted(values)[-(-len(values) * share // 100) - 1]
         assert estimate == pytest.approx(exact, rel=0.03)
+
+
+@given(st.lists(st.floats(1e-4, 1e5), min_size=1, max_size=FEW))
+def test_percentiles_of_a_few_durations_are_exact(values):
+    counted, half, other = Histogram(), Histogram(), Histogram()
+    for place, value in enumerate(values):
+        counted.add(value)
+        (half if place % 2 else other).add(value)
+    half.update(other)
+    exact = [sorted(values)[-(-len(values) * share // 100) - 1] for share in (50, 95, 99)]
+    found = counted.percentiles()
+    assert [found.p50, found.p95, found.p99] == pytest.approx(exact, abs=1e-6)
+    assert half.percentiles() == found
+
+
+def test_many_durations_are_counted_and_not_kept():
+    counted, more = Histogram(), Histogram()
+    for number in range(FEW):
+        counted.add(1.0 + number)
+    more.add(7.0)
+    assert counted.percentiles().p50 == FEW / 2
+    counted.update(more)
+    assert counted._few is None
+    counted.update(more)
+    assert counted.percentiles().p50 == pytest.approx(FEW / 2, rel=0.03)
 
 
 def test_without_durations_there_are_no_percentiles():
@@ -94,6 +119,22 @@ def test_only_jobs_that_succeeded_count_in_the_total_time():
     found = tally(JobEnded(outcome(total_s=2.0)), JobEnded(failed()))
     assert found.times.total_s.p99 == pytest.approx(2.0, rel=0.03)
     assert tally(JobEnded(failed())).times.total_s == Percentiles()
+
+
+def test_a_quota_is_the_last_known_and_refused_requests_use_none_of_it():
+    four = job()
+    four.request["variants"] = 4
+    fast = replace(LANE, window_limit=5, window_s=10.0)
+    counting = QuotaTally()
+    for event in (
+        tried(),
+        replace(tried(), job=four, lane=fast),
+        replace(tried(Verdict.LIMITED, 429), lane=replace(LANE, window_limit=None)),
+        replace(tried(model="flux"), lane=replace(LANE, window_limit=None)),
+        JobEnded(outcome()),
+    ):
+        counting(event)
+    assert counting.lanes == {"venice-sd35": QuotaUse(30.0, 5), "flux": QuotaUse(None, 1)}
 
 
 def test_each_lane_has_its_own_share():

@@ -80,6 +80,17 @@ def test_sandbox_money_is_counted_separately():
     assert (found.cost_usd, found.sandbox_usd, found.lanes["venice-sd35"].sandbox_usd) == (0.3, 0.1, 0.1)
 
 
+def test_flagged_jobs_are_counted():
+    found = report(
+        [
+            outcome("a", flags=Flags(blurred=True)),
+            outcome("b", lane="flux", flags=Flags(blurred=True)),
+            failed("c", status=Status.REJECTED, flags=Flags(content_violation=True)),
+        ]
+    )
+    assert (found.blurred, found.content_violations) == (2, 1)
+
+
 def test_times_are_of_jobs_that_succeeded():
     timing = Timing("2026-01-01T00:00:00.000Z", 1.0, 3.0, 0.5, 2.0, 0.25, 0.01, 8.0)
     slow = msgspec.structs.replace(timing, total_s=99.0)

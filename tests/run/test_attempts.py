@@ -9,6 +9,7 @@ from venice_batch.api.answers import Fault
 from venice_batch.catalogue import Catalogue
 from venice_batch.catalogue.models import parse
 from venice_batch.errors import ExitCode, FolderError, SourceError, UsageError
+from venice_batch.events import AttemptEnded, Reachable, Retrying, Unreachable
 from venice_batch.model import Status
 from venice_batch.pacing.limiter import RateLimiter, SendingRules
 from venice_batch.run.attempts import JobRunner
@@ -35,7 +36,7 @@ class Bench:
         rng = random.Random(1)
         limiter = RateLimiter(SendingRules(concurrency=concurrency), rng)
         self.slots = Slots(limiter, clock, self.stop_signal, deadline_s=float("inf"))
-        self.events = []
+        self.all_events = []
         self.runner = JobRunner(
             fetcher=self.api,
             slots=self.slots,
@@ -47,8 +48,16 @@ class Bench:
             money=SpendingGuard(self.spending, self.slots, self.stop_signal),
             catalogue=catalogue,
             run_id="run",
-            observe=self.events.append,
+            observe=self.all_events.append,
         )
+
+    @property
+    def events(self):
+        """The ends of attempts."""
+        return [event for event in self.all_events if isinstance(event, AttemptEnded)]
+
+    def seen(self, kind):
+        return [event for event in self.all_events if isinstance(event, kind)]
 
     async def run(self, prompt="p", **fields):
         return await self.runner.run(job(prompt, **fields), self.clock.now())
@@ -159,6 +168,34 @@ async def test_an_api_that_is_never_reached_stops_the_run(clock):
     assert await bench.run() is None
     assert bench.stop_signal.stop.code is ExitCode.TEMPORARY
     assert "cannot be reached (refused)" in bench.stop_signal.stop.reason
+
+
+async def test_an_outage_is_reported_once_with_the_moment_at_which_the_run_gives_up(clock):
+    refused = Scripted(None, fault=Fault.CONNECT, message="refused", latency_s=1)
+    bench = Bench(clock, {"p": [OK, *[refused] * 3, OK]})
+    began_unix_s = clock.wall()
+    await bench.run()
+    assert not bench.seen(Unreachable)
+    await bench.run()
+    (lost,) = bench.seen(Unreachable)
+    assert (lost.reason, lost.gives_up_unix_s) == ("refused", began_unix_s + 2 + 120)
+    assert [type(event) for event in bench.all_events[-2:]] == [AttemptEnded, Reachable]
+
+
+async def test_each_retry_is_reported_with_its_wait_and_the_failure_before(clock):
+    bench = Bench(clock, {"p": [Scripted(500, message="broken"), Scripted(503, retry_after_s=7.0)]})
+    outcome = await bench.run()
+    first, second = bench.seen(Retrying)
+    assert (first.number, first.kind, first.last.status, first.last.ray) == (1, "server", 500, "ray-1")
+    assert 0 < first.wait_s == outcome.attempts[0].wait_s
+    assert (second.number, second.kind, second.wait_s, second.last.retry_after_s) == (2, "overloaded", 0.0, 7.0)
+    assert [ended.kind for ended in bench.events] == ["server", "overloaded", ""]
+
+
+async def test_a_job_that_is_given_up_reports_no_retry(clock):
+    bench = Bench(clock, {"p": [Scripted(500)] * 9}, max_attempts=2)
+    await bench.run()
+    assert [event.number for event in bench.seen(Retrying)] == [1]
 
 
 async def test_a_refused_key_stops_the_run_and_leaves_the_job_pending(clock):

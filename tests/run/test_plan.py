@@ -281,6 +281,7 @@ def test_the_longest_lane_decides_and_names_of_one_model_share_its_limit(tmp_pat
         }  # fmt: skip
 
 
+@pytest.mark.no_cover
 @given(st.lists(st.tuples(st.sampled_from(MIXED), st.booleans()), min_size=1, max_size=30))
 def test_the_sum_is_that_of_the_jobs_left(tmp_path_factory, drawn):
     folder = tmp_path_factory.mktemp("plan")

@@ -25,7 +25,7 @@ from venice_batch.pacing.limiter import SendingRules
 from venice_batch.report.collect import FlaggedJobs
 from venice_batch.report.progress import ProgressMeter
 from venice_batch.run.retry import AttemptRules
-from venice_batch.run.run import run_batch
+from venice_batch.run.run import rejected_notice, run_batch
 from venice_batch.run.settings import RunOptions, RunSettings
 from venice_batch.run.stop import Patience
 from venice_batch.sandbox import SandboxSettings, serve
@@ -174,6 +174,51 @@ async def test_what_was_rejected_is_asked_again_only_on_demand(tmp_path):
     assert first.errors == {"content_policy": 1}
     assert (second.exit_code, second.attempts, second.already_rejected) == (1, 0, 1)
     assert (third.attempts, third.rejected) == (1, 1)
+
+
+def notices(at):
+    return [event.text for event in at.events if isinstance(event, Notice)]
+
+
+@pytest.mark.parametrize(("known_rejected", "code"), [("fail", 1), ("ok", 0)])
+async def test_known_rejections_are_one_notice_and_fail_a_run_unless_they_are_ok(tmp_path, known_rejected, code):
+    async with desk(tmp_path) as at:
+        at.write(line(1), line(2, prompt="forbidden"))
+        assert (await at.run(known_rejected=known_rejected)).exit_code == 1
+        assert notices(at) == []
+        at.write(line(1), line(2, prompt="forbidden"), line(3))
+        again = await at.run(known_rejected=known_rejected)
+    assert (again.exit_code, again.succeeded, again.already_rejected) == (code, 1, 1)
+    advice = "; --known-rejected ok accepts it" if code else ""
+    assert notices(at) == [f"1 job rejected in an earlier run (j2): change it or use --retry-rejected{advice}"]
+
+
+@pytest.mark.parametrize("again", ["changed", "sent again", "failed"])
+async def test_only_jobs_that_are_still_rejected_are_known_rejections(tmp_path, again):
+    schedule = {2: "500"} if again == "failed" else {}
+    async with desk(tmp_path, fault_schedule=schedule) as at:
+        at.write(line(1, prompt="forbidden"))
+        await at.run()
+        at.write(line(1, prompt="forbidden, too" if again == "changed" else "forbidden"))
+        changes = {"retry_rejected": True, "attempts": AttemptRules(max_attempts=1)}
+        summary = await at.run(known_rejected="ok", **({} if again == "changed" else changes))
+    assert (summary.exit_code, summary.already_rejected) == (1, 0)
+    assert notices(at) == []
+
+
+async def test_a_run_that_was_stopped_gives_that_reason_only(tmp_path):
+    async with desk(tmp_path) as at:
+        at.write(line(1, prompt="forbidden"))
+        await at.run()
+        at.write(line(1, prompt="forbidden"), line(2))
+        summary = await at.run(known_rejected="ok", max_time_s=1e-6)
+    assert (summary.exit_code, summary.already_rejected, summary.pending) == (75, 1, 1)
+    assert notices(at) == []
+
+
+def test_the_notice_about_many_known_rejections_names_a_few():
+    text = rejected_notice(7, ["a", "b"], is_ok=True)
+    assert text == "7 jobs rejected in an earlier run (a, b, …): change them or use --retry-rejected"
 
 
 async def test_what_failed_is_tried_in_the_next_run(tmp_path):
@@ -326,6 +371,7 @@ async def test_little_room_lets_few_be_under_way_at_a_time(tmp_path, monkeypatch
     assert "at most 2 requests at a time" in next(event.text for event in at.events if isinstance(event, Notice))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", [".lock", "manifest.jsonl"])
 @pytest.mark.parametrize("harm", ["moved", "removed"])
 async def test_a_run_that_loses_its_lock_or_manifest_stops_and_keeps_its_records(tmp_path, monkeypatch, name, harm):
@@ -572,6 +618,7 @@ def test_options_that_make_no_sense_are_refused(settings):
         RunOptions(**settings)
 
 
+@pytest.mark.no_cover
 async def test_a_storm_of_faults_ends_with_every_image_whole_and_every_slot_given_back(tmp_path):
     kinds = ("500", "503", "reset-before", "reset-mid", "short-body", "html", "empty", "bad-base64")
     async with desk(tmp_path, fault_rate=0.3, fault_kinds=kinds) as at:
@@ -692,6 +739,7 @@ PAGES = {
 }
 
 
+@pytest.mark.no_cover
 @one_at_a_time_or_many
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 @pytest.mark.parametrize("bad", [1, 20, 40])

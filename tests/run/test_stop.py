@@ -49,6 +49,17 @@ def test_one_connection_ends_an_outage():
     assert reach.note(200, reached=False) is None
 
 
+def test_the_time_until_an_outage_is_given_up_is_known():
+    reach = Connectivity(Patience(first_s=15, later_s=120))
+    assert reach.left_s(0) is None
+    reach.note(10, reached=False)
+    assert reach.left_s(12) == 13
+    reach.note(20, reached=True)
+    assert reach.left_s(20) is None
+    reach.note(30, reached=False)
+    assert reach.left_s(40) == 110
+
+
 def page(status=403, *, at_s=0.0):
     return Answer(status, AnswerHeaders(), "a web page", at_s, at_s, Fault.NOT_THE_API, from_api=False)
 

@@ -545,3 +545,58 @@ async def test_a_client_that_leaves_during_an_upload_logs_no_error(start, caplog
         await asyncio.sleep(0.001)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
     assert api.sandbox.stats()["requests"] == 1
+
+
+HISTORY = "/billing/usage-history"
+
+
+async def test_the_usage_history_lists_every_charge_with_its_currency_and_the_oldest_first(start, native):
+    api = await start(diem=0.02, fault_schedule={3: "500"})
+    for changes in ({"variants": 2}, {"enhance_prompt": True}, {}, {}):
+        api.clock.now += 1
+        await api.post(native(**changes))
+    found = (await api.get(HISTORY)).json
+    assert found["nextCursor"] is None
+    fields = ("sku", "units", "pricePerUnitUsd", "amount", "currency")
+    assert [tuple(row[field] for field in fields) for row in found["data"]] == [
+        ("venice-sd35-image-unit", 2, 0.01, -0.02, "DIEM"),
+        ("venice-sd35-image-unit", 1, 0.01, -0.01, "USD"),
+        ("prompt-enhancement-unit", 1, 0.04, -0.04, "USD"),
+        ("venice-sd35-image-unit", 1, 0.01, -0.01, "USD"),
+    ]  # fmt: skip
+    assert [row["timestamp"] for row in found["data"]][::3] == ["2027-01-15T08:00:01.250Z", "2027-01-15T08:00:04.250Z"]
+    diem = await api.get(HISTORY + "?currency=DIEM")
+    assert len(diem.json["data"]) == 1
+    some = await api.get(HISTORY + "?startTimestamp=2027-01-15T08:00:02Z&endTimestamp=2027-01-15T08:00:04Z")
+    assert [row["units"] for row in some.json["data"]] == [1, 1]
+
+
+async def test_a_long_usage_history_has_pages_that_a_cursor_leads_through(start, native):
+    api = await start()
+    for _ in range(23):
+        await api.post(native())
+    page, sizes = (await api.get(HISTORY + "?pageSize=10&startTimestamp=2026-01-01T00:00:00Z")).json, []
+    while True:
+        sizes.append(len(page["data"]))
+        if page["nextCursor"] is None:
+            break
+        page = (await api.get(f"{HISTORY}?cursor={page['nextCursor']}")).json
+    assert sizes == [10, 10, 3]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "pageSize=9", "pageSize=1001", "pageSize=x", "currency=VCU", "startTimestamp=today", "page=1", "cursor=x",
+        "cursor=MQ&pageSize=10", "cursor=%21", "startTimestamp=2027-01-15T08:00:00Z&endTimestamp=2027-01-15T08:00:00Z",
+    ],
+)  # fmt: skip
+async def test_the_usage_history_refuses_what_the_api_refuses(start, query):
+    api = await start()
+    assert (await api.get(f"{HISTORY}?{query}")).status == 400
+
+
+async def test_the_usage_history_is_for_admin_keys(start):
+    api = await start(usage_history_endpoint="forbidden")
+    answer = await api.get(HISTORY)
+    assert (answer.status, answer.json) == (401, {"error": "Admin API key required"})

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import re
 import ssl
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, Self
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -26,6 +31,8 @@ from venice_batch.image_format import START_BYTES
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from venice_batch.api.decode import Piece
     from venice_batch.api.key import ApiKey
     from venice_batch.api.requests import Outgoing
@@ -48,6 +55,10 @@ _READ_BUFFER_BYTES = 224 * 1024
 _MAX_HEADER_BYTES = 256 * 1024
 """An enhanced prompt comes in a header, at up to nine bytes a letter. This holds 29,000 letters, three times the
 longest prompt that any model takes. A longer header loses its answer, so that no server can fill the memory."""
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
+"""The first of several errors in the text of asyncio's error, if it has tried several addresses."""
+USAGE_ROWS = 1000
+"""Lines on a page of the usage history: the most that the API allows (Venice's agent skills, venice-billing)."""
 _MAX_LISTING_BYTES = 16 * 1024 * 1024
 
 
@@ -255,6 +266,26 @@ class ApiClient:
         """Return the key's quotas and balances. Raises ApiError, KeyRefusedError (also if the key may not see them)."""
         return listings.parse_limits(await self._get("/api_keys/rate_limits"))
 
+    async def usage_history(self, start_unix_s: float, end_unix_s: float) -> AsyncIterator[listings.UsagePage]:
+        """Yield the account's usage history of a time, page by page; this needs an ADMIN key.
+
+        Raises:
+            KeyRefusedError: the key may not read it.
+            ApiError: the API does not answer, or not as expected.
+        """
+        start, end = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" for at in (start_unix_s, end_unix_s + 1))
+        query = f"startTimestamp={start}&endTimestamp={end}&pageSize={USAGE_ROWS}"
+        cursors = {""}
+        while True:
+            page = listings.parse_usage(await self._get(f"/billing/usage-history?{query}"))
+            yield page
+            if page.next_cursor is None:
+                return
+            if page.next_cursor in cursors:
+                raise ApiError("the usage history repeats a page; run the same command again")
+            cursors.add(page.next_cursor)
+            query = f"cursor={quote(page.next_cursor, safe='')}"  # it carries the times, and may not come with them
+
     async def _stream(self, response: aiohttp.ClientResponse, writer: ImageWriter) -> tuple[dict[str, Any], bool]:
         """Pass the body's images to `writer`; return the rest of it, and whether the body is known to be complete."""
         kind = response.content_type
@@ -352,4 +383,16 @@ class ApiClient:
         """Return a network error's text on one line, without the key."""
         if isinstance(error, aiohttp.ServerDisconnectedError):
             return "the server closed it before its answer was complete"  # aiohttp may quote what it has parsed
+        if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+            return shortened(self._key.redact(_connect_reason(error)))
         return exception_text(error, self._key.redact)
+
+
+def _connect_reason(error: aiohttp.ClientConnectorError) -> str:
+    """Return why there is no connection, such as "localhost:80: connection refused"."""
+    cause = error.os_error
+    number = cause.errno
+    if number is None and (found := _ERRNO.search(str(cause))):
+        number = int(found[1])
+    what = os.strerror(number) if number and number in errno.errorcode else cause.strerror or str(cause)
+    return f"{error.host}:{error.port}: {what[:1].lower()}{what[1:]}"

@@ -53,6 +53,9 @@ class ApiKey:
         forms = _forms(value)
         # Media types arrive in lower case, whatever was sent.
         case = re.IGNORECASE if self.is_long else re.NOFLAG
+        if not self.is_long:
+            # A key like `k` is removed as a word of its own only: otherwise "known" would become "***nown".
+            forms = rf"(?<!\w)(?:{forms})(?!\w)"
         self._text = re.compile(forms, case)
         self._bytes = re.compile(forms.encode(), case)
         self._longest = len(value) * _LONGEST_CHAR
@@ -69,6 +72,8 @@ class ApiKey:
 
     def redact(self, text: str) -> str:
         """Return `text` without the key: as it is, escaped as in JSON, URLs or HTML, or in base64.
+
+        A key shorter than `_PIECE` characters is no real one. It is removed only as a word of its own.
 
         Call this before cutting the text. In text that others have cut, every piece of the key of at least `_PIECE`
         characters is removed too.

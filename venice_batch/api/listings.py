@@ -1,4 +1,4 @@
-"""Parse the API's listings of models, styles and limits into plain values."""
+"""Parse the API's listings of models, styles, limits and usage into plain values."""
 
 from __future__ import annotations
 
@@ -103,6 +103,70 @@ def parse_limits(body: bytes) -> Limits:
         day_ends=data.next_epoch_begins,
         access=data.access_permitted,
     )
+
+
+class UsageRow(msgspec.Struct, frozen=True):
+    """One line of the account's usage history.
+
+    `sku` names the product, such as `venice-sd35-image-unit`; `unix_s` is when the line was made. `amount` is what was
+    charged in `currency`, of which each unit is worth a dollar; it is negative for money given back. Rows of one
+    request may share a `request_id`.
+    """
+
+    unix_s: float
+    sku: str
+    units: float
+    unit_usd: float
+    amount: float
+    currency: str
+    request_id: str | None = None
+
+
+class UsagePage(msgspec.Struct, frozen=True):
+    """A page of the usage history, in the order of time; `next_cursor` asks for the next one, None after the last."""
+
+    rows: tuple[UsageRow, ...]
+    next_cursor: str | None
+
+
+class _Details(msgspec.Struct, rename="camel"):
+    request_id: str | None = None
+
+
+class _UsageRow(msgspec.Struct, rename="camel"):
+    timestamp: datetime
+    sku: str
+    units: float
+    price_per_unit_usd: float
+    amount: float
+    currency: str
+    inference_details: _Details | None = None
+
+
+class _UsageBody(msgspec.Struct, rename="camel"):
+    data: list[_UsageRow]
+    next_cursor: str | None = None
+
+
+def parse_usage(body: bytes) -> UsagePage:
+    """Return a page of the usage history. Raises ApiError if it does not have the documented shape."""
+    try:
+        found = msgspec.json.decode(body, type=_UsageBody)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(f"the usage history is malformed: {error}") from error
+    rows = tuple(
+        UsageRow(
+            unix_s=(row.timestamp if row.timestamp.tzinfo else row.timestamp.replace(tzinfo=UTC)).timestamp(),
+            sku=row.sku,
+            units=row.units,
+            unit_usd=row.price_per_unit_usd,
+            amount=-row.amount,
+            currency=row.currency,
+            request_id=row.inference_details.request_id if row.inference_details else None,
+        )
+        for row in found.data
+    )
+    return UsagePage(rows, found.next_cursor or None)
 
 
 def parse_styles(body: bytes) -> tuple[str, ...]:

@@ -19,14 +19,14 @@ from venice_batch.catalogue.constraints import (
     reference_complaints,
     shape_complaints,
 )
-from venice_batch.catalogue.prices import enhancement_micro_usd, model_of, price_for
+from venice_batch.catalogue.prices import KIND, enhancement_micro_usd, model_of, price_for, prices_used
 from venice_batch.jobfile.fields import FIELDS
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from venice_batch.catalogue.models import Catalogue, Model
+    from venice_batch.catalogue.models import Catalogue, Model, ModelKind
     from venice_batch.model import Job
 
 MAX_WARNINGS = 100
@@ -103,6 +103,18 @@ class Bill(NamedTuple):
     enhancement_micro_usd: int = 0
 
 
+class Use(NamedTuple):
+    """A model as jobs use it: `name` is how their lines call it, `model` its id, or `name` again if no list has it.
+
+    `kind` is None for background removal, whose model no list shows.
+    """
+
+    kind: ModelKind | None
+    name: str
+    model: str
+    is_listed: bool
+
+
 class Warned(msgspec.Struct):
     """A warning, how many jobs have it, and the first lines that do."""
 
@@ -127,7 +139,8 @@ class Preflight:
     Pass `examine` to `JobIndex.build`, alone or with others, so that it sees every job once and in order. Without a
     catalogue nothing is checked and no price is known. `styles` are the names that `style_preset` takes; None if they
     are unknown. `allow_unknown` turns everything that the catalogue says against a job into warnings; `strict` turns
-    warnings into errors. Memory: four bytes a job, by which `bills` tells jobs apart.
+    warnings into errors. `prices` are those that the jobs' costs are made of, by the use of a model, as `prices_used`
+    names them. Memory: four bytes a job, by which `bills` tells jobs apart.
     """
 
     def __init__(
@@ -141,6 +154,7 @@ class Preflight:
         self.catalogue = catalogue
         self.warnings: list[Warned] = []
         self.warning_count = 0
+        self.prices: dict[Use, dict[str, int | None]] = {}
         self._styles = None if styles is None else dict.fromkeys(styles)
         self._allow_unknown = allow_unknown
         self._strict = strict
@@ -199,6 +213,8 @@ class Preflight:
             enhancement_micro_usd(job.endpoint, job.request),
         )
         code = self._bills.setdefault(bill, len(self._bills))
+        use = Use(KIND.get(job.endpoint), job.model, bill.model, model is not None)
+        self.prices.setdefault(use, {}).update(prices_used(job, model))
         limit = model.prompt_limit if model else None
         return _Assessment(code, sys.maxsize if limit is None else limit, tuple(found), model)
 

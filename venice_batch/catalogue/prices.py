@@ -46,26 +46,49 @@ def price_for(job: Job, model: Model | None) -> int | None:
     neither, the model's defaults count, else its first tier. The OpenAI-compatible endpoint takes neither. An edit pays
     for each picture that its price does not include. Upscaling has two prices: up to 2 times (the default), and above.
     """
+    price = _image_price(job, model)[1]
+    if price is None or model is None or job.endpoint is Endpoint.UPSCALE:
+        return price
+    further = _extra_pictures(job, model) * model.pricing.input
+    return price * job.images + further + enhancement_micro_usd(job.endpoint, job.request)
+
+
+def prices_used(job: Job, model: Model | None) -> dict[str, int | None]:
+    """Return the single prices that `price_for` adds up for a job, by what each is for; None for a price not known."""
+    name, price = _image_price(job, model)
+    found = {name: price}
+    if model is not None and _extra_pictures(job, model):
+        found["input image"] = model.pricing.input
+    if enhancement := enhancement_micro_usd(job.endpoint, job.request):
+        found["prompt rewrite"] = enhancement
+    return found
+
+
+def _image_price(job: Job, model: Model | None) -> tuple[str, int | None]:
+    """Return which price an image of the job has, in words, and the price."""
     endpoint, request = job.endpoint, job.request
     if endpoint is Endpoint.BACKGROUND_REMOVE:
-        return REMOVAL_MICRO_USD
+        return "background removal", REMOVAL_MICRO_USD
     if model is None:
-        return None
+        return "image", None
     pricing = model.pricing
     if endpoint is Endpoint.UPSCALE:
         scale = request.get("scale") or 2
-        return pricing.scales.get(4 if isinstance(scale, int | float) and scale > 2 else 2)
+        times = 4 if isinstance(scale, int | float) and scale > 2 else 2
+        return f"upscale {times}x", pricing.scales.get(times)
     asked = request.get("resolution") if endpoint is not Endpoint.GENERATIONS else None
     quality = request.get("quality") if endpoint is not Endpoint.GENERATIONS else None
     tier = str(asked or model.default_resolution or next(iter(model.resolutions), "")).upper()
-    price = pricing.qualities.get((tier, str(quality or model.default_quality or "")))
-    if price is None:
-        # A tier that is asked for and missing from a list of tiers has no known price.
-        price = pricing.tiers.get(tier, None if asked and pricing.tiers else pricing.image)
-    if price is None:
-        return None
-    extra = max(0, _pictures(endpoint, request) - pricing.included)
-    return price * job.images + extra * pricing.input + enhancement_micro_usd(endpoint, request)
+    quality = str(quality or model.default_quality or "")
+    price = pricing.qualities.get((tier, quality))
+    if price is not None:
+        return f"image at {tier}, {quality}", price
+    if tier in pricing.tiers:
+        return f"image at {tier}", pricing.tiers[tier]
+    # A tier that is asked for and missing from a list of tiers has no known price.
+    if asked and pricing.tiers:
+        return f"image at {tier}", None
+    return "image", pricing.image
 
 
 def enhancement_micro_usd(endpoint: Endpoint, request: Mapping[str, Any]) -> int:
@@ -73,9 +96,11 @@ def enhancement_micro_usd(endpoint: Endpoint, request: Mapping[str, Any]) -> int
     return ENHANCEMENT_MICRO_USD if endpoint in _ENHANCES and request.get("enhance_prompt") is True else 0
 
 
-def _pictures(endpoint: Endpoint, request: Mapping[str, Any]) -> int:
-    given = request.get("images")
-    return 1 if endpoint is Endpoint.EDIT else len(given) if isinstance(given, list) else 0
+def _extra_pictures(job: Job, model: Model) -> int:
+    """Return how many pictures of an edit are not included in its price."""
+    given = job.request.get("images")
+    pictures = 1 if job.endpoint is Endpoint.EDIT else len(given) if isinstance(given, list) else 0
+    return max(0, pictures - model.pricing.included)
 
 
 def model_of(job: Job, catalogue: Catalogue) -> Model | None:

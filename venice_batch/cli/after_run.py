@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from venice_batch.api.key import VARIABLE
-from venice_batch.errors import HookError, one_line
+from venice_batch.cli.env import environment
+from venice_batch.errors import HookError, VeniceBatchError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    import subprocess
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from venice_batch.cli.json_log import JsonWriter
+    from venice_batch.events import Observer
     from venice_batch.gallery import GalleryPage
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Summary
     from venice_batch.report.collect import Collector
     from venice_batch.report.junit import JUnit
+    from venice_batch.report.log_lines import Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +35,13 @@ class Step:
 
     `option` is the option that asks for it, such as `--gallery`. `do` receives the run's summary and its output folder.
     `collector` receives the folder's records from `run_batch` before `do` is called; None if the step needs
-    no records.
+    no records. `observer` receives the run's events; None if the summary is enough.
     """
 
     option: str
     do: Callable[[Summary, Path], None]
     collector: Collector | None = None
+    observer: Observer | None = None
 
 
 def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step, ...]:
@@ -43,17 +49,20 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
 
     The command of `--on-finish` comes last, so that it finds what the others have made.
     """
-    fail_on = frozenset(given["fail_on"] or ())
+    passing = {
+        "fail_on": frozenset(given["fail_on"] or ()),
+        "known_rejected_ok": given["known_rejected"] == "ok",
+    }
     asked: list[Step] = []
     if given["gallery"]:
         asked.append(_gallery_step(output, quiet=given["quiet"]))
     if given["metrics_file"] is not None:
-        asked.append(_metrics_step(given["metrics_file"]))
+        asked.append(_metrics_step(given["metrics_file"], index.lanes))
     if given["junit"] is not None:
         from venice_batch.report.junit import JUnit
 
-        asked.append(_junit_step(JUnit(index, source=given["jobs"], fail_on=fail_on), given["junit"]))
-    asked += _github_steps(index, given["jobs"], fail_on)
+        asked.append(_junit_step(JUnit(index, source=given["jobs"], **passing), given["junit"]))
+    asked += _github_steps(index, given["jobs"], passing)
     if given["on_finish"] is not None:
         asked.append(_on_finish_step(given["on_finish"]))
     return tuple(asked)
@@ -62,6 +71,11 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
 def collectors(asked: Iterable[Step]) -> list[Collector]:
     """Return the collectors of the steps, each once."""
     return list(dict.fromkeys(step.collector for step in asked if step.collector is not None))
+
+
+def observers(asked: Iterable[Step]) -> list[Observer]:
+    """Return the observers of the steps."""
+    return [step.observer for step in asked if step.observer is not None]
 
 
 def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
@@ -75,9 +89,36 @@ def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
                 step.collector.raise_error()
             step.do(summary, output)
         except Exception as error:  # noqa: BLE001 - a step is an extra: its failure must not spoil the run's result
-            what = str(error) or type(error).__name__
-            with suppress(OSError):  # standard error itself may be closed, or its disk full
-                click.echo(one_line(f"venice-batch: warning: {step.option}: {what}"), err=True)
+            _warn(step.option, error)
+
+
+@contextmanager
+def failed_start_in_metrics(given: Mapping[str, Any], output: Path) -> Iterator[None]:
+    """Record an error that ends the block in the file of `--metrics-file`, and raise it again.
+
+    A run that cannot begin has no summary, and takes no steps: without this, its metrics would stay those of the run
+    before.
+    """
+    try:
+        yield
+    except VeniceBatchError as error:
+        if given["metrics_file"] is not None and not given["dry_run"]:
+            try:
+                _write_failed_start(given["metrics_file"], output, int(error.exit_code))
+            except Exception as failure:  # noqa: BLE001 - as in `take`
+                _warn("--metrics-file", failure)
+        raise
+
+
+def _warn(option: str, error: Exception) -> None:
+    what = str(error) or type(error).__name__
+    with suppress(OSError):  # standard error itself may be closed, or its disk full
+        if (log := environment().messages.log) is None:
+            click.echo(one_line(f"venice-batch: warning: {option}: {what}"), err=True)
+        else:
+            from venice_batch.report.log_lines import StepFailedLine
+
+            log.write(StepFailedLine(level="warning", step=option, message=what))
 
 
 def _gallery_step(output: Path, *, quiet: bool) -> Step:
@@ -88,24 +129,46 @@ def _gallery_step(output: Path, *, quiet: bool) -> Step:
 
     def write(summary: Summary, output: Path) -> None:
         path = write_page(page, quiet=quiet)
-        if not quiet:
+        if (log := environment().messages.log) is not None:
+            from venice_batch.report.log_lines import GalleryLine
+
+            log.write(GalleryLine(path=str(path)))
+        elif not quiet:
             click.echo(one_line(f"gallery: {path}"), err=True)
 
     return Step("--gallery", write, page)
 
 
-def _metrics_step(path: Path) -> Step:
+def _metrics_step(path: Path, models: Iterable[str]) -> Step:
+    from venice_batch.report.summary import QuotaTally
+
+    quotas = QuotaTally()
+
     def write(summary: Summary, output: Path) -> None:
-        from venice_batch.output.atomic_file import whole_file
         from venice_batch.report.prometheus import exposition
 
-        # Reading a pipe would wait for its other end.
-        previous = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        text = exposition(summary, previous=previous)
-        with whole_file(path) as file:
-            file.write(text)
+        text = exposition(summary, previous=_metrics_before(path), models=models, quotas=quotas.lanes)
+        _write_metrics(path, text)
 
-    return Step("--metrics-file", write)
+    return Step("--metrics-file", write, observer=quotas)
+
+
+def _write_failed_start(path: Path, output: Path, exit_code: int) -> None:
+    from venice_batch.report.prometheus import failed_start
+
+    _write_metrics(path, failed_start(str(output), exit_code, environment().now(), previous=_metrics_before(path)))
+
+
+def _metrics_before(path: Path) -> str:
+    """Return the text of an earlier run; reading a pipe would wait for its other end."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _write_metrics(path: Path, text: bytes) -> None:
+    from venice_batch.output.atomic_file import whole_file
+
+    with whole_file(path) as file:
+        file.write(text)
 
 
 def _junit_step(junit: JUnit, path: Path) -> Step:
@@ -118,15 +181,18 @@ def _junit_step(junit: JUnit, path: Path) -> Step:
     return Step("--junit", write, junit)
 
 
-def _github_steps(index: JobIndex, source: str, fail_on: frozenset[str]) -> list[Step]:
-    """Return the steps within a workflow of GitHub Actions: annotations of jobs, and the step's summary."""
+def _github_steps(index: JobIndex, source: str, passing: Mapping[str, Any]) -> list[Step]:
+    """Return the steps within a workflow of GitHub Actions: annotations of jobs, and the step's summary.
+
+    `passing` holds the options that say which jobs pass.
+    """
     is_annotated = os.environ.get("GITHUB_ACTIONS") == "true"
     summary_file = os.environ.get("GITHUB_STEP_SUMMARY")
     if not is_annotated and not summary_file:
         return []
     from venice_batch.report import github
 
-    failures = github.FirstFailures(fail_on)
+    failures = github.FirstFailures(**passing)
 
     def annotate(summary: Summary, output: Path) -> None:
         # GitHub reads standard error too; standard output belongs to the run.
@@ -156,8 +222,8 @@ _WITHHELD = (VARIABLE, "VENICE_BATCH_ON_FINISH")
 def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = ON_FINISH_S) -> None:
     """Run `command` in the shell with the summary's JSON on its standard input, and wait for it.
 
-    Its output goes to standard error, because standard output belongs to the run. It has its own process group, which
-    is killed after `limit_s` seconds or when this process is interrupted.
+    Its output goes to standard error, because standard output belongs to the run; each line of it is a line of a JSON
+    log. It has its own process group, which is killed after `limit_s` seconds or when this process is interrupted.
 
     Raises:
         HookError: the command failed, or did not end in time.
@@ -167,16 +233,34 @@ def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = 
 
     import msgspec
 
-    process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
-        command,
-        shell=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL if sys.stderr is None else 2,
-        env=on_finish_environment(summary, output, os.environ),
-        start_new_session=True,
-    )
+    with ExitStack() as stack:
+        out: int | None = subprocess.DEVNULL if sys.stderr is None else 2
+        err: int | None = None
+        if (log := environment().messages.log) is not None:
+            out, err = (stack.enter_context(_logged(log, stream)) for stream in STREAMS)
+        process = subprocess.Popen(  # noqa: S602 - the user's own command line, as in a crontab
+            command,
+            shell=True,
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+            env=on_finish_environment(summary, output, os.environ),
+            start_new_session=True,
+        )
+        _feed(process, msgspec.json.encode(summary) + b"\n", limit_s)
+    if process.returncode < 0:
+        raise HookError(f"the command was ended by {signal.Signals(-process.returncode).name}")
+    if process.returncode:
+        raise HookError(f"the command ended with exit status {process.returncode}")
+
+
+def _feed(process: subprocess.Popen[bytes], text: bytes, limit_s: float) -> None:
+    """Write `text` to the process and wait for its end; raise HookError if it does not end in time."""
+    import signal
+    import subprocess
+
     try:
-        process.communicate(msgspec.json.encode(summary) + b"\n", timeout=limit_s)
+        process.communicate(text, timeout=limit_s)
     except subprocess.TimeoutExpired:
         raise HookError(f"the command was stopped after {limit_s:g} s") from None
     finally:
@@ -187,10 +271,39 @@ def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = 
                 else:  # Windows has no process groups: what the command started keeps running
                     process.kill()
             process.wait()
-    if process.returncode < 0:
-        raise HookError(f"the command was ended by {signal.Signals(-process.returncode).name}")
-    if process.returncode:
-        raise HookError(f"the command ended with exit status {process.returncode}")
+
+
+STREAMS: tuple[Literal["stdout"], Literal["stderr"]] = ("stdout", "stderr")
+_LAST_OUTPUT_S = 1.0
+"""Time for output that is still in the pipe when the command has ended; what it left running may keep it open."""
+
+
+_LONGEST_LINE = 10_000
+"""Characters of the command's output in one line of the log; more go into further lines."""
+
+
+@contextmanager
+def _logged(log: JsonWriter, stream: Literal["stdout", "stderr"]) -> Iterator[int]:
+    """Yield a file descriptor whose lines become lines of the log, as they come."""
+    import threading
+
+    from venice_batch.report.log_lines import HookOutputLine
+
+    level: Level = "warning" if stream == "stderr" else "info"
+    reading, writing = os.pipe()
+
+    def read() -> None:
+        with open(reading, encoding="utf-8", errors="replace") as lines:
+            while line := lines.readline(_LONGEST_LINE):
+                log.write(HookOutputLine(level=level, stream=stream, text=line.rstrip("\n")))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        yield writing
+    finally:
+        os.close(writing)
+        reader.join(_LAST_OUTPUT_S)
 
 
 def on_finish_environment(summary: Summary, output: Path, own: Mapping[str, str]) -> dict[str, str]:

@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from venice_batch.cli import options
+from venice_batch.cli import frozen, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
+from venice_batch.cli.parameters import Target, option
 from venice_batch.cli.text import json_line, table, terminal_width
 from venice_batch.errors import KeyMissingError, one_line
 from venice_batch.text_format import counted, span
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
     from venice_batch.catalogue import Cache, Found, Listing, Preflight
+    from venice_batch.catalogue.preflight import Warned
+    from venice_batch.report.log_lines import JobWarningLine, PlanLine
+    from venice_batch.run.budget import Share
     from venice_batch.run.plan import LanePlan, Plan
 
 
@@ -56,8 +62,19 @@ class Known(NamedTuple):
 @options.which_jobs
 @options.checks
 @options.rpm
+@options.budget
+@option(
+    "--freeze",
+    type=Target(path_type=Path),
+    in_files=False,
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="Write prices, models and limits of the jobs to FILE, as approved, for `--frozen`.",
+)
+@options.frozen
 @options.server
 @options.as_json
+@options.log_format
 def check(jobs: str, **given: Any) -> int:
     """Check every line of JOBS and show what a run would do, cost and take. It spends nothing.
 
@@ -68,7 +85,9 @@ def check(jobs: str, **given: Any) -> int:
 
     is_sandbox = options.is_sandbox(given)
     defaults = options.job_defaults(given)
+    chosen = frozen.options_of(given)
     output = given["output"] or default_output(jobs)
+    budget = budget_shares(given)
     settle_temporary_files(jobs, output)
     with open_source(jobs, environment().stdin_bytes) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
@@ -78,8 +97,22 @@ def check(jobs: str, **given: Any) -> int:
             index = JobIndex.build(source, defaults=defaults, examine=preflight.examine, shard=given["shard"])
         finally:
             show_warnings(preflight, source.name)
+        approval = chosen.settle(frozen.of_now(preflight, known.listing, known.limits, given), jobs)
         found = plan(index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account)
-        return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
+        shown: dict[str, Any] = {"preflight": preflight, "known": known, "budget": budget, "approval": approval}
+        return show_plan(found, output, as_json=given["as_json"], **shown)
+
+
+def budget_shares(given: Mapping[str, Any]) -> list[Share]:
+    """Return the windows of --max-cost-per as the budget file has them now. Raises UsageError, FolderError."""
+    from venice_batch.run.budget import shares_in
+
+    return shares_in(
+        given["budget_file"],
+        given["max_cost_per"] or {},
+        now_unix_s=environment().now(),
+        sandbox=options.is_sandbox(given),
+    )
 
 
 def know(
@@ -166,27 +199,63 @@ def _ask(
 
 def print_notice(notice: str) -> None:
     """Print a notice, unless it is empty, on standard error."""
-    if notice:
-        click.echo(one_line(f"venice-batch: {notice}"), err=True)
+    environment().messages.notice(notice)
 
 
 def show_warnings(preflight: Preflight, source: str) -> None:
     """Print the warnings of all lines on standard error, each different one once."""
+    messages = environment().messages
     shown = 0
     for warned in preflight.warnings:
+        shown += warned.count
+        if messages.log is not None:
+            messages.log.write(_warning_line(warned, source))
+            continue
         more = warned.count - 1
         others = ", ".join(map(str, warned.lines[1:])) + (", …" if warned.count > len(warned.lines) else "")
         also = f" ({more} more: line {others})" if len(warned.lines) > 1 else ""
         click.echo(one_line(f"{source}:{warned.lines[0]}: {warned.field}: warning: {warned.what}{also}"), err=True)
-        shown += warned.count
     if preflight.warning_count > shown:
-        click.echo(f"venice-batch: {counted(preflight.warning_count - shown, 'further warning')} not shown", err=True)
+        messages.notice(f"{counted(preflight.warning_count - shown, 'further warning')} not shown")
 
 
-def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight, known: Known) -> int:
-    """Print a plan for people, or as JSON for scripts; return the exit code."""
+def _warning_line(warned: Warned, source: str) -> JobWarningLine:
+    from venice_batch.report.log_lines import JobWarningLine
+
+    return JobWarningLine(
+        level="warning",
+        source=source,
+        lines=list(warned.lines),
+        field=warned.field,
+        what=warned.what,
+        count=warned.count,
+    )
+
+
+def show_approval(approval: frozen.Approval | None) -> None:
+    """Print on standard error what is not as in the file of `--frozen`, although nothing is worse."""
+    for notice in approval.notices if approval else ():
+        print_notice(notice)
+
+
+def show_plan(
+    found: Plan,
+    output: Path,
+    *,
+    as_json: bool,
+    preflight: Preflight,
+    known: Known,
+    budget: Sequence[Share] = (),
+    approval: frozen.Approval | None = None,
+) -> int:
+    """Print a plan for people, or as JSON for scripts; return the exit code. A JSON log has it as a line."""
+    show_approval(approval)
+    log = environment().messages.log
+    if log is not None:
+        log.write(_plan_line(found, output, preflight, budget))
     if as_json:
-        _print_json(found, preflight, known)
+        _print_json(found, preflight, known, budget, approval)
+    if as_json or log is not None:
         return 0
     head = [f"{found.already_done} done before"] if found.already_done else []
     head += [f"{found.already_rejected} rejected before"] if found.already_rejected else []
@@ -196,10 +265,37 @@ def show_plan(found: Plan, output: Path, *, as_json: bool, preflight: Preflight,
     if found.lanes:
         header = ("model", "requests", "images", "usd", "images/min")
         click.echo(table(header, _rows(found), width=terminal_width(environment().stdout), right=("usd",)))
-    click.echo(f"{counted(found.pending, 'request')} would go out, into {output}")
+    images = f" for {counted(found.images, 'image')}" if found.images != found.pending else ""
+    click.echo(f"{counted(found.pending, 'request')}{images} would go out, into {output}")
     for line in _closing(found, may_send=known.limits is None or known.limits.access):
         click.echo(line)
+    if budget:
+        from venice_batch.money import micro_usd
+        from venice_batch.run.budget import shares_text
+
+        click.echo(shares_text(budget, None if found.unpriced else micro_usd(found.usd)))
+    if approval is not None:
+        click.echo("\n".join(approval.lines))
     return 0
+
+
+def _plan_line(found: Plan, output: Path, preflight: Preflight, budget: Sequence[Share]) -> PlanLine:
+    from venice_batch.report.log_lines import PlanLine
+
+    return PlanLine(
+        output=str(output),
+        jobs=found.jobs,
+        already_done=found.already_done,
+        already_rejected=found.already_rejected,
+        pending=found.pending,
+        images=found.images,
+        cost_usd=found.usd,
+        unpriced=found.unpriced,
+        expected_s=found.expected_s,
+        balance_suffices=found.suffices,
+        budget_left_usd={share.window: share.left / 1e6 for share in budget},
+        warnings=preflight.warning_count,
+    )
 
 
 def _rows(found: Plan) -> list[tuple[Any, ...]]:
@@ -241,7 +337,9 @@ def _closing(found: Plan, *, may_send: bool) -> list[str]:
     return lines
 
 
-def _print_json(found: Plan, preflight: Preflight, known: Known) -> None:
+def _print_json(
+    found: Plan, preflight: Preflight, known: Known, budget: Sequence[Share], approval: frozen.Approval | None
+) -> None:
     import msgspec
 
     report = msgspec.to_builtins(found)
@@ -251,4 +349,11 @@ def _print_json(found: Plan, preflight: Preflight, known: Known) -> None:
     if known.listing is not None:
         listed = known.listing.catalogue(time.time()).listed
         report["models"] = {"origin": known.listing.origin, "listed_at": listed}
+    if budget:
+        report["budget"] = {
+            share.window: {"cap_usd": share.cap / 1e6, "left_usd": share.left / 1e6, "renews_at": share.renews}
+            for share in budget
+        }
+    if approval is not None:
+        report["approval"] = approval.report
     click.echo(json_line(report))

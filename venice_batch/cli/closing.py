@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from venice_batch.cli.text import cropped, folded, table, text_width
+from venice_batch.cli.text import cropped, folded, one_table, text_width
 from venice_batch.errors import ExitCode, one_line
 from venice_batch.money import amount_text, cost_text
 from venice_batch.text_format import counted, seconds, size
@@ -28,25 +28,31 @@ _WIDE = 100
 """From this width on a table has room for longer headings."""
 
 
-def closing(summary: Summary, *, width: int | None = None, command: Sequence[str] = (), has_page: bool = False) -> str:
-    """Return the outcome of a run, where it is stored and what to do next.
+def closing(
+    summary: Summary,
+    *,
+    width: int | None = None,
+    command: Sequence[str] = (),
+    has_page: bool = False,
+    verbose: bool = False,
+) -> str:
+    """Return the outcome of a run; its last two lines are the result, and where it is and what to do next.
 
     No line is longer than `width` columns (None: any length), except paths and commands, which can be copied whole.
     `command` holds the words after the program's name that started the run. With `has_page`, the run has made its
-    gallery.
+    gallery. `verbose` adds tables of times and of the slowest jobs.
     """
-    sections = [_head(summary, width)]
+    sections = []
     if summary.lanes:
         sections.append([counts_table(summary.lanes, width, sandbox=summary.sandbox)])
-    if summary.succeeded:
+    if verbose and summary.succeeded:
         sections.append([times_table(summary.lanes, width, in_all=summary)])
-    if summary.succeeded > FEW_JOBS:
-        sections.append([_slowest_table(summary, width)])
+    if verbose and summary.succeeded > FEW_JOBS:
+        sections.append(_slowest_table(summary, width))
     if summary.failures:
         sections.append(_reasons(summary.failures, width))
-    sections.append(_end(summary, width, command, has_page=has_page))
-    between = "\n\n" if len(sections) > 2 else "\n"
-    return between.join("\n".join(lines) for lines in sections)
+    sections.append([*_notes(summary, width), *_result(summary, width), _where(summary, width, command, has_page)])
+    return "\n\n".join("\n".join(lines) for lines in sections)
 
 
 def next_command(summary: Summary, command: Sequence[str], *, has_page: bool = False) -> list[str] | None:
@@ -83,26 +89,30 @@ def counts_table(lanes: Mapping[str, LaneSummary], width: int | None = None, *, 
                 _cost(shares),
             )
         )
-    # On a narrow terminal only the line above the table says so: the longer heading would split the table.
+    # On a narrow terminal the result below the table says it.
     usd = "sandbox usd" if sandbox and (width is None or width >= _WIDE) else "usd"
-    header = ("model", "done", "failed", "rejected", "images", "size", "retries", "refused", usd)
-    return table(header, rows, width=width, right=("size", usd))
+    header = ("model", "done", "failed", "rejected", "images", "size", "retries", "429s", usd)
+    idle = [header.index(name) for name in ("retries", "429s", "failed", "rejected", usd)]
+    spare = [place for place in idle if not any(row[place] for row in rows)]
+    spare += [place for name in ("size", "retries", "429s", "images") if (place := header.index(name)) not in spare]
+    return one_table(header, rows, width=width, right=("size", usd), spare=spare)
 
 
 def times_table(lanes: Mapping[str, LaneSummary], width: int | None = None, *, in_all: Summary | None = None) -> str:
     """Return a table of the time jobs took, in seconds: percentiles of queue, server and total for each model.
 
-    With several models, `in_all` adds a last row for the whole run.
+    `n` is the number of jobs that they are taken from. With several models, `in_all` adds a last row for the whole
+    run. A narrow terminal gets fewer percentiles.
     """
     shares: list[tuple[str, LaneSummary | Summary]] = list(lanes.items())
     if in_all is not None and len(lanes) > 1:
         shares.append(("in all", in_all))
-    header = ["seconds"]
+    header = ["seconds", "n"]
     for what in ("queue", "server", "total"):
         header += [f"{what} p50", "p95", "p99"]
-    return table(
-        header, [(name, *_percentiles(lane)) for name, lane in shares], width=width, groups=(3, 3, 3), right=header[1:]
-    )
+    rows = [(name, lane.succeeded, *_percentiles(lane)) for name, lane in shares]
+    # The first to go are the 99th percentiles, then the queue and the server; the total's p50 always stays.
+    return one_table(header, rows, width=width, right=header[1:], spare=(4, 7, 10, 3, 2, 6, 5, 1, 9))
 
 
 def _counts(lane: LaneSummary) -> tuple[int, ...]:
@@ -123,41 +133,48 @@ def _percentiles(lane: LaneSummary | Summary) -> Iterator[str]:
         yield from map(seconds, (times.p50, times.p95, times.p99))
 
 
-def _head(summary: Summary, width: int | None) -> list[str]:
+def _result(summary: Summary, width: int | None) -> list[str]:
+    """Return the counts, images and cost as one line; what does not fit into it stands above."""
     parts = [f"{summary.succeeded} succeeded"]
-    counts = (
+    kinds = (
         (summary.already_done, "done before"),
         (summary.failed, "failed"),
         (summary.rejected + summary.already_rejected, "rejected"),
         (summary.pending, "pending"),
     )
-    parts += [f"{count} {what}" for count, what in counts if count]
+    parts += [f"{count} {what}" for count, what in kinds if count]
+    counts = f"{counted(summary.jobs, 'job')}: {', '.join(parts)}"
+    done = summary.succeeded + summary.already_done
+    left = summary.jobs - done
+    brief = f"{done} of {counted(summary.jobs, 'job')} done" + (f", {left} not" if left else "")
+    images = counted(summary.images, "image") if summary.images else ""
     cost = cost_text(summary.cost_usd or None, summary.unpriced, sandbox_usd=summary.sandbox_usd)
-    lines = [
-        f"{counted(summary.jobs, 'job')}: {', '.join(parts)}",
-        f"{counted(summary.images, 'image')}, {size(summary.bytes)} in {summary.elapsed_s:.1f} s{cost and ', ' + cost}"
-        f" ({counted(summary.attempts, 'request')}, {summary.refused} refused, {counted(summary.blocks, 'block')})",
-    ]
-    return [part for line in lines for part in folded(line, width)]
+    made = _joined(images, cost)
+    forms = (  # each a line, and what it leaves out
+        (_joined(counts, made, by="; "), ""),
+        (_joined(counts, cost, by="; "), images),
+        (counts, made),
+        (_joined(brief, cost, by="; "), _joined(counts, images, by="; ")),
+        (brief, _joined(counts, made, by="; ")),
+    )
+    fitting = (form for form in forms if width is None or text_width(form[0]) <= width)
+    line, above = next(fitting, forms[-1])
+    return [*(folded(above, width) if above else []), cropped(line, width or text_width(line))]
 
 
-def _slowest_table(summary: Summary, width: int | None) -> str:
+def _slowest_table(summary: Summary, width: int | None) -> list[str]:
     """Return a table of the slowest jobs, without their models where those do not fit: the ids matter more."""
-    longest = 40 if width is None else max(8, width // 3)
     header = ["slowest", "seconds", "queue", "server", "tries", "model"]
     rows = [
         [
-            cropped(one_line(job.id), longest),
+            cropped(one_line(job.id), 40 if width is None else max(8, width // 3)),
             *map(seconds, (job.total_s, job.queue_s, job.server_s)),
             job.attempts,
             job.lane,
         ]
         for job in summary.slowest
     ]
-    full = table(header, rows, right=header[1:4])
-    if width is None or max(map(text_width, full.split("\n"))) <= width:
-        return full
-    return table(header[:-1], [row[:-1] for row in rows], width=width, right=header[1:4])
+    return [one_table(header, rows, width=width, right=header[1:4], spare=(5, 4, 2, 3))]
 
 
 def _reasons(failures: Sequence[Reason], width: int | None) -> list[str]:
@@ -171,19 +188,43 @@ def _reasons(failures: Sequence[Reason], width: int | None) -> list[str]:
     return lines
 
 
-def _end(summary: Summary, width: int | None, command: Sequence[str], *, has_page: bool) -> list[str]:
+def _notes(summary: Summary, width: int | None) -> list[str]:
+    """Return what else there is to know about the run, as lines above its result."""
     lines = []
     if summary.possibly_billed:
         lines.append(
             f"{counted(summary.possibly_billed, 'request')} may have been charged for an image that never arrived"
         )
-    if summary.already_rejected:
-        lines.append(f"{summary.already_rejected} rejected before; --retry-rejected sends them again")
+    flagged = flags_text(summary.blurred, summary.content_violations)
+    if flagged:
+        lines.append(f"flagged by the API: {flagged}")
+    if summary.attempts:
+        limited = f", {summary.refused} answered with 429" if summary.refused else ""
+        blocks = f", {counted(summary.blocks, 'block')} after too many errors" if summary.blocks else ""
+        requests = f"{counted(summary.attempts, 'request')}{limited}{blocks}"
+        lines.append(f"{size(summary.bytes)} in {summary.elapsed_s:.1f} s, {requests}")
     if summary.reason:
         lines.append(f"stopped: {summary.reason.removeprefix('stopped by ')}")
-    lines = [part for line in lines for part in folded(one_line(line), width)]
-    lines.append(one_line(f"in {summary.output}: images, manifest.jsonl, summary.json"))
+    return [part for line in lines for part in folded(one_line(line), width)]
+
+
+def flags_text(blurred: int, content_violations: int) -> str:
+    """Return how many jobs the API has flagged, such as "3 blurred, 1 content violation"; "" if none."""
+    violations = counted(content_violations, "content violation") if content_violations else ""
+    return _joined(f"{blurred} blurred" if blurred else "", violations)
+
+
+def _joined(*parts: str, by: str = ", ") -> str:
+    return by.join(part for part in parts if part)
+
+
+def _where(summary: Summary, width: int | None, command: Sequence[str], has_page: bool) -> str:
+    """Return one line: the folder, and the command or the page to go on with."""
     following = next_command(summary, command, has_page=has_page)
+    then = ""
     if following is not None:
-        lines.append(one_line(f"next: {shlex.join(['venice-batch', *following])}"))
-    return lines
+        then = f"; next: {shlex.join(['venice-batch', *following])}"
+    elif has_page:
+        then = f"; see {summary.output}/gallery.html"
+    line = one_line(f"in {summary.output}: images, manifest.jsonl, summary.json{then}")
+    return line if width is None or text_width(line) <= width else one_line(f"in {summary.output}{then}")

@@ -14,6 +14,8 @@ from click.core import ParameterSource
 from venice_batch._version import __version__
 from venice_batch.cli import options, settings
 from venice_batch.cli.config_file import is_trusted
+from venice_batch.cli.env import environment
+from venice_batch.cli.messages import InterruptedCommandError, asked_format
 from venice_batch.cli.parameters import Option
 from venice_batch.errors import ExitCode, JobsFileError, UsageError, VeniceBatchError, one_line
 
@@ -34,31 +36,47 @@ COLUMN = 30
 class Command(click.Command):
     """A subcommand; settings files give its options' defaults, `--json` also its errors.
 
-    `like` names another command: options that both have are read from that command's table too.
+    `like` names another command: options that both have are read from that command's table too. `begins_run` gives its
+    messages the id of a run, even if the run cannot begin.
     """
 
-    def __init__(self, name: str | None, *, like: str = "", **attrs: Any) -> None:
+    def __init__(self, name: str | None, *, like: str = "", begins_run: bool = False, **attrs: Any) -> None:
         super().__init__(name, **attrs)
         self.like = like
+        self.begins_run = begins_run
         for option in settings.settings_options():
             option.heading = OTHERS
             self.params.append(option)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does, then decide which server to use."""
+        """Parse as click does, then decide which server to use and in which format messages are."""
         is_json = "--json" in args  # click takes them out of the list
+        messages = environment(ctx).messages
+        takes_format = any(param.name == "log_format" for param in self.params) and not ctx.resilient_parsing
+        if not takes_format:
+            messages.settle(asked_format(args, {}))  # the variable is about other commands
+        elif self.begins_run and messages.log is not None:
+            messages.begin_run()
         try:
             left = super().parse_args(ctx, args)
             options.settle_server(ctx)
         except (click.UsageError, VeniceBatchError) as error:
+            if takes_format and messages.log is None and (ctx.default_map or {}).get("log_format") == "json":
+                messages.settle("json")
+                if self.begins_run:
+                    messages.begin_run()
             if is_json:
                 _print_error(error)
             raise
+        if takes_format:
+            messages.settle(ctx.params["log_format"], quiet=ctx.params.get("quiet", False))
         return left
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in click
         """Check where a settings file sends the key, then run the command."""
         try:
+            if self.begins_run:
+                environment(ctx).messages.begin_run()
             _check_server(ctx)
             return super().invoke(ctx)
         except VeniceBatchError as error:
@@ -106,14 +124,14 @@ def _check_server(ctx: click.Context) -> None:
     """
     address = ctx.meta[settings.SETTLED].options.get("base_url")
     is_used = address and ctx.get_parameter_source("base_url") is ParameterSource.DEFAULT_MAP
-    if not is_used or ctx.params["base_url"] != address.value or ctx.params["sandbox"]:
+    if not is_used or ctx.params["base_url"] != address.value or ctx.params.get("sandbox"):
         return
     shown = one_line(address.value)
     if address.file.is_project and address.value.rstrip("/") != options.VENICE and not is_trusted(address.file):
         consent = shlex.join(["venice-batch", "trust", str(address.file.path)])
         raise UsageError(f"{address.where}: the API key would go to {shown}; if that is right: {one_line(consent)}")
     if not ctx.params.get("quiet") or ctx.get_parameter_source("quiet") is ParameterSource.DEFAULT_MAP:
-        click.echo(f"venice-batch: {address.where} sets the API's address to {shown}", err=True)
+        environment(ctx).messages.notice(f"{address.where} sets the API's address to {shown}", level="info")
 
 
 def _print_error(error: VeniceBatchError | click.UsageError) -> None:
@@ -156,6 +174,7 @@ HEADINGS = {
         "models": Entry("models", "List the image models: price, sizes, limits, traits."),
         "styles": Entry("models", "List the style presets."),
         "limits": Entry("limits", "Show the key's balance and rate limits."),
+        "reconcile": Entry("reconcile", "Compare records with what the account was charged."),
     },
     "Set it up": {
         "config": Entry("config", "Show every setting and where it comes from."),
@@ -199,6 +218,13 @@ class DefaultToRun(click.Group):
                 raise click.UsageError(f"no such command {args[0]!r}; did you mean {close[0]!r}?", ctx)
             args = ["run", *args]
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - as in click
+        """Run the subcommand; a signal raises an error of our own, as click would print an empty line for it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise InterruptedCommandError(error) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the subcommands under their headings, all in columns of one width."""

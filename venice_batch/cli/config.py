@@ -111,4 +111,6 @@ def _text(value: object) -> object:
         return "true" if value else "false"
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value)) or None
+    if isinstance(value, dict):
+        return ",".join(f"{name}={amount:g}" for name, amount in value.items())
     return value

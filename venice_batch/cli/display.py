@@ -6,22 +6,23 @@ import os
 import time
 from collections import deque
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 import anyio
 
 from venice_batch.cli.frame import frame
-from venice_batch.cli.log import event_line, log_observer
+from venice_batch.cli.log import LOOK_EVERY_S, TextLog, event_line
 from venice_batch.cli.text import folded
 from venice_batch.clock import SystemClock
 from venice_batch.events import JobEnded, RunStarted
 from venice_batch.report.progress import ProgressMeter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from rich.live import Live
 
+    from venice_batch.cli.json_log import JsonWriter
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.report.progress import Progress
@@ -51,14 +52,60 @@ def is_live(given: Mapping[str, Any], stream: TextIO | None, environ: Mapping[st
         return False
 
 
+def reflows(environ: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the terminal wraps lines that are on screen when it becomes narrower, as most do; others cut them.
+
+    Only the environment shows which: xterm, rxvt, the Linux console and GNU screen cut lines, but not tmux inside them.
+    """
+    if "TMUX" in environ:
+        return True
+    cuts = "XTERM_VERSION" in environ or "STY" in environ
+    return not cuts and not environ.get("TERM", "").startswith(("rxvt", "linux"))
+
+
 @asynccontextmanager
-async def watching(given: Mapping[str, Any], stream: TextIO | None) -> AsyncIterator[Observer]:
-    """Yield an observer for the duration of the block: the live display if `stream` can show it, otherwise a log."""
+async def watching(
+    given: Mapping[str, Any], stream: TextIO | None, writer: JsonWriter | None = None
+) -> AsyncIterator[Observer]:
+    """Yield an observer for the duration of the block: the live display if `stream` can show it, otherwise a log.
+
+    `writer` writes the lines of a JSON log; by default one for `stream` does.
+    """
     if stream is not None and is_live(given, stream):
         async with live_display(stream) as observer:
             yield observer
+    elif given["log_format"] == "json":
+        from venice_batch.cli.json_log import JsonLog, JsonWriter
+
+        async with ticking(JsonLog(writer or JsonWriter(stream, quiet=given["quiet"]))) as observer:
+            yield observer
     else:
-        yield log_observer(given["log_format"], stream, quiet=given["quiet"])
+        async with ticking(TextLog(stream, quiet=given["quiet"])) as observer:
+            yield observer
+
+
+class Log(Protocol):
+    """An observer that also writes lines when nothing happens."""
+
+    def __call__(self, event: Event, /) -> None: ...
+
+    def tick(self) -> None:
+        """Look whether a line is due."""
+        ...
+
+
+@asynccontextmanager
+async def ticking(log: Log, clock: Clock | None = None) -> AsyncIterator[Log]:
+    """Yield `log`, and have it look every `LOOK_EVERY_S` whether a line is due."""
+    clock = clock or SystemClock()
+
+    async def tick() -> None:
+        while True:
+            await clock.wait(anyio.Event(), LOOK_EVERY_S)
+            log.tick()
+
+    async with _beside(tick):
+        yield log
 
 
 @asynccontextmanager
@@ -70,17 +117,24 @@ async def live_display(stream: TextIO, clock: Clock | None = None) -> AsyncItera
     """
     clock = clock or SystemClock()
     display = _Display(stream, clock)
-    raised: Exception | None = None
     try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(display.refresh)
-            try:
-                yield display
-            except Exception as error:  # noqa: BLE001 - raised again below; the group would wrap it
-                raised = error
-            group.cancel_scope.cancel()
+        async with _beside(display.refresh):
+            yield display
     finally:
         display.close()
+
+
+@asynccontextmanager
+async def _beside(task: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run `task` for the duration of the block; an exception from the block comes out unchanged."""
+    raised: BaseException | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(task)
+        try:
+            yield
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 - raised again: the group wraps it
+            raised = error
+        group.cancel_scope.cancel()
     if raised is not None:
         raise raised
 
@@ -101,6 +155,7 @@ class _Display:
         self._live: Live | None = None
         self._widths: list[int] = []  # of the last frame's lines
         self._width = 0  # of the terminal, when that frame was drawn
+        self._reflows = reflows()
 
     def __call__(self, event: Event) -> None:
         self._meter(event)
@@ -117,10 +172,13 @@ class _Display:
     async def refresh(self) -> None:
         """Redraw several times a second until cancelled, or until the terminal is gone."""
         drawn_s = -1.0
+        size = self._terminal.size()
         while not self._terminal.is_gone:
             await self._clock.wait(anyio.Event(), REFRESH_S)
             now_s = self._clock.now()
-            if self._changed or now_s - drawn_s >= 1.0:
+            size_before, size = size, self._terminal.size()
+            # While a window is being dragged, a frame drawn for one width would be erased at another.
+            if size == size_before and (self._changed or now_s - drawn_s >= 1.0):
                 drawn_s, self._changed = now_s, False
                 await anyio.to_thread.run_sync(self._draw, self._meter.progress(), self._take_lines())
 
@@ -191,6 +249,7 @@ class _Display:
             pieces = folded(line, width - 1)
             rows += [Text(piece, style) for piece in pieces[:MAX_ROWS]]
             if len(pieces) > MAX_ROWS:
+                rows[-1].truncate(width - 3, overflow="crop")
                 rows[-1].append(" …")
         if rows:
             live.console.print(*rows, sep="\n", no_wrap=True, overflow="ignore", crop=False)
@@ -201,7 +260,7 @@ class _Display:
         from rich.segment import ControlType
 
         rows = sum((line - 1) // width for line in self._widths if line)
-        if width < self._width and rows:
+        if width < self._width and rows and self._reflows:
             live.console.control(Control(*[(ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)] * rows))
         self._widths = []
 

@@ -6,11 +6,13 @@ import os
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 import click
+
+from venice_batch.cli.messages import Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +23,8 @@ class Environment:
     """Streams, variables and clock of one command; tests pass their own.
 
     `stdin`, `stdout` and `stderr` are None where nothing is connected. `environ` holds the options' variables and those
-    of CI; libraries (`platformdirs`, aiohttp) read the process's own. `now` returns Unix seconds.
+    of CI; libraries (`platformdirs`, aiohttp) read the process's own. `now` returns Unix seconds. `messages` writes
+    what the command says besides its results.
     """
 
     stdin: TextIO | None
@@ -29,6 +32,7 @@ class Environment:
     stderr: TextIO | None
     environ: Mapping[str, str]
     now: Callable[[], float] = time.time
+    messages: Messages = field(default_factory=Messages, compare=False)
 
     @classmethod
     def of_process(cls) -> Environment:

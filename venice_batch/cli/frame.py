@@ -144,7 +144,8 @@ def _lane_lines(lanes: Sequence[LaneProgress], width: int, room: int, unix_s: fl
     lines: list[Line] = []
     for lane, name, count in zip(shown, names, counts, strict=True):
         name = cropped(name, name_width)
-        bar = [*_bar(12, lane.done, lane.failed, lane.jobs, glyphs), ("  ", "")] if width >= _WIDE else []
+        without_image = lane.failed + lane.rejected
+        bar = [*_bar(12, lane.done, without_image, lane.jobs, glyphs), ("  ", "")] if width >= _WIDE else []
         under_way = f"{lane.in_flight:3}" if width < _NARROW else f"{lane.in_flight:3} under way"
         lines.append(
             [
@@ -153,6 +154,7 @@ def _lane_lines(lanes: Sequence[LaneProgress], width: int, room: int, unix_s: fl
                 (f"{count.rjust(count_width)}  {under_way}  ", ""),
                 (_mode(lane, unix_s, short=width < _NARROW), _STYLES[lane.mode]),
                 (f"  {lane.failed:,} failed" if lane.failed else "", "red"),
+                (f"  {lane.rejected:,} rejected" if lane.rejected else "", "red"),
             ]
         )
     if hidden:
@@ -182,10 +184,10 @@ def _mode(lane: LaneProgress, unix_s: float, *, short: bool) -> str:
     if math.isinf(lane.until_s):
         return "closed"
     wait = span(math.ceil(lane.until_s))
+    if lane.mode is LaneMode.HELD:  # good answers to requests under way shorten it
+        return f"held ≤ {wait}" if short else f"held back up to {wait} after failures"
     if short:
         return f"{lane.mode} {wait}"
     if lane.mode is LaneMode.WINDOW:
         return f"next window in {wait}"
-    if lane.mode is LaneMode.HELD:
-        return f"held back {wait} after failures"
     return f"gate until {datetime.fromtimestamp(unix_s + lane.until_s):%H:%M:%S}, {wait}"

@@ -1,68 +1,122 @@
-"""The log of a run: lines for people, or one JSON object an event."""
+"""The log of a run for people: plain lines."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from venice_batch.cli.text import json_line
 from venice_batch.errors import one_line
-from venice_batch.events import AttemptEnded, JobEnded, Notice, RunEnded, RunStarted, Stopping, Waiting
+from venice_batch.events import (
+    AttemptEnded,
+    JobEnded,
+    Notice,
+    Reachable,
+    RunEnded,
+    RunStarted,
+    Stopping,
+    Unreachable,
+    Waiting,
+)
 from venice_batch.model import Status
-from venice_batch.report.progress import LaneMode, ProgressMeter
+from venice_batch.report.progress import ProgressMeter
+from venice_batch.report.waits import RUN_WIDE, Wait, WaitMeter, WaitReason, unreachable_text
 from venice_batch.text_format import counted, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from venice_batch.events import Event, Observer
+    from venice_batch.events import Event
     from venice_batch.report.progress import Progress
 
 MIN_INTERVAL_S = 5.0
-"""Seconds between two progress lines at the start of a run; waits for windows shorter than this are not mentioned."""
+"""Seconds between two progress lines at the start of a run; while requests are under way, shorter waits for windows are
+not mentioned."""
 
 MAX_INTERVAL_S = 60.0
 """Seconds between two progress lines once a run has lasted 20 minutes."""
 
+LOOK_EVERY_S = 1.0
+"""Seconds between two looks at what the run waits for."""
 
-def log_observer(log_format: str, stream: TextIO | None, *, quiet: bool) -> Observer:
-    """Return an observer that writes `log_format` ("text" or "json") to `stream`; None is a closed stream.
 
-    With `quiet` it writes only about failures, notices and stops.
-    """
-    if stream is None:
-        return lambda event: None
-    return JsonLog(stream, quiet=quiet) if log_format == "json" else TextLog(stream, quiet=quiet)
+_REASONS: dict[type, WaitReason] = {Waiting: WaitReason.FOLDER, Unreachable: WaitReason.UNREACHABLE}
+"""Reasons to wait that have a line of their own."""
 
 
 class TextLog:
-    """Write a line at the start, a progress line now and then, and a line for each failure; no control characters."""
+    """Write a line at the start, a progress line now and then, and a line for each failure; no control characters.
 
-    def __init__(self, stream: TextIO, *, quiet: bool, now: Callable[[], float] = time.monotonic) -> None:
+    A progress line also comes when the reason to wait changes. Call `tick` once every `LOOK_EVERY_S`, so that lines
+    come although nothing ends.
+    """
+
+    def __init__(self, stream: TextIO | None, *, quiet: bool, now: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._quiet = quiet
         self._now = now
         self._began_s = self._last_s = now()
         self._meter = ProgressMeter(now)
+        self._waits = WaitMeter(now)
+        self._named_s: dict[WaitReason, float] = {}  # when a line has last named each reason
+        self._is_running = False
 
     def __call__(self, event: Event) -> None:
         text = event_line(event)
-        if text is not None and (not self._quiet or _is_failure(event)):
-            _print(text, self._stream)
+        if text is not None and (not self._quiet or is_failure(event)):
+            write_line(text, self._stream)
         if self._quiet:
             return  # no progress lines, so nothing to count
         self._meter(event)
-        if isinstance(event, JobEnded | AttemptEnded) and self._is_due():
+        self._waits(event)
+        if isinstance(event, RunStarted | Waiting):
+            self._is_running = True
+        elif isinstance(event, RunEnded):
+            self._is_running = False
+        if isinstance(event, Waiting | Unreachable | Reachable):
             self._last_s = self._now()
-            _print(progress_line(self._meter.progress()), self._stream)
+            if (named := _REASONS.get(type(event))) is not None:
+                self._named_s[named] = self._last_s
+        if isinstance(event, JobEnded | AttemptEnded) and self._is_due():
+            self._report()
+
+    def tick(self) -> None:
+        """Write a progress line if one is due, or if the run waits for something else than the last one said."""
+        if self._quiet or not self._is_running:
+            return
+        if self._is_due():
+            self._report()
+        else:
+            progress = self._meter.progress()
+            waits = self._waits.waits(progress)
+            if (shown := shown_wait(waits)) is not None and self._is_news(shown):
+                self._report(progress, waits)
 
     def _is_due(self) -> bool:
-        """Return whether it is time for a progress line; the interval grows to a twentieth of the elapsed time."""
-        now_s = self._now()
-        return now_s - self._last_s >= min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, (now_s - self._began_s) / 20))
+        """Return whether it is time for a progress line."""
+        return self._now() - self._last_s >= self._interval_s
+
+    @property
+    def _interval_s(self) -> float:
+        """Seconds between two lines: they grow to a twentieth of the elapsed time."""
+        return min(MAX_INTERVAL_S, max(MIN_INTERVAL_S, (self._now() - self._began_s) / 20))
+
+    def _is_news(self, wait: Wait) -> bool:
+        """Return whether the reason is another than lines have named of late; moments of waiting are no news.
+
+        Models take turns at waiting, each for its own reason, so it is not enough to look at the last line.
+        """
+        is_long = wait.wait_s is None or wait.wait_s >= LOOK_EVERY_S
+        return is_long and self._now() - self._named_s.get(wait.reason, -math.inf) >= self._interval_s
+
+    def _report(self, progress: Progress | None = None, waits: Sequence[Wait] | None = None) -> None:
+        progress = progress or self._meter.progress()
+        waits = self._waits.waits(progress) if waits is None else waits
+        self._last_s = self._now()
+        if (shown := shown_wait(waits)) is not None:
+            self._named_s[shown.reason] = self._last_s
+        write_line(progress_line(progress, waits), self._stream)
 
 
 def event_line(event: Event) -> str | None:
@@ -79,6 +133,10 @@ def event_line(event: Event) -> str | None:
         return one_line(f"{outcome.id}: {outcome.status}: {reason}")
     if isinstance(event, Waiting):
         return one_line(f"{event.holder} is using {event.output}; waiting up to {event.timeout_s:g} s for it")
+    if isinstance(event, Unreachable):
+        return one_line(unreachable_text(event))
+    if isinstance(event, Reachable):
+        return "the API can be reached again"
     if isinstance(event, Notice):
         return one_line(event.text)
     if isinstance(event, Stopping):
@@ -87,83 +145,49 @@ def event_line(event: Event) -> str | None:
     return None
 
 
-def _is_failure(event: Event) -> bool:
+def is_failure(event: Event) -> bool:
     """Return whether a quiet log shows `event` too."""
     return isinstance(event, Notice | Stopping) or (
         isinstance(event, JobEnded) and event.outcome.status is not Status.SUCCEEDED
     )
 
 
-def progress_line(progress: Progress) -> str:
-    """Return one line that says how far a run is."""
+def shown_wait(waits: Sequence[Wait]) -> Wait | None:
+    """Return the reason to wait that a progress line names: the gravest; None if requests under way say enough."""
+    first = waits[0] if waits else None
+    if first is None or first.reason is WaitReason.ANSWERS:
+        return None
+    is_busy = waits[-1].reason is WaitReason.ANSWERS
+    is_short = first.wait_s is not None and first.wait_s <= MIN_INTERVAL_S
+    return None if is_busy and is_short and first.reason not in RUN_WIDE else first
+
+
+def progress_line(progress: Progress, waits: Sequence[Wait] = ()) -> str:
+    """Return one line that says how far a run is, and what it waits for."""
+    shown = shown_wait(waits)
+    if shown is not None and shown.reason is WaitReason.FOLDER:
+        return one_line(shown.text)  # the jobs are not counted yet
     parts = [f"{progress.done}/{progress.jobs} done"]
-    without_image = progress.failed + progress.rejected
-    parts += [f"{without_image} failed"] if without_image else []
+    parts += [f"{progress.failed} failed"] if progress.failed else []
+    parts += [f"{progress.rejected} rejected"] if progress.rejected else []
+    parts += [wait.text for wait in waits if wait.reason is WaitReason.ANSWERS]
     parts.append(f"{progress.images_a_minute:.0f} images a minute")
-    if progress.eta_s is not None and progress.left:
+    is_stuck = shown is not None and shown.reason in RUN_WIDE
+    if progress.eta_s is not None and progress.left and not is_stuck:
         parts.append(f"about {span(progress.eta_s)} left")
-    waiting = [
-        lane
-        for lane in progress.lanes
-        if lane.mode in (LaneMode.WINDOW, LaneMode.GATE) and MIN_INTERVAL_S < lane.until_s < math.inf
-    ]
-    if waiting:
-        longest = max(waiting, key=lambda lane: lane.until_s)
-        parts.append(f"{longest.name} waits {span(longest.until_s)} for its next window")
+    if progress.stopping is not None:
+        parts.append("stopping")
+    if shown is not None:
+        parts.append(shown.text)
+        others = sum(wait.lane is not None for wait in waits) - (shown.lane is not None)
+        parts += [f"{counted(others, 'other model')} waiting too"] if others and shown.lane is not None else []
     return one_line(", ".join(parts))
 
 
-class JsonLog:
-    """Write a JSON object on a line for every event but single attempts; if `quiet`, only for failures and stops."""
-
-    def __init__(self, stream: TextIO, *, quiet: bool, wall: Callable[[], float] = time.time) -> None:
-        self._stream = stream
-        self._quiet = quiet
-        self._wall = wall
-
-    def __call__(self, event: Event) -> None:
-        if self._quiet and not _is_failure(event):
-            return
-        if isinstance(event, RunStarted):
-            self._write("run_started", run_id=event.run_id, output=event.output, jobs=event.jobs, done=event.done)
-        elif isinstance(event, JobEnded):
-            outcome = event.outcome
-            self._write(
-                "job_ended",
-                id=outcome.id,
-                status=outcome.status,
-                lane=outcome.lane,
-                files=[file.path for file in outcome.files],
-                error=outcome.error.message if outcome.error else None,
-                total_s=outcome.timing.total_s,
-            )
-        elif isinstance(event, Waiting):
-            self._write("waiting", output=event.output, holder=event.holder, timeout_s=event.timeout_s)
-        elif isinstance(event, Notice):
-            self._write("notice", text=event.text)
-        elif isinstance(event, Stopping):
-            self._write("stopping", reason=event.reason, in_flight=event.in_flight)
-        elif isinstance(event, RunEnded):
-            summary = event.summary
-            self._write(
-                "run_ended",
-                exit_code=summary.exit_code,
-                succeeded=summary.succeeded,
-                failed=summary.failed,
-                rejected=summary.rejected,
-                pending=summary.pending,
-                elapsed_s=summary.elapsed_s,
-            )
-
-    def _write(self, name: str, **values: object) -> None:
-        line = json_line({"time": round(self._wall(), 3), "event": name, **values})
-        if not line.isprintable():  # JSON permits characters that terminals act on, and line ends beyond ASCII
-            line = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
-        _print(line, self._stream)
-
-
-def _print(line: str, stream: TextIO) -> None:
-    # A closed terminal, or a full disk behind a log, is no reason to end a run.
+def write_line(line: str, stream: TextIO | None) -> None:
+    """Write a line at once. A closed terminal, or a full disk behind a log, is no reason to end a run."""
+    if stream is None:
+        return
     with contextlib.suppress(OSError):
         stream.write(line + "\n")
         stream.flush()

@@ -12,12 +12,16 @@ import click
 
 from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.cli.env import Environment
+from venice_batch.cli.messages import InterruptedCommandError, asked_format
 from venice_batch.cli.text import unwritten
-from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError, one_line
-from venice_batch.text_format import counted
+from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_CRASHED = 1
+"""Exit code of a program that Python ends with a traceback."""
 
 _READER_GONE = 128 + 13
 """Exit code that a shell reports for a program ended by SIGPIPE."""
@@ -26,21 +30,29 @@ _READER_GONE = 128 + 13
 def main(args: list[str], env: Environment | None = None) -> int:
     """Run `venice-batch` with `args` in `env` (default: the process's own); print errors and return the exit code."""
     env = env or Environment.of_process()
-    with env.as_standard_streams(), _any_text_printable(env.stdout):
+    with env.as_standard_streams(), _any_text_printable(env.stdout), contextlib.closing(env.messages):
         try:
             return _run(args, env)
         except UnicodeEncodeError as error:
             what = f"{error.object!r} cannot be a file name under this locale ({error.encoding})"
-            return _failed(f"{what}; set LC_ALL=C.UTF-8", ExitCode.INVALID)
+            return env.messages.failed(f"{what}; set LC_ALL=C.UTF-8", ExitCode.INVALID)
         except OSError as error:
             with contextlib.suppress(OSError):  # standard error may be closed or full, too
-                click.echo(f"venice-batch: {unwritten(error)}", err=True)
+                env.messages.failed(unwritten(error), ExitCode.FOLDER_UNUSABLE)
             return int(ExitCode.FOLDER_UNUSABLE)
+        except Exception as error:
+            if env.messages.log is None:
+                raise
+            env.messages.crashed(error)
+            return _CRASHED
 
 
 def _run(args: list[str], env: Environment) -> int:
+    env.messages.settle(asked_format(args, env.environ), now=env.now)
     if any("\0" in arg for arg in args):
-        return _failed("an argument holds a NUL character, which no path or option can have", ExitCode.INVALID)
+        return env.messages.failed(
+            "an argument holds a NUL character, which no path or option can have", ExitCode.INVALID
+        )
     if instruction := env.environ.get("_VENICE_BATCH_COMPLETE"):
         from venice_batch.cli.completion import answer
 
@@ -49,17 +61,21 @@ def _run(args: list[str], env: Environment) -> int:
         code = cli.main(args, prog_name="venice-batch", standalone_mode=False, obj=env)
         return int(code or 0)
     except JobsFileError as error:
-        _print_problems(error, env)
-        return int(error.exit_code)
+        return _problems(error, env)
+    except InterruptedCommandError as error:
+        if env.messages.log is None:
+            click.echo(err=True)  # ends the line on which the terminal has printed ^C
+            return int(error.exit_code)
+        return env.messages.failed(str(error), error.exit_code)
     except VeniceBatchError as error:
-        return _failed(str(error), error.exit_code)
+        return env.messages.failed(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return int(ExitCode.SIGINT)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return int(ExitCode.INVALID)
     except click.ClickException as error:
-        return _failed(_message(error), ExitCode.INVALID)
+        return env.messages.failed(_message(error), ExitCode.INVALID)
     except SystemExit:
         # Outside its standalone mode click exits for one reason only: the reader (`| head`) has gone.
         return _READER_GONE
@@ -80,11 +96,6 @@ def _any_text_printable(stream: TextIO | None) -> Iterator[None]:
             stream.reconfigure(errors=errors)
 
 
-def _failed(message: str, code: ExitCode) -> int:
-    click.echo(one_line(f"venice-batch: {message}"), err=True)
-    return int(code)
-
-
 def _message(error: click.ClickException) -> str:
     """Return click's error as one line that begins with the option or argument at fault."""
     message = " ".join(error.format_message().split())
@@ -97,19 +108,15 @@ def _message(error: click.ClickException) -> str:
     return f"{message} (see: {command} --help)"
 
 
-def _print_problems(error: JobsFileError, env: Environment) -> None:
-    """Print the mistakes of a jobs file, their number, and on GitHub an annotation for each."""
-    click.echo(str(error), err=True)
-    more = error.total - len(error.problems)
-    shown = f" (the first {len(error.problems)} are shown)" if more else ""
-    click.echo(
-        f"venice-batch: {counted(error.total, 'problem')}{shown}; nothing was {error.undone}{_hint(error)}", err=True
-    )
+def _problems(error: JobsFileError, env: Environment) -> int:
+    """Print the mistakes of a jobs file, their number, and on GitHub an annotation for each; return the exit code."""
+    code = env.messages.problems(error, _hint(error))
     if env.is_on_github:
         from venice_batch.report import github
 
-        for line in github.problem_annotations(error.problems, env.environ):
+        for line in github.problem_annotations(error.distinct, env.environ, error.title):
             click.echo(line, err=True)
+    return code
 
 
 def _hint(error: JobsFileError) -> str:

@@ -8,8 +8,9 @@ import click
 
 from venice_batch.cli import options
 from venice_batch.cli.commands import command
+from venice_batch.cli.env import environment
 from venice_batch.cli.parameters import Folder, option
-from venice_batch.errors import ExitCode, one_line
+from venice_batch.errors import ExitCode
 from venice_batch.text_format import counted
 
 
@@ -31,25 +32,41 @@ from venice_batch.text_format import counted
     help="Merge into DIR, a new folder or an output folder.",
 )
 @options.as_json
-def merge(folders: tuple[Path, ...], output: Path, as_json: bool) -> int:
+@options.log_format
+def merge(folders: tuple[Path, ...], output: Path, as_json: bool, log_format: str) -> int:
     """Join the manifests and images of the folders OUT, such as those of runs with --shard, into one.
 
-    The latest record of an id counts. Images become hard links where possible. The command can be repeated, and a run
-    into the folder finds everything done.
+    The latest record of an id counts. Answers kept as unrecognised come along. Files become hard links where possible.
+    The command can be repeated, and a run into the folder finds everything done.
     """
     from venice_batch.output.merge import merge as join
 
+    messages = environment().messages
     merged = join(folders, output)
     for line in merged.left_out:
-        click.echo(one_line(f"venice-batch: left out: {line}"), err=True)
+        messages.notice(f"left out: {line}")
+    if messages.log is not None:
+        from venice_batch.report.log_lines import MergedLine
+
+        messages.log.write(
+            MergedLine(
+                output=str(output),
+                jobs=merged.jobs,
+                added=merged.added,
+                images=merged.images,
+                unrecognised=merged.unrecognised,
+                left_out=len(merged.left_out),
+            )
+        )
     if as_json:
         from venice_batch.cli.text import json_line
 
         click.echo(json_line(merged))
-    else:
+    elif messages.log is None:
         before = merged.jobs - merged.added
+        kept = f" and {counted(merged.unrecognised, 'unrecognised answer')}" if merged.unrecognised else ""
         click.echo(
-            f"{counted(merged.jobs, 'job')} in {output}: {merged.added} added with {counted(merged.images, 'image')}, "
-            f"{before} there before"
+            f"{counted(merged.jobs, 'job')} in {output}: {merged.added} added with {counted(merged.images, 'image')}"
+            f"{kept}, {before} there before"
         )
     return ExitCode.SOME_FAILED if merged.left_out else ExitCode.OK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ from venice_batch.cli.text import json_line, table, terminal_width
 from venice_batch.errors import ApiError, UsageError, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from venice_batch.catalogue import Catalogue, Listing, Model
@@ -43,7 +45,7 @@ offline_option = option("--offline", is_flag=True, help="Stay offline: use the c
 @options.api_key_file
 @options.use_sandbox
 @offline_option
-@options.as_json
+@options.prints_json("one JSON array, or one object for NAME and --diff,")
 def models(
     name: str | None,
     kind: ModelKind | None,
@@ -66,7 +68,8 @@ def models(
     if offline:
         listing = offline_list(base_url)
     else:
-        entries = live_list(lambda lists: lists.of_kinds(kinds), base_url, api_key_file, sandbox=sandbox)
+        with _offline_hint(base_url, lambda listing: any(map(listing.of_kind, kinds))):
+            entries = live_list(lambda lists: lists.of_kinds(kinds), base_url, api_key_file, sandbox=sandbox)
         listing = renewed(entries, None, now_unix_s=time.time(), earlier=())
     if name is not None:
         return _show_model(name, kinds, listing, as_json=as_json)
@@ -84,17 +87,34 @@ def models(
 @options.api_key_file
 @options.use_sandbox
 @offline_option
-@options.as_json
+@options.prints_json("one JSON array")
 def styles(base_url: str, api_key_file: Path | None, sandbox: bool, offline: bool, as_json: bool) -> int:
     """List the values of `style_preset`. Needs no key."""
     if offline:
         listed = offline_list(base_url).styles or ()
     else:
-        listed = live_list(lambda lists: lists.styles(), base_url, api_key_file, sandbox=sandbox)
+        with _offline_hint(base_url, lambda listing: bool(listing.styles)):
+            listed = live_list(lambda lists: lists.styles(), base_url, api_key_file, sandbox=sandbox)
     if as_json:
         return _json(listed)
     click.echo("\n".join(map(one_line, listed)))
     return 0
+
+
+@contextmanager
+def _offline_hint(base_url: str, has_it: Callable[[Listing], bool]) -> Iterator[None]:
+    """Add to the error of a server that cannot be asked what `--offline` would show, if that list `has_it`."""
+    from venice_batch.catalogue import Cache, at_hand
+
+    try:
+        yield
+    except ApiError as error:
+        if error.status is not None and error.status < 500:
+            raise  # the server has said what is wrong
+        listing = at_hand(base_url, Cache.of_user(), now_unix_s=time.time()).listing
+        if listing is None or not has_it(listing):
+            raise
+        raise ApiError(f"{error}; --offline shows {listing.described(time.time())}", error.status) from error
 
 
 def _json(value: object) -> int:

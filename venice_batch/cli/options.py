@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from venice_batch.cli import settings
 from venice_batch.cli.env import environment
-from venice_batch.cli.parameters import Decorator, Folder, Share, group, option, stronger
+from venice_batch.cli.parameters import Caps, Decorator, Folder, Share, Target, group, option, stronger
 from venice_batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,7 +121,21 @@ server = group(base_url, api_key_file, use_sandbox)
 rpm = option(
     "--rpm",
     type=click.IntRange(min=1),
-    help="Send at most N requests a minute to each model, even if the API allows more.",
+    help="Ask each model for at most N images a minute, even if the API allows more.",
+)
+budget = group(
+    option(
+        "--max-cost-per",
+        type=Caps(),
+        metavar="WINDOW=USD,…",
+        help="Never spend more in a day, week or month (UTC), over all runs with the same --budget-file; exit 4.",
+    ),
+    option(
+        "--budget-file",
+        type=Target(path_type=Path),
+        metavar="FILE",
+        help="Write down in FILE what each request costs; all runs of a budget share one.",
+    ),
 )
 default_fields = option(
     "--set",
@@ -154,7 +168,28 @@ checks = group(
     option("--strict", is_flag=True, help="Treat warnings as errors."),
     option("--offline", is_flag=True, help="Stay offline: check with the cached list of models, or the packaged one."),
 )
-as_json = option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+frozen = option(
+    "--frozen",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    shell_complete=complete_files,
+    help="Refuse jobs whose prices, models or limits are worse than in FILE, from `check --freeze`; exit 2.",
+)
+log_format = option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Write messages as lines for people, or as one JSON object a line; with json, nothing else is printed.",
+)
+
+
+def prints_json(what: str) -> Decorator:
+    """Return the option `--json` of a command that prints `what` with it; an error is always one object."""
+    return option("--json", "as_json", is_flag=True, help=f"Print {what} on standard output, and nothing else there.")
+
+
+as_json = prints_json("one JSON object")
 
 
 def job_defaults(given: Mapping[str, Any]) -> Defaults:
@@ -213,7 +248,7 @@ class _SandboxOption:
 
 
 _SANDBOX_OPTIONS = (
-    _SandboxOption("rpm", "rpm", click.IntRange(min=0), "Allow N requests a minute for each model; 0: no limit."),
+    _SandboxOption("rpm", "rpm", click.IntRange(min=0), "Allow N images a minute for each model; 0: no limit."),
     _SandboxOption("latency", "latency_s", click.FloatRange(min=0), "Take X seconds to make an image."),
     _SandboxOption("speed", "speed", click.FloatRange(min=0.001), "Divide minutes and latencies by X."),
     _SandboxOption(

@@ -152,6 +152,17 @@ class Amount(click.FloatRange):
         return found
 
 
+class Caps(click.ParamType[dict[str, float]]):
+    """Amounts in USD for a day, a week or a month: day=5,month=60."""
+
+    name = "window=usd,…"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
+        from venice_batch.run.budget import parse_caps
+
+        return value if isinstance(value, dict) else parse_caps(str(value))
+
+
 class Share(click.ParamType["Shard"]):
     """I/N: one of N shares of the jobs."""
 

@@ -55,24 +55,30 @@ def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int
         named = path and os.fsencode(path).decode("utf-8", "replace")
         click.echo(json_line({**msgspec.structs.asdict(found), "gallery": named}))
         return 0
-    from venice_batch.cli.closing import counts_table, times_table
+    _show(found)
+    if page:
+        click.echo(one_line(f"gallery: {write_page(page)}"))
+    return 0
+
+
+def _show(found: Report) -> None:
+    """Print the tables, the jobs without an image and, last, flags and cost."""
+    from venice_batch.cli.closing import counts_table, flags_text, times_table
     from venice_batch.cli.text import terminal_width
     from venice_batch.money import cost_text
 
     width = terminal_width(sys.stdout)
     cost = cost_text(found.cost_usd, found.unpriced, sandbox_usd=found.sandbox_usd)
     sandbox = found.sandbox_usd > 0 and found.sandbox_usd == found.cost_usd
-    click.echo(counts_table(found.lanes, width, sandbox=sandbox))
-    click.echo("\n" + times_table(found.lanes, width))
-    if cost:
-        click.echo(f"\ncost: {cost}")
-    if found.problems:
-        click.echo()
-    for line in found.problems:
-        click.echo(line)
-    if page:
-        click.echo(one_line(f"gallery: {write_page(page)}"))
-    return 0
+    flagged = flags_text(found.blurred, found.content_violations)
+    last = [f"flagged by the API: {flagged}" if flagged else "", f"cost: {cost}" if cost else ""]
+    sections = [
+        [counts_table(found.lanes, width, sandbox=sandbox)],
+        [times_table(found.lanes, width)],
+        found.problems,
+        [line for line in last if line],
+    ]
+    click.echo("\n\n".join("\n".join(lines) for lines in sections if lines))
 
 
 def _read(output: Path, html: Path | None, *, gallery: bool) -> tuple[Report, GalleryPage | None]:

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import after_run, options, run_options
+from venice_batch.cli import after_run, frozen, options, run_options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
-from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError, one_line
+from venice_batch.cli.parameters import stronger
+from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from venice_batch.api.key import ApiKey
     from venice_batch.library import PreparedRun
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from venice_batch.run.settings import RunOptions
 
 
-@command()
+@command(begins_run=True)
 @options.jobs_file
 @run_options.output
 @run_options.sending
@@ -40,34 +42,50 @@ def run(**given: Any) -> int:
 
     A DURATION is a number of seconds, or has a unit: 90, 15m, 2h.
     """
+    output = given["output"] or default_output(given["jobs"])
+    with after_run.failed_start_in_metrics(given, output):
+        return _start(given, output)
+
+
+def _start(given: dict[str, Any], output: Path) -> int:
+    """Check the options and every job, then run them; return the exit code."""
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
-    from venice_batch.cli.check import know, print_notice, show_plan, show_warnings
+    from venice_batch.cli.check import budget_shares, know, print_notice, show_approval, show_plan, show_warnings
     from venice_batch.jobfile import open_source
     from venice_batch.run.plan import plan
 
+    if given["verbose"] and stronger(click.get_current_context(), "quiet", "verbose") == "verbose":
+        given["quiet"] = False  # such as -v against a settings file
     is_sandbox = options.is_sandbox(given)
+    is_silent = given["quiet"] and given["log_format"] == "text"  # a JSON log goes by levels
     chosen = _options(given)
-    output = given["output"] or default_output(given["jobs"])
+    frozen_file = frozen.options_of(given)
     settle_temporary_files(given["jobs"], output)
     with open_source(given["jobs"], environment().stdin_bytes) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
-        asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": given["dry_run"]}
+        limits = given["dry_run"] or frozen_file.wants_quotas
+        asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": limits}
         known = know(given["base_url"], given["api_key_file"], **asked)
-        if not given["quiet"]:
+        if not is_silent:
             print_notice(known.notice)
         preflight = known.preflight(allow_unknown=chosen.allow_unknown, strict=chosen.strict)
         try:
             prepared = library.prepare(source, output, chosen, preflight)
         finally:
-            if not given["quiet"]:
+            if not is_silent:
                 show_warnings(preflight, source.name)
+        now = frozen.of_now(preflight, known.listing, known.limits, given)
+        approval = frozen_file.settle(now, given["jobs"])
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
             found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
-            return show_plan(found, output, as_json=given["as_json"], preflight=preflight, known=known)
-        if chosen.max_cost_usd is not None:
-            _refuse_above(chosen.max_cost_usd, plan(prepared.index, output, **left))
+            shown: dict[str, Any] = {"preflight": preflight, "known": known, "approval": approval}
+            return show_plan(found, output, as_json=given["as_json"], budget=budget_shares(given), **shown)
+        if not is_silent:
+            show_approval(approval)
+        if chosen.max_cost_usd is not None or chosen.max_cost_per_usd:
+            _refuse_cost(chosen, plan(prepared.index, output, **left))
         return _run(prepared, key, given)
 
 
@@ -94,6 +112,9 @@ def _options(given: dict[str, Any]) -> RunOptions:
         lock_wait_s=given["lock_wait"] or 0.0,
         max_time_s=given["max_time"] or math.inf,
         max_cost_usd=given["max_cost"],
+        max_cost_per_usd=given["max_cost_per"] or {},
+        budget_file=given["budget_file"],
+        frozen=given["frozen"],
         max_failures=given["max_failures"],
         grace_s=given["grace"],
         shard=given["shard"],
@@ -103,14 +124,17 @@ def _options(given: dict[str, Any]) -> RunOptions:
         verify=given["verify"],
         allow_unknown=given["allow_unknown"],
         strict=given["strict"],
+        known_rejected=given["known_rejected"],
         fail_on=frozenset(given["fail_on"] or ()),
     )
 
 
-def _refuse_above(max_cost_usd: float, found: Plan) -> None:
+def _refuse_cost(chosen: RunOptions, found: Plan) -> None:
+    """Refuse jobs whose price is not known, and those that cost more than the run may spend in all."""
     if found.unpriced:
-        raise UsageError(f"--max-cost: {counted(found.unpriced, 'job')} whose price is not known")
-    if found.exceeds(max_cost_usd):
+        cap = "--max-cost-per" if chosen.max_cost_usd is None else "--max-cost"
+        raise UsageError(f"{cap}: {counted(found.unpriced, 'job')} whose price is not known")
+    if chosen.max_cost_usd is not None and found.exceeds(chosen.max_cost_usd):
         from venice_batch.money import micro_usd, usd_text
 
         price = f"{usd_text(micro_usd(found.usd))} USD, above --max-cost"
@@ -124,16 +148,18 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
     from venice_batch.cli.display import is_live, watching
     from venice_batch.cli.text import json_line, terminal_width, unwritten
 
+    messages = environment().messages
     steps = after_run.steps(given, prepared.index, prepared.output)
 
     async def go() -> Summary:
-        async with watching(given, sys.stderr) as observer, _server(given) as base_url:
+        async with watching(given, sys.stderr, messages.log) as observer, _server(given) as base_url:
             return await prepared.run(
                 key,
                 base_url=base_url,
-                observers=(observer,),
+                observers=(observer, *after_run.observers(steps)),
                 collectors=after_run.collectors(steps),
                 handle_signals=True,
+                run_id=messages.begin_run(),
             )
 
     summary = anyio.run(go)
@@ -142,17 +168,17 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
         if given["as_json"]:
             click.echo(json_line(summary))
         stream = sys.stderr if given["as_json"] else sys.stdout
-        if not given["quiet"] and (not given["as_json"] or is_live(given, stream)):
+        is_brief = given["quiet"] or messages.log is not None
+        if not is_brief and (not given["as_json"] or is_live(given, stream)):
             command = click.get_current_context().meta[options.WORDS]
             width = terminal_width(stream)
-            click.echo(closing(summary, width=width, command=command, has_page=given["gallery"]), file=stream)
+            shown = {"has_page": given["gallery"], "verbose": given["verbose"]}
+            click.echo(closing(summary, width=width, command=command, **shown), file=stream)
     except BrokenPipeError:
         pass  # the reader has gone; the run's exit code still counts
     except OSError as error:
         with suppress(OSError):
-            click.echo(
-                f"venice-batch: {unwritten(error)}; the summary is in {one_line(summary.output)}/summary.json", err=True
-            )
+            messages.notice(f"{unwritten(error)}; the summary is in {summary.output}/summary.json", level="error")
         return summary.exit_code or ExitCode.FOLDER_UNUSABLE
     return summary.exit_code
 

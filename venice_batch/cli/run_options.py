@@ -100,6 +100,8 @@ limits = group(
         metavar="USD",
         help="Do not start if the jobs cost more, and never spend more; exit 4.",
     ),
+    options.budget,
+    options.frozen,
     option("--max-failures", type=click.IntRange(min=1), help="Stop after N failed jobs; exit 75."),
     option(
         "--grace",
@@ -123,19 +125,21 @@ jobs = group(
 messages = group(
     options.as_json,
     option("-q", "--quiet", is_flag=True, help="Report only failures."),
+    option("-v", "--verbose", is_flag=True, help="At the end also show how long jobs took, and the slowest ones."),
     option("--no-progress", is_flag=True, help="Print a line now and then instead of a live display."),
-    option(
-        "--log-format",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="Write standard error as lines for people, or as one JSON object for each event.",
-    ),
+    options.log_format,
     heading="Messages",
 )
 
 after_run = group(
     option("--gallery", is_flag=True, help="Write gallery.html, a page of all images with charts."),
+    option(
+        "--known-rejected",
+        type=click.Choice(["ok", "fail"]),
+        default="fail",
+        show_default=True,
+        help="With ok, jobs that the API rejected in an earlier run do not make the exit code 1. One line names them.",
+    ),
     option(
         "--fail-on",
         type=AnyOf("blurred", "content_violation", violation="content_violation"),

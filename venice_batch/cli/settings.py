@@ -116,7 +116,7 @@ def settle(ctx: click.Context, command: Command, found: tuple[SettingsFile, ...]
     """Return the settings that the files (the weakest first) give to `command`, a subcommand of `ctx`'s root.
 
     A profile beats the tables outside it, the project's file beats the user's, and a command's own table beats that
-    of the command it is like.
+    of the command it is like. The budget that the user's own file sets is not replaced by a project's file.
 
     Raises:
         UsageError: there is no such profile, or a file has a key or value that no command or option takes.
@@ -131,9 +131,15 @@ def settle(ctx: click.Context, command: Command, found: tuple[SettingsFile, ...]
         for name, other in (("sandbox", "base_url"), ("base_url", "sandbox")):
             if name in given and given[name].value:
                 options.pop(other, None)  # the stronger layer names the server
-        options |= given
+        options |= {name: setting for name, setting in given.items() if not _lifts_budget(setting, options.get(name))}
         job_fields |= _job_fields(layer, allow_unknown=True)
     return Settled(found, profile, options, job_fields)
+
+
+def _lifts_budget(setting: Setting, before: Setting | None) -> bool:
+    """Return whether a project's file would replace the budget that the user's own file has set `before`."""
+    is_own = before is not None and not before.file.is_project
+    return setting.file.is_project and is_own and setting.keys[-1] in ("budget-file", "max-cost-per")
 
 
 def check_all(ctx: click.Context, found: Sequence[SettingsFile]) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _ROOM_TO_INDENT = 8
 """Narrowest line, in columns, whose continuation is indented."""
 
+_NARROWEST = 8
+"""Narrowest column of text in a table that has to fit a width."""
+
 _GAP = 2
 """Columns between two columns of a table."""
 
@@ -116,7 +119,8 @@ def table(
     narrowest = widths
     if width is not None:
         narrowest = [
-            full if to_right else min(full, max(8, width // 3)) for full, to_right in zip(widths, is_right, strict=True)
+            full if to_right else min(full, max(_NARROWEST, width // 3))
+            for full, to_right in zip(widths, is_right, strict=True)
         ]
     blocks = _blocks(narrowest, groups, width)
     if len(blocks) > 1:
@@ -127,6 +131,39 @@ def table(
         shown = [(columns[place], is_right[place]) for place in block]
         made.append(_plain(shown, full if width is None else min(full, width)))
     return "\n\n".join(made)
+
+
+def one_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    width: int | None = None,
+    right: Collection[str] = (),
+    spare: Iterable[int] = (),
+) -> str:
+    """Return a plain table as `table` does, but never a second one below it.
+
+    To fit into `width` columns it leaves out columns, in the order of their places in `spare`, and then cuts the text
+    of the first column. Up to a third of the width (and at least `_NARROWEST`) the first column is not cut as long as
+    a column can be spared.
+    """
+    if width is None:
+        return table(header, rows, right=right)
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    widths = [max(map(text_width, column)) for column in zip(header, *cells, strict=True)]
+    first = min(widths[0], max(_NARROWEST, width // 3))
+    kept = list(range(len(header)))
+
+    def others() -> int:
+        return sum(_GAP + widths[place] for place in kept[1:])
+
+    for place in spare:
+        if first + others() <= width:
+            break
+        kept.remove(place)
+    room = max(_NARROWEST, width - others())
+    shown = [[cropped(one_line(str(row[0])), room), *(row[place] for place in kept[1:])] for row in rows]
+    return table([header[place] for place in kept], shown, right=right)
 
 
 def _blocks(widths: Sequence[int], groups: Iterable[int], width: int | None) -> list[list[int]]:

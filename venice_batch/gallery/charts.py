@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from venice_batch.gallery.overview import colours
-from venice_batch.gallery.scales import Label, Linear, Logarithmic, ceiling, duration, short_duration, usd
+from venice_batch.gallery.scales import Label, Linear, Logarithmic, ceiling
 from venice_batch.gallery.timeline import growth_chart
+from venice_batch.money import dollars
 from venice_batch.report.summary import Histogram
+from venice_batch.text_format import duration, short_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,8 @@ AXIS_PX, SIDE_PX = 24, 1
 BAR_ROW_PX, BAR_PX = 46, 16
 LATENCY_ROW_PX, HEAD_PX = 84, 24
 LEAST_COLUMN_PX = 9
+NAME_CHAR_PX, NOTE_CHAR_PX = 7.6, 7.0
+"""Width of a character, on average, in the widest of the page's fonts; a note's includes the space before it."""
 
 KINDS = {
     "queued_s": "in the queue",
@@ -45,7 +49,11 @@ def charts(found: Report, held: Contents, history: Timeline) -> dict[str, Any]:
     colour_of = colours(found.lanes)
     spent = [_time_row(name, lane) for name, lane in found.lanes.items() if lane.succeeded]
     costs = [
-        Bar(name, ("≥ " if lane.unpriced else "") + usd(lane.cost_usd), (Part(f"c{colour_of[name]}", lane.cost_usd),))
+        Bar(
+            name,
+            ("≥ " if lane.unpriced else "") + dollars(lane.cost_usd),
+            (Part(f"c{colour_of[name]}", lane.cost_usd),),
+        )
         for name, lane in found.lanes.items()
         if lane.cost_usd
     ]
@@ -64,9 +72,9 @@ def charts(found: Report, held: Contents, history: Timeline) -> dict[str, Any]:
         ),
         "spent": _twice(lambda width: bar_chart(spent, width, shown=short_duration)),
         "latency": _twice(lambda width: latency_chart(held.latencies, percentiles, colour_of, width)),
-        "costs": _twice(lambda width: bar_chart(costs, width, shown=usd)) if costs else None,
+        "costs": _twice(lambda width: bar_chart(costs, width, shown=_round_dollars)) if costs else None,
         "spending": _twice(
-            lambda width: growth_chart(history, colour_of, width, amount=lambda one: one.cost_usd, shown=usd)
+            lambda width: growth_chart(history, colour_of, width, amount=lambda one: one.cost_usd, shown=_round_dollars)
         )
         if costs and history.length_s
         else None,
@@ -75,6 +83,18 @@ def charts(found: Report, held: Contents, history: Timeline) -> dict[str, Any]:
 
 def _twice(draw: Callable[[int], object]) -> dict[str, object]:
     return {size: draw(width) for size, width in WIDTHS.items()}
+
+
+def _round_dollars(amount_usd: float) -> str:
+    # Without cents where those would not fit beside a chart.
+    text = dollars(amount_usd)
+    return text.removesuffix(".00") if amount_usd >= 1000 else text
+
+
+def _beside(name: str, note: str, width: float) -> str:
+    """Return `name`, cut so that it and `note` fit on a line of `width` pixels."""
+    room = max(8, int((width - len(note) * NOTE_CHAR_PX) / NAME_CHAR_PX))
+    return name if len(name) <= room else name[: room - 1] + "…"
 
 
 def _time_row(name: str, lane: LaneReport) -> Bar:
@@ -164,7 +184,7 @@ def _drawn(row: Bar, top: float, across: Linear, shown: Callable[[float], str]) 
         # A sliver too thin to see stands only in the table.
         if part.value and (width := round(across.at(done) - x, 1)):
             parts.append(DrawnPart(part.kind, x, width, shown(part.value)))
-    return DrawnBar(row.name, row.note, top + 14, top + 20, tuple(parts))
+    return DrawnBar(_beside(row.name, row.note, across.end), row.note, top + 14, top + 20, tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +235,11 @@ def latency_chart(
     merge = math.ceil((last - first) * LEAST_COLUMN_PX / (width - 2 * SIDE_PX))
     last = first + math.ceil((last - first) / merge) * merge
     across = Logarithmic(Histogram.starts_at_s(first), Histogram.starts_at_s(last), SIDE_PX, width - SIDE_PX)
+    notes = {name: f"p50 {duration(found.p50)} · p95 {duration(found.p95)}" for name, found in percentiles.items()}
     rows = tuple(
         LatencyRow(
-            name=name,
-            note=f"p50 {duration(percentiles[name].p50)} · p95 {duration(percentiles[name].p95)}",
+            name=_beside(name, notes[name], width),
+            note=notes[name],
             colour=colours[name],
             y=number * LATENCY_ROW_PX + 14,
             base=(number + 1) * LATENCY_ROW_PX - 4,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from jinja2.filters import do_filesizeformat
 
-from venice_batch.gallery.scales import count, duration, usd
 from venice_batch.model import Status
-from venice_batch.money import cost_text
+from venice_batch.money import cost_text, dollars
 from venice_batch.report.summary import Histogram
+from venice_batch.text_format import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,6 +65,12 @@ class Figure:
     value: str
     note: str = ""
 
+    @property
+    def parts(self) -> tuple[str, str]:
+        """Return the value as its number with the unit, and the words that follow: "2.40 USD", "of sandbox money"."""
+        number, unit, words = self.value.partition(" USD")
+        return number + unit, words.removeprefix(",").strip()
+
 
 def figures(found: Report, held: Contents, history: Timeline) -> list[Figure]:
     """Return the numbers at the head of the page."""
@@ -77,7 +83,7 @@ def figures(found: Report, held: Contents, history: Timeline) -> list[Figure]:
         Figure("Images", f"{sums['images']:,}", do_filesizeformat(sums["bytes"])),
         Figure("Jobs", f"{held.jobs:,}", ", ".join(without) or "all succeeded"),
         Figure("Cost", _cost(found) or "–", _cost_note(held, known=found.cost_usd is not None)),
-        Figure("Time", duration(history.length_s), f"in {count(len(history.runs), 'run')}"),
+        Figure("Time", duration(history.length_s), f"in {counted(len(history.runs), 'run', grouped=True)}"),
         Figure("A job took", duration(found.total_s.p50), f"95 % within {duration(found.total_s.p95)}"),
         Figure("Requests", f"{sums['attempts']:,}", _requests_note(sums["refused"], sums["retries"])),
     ]
@@ -90,31 +96,31 @@ def _cost(found: Report) -> str:
 def _cost_note(held: Contents, *, known: bool) -> str:
     if held.possibly_billed:
         more = f", {held.unpriced:,} of unknown price" if held.unpriced else ""
-        return f"{count(held.possibly_billed, 'job')} possibly billed{more}"
+        return f"{counted(held.possibly_billed, 'job', grouped=True)} possibly billed{more}"
     if not known:
         return "prices not known"
     if held.unpriced:
-        return f"and {count(held.unpriced, 'job')} of unknown price"
+        return f"and {counted(held.unpriced, 'job', grouped=True)} of unknown price"
     return "no real money was spent" if held.jobs and held.sandboxed == held.jobs else "by the published prices"
 
 
 def _requests_note(refused: int, retries: int) -> str:
-    parts = [f"{refused:,} refused"] if refused else []
-    parts += [count(retries, "retry", "retries")] if retries else []
-    return ", ".join(parts) or "none refused or repeated"
+    parts = [f"{refused:,} answered with 429"] if refused else []
+    parts += [counted(retries, "retry", "retries", grouped=True)] if retries else []
+    return ", ".join(parts) or "no 429, none repeated"
 
 
 def progress_text(history: Timeline, held: Contents) -> str:
     """Describe the chart of images over time in a sentence or two."""
-    images = count(len(held.files), "image")
+    images = counted(len(held.files), "image", grouped=True)
     runs = f" over {len(history.runs):,} runs, without the time between them" if len(history.runs) > 1 else ""
     parts = [f"{images} in {duration(history.length_s)} of work{runs}."]
     if history.refusals:
         were = "was" if len(history.refusals) == 1 else "were"
-        parts.append(f"{count(len(history.refusals), 'request')} {were} asked to wait.")
+        parts.append(f"{counted(len(history.refusals), 'request', grouped=True)} {were} asked to wait.")
     if history.retries:
         were = "was" if len(history.retries) == 1 else "were"
-        parts.append(f"{count(len(history.retries), 'request')} failed and {were} repeated.")
+        parts.append(f"{counted(len(history.retries), 'request', grouped=True)} failed and {were} repeated.")
     return " ".join(parts)
 
 
@@ -122,7 +128,7 @@ def cost_sentence(found: Report, held: Contents) -> str:
     """Describe the chart of costs in a sentence."""
     cost, each = found.cost_usd, ""
     if cost and held.priced_images and not held.possibly_billed:
-        each = f", {usd(cost / held.priced_images)} an image"
+        each = f", {dollars(cost / held.priced_images)} an image"
     return f"{_cost(found)}, {_cost_note(held, known=True)}{each}."
 
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -19,20 +19,22 @@ from venice_batch._version import __version__
 from venice_batch.gallery.cards import FolderImages, card, without_thumbnails
 from venice_batch.gallery.charts import charts
 from venice_batch.gallery.overview import Contents, cost_sentence, figures, progress_text
-from venice_batch.gallery.scales import count, duration, usd
 from venice_batch.gallery.sweeps import SweepFinder
 from venice_batch.gallery.thumbnails import make_thumbnails, thumbnail_name
-from venice_batch.gallery.timeline import TimelineBuilder
+from venice_batch.gallery.timeline import TimelineBuilder, moment_text
+from venice_batch.money import dollars
 from venice_batch.output import manifest
 from venice_batch.output.atomic_file import whole_file
 from venice_batch.output.resume import LatestRecords
 from venice_batch.report.collect import Collector, Spool
 from venice_batch.report.tables import ReportBuilder
+from venice_batch.text_format import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
+    from venice_batch.gallery.timeline import Timeline
     from venice_batch.model import Outcome
     from venice_batch.report.tables import Report
 
@@ -130,7 +132,7 @@ class GalleryPage(Collector):
             figures=figures(found, held, history),
             held=held,
             history=history,
-            began=_moment(history.runs[0].began_unix_s) if history.runs else "",
+            worked=_period(history) if history.runs else "",
             ended=_moment(history.ended_unix_s) if history.runs else "",
             progress_text=progress_text(history, held),
             cost_text=cost_sentence(found, held),
@@ -180,7 +182,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": count, "duration": duration, "usd": usd}
+    environment.filters |= {"count": partial(counted, grouped=True), "duration": duration, "dollars": dollars}
     return environment
 
 
@@ -207,11 +209,18 @@ def _source(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
+def _period(history: Timeline) -> str:
+    """Return when the runs were: their beginning, and if there are several their end; no minute or day twice."""
+    began, ended = _moment(history.runs[0].began_unix_s), _moment(history.ended_unix_s)
+    if len(history.runs) == 1 or began == ended:
+        return began
+    day, comma, time = ended.rpartition(", ")
+    is_one_day = comma and began.startswith(f"{day}, ")
+    return f"{began.removesuffix(' UTC')} – {time}" if is_one_day else f"{began} – {ended}"
+
+
 def _moment(unix_s: float) -> str:
-    try:
-        return f"{datetime.fromtimestamp(unix_s, UTC):%-d %B %Y, %H:%M} UTC"
-    except (ValueError, OverflowError, OSError):
-        return "an impossible time"
+    return moment_text(unix_s, "%-d %B %Y, %H:%M UTC")
 
 
 _encoder = msgspec.json.Encoder()

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from venice_batch.gallery.scales import Label, Linear, ceiling, short_duration
+from venice_batch.gallery.scales import Label, Linear, ceiling
 from venice_batch.report.tables import MOST_USD
+from venice_batch.text_format import short_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -153,6 +154,14 @@ def _unix_s(text: str) -> float | None:
     except ValueError:
         return None
     return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+
+
+def moment_text(unix_s: float, form: str) -> str:
+    """Return a Unix time in UTC as `strftime` writes it; a stranger's record may hold one that is in no calendar."""
+    try:
+        return datetime.fromtimestamp(unix_s, UTC).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return "an impossible time"
 
 
 STEP_PX = 2
@@ -311,7 +320,7 @@ def _breaks(history: Timeline, across: Linear) -> tuple[Label, ...]:
         x = across.at(run.span.start_s)
         name = ""
         if x >= free_from and across.end - x >= LEAST_RUN_LABEL_PX:
-            name = f"{datetime.fromtimestamp(run.began_unix_s, UTC):%-d %b %H:%M}"
+            name = moment_text(run.began_unix_s, "%-d %b %H:%M")
             free_from = x + LEAST_RUN_LABEL_PX
         labels.append(Label(x, name))
     return tuple(labels)

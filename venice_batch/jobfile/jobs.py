@@ -80,9 +80,8 @@ class Jobs:
         """
         name = self._source.name
         count = 0
-        empty = True
         for number, offset, line in lines(self._source.file):
-            empty = False
+            findings.lines += 1
             if isinstance(line, TooLong):
                 findings.add(number, "", _too_long(line), name)
                 continue
@@ -99,7 +98,7 @@ class Jobs:
                     for field, what in examine(job):
                         findings.add(number, field, what, name)
                 yield job, offset, line_hash, sub
-        if empty:
+        if not findings.lines:
             raise refusal(name, "holds no jobs")
 
     def again(self) -> Again:

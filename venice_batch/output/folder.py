@@ -283,15 +283,7 @@ def _may_be_alive(number: str, mark: Path) -> bool:
         return False
     if int(number) == os.getpid():  # or of an earlier process with this number, as the first of every container has 1
         return str(mark) in _marked
-    if portable.IS_WINDOWS:
-        return True  # os.kill would end the process
-    try:
-        os.kill(int(number), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True
+    return portable.may_be_running(int(number))
 
 
 def _prove_writable(place: Path) -> None:

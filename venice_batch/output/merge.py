@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -17,29 +18,28 @@ from venice_batch.errors import FolderError, UsageError
 from venice_batch.model import Status
 from venice_batch.output import folder, manifest
 from venice_batch.output.atomic_file import NOT_THE_NAME, put
-from venice_batch.output.manifest import NO_RECORD, RecordView
+from venice_batch.output.manifest import NO_RECORD, FileView, RecordView
 from venice_batch.output.naming import short_name
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, have_hashes, on_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
-
-    from venice_batch.output.manifest import FileView
 
 
 class Merged(msgspec.Struct, frozen=True):
     """The result of a merge.
 
     `jobs` counts the ids that the folders have a usable record of, `added` those whose record was new in the
-    destination, `images` the files brought there. `left_out` has a line for each of the latest records that could not
-    be used.
+    destination, `images` the images brought there, `unrecognised` the kept answers of unknown formats brought there.
+    `left_out` has a line for each of the latest records that could not be used.
     """
 
     jobs: int
     added: int
     images: int
     left_out: tuple[str, ...]
+    unrecognised: int = 0
 
 
 class _Times(msgspec.Struct, frozen=True):
@@ -51,6 +51,7 @@ class _View(RecordView, frozen=True):
     """The part of a record that a merge needs."""
 
     timing: _Times = _Times()
+    unrecognised: tuple[str, ...] = ()
 
     def ended_unix_s(self) -> float:
         """Return when the job ended; 0 if the record does not say."""
@@ -70,10 +71,11 @@ class _Found(NamedTuple):
 def merge(sources: Sequence[Path], destination: Path) -> Merged:
     """Bring the latest record of every id in `sources`, with its images, into `destination`.
 
-    If several folders, `destination` included, have a record of an id, the one whose job ended last counts. Images are
-    linked where the file system can, else copied. No file is overwritten except an earlier image of the same id. A
-    merge can be repeated, or continued after it was cut short: files that are there already are not brought again, and
-    an image stands under its name before its record is written.
+    If several folders, `destination` included, have a record of an id, the one whose job ended last counts. Kept
+    answers of unknown formats come along from every record, because they were paid for. Files are linked where the file
+    system can, else copied. No file is overwritten except an earlier image of the same id. A merge can be repeated, or
+    continued after it was cut short: files that are there already are not brought again, and an image stands under its
+    name before its record is written.
 
     Raises:
         UsageError: `destination` is one of `sources`.
@@ -104,6 +106,7 @@ class _Merge:
         self.journal = journal
         self.owned: dict[str, tuple[str, ...]] = {}
         self.images = 0
+        self.unrecognised = 0
         self.left_out: list[str] = []
 
     def run(self) -> Merged:
@@ -117,10 +120,11 @@ class _Merge:
         for number in range(1, len(self.folders)):
             wanted = {found.line for found in latest.values() if found.folder == number}
             for line, data, record in _records(self.folders[number]):
+                kept = self._keep(self.folders[number], record) if record.unrecognised else ()
                 if line in wanted:
-                    self._bring(self.folders[number], data, record)
+                    self._bring(self.folders[number], data, record, kept)
                     added += 1
-        return Merged(len(latest), added, self.images, tuple(self.left_out))
+        return Merged(len(latest), added, self.images, tuple(self.left_out), self.unrecognised)
 
     def _survey(self, number: int) -> dict[str, _Found]:
         """Return the latest record of each id in one folder, if its images are whole."""
@@ -141,36 +145,63 @@ class _Merge:
             self.left_out += unusable.values()
         return found
 
-    def _bring(self, source: Path, data: bytes, record: _View) -> None:
-        paths = [self._place(source, record.id, file) for file in record.files]
-        if paths != [file.path for file in record.files]:
+    def _bring(self, source: Path, data: bytes, record: _View, kept: tuple[str, ...]) -> None:
+        """Bring the record and its images; `kept` are the paths of its kept answers in the destination."""
+        places = [self._place(source, file, self.owned.get(record.id, ())) for file in record.files]
+        self.images += sum(is_new for _, is_new in places)
+        paths = [path for path, _ in places]
+        if paths != [file.path for file in record.files] or kept != record.unrecognised:
             whole = msgspec.json.decode(data)
-            for file, path in zip(whole["files"], paths, strict=True):
+            for file, path in zip(whole.get("files", ()), paths, strict=True):
                 file["path"] = path
+            if record.unrecognised:
+                whole["unrecognised"] = kept
             data = msgspec.json.encode(whole)
         self.journal.append_line(data.rstrip(b"\r\n") + b"\n")
 
-    def _place(self, source: Path, job_id: str, file: FileView) -> str:
-        """Give an image its name in the destination, the one in `source` if that is free; return its path."""
+    def _keep(self, source: Path, record: _View) -> tuple[str, ...]:
+        """Bring the kept answers that are still in `source`; return their paths in the destination."""
+        if _fault(source, record):
+            return ()
+        kept = []
+        for path in record.unrecognised:
+            try:
+                with PlainFiles(source).open(path) as answer:
+                    digest = hashlib.file_digest(answer, "sha256").hexdigest()
+                    size = answer.tell()
+            except FileNotFoundError:
+                continue  # somebody has taken it out
+            here, is_new = self._place(source, FileView(path, size, digest))
+            kept.append(here)
+            self.unrecognised += is_new
+        return tuple(kept)
+
+    def _place(self, source: Path, file: FileView, owned: Collection[str] = ()) -> tuple[str, bool]:
+        """Give a file its name in the destination, the one in `source` if that is free; return path, and if it is new.
+
+        `owned` are the paths of files that it may replace.
+        """
         root = self.folders[0]
         path = PurePosixPath(file.path)
         inner = root / on_disk(str(path.parent))
         inner.mkdir(parents=True, exist_ok=True)
-        part = inner / f".merge-{secrets.token_hex(8)}{folder.PART_SUFFIX}"
+        # Below `images`, where the next run or merge removes what a killed one has left.
+        parts = inner if path.parts[0] == folder.IMAGES else root / folder.IMAGES
+        part = parts / f".merge-{secrets.token_hex(8)}{folder.PART_SUFFIX}"
         try:
             _copy(source, file.path, part)
-            return self._put(part, path, job_id, file)
+            return self._put(part, path, file, owned)
         except OSError as error:
             if error.errno in NOT_THE_NAME:
                 raise
             try:  # as for a run's images: the disk may refuse this very name
-                return self._put(part, path.with_name(short_name(path.stem) + path.suffix), job_id, file)
+                return self._put(part, path.with_name(short_name(path.stem) + path.suffix), file, owned)
             except OSError:
                 raise error from None
         finally:
             part.unlink(missing_ok=True)
 
-    def _put(self, part: Path, path: PurePosixPath, job_id: str, file: FileView) -> str:
+    def _put(self, part: Path, path: PurePosixPath, file: FileView, owned: Collection[str]) -> tuple[str, bool]:
         root = self.folders[0]
         copy = 0
         while True:
@@ -181,13 +212,12 @@ class _Merge:
                 break
             except FileExistsError:
                 if have_hashes(f"{root}/", [msgspec.structs.replace(file, path=str(here))]):
-                    return str(here)
-                if str(here) in self.owned.get(job_id, ()) and not target.is_symlink():
+                    return str(here), False
+                if str(here) in owned and not target.is_symlink():
                     os.replace(part, target)
                     break
                 copy += 1
-        self.images += 1
-        return str(here)
+        return str(here), True
 
 
 def _records(root: Path) -> Iterator[tuple[int, bytes, _View]]:
@@ -213,6 +243,15 @@ def _fault(root: Path, record: _View) -> str:
             return f"{file.path!r} is not a path of an image"
         if not is_whole:
             return f"{file.path} is missing, or has not the size that is recorded"
+    for path in record.unrecognised:
+        if PurePosixPath(path).parts[:1] != (folder.UNRECOGNISED,) or ".." in path.split("/"):
+            return f"{path!r} is not a path of a kept answer"
+        try:
+            plain.size(path)
+        except NoPlainFileError as error:
+            return f"{path!r} {error.strerror}"
+        except OSError:
+            pass  # somebody has taken it out; the record is as true as before
     return "" if record.files or record.status != Status.SUCCEEDED else "has no image"
 
 

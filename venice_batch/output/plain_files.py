@@ -7,12 +7,13 @@ import hashlib
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from venice_batch import portable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from io import BufferedReader
     from pathlib import Path
 
     from venice_batch.output.manifest import FileView
@@ -52,7 +53,7 @@ class PlainFiles:
             raise _refused(path, "is not a plain file")
         return state.st_size
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str) -> BufferedReader:
         """Open the file for reading, without following a link that replaces a part of the path meanwhile.
 
         On Windows only the last part is safe from that.

@@ -27,11 +27,13 @@ class Collector(ABC):
     """Something made from the records of a folder, which it receives one at a time.
 
     `error` is the exception that `add` raised, None so far. `collect` stores it there, so that one collector's failure
-    reaches neither the others nor the run.
+    reaches neither the others nor the run. `run_id` is the id of the run that has just ended; records with another id
+    are from earlier runs.
     """
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.run_id = ""
 
     @abstractmethod
     def add(self, place: int | None, outcome: Outcome) -> None:
@@ -43,13 +45,17 @@ class Collector(ABC):
             raise self.error
 
 
-def collect(records: Callable[[], Iterable[tuple[int | None, Outcome]]], collectors: Sequence[Collector]) -> None:
-    """Call `records` once and pass each record to every collector.
+def collect(
+    records: Callable[[], Iterable[tuple[int | None, Outcome]]], collectors: Sequence[Collector], *, run_id: str = ""
+) -> None:
+    """Call `records` once and pass each record to every collector; `run_id` is the id of the run that has just ended.
 
     A collector that raises gets no more records; if the records cannot be read, that is every collector's error.
     Raises nothing.
     """
     left = list(collectors)
+    for collector in left:
+        collector.run_id = run_id
     try:
         for place, outcome in records():
             for collector in tuple(left):
@@ -63,18 +69,28 @@ def collect(records: Callable[[], Iterable[tuple[int | None, Outcome]]], collect
             collector.error = error
 
 
+KNOWN = "rejected before"
+"""The kind of a rejection from an earlier run, where `--known-rejected ok` lets it pass."""
+
+
 class FailureText(NamedTuple):
-    """Why a job does not pass; `kind` is `failed`, `rejected` or the flag of its image."""
+    """Why a job has no good image; `kind` is `failed`, `rejected`, `KNOWN` or the flag of its image."""
 
     kind: str
     message: str
 
 
-def failure_text(outcome: Outcome, fail_on: Collection[str]) -> FailureText | None:
-    """Return why a job does not pass: it has no image, or an image with a flag of `fail_on`. None if it passes."""
+def failure_text(outcome: Outcome, fail_on: Collection[str], *, new_in: str | None = None) -> FailureText | None:
+    """Return why a job has no image, or an image with a flag of `fail_on`; None if it has a good one.
+
+    `new_in` is the id of the only run whose rejections count as `rejected`; those of other runs are `KNOWN`. None:
+    all count.
+    """
     if outcome.status is not Status.SUCCEEDED:
         error = outcome.error
-        return FailureText(str(outcome.status), f"{error.kind}: {error.message}" if error else "no reason is recorded")
+        is_known = outcome.status is Status.REJECTED and new_in not in (None, outcome.run_id)
+        kind = KNOWN if is_known else str(outcome.status)
+        return FailureText(kind, f"{error.kind}: {error.message}" if error else "no reason is recorded")
     flag = next((flag for flag in sorted(fail_on) if outcome.flags.has(flag)), None)
     if flag is None:
         return None

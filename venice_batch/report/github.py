@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 import os
+from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from venice_batch.errors import one_line
 from venice_batch.money import cost_text
-from venice_batch.report.collect import Collector, FailureText, failure_text
+from venice_batch.report.collect import KNOWN, Collector, FailureText, failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -27,7 +28,7 @@ _MOST_TEXT = 300
 
 
 class JobFailure(NamedTuple):
-    """A job that does not pass: its place in the jobs file, its id and why."""
+    """A job without a good image: its place in the jobs file, its id and why."""
 
     place: int
     job_id: str
@@ -35,41 +36,53 @@ class JobFailure(NamedTuple):
 
 
 class FirstFailures(Collector):
-    """The first jobs of the file that do not pass (`failure_text`), as many as a step summary shows and one more."""
+    """The first jobs of the file without a good image (`failure_text`), as many as a step summary shows and one more.
 
-    def __init__(self, fail_on: Collection[str]) -> None:
+    Jobs that were rejected in an earlier run come last if `known_rejected_ok`.
+    """
+
+    def __init__(self, fail_on: Collection[str], *, known_rejected_ok: bool = False) -> None:
         super().__init__()
         self._fail_on = fail_on
-        self._heap: list[tuple[int, JobFailure]] = []
+        self._known_rejected_ok = known_rejected_ok
+        self._heap: list[tuple[bool, int, JobFailure]] = []
 
     def add(self, place: int | None, outcome: Outcome) -> None:
-        if place is None or (text := failure_text(outcome, self._fail_on)) is None:
+        new_in = self.run_id if self._known_rejected_ok else None
+        if place is None or (text := failure_text(outcome, self._fail_on, new_in=new_in)) is None:
             return
-        # The last place is at the top of the heap, to be replaced by an earlier one.
-        entry = (-place, JobFailure(place, outcome.id, text))
+        # The last one is at the top of the heap, to be replaced by an earlier one.
+        entry = (text.kind != KNOWN, -place, JobFailure(place, outcome.id, text))
         if len(self._heap) <= _MOST_ROWS:
             heapq.heappush(self._heap, entry)
         else:
             heapq.heappushpop(self._heap, entry)
 
     def in_order(self) -> list[JobFailure]:
-        """Return them in the order of the jobs file."""
-        return sorted(failure for _, failure in self._heap)
+        """Return them in the order of the jobs file, those that pass last."""
+        return [failure for _, _, failure in sorted(self._heap, reverse=True)]
 
 
-def problem_annotations(problems: Iterable[Problem], environment: Mapping[str, str]) -> Iterator[str]:
+def problem_annotations(
+    problems: Iterable[Problem], environment: Mapping[str, str], title: str = "invalid job"
+) -> Iterator[str]:
     """Yield a line for each of the first `MOST` mistakes in a jobs file."""
     for problem in islice(problems, MOST):
         what = f"{problem.field}: {problem.what}" if problem.field else problem.what
-        yield _error(problem.source, problem.line, "invalid job", what, environment)
+        yield _annotation("error", problem.source, problem.line, title, what, environment)
 
 
 def job_annotations(
     index: JobIndex, failures: FirstFailures, *, source: str, environment: Mapping[str, str]
 ) -> Iterator[str]:
-    """Yield a line for each of the first `MOST` jobs of the file that do not pass."""
-    for place, job_id, text in failures.in_order()[:MOST]:
-        yield _error(source, index.line(place), f"{job_id}: {text.kind}", text.message, environment)
+    """Yield a line for each of the first `MOST` jobs of the file that do not pass, and a notice for those that do."""
+    shown: Counter[str] = Counter()
+    for place, job_id, text in failures.in_order():
+        level = "notice" if text.kind == KNOWN else "error"
+        shown[level] += 1
+        if shown[level] <= MOST:
+            title = f"{job_id}: {text.kind}"
+            yield _annotation(level, source, index.line(place), title, text.message, environment)
 
 
 def step_summary(index: JobIndex, failures: FirstFailures, summary: Summary, *, source: str) -> Iterator[str]:
@@ -96,13 +109,13 @@ def step_summary(index: JobIndex, failures: FirstFailures, summary: Summary, *, 
     yield "\n… and more\n\n" if len(found) > _MOST_ROWS else "\n"
 
 
-def _error(source: str, line: int, title: str, message: str, environment: Mapping[str, str]) -> str:
-    """Return a workflow command (GitHub's "Workflow commands", Setting an error message)."""
+def _annotation(level: str, source: str, line: int, title: str, message: str, environment: Mapping[str, str]) -> str:
+    """Return a workflow command (GitHub's "Workflow commands", Setting a notice or an error message)."""
     place = {"file": _in_workspace(source, environment.get("GITHUB_WORKSPACE"))}
     if line:
         place["line"] = str(line)
     properties = ",".join(f"{name}={_property(value)}" for name, value in {**place, "title": title}.items())
-    return f"::error {properties}::{_data(one_line(message))}"
+    return f"::{level} {properties}::{_data(one_line(message))}"
 
 
 def _in_workspace(source: str, workspace: str | None) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-from venice_batch.report.collect import Collector, Spool, failure_text
+from venice_batch.report.collect import KNOWN, Collector, Spool, failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Outcome, Summary
 
-_ELEMENTS = {"failed": "error"}
+_ELEMENTS = {"failed": "error", KNOWN: "skipped"}
 """The element for a kind of failure. All other kinds are a `failure`: the request itself is at fault."""
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -25,13 +25,17 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 class JUnit(Collector):
     """The document, with a test case for each job of the file.
 
-    A rejected job is a failure, and so is a job whose image has a flag of `fail_on`. A failed job is an error, a
-    pending one is skipped. Images of earlier runs count, with the time they took then. `source` is the name of the
-    jobs file. The test cases wait in a temporary file, because their counts come first; memory grows by a byte a job.
+    A rejected job is a failure, and so is a job whose image has a flag of `fail_on`. A failed job is an error. A
+    pending job is skipped, and so is one that was rejected in an earlier run if `known_rejected_ok`. Images of earlier
+    runs count, with the time they took then. `source` is the name of the jobs file. The test cases wait in a temporary
+    file, because their counts come first; memory grows by a byte a job.
     """
 
-    def __init__(self, index: JobIndex, *, source: str, fail_on: Collection[str] = ()) -> None:
+    def __init__(
+        self, index: JobIndex, *, source: str, fail_on: Collection[str] = (), known_rejected_ok: bool = False
+    ) -> None:
         super().__init__()
+        self._known_rejected_ok = known_rejected_ok
         self._index = index
         self._source = source
         self._fail_on = fail_on
@@ -44,13 +48,16 @@ class JUnit(Collector):
             return
         self._settled[place] = True
         case = _case(outcome.id, outcome.lane, self._source, outcome.timing.total_s)
-        failure = failure_text(outcome, self._fail_on)
+        failure = failure_text(outcome, self._fail_on, new_in=self.run_id if self._known_rejected_ok else None)
         if failure is None:
             self._cases.write(f"{case}/>\n".encode())
             return
         element = _ELEMENTS.get(failure.kind, "failure")
         self._elements[element] += 1
-        attributes = f"type={_quoted(failure.kind)} message={_quoted(failure.message)}"
+        if element == "skipped":  # the only element without a type
+            attributes = f"message={_quoted(f'{failure.kind}: {failure.message}')}"
+        else:
+            attributes = f"type={_quoted(failure.kind)} message={_quoted(failure.message)}"
         attempts = "\n".join(f"{attempt.status}: {attempt.error}" for attempt in outcome.attempts if attempt.error)
         text = f"{case}>\n<{element} {attributes}>{escape(_clean(attempts))}</{element}>\n</testcase>\n"
         self._cases.write(text.encode())
@@ -65,7 +72,7 @@ class JUnit(Collector):
             "tests": len(self._index),
             "failures": self._elements["failure"],
             "errors": self._elements["error"],
-            "skipped": len(self._index) - self._settled.count(True),
+            "skipped": self._elements["skipped"] + len(self._index) - self._settled.count(True),
             "time": f"{summary.elapsed_s:.3f}",
         }
         numbers = "".join(f' {name}="{value}"' for name, value in counts.items())

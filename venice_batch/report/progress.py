@@ -69,6 +69,7 @@ class LaneProgress:
 
     `until_s` is the number of seconds that its mode lasts; infinity if it lasts until an answer comes. `quota` is the
     number of images that its window takes, `quota_left` how many of them are left; both are None if no limit is known.
+    A lane that is held may open earlier: answers to its requests under way can shorten the wait.
     """
 
     name: str
@@ -80,11 +81,12 @@ class LaneProgress:
     until_s: float
     quota: int | None
     quota_left: int | None
+    rejected: int = 0
 
     @property
     def left(self) -> int:
         """Jobs without an outcome."""
-        return self.jobs - self.done - self.failed
+        return self.jobs - self.done - self.failed - self.rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ class ProgressMeter:
         left = sum(lane.left for lane in lanes)
         done = started.done + counts[Status.SUCCEEDED]
         elapsed_s = now_s - self._began_s
-        minutes = [lane.window_s for lane in states.values() if lane.window_limit is not None]
+        window_s = max((lane.window_s for lane in states.values() if lane.window_limit is not None), default=0.0)
         eta_s = None
         if state is not None and self._stopping is None:
             time_left_s = run_s(self._loads(states, held_s), state.concurrency)
@@ -228,8 +230,8 @@ class ProgressMeter:
             images=counts["images"],
             bytes=counts["bytes"],
             in_flight=sum(lane.in_flight for lane in lanes),
-            # A quota is often used up at the beginning of its window: measure over a whole window at least.
-            images_a_minute=self._rate.a_minute(now_s, max([elapsed_s, *minutes])),
+            # A quota is often used up at the beginning of its window: measure over whole windows.
+            images_a_minute=self._rate.a_minute(now_s, _whole_windows_s(elapsed_s, window_s)),
             quota_a_minute=self._quota_a_minute(states, now_s),
             retries=counts["retries"],
             spent_usd=state.spent_usd if state else None,
@@ -266,6 +268,11 @@ class ProgressMeter:
         return [_load(lane, states.get(name), usual_s, held_s) for name, lane in self._lanes.items() if lane.left > 0]
 
 
+def _whole_windows_s(elapsed_s: float, window_s: float) -> float:
+    """Return `elapsed_s` rounded up to whole windows, at least one; a window of 0 s means that there are no windows."""
+    return max(1, math.ceil(elapsed_s / window_s)) * window_s if window_s else elapsed_s
+
+
 def _load(lane: _Lane, state: LaneState | None, usual_s: float, held_s: float) -> Load:
     latency_s = usual_s if lane.latency_s is None else lane.latency_s
     if state is None:
@@ -287,13 +294,13 @@ def _load(lane: _Lane, state: LaneState | None, usual_s: float, held_s: float) -
 
 def _lane_progress(name: str, lane: _Lane, state: LaneState | None, held_s: float) -> LaneProgress:
     mode, until_s = _mode(lane, state, held_s)
-    done = lane.ended[Status.SUCCEEDED]
     known = state is not None and state.window_limit is not None
     return LaneProgress(
         name=name,
         jobs=lane.jobs,
-        done=done,
-        failed=lane.ended.total() - done,
+        done=lane.ended[Status.SUCCEEDED],
+        failed=lane.ended[Status.FAILED],
+        rejected=lane.ended[Status.REJECTED],
         in_flight=state.in_flight if state else 0,
         mode=mode,
         until_s=until_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from venice_batch.api.answers import Verdict
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from venice_batch.model import Outcome, Timing
 
 
+FEW = 200
+"""Up to this many durations are kept as they are, so that their percentiles are exact."""
+
+
 class Histogram:
     """Durations counted in buckets 5 % wide; a million durations take no more memory than a hundred buckets."""
 
@@ -23,14 +28,24 @@ class Histogram:
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
+        self._few: list[float] | None = []
 
     def add(self, value_s: float) -> None:
         """Count one duration, limited to a microsecond to 1e15 seconds."""
-        self._buckets[math.floor(math.log(min(max(value_s, 1e-6), 1e15)) / self._STEP)] += 1
+        value_s = min(max(value_s, 1e-6), 1e15)
+        self._buckets[math.floor(math.log(value_s) / self._STEP)] += 1
+        self._keep([value_s])
 
     def update(self, other: Histogram) -> None:
         """Add the counts of `other`."""
         self._buckets.update(other._buckets)
+        self._keep(other._few)
+
+    def _keep(self, values_s: list[float] | None) -> None:
+        if self._few is None or values_s is None or len(self._few) + len(values_s) > FEW:
+            self._few = None
+        else:
+            self._few += values_s
 
     def counts(self) -> dict[int, int]:
         """Return how many durations each bucket holds, by the bucket's number, in order; empty buckets are left out."""
@@ -42,11 +57,14 @@ class Histogram:
         return math.exp(bucket * cls._STEP)
 
     def percentiles(self) -> Percentiles:
-        """Return the nearest-rank percentiles, each as the middle of its bucket."""
-        return Percentiles(*(self._rank(share) for share in (0.50, 0.95, 0.99)))
+        """Return the nearest-rank percentiles: of up to `FEW` durations exactly, else as the middle of the bucket."""
+        few = None if self._few is None else sorted(self._few)
+        return Percentiles(*(self._rank(percent, few) for percent in (50, 95, 99)))
 
-    def _rank(self, share: float) -> float | None:
-        left = math.ceil(share * self._buckets.total())
+    def _rank(self, percent: int, few: list[float] | None) -> float | None:
+        left = -(-percent * self._buckets.total() // 100)  # rounded up, without a float's error
+        if few:
+            return round(few[left - 1], 6)
         for bucket in sorted(self._buckets):
             left -= self._buckets[bucket]
             if left <= 0:
@@ -132,6 +150,30 @@ class _LaneTally:
             latency_s=self.times.latency_s,
             total_s=self.times.total_s,
         )
+
+
+@dataclass(slots=True)
+class QuotaUse:
+    """One model's quota: how many images `a_minute` the API allows (None: unknown), and how many were requested."""
+
+    a_minute: float | None = None
+    images: int = 0
+
+
+class QuotaTally:
+    """An observer that counts what a run uses of the API's quotas, in `lanes` by model."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, QuotaUse] = {}
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, AttemptEnded):
+            return
+        use = self.lanes.setdefault(event.job.model, QuotaUse())
+        if event.attempt.status != 429:
+            use.images += event.job.images
+        if event.lane.window_limit is not None:
+            use.a_minute = event.lane.window_limit * 60 / event.lane.window_s
 
 
 class Tally:

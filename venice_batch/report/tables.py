@@ -57,12 +57,15 @@ class LaneReport(LaneSummary, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """All models' jobs, and a line for each of the first jobs without an image.
 
-    `total_s` covers the jobs of all models that succeeded.
+    `total_s` covers the jobs of all models that succeeded. `blurred` and `content_violations` count the jobs that the
+    API has flagged so.
     """
 
     total_s: Percentiles
     lanes: dict[str, LaneReport]
     problems: tuple[str, ...]
+    blurred: int = 0
+    content_violations: int = 0
 
     @property
     def cost_usd(self) -> float | None:
@@ -88,6 +91,8 @@ class ReportBuilder:
         self._times = Times()
         self._problems: list[str] = []
         self._without_image = 0
+        self._blurred = 0
+        self._content_violations = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one job."""
@@ -95,6 +100,8 @@ class ReportBuilder:
         if lane is None:
             lane = self._lanes[outcome.lane] = _LaneCount()
         lane.add(outcome)
+        self._blurred += outcome.flags.blurred
+        self._content_violations += outcome.flags.content_violation
         if outcome.status is Status.SUCCEEDED:
             self._times.add(outcome)
             return
@@ -109,7 +116,7 @@ class ReportBuilder:
         if self._without_image > MOST_PROBLEMS:
             problems.append(f"… and {self._without_image - MOST_PROBLEMS} more")
         lanes = {name: lane.report() for name, lane in self._lanes.items()}
-        return Report(self._times.total_s, lanes, tuple(problems))
+        return Report(self._times.total_s, lanes, tuple(problems), self._blurred, self._content_violations)
 
 
 def total_usd(amounts: Iterable[float | None]) -> float | None:

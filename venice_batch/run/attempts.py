@@ -8,12 +8,12 @@ import anyio
 import msgspec
 import tenacity
 
-from venice_batch.api.answers import Answer, Fault, Verdict
+from venice_batch.api.answers import Answer, Fault, Verdict, failure_kind
 from venice_batch.api.requests import as_sent, error_bucket
 from venice_batch.api.responses import AnswerHeaders
 from venice_batch.catalogue import corrected, enhancement_micro_usd, price_micro_usd
 from venice_batch.errors import ExitCode, FolderError, SourceError
-from venice_batch.events import AttemptEnded
+from venice_batch.events import AttemptEnded, Reachable, Retrying, Unreachable
 from venice_batch.model import Attempt
 from venice_batch.run.history import JobHistory, rounded
 from venice_batch.run.retry import RETRIED, is_over, note, remark, wait_s
@@ -122,6 +122,7 @@ class JobRunner:
             stop=lambda state: is_over(history, self._rules),
             wait=lambda state: self._wait_s(history, state),
             sleep=lambda delay_s: self._back_off(history, delay_s),
+            before_sleep=lambda state: self._report_retry(history, state),
             reraise=True,
         )
         return await retrying(attempt)
@@ -132,13 +133,20 @@ class JobRunner:
         try:
             return await self._ask(history)
         finally:
-            self._money.settle(history.price or 0, spent=history.take_due())
+            booked, due = history.take_booked(), history.take_due()
+            self._money.settle(history.price or 0, spent=due)
+            await self._money.settle_booked(booked, spent=due)
 
     async def _ask(self, history: JobHistory) -> Reply:
         job = history.job
         began_s = self._clock.now()
         bucket = error_bucket(job.endpoint, history.body)
-        permit = await self._slots.acquire(job.model, units=job.images, bucket=bucket)
+
+        async def book() -> None:
+            history.booked = await self._money.book(history.price, model=job.model, job=job.id)
+
+        before = book if self._money.has_budget else None
+        permit = await self._slots.acquire(job.model, units=job.images, bucket=bucket, before=before)
         try:
             history.rate_wait_s += self._clock.now() - began_s
             sent_s = self._clock.now()
@@ -188,8 +196,16 @@ class JobRunner:
         lane = self._slots.limiter.lane(history.job.model)
         state = lane.state(answer.received_s)
         spent_usd = history.charge(answer)
-        self._observe(AttemptEnded(history.job, attempt, verdict, state, answer.possibly_billed, spent_usd))
-        lost = self._connectivity.note(self._clock.running(), reached=answer.fault is not Fault.CONNECT)
+        kind = "" if verdict is Verdict.SUCCEEDED else failure_kind(answer)
+        self._observe(AttemptEnded(history.job, attempt, verdict, state, answer.possibly_billed, spent_usd, kind))
+        now_s = self._clock.running()
+        was_lost = self._connectivity.left_s(now_s) is not None
+        lost = self._connectivity.note(now_s, reached=answer.fault is not Fault.CONNECT)
+        left_s = self._connectivity.left_s(now_s)
+        if was_lost and left_s is None:
+            self._observe(Reachable())
+        elif not was_lost and left_s is not None:
+            self._observe(Unreachable(answer.message, self._clock.wall() + left_s))
         if lost is not None:
             self._stop_signal.request(Stop(ExitCode.TEMPORARY, f"the API cannot be reached ({answer.message}); {lost}"))
             self._slots.wake()
@@ -200,12 +216,16 @@ class JobRunner:
         attempt = Attempt(None, why, 0.0, None, None, rounded(now_s - sent_s), rounded(sent_s - history.enqueued_s))
         state = self._slots.limiter.lane(history.job.model).state(now_s)
         spent_usd = history.charge_in_full()
-        self._observe(AttemptEnded(history.job, attempt, Verdict.TRANSIENT, state, True, spent_usd))
+        self._observe(AttemptEnded(history.job, attempt, Verdict.TRANSIENT, state, True, spent_usd, Fault.CUT))
 
     def _wait_s(self, history: JobHistory, state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        assert isinstance(error, _TryAgainError)  # noqa: S101  (tenacity waits after no other)
-        return wait_s(history, error.reply.answer, self._rules, self._rng)
+        return wait_s(history, _last_answer(state), self._rules, self._rng)
+
+    def _report_retry(self, history: JobHistory, state: tenacity.RetryCallState) -> None:
+        if self._stop_signal.stop is None:
+            kind = failure_kind(_last_answer(state))
+            made = history.attempts
+            self._observe(Retrying(history.job, len(made), rounded(state.upcoming_sleep), made[-1], kind))
 
     async def _back_off(self, history: JobHistory, delay_s: float) -> None:
         """Wait until the backoff is over or the run stops; the slot was released when the attempt ended."""
@@ -216,3 +236,9 @@ class JobRunner:
             await self._clock.wait(self._stop_signal.event, delay_s)
             history.backoff_s += self._clock.now() - began_s
         self._stop_signal.check()
+
+
+def _last_answer(state: tenacity.RetryCallState) -> Answer:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, _TryAgainError)  # noqa: S101  (tenacity waits after no other)
+    return error.reply.answer

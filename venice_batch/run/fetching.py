@@ -353,9 +353,8 @@ def _cause(returncode: int) -> str:
     """Return how a process has ended, in words."""
     if returncode >= 0:
         return f"exit status {returncode}"
-    if returncode == -signal.SIGKILL:
-        return "killed by SIGKILL, perhaps for lack of memory"
     try:
-        return f"killed by {signal.Signals(-returncode).name}"
+        name = signal.Signals(-returncode).name
     except ValueError:
         return f"killed by signal {-returncode}"
+    return f"killed by {name}" + (", perhaps for lack of memory" if name == "SIGKILL" else "")

@@ -39,6 +39,7 @@ class JobHistory:
     intercepted: int = 0  # answers that somebody else than the API gave
     spent: int = 0  # by all attempts, including those that may have been charged without an image
     due: int = 0  # of that, by the attempt that has just ended
+    booked: int | None = None  # the attempt's reservation in the budget that runs share
 
     @property
     def possibly_billed(self) -> bool:
@@ -103,6 +104,11 @@ class JobHistory:
         """Return the cost of the attempt that has just ended, and forget it."""
         due, self.due = self.due, 0
         return due
+
+    def take_booked(self) -> int | None:
+        """Return the reservation of the attempt that has just ended, and forget it."""
+        booked, self.booked = self.booked, None
+        return booked
 
     def _timing(self, reply: Reply | None, now_s: float) -> Timing:
         at = datetime.fromtimestamp(self.enqueued_unix_s, UTC).isoformat(timespec="milliseconds")

@@ -8,6 +8,8 @@ import secrets
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,18 +21,19 @@ from venice_batch.model import SCHEMA, SUMMARY, Summary
 from venice_batch.money import micro_usd
 from venice_batch.output import folder, manifest
 from venice_batch.output.disk import Disk
+from venice_batch.output.ledger import Ledger
 from venice_batch.output.resume import Resume
 from venice_batch.report.collect import Collector, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
+from venice_batch.run.budget import Budget, caps_of
 from venice_batch.run.folder_wait import acquire_folder
 from venice_batch.run.sending import Sender
 from venice_batch.run.spending import Spending
 from venice_batch.run.stop import Stop, StopSignal
-from venice_batch.text_format import json_bytes
+from venice_batch.text_format import counted, json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from venice_batch.api.key import ApiKey
     from venice_batch.clock import Clock
@@ -38,6 +41,14 @@ if TYPE_CHECKING:
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Job, Outcome
     from venice_batch.run.settings import RunSettings
+
+_MOST_IDS = 5
+"""Ids that the notice about jobs rejected before names."""
+
+
+def new_run_id() -> str:
+    """Return an id for a run: the moment (UTC), and enough chance that no other run of that second has it."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 async def run_batch(
@@ -49,6 +60,7 @@ async def run_batch(
     collectors: Sequence[Collector] = (),
     clock: Clock | None = None,
     rng: random.Random | None = None,
+    run_id: str | None = None,
 ) -> Summary:
     """Run the jobs of `index` that the output folder does not hold yet, and return the summary.
 
@@ -56,13 +68,22 @@ async def run_batch(
     and the next run continues from there.
 
     After the last job the manifest is read once, for `fail_on` and for `collectors`. Each collector receives the last
-    record of every id in the folder; if it cannot, its `error` says why.
+    record of every id in the folder; if it cannot, its `error` says why. `run_id` defaults to a new one.
 
     Raises:
-        FolderError: the folder could not be used from the start (later, the summary says so).
+        FolderError: the folder or the budget file could not be used from the start (later, the summary says so).
         StoppedWaitingError: a signal came while another run had the folder.
     """
-    run = _Run(index, key, settings, observers, collectors, clock or SystemClock(), rng or random.Random())
+    run = _Run(
+        index,
+        key,
+        settings,
+        observers,
+        collectors,
+        clock or SystemClock(),
+        rng or random.Random(),
+        run_id or new_run_id(),
+    )
     with ExitStack() as held:
         run.held = await acquire_folder(
             held,
@@ -75,6 +96,7 @@ async def run_batch(
             observe=run.observe,
             handle_signals=settings.handle_signals,
         )
+        await run.open_budget(held)
         return await run.run()
 
 
@@ -105,6 +127,7 @@ class _Run:
         collectors: Sequence[Collector],
         clock: Clock,
         rng: random.Random,
+        run_id: str,
     ) -> None:
         self.index = index
         self.key = key
@@ -117,9 +140,27 @@ class _Run:
         self.stop_signal = StopSignal()
         self.disk = Disk()
         self.held: folder.Hold  # from the moment that the run has its folder
-        self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        self.run_id = run_id
         limit = settings.options.max_cost_usd
         self.spending = Spending(None if limit is None else micro_usd(limit))
+        self.budget: Budget | None = None
+        self.notices: list[str] = []
+
+    async def open_budget(self, until_left: ExitStack) -> None:
+        """Open the budget file, if the run has one. Raises FolderError."""
+        options = self.settings.options
+        if options.budget_file is None:
+            return
+        path = Path(options.budget_file)
+        ledger = Ledger(path, run_id=self.run_id, durable=options.durable, wall=self.clock.wall)
+        is_new = await self.disk.ask(ledger.open)
+        if is_new:
+            self.notices.append(f"{path} is new: no run has spent anything of this budget yet")
+        until_left.callback(lambda: None if self.disk.is_abandoned else ledger.close())  # closing may wait for the disk
+        output = str(self.settings.output.absolute())
+        caps = caps_of(options.max_cost_per_usd)
+        self.budget = Budget(ledger, caps, self.clock, self.disk, run_id=self.run_id, output=output)
+        self.budget.timeout_s = options.timeout_s
 
     def observe(self, event: Event) -> None:
         for observer in self.observers:
@@ -142,6 +183,7 @@ class _Run:
             lanes = self._lanes(known)
             done = known.done
             rejected = len(self.index) - done - sum(lane.pending for lane in lanes)
+            notice = self._rejected_notice(known, rejected) if rejected else ""
             self.observe(
                 RunStarted(
                     self.run_id,
@@ -151,9 +193,10 @@ class _Run:
                     self.index.lanes,
                     pending={lane.name: lane.pending for lane in lanes if lane.pending},
                     expected_usd=self._expected_usd(known),
+                    base_url=self.settings.api.base_url,
                 )
             )
-            for text in (*self.held.notices, *([repaired] if repaired else []), *known.notices):
+            for text in (*self.held.notices, *self.notices, *([repaired] if repaired else []), *known.notices):
                 self.observe(Notice(text))
             sender = self._sender()
             if any(lane.pending for lane in lanes):
@@ -170,11 +213,14 @@ class _Run:
             done=done,
             already_rejected=rejected,
             flagged=self._read_back(stalled=sender.stalled),
+            known_rejected_ok=self.settings.options.known_rejected == "ok",
             stop=self.stop_signal.stop or sender.parked,
             blocks=sender.blocks,
             spent_usd=None if self.settings.catalogue is None else self.spending.spent / 1e6,
         )
         summary = sum_up(totals, self.tally)
+        if notice and summary.exit_code in (ExitCode.OK, ExitCode.SOME_FAILED):
+            self.observe(Notice(notice))
         if sender.stalled:
             text = f"{self.settings.output}: {sender.stalled}; the last files may be missing"
             self.observe(Notice(f"{text}, and {SUMMARY} was not written"))
@@ -203,6 +249,7 @@ class _Run:
             rng=self.rng,
             stop_signal=self.stop_signal,
             spending=self.spending,
+            budget=self.budget,
             run_id=self.run_id,
             observe=self.observe,
             held=self.held,
@@ -225,6 +272,16 @@ class _Run:
 
     def _is_settled(self, known: Resume) -> Callable[[int], bool]:
         return known.is_done if self.settings.options.retry_rejected else known.is_settled
+
+    def _rejected_notice(self, known: Resume, count: int) -> str:
+        """Return the sentence about the `count` jobs that were rejected before; read the first few for their ids."""
+
+        def is_other(place: int) -> bool:
+            return known.is_done(place) or not known.is_settled(place)
+
+        jobs = chain.from_iterable(self.index.pending(number, is_other) for number in range(len(self.index.lanes)))
+        ids = [job.id for job in islice(jobs, _MOST_IDS)]
+        return rejected_notice(count, ids, is_ok=self.settings.options.known_rejected == "ok")
 
     def _expected_usd(self, known: Resume) -> float | None:
         """Return the sum of the known prices of the jobs left to do; None if no price is known."""
@@ -250,7 +307,7 @@ class _Run:
         flagged = FlaggedJobs(fail_on)
         asked = [flagged, *self.collectors] if fail_on else list(self.collectors)
         if asked:
-            collect(self._records, asked)
+            collect(self._records, asked, run_id=self.run_id)
         flagged.raise_error()
         if flagged.count:
             self.observe(Notice(flagged.notice()))
@@ -261,13 +318,24 @@ class _Run:
         return known.records()
 
 
+def rejected_notice(count: int, ids: Sequence[str], *, is_ok: bool) -> str:
+    """Return the line about `count` jobs that an earlier run's rejection still holds for, with the first few `ids`.
+
+    It says what to do about them; unless `is_ok`, also how to let runs succeed without them.
+    """
+    it = "it" if count == 1 else "them"
+    names = ", ".join(ids) + (", …" if count > len(ids) else "")
+    text = f"{counted(count, 'job')} rejected in an earlier run ({names}): change {it} or use --retry-rejected"
+    return text if is_ok else f"{text}; --known-rejected ok accepts {it}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTotals:
     """The facts about a run that its events do not show.
 
     Of the `jobs` in the file, `done` had succeeded before, and `already_rejected` were rejected before and not
-    requested again; `flagged` have a flag to fail on. `stop` is the reason for an early end. `spent_usd` is None if no
-    price is known.
+    requested again, which `known_rejected_ok` accepts; `flagged` have a flag to fail on. `stop` is the reason for an
+    early end. `spent_usd` is None if no price is known.
     """
 
     run_id: str
@@ -278,6 +346,7 @@ class RunTotals:
     done: int
     already_rejected: int
     flagged: int
+    known_rejected_ok: bool
     stop: Stop | None
     blocks: int
     spent_usd: float | None
@@ -295,7 +364,8 @@ def sum_up(totals: RunTotals, tally: Tally) -> Summary:
         # Only a second signal gets here without a reason.
         stop = Stop(ExitCode.SIGINT, "stopped at once")
     code = stop.code if stop else ExitCode.OK
-    if stop is None and (counts["failed"] or counts["rejected"] or totals.already_rejected or totals.flagged):
+    known = 0 if totals.known_rejected_ok else totals.already_rejected
+    if stop is None and (counts["failed"] or counts["rejected"] or known or totals.flagged):
         code = ExitCode.SOME_FAILED
     return Summary(
         schema=SCHEMA,

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from venice_batch.output.disk import Disk
     from venice_batch.output.resume import Resume
     from venice_batch.pacing.limiter import SendingRules
+    from venice_batch.run.budget import Budget
     from venice_batch.run.fetching import Fetcher
     from venice_batch.run.settings import RunSettings
     from venice_batch.run.spending import Spending
@@ -70,6 +71,7 @@ class Sender:
     rng: random.Random
     stop_signal: StopSignal
     spending: Spending
+    budget: Budget | None
     run_id: str
     observe: Observer
     held: folder.Hold
@@ -231,15 +233,22 @@ class Sender:
 
     def _money(self, api: ApiClient, limits: Limits | None, slots: Slots) -> SpendingGuard:
         """Return the guard of the run's money, with the balance if the key may read it."""
+        if self.budget is not None:
+            self.budget.sandbox = api.listed is not None and api.listed.headers.sandbox
+
+        def notify(text: str) -> None:
+            self.observe(Notice(text))
+
+        guard = partial(SpendingGuard, self.spending, slots, self.stop_signal, budget=self.budget, notify=notify)
         if limits is None:
-            return SpendingGuard(self.spending, slots, self.stop_signal)
+            return guard()
 
         async def ask() -> dict[str, int] | None:
             return _balances(await self._limits(api))
 
         if (balances := _balances(limits)) is not None:
             self.spending.update_balances(balances, spent_before=0)
-        return SpendingGuard(self.spending, slots, self.stop_signal, ask_balances=ask)
+        return guard(ask_balances=ask)
 
     async def _limits(self, api: ApiClient) -> Limits | None:
         """Return what the API lists for the key; None if it lists nothing, or if the run is stopped meanwhile."""

@@ -14,10 +14,12 @@ from venice_batch.catalogue.listing import is_local, is_venice
 from venice_batch.errors import UsageError
 from venice_batch.pacing.error_budget import ErrorRule
 from venice_batch.pacing.limiter import MOST_IN_FLIGHT, SendingRules
+from venice_batch.run.budget import NEEDS_FILE, caps_of
 from venice_batch.run.retry import AttemptRules
 from venice_batch.run.stop import Patience
 
 if TYPE_CHECKING:
+    import os
     from pathlib import Path
 
     from venice_batch.catalogue import Catalogue, Preflight
@@ -54,6 +56,10 @@ class RunOptions:
         lock_wait_s: how long to wait for another run in the folder.
         max_time_s: stop sending after this time.
         max_cost_usd: never spend more, by the models' published prices.
+        max_cost_per_usd: never spend more in a "day", "week" or "month" (in UTC), together with all other runs that
+            have the same budget file.
+        budget_file: the file in which these runs write down what they spend; a missing one is made.
+        frozen: refuse jobs whose prices, models or limits are worse than in this file, from `check --freeze`.
         max_failures: stop after this number of jobs without an image.
         grace_s: after a stop, time for requests under way, which are paid for.
 
@@ -69,6 +75,8 @@ class RunOptions:
         strict: raise for what would be a warning.
 
     Afterwards:
+        known_rejected: "ok" lets a run succeed although the API rejected jobs in an earlier run; "fail" does not. A job
+            that has changed since, or is sent again, is not one of them.
         fail_on: flags (of `Flags`) that make a run end as if a job had failed, in this run or an earlier one.
 
     Raises:
@@ -91,6 +99,9 @@ class RunOptions:
     lock_wait_s: float = 0.0
     max_time_s: float = math.inf
     max_cost_usd: float | None = None
+    max_cost_per_usd: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    budget_file: str | os.PathLike[str] | None = None
+    frozen: str | os.PathLike[str] | None = None
     max_failures: int | None = None
     grace_s: float = 300.0
     shard: Shard | None = None
@@ -101,6 +112,7 @@ class RunOptions:
     check_models: bool = True
     allow_unknown: bool = False
     strict: bool = False
+    known_rejected: Literal["ok", "fail"] = "fail"
     fail_on: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -110,6 +122,10 @@ class RunOptions:
             raise UsageError("--max-failures must be at least 1")
         if self.max_cost_usd is not None and not 0 <= self.max_cost_usd < math.inf:
             raise UsageError("--max-cost must be an amount of USD")
+        if caps_of(self.max_cost_per_usd) and self.budget_file is None:
+            raise UsageError(NEEDS_FILE)
+        if self.frozen is not None and not self.check_models:
+            raise UsageError("frozen compares with the list of models, which check_models=False does not ask for")
         if self.processes < 1:
             raise UsageError("--processes must be at least 1")
 

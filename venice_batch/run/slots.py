@@ -14,7 +14,7 @@ from venice_batch.pacing.lane import QUOTA_SPENT_S
 from venice_batch.run.stop import Stop, StoppedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from venice_batch.api.answers import Answer
     from venice_batch.clock import Clock
@@ -78,9 +78,9 @@ class Slots:
         self._refused.setdefault(lane, answer)
         self.wake()
 
-    async def change(self) -> None:
-        """Wait until a request has come back, or `wake` is called."""
-        await self._wait_for_change(float("inf"))
+    async def change(self, timeout_s: float = float("inf")) -> None:
+        """Wait until a request has come back or `wake` is called, for at most `timeout_s`."""
+        await self._wait_for_change(timeout_s)
 
     def wake(self) -> None:
         """Wake all waiters, so that they look again."""
@@ -88,10 +88,13 @@ class Slots:
             self._changed.set()
             self._changed = None
 
-    async def acquire(self, name: str, *, units: int = 1, bucket: str = "") -> Permit:
+    async def acquire(
+        self, name: str, *, units: int = 1, bucket: str = "", before: Callable[[], Awaitable[None]] | None = None
+    ) -> Permit:
         """Wait until lane `name` may send a request for `units` images; return its permit, to be released.
 
-        `bucket` is where its errors count (see `RateLimiter`).
+        `bucket` is where its errors count (see `RateLimiter`). `before` is awaited once, when the request could be sent
+        at once; no slot is held meanwhile, and the lane's next requests wait behind it.
 
         Raises:
             StoppedError: the run stops, or it will stop before the wait is over.
@@ -103,7 +106,7 @@ class Slots:
         self._waiting[name] += 1
         try:
             async with turn:
-                permit = await self._wait(name, units, bucket)
+                permit = await self._wait(name, units, bucket, before)
         finally:
             self._waiting[name] -= 1
         if self.acquired is not None and not self._waiting[name]:
@@ -122,12 +125,16 @@ class Slots:
                 self._doubted.discard(permit.lane.name)
         self.wake()
 
-    async def _wait(self, name: str, units: int, bucket: str) -> Permit:
+    async def _wait(self, name: str, units: int, bucket: str, before: Callable[[], Awaitable[None]] | None) -> Permit:
         lane = self.limiter.lane(name)
         while True:
             self._check(name)
             now_s = self._clock.now()
             wait_s = self.limiter.wait_s(lane, now_s, images=units, bucket=bucket)
+            if wait_s <= 0 and before is not None:
+                await before()
+                before = None
+                continue
             if wait_s <= 0:
                 permit = self.limiter.send(lane, now_s, images=units, bucket=bucket)
                 self._capacity.acquire_on_behalf_of_nowait(permit)

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import anyio
 
 from venice_batch.api.answers import Verdict
-from venice_batch.errors import ExitCode
+from venice_batch.errors import ExitCode, FolderError
 from venice_batch.money import usd_text
+from venice_batch.run.budget import Shortage
 from venice_batch.run.stop import Stop, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from venice_batch.api.answers import Answer
+    from venice_batch.run.budget import Budget
     from venice_batch.run.slots import Slots
     from venice_batch.run.stop import StopSignal
 
@@ -144,6 +146,12 @@ class Spending:
         self.account.update(balances, lacks=spent_before, may_lack=self.spent + self.reserved - own, own=own)
 
 
+LOOK_AGAIN_S = 0.5
+"""How long to wait before looking whether other runs have given money back."""
+
+NOTICE_AFTER_S = 5.0
+"""How long to wait for other runs, with no request under way, before the user is notified once."""
+
 _TOP_UP = "top up, then run the same command again"
 _KEYS_LIMIT = re.compile(r"\bkey\b.*\blimit\b|\bspend(ing)? limit\b", re.IGNORECASE)
 
@@ -163,6 +171,7 @@ class SpendingGuard:
 
     `ask_balances` reads the account's balances by currency in millionths of a USD; it returns None if they are not
     known now, and is None itself if the key may not read them. The run has read them once before its first request.
+    `budget` is what the run shares with others. `notify` gets a sentence for the user.
     """
 
     def __init__(
@@ -172,14 +181,24 @@ class SpendingGuard:
         stop_signal: StopSignal,
         *,
         ask_balances: Callable[[], Awaitable[Mapping[str, int] | None]] | None = None,
+        budget: Budget | None = None,
+        notify: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.spending = spending
         self._slots = slots
         self._stop_signal = stop_signal
         self._ask_balances = ask_balances
+        self._budget = budget
+        self._notify = notify
+        self._idle_looks = 0
         self._asking = anyio.Lock()
         self._asked_at = 0
         """The amount spent when the balance was last asked for."""
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the run shares a budget with others, so that `book` is needed."""
+        return self._budget is not None
 
     async def reserve(self, price: int | None) -> None:
         """Wait until `price` is reserved; the caller settles it once. A price of None is not known and counts as 0.
@@ -190,6 +209,8 @@ class SpendingGuard:
         if price is None:
             if self.spending.limit is not None:
                 self._stop("--max-cost: the price of the next job is not known")
+            if self._budget is not None and self._budget.caps:
+                self._stop("--max-cost-per: the price of the next job is not known")
             return
         leave = self.spending.reserve(price)
         while leave is not Reservation.GRANTED:
@@ -207,6 +228,40 @@ class SpendingGuard:
         """End a reservation, and wake the jobs that wait for money."""
         self.spending.settle(price, spent=spent)
         self._slots.wake()
+
+    async def book(self, price: int | None, *, model: str, job: str) -> int | None:
+        """Reserve `price` in the budget that runs share, if there is one; return the number of the reservation.
+
+        Call it when the request can be sent at once. While other requests may give money back, it waits for that.
+
+        Raises:
+            StoppedError: the run stops, perhaps because the price does not fit into the budget.
+            FolderError: the budget file can no longer be used.
+        """
+        if self._budget is None or not price:
+            return None
+        while isinstance(found := await self._budget.reserve(price, model=model, job=job), Shortage):
+            self._stop_signal.check()
+            if not found.may_fit:
+                self._stop(self._budget.shortage_text(found, price))
+            if not self._slots.in_flight:
+                self._idle_looks += 1
+                if self._idle_looks == NOTICE_AFTER_S / LOOK_AGAIN_S:
+                    self._notify(
+                        f"{self._budget.path}: waiting for money that other runs have reserved and may give back"
+                    )
+            await self._slots.change(LOOK_AGAIN_S)
+        return found
+
+    async def settle_booked(self, number: int | None, *, spent: int) -> None:
+        """End a reservation of `book`, if there is one. If the budget file fails, request a stop and raise nothing."""
+        if self._budget is None or number is None:
+            return
+        try:
+            await self._budget.settle(number, spent=spent)
+        except FolderError as error:  # the image is paid for, and is kept
+            self._stop_signal.request(Stop(error.exit_code, str(error)))
+            self._slots.wake()
 
     def note(self, answer: Answer, *, price: int, due: int, spent_before: int) -> None:
         """Learn the balances from an answer whose request has `price` reserved and costs `due`."""

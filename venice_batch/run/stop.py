@@ -127,10 +127,15 @@ class Connectivity:
             return None
         if self._lost_since_s is None:
             self._lost_since_s = now_s
-        limit_s = self._patience.later_s if self._ever else self._patience.first_s
-        if now_s - self._lost_since_s < limit_s:
+        if (self.left_s(now_s) or 0.0) > 0:
             return None
         return "run the same command again when it can" if self._ever else "is the address right?"
+
+    def left_s(self, now_s: float) -> float | None:
+        """Return the seconds until an API that cannot be reached is given up; None while it can be reached."""
+        if self._lost_since_s is None:
+            return None
+        return self._lost_since_s + (self._patience.later_s if self._ever else self._patience.first_s) - now_s
 
     def sent(self) -> int:
         """Note that a request goes out; return its number, for `ended`."""

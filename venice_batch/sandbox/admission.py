@@ -11,7 +11,7 @@ from venice_batch.sandbox import errors, limits
 from venice_batch.sandbox.catalogue import ENHANCEMENT_MICRO_USD
 from venice_batch.sandbox.errors import ErrorAnswer
 from venice_batch.sandbox.faults import FaultPicker
-from venice_batch.sandbox.ledger import Ledger, Payment
+from venice_batch.sandbox.ledger import Charge, Ledger, Payment
 from venice_batch.sandbox.limits import Bucket, ErrorBudget, FailureBlock, FixedWindow, QuotaState, Window, open_window
 from venice_batch.sandbox.request import EditRequest
 
@@ -138,12 +138,12 @@ class Admission:
             withheld=withheld,
         )
 
-    def settle(self, admitted: AdmittedRequest, *, charged: bool) -> None:
+    def settle(self, admitted: AdmittedRequest, *, charged: bool, now: float = 0.0) -> None:
         """Free the place of a request; charge its price, or give it back."""
         self._serving[admitted.request.model_id] -= 1
         if charged and not admitted.withheld:
             self._stats.count("images_charged", by=admitted.request.variants)
-            self.ledger.charge(admitted.payment)
+            self.ledger.charge(admitted.payment, self._lines(admitted, now))
         else:
             self.ledger.give_back(admitted.payment)
 
@@ -184,6 +184,18 @@ class Admission:
     def _price(self, request: ImageRequest) -> int:
         rewritten = request.enhanced_prompt and not self._settings.is_old
         return request.price_micro_usd + (ENHANCEMENT_MICRO_USD if rewritten else 0)
+
+    def _lines(self, admitted: AdmittedRequest, now: float) -> list[Charge]:
+        """Return the lines of the usage history for a request: its images, and the rewrite of its prompt.
+
+        The names follow those in the API's description (`venice-sd35-image-unit`); that of a rewrite is assumed.
+        """
+        request, currency = admitted.request, admitted.payment.currency
+        unit_price = request.price_micro_usd / request.variants
+        lines = [Charge(now, f"{request.model_id}-image-unit", request.variants, unit_price, currency)]
+        if extra := admitted.payment.micro_usd - request.price_micro_usd:
+            lines.append(Charge(now, "prompt-enhancement-unit", 1, extra, currency))
+        return lines
 
     def _use_quota(self, request: ImageRequest, now: float) -> ErrorAnswer | None:
         windows = self._windows_of(request.model_id)

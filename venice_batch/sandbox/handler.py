@@ -101,7 +101,7 @@ class PaidRequestHandler:
             response = await self._process(http, admitted, headers, openai=openai)
             charged = response.status == faults.CHARGED_STATUS and admitted.fault != "reset-before"
         finally:
-            admission.settle(admitted, charged=charged)
+            admission.settle(admitted, charged=charged, now=self._clock())
         if response.status >= 300:
             admission.record_failure(bucket, response.status, self._clock())
             if not response.prepared:

@@ -1,13 +1,16 @@
-"""Balances of the sandbox's one account."""
+"""Balances of the sandbox's one account, and the history of its charges."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from venice_batch.sandbox.catalogue import MICRO_PER_USD, micro_usd
 from venice_batch.sandbox.errors import INSUFFICIENT, OVER_KEY_LIMIT, ErrorAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Currency = Literal["DIEM", "BUNDLED_CREDITS", "USD"]
 
@@ -19,6 +22,26 @@ class Payment:
     key: str
     currency: Currency
     micro_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One line of the usage history: `units` of `sku` at Unix time `at`, at a price each in millionths of a dollar."""
+
+    at: float
+    sku: str
+    units: int
+    unit_price: float
+    currency: Currency
+
+    @property
+    def micro_usd(self) -> float:
+        """The amount of the line."""
+        return self.units * self.unit_price
+
+
+KEPT_CHARGES = 100_000
+"""Lines of the usage history that are kept."""
 
 
 class Ledger:
@@ -40,6 +63,8 @@ class Ledger:
         self._key_limit = None if key_limit_usd is None else micro_usd(key_limit_usd)
         self._spent: Counter[str] = Counter()
         self._charged = 0
+        self.history: deque[Charge] = deque(maxlen=KEPT_CHARGES)
+        """The latest charges, in the order of time."""
 
     @property
     def balance_usd(self) -> float:
@@ -76,9 +101,10 @@ class Ledger:
         self._move(Payment(key, currency, price), price)
         return Payment(key, currency, price)
 
-    def charge(self, payment: Payment) -> None:
-        """Make a reservation final."""
+    def charge(self, payment: Payment, lines: Iterable[Charge] = ()) -> None:
+        """Make a reservation final; `lines` go into the usage history."""
         self._charged += payment.micro_usd
+        self.history.extend(lines)
 
     def forget_charges(self) -> None:
         """Reset the sum of charges; leave the balances alone."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from venice_batch.sandbox.catalogue import STYLES, listed
+from venice_batch.sandbox.catalogue import MICRO_PER_USD, STYLES, listed
 from venice_batch.sandbox.errors import ErrorAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from venice_batch.sandbox.ledger import Currency, Ledger
+    from venice_batch.sandbox.ledger import Charge, Currency, Ledger
     from venice_batch.sandbox.settings import SandboxSettings
 
 
@@ -96,3 +99,83 @@ def balance(ledger: Ledger) -> dict[str, Any]:
         "balances": {"diem": ledger.diem or None, "usd": ledger.balance_usd},
         "diemEpochAllocation": 0,
     }
+
+
+CURRENCIES = ("USD", "DIEM", "BUNDLED_CREDITS", "EARNED_CREDITS")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?Z")
+_NO_ADMIN = ErrorAnswer(401, "Admin API key required")
+_BAD_CURSOR = ErrorAnswer(400, "Invalid or expired cursor; restart from the first page")
+
+
+def usage_history(
+    settings: SandboxSettings, history: Sequence[Charge], query: Mapping[str, str]
+) -> dict[str, Any] | ErrorAnswer:
+    """Return one page of GET /billing/usage-history, the oldest charges first.
+
+    The first page takes filters, any other one a cursor and nothing else, which carries the filters. Source: Venice's
+    agent skills, venice-billing, 2026-10-02. Images have no `inferenceDetails` in the API's own example.
+    """
+    if settings.usage_history_endpoint == "forbidden":
+        return _NO_ADMIN
+    filters = _filters(query)
+    if isinstance(filters, ErrorAnswer):
+        return filters
+    start, end, currency, size, begin = filters
+    found = [charge for charge in history if start <= charge.at < end and currency in ("", charge.currency)]
+    rows = [
+        {
+            "timestamp": _moment(charge.at),
+            "sku": charge.sku,
+            "units": charge.units,
+            "pricePerUnitUsd": charge.unit_price / MICRO_PER_USD,
+            "amount": -charge.micro_usd / MICRO_PER_USD,
+            "currency": charge.currency,
+            "notes": "API Inference",
+            "inferenceDetails": None,
+        }
+        for charge in found[begin : begin + size]
+    ]
+    more = begin + size < len(found)
+    return {"data": rows, "nextCursor": _cursor((start, end, currency, size, begin + size)) if more else None}
+
+
+_Filters = tuple[float, float, str, int, int]
+_NO_END = 1e12
+
+
+def _filters(query: Mapping[str, str]) -> _Filters | ErrorAnswer:
+    """Return start and end (Unix s), currency ("": any), page size and the first row's number."""
+    if "cursor" in query:
+        return _BAD_CURSOR if len(query) > 1 else _read_cursor(query["cursor"])
+    moments = {name: query[name] for name in ("startTimestamp", "endTimestamp") if name in query}
+    size = query.get("pageSize", "1000")
+    is_valid = (
+        set(query) <= {"startTimestamp", "endTimestamp", "currency", "pageSize"}
+        and all(map(_MOMENT.fullmatch, moments.values()))
+        and query.get("currency", "USD") in CURRENCIES
+        and size.isdecimal()
+        and 10 <= int(size) <= 1000
+    )
+    if not is_valid:
+        return ErrorAnswer(400, "Invalid request parameters")
+    bounds = {name: datetime.fromisoformat(text).timestamp() for name, text in moments.items()}
+    start, end = bounds.get("startTimestamp", 0.0), bounds.get("endTimestamp", _NO_END)
+    if start >= end:
+        return ErrorAnswer(400, "endTimestamp must be later than startTimestamp")
+    return start, end, query.get("currency", ""), int(size), 0
+
+
+def _cursor(filters: _Filters) -> str:
+    return base64.urlsafe_b64encode(json.dumps(filters).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> _Filters | ErrorAnswer:
+    try:
+        start, end, currency, size, begin = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except ValueError:
+        return _BAD_CURSOR
+    return start, end, currency, size, begin
+
+
+def _moment(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -72,8 +72,8 @@ class Sandbox:
             app.router.add_post(f"{api}/image/{operation}", self._edit(operation))
         for path, listing in self._listings().items():
             app.router.add_get(f"{api}{path}", self._public(listing))
-        for path, listing in self._private_listings().items():
-            app.router.add_get(f"{api}{path}", self._private(listing))
+        for path, private in self._private_listings().items():
+            app.router.add_get(f"{api}{path}", self._private(private))
         return app
 
     def _listings(self) -> Mapping[str, Callable[[str], object]]:
@@ -91,16 +91,19 @@ class Sandbox:
             "/models/compatibility_mapping": lambda kind: listings.names({"image": models.compatibility}, kind),
         }
 
-    def _private_listings(self) -> Mapping[str, Callable[[str], object]]:
-        """Return the listings that need a key, by path, as functions of the key."""
+    def _private_listings(self) -> Mapping[str, Callable[[str, Mapping[str, str]], object]]:
+        """Return the listings that need a key, by path, as functions of the key and the query."""
         ledger = self._admission.ledger
         listed = (*self._models.models, *(entry["id"] for entry in self._edit_models.entries), REMOVER_ID)
         ids = [model_id for model_id in listed if model_id not in self._settings.retired]
         return {
-            "/api_keys/rate_limits": lambda key: listings.rate_limits(
+            "/api_keys/rate_limits": lambda key, _: listings.rate_limits(
                 self._settings, ids, ledger.spendable(key), self._clock()
             ),
-            "/billing/balance": lambda _: listings.balance(ledger),
+            "/billing/balance": lambda *_: listings.balance(ledger),
+            "/billing/usage-history": lambda _, query: listings.usage_history(
+                self._settings, tuple(ledger.history), query
+            ),
         }
 
     async def _welcome(self, _: web.Request) -> web.Response:
@@ -126,11 +129,11 @@ class Sandbox:
 
         return serve
 
-    def _private(self, listing: Callable[[str], object]) -> Handler:
+    def _private(self, listing: Callable[[str, Mapping[str, str]], object]) -> Handler:
         async def serve(http: web.Request) -> web.Response:
             self._stats.count("other_requests")
             key, now = key_of(http), self._clock()
-            body = self._admission.check_key(key, now) or listing(key or "")
+            body = self._admission.check_key(key, now) or listing(key or "", http.query)
             headers = self._admission.budget_headers(Bucket(key), now) if key and self._admission.knows(key) else {}
             if isinstance(body, ErrorAnswer):
                 return error_response(body, headers, openai=False)

@@ -89,6 +89,8 @@ class SandboxSettings:
 
     ok: the enforced limits; forbidden: a 403, as for a key without the right; wrong: twice the enforced limits.
     """
+    usage_history_endpoint: Literal["ok", "forbidden"] = "ok"
+    """Answer of GET /billing/usage-history; forbidden: the 401 for a key that is no ADMIN key."""
     api_key: str | None = None
     """The only accepted key; None accepts any key except the word "invalid"."""
     pro_models: frozenset[str] = frozenset()
@@ -191,6 +193,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "retry_after": ("none", "seconds", "date"),
     "rate_headers": ("seconds", "fractional", "ms", "iso", "duration", "none"),
     "rate_limits_endpoint": ("ok", "forbidden", "wrong"),
+    "usage_history_endpoint": ("ok", "forbidden"),
     "styles_shape": ("object", "array"),
     "openai_errors": ("native", "openai"),
     "unknown_model_status": ("400", "404"),
