@@ -86,7 +86,7 @@ class GalleryPage(Collector):
 
     def add(self, place: int | None, outcome: Outcome) -> None:
         """Add a job, whichever jobs file it came from; each id must come once."""
-        self._sweeps.add(self._contents.jobs, outcome.id, outcome.request)
+        self._sweeps.add(self._contents.jobs, outcome.id, outcome.request, outcome.index)
         self._contents.add(outcome)
         self._timeline.add(outcome)
         self._report.add(outcome)

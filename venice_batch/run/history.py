@@ -79,6 +79,7 @@ class JobHistory:
             sandbox=head.sandbox,
             at_most_usd=spent_usd if self.possibly_billed else None,
             unrecognised=reply.unrecognised if reply else (),
+            index=job.index,
         )
 
     def charge(self, answer: Answer) -> float | None:
