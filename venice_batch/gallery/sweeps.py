@@ -104,7 +104,9 @@ class SweepFinder:
         alike: dict[tuple[str, ...], list[_Group]] = {}
         for group, fields in groups:
             alike.setdefault(fields, []).append(group)
-        values = {fields: [_ordered(number, fields, same) for number in range(len(fields))] for fields, same in alike.items()}
+        values = {
+            fields: [_ordered(number, fields, same) for number in range(len(fields))] for fields, same in alike.items()
+        }
         return [_sweep(group, fields, values[fields]) for group, fields in groups]
 
 
@@ -132,10 +134,7 @@ def _sweep(group: _Group, fields: tuple[str, ...], values: list[dict[bytes, Any]
         order = [key for key in values[number] if key in own]
         axes.append(Axis(field, tuple(_label(values[number][key]) for key in order)))
         places.append({key: place for place, key in enumerate(order)})
-    cells = [
-        (*(places[number][key[number]] for number in range(len(fields))), key[-1].number)
-        for key in keys
-    ]
+    cells = [(*(places[number][key[number]] for number in range(len(fields))), key[-1].number) for key in keys]
     longest = sorted(range(len(fields)), key=lambda number: -len(values[number]))
     down, across = (longest[0], longest[1]) if len(fields) > 1 else (None, 0)
     return Sweep(group.name, tuple(axes), tuple(cells), down, across)

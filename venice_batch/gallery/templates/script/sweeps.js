@@ -68,7 +68,7 @@ const sweepsView = (() => {
       );
       buttons.clear();
       const body = rows.map((row) =>
-        el("tr", {}, row !== null && el("th", { scope: "row" }, axes[down].values[row]), ...columns.map((column) => cellAt(row, column))),
+        el("tr", {}, row !== null && el("th", { scope: "row" }, el("span", {}, axes[down].values[row])), ...columns.map((column) => cellAt(row, column))),
       );
       const jobs = isFiltered() ? `${number(asked.length)} of ${counted(cells.length, "job")}` : counted(cells.length, "job");
       one(".size", holder).textContent = `${jobs} by ${axes.map((axis) => `${axis.field} (${axis.values.length})`).join(" × ")}`;
