@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import threading
@@ -21,10 +20,11 @@ from venice_batch.output.plain_files import PlainFiles
 from venice_batch.output.resume import LatestRecords
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from venice_batch.gallery.sweeps import Sweep
-    from venice_batch.model import Outcome
+    from venice_batch.model import ImageFile, Outcome
 
 LARGEST_CELL = 512
 """Pixels of a cell's side, at most."""
@@ -34,6 +34,8 @@ MOST_GRID_PIXELS = 32_000_000
 """Pixels of all cells together, so that a grid takes about 100 MB while it is drawn."""
 LONGEST_SIDE = 30_000
 """Pixels of a grid's side; few programs show larger images."""
+NARROWEST = 480
+"""Pixels of a grid's width at least, for its name and the prompt."""
 
 _GAP = 8
 _MARGIN = 24
@@ -45,10 +47,10 @@ _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class _Cell(NamedTuple):
-    """A job's images, by their paths in the folder, and the word that stands for missing ones."""
+    """A job's images, and the words that stand for them if none can be shown."""
 
-    files: tuple[str, ...]
-    status: str
+    files: tuple[ImageFile, ...]
+    words: str
 
 
 def write_grid(root: Path, path: Path, which: str | None = None) -> Path:
@@ -80,9 +82,10 @@ def write_grid(root: Path, path: Path, which: str | None = None) -> Path:
             cells[number] = _cell(outcome)
             prompts.add(str(outcome.request.get("prompt", "")))
     prompt = prompts.pop() if len(prompts) == 1 else ""
-    drawn = _Drawing(sweep, prompt, cells, PlainFiles(root)).draw()
+    drawing = _Drawing(sweep, prompt, cells, PlainFiles(root))
+    drawing.fill()
     with whole_file(path) as file:
-        drawn.save(file, "PNG", compress_level=4)
+        drawing.image.save(file, "PNG", compress_level=4)
     return path
 
 
@@ -124,120 +127,129 @@ def cell_side(columns: int, rows: int) -> int:
 
 
 def _cell(outcome: Outcome) -> _Cell:
-    small = (file for file in outcome.files if 0 < (file.width or 0) * (file.height or 0) <= MOST_PIXELS)
-    return _Cell(tuple(file.path for file in small), str(outcome.status) if not outcome.files else "no image to show")
+    small = tuple(file for file in outcome.files if 0 < (file.width or 0) * (file.height or 0) <= MOST_PIXELS)
+    return _Cell(small, "no image to show" if outcome.files else str(outcome.status))
+
+
+def cell_size(side: int, ratios: Collection[float]) -> tuple[int, int]:
+    """Return width and height of the cells for images of these ratios; one of them is `side`.
+
+    Cells of images that are all wide, or all high, are no larger than these need.
+    """
+    narrowest, widest = min(ratios, default=1), max(ratios, default=1)
+    return max(SMALLEST_CELL, round(side * min(1, widest))), max(SMALLEST_CELL, round(side / max(1, narrowest)))
 
 
 class _Drawing:
-    """The picture of a sweep: a title, the prompt, labels and cells."""
+    """The picture of a sweep: its name, the prompt, labels and cells."""
 
     def __init__(self, sweep: Sweep, prompt: str, cells: dict[int, _Cell], files: PlainFiles) -> None:
-        self._sweep = sweep
-        self._prompt = "" if prompt == sweep.name else prompt
         self._cells = cells
         self._files = files
-        self._drawing = threading.Lock()
-
-    def draw(self) -> Image.Image:
-        axes, down, across = self._sweep.axes, self._sweep.down, self._sweep.across
-        rest = [at for at in range(len(axes)) if at not in (down, across)]
-        sides = [*rest] if down is None else [*rest, down]
-        # Only combinations that have a job get rows.
-        taken = {tuple(cell[at] for at in sides) for cell in self._sweep.cells}
-        rows = [row for row in itertools.product(*(range(len(axes[at].values)) for at in sides)) if row in taken]
+        self._lock = threading.Lock()
+        # Of three or more fields, all but that of the columns make rows; only combinations with a job get one.
+        axes, down, across = sweep.axes, sweep.down, sweep.across
+        aside = [at for at in range(len(axes)) if at not in (down, across)] + ([] if down is None else [down])
+        rows = sorted({tuple(cell[at] for at in aside) for cell in sweep.cells})
         columns = axes[across].values
         side = cell_side(len(columns), len(rows))
-        text = _font(max(12, min(20, side // 12)))
-        title = _font(26)
-        line = _height(text)
+        ratios = [(file.width or 1) / (file.height or 1) for cell in cells.values() for file in cell.files]
+        self._wide, self._high = wide, high = cell_size(side, ratios)
 
-        labels = [
-            [f"{axes[at].field}: {axes[at].values[place]}" for at, place in zip(sides, row, strict=True)]
-            for row in rows
+        self._font = font = _font(max(12, min(20, side // 12)))
+        named = [
+            [f"{axes[at].field}: {axes[at].values[one]}" for at, one in zip(aside, row, strict=True)] for row in rows
         ]
-        widest = max((text.getlength(part) for parts in labels for part in parts), default=0)
-        left = _MARGIN + (min(int(widest), max(140, side)) + 2 * _GAP if sides else 0)
-        width = max(left + len(columns) * (side + _GAP) - _GAP + _MARGIN, 480)
+        widest = max((font.getlength(part) for parts in named for part in parts), default=0)
+        label = min(math.ceil(widest), max(140, wide)) if aside else 0
+        left = _MARGIN + label + (2 * _GAP if aside else 0)
+        width = max(left + len(columns) * (wide + _GAP) - _GAP + _MARGIN, NARROWEST)
         room = width - 2 * _MARGIN
-        heading = [(part, title, _INK) for part in wrapped(self._sweep.name, title, room, 2)]
-        heading += [(part, text, _SOFT) for part in wrapped(self._prompt, text, room, _MOST_PROMPT_LINES)]
-        heads = [wrapped(value, text, side, 3) for value in (f"{axes[across].field}: {value}" for value in columns)]
-        top = _MARGIN + sum(_height(font) for _, font, _ in heading) + _GAP
-        first = top + line * max(map(len, heads)) + _GAP
-        image = Image.new("RGB", (width, first + len(rows) * (side + _GAP) - _GAP + _MARGIN), _PAPER)
-        draw = ImageDraw.Draw(image)
+        title = [(line, _font(26), _INK) for line in wrapped(sweep.name, _font(26), room, 2)]
+        if prompt != sweep.name:
+            title += [(line, font, _SOFT) for line in wrapped(prompt, font, room, _MOST_PROMPT_LINES)]
+        heads = [wrapped(f"{axes[across].field}: {value}", font, wide, 3) for value in columns]
+        top = _MARGIN + sum(_height(font) for _, font, _ in title) + _GAP
+        first = top + _height(font) * max(map(len, heads)) + _GAP
+        self.image = Image.new("RGB", (width, first + len(rows) * (high + _GAP) - _GAP + _MARGIN), _PAPER)
+        self._draw = ImageDraw.Draw(self.image)
 
         y = _MARGIN
-        for part, font, colour in heading:
-            draw.text((_MARGIN, y), part, fill=colour, font=font)
-            y += _height(font)
-        for number, parts in enumerate(heads):
-            for place, part in enumerate(parts):
-                draw.text((left + number * (side + _GAP), top + place * line), part, fill=_INK, font=text)
-        for number, parts in enumerate(labels):
-            shown = [piece for part in parts for piece in wrapped(part, text, left - _MARGIN - _GAP, 2)]
-            for place, part in enumerate(shown[: max(1, side // line)]):
-                at = (_MARGIN, first + number * (side + _GAP) + place * line)
-                draw.text(at, part, fill=_INK, font=text)
-
+        for line, its_font, colour in title:
+            self._draw.text((_MARGIN, y), line, fill=colour, font=its_font)
+            y += _height(its_font)
+        for number, lines in enumerate(heads):
+            self._write(lines, left + number * (wide + _GAP), top)
+        for number, parts in enumerate(named):
+            lines = [line for part in parts for line in wrapped(part, font, label, 2)]
+            self._write(lines[: max(1, high // _height(font))], _MARGIN, first + number * (high + _GAP))
         numbers = {row: number for number, row in enumerate(rows)}
-        tasks = []
-        for cell in self._sweep.cells:
-            row = numbers[tuple(cell[at] for at in sides)]
-            place = (left + cell[across] * (side + _GAP), first + row * (side + _GAP))
-            tasks.append((cell[-1], place))
+        self._places = [
+            (
+                cell[-1],
+                left + cell[across] * (wide + _GAP),
+                first + numbers[tuple(cell[at] for at in aside)] * (high + _GAP),
+            )
+            for cell in sweep.cells
+        ]
+
+    def fill(self) -> None:
+        """Draw all cells."""
         # Pillow releases the interpreter's lock while it decodes and scales.
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            made = threads.map(lambda task: self._fill(image, draw, text, side, *task), tasks)
+            filled = threads.map(lambda place: self._fill(*place), self._places)
             try:
-                for _ in made:
+                for _ in filled:
                     pass
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for all of the others
                 raise
-        return image
 
-    def _fill(
-        self, image: Image.Image, draw: ImageDraw.ImageDraw, font: _Font, side: int, number: int, at: tuple[int, int]
-    ) -> None:
+    def _fill(self, number: int, left: int, top: int) -> None:
         """Draw a job's images into its cell; several share it."""
-        files, status = self._cells[number]
-        across = math.ceil(math.sqrt(len(files)))
-        part = side // max(1, across)
+        files, words = self._cells[number]
+        many = math.ceil(math.sqrt(len(files)))
+        wide, high = self._wide // max(1, many), self._high // max(1, many)
+        room = (wide, high) if many == 1 else (wide - 2, high - 2)
         is_empty = True
-        for place, path in enumerate(files):
-            small = self._small(path, part if across == 1 else part - 2)
+        for place, file in enumerate(files):
+            small = _small(self._files, file.path, room)
             if small is None:
                 continue
             is_empty = False
-            x = at[0] + place % across * part + (part - small.width) // 2
-            y = at[1] + place // across * part + (part - small.height) // 2
-            with self._drawing:
-                image.paste(small, (x, y))
+            x = left + place % many * wide + (wide - small.width) // 2
+            y = top + place // many * high + (high - small.height) // 2
+            with self._lock:
+                self.image.paste(small, (x, y))
         if is_empty:
-            with self._drawing:
-                draw.rectangle((*at, at[0] + side - 1, at[1] + side - 1), fill=_WELL)
-                for place, words in enumerate(wrapped(status if not files else "no image to show", font, side - 12, 3)):
-                    draw.text((at[0] + 6, at[1] + 6 + place * _height(font)), words, fill=_SOFT, font=font)
+            with self._lock:
+                self._draw.rectangle((left, top, left + self._wide - 1, top + self._high - 1), fill=_WELL)
+                self._write(wrapped(words, self._font, self._wide - 12, 3), left + 6, top + 6, _SOFT)
 
-    def _small(self, path: str, side: int) -> Image.Image | None:
-        try:
-            with self._files.open(path) as opened, Image.open(opened, formats=("PNG", "JPEG", "WEBP", "GIF")) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    return None  # the record gave another size
-                image.draft("RGB", (side, side))
-                has_alpha = image.has_transparency_data
-                small = image.convert("RGBA" if has_alpha else "RGB")
-            scale = min(side / small.width, side / small.height)
-            size = (max(1, round(small.width * scale)), max(1, round(small.height * scale)))
-            small = small.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-            if not has_alpha:
-                return small
-            paper = Image.new("RGB", small.size, _PAPER)
-            paper.paste(small, mask=small.getchannel("A"))
-            return paper
-        except Exception:  # noqa: BLE001 - a decoder may raise anything on a damaged image; a word stands for it
-            return None
+    def _write(self, lines: list[str], left: int, top: int, colour: str = _INK) -> None:
+        for number, line in enumerate(lines):
+            self._draw.text((left, top + number * _height(self._font)), line, fill=colour, font=self._font)
+
+
+def _small(files: PlainFiles, path: str, room: tuple[int, int]) -> Image.Image | None:
+    """Return an image at the size at which it fits into `room`; None if it cannot be read."""
+    try:
+        with files.open(path) as opened, Image.open(opened, formats=("PNG", "JPEG", "WEBP", "GIF")) as image:
+            if image.width * image.height > MOST_PIXELS:
+                return None  # the record gave another size
+            image.draft("RGB", room)
+            has_alpha = image.has_transparency_data
+            whole = image.convert("RGBA" if has_alpha else "RGB")
+        scale = min(room[0] / whole.width, room[1] / whole.height)
+        size = (max(1, round(whole.width * scale)), max(1, round(whole.height * scale)))
+        small = whole.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+        if not has_alpha:
+            return small
+        paper = Image.new("RGB", size, _PAPER)
+        paper.paste(small, mask=small.getchannel("A"))
+        return paper
+    except Exception:  # noqa: BLE001 - a decoder may raise anything on a damaged image; words stand for it
+        return None
 
 
 def wrapped(text: str, font: _Font, room: float, most: int) -> list[str]:

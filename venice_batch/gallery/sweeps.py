@@ -46,12 +46,12 @@ class _Job(NamedTuple):
 
     number: int
     values: dict[str, Any]
-    index: int | None
+    place: int | None
 
 
 def _place(job: _Job) -> tuple[int, int]:
     """Return a key that sorts jobs as their file has them; those of unknown place come last, as they ended."""
-    return (sys.maxsize if job.index is None else job.index, job.number)
+    return (sys.maxsize if job.place is None else job.place, job.number)
 
 
 class _Group:
@@ -127,14 +127,17 @@ def matrix_fields(job_id: str, request: Mapping[str, Any]) -> tuple[str, tuple[s
 
 def _sweep(group: _Group, fields: tuple[str, ...], values: list[dict[bytes, Any]]) -> Sweep:
     """Lay out a group; `values` holds every axis's values over all groups of these fields, in their order."""
-    keys = [(*(_canonical(job.values[field]) for field in fields), job) for job in group.jobs]
+    keys = [tuple(_canonical(job.values[field]) for field in fields) for job in group.jobs]
     axes, places = [], []
-    for number, field in enumerate(fields):
-        own = {key[number] for key in keys}
-        order = [key for key in values[number] if key in own]
-        axes.append(Axis(field, tuple(_label(values[number][key]) for key in order)))
+    for field, of_all, column in zip(fields, values, zip(*keys, strict=True), strict=True):
+        own = set(column)
+        order = [key for key in of_all if key in own]
+        axes.append(Axis(field, tuple(_label(of_all[key]) for key in order)))
         places.append({key: place for place, key in enumerate(order)})
-    cells = [(*(places[number][key[number]] for number in range(len(fields))), key[-1].number) for key in keys]
+    cells = [
+        (*(place[one] for place, one in zip(places, key, strict=True)), job.number)
+        for key, job in zip(keys, group.jobs, strict=True)
+    ]
     longest = sorted(range(len(fields)), key=lambda number: -len(values[number]))
     down, across = (longest[0], longest[1]) if len(fields) > 1 else (None, 0)
     return Sweep(group.name, tuple(axes), tuple(cells), down, across)
@@ -153,14 +156,14 @@ def _ordered(number: int, fields: tuple[str, ...], groups: Iterable[_Group]) -> 
     """
     field = fields[number]
     distinct: dict[bytes, Any] = {}
-    lines: dict[tuple[int, bytes, ...], list[tuple[int, bytes]]] = {}
+    lines: dict[tuple[int, tuple[bytes, ...]], list[tuple[int, bytes]]] = {}
     for at, group in enumerate(groups):
         for job in group.jobs:
             key = _canonical(job.values[field])
             distinct[key] = job.values[field]
-            if job.index is not None:
+            if job.place is not None:
                 others = tuple(_canonical(job.values[other]) for other in fields if other != field)
-                lines.setdefault((at, *others), []).append((job.index, key))
+                lines.setdefault((at, others), []).append((job.place, key))
     order: dict[bytes, None] = {}
     for line in sorted(lines.values(), key=len, reverse=True):
         order = _merged(order, [key for _, key in sorted(line)])
