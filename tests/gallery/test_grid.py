@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from gallery.made import file, image_bytes, put, record, write
+from gallery.made import file, image_bytes, noise_bytes, put, record, write
 from PIL import Image
 from records import failed, outcome
 
@@ -11,6 +11,7 @@ from venice_batch.errors import FolderError, UsageError
 from venice_batch.gallery import grid
 from venice_batch.gallery.grid import cell_side, cell_size, choose, wrapped, write_grid
 from venice_batch.gallery.sweeps import Axis, Sweep
+from venice_batch.gallery.thumbnails import make_thumbnails
 
 RED, GREEN, BLUE = (250, 10, 10), (10, 250, 10), (10, 10, 250)
 WELL = (236, 234, 229)
@@ -100,17 +101,17 @@ def test_several_images_of_a_job_share_its_cell(tmp_path):
     files = tuple(put(tmp_path, f"images/{n}.png", image_bytes(colour=c)) for n, c in enumerate((RED, GREEN, BLUE)))
     many = outcome("m__seed-1", files=files, request={"prompt": "p", "seed": 1}, index=0)
     write(tmp_path, many, matrix_job(tmp_path, seed=2, index=1))
-    assert colours(opened(tmp_path))[0] == [RED, GREEN]
-    assert [BLUE, RED] in colours(opened(tmp_path))
+    shown = colours(opened(tmp_path))
+    assert [RED, GREEN] in shown
+    assert [BLUE, RED] in shown
 
 
 def test_a_transparent_image_is_on_paper(tmp_path):
     data = io.BytesIO()
     Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(data, "PNG")
-    cut_out = outcome(
-        "m__seed-1", files=(put(tmp_path, "images/c.png", data.getvalue(), 64, 64),), request={"prompt": "p", "seed": 1}
-    )
-    write(tmp_path, cut_out, matrix_job(tmp_path, seed=2))
+    files = (put(tmp_path, "images/c.png", data.getvalue(), 64, 64),)
+    cut_out = outcome("m__seed-1", files=files, request={"prompt": "p", "seed": 1}, index=0)
+    write(tmp_path, cut_out, matrix_job(tmp_path, seed=2, index=1))
     image = opened(tmp_path)
     assert image.getpixel((100, image.height - 100)) == (255, 255, 255)
 
@@ -119,7 +120,11 @@ def test_nothing_outside_the_folder_is_read(tmp_path, drawn):
     (tmp_path / "secret.png").write_bytes(image_bytes(colour=BLUE))
     root = tmp_path / "out"
     files = (file("../secret.png", image_bytes(colour=BLUE)),)
-    write(root, outcome("m__seed-1", files=files, request={"prompt": "p", "seed": 1}), matrix_job(root, seed=2))
+    write(
+        root,
+        outcome("m__seed-1", files=files, request={"prompt": "p", "seed": 1}, index=0),
+        matrix_job(root, seed=2, index=1),
+    )
     assert colours(opened(root)) == [[WELL, RED]]
 
 
@@ -165,6 +170,28 @@ def test_a_sweep_is_chosen_by_name_or_by_the_id_of_one_of_its_jobs(tmp_path):
     assert choose([sweep("a", 1, 2)], None).name == "a"
 
 
+def test_small_cells_are_made_from_thumbnails(tmp_path, monkeypatch):
+    data = noise_bytes()
+    jobs = [
+        outcome(
+            f"m__seed-{seed}",
+            files=(put(tmp_path, f"images/{seed}.png", data, 320, 240),),
+            request={"prompt": "p", "seed": seed},
+            index=seed,
+        )
+        for seed in (1, 2)
+    ]
+    write(tmp_path, *jobs)
+    make_thumbnails(tmp_path, jobs[0].files)
+    for job in jobs:
+        (tmp_path / job.files[0].path).unlink()
+    monkeypatch.setattr(grid, "LARGEST_CELL", 256)
+    image = opened(tmp_path)
+    assert WELL not in {image.getpixel((x, 120)) for x in range(image.width)}
+    monkeypatch.setattr(grid, "LARGEST_CELL", 257)
+    assert colours(opened(tmp_path)) == [[WELL]]
+
+
 def test_long_texts_are_wrapped_and_cut():
     font = grid._font(12)
     lines = wrapped("a canal at dusk " * 20, font, 120, 3)
@@ -177,10 +204,14 @@ def test_long_texts_are_wrapped_and_cut():
 
 
 def test_without_a_font_of_the_system_pillow_has_one(monkeypatch):
-    def fails(*given):
-        raise OSError
+    whole = grid.ImageFont.truetype
 
-    monkeypatch.setattr(grid.ImageFont, "truetype", fails)
+    def without_system(font, *given, **named):
+        if isinstance(font, str):
+            raise OSError
+        return whole(font, *given, **named)
+
+    monkeypatch.setattr(grid.ImageFont, "truetype", without_system)
     assert grid._font.__wrapped__(13).getlength("a") > 0
 
 

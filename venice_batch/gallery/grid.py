@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from venice_batch.errors import UsageError
 from venice_batch.gallery.sweeps import SweepFinder
-from venice_batch.gallery.thumbnails import MOST_PIXELS
+from venice_batch.gallery.thumbnails import BOX, FOLDER, MOST_PIXELS, thumbnail_name
 from venice_batch.output import manifest
 from venice_batch.output.atomic_file import whole_file
 from venice_batch.output.plain_files import PlainFiles
@@ -213,7 +213,7 @@ class _Drawing:
         room = (wide, high) if many == 1 else (wide - 2, high - 2)
         is_empty = True
         for place, file in enumerate(files):
-            small = _small(self._files, file.path, room)
+            small = self._small(file, room)
             if small is None:
                 continue
             is_empty = False
@@ -225,6 +225,12 @@ class _Drawing:
             with self._lock:
                 self._draw.rectangle((left, top, left + self._wide - 1, top + self._high - 1), fill=_WELL)
                 self._write(wrapped(words, self._font, self._wide - 12, 3), left + 6, top + 6, _SOFT)
+
+    def _small(self, file: ImageFile, room: tuple[int, int]) -> Image.Image | None:
+        """Return an image scaled to `room`: from its thumbnail where that is large enough, as it is quicker to read."""
+        name = thumbnail_name(file) if max(room) <= min(BOX) else None
+        thumbnail = _small(self._files, f"{FOLDER}/{name}", room) if name else None
+        return thumbnail or _small(self._files, file.path, room)
 
     def _write(self, lines: list[str], left: int, top: int, colour: str = _INK) -> None:
         for number, line in enumerate(lines):
