@@ -25,9 +25,7 @@ def matrix_job(root, name="m", colour=RED, size=(64, 64), index=0, **fields):
 
 
 def opened(root, which=None):
-    path = write_grid(root, root / "grid.png", which)
-    assert path.read_bytes().startswith(b"\x89PNG")
-    return Image.open(path)
+    return Image.open(io.BytesIO(write_grid(root, root / "grid.png", which).read_bytes()), formats=("PNG",))
 
 
 def colours(image):
@@ -114,6 +112,21 @@ def test_a_transparent_image_is_on_paper(tmp_path):
     write(tmp_path, cut_out, matrix_job(tmp_path, seed=2, index=1))
     image = opened(tmp_path)
     assert image.getpixel((100, image.height - 100)) == (255, 255, 255)
+
+
+def test_a_sweep_that_is_called_like_its_prompt_shows_that_once(tmp_path, drawn):
+    write(tmp_path, *(record(tmp_path, str(seed), request={"seed": seed}) for seed in (1, 2)))
+    opened(tmp_path)
+    assert drawn == ["a gondola", "seed: 1", "seed: 2"]
+
+
+def test_an_image_larger_than_its_record_says_is_not_decoded(tmp_path, monkeypatch, drawn):
+    monkeypatch.setattr(grid, "MOST_PIXELS", 100)
+    large = matrix_job(tmp_path, seed=1, size=(64, 64))
+    lying = outcome("m__seed-1", files=(file(large.files[0].path, b"", 1, 1),), request=large.request, index=0)
+    write(tmp_path, lying, matrix_job(tmp_path, seed=2, size=(9, 9), index=1))
+    assert colours(opened(tmp_path)) == [[WELL, RED]]
+    assert "no image to show" in drawn
 
 
 def test_nothing_outside_the_folder_is_read(tmp_path, drawn):

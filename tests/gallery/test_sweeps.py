@@ -90,6 +90,15 @@ def test_a_column_of_its_own_stands_where_its_line_has_it():
     assert [(sweep.down, sweep.across) for sweep in found] == [(1, 0), (1, 0)]
 
 
+def test_values_that_no_line_has_all_of_are_put_together():
+    lines = [
+        {**LINE, "id": str(number), "matrix": {"seed": seeds}}
+        for number, seeds in enumerate([[9, 7], [5, 7, 8], [1, 5]])
+    ]
+    found = find_sweeps(shuffled(candidates(*lines), 2))
+    assert [sweep.axes[0].values for sweep in found] == [("9", "7"), ("5", "7", "8"), ("1", "5")]
+
+
 def test_in_older_records_numbers_stand_by_size_and_words_by_the_alphabet():
     jobs = [job._replace(index=None) for job in shuffled(candidates({**LINE, "matrix": MATRIX}), 3)]
     (sweep,) = find_sweeps(jobs)
