@@ -153,7 +153,7 @@ def test_check_shows_and_prices_the_whole_graph(desk):
         "└ both    firered-image-edit  0.04  cat; dogs, image 3",
         "dogs      venice-sd35         0.03",
         "└ picked  upscaler            0.02  dogs, once picked",
-        "6 requests would go out, into output/jobs",
+        "6 requests for 8 images would go out, into output/jobs",
         "they take about 30 s and cost 0.21 USD",
     ]
 

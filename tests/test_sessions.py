@@ -98,7 +98,8 @@ async def test_fifty_ideas_become_twelve_finals_in_five_commands(tmp_path):
                 mark = "picked" if at < 12 and number == 1 + at % 4 else "rejected"
                 marks.append([Mark(file.sha256, record.id, number, mark, None, "2026-01-01T00:00:00Z")])
     assert "12 jobs: 12 succeeded" in await typed(refine)
-    finals = sorted(path.name for path in (tmp_path / "output/stdin/images").iterdir())
+    # A name begins with the number of its idea's line.
+    finals = sorted((path.name for path in (tmp_path / "output/stdin/images").iterdir()), key=lambda name: name[5:])
     assert len(finals) == 12
     for name, record in zip(finals, records[:12], strict=True):
         assert record.request["prompt"].lower().replace(" ", "-") in name

@@ -179,6 +179,9 @@ class Timing(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a job ended; its JSON is the manifest's record.
 
+    `index` is the job's place in its jobs file, from 0; older records do not have it. It says in what order the file
+    lists them, while records stand in the order in which jobs ended.
+
     Four fields are left out of most records. `sandbox` marks records of the sandbox, so that no later run takes them
     for real ones. `at_most_usd` appears if `cost_usd` is null because an attempt is possibly billed: the price of all
     attempts that were or may have been charged. `unrecognised` appears if a whole answer is not a known image: the
@@ -204,6 +207,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     at_most_usd: float | None = None
     unrecognised: tuple[str, ...] = ()
     parent: Parent | None = None
+    index: int | None = None
 
     @property
     def spent_usd(self) -> float | None:

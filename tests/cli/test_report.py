@@ -53,3 +53,27 @@ def test_a_report_ends_with_flags_and_cost(capsys):
     header, row = (line.split() for line in lines[3:5])
     assert header[:2] == ["seconds", "n"]
     assert (row[1], row[-3:]) == ("2", ["2.50", "4.50", "4.50"])
+
+
+def test_a_report_writes_one_sweep_as_a_grid(capsys):
+    write({**GOOD, "matrix": {"seed": [2, 1]}}, {**GOOD, "id": "b", "matrix": {"seed": [2, 1]}})
+    main(["jobs.jsonl", "--sandbox", "--sandbox-latency", "0", "--sandbox-rpm", "0", "-q"])
+    capsys.readouterr()
+    assert main(["report", "output/jobs", "--no-gallery", "--grid", "grid.png"]) == 2
+    assert "there are 2 sweeps (a, b); choose one with --grid-of NAME" in capsys.readouterr().err
+    assert main(["report", "output/jobs", "--no-gallery", "--grid", "grid.png", "--grid-of", "b"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "grid: grid.png"
+    assert (
+        main(["report", "output/jobs", "--no-gallery", "--grid", "grid.png", "--grid-of", "b__seed-1", "--json"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out)["grid"] == "grid.png"
+    assert Path("grid.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(["--grid", "grid.jpg"], "give a name that ends in .png"), (["--grid-of", "a"], "give --grid FILE too")],
+)
+def test_options_of_a_grid_that_make_no_sense_are_errors(given, message, capsys):
+    assert main(["report", "out", *given]) == 2
+    assert message in capsys.readouterr().err

@@ -166,6 +166,7 @@ WRITTEN = [
     ("check", "output"),
     ("check", "budget-file"),
     ("report", "html"),
+    ("report", "grid"),
     ("export", "csv"),
     ("export", "parquet"),
     ("export", "openai"),

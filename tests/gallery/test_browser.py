@@ -259,6 +259,74 @@ def test_of_a_sweep_with_three_axes_the_third_is_chosen(tmp_path, open_page):
     expect(page.locator(".viewer h2")).to_have_text("m__seed-1__steps-10__cfg_scale-7", use_inner_text=True)
 
 
+STYLES = ("Film Noir", "Anime", "Watercolor")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Two sweeps of 12 by 3 with prompts of their own, whose records are in another order than the file."""
+    root = tmp_path_factory.mktemp("swept")
+    jobs = [
+        record(
+            root,
+            f"{name}__seed-{seed}__style_preset-{style.replace(' ', '-')}",
+            prompt=f"A {name} at dusk",
+            request={"seed": seed, "style_preset": style},
+            index=index,
+        )
+        for index, (name, seed, style) in enumerate(itertools.product(("fox", "hare"), range(20, 8, -1), STYLES))
+    ]
+    return write_gallery(write(root, *reversed(jobs))).path.as_uri() + "#view=sweeps"
+
+
+def heads(page, number=0):
+    table = page.locator("table.grid").nth(number)
+    return [table.locator(f"{part} th").all_inner_texts() for part in ("thead", "tbody")]
+
+
+def test_sweeps_have_the_file_s_order_and_their_prompts(swept, open_page):
+    page = open_page(swept)
+    page.locator(".sweep").nth(1).scroll_into_view_if_needed()
+    expect(page.locator(".sweep h2")).to_have_text(["fox", "hare"], use_inner_text=True)
+    expect(page.locator(".sweep .prompt")).to_have_text(["A fox at dusk", "A hare at dusk"], use_inner_text=True)
+    expected = [list(STYLES), [str(seed) for seed in range(20, 8, -1)]]
+    assert heads(page, 0) == heads(page, 1) == expected
+
+
+def test_sweeps_obey_the_search_and_the_marks(swept, open_page):
+    page = open_page(swept)
+    search = page.get_by_label("Words in the request")
+    search.fill("hare noir")
+    expect(page.locator(".sweep:visible h2")).to_have_text(["hare"], use_inner_text=True)
+    expect(page.locator(".sweep:visible .size")).to_have_text("12 of 36 jobs by seed (12) × style_preset (3)")
+    assert heads(page)[0] == ["Film Noir"] or heads(page, 1)[0] == ["Film Noir"]
+    # From within a sweep the keys lead through what is shown.
+    page.locator(".sweep:visible .shot").nth(1).click()
+    expect(page.locator(".viewer .place")).to_have_text("2 of 12", use_inner_text=True)
+    page.keyboard.press("p")
+    page.keyboard.press("Escape")
+    search.fill("")
+    page.locator("[name=marked]").select_option("picked")
+    expect(page.locator(".sweep:visible .shot")).to_have_count(1)
+    search.fill("nowhere")
+    expect(page.get_by_text("No sweep matches.")).to_be_visible()
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".sweep:visible")).to_have_count(2)
+    page.get_by_role("tab", name="Images").click()
+    expect(count(page)).to_have_text("72 images")
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_headers_of_a_sweep_stay_in_sight(swept, open_page, width):
+    page = open_page(swept, viewport={"width": width, "height": 700})
+    box = page.locator(".sweep .scroll").first
+    box.evaluate("box => box.scrollTo(90, 500)")
+    edge = box.bounding_box()
+    assert abs(box.locator("thead .corner").bounding_box()["y"] - edge["y"]) < 2
+    assert abs(box.locator("thead th").last.bounding_box()["y"] - edge["y"]) < 2
+    assert abs(box.locator("tbody th").last.bounding_box()["x"] - edge["x"]) < 2
+
+
 def test_jobs_without_image_are_listed_with_their_reasons(small, open_page):
     page = open_page(small.as_uri())
     page.get_by_role("tab", name="No image").click()

@@ -1,6 +1,7 @@
 """Jobs that differ only in a few fields, and the grids they make."""
 
 import itertools
+import random
 from collections import namedtuple
 
 import pytest
@@ -11,13 +12,13 @@ from venice_batch.gallery.sweeps import Axis, SweepFinder, matrix_fields
 from venice_batch.jobfile import Defaults
 from venice_batch.jobfile.line import parse
 
-Candidate = namedtuple("Candidate", "number id request")
+Candidate = namedtuple("Candidate", "number id request index", defaults=[None])
 
 
 def find_sweeps(jobs):
     finder = SweepFinder()
-    for number, job_id, request in jobs:
-        finder.add(number, job_id, request)
+    for job in jobs:
+        finder.add(*job)
     return finder.sweeps()
 
 
@@ -30,7 +31,17 @@ def candidates(*lines, first=0):
         parsed = parse(msgspec.json.encode(line), number=number + 1, first_index=0, defaults=Defaults(), source="x")
         assert not parsed.problems
         jobs += parsed.jobs
-    return [Candidate(first + number, job.id, job.request) for number, job in enumerate(jobs)]
+    return [Candidate(first + number, job.id, job.request, number) for number, job in enumerate(jobs)]
+
+
+def shuffled(jobs, seed):
+    """Return the jobs as they might end: in another order, and numbered in it on the page."""
+    jobs = random.Random(seed).sample(jobs, len(jobs))
+    return [job._replace(number=number) for number, job in enumerate(jobs)]
+
+
+def layout(sweep):
+    return sweep.axes, sweep.down, sweep.across
 
 
 LINE = {"id": "gondola", "model": "venice-sd35", "prompt": "a gondola"}
@@ -39,9 +50,59 @@ LINE = {"id": "gondola", "model": "venice-sd35", "prompt": "a gondola"}
 def test_a_matrix_is_a_grid_of_its_fields():
     (sweep,) = find_sweeps(candidates({**LINE, "matrix": {"seed": [3, 1, 20], "style_preset": ["Film Noir", "Anime"]}}))
     assert sweep.name == "gondola"
-    assert sweep.axes == (Axis("seed", ("1", "3", "20")), Axis("style_preset", ("Film Noir", "Anime")))
-    # Numbers stand by size, whatever their order in the line.
-    assert sweep.cells == ((1, 0, 0), (1, 1, 1), (0, 0, 2), (0, 1, 3), (2, 0, 4), (2, 1, 5))
+    assert sweep.axes == (Axis("seed", ("3", "1", "20")), Axis("style_preset", ("Film Noir", "Anime")))
+    assert sweep.cells == ((0, 0, 0), (0, 1, 1), (1, 0, 2), (1, 1, 3), (2, 0, 4), (2, 1, 5))
+    assert (sweep.down, sweep.across) == (0, 1)
+
+
+MATRIX = {"seed": [3, 1, 20], "style_preset": ["Film Noir", "Anime", "Watercolor"], "steps": [9, 5]}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_and_columns_have_the_order_of_the_file_in_whichever_order_jobs_end(seed):
+    lines = [{**LINE, "id": name, "prompt": name, "matrix": MATRIX} for name in ("a", "b", "c")]
+    jobs = candidates(*lines)
+    found = find_sweeps(shuffled(jobs, seed))
+    assert [sweep.name for sweep in found] == ["a", "b", "c"]
+    expected = tuple(Axis(field, tuple(map(str, values))) for field, values in MATRIX.items())
+    assert {layout(sweep) for sweep in found} == {(expected, 0, 1)}
+
+
+@given(st.integers(0, 2**32), st.integers(1, 17))
+def test_a_sweep_with_missing_jobs_keeps_the_rows_and_columns_of_the_others(seed, missing):
+    jobs = shuffled(candidates(*({**LINE, "id": name, "matrix": MATRIX} for name in ("a", "b"))), seed)
+    gone = [job.id for job in jobs if job.id.startswith("a")][:missing]
+    for sweep in find_sweeps(shuffled([job for job in jobs if job.id not in gone], seed)):
+        assert (sweep.down, sweep.across) == (0, 1)
+        for axis in sweep.axes:
+            assert list(axis.values) == [str(value) for value in MATRIX[axis.field] if str(value) in axis.values]
+
+
+def test_a_column_of_its_own_stands_where_its_line_has_it():
+    styles = [["Film Noir", "Anime"], ["Film Noir", "Watercolor", "Anime"]]
+    lines = [
+        {**LINE, "id": str(number), "matrix": {"seed": [2, 1], "style_preset": style}}
+        for number, style in enumerate(styles)
+    ]
+    found = find_sweeps(shuffled(candidates(*lines), 1))
+    assert [sweep.axes[1].values for sweep in found] == [tuple(style) for style in styles]
+    # The second has more columns than rows; the first is laid out like it.
+    assert [(sweep.down, sweep.across) for sweep in found] == [(1, 0), (1, 0)]
+
+
+def test_values_that_no_line_has_all_of_are_put_together():
+    lines = [
+        {**LINE, "id": str(number), "matrix": {"seed": seeds}}
+        for number, seeds in enumerate([[9, 7], [5, 7, 8], [1, 5]])
+    ]
+    found = find_sweeps(shuffled(candidates(*lines), 2))
+    assert [sweep.axes[0].values for sweep in found] == [("9", "7"), ("5", "7", "8"), ("1", "5")]
+
+
+def test_in_older_records_numbers_stand_by_size_and_words_by_the_alphabet():
+    jobs = [job._replace(index=None) for job in shuffled(candidates({**LINE, "matrix": MATRIX}), 3)]
+    (sweep,) = find_sweeps(jobs)
+    assert [axis.values for axis in sweep.axes] == [("1", "3", "20"), ("Anime", "Film Noir", "Watercolor"), ("5", "9")]
 
 
 def test_a_matrix_may_vary_the_prompt_and_the_model():

@@ -34,7 +34,7 @@ from venice_batch.sandbox.listings import rate_limits
 PRICES = snapshot().catalogue(0.0)
 RECORD_FIELDS = {
     "schema", "run_id", "id", "request_hash", "status", "lane", "files", "endpoint", "request", "metadata", "attempts",
-    "error", "flags", "cost_usd", "timing",
+    "error", "flags", "cost_usd", "timing", "index",
 }  # fmt: skip
 
 

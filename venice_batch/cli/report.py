@@ -12,7 +12,7 @@ import click
 from venice_batch.cli import options
 from venice_batch.cli.commands import command
 from venice_batch.cli.parameters import Target, option
-from venice_batch.errors import FolderError, one_line
+from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -35,31 +35,58 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the gallery to FILE instead; moving FILE or OUT breaks its links to the images.",
 )
+@option(
+    "--grid",
+    type=Target(path_type=Path),
+    metavar="FILE",
+    help="Also write a sweep's images to FILE as one PNG, with labels.",
+)
+@option(
+    "--grid-of",
+    metavar="NAME",
+    help="The sweep for --grid, if there are several: its name in the gallery, or the id of one of its jobs.",
+)
 @options.as_json
-def report(output: Path, gallery: bool, html: Path | None, as_json: bool) -> int:
+def report(
+    output: Path, gallery: bool, html: Path | None, grid: Path | None, grid_of: str | None, as_json: bool
+) -> int:
     """Sum up the manifest in the folder OUT and make its gallery. Needs no network."""
     from venice_batch.cli.gallery import check_name, write_page
     from venice_batch.output import manifest
 
     if html:
         check_name(html)
+    if grid and grid.suffix.lower() != ".png":
+        raise UsageError(f"--grid {grid}: give a name that ends in .png")
+    if grid_of and not grid:
+        raise UsageError("--grid-of chooses the sweep for --grid; give --grid FILE too")
     if not (output / manifest.NAME).is_file():
         raise FolderError(output, "holds no manifest.jsonl; is it a run's output folder?")
     found, page = _read(output, html, gallery=gallery)
+    if grid:
+        from venice_batch.gallery.grid import write_grid
+
+        write_grid(output, grid, grid_of)
     if as_json:
         import msgspec
 
         from venice_batch.cli.text import json_line
 
         path = write_page(page) if page else None
-        # A path may hold bytes that are not text.
-        named = path and os.fsencode(path).decode("utf-8", "replace")
-        click.echo(json_line({**msgspec.structs.asdict(found), "gallery": named}))
+        made = {"gallery": path and _named(path)} | ({"grid": _named(grid)} if grid else {})
+        click.echo(json_line({**msgspec.structs.asdict(found), **made}))
         return 0
     _show(found)
     if page:
         click.echo(one_line(f"gallery: {write_page(page)}"))
+    if grid:
+        click.echo(one_line(f"grid: {grid}"))
     return 0
+
+
+def _named(path: Path) -> str:
+    """Return a path as text, although it may hold bytes that are not."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _show(found: Report) -> None:

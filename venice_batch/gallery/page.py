@@ -96,7 +96,7 @@ class PageData:
 
     def add(self, outcome: Outcome) -> bytes:
         """Add a job and return its card as JSON for the page; each id must come once."""
-        self._sweeps.add(self._contents.jobs, outcome.id, outcome.request)
+        self._sweeps.add(self._contents.jobs, outcome.id, outcome.request, outcome.index)
         self._contents.add(outcome)
         self._timeline.add(outcome)
         self._report.add(outcome)

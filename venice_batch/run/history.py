@@ -80,6 +80,7 @@ class JobHistory:
             at_most_usd=spent_usd if self.possibly_billed else None,
             unrecognised=reply.unrecognised if reply else (),
             parent=job.parent,
+            index=job.index,
         )
 
     def charge(self, answer: Answer) -> float | None:

@@ -43,7 +43,7 @@ const SHORTCUTS = [
     { keys: ["-"], run: zoomOpen((zoom) => zoom.by(-1)) },
     { keys: ["i"], does: "the facts beside the image, or not", run: () => viewer.isOpen() && one(".viewer").classList.toggle("bare") },
     { keys: ["b"], does: "blind: models, seeds and ids hidden, the order shuffled", run: () => !board.isOpen() && setBlind(!blind.isOn()) },
-    { keys: ["/"], does: "search", run: () => { toSheet(); form.elements.q.focus(); form.elements.q.select(); } },
+    { keys: ["/"], does: "search", run: () => { if (one("#sweeps").hidden) toSheet(); form.elements.q.focus(); form.elements.q.select(); } },
   ]],
   ["Mark", [
     { keys: ["p"], does: "pick", change: { mark: "picked" } },

@@ -32,18 +32,19 @@ const tell = (found) => {
 const show = () => {
   const asked = choice();
   sheet.show(chosen(asked), asked.size);
+  sweepsView.show(sheet.list(), asked.size);
   tell(sheet.list());
   address.set({ ...asked, blind: blind.seed() });
 };
 
 form.addEventListener("input", () => {
   show();
-  const top = one("#images").getBoundingClientRect().top;
+  const top = form.parentElement.getBoundingClientRect().top;
   if (top < 0) window.scrollBy(0, top);
 });
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  sheet.focus(0);
+  if (!one("#images").hidden) sheet.focus(0);
 });
 const clear = (event) => {
   event.preventDefault();
@@ -66,6 +67,7 @@ marks.listen(() => {
   drawTally();
   if (form.elements.marked.value) {
     sheet.change(chosen(choice()));
+    sweepsView.show(sheet.list(), choice().size);
     tell(sheet.list());
   }
 });
@@ -112,10 +114,14 @@ const turnTo = (tab) => {
     const isIt = other === tab;
     other.setAttribute("aria-selected", isIt);
     other.tabIndex = isIt ? 0 : -1;
-    one(`#${other.getAttribute("aria-controls")}`).hidden = !isIt;
+    const panel = one(`#${other.getAttribute("aria-controls")}`);
+    panel.hidden = !isIt;
+    // The search and the filters are about both views.
+    if (isIt && ["images", "sweeps"].includes(panel.id) && form.parentElement !== panel) panel.prepend(form);
   }
   tab.scrollIntoView({ block: "nearest", inline: "nearest" });
   if (tab.id === "tab-images") sheet.place();
+  if (tab.id === "tab-sweeps") sweepsView.place();
   address.set({ view: tab.id === "tab-images" ? "" : tab.getAttribute("aria-controls") });
 };
 for (const tab of tabs) {
