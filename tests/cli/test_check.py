@@ -14,7 +14,8 @@ from command import run, served
 
 from venice_batch.api.listings import Limits
 from venice_batch.catalogue import Cache, Listing, Preflight, snapshot
-from venice_batch.cli.check import Known, know, show_plan
+from venice_batch.cli.check import show_plan
+from venice_batch.cli.known import Known, know
 from venice_batch.cli.main import main
 from venice_batch.cli.options import VENICE
 from venice_batch.run.plan import Plan

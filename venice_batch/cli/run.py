@@ -51,7 +51,8 @@ def _start(given: dict[str, Any], output: Path) -> int:
     """Check the options and every job, then run them; return the exit code."""
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
-    from venice_batch.cli.check import budget_shares, know, print_notice, show_approval, show_plan, show_warnings
+    from venice_batch.cli.check import budget_shares, print_notice, show_approval, show_plan, show_warnings
+    from venice_batch.cli.known import know
     from venice_batch.jobfile import open_source
     from venice_batch.run.plan import plan
 
