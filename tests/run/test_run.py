@@ -782,7 +782,7 @@ async def test_pages_for_everything_stop_the_run_soon_and_the_next_goes_on(tmp_p
     async with behind(tmp_path, gateway) as at:
         at.write(*(line(number) for number in range(1, 61)))
         # At 16 nobody gets to a second try, at 1 two jobs are all that can wait for one.
-        wait_s = 0.01 if concurrency == 1 else 30.0
+        wait_s = 0.01 if concurrency == 1 else 30_000.0
         first = await at.run(**rules(concurrency), attempts=AttemptRules(backoff=Backoff(wait_s, wait_s)))
         over = True
         again = await at.run(**rules(concurrency))

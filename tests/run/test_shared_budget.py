@@ -127,7 +127,7 @@ async def test_whatever_the_prices_a_run_ends_only_at_a_job_that_does_not_fit(cl
 
 
 class Waiting:
-    """A run of two jobs at 0.01 USD under a cap of 0.025 USD, of which another computer has reserved 0.01."""
+    """A run of two jobs at 0.01 USD under a cap of 0.025 USD; another computer has reserved 0.01 of that."""
 
     def __init__(self, clock, path):
         self.run = OneOfMany(clock, random.Random(1), path, 0.025, [job(one, model="venice-sd35") for one in "ab"], 1)

@@ -109,7 +109,7 @@ class UsageRow(msgspec.Struct, frozen=True):
     """One line of the account's usage history.
 
     `sku` names the product, such as `venice-sd35-image-unit`; `unix_s` is when the line was made. `amount` is what was
-    charged in `currency`, of which each unit is worth a dollar; it is negative for money given back. Rows of one
+    charged in `currency`, whose units are worth a dollar each; it is negative for money given back. Rows of one
     request may share a `request_id`.
     """
 
