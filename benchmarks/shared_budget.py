@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import signal
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,11 +95,15 @@ async def one_round(rng: random.Random, folder: Path) -> Round:
     async with serve(settings) as sandbox:
         children = [forked(folder, number, sandbox.base_url, own, budget) for number, own in enumerate(jobs)]
         killed = rng.sample(range(RUNS), KILLED)
-        waits = [asyncio.to_thread(os.waitpid, child, 0) for child in children]
-        ended = asyncio.gather(*waits)
-        for number in killed:
+        handles = [os.pidfd_open(children[number]) for number in killed]
+        # Runs that were killed are waited for at once: the others look whether their process is still there.
+        pool, loop = ThreadPoolExecutor(RUNS), asyncio.get_running_loop()
+        ended = asyncio.gather(*(loop.run_in_executor(pool, os.waitpid, child, 0) for child in children))
+        for handle in handles:
             await asyncio.sleep(rng.uniform(0, 0.6))
-            os.kill(children[number], signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            os.close(handle)
         codes = tuple(os.waitstatus_to_exitcode(status) for _, status in await ended)
         charged_usd = sandbox.stats()["charged_usd"]
     now = time.time()
