@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from venice_batch.jobfile.matrix import matrix_fields
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -108,21 +110,6 @@ class SweepFinder:
             fields: [_ordered(number, fields, same) for number in range(len(fields))] for fields, same in alike.items()
         }
         return [_sweep(group, fields, values[fields]) for group, fields in groups]
-
-
-def matrix_fields(job_id: str, request: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """Return the base of a matrix job's id and the fields that the matrix set; no fields if no matrix made the job."""
-    base, *parts = job_id.split("__")
-    fields: list[str] = []
-    while parts:
-        part = parts.pop()
-        # A field's name may contain a dash too: take the longest name that fits.
-        field = max((name for name in request if part.startswith(f"{name}-")), key=len, default=None)
-        if field is None or field in fields:
-            parts.append(part)
-            break
-        fields.append(field)
-    return "__".join([base, *parts]), tuple(reversed(fields))
 
 
 def _sweep(group: _Group, fields: tuple[str, ...], values: list[dict[bytes, Any]]) -> Sweep:

@@ -158,6 +158,21 @@ def suffix(values: Mapping[str, Any]) -> str:
     return "".join(_choices(name, [value])[0].suffix for name, value in values.items())
 
 
+def matrix_fields(job_id: str, request: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Return the base of a matrix job's id and the fields that the matrix set; no fields if no matrix made the job."""
+    base, *parts = job_id.split("__")
+    fields: list[str] = []
+    while parts:
+        part = parts.pop()
+        # A field's name may contain a dash too: take the longest name that fits.
+        field = max((name for name in request if part.startswith(f"{name}-")), key=len, default=None)
+        if field is None or field in fields:
+            parts.append(part)
+            break
+        fields.append(field)
+    return "__".join([base, *parts]), tuple(reversed(fields))
+
+
 def _slugs(values: Sequence[Any]) -> list[str]:
     plain = [_slug(value) for value in values]
     # Compared without case: ids become file names.

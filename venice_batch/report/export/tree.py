@@ -1,0 +1,378 @@
+"""Write an output folder's images as the tree that a scorer walks."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from venice_batch.errors import UsageError
+from venice_batch.output import manifest
+from venice_batch.report.export.choice import InJobOrder
+from venice_batch.report.export.layouts import LAYOUTS, Spot, is_cut, line_of, style_of
+from venice_batch.report.export.pixels import UndecodableError, UnlikeError, as_png, grid
+from venice_batch.report.export.place import Placer
+from venice_batch.report.export.samples import Samples
+from venice_batch.text_format import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from venice_batch.model import Outcome
+    from venice_batch.report.export.layouts import Layout
+    from venice_batch.report.export.place import Rewrite
+    from venice_batch.report.export.samples import Configuration, Place
+
+_LINES = "metadata.jsonl"
+
+
+class Tree(NamedTuple):
+    """The tree that was written: `images` of `prompts`, of `configurations` models or settings, in `files`.
+
+    `notes` say how to use it, `warnings` what it lacks; each is a sentence for the user.
+    """
+
+    images: int
+    files: int
+    prompts: int
+    configurations: int
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        text = f"{counted(self.images, 'image', grouped=True)} of {counted(self.prompts, 'prompt', grouped=True)}"
+        text += f" in {counted(self.files, 'grid', grouped=True)}" if self.files != self.images else ""
+        return text + (f", {self.configurations} models or settings" if self.configurations > 1 else "")
+
+
+def write_tree(
+    folder: Path,
+    name: str,
+    target: Path,
+    *,
+    copy: bool = False,
+    flagged: bool = False,
+    rewrite: Rewrite | None = None,
+) -> Tree:
+    """Write the images of the output folder `folder` to `target` in the layout `name`.
+
+    Images are links where they can be; those of a format that the scorer does not look for become PNG with the same
+    pixels. Each model has a folder of its own if there are several, and so has each combination of other fields that a
+    line varies. The next export into the target updates it.
+
+    Args:
+        folder: the output folder; its records may come from anybody.
+        name: one of `LAYOUTS`.
+        target: the folder to write.
+        copy: copy images instead of linking them.
+        flagged: take images that are flagged or rejected, see `Choice`.
+        rewrite: makes an image's new content, as for `Placer`; it comes after the change to PNG.
+
+    Raises:
+        UsageError: no job has a prompt, or the style of one is not known.
+        FolderError: the folder cannot be read, or the target cannot be written.
+    """
+    layout = LAYOUTS[name]
+    records = InJobOrder(folder / manifest.NAME)
+    samples = Samples(records)
+    if not samples.configurations:
+        raise UsageError(f"--layout {name}: no job of {folder} has a prompt")
+    roots = _Roots(layout, folder.resolve().name, samples.configurations)
+    roots.survey(zip(records, samples.places, strict=False))
+    with ExitStack() as stack, ThreadPoolExecutor(os.cpu_count()) as threads:
+
+        def placer(below: str) -> Placer:
+            kind = f"layout {name}"
+            made = Placer(folder, target / below, copy=copy, rewrite=rewrite, kind=kind, flagged=flagged)
+            return stack.enter_context(made)
+
+        writer = _Writer(layout, samples, placer, threads, rewrite)
+        for record, place in zip(records, samples.places, strict=False):
+            if place is not None:
+                writer.add(record, place, roots)
+        return writer.finish()
+
+
+class _Roots:
+    """The folder of each image: that of an export with a journal of its own, and the one below it.
+
+    HPSv2's scorer takes every name beside the folders of styles for a style. So each style is an export of its own,
+    with its journal among the images. It reads one image of each prompt, so further samples have folders of their own.
+    """
+
+    def __init__(self, layout: Layout, folder: str, configurations: Sequence[Configuration]) -> None:
+        self._has_styles = layout.has_styles
+        self._folder = folder
+        self._names = [one.name if len(configurations) > 1 else "" for one in configurations]
+        self._numbers: dict[tuple[int, str], dict[int, int]] = {}
+
+    def survey(self, records: Iterable[tuple[Outcome, Place | None]]) -> None:
+        """Count the prompts of each style from 0, if there are several styles."""
+        if not self._has_styles:
+            return
+        found: dict[tuple[int, str], set[int]] = {}
+        for record, place in records:
+            if place is not None:
+                found.setdefault((place.configuration, style_of(record, self._folder)), set()).add(place.prompt)
+        if len({style for _, style in found}) > 1:
+            self._numbers = {key: {one: at for at, one in enumerate(sorted(of))} for key, of in found.items()}
+
+    def of(self, spot: Spot, configuration: int) -> tuple[str, str, Spot]:
+        """Return both folders, "" for none, and the spot with the number of the prompt that the scorer counts."""
+        name = self._names[configuration]
+        if not self._has_styles:
+            return "", name, spot
+        style = style_of(spot.record, self._folder)
+        numbers = self._numbers.get((configuration, style))
+        sample = f"sample-{spot.sample}" if spot.samples > 1 else ""
+        parts = ["_".join(filter(None, (name, sample))), style]
+        return "/".join(filter(None, parts)), "", spot._replace(prompt=numbers[spot.prompt]) if numbers else spot
+
+
+class _Image(NamedTuple):
+    """An image to place: its spot, its number in its record from 1, its configuration, its placer and folder below."""
+
+    spot: Spot
+    number: int
+    configuration: int
+    placer: Placer
+    below: str
+
+    @property
+    def prompt(self) -> tuple[int, int]:
+        """A key that the samples of a prompt share."""
+        return self.configuration, self.spot.prompt
+
+    def path(self, layout: Layout) -> str:
+        """Return the image's path below the placer's folder."""
+        return f"{self.below}/{layout.path(self.spot)}{layout.suffix}".lstrip("/")
+
+    def read(self) -> bytes | None:
+        """Return the image's content; None if it is left out."""
+        return self.placer.choice.read(self.spot.record, self.number)
+
+
+class _First:
+    """Counts things; the text shows the first one's id."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._id = ""
+
+    def add(self, job_id: str, count: int = 1) -> None:
+        self.count += count
+        self._id = self._id or job_id
+
+    def __str__(self) -> str:
+        return f"{self._id}, and {self.count - 1:,} more" if self.count > 1 else self._id
+
+
+class _Writer:
+    """Places the images of a tree, decodes several at a time, and counts what it does."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        samples: Samples,
+        placer: Callable[[str], Placer],
+        threads: ThreadPoolExecutor,
+        rewrite: Rewrite | None,
+    ) -> None:
+        self._layout = layout
+        self._samples = samples
+        self._make_placer = placer
+        self._placers: dict[str, Placer] = {}
+        self._threads = threads
+        self._rewrite = rewrite
+        self._images = self._files = self._spare = 0
+        self._prompts: set[tuple[int, int]] = set()
+        self._changed: Counter[str] = Counter()
+        self._sizes: Counter[tuple[int | None, int | None]] = Counter()
+        self._missing, self._undecodable, self._unlike = _First(), _First(), _First()
+        self._without_tag, self._cut = _First(), _First()
+        self._gathered: dict[tuple[int, int], list[_Image]] = {}
+        self._short: dict[tuple[int, int], str] = {}
+        self._under_way: deque[tuple[Future[Any], Callable[[Any], None], str]] = deque()
+
+    def add(self, record: Outcome, place: Place, roots: _Roots) -> None:
+        """Place the images of a job."""
+        if missing := place.images - len(record.files):
+            self._missing.add(record.id, missing)
+        samples = self._samples.configurations[place.configuration].samples
+        cells = min(samples, self._layout.samples)
+        for number in range(1, len(record.files) + 1):
+            spot = Spot(record, place.prompt, place.sample + number - 1, samples)
+            root, below, spot = roots.of(spot, place.configuration)
+            if root not in self._placers:
+                self._placers[root] = self._make_placer(root)
+            image = _Image(spot, number, place.configuration, self._placers[root], below)
+            if not self._layout.is_grid:
+                self._put(image)
+            elif spot.sample >= cells:
+                self._spare += 1
+            elif cells == 1:
+                file = record.files[number - 1]
+                self._sizes[file.width, file.height] += 1
+                self._put(image)
+            else:
+                self._gather(image, cells)
+
+    def finish(self) -> Tree:
+        """Wait for what is under way; return the result."""
+        self._settle(0)
+        short = {key: images[0].spot.record.id for key, images in self._gathered.items()} | self._short
+        lines = dict.fromkeys(line for placer in self._placers.values() for line in placer.lines())
+        return Tree(
+            self._images,
+            self._files,
+            len({prompt for _, prompt in self._prompts}),
+            len(self._samples.configurations),
+            tuple(self._notes()),
+            (*self._warnings(list(short.values())), *lines),
+        )
+
+    def _put(self, image: _Image) -> None:
+        record = image.spot.record
+        kind = record.files[image.number - 1].format
+        path = image.path(self._layout)
+        if not self._layout.is_png or kind == "png":
+            if image.placer.put(record, image.number, path):
+                if not self._layout.is_png and kind != "jpeg":
+                    self._changed[kind] += 1
+                self._placed(image)
+            return
+        data = image.read()
+        if data is None:
+            return
+
+        def write(png: bytes) -> None:
+            if self._rewrite is not None:
+                file = msgspec.structs.replace(record.files[image.number - 1], format="png")
+                png = self._rewrite(png, record, file, image.number)
+            with image.placer.writing(path) as out:
+                out.write(png)
+            self._changed[kind] += 1
+            self._placed(image)
+
+        self._start(lambda: as_png(data), write, record.id)
+
+    def _gather(self, image: _Image, cells: int) -> None:
+        """Keep an image until the others of its grid are there."""
+        if not image.placer.choice.takes(image.spot.record, image.number):
+            return
+        images = self._gathered.setdefault(image.prompt, [])
+        images.append(image)
+        if len(images) < cells:
+            return
+        del self._gathered[image.prompt]
+        images.sort(key=lambda one: one.spot.sample)
+        contents = [data for one in images if (data := one.read()) is not None]
+        if len(contents) < cells:
+            self._short[image.prompt] = image.spot.record.id
+            return
+        path = images[0].path(self._layout)
+
+        def write(found: tuple[bytes, int, int]) -> None:
+            with image.placer.writing(path) as out:
+                out.write(found[0])
+            self._sizes[found[1], found[2]] += 1
+            self._files += 1
+            self._images += cells
+            self._prompts.add(image.prompt)
+
+        self._start(lambda: grid(contents), write, image.spot.record.id)
+
+    def _placed(self, image: _Image) -> None:
+        """Count an image, and write its prompt's line with the first one."""
+        self._images += 1
+        self._files += 1
+        if self._layout.names_prompts and is_cut(image.spot):
+            self._cut.add(image.spot.record.id)
+        if image.prompt in self._prompts:
+            return
+        self._prompts.add(image.prompt)
+        if not self._layout.has_lines:
+            return
+        line = line_of(image.spot.record)
+        if "tag" not in line:
+            self._without_tag.add(image.spot.record.id)
+        folder = image.path(self._layout).rsplit("/", 2)[0]
+        with image.placer.writing(f"{folder}/{_LINES}") as out:
+            out.write(json.dumps(line).encode() + b"\n")
+
+    def _start(self, make: Callable[[], Any], write: Callable[[Any], None], job_id: str) -> None:
+        """Make something in a thread and write it here, in the order of the calls."""
+        self._under_way.append((self._threads.submit(make), write, job_id))
+        self._settle(2 * (os.cpu_count() or 1))
+
+    def _settle(self, most: int) -> None:
+        """Write what is made, until at most this number of images is under way."""
+        while len(self._under_way) > most:
+            made, write, job_id = self._under_way.popleft()
+            try:
+                found = made.result()
+            except UnlikeError:
+                self._unlike.add(job_id)
+            except UndecodableError:
+                self._undecodable.add(job_id)
+            else:
+                write(found)
+
+    def _notes(self) -> Iterator[str]:
+        layout = self._layout
+        for kind, count in self._changed.items():
+            images = f"{counted(count, f'{kind} image', grouped=True)}"
+            if layout.is_png:
+                yield f"made PNG of {images}, with the same pixels; --set format=png makes PNG that can be linked"
+            else:
+                yield f"named {images} {layout.suffix} as they are; {layout.reader}'s scorer goes by their content"
+        most = max(one.samples for one in self._samples.configurations)
+        if layout.has_styles and most > 1:
+            yield f"each of the {most} samples of a prompt has a folder of its own, sample-0 and so on; score each"
+        if layout.is_grid and len(self._sizes) == 1:
+            ((width, height),) = self._sizes
+            if width == height:
+                yield f"score it with --resolution {width} --pic-num {min(most, layout.samples)}"
+
+    def _warnings(self, short: Sequence[str]) -> Iterator[str]:
+        layout = self._layout
+        if self._missing.count:
+            rest = f"; {layout.if_missing}" if layout.if_missing else ""
+            yield f"{counted(self._missing.count, 'sample')} missing, of jobs without image: {self._missing}{rest}"
+        if self._samples.unseen:
+            yield f"{counted(self._samples.unseen, 'job')} of the jobs file without a record; run it again, then export"
+        most = min(one.samples for one in self._samples.configurations)
+        few = sum(one.short for one in self._samples.configurations)
+        if layout.samples > most and not layout.is_grid:
+            yield (
+                f"{layout.reader}'s scorer reads {layout.samples} samples of each prompt, and there are {most};"
+                f" --matrix seed=1,2,3,4 makes four of a line"
+            )
+        elif few and layout.samples:
+            yield f"{counted(few, 'prompt')} with fewer than {most} samples in the jobs file"
+        if short:
+            more = f", and {len(short) - 1:,} more" if len(short) > 1 else ""
+            yield f"left out {counted(len(short), 'prompt')} without all images of a grid: {short[0]}{more}"
+        if self._spare:
+            yield f"left out {counted(self._spare, 'image')}: a grid holds the first {layout.samples} of a prompt"
+        if self._unlike.count:
+            yield f"left out {counted(self._unlike.count, 'prompt')} with images of different sizes: {self._unlike}"
+        if self._undecodable.count:
+            what = counted(self._undecodable.count, "prompt" if layout.is_grid else "image")
+            yield f"left out {what} that cannot be decoded: {self._undecodable}"
+        if layout.is_grid and (len(self._sizes) > 1 or any(width != height for width, height in self._sizes)):
+            sizes = ", ".join(sorted(f"{width}×{height}" for width, height in self._sizes)[:4])
+            yield f"{layout.reader}'s scorer cuts squares of one size, and the images have {sizes}"
+        if self._without_tag.count:
+            what = counted(self._without_tag.count, "prompt")
+            yield f"{what} without metadata.tag, which {layout.reader}'s scorer needs: {self._without_tag}"
+        if self._cut.count:
+            what = counted(self._cut.count, "name")
+            yield f"{what} without the prompt as it is, which is too long or has / or _: {self._cut}"
