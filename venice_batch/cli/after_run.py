@@ -56,6 +56,8 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
     asked: list[Step] = []
     if given["gallery"]:
         asked.append(_gallery_step(output, quiet=given["quiet"]))
+    if given["layout"] is not None:
+        asked.append(_layout_step(given["layout"], quiet=given["quiet"]))
     if given["metrics_file"] is not None:
         asked.append(_metrics_step(given["metrics_file"], index.lanes))
     if given["junit"] is not None:
@@ -137,6 +139,24 @@ def _gallery_step(output: Path, *, quiet: bool) -> Step:
             click.echo(one_line(f"gallery: {path}"), err=True)
 
     return Step("--gallery", write, page)
+
+
+def _layout_step(name: str, *, quiet: bool) -> Step:
+    def write(summary: Summary, output: Path) -> None:
+        from venice_batch.report.export.tree import write_tree
+
+        messages = environment().messages
+        tree = write_tree(output, name, output / name)
+        for text in (str(tree), *tree.notes):
+            line = f"layout: {output / name}: {text}"
+            if messages.log is not None:
+                messages.notice(line, level="info")
+            elif not quiet:
+                click.echo(one_line(line), err=True)
+        for text in tree.warnings:
+            messages.notice(f"warning: --layout: {text}")
+
+    return Step("--layout", write)
 
 
 def _metrics_step(path: Path, models: Iterable[str]) -> Step:

@@ -10,7 +10,8 @@ import click
 
 from venice_batch.cli import destinations, options
 from venice_batch.cli.commands import command
-from venice_batch.cli.parameters import Target, option
+from venice_batch.cli.env import environment
+from venice_batch.cli.parameters import Folder, Target, option
 from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.text_format import counted
 
@@ -40,7 +41,28 @@ _FILE = Target(path_type=Path)
     show_default=True,
     help="Give images in --openai as file:// URLs, or inside the lines.",
 )
-def export(folder: Path, csv_to: Path | None, parquet_to: Path | None, openai_to: Path | None, images: str) -> int:
+@options.layout("Link the images as the tree that a scorer reads; see docs/layouts.md.")
+@option(
+    "--to",
+    "layout_to",
+    type=Folder(path_type=Path),
+    metavar="DIR",
+    show_default="OUT/<layout>",
+    help="Write the tree of --layout there.",
+)
+@option("--copy", is_flag=True, help="Copy images instead of linking them.")
+@option("--flagged", is_flag=True, help="Take images too that are blurred, a content violation or rejected by a mark.")
+def export(
+    folder: Path,
+    csv_to: Path | None,
+    parquet_to: Path | None,
+    openai_to: Path | None,
+    images: str,
+    layout: str | None,
+    layout_to: Path | None,
+    copy: bool,
+    flagged: bool,
+) -> int:
     """Write the last record of each job in the folder OUT in other programs' formats.
 
     A file that ends in .gz or .zst is packed. Each file appears whole or not at all.
@@ -48,8 +70,10 @@ def export(folder: Path, csv_to: Path | None, parquet_to: Path | None, openai_to
     from venice_batch.output import manifest
     from venice_batch.output.resume import LatestRecords
 
-    if csv_to is None and parquet_to is None and openai_to is None:
-        raise UsageError("give --csv FILE, --parquet FILE or --openai FILE, or several")
+    if layout_to is not None and layout is None:
+        raise UsageError("--to needs --layout NAME")
+    if csv_to is None and parquet_to is None and openai_to is None and layout is None:
+        raise UsageError("give --csv FILE, --parquet FILE, --openai FILE or --layout NAME, or several")
     for name, path in (("--parquet", parquet_to), ("--openai", openai_to)):
         if str(path) == "-":
             raise UsageError(f"{name} needs a file name; only --csv can go to standard output")
@@ -64,7 +88,20 @@ def export(folder: Path, csv_to: Path | None, parquet_to: Path | None, openai_to
         _tables(records, csv_to, parquet_to)
     if openai_to is not None:
         _openai(records, folder, openai_to, base64=images == "base64")
+    if layout is not None:
+        _layout(folder, layout, layout_to or folder / layout, copy=copy, flagged=flagged)
     return 0
+
+
+def _layout(folder: Path, name: str, target: Path, *, copy: bool, flagged: bool) -> None:
+    from venice_batch.report.export.tree import write_tree
+
+    tree = write_tree(folder, name, target, copy=copy, flagged=flagged)
+    _report(target, str(tree))
+    for note in tree.notes:
+        _report(target, note)
+    for warning in tree.warnings:
+        environment().messages.notice(f"warning: {warning}")
 
 
 def _tables(records: LatestRecords, csv_to: Path | None, parquet_to: Path | None) -> None:

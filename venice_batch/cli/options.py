@@ -220,6 +220,15 @@ def prints_json(what: str) -> Decorator:
 as_json = prints_json("one JSON object")
 
 
+LAYOUTS = ("geneval", "t2i-compbench", "hpsv2", "unigenbench", "dpg-grid", "flat")
+"""The names of the layouts in `report.export.layouts`, which would slow down `--help`."""
+
+
+def layout(what: str) -> Decorator:
+    """Return the option `--layout` of a command that writes the tree of a scorer; `what` is its help."""
+    return option("--layout", type=click.Choice(LAYOUTS), help=what)
+
+
 def job_defaults(given: Mapping[str, Any]) -> Defaults:
     """Return the fields that every job gets: those of `[defaults]` in the settings files, then those of `--set`.
 

@@ -134,6 +134,7 @@ messages = group(
 
 after_run = group(
     option("--gallery", is_flag=True, help="Write gallery.html, a page of all images with charts."),
+    options.layout("Link the images as the tree that a scorer reads, in a folder of that name below DIR."),
     option(
         "--known-rejected",
         type=click.Choice(["ok", "fail"]),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from venice_batch.report.export.samples import Configuration, Place
 
 _LINES = "metadata.jsonl"
+_SPELLED = {"webp": "WebP"}
 
 
 class Tree(NamedTuple):
@@ -328,7 +329,7 @@ class _Writer:
     def _notes(self) -> Iterator[str]:
         layout = self._layout
         for kind, count in self._changed.items():
-            images = f"{counted(count, f'{kind} image', grouped=True)}"
+            images = counted(count, f"{_SPELLED.get(kind, kind.upper())} image", grouped=True)
             if layout.is_png:
                 yield f"made PNG of {images}, with the same pixels; --set format=png makes PNG that can be linked"
             else:
