@@ -110,11 +110,13 @@ def _compbench(spot: Spot) -> str:
     """Return the prompt and a number. The scorers take for the prompt what stands before the first underscore."""
     number = f"_{spot.number:06}"
     room = LONGEST_BYTES - len(number) - len(".png")
-    text = _NOT_IN_NAMES.sub(" ", spot.text).encode("utf-8", "replace")
+    wrong = _NOT_ON_WINDOWS if portable.IS_WINDOWS else _NOT_IN_NAMES
+    text = wrong.sub(" ", spot.text).encode("utf-8", "replace")
     return f"samples/{text[:room].decode('utf-8', 'ignore')}{number}"
 
 
-_NOT_IN_NAMES = re.compile(r'[/_\\\x00-\x1f\x7f<>:"|?*]' if portable.IS_WINDOWS else r"[/_\x00-\x1f\x7f]")
+_NOT_IN_NAMES = re.compile(r"[/_\x00-\x1f\x7f]")
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*\\/_\x00-\x1f\x7f]')
 
 
 def is_cut(spot: Spot) -> bool:
@@ -124,8 +126,10 @@ def is_cut(spot: Spot) -> bool:
 
 def _unigenbench(spot: Spot) -> str:
     index = (spot.record.metadata or {}).get("index", line_id(spot.record))
-    is_number = isinstance(index, int) or (isinstance(index, str) and index.isascii() and index.isdigit())
-    return f"{int(index) if is_number and index is not None else spot.prompt}_{spot.sample}"
+    text = str(index)
+    # Digits only, and no more than Python reads: true, -1 and the like are no index.
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else spot.prompt
+    return f"{number}_{spot.sample}"
 
 
 def _dpg(spot: Spot) -> str:

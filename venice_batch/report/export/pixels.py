@@ -51,7 +51,8 @@ def as_png(data: bytes) -> bytes:
     kept = {name: value for name in ("icc_profile", "exif") if (value := image.info.get(name))}
     if image.mode not in _MODES:
         image = image.convert("RGB")
-        kept.pop("icc_profile", None)
+        for of_other_colours in (kept, image.info):
+            of_other_colours.pop("icc_profile", None)
     return _encoded(image, **kept)
 
 
