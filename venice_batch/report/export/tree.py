@@ -94,7 +94,9 @@ def write_tree(
             made = Placer(folder, target / below, copy=copy, rewrite=rewrite, kind=kind, flagged=flagged)
             return stack.enter_context(made)
 
-        writer = _Writer(layout, samples, placer, threads, rewrite)
+        # An earlier tree is emptied even if no image is left.
+        placers = {} if layout.has_styles else {"": placer("")}
+        writer = _Writer(layout, samples, placer, placers, threads, rewrite)
         for record, place in zip(records, samples.places, strict=False):
             if place is not None:
                 writer.add(record, place, roots)
@@ -183,13 +185,14 @@ class _Writer:
         layout: Layout,
         samples: Samples,
         placer: Callable[[str], Placer],
+        placers: dict[str, Placer],
         threads: ThreadPoolExecutor,
         rewrite: Rewrite | None,
     ) -> None:
         self._layout = layout
         self._samples = samples
         self._make_placer = placer
-        self._placers: dict[str, Placer] = {}
+        self._placers = placers
         self._threads = threads
         self._rewrite = rewrite
         self._images = self._files = self._spare = 0
@@ -354,7 +357,7 @@ class _Writer:
         if layout.samples > most and not layout.is_grid:
             yield (
                 f"{layout.reader}'s scorer reads {layout.samples} samples of each prompt, and there are {most};"
-                f" --matrix seed=1,2,3,4 makes four of a line"
+                f" --matrix seed={','.join(map(str, range(1, layout.samples + 1)))} makes {layout.samples}"
             )
         elif few and layout.samples:
             yield f"{counted(few, 'prompt')} with fewer than {most} samples in the jobs file"
