@@ -335,6 +335,15 @@ def test_fewer_samples_than_four_make_smaller_grids(out, tmp_path, samples, link
     assert ((tmp_path / "tree/a.png").stat().st_nlink == 2) == linked
 
 
+def test_an_image_of_unknown_size_may_be_a_grid_by_itself(out, tmp_path):
+    out.fill([{"id": "a", "prompt": "x"}], by_seed())
+    record = msgspec.json.decode((out.root / "manifest.jsonl").read_bytes())
+    record["files"][0] |= {"width": None, "height": None}
+    (out.root / "manifest.jsonl").write_bytes(msgspec.json.encode(record) + b"\n")
+    tree = write_tree(out.root, "dpg-grid", tmp_path / "tree")
+    assert (tree.images, tree.notes, tree.warnings) == (1, (), ())
+
+
 def test_a_grid_holds_the_first_four_samples(out, tmp_path):
     out.fill([{"id": "a", "prompt": "x"}], lambda job: picture(9, 9), matrix={"seed": [1, 2, 3, 4, 5, 6]})
     tree = write_tree(out.root, "dpg-grid", tmp_path / "tree")
@@ -397,6 +406,20 @@ def test_flagged_images_are_left_out_unless_asked_for(out, tmp_path):
         "left out 2 images, blurred or a content violation: .*; --flagged takes them too", tree.warnings[0]
     )
     assert write_tree(out.root, "flat", tmp_path / "tree", flagged=True).images == 2
+
+
+def test_a_flagged_image_that_needs_no_change_is_left_out_too(out, tmp_path):
+    out.fill("ab", by_seed(), suffix="txt", flags=Flags(content_violation=True))
+    assert write_tree(out.root, "flat", tmp_path / "tree").images == 0
+
+
+def test_jobs_without_a_prompt_are_passed_over(tmp_path):
+    out = Output(tmp_path / "anime")
+    out.fill("ab", by_seed(), suffix="txt")
+    with (out.root / "manifest.jsonl").open("ab") as manifest:
+        manifest.write(msgspec.json.encode(outcome("up", request={"image": "x"}, index=2)) + b"\n")
+    for layout in ("flat", "hpsv2"):
+        assert write_tree(out.root, layout, tmp_path / layout).images == 2
 
 
 def test_the_next_export_updates_the_tree(out, tmp_path):

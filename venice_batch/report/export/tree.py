@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,10 +18,11 @@ from venice_batch.report.export.layouts import LAYOUTS, Spot, is_cut, line_of, s
 from venice_batch.report.export.pixels import UndecodableError, UnlikeError, as_png, grid
 from venice_batch.report.export.place import Placer
 from venice_batch.report.export.samples import Samples
+from venice_batch.report.export.tally import Tally
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from venice_batch.report.export.samples import Configuration, Place
 
 _LINES = "metadata.jsonl"
-_SPELLED = {"webp": "WebP"}
 
 
 class Tree(NamedTuple):
@@ -162,21 +162,6 @@ class _Image(NamedTuple):
         return self.placer.choice.read(self.spot.record, self.number)
 
 
-class _First:
-    """Counts things; the text shows the first one's id."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._id = ""
-
-    def add(self, job_id: str, count: int = 1) -> None:
-        self.count += count
-        self._id = self._id or job_id
-
-    def __str__(self) -> str:
-        return f"{self._id}, and {self.count - 1:,} more" if self.count > 1 else self._id
-
-
 class _Writer:
     """Places the images of a tree, decodes several at a time, and counts what it does."""
 
@@ -195,20 +180,16 @@ class _Writer:
         self._placers = placers
         self._threads = threads
         self._rewrite = rewrite
-        self._images = self._files = self._spare = 0
+        self._images = self._files = 0
         self._prompts: set[tuple[int, int]] = set()
-        self._changed: Counter[str] = Counter()
-        self._sizes: Counter[tuple[int | None, int | None]] = Counter()
-        self._missing, self._undecodable, self._unlike = _First(), _First(), _First()
-        self._without_tag, self._cut = _First(), _First()
+        self._tally = Tally(layout, samples)
         self._gathered: dict[tuple[int, int], list[_Image]] = {}
-        self._short: dict[tuple[int, int], str] = {}
         self._under_way: deque[tuple[Future[Any], Callable[[Any], None], str]] = deque()
 
     def add(self, record: Outcome, place: Place, roots: _Roots) -> None:
         """Place the images of a job."""
         if missing := place.images - len(record.files):
-            self._missing.add(record.id, missing)
+            self._tally.missing.add(record.id, missing)
         samples = self._samples.configurations[place.configuration].samples
         cells = min(samples, self._layout.samples)
         for number in range(1, len(record.files) + 1):
@@ -220,10 +201,11 @@ class _Writer:
             if not self._layout.is_grid:
                 self._put(image)
             elif spot.sample >= cells:
-                self._spare += 1
+                self._tally.spare += 1
             elif cells == 1:
                 file = record.files[number - 1]
-                self._sizes[file.width, file.height] += 1
+                if file.width and file.height:
+                    self._tally.sizes[file.width, file.height] += 1
                 self._put(image)
             else:
                 self._gather(image, cells)
@@ -231,15 +213,16 @@ class _Writer:
     def finish(self) -> Tree:
         """Wait for what is under way; return the result."""
         self._settle(0)
-        short = {key: images[0].spot.record.id for key, images in self._gathered.items()} | self._short
+        for images in self._gathered.values():
+            self._tally.short.add(images[0].spot.record.id)
         lines = dict.fromkeys(line for placer in self._placers.values() for line in placer.lines())
         return Tree(
             self._images,
             self._files,
             len({prompt for _, prompt in self._prompts}),
             len(self._samples.configurations),
-            tuple(self._notes()),
-            (*self._warnings(list(short.values())), *lines),
+            tuple(self._tally.notes()),
+            (*self._tally.warnings(), *lines),
         )
 
     def _put(self, image: _Image) -> None:
@@ -249,7 +232,7 @@ class _Writer:
         if not self._layout.is_png or kind == "png":
             if image.placer.put(record, image.number, path):
                 if not self._layout.is_png and kind != "jpeg":
-                    self._changed[kind] += 1
+                    self._tally.changed[kind] += 1
                 self._placed(image)
             return
         data = image.read()
@@ -262,7 +245,7 @@ class _Writer:
                 png = self._rewrite(png, record, file, image.number)
             with image.placer.writing(path) as out:
                 out.write(png)
-            self._changed[kind] += 1
+            self._tally.changed[kind] += 1
             self._placed(image)
 
         self._start(lambda: as_png(data), write, record.id)
@@ -279,14 +262,14 @@ class _Writer:
         images.sort(key=lambda one: one.spot.sample)
         contents = [data for one in images if (data := one.read()) is not None]
         if len(contents) < cells:
-            self._short[image.prompt] = image.spot.record.id
+            self._tally.short.add(image.spot.record.id)
             return
         path = images[0].path(self._layout)
 
         def write(found: tuple[bytes, int, int]) -> None:
             with image.placer.writing(path) as out:
                 out.write(found[0])
-            self._sizes[found[1], found[2]] += 1
+            self._tally.sizes[found[1], found[2]] += 1
             self._files += 1
             self._images += cells
             self._prompts.add(image.prompt)
@@ -298,7 +281,7 @@ class _Writer:
         self._images += 1
         self._files += 1
         if self._layout.names_prompts and is_cut(image.spot):
-            self._cut.add(image.spot.record.id)
+            self._tally.cut.add(image.spot.record.id)
         if image.prompt in self._prompts:
             return
         self._prompts.add(image.prompt)
@@ -306,7 +289,7 @@ class _Writer:
             return
         line = line_of(image.spot.record)
         if "tag" not in line:
-            self._without_tag.add(image.spot.record.id)
+            self._tally.without_tag.add(image.spot.record.id)
         folder = image.path(self._layout).rsplit("/", 2)[0]
         with image.placer.writing(f"{folder}/{_LINES}") as out:
             out.write(json.dumps(line).encode() + b"\n")
@@ -323,60 +306,8 @@ class _Writer:
             try:
                 found = made.result()
             except UnlikeError:
-                self._unlike.add(job_id)
+                self._tally.unlike.add(job_id)
             except UndecodableError:
-                self._undecodable.add(job_id)
+                self._tally.undecodable.add(job_id)
             else:
                 write(found)
-
-    def _notes(self) -> Iterator[str]:
-        layout = self._layout
-        for kind, count in self._changed.items():
-            images = counted(count, f"{_SPELLED.get(kind, kind.upper())} image", grouped=True)
-            if layout.is_png:
-                yield f"made PNG of {images}, with the same pixels; --set format=png makes PNG that can be linked"
-            else:
-                yield f"named {images} {layout.suffix} as they are; {layout.reader}'s scorer goes by their content"
-        most = max(one.samples for one in self._samples.configurations)
-        if layout.has_styles and most > 1:
-            yield f"each of the {most} samples of a prompt has a folder of its own, sample-0 and so on; score each"
-        if layout.is_grid and len(self._sizes) == 1:
-            ((width, height),) = self._sizes
-            if width == height:
-                yield f"score it with --resolution {width} --pic-num {min(most, layout.samples)}"
-
-    def _warnings(self, short: Sequence[str]) -> Iterator[str]:
-        layout = self._layout
-        if self._missing.count:
-            rest = f"; {layout.if_missing}" if layout.if_missing else ""
-            yield f"{counted(self._missing.count, 'sample')} missing, of jobs without image: {self._missing}{rest}"
-        if self._samples.unseen:
-            yield f"{counted(self._samples.unseen, 'job')} of the jobs file without a record; run it again, then export"
-        most = min(one.samples for one in self._samples.configurations)
-        few = sum(one.short for one in self._samples.configurations)
-        if layout.samples > most and not layout.is_grid:
-            yield (
-                f"{layout.reader}'s scorer reads {layout.samples} samples of each prompt, and there are {most};"
-                f" --matrix seed={','.join(map(str, range(1, layout.samples + 1)))} makes {layout.samples}"
-            )
-        elif few and layout.samples:
-            yield f"{counted(few, 'prompt')} with fewer than {most} samples in the jobs file"
-        if short:
-            more = f", and {len(short) - 1:,} more" if len(short) > 1 else ""
-            yield f"left out {counted(len(short), 'prompt')} without all images of a grid: {short[0]}{more}"
-        if self._spare:
-            yield f"left out {counted(self._spare, 'image')}: a grid holds the first {layout.samples} of a prompt"
-        if self._unlike.count:
-            yield f"left out {counted(self._unlike.count, 'prompt')} with images of different sizes: {self._unlike}"
-        if self._undecodable.count:
-            what = counted(self._undecodable.count, "prompt" if layout.is_grid else "image")
-            yield f"left out {what} that cannot be decoded: {self._undecodable}"
-        if layout.is_grid and (len(self._sizes) > 1 or any(width != height for width, height in self._sizes)):
-            sizes = ", ".join(sorted(f"{width}×{height}" for width, height in self._sizes)[:4])
-            yield f"{layout.reader}'s scorer cuts squares of one size, and the images have {sizes}"
-        if self._without_tag.count:
-            what = counted(self._without_tag.count, "prompt")
-            yield f"{what} without metadata.tag, which {layout.reader}'s scorer needs: {self._without_tag}"
-        if self._cut.count:
-            what = counted(self._cut.count, "name")
-            yield f"{what} without the prompt as it is, which is too long or has / or _: {self._cut}"
