@@ -217,7 +217,8 @@ async def test_another_run_in_the_folder_is_waited_for_if_asked(tmp_path, monkey
 
 ONLY_OF_THE_COMMAND = {
     "jobs", "output", "api_key_file", "sandbox", "sandbox_set", "offline", "dry_run", "as_json", "quiet", "no_progress",
-    "log_format", "verbose", "gallery", "junit", "metrics_file", "on_finish", "config", "no_config", "profile",
+    "log_format", "verbose", "gallery", "layout", "junit", "metrics_file", "on_finish", "config", "no_config",
+    "profile",
 }  # fmt: skip
 """Options about where input and output are, and about messages."""
 

@@ -261,3 +261,40 @@ def test_without_process_groups_the_command_itself_is_killed(monkeypatch):
     monkeypatch.delattr(os, "killpg")
     with pytest.raises(HookError, match=r"stopped after 0\.2 s"):
         on_finish("exec sleep 600", summary(), OUT, limit_s=0.2)
+
+
+def test_a_layout_is_written_after_the_run(capsys):
+    write("a", "b")
+    assert main(["jobs.jsonl", *FAST, "--layout", "unigenbench"]) == 0
+    assert sorted(path.name for path in Path("output/jobs/unigenbench").glob("*.png")) == ["0_0.png", "1_0.png"]
+    told = [line for line in capsys.readouterr().err.splitlines() if "layout" in line]
+    assert told == [
+        "layout: output/jobs/unigenbench: 2 images of 2 prompts",
+        "layout: output/jobs/unigenbench: made PNG of 2 WebP images, with the same pixels; --set format=png makes PNG "
+        "that can be linked",
+        "venice-batch: warning: --layout: UniGenBench's scorer reads 4 samples of each prompt, and the jobs file makes 1; "
+        "--matrix seed=1,2,3,4 makes 4",
+    ]
+
+
+def test_a_layout_says_only_what_it_lacks_if_the_run_is_quiet(capsys):
+    write("a")
+    assert run("--layout", "geneval") == 0
+    assert capsys.readouterr().err == (
+        "venice-batch: warning: --layout: 1 prompt without metadata.tag, which GenEval's scorer needs: a\n"
+    )
+
+
+def test_a_layout_is_a_line_of_a_json_log(capsys):
+    write("a")
+    assert main(["jobs.jsonl", *FAST, "--layout", "flat", "--log-format", "json"]) == 0
+    texts = [line["text"] for line in map(json.loads, capsys.readouterr().err.splitlines()) if "text" in line]
+    assert "layout: output/jobs/flat: 1 image of 1 prompt" in texts
+
+
+def test_a_layout_that_cannot_be_written_does_not_change_the_result(capsys):
+    write("a")
+    Path("output/jobs/flat").mkdir(parents=True)
+    Path("output/jobs/flat/mine").touch()
+    assert run("--layout", "flat") == 0
+    assert capsys.readouterr().err.startswith("venice-batch: warning: --layout: output/jobs/flat: holds 'mine'")

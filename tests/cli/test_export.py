@@ -62,6 +62,10 @@ def test_the_error_file_stands_beside_the_output_file():
         (["out"], 2, "give --csv FILE, --parquet FILE or --openai FILE, or several"),
         (["out", "--openai", "-"], 2, "--openai needs a file name; only --csv can go to standard output"),
         (["out", "--parquet", "-"], 2, "--parquet needs a file name"),
+        (["out", "--to", "tree"], 2, "--to needs --layout NAME"),
+        (["out", "--layout", "hpsv2"], 2, "--layout hpsv2: the folder's name 'out' has none of the styles anime, "),
+        (["out", "--layout", "flat", "--to", "out"], 5, "out: holds 'images', which no export has made; choose a new "),
+        (["nowhere", "--layout", "flat"], 5, "nowhere: holds no manifest.jsonl; is it a run's output folder?"),
         (["nowhere", "--csv", "-"], 5, "nowhere: holds no manifest.jsonl; is it a run's output folder?"),
         (["out", "--csv", "none/t.csv"], 5, "none/t.csv: cannot be written: No such file or directory"),
     ],
@@ -92,3 +96,38 @@ def test_an_image_that_is_no_plain_file_is_an_error_and_reported(images, kind, t
     )
     errors = {line["custom_id"]: line for line in map(json.loads, Path("x-errors.jsonl").read_text().splitlines())}
     assert errors["a"]["error"]["code"] == "image_missing"
+
+
+@pytest.fixture
+def _a_run():
+    job = {"model": "venice-sd35", "width": 64, "height": 64, "matrix": {"seed": [1, 2, 3, 4]}}
+    lines = [{"id": one, "prompt": f"a photo of a {one}", "metadata": {"tag": "x"}, **job} for one in ("bench", "cow")]
+    Path("set.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["set.jsonl", "-q", "--sandbox", "--sandbox-latency", "0", "--sandbox-draw", "plain"]) == 0
+
+
+@pytest.mark.usefixtures("_a_run")
+@pytest.mark.parametrize("target", [None, "tree"])
+def test_a_layout_is_a_tree_below_the_folder_or_elsewhere(target, capfd):
+    where = target or "output/set/geneval"
+    assert main(["export", "output/set", "--layout", "geneval", *(["--to", target] if target else [])]) == 0
+    assert capfd.readouterr() == (
+        "",
+        f"{where}: 8 images of 2 prompts\n"
+        f"{where}: made PNG of 8 WebP images, with the same pixels; --set format=png makes PNG that can be linked\n",
+    )
+    names = sorted(path.relative_to(where).as_posix() for path in Path(where).rglob("*.png"))
+    assert names == [f"0000{prompt}/samples/000{sample}.png" for prompt in range(2) for sample in range(4)]
+    assert json.loads(Path(where, "00001/metadata.jsonl").read_text()) == {"tag": "x", "prompt": "a photo of a cow"}
+
+
+@pytest.mark.usefixtures("_a_run")
+def test_what_a_layout_lacks_is_a_warning_and_no_error(capfd):
+    Path("output/set/images/cow__seed-1.webp").unlink()
+    assert main(["export", "output/set", "--layout", "dpg-grid"]) == 0
+    assert capfd.readouterr().err.splitlines() == [
+        "output/set/dpg-grid: 4 images of 1 prompt in 1 grid",
+        "output/set/dpg-grid: score it with --resolution 64 --pic-num 4",
+        "venice-batch: warning: left out 1 prompt without all images of a grid: cow__seed-2",
+        "venice-batch: warning: left out 1 image, missing: cow__seed-1",
+    ]

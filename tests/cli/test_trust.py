@@ -170,6 +170,7 @@ WRITTEN = [
     ("export", "csv"),
     ("export", "parquet"),
     ("export", "openai"),
+    ("export", "to"),
     ("expand", "output"),
     ("jobs-from", "output"),
     ("schema", "output"),

@@ -73,7 +73,7 @@ def export(
     if layout_to is not None and layout is None:
         raise UsageError("--to needs --layout NAME")
     if csv_to is None and parquet_to is None and openai_to is None and layout is None:
-        raise UsageError("give --csv FILE, --parquet FILE, --openai FILE or --layout NAME, or several")
+        raise UsageError("give --csv FILE, --parquet FILE or --openai FILE, or several, or --layout NAME")
     for name, path in (("--parquet", parquet_to), ("--openai", openai_to)):
         if str(path) == "-":
             raise UsageError(f"{name} needs a file name; only --csv can go to standard output")

@@ -79,7 +79,7 @@ class Tally:
         few = sum(one.short for one in self._samples.configurations)
         if layout.samples > most and not layout.is_grid:
             yield (
-                f"{layout.reader}'s scorer reads {layout.samples} samples of each prompt, and there are {most};"
+                f"{layout.reader}'s scorer reads {layout.samples} samples of each prompt, and the jobs file makes {most};"
                 f" --matrix seed={','.join(map(str, range(1, layout.samples + 1)))} makes {layout.samples}"
             )
         elif few and layout.samples:
