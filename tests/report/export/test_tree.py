@@ -263,9 +263,8 @@ def test_unigenbenchs_scorer_finds_four_samples_of_each_index(out, tmp_path):
 def test_too_few_samples_for_the_scorer_are_pointed_out(out, tmp_path):
     out.fill("ab", by_seed(), suffix="txt", matrix={"seed": [1, 2]})
     (warning,) = write_tree(out.root, "unigenbench", tmp_path / "tree").warnings
-    assert (
-        warning
-        == "UniGenBench's scorer reads 4 samples of each prompt, and the jobs file makes 2; --matrix seed=1,2,3,4 makes 4"
+    assert warning == (
+        "UniGenBench's scorer reads 4 samples of each prompt, and the jobs file makes 2; --matrix seed=1,2,3,4 makes 4"
     )
     lines = [{"id": "a", "prompt": "x", "matrix": SEEDS}, {"id": "b", "prompt": "y", "matrix": {"seed": [1]}}]
     out.fill(lines, by_seed())

@@ -159,8 +159,9 @@ class Samples:
         labels: dict[tuple[str, int], str] = {}
         for jobs in lines:
             for job in jobs:
-                seen = self._seen[job]
-                labels.setdefault((seen.lane, seen.settings), safe_name(f"{seen.lane}{parts[seen.settings]}"))
+                key = self._seen[job].lane, self._seen[job].settings
+                if key not in labels:
+                    labels[key] = safe_name(f"{key[0]}{parts[key[1]]}")
         return labels
 
     def _number(self, lines: list[list[int]], labels: Mapping[tuple[str, int], str]) -> tuple[Configuration, ...]:
@@ -179,10 +180,13 @@ class Samples:
                 count[configuration] += images
             for configuration, total in count.items():
                 totals[configuration].append(total)
-        return tuple(
-            Configuration(name, len(of), max(of), sum(total < max(of) for total in of))
-            for name, of in zip(names, totals, strict=True)
-        )
+        return tuple(_configuration(name, of) for name, of in zip(names, totals, strict=True))
+
+
+def _configuration(name: str, totals: Sequence[int]) -> Configuration:
+    """Return a configuration by the number of samples of each of its prompts."""
+    most = max(totals)
+    return Configuration(name, len(totals), most, sum(total < most for total in totals))
 
 
 def _line_numbers(lines: Sequence[Sequence[int | None]]) -> list[int] | None:

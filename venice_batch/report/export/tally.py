@@ -78,9 +78,10 @@ class Tally:
         most = min(one.samples for one in self._samples.configurations)
         few = sum(one.short for one in self._samples.configurations)
         if layout.samples > most and not layout.is_grid:
+            seeds = ",".join(map(str, range(1, layout.samples + 1)))
             yield (
-                f"{layout.reader}'s scorer reads {layout.samples} samples of each prompt, and the jobs file makes {most};"
-                f" --matrix seed={','.join(map(str, range(1, layout.samples + 1)))} makes {layout.samples}"
+                f"{layout.reader}'s scorer reads {layout.samples} samples of each prompt, and the jobs file makes"
+                f" {most}; --matrix seed={seeds} makes {layout.samples}"
             )
         elif few and layout.samples:
             yield f"{counted(few, 'prompt')} with fewer than {most} samples in the jobs file"
