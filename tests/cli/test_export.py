@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -15,6 +16,9 @@ from records import failed, outcome
 
 from venice_batch.cli.destinations import errors_beside
 from venice_batch.cli.main import main
+from venice_batch.model import ImageFile
+from venice_batch.output.marks import Mark, MarksFile
+from venice_batch.output.resume import LatestRecords
 
 
 @pytest.fixture(autouse=True)
@@ -59,10 +63,20 @@ def test_the_error_file_stands_beside_the_output_file():
 @pytest.mark.parametrize(
     ("arguments", "code", "what"),
     [
-        (["out"], 2, "give --csv FILE, --parquet FILE or --openai FILE, or several"),
+        (
+            ["out"],
+            2,
+            "give --csv FILE, --parquet FILE, --openai FILE, --imagefolder DIR, --webdataset DIR, --captions DIR or "
+            "--layout NAME, or several",
+        ),
+        (["out", "--csv", "-", "--with-images"], 2, "--with-images needs --parquet FILE"),
+        (["out", "--csv", "-", "--shard-size", "9"], 2, "--shard-size needs --webdataset DIR"),
+        (["out", "--webdataset", "d", "--shard-size", "0"], 2, "--shard-size: 0 is not in the range x>=1"),
+        (["out", "--imagefolder", "s3://bucket/d"], 2, "--imagefolder: s3://bucket/d is an address, not a folder"),
+        (["out", "--imagefolder", "out"], 5, "out: holds 'images', which no export has made; choose a new or an empty"),
         (["out", "--openai", "-"], 2, "--openai needs a file name; only --csv can go to standard output"),
         (["out", "--parquet", "-"], 2, "--parquet needs a file name"),
-        (["out", "--to", "tree"], 2, "--to needs --layout NAME"),
+        (["out", "--csv", "-", "--to", "tree"], 2, "--to needs --layout NAME"),
         (["out", "--layout", "hpsv2"], 2, "--layout hpsv2: the folder's name 'out' has none of the styles anime, "),
         (["out", "--layout", "flat", "--to", "out"], 5, "out: holds 'images', which no export has made; choose a new "),
         (["nowhere", "--layout", "flat"], 5, "nowhere: holds no manifest.jsonl; is it a run's output folder?"),
@@ -82,6 +96,88 @@ def test_a_missing_pyarrow_is_reported_before_anything_is_written(monkeypatch, c
     reported = capfd.readouterr().err
     assert reported == "venice-batch: --parquet needs pyarrow: pip install 'venice-batch[parquet]'\n"
     assert not Path("t.csv").exists()
+
+
+@pytest.fixture
+def whole(_in_a_folder_with_records):
+    """The digest in the record is that of its image."""
+    records = LatestRecords(Path("out/manifest.jsonl"))
+    image = ImageFile("images/a.webp", 5, hashlib.sha256(b"image").hexdigest(), "webp", 8, 8)
+    changed = [msgspec.structs.replace(record, files=(image,) if record.files else ()) for record in records]
+    Path("out/manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in changed))
+
+
+def shown(folder):
+    """{name: content} of a folder's files that are not hidden."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+@pytest.mark.usefixtures("whole")
+def test_all_datasets_at_once(capfd):
+    targets = ["--imagefolder", "i", "--webdataset", "w", "--captions", "c", "--parquet", "p.parquet", "--with-images"]
+    assert main(["export", "out", *targets]) == 0
+    assert capfd.readouterr().err.splitlines() == [
+        "p.parquet: 1 row with images, 11 columns",
+        "README.md: the dataset's card",
+        "i: 1 image (5 B, linked), metadata.jsonl with 11 columns",
+        "w: 1 image (5 B), 1 shard: 00000.tar",
+        "c: 1 image (5 B, linked), 1 caption",
+    ]
+    assert shown(Path("i")).keys() == {"a.webp", "metadata.jsonl", "README.md"}
+    assert shown(Path("w")).keys() == {"00000.tar", "README.md"}
+    assert shown(Path("c")) == {"a.webp": b"image", "a.txt": b"a gondola"}
+    table = pyarrow.parquet.read_table("p.parquet")
+    assert table.column("image").to_pylist() == [{"bytes": b"image", "path": "a.webp"}]
+    for path in ("README.md", "i/README.md", "w/README.md"):
+        card = Path(path).read_text()
+        assert "- 1 job: failed or rejected, no image\n" in card
+        assert str(Path.cwd()) not in card
+
+
+@pytest.mark.usefixtures("whole")
+def test_images_can_be_copied_instead_of_linked(capfd):
+    assert main(["export", "out", "--captions", "c", "--copy"]) == 0
+    assert not os.path.samefile("c/a.webp", "out/images/a.webp")
+    assert capfd.readouterr().err == "c: 1 image (5 B), 1 caption\n"
+
+
+@pytest.mark.usefixtures("whole")
+def test_a_readme_of_your_own_stays(capfd):
+    Path("README.md").write_text("# Mine\n")
+    assert main(["export", "out", "--parquet", "p.parquet", "--with-images"]) == 0
+    assert (
+        "warning: README.md is not by an earlier export, so the dataset's card was not written"
+        in capfd.readouterr().err
+    )
+    assert Path("README.md").read_text() == "# Mine\n"
+
+
+@pytest.mark.parametrize("option", ["--imagefolder", "--webdataset", "--captions", "--parquet"])
+def test_without_any_image_there_is_no_dataset(option, capfd):
+    Path("out/images/a.webp").unlink()
+    more = ["--with-images"] if option == "--parquet" else []
+    assert main(["export", "out", option, "x", *more]) == 5
+    assert capfd.readouterr().err.splitlines() == [
+        "venice-batch: warning: left out 1 image, missing: a",
+        "venice-batch: out: has no image to export",
+    ]
+    assert os.listdir() == ["out"]
+
+
+@pytest.mark.usefixtures("whole")
+def test_flagged_images_come_only_if_they_are_asked_for(capfd):
+    with MarksFile(Path("out")) as marks:
+        marks.append([Mark(hashlib.sha256(b"image").hexdigest(), "a", 1, "rejected", None, "2026-01-01T00:00:00Z")])
+    assert main(["export", "out", "--captions", "c"]) == 5
+    assert "left out 1 image, rejected by a mark: a; --flagged takes them too" in capfd.readouterr().err
+    assert main(["export", "out", "--captions", "c", "--flagged"]) == 0
+
+
+@pytest.mark.usefixtures("whole")
+def test_an_option_of_a_dataset_in_the_environment_disturbs_no_other_export(monkeypatch):
+    monkeypatch.setenv("VENICE_BATCH_SHARD_SIZE", "5")
+    monkeypatch.setenv("VENICE_BATCH_WITH_IMAGES", "1")
+    assert main(["export", "out", "--csv", "t.csv"]) == 0
 
 
 @pytest.mark.parametrize("images", ["paths", "base64"])

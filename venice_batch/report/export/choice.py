@@ -122,6 +122,10 @@ class Choice:
         """Return where the image is on disk. Check with `takes` first: the path in a record may lead anywhere."""
         return os.path.join(self._folder, on_disk(image.path))
 
+    def counts(self) -> list[str]:
+        """Return how many images were left out for each reason, without names."""
+        return [f"{counted(self.left_out[reason], 'image')}: {reason}" for reason in Reason if self.left_out[reason]]
+
     def lines(self) -> list[str]:
         """Return a line for each reason why images were left out, with their count and the first one's name."""
         return [_line(reason, self.left_out[reason], self._first[reason]) for reason in Reason if self.left_out[reason]]

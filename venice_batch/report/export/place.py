@@ -151,6 +151,20 @@ class Placer:
         self.bytes += image.bytes
         return True
 
+    def content(self, record: Outcome, number: int) -> bytes | None:
+        """Return the image's content, rewritten if images are, to be put into another file; count it as placed.
+
+        Returns:
+            None if the image is left out; `choice` counts why.
+        """
+        image = record.files[number - 1]
+        data = self.choice.read(record, number)
+        if data is None:
+            return None
+        self.images += 1
+        self.bytes += image.bytes
+        return data if self._rewrite is None else self._rewrite(data, record, image, number)
+
     @contextmanager
     def writing(self, path: str, *, index: bool = False) -> Iterator[BinaryIO]:
         """Open a file at `path` below the target for writing, without seeking; it appears with all the others.
@@ -351,18 +365,10 @@ class _Hashing:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._digest = hashlib.sha256()
-        self._size = 0
 
     def write(self, data: bytes) -> int:
         self._digest.update(data)
-        self._size += len(data)
         return self._file.write(data)
-
-    def tell(self) -> int:
-        return self._size
-
-    def flush(self) -> None:
-        self._file.flush()
 
     @property
     def sha256(self) -> str:
