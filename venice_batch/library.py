@@ -74,7 +74,12 @@ class PreparedRun:
         """
         options = self.options if base_url is None else replace(self.options, base_url=base_url)
         settings = RunSettings.of(
-            options, self.output, naming=self.naming, preflight=self.preflight, handle_signals=handle_signals
+            options,
+            self.output,
+            naming=self.naming,
+            preflight=self.preflight,
+            handle_signals=handle_signals,
+            own_sandbox=base_url is not None,
         )
         observers = (RunFile(self.output), *observers)
         return await run_batch(self.index, key, settings, observers=observers, collectors=collectors, run_id=run_id)
