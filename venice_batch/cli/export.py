@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from venice_batch.cli import destinations, options
 from venice_batch.cli.commands import command
-from venice_batch.cli.parameters import Target, option
+from venice_batch.cli.env import environment
+from venice_batch.cli.parameters import Folder, Target, option
 from venice_batch.errors import FolderError, UsageError, one_line
-from venice_batch.text_format import counted
+from venice_batch.text_format import counted, size
 
 if TYPE_CHECKING:
     from venice_batch.output.resume import LatestRecords
 
 _FILE = Target(path_type=Path)
+_FOLDER = Folder(path_type=Path)
 
 
 @command()
@@ -26,6 +29,7 @@ _FILE = Target(path_type=Path)
     "--csv", "csv_to", type=_FILE, metavar="FILE", help="Write a table with a row for each image; `-`: standard output."
 )
 @option("--parquet", "parquet_to", type=_FILE, metavar="FILE", help="Write the same table with typed columns.")
+@option("--with-images", is_flag=True, help="Put the images into --parquet: a dataset, with prompts and a card.")
 @option(
     "--openai",
     "openai_to",
@@ -40,31 +44,138 @@ _FILE = Target(path_type=Path)
     show_default=True,
     help="Give images in --openai as file:// URLs, or inside the lines.",
 )
-def export(folder: Path, csv_to: Path | None, parquet_to: Path | None, openai_to: Path | None, images: str) -> int:
+@option(
+    "--imagefolder",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Write a dataset for Hugging Face: images, metadata.jsonl and a card.",
+)
+@option("--webdataset", type=_FOLDER, metavar="DIR", help="Write a dataset as tar shards of WebDataset, and a card.")
+@option(
+    "--shard-size",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Images in each shard of --webdataset.",
+)
+@option("--captions", type=_FOLDER, metavar="DIR", help="Write images with their prompts beside them as .txt files.")
+@option("--copy", is_flag=True, help="Copy images instead of linking them.")
+@option("--flagged", is_flag=True, help="Take images too that are blurred, a content violation or rejected by a mark.")
+@click.pass_context
+def export(
+    ctx: click.Context,
+    folder: Path,
+    csv_to: Path | None,
+    parquet_to: Path | None,
+    with_images: bool,
+    openai_to: Path | None,
+    images: str,
+    imagefolder: Path | None,
+    webdataset: Path | None,
+    shard_size: int,
+    captions: Path | None,
+    copy: bool,
+    flagged: bool,
+) -> int:
     """Write the last record of each job in the folder OUT in other programs' formats.
 
-    A file that ends in .gz or .zst is packed. Each file appears whole or not at all.
+    A file that ends in .gz or .zst is packed. Each file appears whole or not at all. A folder of an earlier export is
+    updated. Datasets hold the images that are whole, without flags and not rejected.
     """
     from venice_batch.output import manifest
     from venice_batch.output.resume import LatestRecords
 
-    if csv_to is None and parquet_to is None and openai_to is None:
-        raise UsageError("give --csv FILE, --parquet FILE or --openai FILE, or several")
-    for name, path in (("--parquet", parquet_to), ("--openai", openai_to)):
-        if str(path) == "-":
-            raise UsageError(f"{name} needs a file name; only --csv can go to standard output")
+    datasets = {"imagefolder": imagefolder, "webdataset": webdataset, "captions": captions}
+    _check(ctx, {"--csv": csv_to, "--parquet": parquet_to, "--openai": openai_to}, datasets)
     if not (folder / manifest.NAME).is_file():
         raise FolderError(folder, f"holds no {manifest.NAME}; is it a run's output folder?")
     if parquet_to is not None:
         from venice_batch.report.export.table_files import require_parquet
 
         require_parquet()
-    records = LatestRecords(folder / manifest.NAME)
-    if csv_to is not None or parquet_to is not None:
-        _tables(records, csv_to, parquet_to)
-    if openai_to is not None:
-        _openai(records, folder, openai_to, base64=images == "base64")
+    table_to = None if with_images else parquet_to
+    if csv_to is not None or table_to is not None or openai_to is not None:
+        records = LatestRecords(folder / manifest.NAME)
+        if csv_to is not None or table_to is not None:
+            _tables(records, csv_to, table_to)
+        if openai_to is not None:
+            _openai(records, folder, openai_to, base64=images == "base64")
+    if with_images and parquet_to is not None:
+        _image_table(folder, parquet_to, flagged=flagged)
+    for kind, target in datasets.items():
+        if target is not None:
+            _dataset(folder, kind, target, copy=copy, flagged=flagged, shard_images=shard_size)
     return 0
+
+
+def _check(ctx: click.Context, files: dict[str, Path | None], datasets: dict[str, Path | None]) -> None:
+    """Refuse options that make no sense together.
+
+    Raises:
+        UsageError: nothing is asked for, or an option lacks the one that it belongs to.
+    """
+    if not any((*files.values(), *datasets.values())):
+        wanted = [f"{name} FILE" for name in files] + [f"--{name} DIR" for name in datasets]
+        raise UsageError(f"give {', '.join(wanted[:-1])} or {wanted[-1]}, or several")
+    for name, path in files.items():
+        if str(path) == "-" and name != "--csv":
+            raise UsageError(f"{name} needs a file name; only --csv can go to standard output")
+    for name, needed in (("with_images", files["--parquet"]), ("shard_size", datasets["webdataset"])):
+        if needed is None and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            other = "--parquet FILE" if name == "with_images" else "--webdataset DIR"
+            raise UsageError(f"--{name.replace('_', '-')} needs {other}")
+
+
+def _dataset(folder: Path, kind: str, target: Path, *, copy: bool, flagged: bool, shard_images: int) -> None:
+    from venice_batch.output.manifest import NAME
+    from venice_batch.report.export import datasets
+    from venice_batch.report.export.choice import InJobOrder
+    from venice_batch.report.export.place import Placer
+
+    records, title = InJobOrder(folder / NAME), _name(target)
+    with Placer(folder, target, copy, kind=kind, flagged=flagged) as placer:
+        if kind == "imagefolder":
+            made = datasets.write_imagefolder(records, placer, title)
+        elif kind == "webdataset":
+            made = datasets.write_webdataset(records, placer, title, shard_images=shard_images)
+        else:
+            made = datasets.write_captions(records, placer)
+        if not placer.images:
+            _warn(placer.lines())
+            raise FolderError(folder, "has no image to export")
+    _warn(placer.lines())
+    links = {0: "", placer.images: ", linked"}.get(placer.linked, f", {placer.linked} of them linked")
+    _report(target, f"{counted(placer.images, 'image')} ({size(placer.bytes)}{links}), {made}")
+
+
+def _image_table(folder: Path, path: Path, *, flagged: bool) -> None:
+    from venice_batch.output.manifest import NAME
+    from venice_batch.report.export import card
+    from venice_batch.report.export.choice import Choice, InJobOrder
+    from venice_batch.report.export.datasets import ImageTable
+
+    choice = Choice(folder, flagged=flagged)
+    table = ImageTable(InJobOrder(folder / NAME), choice)
+    with destinations.opened(path, is_json=False) as file:
+        count = table.write(file)
+        _warn(choice.lines())
+        if not count:
+            raise FolderError(folder, "has no image to export")
+    _report(path, f"{counted(count, 'row')} with images, {counted(len(table.columns) + 2, 'column')}")
+    if card.write_beside(path, table.card(path.name)):
+        _report(path.with_name(card.NAME), "the dataset's card")
+    else:
+        _warn([f"{path.with_name(card.NAME)} is not by an earlier export, so the dataset's card was not written"])
+
+
+def _name(folder: Path) -> str:
+    return folder.resolve().name or "dataset"
+
+
+def _warn(lines: list[str]) -> None:
+    for line in lines:
+        environment().messages.notice(f"warning: {line}")
 
 
 def _tables(records: LatestRecords, csv_to: Path | None, parquet_to: Path | None) -> None:

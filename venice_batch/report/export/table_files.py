@@ -6,16 +6,17 @@ import csv
 import io
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from venice_batch.errors import UsageError
-from venice_batch.report.export.columns import INT64, ColumnType, rows
+from venice_batch.report.export.columns import INT64, ColumnType, Row, rows
+from venice_batch.text_format import json_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from venice_batch.model import Outcome
-    from venice_batch.report.export.columns import Cell, Column, Row
+    from venice_batch.report.export.columns import Cell, Column
 
 
 _ACTIVE = tuple("=+-@\t\r\n＝＋－＠'")
@@ -86,10 +87,9 @@ def _parquet_cell(column: Column) -> Callable[[Row], Cell]:
     return cell
 
 
-def write_parquet(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -> int:
-    """Write the rows of `records` to `file`, a batch at a time; returns their number. Call `require_parquet` first."""
+def _types(table: list[Column]) -> dict[str, Any]:
+    """Return the types of pyarrow for the columns of a table."""
     import pyarrow
-    from pyarrow.parquet import ParquetWriter
 
     types = {
         ColumnType.BOOL: pyarrow.bool_(),
@@ -98,12 +98,82 @@ def write_parquet(records: Iterable[Outcome], table: list[Column], file: BinaryI
         ColumnType.TEXT: pyarrow.string(),
         ColumnType.TIME: pyarrow.timestamp("ms", tz="UTC"),
     }
-    schema = pyarrow.schema([(column.name, types[column.kind]) for column in table])
+    return {column.name: types[column.kind] for column in table}
+
+
+def write_parquet(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -> int:
+    """Write the rows of `records` to `file`, a batch at a time; returns their number. Call `require_parquet` first."""
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    types = _types(table)
+    schema = pyarrow.schema(list(types.items()))
     count = 0
     left = rows(records)
     with ParquetWriter(file, schema, compression="zstd") as writer:
         while batch := list(islice(left, BATCH_ROWS)):
-            cells = [pyarrow.array(map(_parquet_cell(column), batch), types[column.kind]) for column in table]
+            cells = [pyarrow.array(map(_parquet_cell(column), batch), types[column.name]) for column in table]
             writer.write_batch(pyarrow.RecordBatch.from_arrays(cells, schema=schema))
             count += len(batch)
     return count
+
+
+IMAGE_BATCH_ROWS = 100
+IMAGE_BATCH_BYTES = 64 << 20
+"""A row group with images ends at this many rows or bytes, so that a reader can show a few without the others."""
+
+_FEATURES = {"info": {"features": {"image": {"_type": "Image"}}}}
+"""The metadata that makes `datasets` decode the column."""
+
+
+class Picture(NamedTuple):
+    """A row with its image: the image's name and content, and its text."""
+
+    row: Row
+    name: str
+    content: bytes
+    text: str
+
+
+def write_image_parquet(pictures: Iterable[Picture], table: list[Column], file: BinaryIO) -> int:
+    """Write images with their texts and the cells of `table`; returns the number of rows.
+
+    The image is a column of `bytes` and `path`, as Hugging Face's `Image` is. Call `require_parquet` first.
+    """
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    types = _types(table)
+    picture = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    fields = [("image", picture), ("text", pyarrow.string()), *types.items()]
+    schema = pyarrow.schema(fields, metadata={"huggingface": json_bytes(_FEATURES)})
+    count = 0
+    # Images are compressed already, and no two are equal.
+    packed = {"image.bytes": "none", "image.path": "zstd", "text": "zstd", **dict.fromkeys(types, "zstd")}
+    with ParquetWriter(
+        file, schema, compression=packed, use_dictionary=["text", *types], write_statistics=list(types)
+    ) as writer:
+        for batch in _batches(pictures):
+            images = [{"bytes": picture.content, "path": picture.name} for picture in batch]
+            texts = [picture.text.encode("utf-8", "replace").decode() for picture in batch]
+            rest = [
+                pyarrow.array((_parquet_cell(column)(picture.row) for picture in batch), types[column.name])
+                for column in table
+            ]
+            arrays = [pyarrow.array(images, fields[0][1]), pyarrow.array(texts, pyarrow.string()), *rest]
+            writer.write_batch(pyarrow.RecordBatch.from_arrays(arrays, schema=schema))
+            count += len(batch)
+    return count
+
+
+def _batches(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
+    batch: list[Picture] = []
+    size = 0
+    for picture in pictures:
+        batch.append(picture)
+        size += len(picture.content)
+        if len(batch) >= IMAGE_BATCH_ROWS or size >= IMAGE_BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,163 @@
+"""The journal of an export: a hidden file in its folder that lists what the export has put there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from venice_batch import portable
+from venice_batch.errors import FolderError
+from venice_batch.output.folder import is_at, own_file
+from venice_batch.output.manifest import NAME as MANIFEST
+from venice_batch.output.manifest import NO_RECORD, numbered_outcomes
+from venice_batch.text_format import json_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+NAME = ".venice-batch-export.jsonl"
+PARTS = ".venice-batch-export.part"
+"""The folder beside it for files of an export that is not finished."""
+
+SCHEMA = 1
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """The first line: what the export is, and the folder that it was made from."""
+
+    schema: int
+    kind: str
+    source: str
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """A file of the export: its path below the target, and its content."""
+
+    path: str
+    sha256: str
+
+
+class Journal:
+    """The open journal of a target folder, locked against other exports.
+
+    `made` holds the digests that each file of the earlier export may have, by path: more than one if that export was
+    cut while it gave files their names. The journal holds no path of this computer, so it may be published.
+
+    Raises:
+        FolderError: the target holds files although no export has made it, or another export: of another kind, of
+            another output folder, or one that is under way.
+        OSError: the journal cannot be read or written.
+    """
+
+    def __init__(self, target: Path, *, kind: str, source: str) -> None:
+        self._target = target
+        self._head = _Head(SCHEMA, kind, source)
+        self._path = target / NAME
+        self.made: dict[str, set[str]] = {}
+        if not os.path.lexists(self._path):
+            self._refuse_strangers()
+        self._file = own_file(self._path, os.O_RDWR | os.O_APPEND)
+        try:
+            self._lock()
+            self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def note(self, files: Mapping[str, str]) -> None:
+        """Append files, by path with their digests, before they appear, so that a later export knows them."""
+        data = b"\n" + _lines(files.items())  # a full disk may have cut the line before
+        while data:
+            data = data[os.write(self._file, data) :]
+
+    def renew(self, files: Mapping[str, Iterable[str]]) -> None:
+        """Replace the journal by one of these files alone, and close it."""
+        part = self._target / PARTS / NAME
+        pairs = ((path, sha256) for path, found in files.items() for sha256 in sorted(found))
+        part.write_bytes(json_bytes(self._head) + b"\n" + _lines(pairs))
+        self.close()
+        os.replace(part, self._path)
+
+    def close(self) -> None:
+        """Close the file, which unlocks it."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def remove(self) -> None:
+        """Close and remove the journal of an export that came to nothing."""
+        self.close()
+        os.unlink(self._path)
+
+    def _refuse_strangers(self) -> None:
+        with os.scandir(self._target) as entries:
+            name = min((entry.name for entry in entries if not entry.name.startswith(".")), default=None)
+        if name is not None:
+            what = f"holds {name!r}, which no export has made; choose a new or an empty folder"
+            raise FolderError(self._target, what)
+
+    def _lock(self) -> None:
+        is_locked = True
+        with suppress(OSError):  # no locks here
+            is_locked = portable.lock(self._file)
+        if not is_locked or not is_at(self._file, self._path):
+            raise FolderError(self._target, "another export is writing here; wait for it, then export again")
+
+    def _read(self) -> None:
+        decode = msgspec.json.Decoder(_Made).decode
+        with open(self._path, "rb") as lines:
+            first = lines.readline()
+            if not first.strip():
+                os.write(self._file, json_bytes(self._head) + b"\n")
+                return
+            self._check(first)
+            for line in lines:
+                with suppress(*NO_RECORD):
+                    made = decode(line)
+                    if is_inside(made.path):
+                        self.made.setdefault(made.path, set()).add(made.sha256)
+
+    def _check(self, first: bytes) -> None:
+        try:
+            head = msgspec.json.decode(first, type=_Head)
+        except NO_RECORD as error:
+            raise FolderError(self._path, "is no journal of an export; move it away") from error
+        if head.schema > SCHEMA:
+            raise FolderError(self._target, "was exported by a later version of venice-batch; update this one")
+        if head.kind != self._head.kind:
+            raise FolderError(self._target, f"holds an export of another kind ({head.kind}); choose another folder")
+        if head.source != self._head.source:
+            raise FolderError(self._target, "holds an export of another output folder; choose another folder")
+
+
+def source_of(folder: Path) -> str:
+    """Return what distinguishes an output folder from others without naming its place: a digest of its first record.
+
+    Raises:
+        FolderError: the manifest cannot be read.
+    """
+    for _, record in numbered_outcomes(folder / MANIFEST):
+        name = f"{record.run_id}\0{record.id}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(name, digest_size=8).hexdigest()
+    return ""
+
+
+def is_inside(path: str) -> bool:
+    """Return whether `path` names a file below the target, with `/` between folders, that is not the journal."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    if "\0" in path or (portable.IS_WINDOWS and ("\\" in path or ":" in path)):
+        return False
+    parts = path.split("/")
+    return not {"", ".", ".."}.intersection(parts) and parts[0].lower() not in (NAME, PARTS)
+
+
+def _lines(files: Iterable[tuple[str, str]]) -> bytes:
+    return b"".join(json_bytes(_Made(path, sha256)) + b"\n" for path, sha256 in files)
