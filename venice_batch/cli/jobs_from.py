@@ -101,7 +101,7 @@ _changes = group(
     nargs=-1,
     required=True,
     type=click.Path(path_type=Path),
-    shell_complete=options.complete_files,
+    shell_complete=options.complete_folders,
 )
 @destinations.outfile
 @_which

@@ -270,7 +270,6 @@ def _job_ended(outcome: Outcome) -> lines.JobEndedLine:
         kind=error.kind if error else None,
         message=error.message if error else None,
         attempts=len(outcome.attempts),
-        reused=outcome.reused is not None,
         blurred=outcome.flags.blurred,
         content_violation=outcome.flags.content_violation,
         possibly_billed=outcome.flags.possibly_billed,

@@ -13,6 +13,7 @@ import msgspec
 from venice_batch.errors import Findings, UsageError, one_line
 from venice_batch.image_format import START_BYTES, format_of
 from venice_batch.jobfile import Defaults, oversize, parse
+from venice_batch.model import UNNAMED
 from venice_batch.output.plain_files import open_plain
 from venice_batch.report.export.recipe import Recipe, read_file
 from venice_batch.text_format import counted
@@ -98,7 +99,7 @@ class ImageJobs:
             names = list(self._models)
             names = [*names[:_NAMED], "…"] if len(names) > _NAMED else names
             what = counted(sum(self._models.values()), "job")
-            models = f"the model of {what} is not the API's ({', '.join(names)}) and became metadata"
+            models = f"{what} get the API's default model instead of another program's ({', '.join(names)})"
             found.append(f"{models}; --set model=NAME chooses one")
         if self._unfit.count:
             found.append(f"values that the API does not take became metadata, in {self._unfit}")
@@ -107,11 +108,13 @@ class ImageJobs:
     def _jobs(self, path: Path, recipe: Recipe, findings: Findings) -> Iterator[Job]:
         name = recipe.id or one_line(path.stem)[:_LONGEST_ID]
         fields, metadata = dict(recipe.fields), _metadata(recipe)
-        model = fields.get("model")
-        if not recipe.is_ours and isinstance(model, str) and not self._is_model(model):
-            metadata["Model"] = fields.pop("model")
+        model = str(fields.get("model", ""))
+        if not recipe.is_ours and not self._is_model(model):
+            if model:
+                metadata["Model"] = model
+            fields["model"] = UNNAMED[recipe.endpoint]
             if "model" not in self._changes.values:
-                self._models[model] = self._models.get(model, 0) + 1
+                self._models[model or "none"] = self._models.get(model or "none", 0) + 1
         job, problems = self._parsed(path, recipe, name, fields, metadata)
         if problems and not recipe.is_ours:
             unfit = {problem.field for problem in problems} & (fields.keys() - {"prompt"} - self._changes.values.keys())

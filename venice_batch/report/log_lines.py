@@ -187,7 +187,6 @@ class JobEndedLine(LogLine, kw_only=True, rename=_ANSWER):
     kind: str | None
     message: str | None
     attempts: int
-    reused: bool
     blurred: bool
     content_violation: bool
     possibly_billed: bool

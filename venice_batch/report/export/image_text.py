@@ -121,15 +121,15 @@ def _unpacked(data: bytes) -> bytes:
 
 def _write_png(data: bytes, texts: Texts) -> bytes:
     replaced, added = set[bytes](), list[bytes]()
+    if texts.exif:
+        replaced.add(b"eXIf")
+        added.append(_png_chunk(b"eXIf", texts.exif))
     if texts.parameters:
         replaced.add(_PARAMETERS)
         added.append(_png_chunk(*_parameters_chunk(texts.parameters)))
     if texts.xmp:
         replaced.add(_XMP_KEYWORD)
         added.append(_png_chunk(b"iTXt", _XMP_KEYWORD + b"\0" * 5 + texts.xmp))
-    if texts.exif:
-        replaced.add(b"eXIf")
-        added.append(_png_chunk(b"eXIf", texts.exif))
     pieces = [data[:8]]
     for kind, start, end in _png_chunks(data):
         name = _keyword(data[start + 8 : start + 88]) if kind in (b"tEXt", b"zTXt", b"iTXt") else kind

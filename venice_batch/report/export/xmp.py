@@ -169,7 +169,8 @@ class _Found:
     def _stop(self, name: str) -> None:
         if self._is_open and name == _JOB:
             self._is_open = False
-            self.job_end = self._packet.index(b">", self._parser.CurrentByteIndex) + 1
+            at = self._parser.CurrentByteIndex  # of `</job>`, or behind `<job/>`
+            self.job_end = self._packet.index(b">", at) + 1 if self._packet.startswith(b"</", at) else at
         if name == f"{_RDF} RDF" and self._packet.startswith(b"</", self._parser.CurrentByteIndex):
             self.end = self._parser.CurrentByteIndex
         self._path.pop()
