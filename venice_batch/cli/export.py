@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 from click.core import ParameterSource
@@ -18,7 +18,9 @@ from venice_batch.text_format import counted, size
 
 if TYPE_CHECKING:
     from venice_batch.output.resume import LatestRecords
+    from venice_batch.report.export.recipe import Embedder, Style
 
+_TYPED = ParameterSource.COMMANDLINE
 _FILE = Target(path_type=Path)
 _FOLDER = Folder(path_type=Path)
 
@@ -61,6 +63,13 @@ _FOLDER = Folder(path_type=Path)
 )
 @option("--captions", type=_FOLDER, metavar="DIR", help="Write images with their prompts beside them as .txt files.")
 @option("--copy", is_flag=True, help="Copy images instead of linking them.")
+@option(
+    "--embed",
+    type=click.Choice(["a1111", "xmp", "none"]),
+    default="none",
+    show_default=True,
+    help="Write prompt, seed, model and id into the copies: as the text of Stable Diffusion programs, or as XMP.",
+)
 @option("--flagged", is_flag=True, help="Take images too that are blurred, a content violation or rejected by a mark.")
 @click.pass_context
 def export(
@@ -76,6 +85,7 @@ def export(
     shard_size: int,
     captions: Path | None,
     copy: bool,
+    embed: Style | Literal["none"],
     flagged: bool,
 ) -> int:
     """Write the last record of each job in the folder OUT in other programs' formats.
@@ -102,10 +112,11 @@ def export(
         if openai_to is not None:
             _openai(records, folder, openai_to, base64=images == "base64")
     if with_images and parquet_to is not None:
-        _image_table(folder, parquet_to, flagged=flagged)
+        _image_table(folder, parquet_to, flagged=flagged, embed=_embedder(embed))
     for kind, target in datasets.items():
         if target is not None:
-            _dataset(folder, kind, target, copy=copy, flagged=flagged, shard_images=shard_size)
+            embedder = _embedder(embed)
+            _dataset(folder, kind, target, copy=copy, flagged=flagged, shard_images=shard_size, embed=embedder)
     return 0
 
 
@@ -122,19 +133,35 @@ def _check(ctx: click.Context, files: dict[str, Path | None], datasets: dict[str
         if str(path) == "-" and name != "--csv":
             raise UsageError(f"{name} needs a file name; only --csv can go to standard output")
     for name, needed in (("with_images", files["--parquet"]), ("shard_size", datasets["webdataset"])):
-        if needed is None and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if needed is None and ctx.get_parameter_source(name) is _TYPED:
             other = "--parquet FILE" if name == "with_images" else "--webdataset DIR"
             raise UsageError(f"--{name.replace('_', '-')} needs {other}")
+    has_images = any(datasets.values()) or ctx.params["with_images"]
+    if not has_images and ctx.params["embed"] != "none" and ctx.get_parameter_source("embed") is _TYPED:
+        raise UsageError(
+            "--embed needs an export with images: --imagefolder, --webdataset, --captions or --with-images"
+        )
 
 
-def _dataset(folder: Path, kind: str, target: Path, *, copy: bool, flagged: bool, shard_images: int) -> None:
+def _embedder(style: Style | Literal["none"]) -> Embedder | None:
+    """Return what `--embed` asks for."""
+    if style == "none":
+        return None
+    from venice_batch.report.export.recipe import Embedder
+
+    return Embedder(style)
+
+
+def _dataset(
+    folder: Path, kind: str, target: Path, *, copy: bool, flagged: bool, shard_images: int, embed: Embedder | None
+) -> None:
     from venice_batch.output.manifest import NAME
     from venice_batch.report.export import datasets
     from venice_batch.report.export.choice import InJobOrder
     from venice_batch.report.export.place import Placer
 
     records, title = InJobOrder(folder / NAME), _name(target)
-    with Placer(folder, target, copy, kind=kind, flagged=flagged) as placer:
+    with Placer(folder, target, copy, embed, kind=kind, flagged=flagged) as placer:
         if kind == "imagefolder":
             made = datasets.write_imagefolder(records, placer, title)
         elif kind == "webdataset":
@@ -144,22 +171,22 @@ def _dataset(folder: Path, kind: str, target: Path, *, copy: bool, flagged: bool
         if not placer.images:
             _warn(placer.lines())
             raise FolderError(folder, "has no image to export")
-    _warn(placer.lines())
+    _warn([*placer.lines(), *(embed.lines() if embed else [])])
     links = {0: "", placer.images: ", linked"}.get(placer.linked, f", {placer.linked} of them linked")
     _report(target, f"{counted(placer.images, 'image')} ({size(placer.bytes)}{links}), {made}")
 
 
-def _image_table(folder: Path, path: Path, *, flagged: bool) -> None:
+def _image_table(folder: Path, path: Path, *, flagged: bool, embed: Embedder | None) -> None:
     from venice_batch.output.manifest import NAME
     from venice_batch.report.export import card
     from venice_batch.report.export.choice import Choice, InJobOrder
     from venice_batch.report.export.datasets import ImageTable
 
     choice = Choice(folder, flagged=flagged)
-    table = ImageTable(InJobOrder(folder / NAME), choice)
+    table = ImageTable(InJobOrder(folder / NAME), choice, embed)
     with destinations.opened(path, is_json=False) as file:
         count = table.write(file)
-        _warn(choice.lines())
+        _warn([*choice.lines(), *(embed.lines() if embed else [])])
         if not count:
             raise FolderError(folder, "has no image to export")
     _report(path, f"{counted(count, 'row')} with images, {counted(len(table.columns) + 2, 'column')}")

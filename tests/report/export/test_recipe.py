@@ -123,12 +123,12 @@ def test_the_digital_source_type_says_how_an_image_came_about():
         "compositeWithTrainedAlgorithmicMedia": outcome(endpoint=Endpoint.EDIT),
     }
     for term, record in cases.items():
-        recipe = Recipe.of(record, IMAGE, 1, "a")
+        recipe = Recipe.of(record, IMAGE, 1)
         assert recipe.source_type == term
         for style in STYLES:
             assert f"/digitalsourcetype/{term}<".encode() in embedded(image(), recipe, style)
     derived = outcome(endpoint=Endpoint.UPSCALE, parent=Parent("a", "0" * 64, 1))
-    assert Recipe.of(derived, IMAGE, 1, "a").source_type == "trainedAlgorithmicMedia"
+    assert Recipe.of(derived, IMAGE, 1).source_type == "trainedAlgorithmicMedia"
 
 
 def test_a_recipe_holds_no_files_and_no_persons():
@@ -137,11 +137,11 @@ def test_a_recipe_holds_no_files_and_no_persons():
         "variants": 2,
     }  # fmt: skip
     record = outcome("a", request=request, endpoint=Endpoint.EDIT, files=(IMAGE, IMAGE))
-    first, second = (Recipe.of(record, IMAGE, number, f"a-{number}") for number in (1, 2))
+    first, second = (Recipe.of(record, IMAGE, number) for number in (1, 2))
     assert first.fields == {"prompt": "p", "seed": 3}
     assert second.fields == {"prompt": "p"}, "only the first image is made with the seed"
     assert first.has_picture
-    assert Recipe.of(record, msgspec.structs.replace(IMAGE, width=None), 1, "a").size is None
+    assert Recipe.of(record, msgspec.structs.replace(IMAGE, width=None), 1).size is None
     for style in STYLES:
         assert b"/home/me" not in embedded(image(), first, style)
 

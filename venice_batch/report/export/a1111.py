@@ -74,7 +74,7 @@ def text_of(fields: Mapping[str, Any], *, size: tuple[int, int] | None, version:
     settings = [(name, fields[field]) for name, field in _NUMBERS.items() if field in fields]
     if size is not None:
         settings.append(("Size", f"{size[0]}x{size[1]}"))
-    settings.append(("Model", fields.get("model", "default")))
+    settings.append(("Model", fields.get("model") or "default"))
     settings.append(("Version", version))
     prompts = {name: fields.get(name, "") for name in _PROMPTS}
     prompts = {name: value.replace("\0", " ") for name, value in prompts.items() if isinstance(value, str)}

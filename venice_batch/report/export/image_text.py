@@ -222,7 +222,7 @@ def _write_jpeg(data: bytes, texts: Texts) -> bytes:
 
 def _jpeg_segment(body: bytes) -> bytes:
     if len(body) > _LONGEST_SEGMENT:
-        raise EmbedError(f"the recipe is too long for JPEG: {len(body):,} bytes; at most {_LONGEST_SEGMENT:,}")
+        raise EmbedError(f"the recipe is too long for JPEG, which holds {_LONGEST_SEGMENT:,} bytes")
     return b"\xff\xe1" + (len(body) + 2).to_bytes(2) + body
 
 

@@ -8,11 +8,14 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
 
 from venice_batch._version import __version__
+from venice_batch.errors import EmbedError
 from venice_batch.jobfile.fields import RESERVED
 from venice_batch.jobfile.pictures import FIELD
 from venice_batch.model import Endpoint
 from venice_batch.report.export import a1111, exif, xmp
 from venice_batch.report.export.image_text import Texts, read_texts, with_texts
+from venice_batch.report.jobs_from import image_name, prompt_of
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +41,8 @@ class Recipe:
     `fields` are those of a request to `endpoint`, without pictures and names of persons. `id` names the image among
     those of its run. `others` holds what another program wrote and no request has a field for, such as `Sampler`;
     `is_ours` is true for a recipe of venice-batch. `source_type` is a term of IPTC's digital source types, `model`
-    the model that made it, `size` the image's own. The last three are written, not read.
+    the model that made it, `size` the image's own, `words` describe the image if the request has no prompt. The last
+    four are written, not read.
     """
 
     fields: Mapping[str, Any]
@@ -49,13 +53,15 @@ class Recipe:
     source_type: str = field(default="trainedAlgorithmicMedia", compare=False)
     model: str = field(default="", compare=False)
     size: tuple[int, int] | None = field(default=None, compare=False)
+    words: str = field(default="", compare=False)
 
     @classmethod
-    def of(cls, outcome: Outcome, image: ImageFile, number: int, name: str) -> Recipe:
-        """Return the recipe of image `number`, from 1, of a record; `name` is its id.
+    def of(cls, outcome: Outcome, image: ImageFile, number: int) -> Recipe:
+        """Return the recipe of image `number`, from 1, of a record.
 
         Of several images of one request only the first was made with its seed.
         """
+        name = outcome.id if len(outcome.files) == 1 else image_name(outcome, number)
         request = {key: value for key, value in outcome.request.items() if key not in _PRIVATE | _TRAVEL}
         if number > 1:
             request.pop("seed", None)
@@ -67,6 +73,7 @@ class Recipe:
             source_type=_source_type(outcome),
             model=outcome.lane,
             size=size,
+            words=prompt_of(outcome),
         )
 
     @property
@@ -87,21 +94,40 @@ def embedded(data: bytes, recipe: Recipe, style: Style) -> bytes:
     before = read_texts(BytesIO(data))
     job = {"id": recipe.id, "endpoint": recipe.endpoint, **recipe.fields}
     if style == "xmp":
-        prompt = recipe.fields.get("prompt")
-        words = xmp.Words(
-            recipe.source_type,
-            TOOL,
-            prompt if isinstance(prompt, str) else "",
-            recipe.model,
-            json.dumps(job),
-        )
+        prompt = recipe.fields.get("prompt", recipe.words)
+        prompt = prompt if isinstance(prompt, str) else ""
+        words = xmp.Words(recipe.source_type, TOOL, prompt, recipe.model, json.dumps(job))
         return with_texts(data, Texts(xmp=xmp.with_words(before.xmp, words)))
-    shown = {"model": recipe.model, **recipe.fields} if recipe.model else recipe.fields
+    shown = {"model": recipe.model, "prompt": recipe.words, **recipe.fields}
     text = a1111.text_of(shown, size=recipe.size, version=TOOL, job=job)
     packet = xmp.with_words(before.xmp, xmp.Words(recipe.source_type, TOOL))
     if data.startswith(b"\x89PNG"):
         return with_texts(data, Texts(parameters=text, xmp=packet))
     return with_texts(data, Texts(exif=exif.with_comment(before.exif, text), xmp=packet))
+
+
+class Embedder:
+    """Writes recipes into the images of an export, as a `Placer`'s `rewrite`; counts those that cannot hold one."""
+
+    def __init__(self, style: Style) -> None:
+        self._style = style
+        self._without: dict[str, tuple[int, str]] = {}
+
+    def __call__(self, data: bytes, outcome: Outcome, image: ImageFile, number: int) -> bytes:
+        """Return the image with its recipe, or as it is if it cannot hold one."""
+        try:
+            return embedded(data, Recipe.of(outcome, image, number), self._style)
+        except EmbedError as error:
+            count, first = self._without.get(str(error), (0, outcome.id))
+            self._without[str(error)] = (count + 1, first)
+            return data
+
+    def lines(self) -> list[str]:
+        """Return a line for each reason why images have no recipe, with their count and the first one's name."""
+        return [
+            f"no recipe in {counted(count, 'image')}: {why} ({first}{', …' if count > 1 else ''})"
+            for why, (count, first) in self._without.items()
+        ]
 
 
 def read(data: bytes) -> Recipe | None:
