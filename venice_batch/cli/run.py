@@ -182,6 +182,7 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
                 collectors=after_run.collectors(steps),
                 handle_signals=True,
                 run_id=messages.begin_run(),
+                own_sandbox=given["sandbox"],
             )
 
     summary = anyio.run(go)
