@@ -188,6 +188,11 @@ def test_an_image_that_its_folder_has_lost_stays(out, target, shown):
     assert shown(target) == {"a.webp": b"A", "b.webp": b"B"}
 
 
+def test_lines_are_only_about_what_went_differently(out, target):
+    out.add("a", b"A")
+    assert export(out, target).lines() == []
+
+
 def test_a_folder_with_other_files_is_refused(out, target):
     out.add("a", b"A")
     target.mkdir()

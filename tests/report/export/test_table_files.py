@@ -2,17 +2,18 @@
 
 import csv
 import io
+import json
 import tracemalloc
 
 import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from records import failed, outcome
+from records import IMAGE, failed, outcome
 
 from venice_batch.report.export import table_files
-from venice_batch.report.export.columns import columns, rows
-from venice_batch.report.export.table_files import write_csv, write_parquet
+from venice_batch.report.export.columns import Row, columns, rows
+from venice_batch.report.export.table_files import Picture, write_csv, write_image_parquet, write_parquet
 
 TEXT = st.text(st.characters(codec="utf-8"))
 VALUES = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | TEXT | st.lists(TEXT)
@@ -115,3 +116,31 @@ def test_many_records_are_never_in_memory_at_once(write, monkeypatch, tmp_path):
         tracemalloc.stop()
     assert peak < 1e6
     assert pyarrow.total_allocated_bytes() - before < 1e6
+
+
+def test_images_stand_in_a_column_that_hugging_face_decodes():
+    records = [outcome("a", metadata={"level": 3}), outcome("b")]
+    table = columns(records)
+    pictures = [Picture(Row(record, IMAGE, 1), f"{record.id}.webp", b"image", "a gondola\udcff") for record in records]
+    file = io.BytesIO()
+    assert write_image_parquet(pictures, [column for column in table if column.name != "image"], file) == 2
+    found = pyarrow.parquet.read_table(file)
+    assert found.column_names[:3] == ["image", "text", "id"]
+    assert found.column("image").to_pylist() == [{"bytes": b"image", "path": f"{name}.webp"} for name in "ab"]
+    assert found.column("text").to_pylist() == ["a gondola?"] * 2
+    assert found.column("metadata.level").to_pylist() == [3, None]
+    features = json.loads(found.schema.metadata[b"huggingface"])["info"]["features"]
+    assert features == {"image": {"_type": "Image"}}
+
+
+def test_row_groups_with_images_are_small(monkeypatch):
+    monkeypatch.setattr(table_files, "IMAGE_BATCH_BYTES", 10)
+    pictures = [Picture(Row(outcome(), IMAGE, 1), "a", b"x" * 4, "") for _ in range(250)]
+    file = io.BytesIO()
+    write_image_parquet(pictures, [], file)
+    assert pyarrow.parquet.ParquetFile(file).metadata.row_group(0).num_rows == 3
+    monkeypatch.setattr(table_files, "IMAGE_BATCH_BYTES", 10_000)
+    file = io.BytesIO()
+    write_image_parquet(pictures, [], file)
+    groups = pyarrow.parquet.ParquetFile(file).metadata
+    assert [groups.row_group(place).num_rows for place in range(groups.num_row_groups)] == [100, 100, 50]

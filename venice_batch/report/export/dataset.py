@@ -97,6 +97,7 @@ class Texts:
                 self._prompts[record.id] = prompt
             elif record.parent is not None:
                 self._parents[record.id] = record.parent.id
+            # A job of neither kind, such as an upscale of a local picture, has no text to give.
 
     def of(self, record: Outcome) -> str:
         """Return the text of a record's images; "" without any."""
@@ -129,11 +130,8 @@ def dataset_columns(records: Iterable[Outcome]) -> list[Column]:
             found.setdefault(name, dataclasses.replace(column, name=name))
     empty = dict(found)
     for row in rows(records):
-        if not empty:
-            break
-        if row.image is not None:
-            for name in [name for name, column in empty.items() if column.cell(row) is not None]:
-                del empty[name]
+        for name in [name for name, column in empty.items() if row.image and column.cell(row) is not None]:
+            del empty[name]
     order = {name: place for place, name in enumerate(_OF_TABLES.values())}
     used = (column for name, column in found.items() if name not in empty)
     return sorted(used, key=lambda column: order.get(column.name, len(order)))

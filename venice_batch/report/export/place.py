@@ -365,18 +365,10 @@ class _Hashing:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._digest = hashlib.sha256()
-        self._size = 0
 
     def write(self, data: bytes) -> int:
         self._digest.update(data)
-        self._size += len(data)
         return self._file.write(data)
-
-    def tell(self) -> int:
-        return self._size
-
-    def flush(self) -> None:
-        self._file.flush()
 
     @property
     def sha256(self) -> str:
