@@ -64,6 +64,10 @@ class UsageError(VeniceBatchError):
     """An option or setting is invalid."""
 
 
+class EmbedError(VeniceBatchError):
+    """An image cannot hold its recipe: its format has no place for one, or the file is damaged."""
+
+
 _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#(?:vso)?\[)", re.IGNORECASE)
 """How commands to a CI runner begin: GitHub's `::name::` at a line's start and `##[name]`, Azure's `##vso[name]`.
 

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class RunStarted(msgspec.Struct, frozen=True):
     """The run begins.
 
-    `jobs` counts the file's jobs, `done` those that need nothing more, `pending` the others by lane. `expected_usd` is
-    the published price of the pending jobs; None if a price is unknown. `base_url` is the API's address.
+    `jobs` counts the file's jobs, `done` those that need nothing more, `pending` the others by lane. `reused` of the
+    pending jobs take images of other folders. `expected_usd` is the published price of the rest; None if a price is
+    unknown. `base_url` is the API's address.
     """
 
     run_id: str
@@ -29,6 +30,7 @@ class RunStarted(msgspec.Struct, frozen=True):
     pending: Mapping[str, int] = msgspec.field(default_factory=dict)
     expected_usd: float | None = None
     base_url: str = ""
+    reused: int = 0
 
 
 class RunState(msgspec.Struct, frozen=True):

@@ -66,15 +66,22 @@ class PreparedRun:
         collectors: Sequence[Collector] = (),
         handle_signals: bool = False,
         run_id: str | None = None,
+        own_sandbox: bool = False,
     ) -> Summary:
         """Run the jobs that the output folder does not hold yet, and return the summary.
 
         `collectors` receive every record of the folder once, after the last job. `base_url` replaces the one of the
-        options: that of a sandbox started for this run. `run_id` defaults to a new one. See `run_jobs`.
+        options: with `own_sandbox`, that of a sandbox started for this run. `run_id` defaults to a new one. See
+        `run_jobs`.
         """
         options = self.options if base_url is None else replace(self.options, base_url=base_url)
         settings = RunSettings.of(
-            options, self.output, naming=self.naming, preflight=self.preflight, handle_signals=handle_signals
+            options,
+            self.output,
+            naming=self.naming,
+            preflight=self.preflight,
+            handle_signals=handle_signals,
+            own_sandbox=own_sandbox,
         )
         observers = (RunFile(self.output), *observers)
         return await run_batch(self.index, key, settings, observers=observers, collectors=collectors, run_id=run_id)

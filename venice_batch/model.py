@@ -176,16 +176,25 @@ class Timing(msgspec.Struct, frozen=True):
     server: ServerTiming | None = None
 
 
+class Reused(msgspec.Struct, frozen=True):
+    """Where the images of a record were taken from: the folder's name, and the run and the job that bought them."""
+
+    folder: str
+    run_id: str
+    id: str
+
+
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a job ended; its JSON is the manifest's record.
 
     `index` is the job's place in its jobs file, from 0; older records do not have it. It says in what order the file
     lists them, while records stand in the order in which jobs ended.
 
-    Four fields are left out of most records. `sandbox` marks records of the sandbox, so that no later run takes them
+    Five fields are left out of most records. `sandbox` marks records of the sandbox, so that no later run takes them
     for real ones. `at_most_usd` appears if `cost_usd` is null because an attempt is possibly billed: the price of all
     attempts that were or may have been charged. `unrecognised` appears if a whole answer is not a known image: the
-    paths of its files, which are kept. `parent` names the image that the job was derived from.
+    paths of its files, which are kept. `parent` names the image that the job was derived from. `reused` says where the
+    images come from if they were not bought for this job; nothing was sent, and `cost_usd` is 0.
     """
 
     schema: int
@@ -208,6 +217,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     unrecognised: tuple[str, ...] = ()
     parent: Parent | None = None
     index: int | None = None
+    reused: Reused | None = None
 
     @property
     def spent_usd(self) -> float | None:
@@ -238,7 +248,8 @@ class LaneSummary(msgspec.Struct, frozen=True):
 
     `retries` counts the attempts after each job's first. `cost_usd` is the published price of this run's requests,
     including those that may have been charged without an image; null if no price is known. `unpriced` counts requests
-    that were or may have been charged at an unknown price, which `cost_usd` leaves out. The percentiles cover jobs that
+    that were or may have been charged at an unknown price, which `cost_usd` leaves out. `reused` of the jobs that
+    succeeded took images of another folder, which `images` and `bytes` leave out. The percentiles cover the others that
     succeeded: `queue_s` is the wait for a worker, the window, the gate and a slot, `server_s` the time to the first
     byte of the answer that counted, `latency_s` that whole attempt, `total_s` from enqueued to finished.
     """
@@ -257,6 +268,7 @@ class LaneSummary(msgspec.Struct, frozen=True):
     server_s: Percentiles = Percentiles()
     latency_s: Percentiles = Percentiles()
     total_s: Percentiles = Percentiles()
+    reused: int = 0
 
 
 class SlowJob(msgspec.Struct, frozen=True):
@@ -284,14 +296,15 @@ class Summary(msgspec.Struct, frozen=True):
     """What a run did; written to `summary.json` and, with `--json`, to standard output.
 
     `jobs` counts the jobs of the file: `already_done` succeeded in an earlier run, `already_rejected` were rejected
-    then and not sent again, `pending` have no outcome yet. `refused` counts 429 answers in this run, `possibly_billed`
-    the requests that may have been charged for an image that never arrived, `retries` the attempts after each job's
-    first. `cost_usd` is what this run spent at the published prices, including requests that may have been charged
-    without an image; null if no price is known. `unpriced` counts requests that were or may have been charged at an
-    unknown price, which `cost_usd` leaves out. `sandbox`: the answers came from a sandbox, so no real money was spent.
-    `reason` says why a run ended early, else null. `slowest` lists a few of the slowest jobs and `failures` the most
-    common reasons for missing images, the worst first. `waiting` lists why pending jobs could not go on: the job whose
-    image they work on failed, was rejected, or has no picked image yet.
+    then and not sent again, `pending` have no outcome yet. Of those that `succeeded` now, `reused` took images of
+    another folder; `images` and `bytes` are about the others. `refused` counts 429 answers in this run,
+    `possibly_billed` the requests that may have been charged for an image that never arrived, `retries` the attempts
+    after each job's first. `cost_usd` is what this run spent at the published prices, including requests that may have
+    been charged without an image; null if no price is known. `unpriced` counts requests that were or may have been
+    charged at an unknown price, which `cost_usd` leaves out. `sandbox`: the answers came from a sandbox, so no real
+    money was spent. `reason` says why a run ended early, else null. `slowest` lists a few of the slowest jobs and
+    `failures` the most common reasons for missing images, the worst first. `waiting` lists why pending jobs could not
+    go on: the job whose image they work on failed, was rejected, or has no picked image yet.
     """
 
     schema: int
@@ -328,6 +341,7 @@ class Summary(msgspec.Struct, frozen=True):
     unpriced: int = 0
     sandbox: bool = False
     waiting: tuple[Reason, ...] = ()
+    reused: int = 0
 
     @property
     def sandbox_usd(self) -> float:

@@ -271,7 +271,7 @@ def test_a_layout_is_written_after_the_run(capsys):
     assert told == [
         "layout: output/jobs/unigenbench: 2 images of 2 prompts",
         "layout: output/jobs/unigenbench: made PNG of 2 WebP images, with the same pixels; --set format=png makes PNG "
-        "that can be linked",
+        "from the start",
         "venice-batch: warning: --layout: UniGenBench's scorer reads 4 samples of each prompt, and the jobs file "
         "makes 1; --matrix seed=1,2,3,4 makes 4",
     ]

@@ -7,11 +7,14 @@ import io
 import json
 import os
 import sys
+import tarfile
 from pathlib import Path
 
 import msgspec
 import pyarrow.parquet
 import pytest
+from command import run
+from PIL import Image
 from records import failed, outcome
 
 from venice_batch.cli.destinations import errors_beside
@@ -19,6 +22,7 @@ from venice_batch.cli.main import main
 from venice_batch.model import ImageFile
 from venice_batch.output.marks import Mark, MarksFile
 from venice_batch.output.resume import LatestRecords
+from venice_batch.report.export.recipe import read
 
 
 @pytest.fixture(autouse=True)
@@ -210,7 +214,7 @@ def test_a_layout_is_a_tree_below_the_folder_or_elsewhere(target, capfd):
     assert capfd.readouterr() == (
         "",
         f"{where}: 8 images of 2 prompts\n"
-        f"{where}: made PNG of 8 WebP images, with the same pixels; --set format=png makes PNG that can be linked\n",
+        f"{where}: made PNG of 8 WebP images, with the same pixels; --set format=png makes PNG from the start\n",
     )
     names = sorted(path.relative_to(where).as_posix() for path in Path(where).rglob("*.png"))
     assert names == [f"0000{prompt}/samples/000{sample}.png" for prompt in range(2) for sample in range(4)]
@@ -227,3 +231,60 @@ def test_what_a_layout_lacks_is_a_warning_and_no_error(capfd):
         "venice-batch: warning: left out 1 prompt without all images of a grid: cow__seed-2",
         "venice-batch: warning: left out 1 image, missing: cow__seed-1",
     ]
+
+
+def test_recipes_go_into_copies_and_the_originals_stay():
+    image = io.BytesIO()
+    Image.effect_noise((64, 48), 60).save(image, "WEBP")
+    Path("out/images/a.webp").write_bytes(image.getvalue())
+    file = ImageFile(
+        "images/a.webp", len(image.getvalue()), hashlib.sha256(image.getvalue()).hexdigest(), "webp", 64, 48
+    )
+    Path("out/manifest.jsonl").write_bytes(msgspec.json.encode(outcome("a", files=(file,))) + b"\n")
+    options = ["--imagefolder", "i", "--captions", "c", "--webdataset", "w", "--parquet", "p.parquet", "--with-images"]
+    ended = run("export", "out", *options, "--embed", "xmp")
+    assert ended.code == 0
+    assert Path("out/images/a.webp").read_bytes() == image.getvalue()
+    with tarfile.open("w/00000.tar") as shard:
+        (member,) = (name for name in shard.getnames() if name.endswith(".webp"))
+        copies = [shard.extractfile(member).read()]
+    copies += [Path(name, "a.webp").read_bytes() for name in "ic"]
+    copies.append(pyarrow.parquet.read_table("p.parquet").column("image").to_pylist()[0]["bytes"])
+    assert len(set(copies)) == 1
+    assert read(copies[0]).id == "a"
+    assert "linked" not in ended.err
+    assert run("export", "out", "--imagefolder", "i").code == 0, "and back"
+    assert Path("i/a.webp").read_bytes() == image.getvalue()
+
+
+def test_images_that_cannot_hold_a_recipe_are_copied_and_told():
+    image = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(image, "GIF")
+    digest = hashlib.sha256(image.getvalue()).hexdigest()
+    records = []
+    for name in "xy":
+        Path(f"out/images/{name}.gif").write_bytes(image.getvalue())
+        records.append(
+            outcome(name, files=(ImageFile(f"images/{name}.gif", len(image.getvalue()), digest, "gif", 8, 8),))
+        )
+    Path("out/manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+    ended = run("export", "out", "--imagefolder", "i", "--embed", "a1111")
+    assert "warning: no recipe in 2 images: GIF has no place for a recipe (x, …)" in ended.err
+    assert Path("i/x.gif").read_bytes() == image.getvalue()
+
+
+def test_a_recipe_needs_an_image_to_go_into():
+    refused = run("export", "out", "--csv", "x.csv", "--embed", "xmp")
+    assert (refused.code, refused.err) == (
+        2,
+        "venice-batch: --embed needs images to go into: --imagefolder, --webdataset, --captions, --layout or "
+        "--with-images\n",
+    )
+
+
+@pytest.mark.usefixtures("_a_run")
+@pytest.mark.parametrize(("layout", "path"), [("geneval", "00001/samples/0002.png"), ("flat", "00006.png")])
+def test_images_of_a_layout_can_hold_their_recipes(layout, path):
+    assert main(["export", "output/set", "--layout", layout, "--to", "tree", "--embed", "a1111"]) == 0
+    found = read(Path("tree", path).read_bytes())
+    assert (found.fields["prompt"], found.fields["seed"]) == ("a photo of a cow", 3)

@@ -211,3 +211,52 @@ def test_a_mistake_in_what_to_make_is_one_line(arguments, what, capfd):
     assert main(["jobs-from", "out", *arguments, "-o", "redo.jsonl"]) == 2
     assert what in capfd.readouterr().err
     assert not Path("redo.jsonl").exists()
+
+
+def exported(*options):
+    Path("jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in JOBS))
+    assert main(["jobs.jsonl", *FAST, "-o", "out", "--seed-policy", "pin"]) == 0
+    assert main(["export", "out", "--imagefolder", "dataset", *options]) == 0
+
+
+@pytest.mark.parametrize("style", ["a1111", "xmp"])
+def test_a_run_of_the_jobs_in_exported_images_finds_them_done(style, capfd):
+    exported("--embed", style)
+    assert run("jobs-from", "dataset", "-o", "redo.jsonl") == (0, "", "")
+    capfd.readouterr()
+    assert main(["redo.jsonl", *FAST, "-o", "out", "--json"]) == 0
+    summary = json.loads(capfd.readouterr().out)
+    assert (summary["already_done"], summary["attempts"]) == (4, 0)
+
+
+def test_images_without_recipes_make_no_jobs():
+    exported()
+    ended = run("jobs-from", "dataset")
+    assert (ended.code, ended.out) == (0, "")
+    assert "venice-batch: no recipe in 4 images (" in ended.err
+    assert ended.err.endswith("venice-batch: no jobs were written\n")
+
+
+def test_images_and_an_output_folder_do_not_mix():
+    exported("--embed", "xmp")
+    refused = run("jobs-from", "dataset", "out")
+    assert refused == (
+        2,
+        "",
+        "venice-batch: out is an output folder; give it alone, or else only images and their folders\n",
+    )
+    assert len(run("jobs-from", "dataset", *map(str, Path("dataset").glob("s*"))).out.splitlines()) == 4
+
+
+@pytest.mark.parametrize("option", [("--picked",), ("--id", "x"), ("--vary", "2"), ("--status", "failed")])
+def test_options_about_records_need_records(option):
+    exported("--embed", "xmp")
+    refused = run("jobs-from", "dataset", *option)
+    assert (refused.code, refused.err) == (
+        2,
+        f"venice-batch: {option[0]} is about the records of an output folder; images hold only their recipe\n",
+    )
+
+
+def test_a_missing_image_is_named():
+    assert run("jobs-from", "x.png") == (2, "", "venice-batch: x.png: No such file or directory\n")

@@ -199,7 +199,7 @@ def test_every_path_that_a_file_may_give_is_in_the_list_above():
     from venice_batch.cli.commands import COMMANDS, cli
     from venice_batch.cli.settings import command_named, settable
 
-    reading = {("jobs-from", "ids-from"), ("run", "frozen"), ("check", "frozen")}
+    reading = {("jobs-from", "ids-from"), *((name, key) for name in ("run", "check") for key in ("frozen", "reuse"))}
     found = {
         (name, key)
         for name in COMMANDS

@@ -19,6 +19,7 @@ from venice_batch.events import (
     Unreachable,
     Waiting,
 )
+from venice_batch.model import Reused
 from venice_batch.pacing.lane import LaneState
 from venice_batch.report.progress import ProgressMeter
 from venice_batch.report.waits import Wait, WaitMeter, WaitReason
@@ -69,6 +70,13 @@ def test_the_folder_is_awaited_until_the_run_has_it():
     assert (wait.reason, wait.wait_s) == (WaitReason.FOLDER, 40.0)
     assert wait.text == "process 7 is still using out; waiting up to 40 s more"
     assert bench.see(STARTED).waits == [Wait(WaitReason.LIMITS)]
+
+
+def test_images_of_other_folders_are_taken_before_anything_is_asked():
+    bench = Bench().see(RunStarted("r", "out", 3, 0, ("sd",), pending={"sd": 3}, reused=1))
+    assert bench.waits == [Wait(WaitReason.REUSE)]
+    assert bench.waits[0].text == "taking images of other folders"
+    assert bench.see(JobEnded(outcome("a", reused=Reused("b", "r", "a")))).waits == [Wait(WaitReason.LIMITS)]
 
 
 def test_a_run_with_nothing_to_send_asks_for_no_limits():

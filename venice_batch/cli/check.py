@@ -36,6 +36,7 @@ _MOST_STEPS = 20
 @options.jobs_file
 @options.output
 @options.which_jobs
+@options.reuse
 @options.checks
 @options.rpm
 @options.budget
@@ -86,7 +87,10 @@ def check(jobs: str, **given: Any) -> int:
         options.refuse_unused(index, given)
         options.show_part(index, part)
         approval = chosen.settle(frozen.of_now(preflight, known.listing, known.limits, given), jobs)
-        found = plan(index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account)
+        reused = reuse_for_plan(given)
+        found = plan(
+            index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account, **reused
+        )
         shown: dict[str, Any] = {"preflight": preflight, "known": known, "budget": budget, "approval": approval}
         return show_plan(found, output, as_json=given["as_json"], **shown)
 
@@ -101,6 +105,16 @@ def budget_shares(given: Mapping[str, Any]) -> list[Share]:
         now_unix_s=environment().now(),
         sandbox=options.is_sandbox(given),
     )
+
+
+def reuse_for_plan(given: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+    """Return what a plan has to know about --reuse."""
+    if not given["reuse"]:
+        return {}
+    from venice_batch.run.settings import reused_kind
+
+    kind = reused_kind(given["base_url"], sandbox=given["sandbox"])
+    return {"reuse": given["reuse"], "reused_kind": kind} | ({} if quiet else {"notify": print_notice})
 
 
 def print_notice(notice: str) -> None:
@@ -165,6 +179,7 @@ def show_plan(
         return 0
     head = [f"{found.already_done} done before"] if found.already_done else []
     head += [f"{found.already_rejected} rejected before"] if found.already_rejected else []
+    head += [f"{found.reused} reused"] if found.reused else []
     if preflight.warning_count:
         head.append(counted(preflight.warning_count, "warning"))
     click.echo(f"{counted(found.jobs, 'job')}, all lines valid" + "".join(f", {part}" for part in head))
@@ -198,6 +213,7 @@ def _plan_line(found: Plan, output: Path, preflight: Preflight, budget: Sequence
         jobs=found.jobs,
         already_done=found.already_done,
         already_rejected=found.already_rejected,
+        reused=found.reused,
         pending=found.pending,
         images=found.images,
         cost_usd=found.usd,

@@ -112,7 +112,7 @@ def times_table(lanes: Mapping[str, LaneSummary], width: int | None = None, *, i
     header = ["seconds", "n"]
     for what in ("queue", "server", "total"):
         header += [f"{what} p50", "p95", "p99"]
-    rows = [(name, lane.succeeded, *_percentiles(lane)) for name, lane in shares]
+    rows = [(name, lane.succeeded - lane.reused, *_percentiles(lane)) for name, lane in shares]
     # The first to go are the 99th percentiles, then the queue and the server; the total's p50 always stays.
     return one_table(header, rows, width=width, right=header[1:], spare=(4, 7, 10, 3, 2, 6, 5, 1, 9))
 
@@ -137,8 +137,9 @@ def _percentiles(lane: LaneSummary | Summary) -> Iterator[str]:
 
 def _result(summary: Summary, width: int | None) -> list[str]:
     """Return the counts, images and cost as one line; what does not fit into it stands above."""
-    parts = [f"{summary.succeeded} succeeded"]
+    parts = [f"{summary.succeeded - summary.reused} succeeded"]
     kinds = (
+        (summary.reused, "reused"),
         (summary.already_done, "done before"),
         (summary.failed, "failed"),
         (summary.rejected + summary.already_rejected, "rejected"),

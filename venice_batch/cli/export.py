@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 from click.core import ParameterSource
@@ -18,7 +18,9 @@ from venice_batch.text_format import counted, size
 
 if TYPE_CHECKING:
     from venice_batch.output.resume import LatestRecords
+    from venice_batch.report.export.recipe import Embedder, Style
 
+_TYPED = ParameterSource.COMMANDLINE
 _FILE = Target(path_type=Path)
 _FOLDER = Folder(path_type=Path)
 
@@ -70,6 +72,13 @@ _FOLDER = Folder(path_type=Path)
     help="Write the tree of --layout there.",
 )
 @option("--copy", is_flag=True, help="Copy images instead of linking them.")
+@option(
+    "--embed",
+    type=click.Choice(["a1111", "xmp", "none"]),
+    default="none",
+    show_default=True,
+    help="Write prompt, seed, model and id into the copies: as the text of Stable Diffusion programs, or as XMP.",
+)
 @option("--flagged", is_flag=True, help="Take images too that are blurred, a content violation or rejected by a mark.")
 @click.pass_context
 def export(
@@ -87,6 +96,7 @@ def export(
     layout: str | None,
     layout_to: Path | None,
     copy: bool,
+    embed: Style | Literal["none"],
     flagged: bool,
 ) -> int:
     """Write the last record of each job in the folder OUT in other programs' formats.
@@ -113,12 +123,13 @@ def export(
         if openai_to is not None:
             _openai(records, folder, openai_to, base64=images == "base64")
     if with_images and parquet_to is not None:
-        _image_table(folder, parquet_to, flagged=flagged)
+        _image_table(folder, parquet_to, flagged=flagged, embed=_embedder(embed))
     for kind, target in datasets.items():
         if target is not None:
-            _dataset(folder, kind, target, copy=copy, flagged=flagged, shard_images=shard_size)
+            embedder = _embedder(embed)
+            _dataset(folder, kind, target, copy=copy, flagged=flagged, shard_images=shard_size, embed=embedder)
     if layout is not None:
-        _layout(folder, layout, layout_to or folder / layout, copy=copy, flagged=flagged)
+        _layout(folder, layout, layout_to or folder / layout, copy=copy, flagged=flagged, embed=_embedder(embed))
     return 0
 
 
@@ -139,19 +150,35 @@ def _check(
         if str(path) == "-" and name != "--csv":
             raise UsageError(f"{name} needs a file name; only --csv can go to standard output")
     for name, needed in (("with_images", files["--parquet"]), ("shard_size", datasets["webdataset"])):
-        if needed is None and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if needed is None and ctx.get_parameter_source(name) is _TYPED:
             other = "--parquet FILE" if name == "with_images" else "--webdataset DIR"
             raise UsageError(f"--{name.replace('_', '-')} needs {other}")
+    has_images = any(datasets.values()) or layout is not None or ctx.params["with_images"]
+    if not has_images and ctx.params["embed"] != "none" and ctx.get_parameter_source("embed") is _TYPED:
+        raise UsageError(
+            "--embed needs images to go into: --imagefolder, --webdataset, --captions, --layout or --with-images"
+        )
 
 
-def _dataset(folder: Path, kind: str, target: Path, *, copy: bool, flagged: bool, shard_images: int) -> None:
+def _embedder(style: Style | Literal["none"]) -> Embedder | None:
+    """Return what `--embed` asks for."""
+    if style == "none":
+        return None
+    from venice_batch.report.export.recipe import Embedder
+
+    return Embedder(style)
+
+
+def _dataset(
+    folder: Path, kind: str, target: Path, *, copy: bool, flagged: bool, shard_images: int, embed: Embedder | None
+) -> None:
     from venice_batch.output.manifest import NAME
     from venice_batch.report.export import datasets
     from venice_batch.report.export.choice import InJobOrder
     from venice_batch.report.export.place import Placer
 
     records, title = InJobOrder(folder / NAME), _name(target)
-    with Placer(folder, target, copy, kind=kind, flagged=flagged) as placer:
+    with Placer(folder, target, copy, embed, kind=kind, flagged=flagged) as placer:
         if kind == "imagefolder":
             made = datasets.write_imagefolder(records, placer, title)
         elif kind == "webdataset":
@@ -161,22 +188,22 @@ def _dataset(folder: Path, kind: str, target: Path, *, copy: bool, flagged: bool
         if not placer.images:
             _warn(placer.lines())
             raise FolderError(folder, "has no image to export")
-    _warn(placer.lines())
+    _warn([*placer.lines(), *(embed.lines() if embed else [])])
     links = {0: "", placer.images: ", linked"}.get(placer.linked, f", {placer.linked} of them linked")
     _report(target, f"{counted(placer.images, 'image')} ({size(placer.bytes)}{links}), {made}")
 
 
-def _image_table(folder: Path, path: Path, *, flagged: bool) -> None:
+def _image_table(folder: Path, path: Path, *, flagged: bool, embed: Embedder | None) -> None:
     from venice_batch.output.manifest import NAME
     from venice_batch.report.export import card
     from venice_batch.report.export.choice import Choice, InJobOrder
     from venice_batch.report.export.datasets import ImageTable
 
     choice = Choice(folder, flagged=flagged)
-    table = ImageTable(InJobOrder(folder / NAME), choice)
+    table = ImageTable(InJobOrder(folder / NAME), choice, embed)
     with destinations.opened(path, is_json=False) as file:
         count = table.write(file)
-        _warn(choice.lines())
+        _warn([*choice.lines(), *(embed.lines() if embed else [])])
         if not count:
             raise FolderError(folder, "has no image to export")
     _report(path, f"{counted(count, 'row')} with images, {counted(len(table.columns) + 2, 'column')}")
@@ -186,13 +213,13 @@ def _image_table(folder: Path, path: Path, *, flagged: bool) -> None:
         _warn([f"{path.with_name(card.NAME)} is not by an earlier export, so the dataset's card was not written"])
 
 
-def _layout(folder: Path, name: str, target: Path, *, copy: bool, flagged: bool) -> None:
+def _layout(folder: Path, name: str, target: Path, *, copy: bool, flagged: bool, embed: Embedder | None) -> None:
     from venice_batch.report.export.tree import write_tree
 
-    tree = write_tree(folder, name, target, copy=copy, flagged=flagged)
+    tree = write_tree(folder, name, target, copy=copy, flagged=flagged, rewrite=embed)
     for text in (str(tree), *tree.notes):
         _report(target, text)
-    _warn(list(tree.warnings))
+    _warn([*tree.warnings, *(embed.lines() if embed else [])])
 
 
 def _name(folder: Path) -> str:

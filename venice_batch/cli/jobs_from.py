@@ -15,7 +15,7 @@ from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.model import Flags, Status
 
 if TYPE_CHECKING:
-    from venice_batch.report.jobs_from import Choice, Derivation
+    from venice_batch.report.jobs_from import Changes, Choice, Derivation
 
 
 _which = group(
@@ -95,34 +95,43 @@ _changes = group(
 
 
 @command()
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
+@click.argument(
+    "sources",
+    metavar="OUT|IMAGE…",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    shell_complete=options.complete_folders,
+)
 @destinations.outfile
 @_which
 @_new
 @_changes
-def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
+def jobs_from(sources: tuple[Path, ...], output: Path | None, **given: Any) -> int:
     """Write the jobs in the folder OUT's manifest as a jobs file: all, or those that meet every condition.
 
     Unchanged jobs are the same jobs: a run into OUT finds them done. Several values of one condition mean any of them;
     --status and --flag also take them separated by commas. With --upscale, --edit, --cut-out or --vary it writes new
     jobs, one for each image: `venice-batch jobs-from OUT --picked --upscale 2 | venice-batch -`.
+
+    From images, or folders of them, it writes the jobs that they hold: those of `export --embed`, and the parameters of
+    Stable Diffusion programs.
     """
-    from venice_batch.jobfile import native_line, parse_field, parse_setting
+    from venice_batch.jobfile import native_line
     from venice_batch.output import manifest
     from venice_batch.output.marks import read_marks
     from venice_batch.output.resume import LatestRecords
-    from venice_batch.report.jobs_from import Changes, Choice, ParentWords, jobs_of
+    from venice_batch.report.jobs_from import Choice, ParentWords, jobs_of
 
+    folder = sources[0]
     path = folder / manifest.NAME
+    if _has_images(sources):
+        return _from_images(sources, output, given)
     if not path.is_file():
         raise FolderError(folder, f"holds no {manifest.NAME}; is it a run's output folder?")
-    allow_unknown = given["allow_unknown"]
-    values = dict(parse_setting(setting, allow_unknown=allow_unknown) for setting in given["settings"])
-    without = frozenset(name if allow_unknown else parse_field(name, "--unset") for name in given["unset"])
-    if both := sorted(without & values.keys()):
-        raise UsageError(f"--set and --unset both name {', '.join(both)}")
+    changes = _changes_of(given)
     derivation = _derivation(given)
-    if given["vary"] and "seed" in values:
+    if given["vary"] and "seed" in changes.values:
         raise UsageError("--vary chooses the seeds; leave out --set seed")
     marked = frozenset(mark for mark in ("picked", "rejected") if given[mark])
     has_marks = bool(marked or given["min_rating"])
@@ -136,7 +145,6 @@ def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
         min_rating=given["min_rating"],
         marks=read_marks(folder) if has_marks else {},
     )
-    changes = Changes(values, without, given["suffix"])
     with destinations.opened(output) as file:
         records = LatestRecords(path)
         jobs = jobs_of(
@@ -146,7 +154,7 @@ def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
             source=str(path),
             derivation=derivation,
             words=ParentWords(records),
-            allow_unknown=allow_unknown,
+            allow_unknown=given["allow_unknown"],
         )
         file.writelines(map(native_line, jobs))
         _refuse_unmet(choice, path)
@@ -156,6 +164,72 @@ def jobs_from(folder: Path, output: Path | None, **given: Any) -> int:
                 why = f"no image in {folder} is marked yet (venice-batch view {folder})"
             click.echo(one_line(f"venice-batch: {why}; no jobs were written"), err=True)
     return 0
+
+
+_ABOUT_RECORDS = (
+    "status", "flag", "models", "ids", "ids_from", "picked", "rejected", "min_rating", "upscale", "edit", "cut_out",
+    "vary",
+)  # fmt: skip
+"""Options that need the records of an output folder."""
+
+
+def _has_images(sources: tuple[Path, ...]) -> bool:
+    """Return whether the sources are images, or folders of them, instead of an output folder.
+
+    Raises:
+        UsageError: there is an output folder beside something else.
+    """
+    from venice_batch.output import manifest
+    from venice_batch.report.image_jobs import image_files
+
+    for source in sources:
+        if (source / manifest.NAME).is_file():
+            if len(sources) > 1:
+                raise UsageError(f"{source} is an output folder; give it alone, or else only images and their folders")
+            return False
+    if len(sources) > 1 or not sources[0].is_dir():
+        return len(sources) > 1 or sources[0].is_file() or bool(sources[0].suffix)
+    return next(image_files(sources), None) is not None
+
+
+def _from_images(sources: tuple[Path, ...], output: Path | None, given: dict[str, Any]) -> int:
+    """Write the jobs that images hold."""
+    from venice_batch.catalogue import Cache, at_hand
+    from venice_batch.catalogue.models import KINDS
+    from venice_batch.jobfile import native_line
+    from venice_batch.report.image_jobs import ImageJobs, image_files
+
+    for param in click.get_current_context().command.params:
+        if param.name in _ABOUT_RECORDS and given[param.name] not in ((), None, False):
+            raise UsageError(f"{param.opts[0]} is about the records of an output folder; images hold only their recipe")
+    now = environment().now()
+    listing = at_hand(options.VENICE, Cache.of_user(), now_unix_s=now).listing
+    models = None if listing is None else listing.catalogue(now)
+
+    def is_model(name: str) -> bool:
+        return models is None or any(models.resolve(name, kind) is not None for kind in KINDS)
+
+    found = ImageJobs(_changes_of(given), is_model=is_model, allow_unknown=given["allow_unknown"])
+    with destinations.opened(output) as file:
+        file.writelines(map(native_line, found.jobs(image_files(sources))))
+        for notice in found.notices:
+            click.echo(f"venice-batch: {notice}", err=True)
+        if not file.tell():
+            click.echo("venice-batch: no jobs were written", err=True)
+    return 0
+
+
+def _changes_of(given: dict[str, Any]) -> Changes:
+    """Return the changes that the options ask for. Raises UsageError."""
+    from venice_batch.jobfile import parse_field, parse_setting
+    from venice_batch.report.jobs_from import Changes
+
+    allow_unknown = given["allow_unknown"]
+    values = dict(parse_setting(setting, allow_unknown=allow_unknown) for setting in given["settings"])
+    without = frozenset(name if allow_unknown else parse_field(name, "--unset") for name in given["unset"])
+    if both := sorted(without & values.keys()):
+        raise UsageError(f"--set and --unset both name {', '.join(both)}")
+    return Changes(values, without, given["suffix"])
 
 
 def _derivation(given: dict[str, Any]) -> Derivation | None:

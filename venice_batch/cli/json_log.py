@@ -217,6 +217,7 @@ def _run_started(event: RunStarted) -> lines.RunStartedLine:
         jobs=event.jobs,
         done=event.done,
         pending=sum(event.pending.values()),
+        reused=event.reused,
         lanes=dict(event.pending),
         expected_usd=event.expected_usd,
         server_address=address,

@@ -124,6 +124,7 @@ def event_line(event: Event) -> str | None:
     if isinstance(event, RunStarted):
         lanes = ", ".join(event.lanes[:4]) + ("…" if len(event.lanes) > 4 else "")
         before = f", {event.done} done before" if event.done else ""
+        before += f", {event.reused} reused" if event.reused else ""
         return one_line(f"{counted(event.jobs, 'job')} for {lanes} → {event.output}{before}")
     if isinstance(event, JobEnded):
         outcome = event.outcome

@@ -186,6 +186,14 @@ which_jobs = group(
         "split: also make each of several variants a job with its own seed.",
     ),
 )
+reuse = option(
+    "--reuse",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    shell_complete=complete_folders,
+    help="Take images that the output folder DIR has of the same request instead of buying them; repeatable.",
+)
 allow_unknown = option(
     "--allow-unknown",
     is_flag=True,

@@ -51,7 +51,14 @@ def _start(given: dict[str, Any], output: Path) -> int:
     """Check the options and every job, then run them; return the exit code."""
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
-    from venice_batch.cli.check import budget_shares, print_notice, show_approval, show_plan, show_warnings
+    from venice_batch.cli.check import (
+        budget_shares,
+        print_notice,
+        reuse_for_plan,
+        show_approval,
+        show_plan,
+        show_warnings,
+    )
     from venice_batch.cli.known import know
     from venice_batch.jobfile import open_source
     from venice_batch.run.plan import plan
@@ -84,13 +91,14 @@ def _start(given: dict[str, Any], output: Path) -> int:
         approval = frozen_file.settle(now, given["jobs"])
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
+            left |= reuse_for_plan(given, quiet=is_silent)
             found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
             shown: dict[str, Any] = {"preflight": preflight, "known": known, "approval": approval}
             return show_plan(found, output, as_json=given["as_json"], budget=budget_shares(given), **shown)
         if not is_silent:
             show_approval(approval)
         if chosen.max_cost_usd is not None or chosen.max_cost_per_usd:
-            _refuse_cost(chosen, plan(prepared.index, output, **left))
+            _refuse_cost(chosen, plan(prepared.index, output, **left, **reuse_for_plan(given, quiet=True)))
         return _run(prepared, key, given)
 
 
@@ -132,6 +140,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         model_defaults=defaults.models,
         matrix=defaults.matrix,
         variables=defaults.variables,
+        reuse=given["reuse"],
         seed_policy=given["seed_policy"],
         retry_rejected=given["retry_rejected"],
         verify=given["verify"],
@@ -173,6 +182,7 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
                 collectors=after_run.collectors(steps),
                 handle_signals=True,
                 run_id=messages.begin_run(),
+                own_sandbox=given["sandbox"],
             )
 
     summary = anyio.run(go)

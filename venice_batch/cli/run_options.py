@@ -116,6 +116,7 @@ limits = group(
 
 jobs = group(
     options.which_jobs,
+    options.reuse,
     option("--retry-rejected", is_flag=True, help="Send jobs again that the API rejected before."),
     option("--verify", is_flag=True, help="Check finished images by hash, not only by size."),
     options.checks,

@@ -232,6 +232,14 @@ class JobIndex:
         """Return the directory of the jobs by id."""
         return self._directory
 
+    def requests(self) -> Directory:
+        """Return a new directory of the jobs by the hash of their request, in place of the id."""
+        return Directory(self._hashes)
+
+    def has_id(self, place: int, job_id: str) -> bool:
+        """Return whether the job at `place` has this id."""
+        return hash(job_id) == self._ids[place]
+
     def _append(self, job: Job, offset: int, line_hash: int, sub: int, last: list[int]) -> None:
         place = len(self._offsets)
         self._offsets.append(offset)

@@ -8,6 +8,7 @@ import itertools
 import os
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
+from venice_batch import portable
 from venice_batch.errors import BodyError, UnrecognisedError
 from venice_batch.image_format import recognise
 from venice_batch.model import ImageFile
@@ -15,10 +16,10 @@ from venice_batch.output.atomic_file import NOT_THE_NAME, put
 from venice_batch.output.disk import Disk
 from venice_batch.output.folder import IMAGES, PART_SUFFIX, UNRECOGNISED, sync_folder, unusable
 from venice_batch.output.naming import safe_name, short_name
-from venice_batch.output.plain_files import on_disk
+from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, on_disk, open_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from venice_batch.api.decode import Piece
@@ -127,6 +128,19 @@ class JobImages:
         self._parts = []
         return files
 
+    async def adopt(self, root: Path, files: Sequence[ImageFile]) -> tuple[ImageFile, ...]:
+        """Give whole images of the folder `root` this job's names; return them as they are here.
+
+        They become hard links where the system can link, else copies. Every content is compared with its hash.
+
+        Raises:
+            BodyError: one of them is not there as recorded, or is no image; nothing was put anywhere.
+            FolderError: this folder does not take them.
+        """
+        adopted = await self._run(lambda: self._adopt(root, files))
+        self._parts = []
+        return adopted
+
     async def discard(self) -> None:
         """Remove everything that was written and not committed."""
         parts, self._parts, self._unwritten = self._parts, [], []
@@ -178,6 +192,24 @@ class JobImages:
         if self._folder.durable:
             sync_folder(os.path.dirname(self._parts[0].path))
         return tuple(files)
+
+    def _adopt(self, root: Path, files: Sequence[ImageFile]) -> tuple[ImageFile, ...]:
+        plain = PlainFiles(root)
+        for file in files:
+            try:
+                image = plain.open(file.path)
+            except (OSError, ValueError) as error:
+                why = error.strerror if isinstance(error, NoPlainFileError) else "is no longer there"
+                raise BodyError(f"{file.path} {why}") from error
+            part = self._new_part()
+            self._parts.append(part)
+            with image:
+                part.take(image, f"{root}/{on_disk(file.path)}")
+            if (part.size_bytes, part.sha256.hexdigest()) != (file.bytes, file.sha256):
+                raise BodyError(f"{file.path} has changed since it was made")
+            if part.kind(all_came=True) is None:
+                raise BodyError(f"{file.path} is no image")
+        return self._place(all_came=True)
 
     def _keep(self, kinds: list[ImageKind | None], stems: list[str]) -> tuple[str, ...]:
         """Put all parts into the folder beside `images`; return their paths below the output folder."""
@@ -241,6 +273,27 @@ class _Part:
         rest = memoryview(data)
         while rest:  # a full disk takes what fits and says so when asked for the rest
             rest = rest[self._file.write(rest) :]
+
+    def take(self, image: BinaryIO, path: str) -> None:
+        """Become a second name of the open file `image`, which is at `path`; a copy where that cannot be."""
+        try:
+            portable.link(path, self.path)
+            self._file = os.fdopen(open_plain(self.path), "rb", buffering=0)
+        except OSError as error:
+            if error.errno in NOT_THE_NAME:
+                raise
+        if self._file is not None and not os.path.samestat(os.fstat(self._file.fileno()), os.fstat(image.fileno())):
+            self.remove()
+        is_copy = self._file is None
+        if is_copy:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+        while data := image.read(BUFFER_BYTES):
+            if is_copy:
+                self.write(data)
+            else:
+                self.sha256.update(data)
+                self.size_bytes += len(data)
 
     def kind(self, *, all_came: bool) -> ImageKind | None:
         """Return the image's format and size, None if it is unknown. Raises BodyError: no image, or not all of it."""

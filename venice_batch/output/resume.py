@@ -82,7 +82,10 @@ class Resume:
     def ended(self, place: int, outcome: Outcome) -> None:
         """Take the outcome of a job in a chain into account; its record is written."""
         files = tuple(FileView(file.path, file.bytes, file.sha256) for file in outcome.files)
-        record = RecordView(outcome.id, outcome.request_hash, outcome.status, files, outcome.sandbox)
+        self.note(place, RecordView(outcome.id, outcome.request_hash, outcome.status, files, outcome.sandbox))
+
+    def note(self, place: int, record: RecordView) -> None:
+        """Take a record of the job at `place` into account, as if it were in the manifest."""
         self.parents.note(place, record)
         ended = {_SUCCEEDED: DONE, _REJECTED: REJECTED}
         self._states[place] = ended.get(record.status, PENDING)

@@ -98,6 +98,8 @@ def step_summary(index: JobIndex, failures: FirstFailures, summary: Summary, *, 
         numbers = (lane.succeeded, lane.failed, lane.rejected, lane.images, lane.attempts)
         yield f"| {_cell(name)} | {' | '.join(map(str, numbers))} |\n"
     parts = [f"{summary.already_done} done before", f"{summary.pending} pending", f"{summary.elapsed_s:.1f} s"]
+    if summary.reused:
+        parts.insert(1, f"{summary.reused} reused")
     if cost := cost_text(summary.cost_usd, summary.unpriced, sandbox_usd=summary.sandbox_usd):
         parts.append(cost)
     yield f"\n{', '.join(parts)}; exit code {summary.exit_code}\n\n"

@@ -40,7 +40,8 @@ class LogLine(msgspec.Struct, kw_only=True):
 class RunStartedLine(LogLine, kw_only=True, rename={**_SERVER, "version": "service.version"}):
     """The run begins. Of the file's `jobs`, `done` need nothing more; `lanes` has the others by model.
 
-    `expected_usd` is the published price of the pending jobs; null if no price is known.
+    `reused` of the pending jobs take images of other folders; `expected_usd` is the published price of the rest, null
+    if no price is known.
     """
 
     event: Literal["run_started"] = "run_started"
@@ -48,6 +49,7 @@ class RunStartedLine(LogLine, kw_only=True, rename={**_SERVER, "version": "servi
     jobs: int
     done: int
     pending: int
+    reused: int
     lanes: dict[str, int]
     expected_usd: float | None
     server_address: str | None
@@ -174,7 +176,7 @@ class ProgressLine(LogLine, kw_only=True):
 
 
 class JobEndedLine(LogLine, kw_only=True, rename=_ANSWER):
-    """A job has ended and its record is written; status and error are those of its last attempt."""
+    """A job has ended and its record is written; status and error are those of its last attempt, if any was needed."""
 
     event: Literal["job_ended"] = "job_ended"
     id: str
@@ -221,6 +223,7 @@ class RunEndedLine(LogLine, kw_only=True):
     failed: int
     rejected: int
     pending: int
+    reused: int
     images: int
     bytes: int
     blurred: int
@@ -279,6 +282,7 @@ class PlanLine(LogLine, kw_only=True):
     jobs: int
     already_done: int
     already_rejected: int
+    reused: int
     pending: int
     images: int
     cost_usd: float

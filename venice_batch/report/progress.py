@@ -190,10 +190,11 @@ class ProgressMeter:
             lane.images += len(outcome.files)
             self._sandbox = self._sandbox or outcome.sandbox
             self._counts[outcome.status] += 1
-            self._counts["images"] += len(outcome.files)
-            self._counts["bytes"] += sum(file.bytes for file in outcome.files)
             self._counts["retries"] += max(0, len(outcome.attempts) - 1)
-            self._rate.add(len(outcome.files), now_s)
+            if outcome.reused is None:  # disks are faster than models
+                self._counts["images"] += len(outcome.files)
+                self._counts["bytes"] += sum(file.bytes for file in outcome.files)
+                self._rate.add(len(outcome.files), now_s)
         elif isinstance(event, JobKept):
             self._lane(event.lane).jobs -= 1
             self._counts["kept_done" if event.done else "kept_rejected"] += 1

@@ -132,6 +132,9 @@ MOST_REASONS = 20
 """Different reasons for failures that are kept. Kinds of errors are counted without a limit."""
 
 _MOST_IDS = 3
+_LANE_COUNTS = (
+    "succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused", "unpriced", "reused"
+)  # fmt: skip
 
 
 class _LaneTally:
@@ -141,9 +144,8 @@ class _LaneTally:
         self.cost_usd: float | None = None
 
     def summary(self) -> LaneSummary:
-        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused", "unpriced")
         return LaneSummary(
-            **{name: self.counts[name] for name in names},
+            **{name: self.counts[name] for name in _LANE_COUNTS},
             cost_usd=None if self.cost_usd is None else round(self.cost_usd, 6),
             queue_s=self.times.queue_s,
             server_s=self.times.server_s,
@@ -206,13 +208,16 @@ class Tally:
             outcome = event.outcome
             counts = self._lane(outcome.lane).counts
             counts[outcome.status] += 1
-            counts["images"] += len(outcome.files)
-            counts["bytes"] += sum([file.bytes for file in outcome.files])
+            if outcome.reused is None:
+                counts["images"] += len(outcome.files)
+                counts["bytes"] += sum([file.bytes for file in outcome.files])
             counts["retries"] += max(0, len(outcome.attempts) - 1)
             self.sandbox = self.sandbox or outcome.sandbox
             counts["blurred"] += outcome.flags.blurred
             counts["content_violations"] += outcome.flags.content_violation
-            if outcome.status is Status.SUCCEEDED:
+            if outcome.reused is not None:
+                counts["reused"] += 1
+            elif outcome.status is Status.SUCCEEDED:
                 self._lane(outcome.lane).times.add(outcome)
                 self._time(outcome)
             else:

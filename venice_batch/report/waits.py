@@ -35,6 +35,7 @@ class WaitReason(StrEnum):
     """Why a run does not send at the moment, or not for one of its models."""
 
     FOLDER = "folder"  # another run uses the output folder
+    REUSE = "reuse"  # before anything is sent: images of other folders are taken
     LIMITS = "limits"  # before the first request: the API is asked for the key's limits
     UNREACHABLE = "unreachable"  # no connection to the API
     BLOCKED = "blocked"  # the API refuses everything after too many errors
@@ -66,6 +67,8 @@ class Wait(msgspec.Struct, frozen=True):
         match self.reason:
             case WaitReason.FOLDER:
                 return f"{self.detail}; waiting up to {during}more"
+            case WaitReason.REUSE:
+                return "taking images of other folders"
             case WaitReason.LIMITS:
                 return "asking the API for the key's limits"
             case WaitReason.UNREACHABLE:
@@ -86,7 +89,7 @@ class Wait(msgspec.Struct, frozen=True):
                 return f"{self.count} under way"
 
 
-RUN_WIDE = frozenset({WaitReason.FOLDER, WaitReason.LIMITS, WaitReason.UNREACHABLE})
+RUN_WIDE = frozenset({WaitReason.FOLDER, WaitReason.REUSE, WaitReason.LIMITS, WaitReason.UNREACHABLE})
 """Reasons for which nothing is sent at all."""
 
 
@@ -101,6 +104,7 @@ class WaitMeter:
         self._folder: tuple[str, float] | None = None
         self._lost = ""
         self._is_asking = False
+        self._reused_left = 0
         self._is_over = False
         self._slowed: dict[str, Verdict] = {}
         self._backoffs: dict[str, float] = {}
@@ -116,10 +120,12 @@ class WaitMeter:
                 self._backoffs[event.job.id] = self._now() + event.wait_s
         elif isinstance(event, JobEnded):
             self._backoffs.pop(event.outcome.id, None)
+            self._reused_left -= event.outcome.reused is not None
         elif isinstance(event, Waiting):
             self._folder = f"{event.holder} is still using {event.output}", self._now() + event.timeout_s
         elif isinstance(event, RunStarted):
             self._folder, self._is_asking = None, any(event.pending.values())
+            self._reused_left = event.reused
         elif isinstance(event, Sending):
             self._is_asking = False
         elif isinstance(event, Unreachable):
@@ -137,6 +143,8 @@ class WaitMeter:
         if self._folder is not None:
             text, until_s = self._folder
             return [Wait(WaitReason.FOLDER, max(0.0, until_s - now_s), detail=text)]
+        if self._is_asking and self._reused_left > 0:
+            return [Wait(WaitReason.REUSE)]
         if self._is_asking:
             return [Wait(WaitReason.LIMITS)]
         found = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,13 +14,14 @@ from venice_batch.catalogue import Bill
 from venice_batch.model import SUMMARY, Percentiles, Reason
 from venice_batch.money import micro_usd, usd
 from venice_batch.output.resume import Resume
+from venice_batch.output.reuse import ReusableImages
 from venice_batch.pacing.estimate import LATENCY_S, Load, Sizes, lane_s, windows_needed
 from venice_batch.run.chains import ChainedJobs
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from decimal import Decimal
-    from pathlib import Path
 
     from venice_batch.api.listings import Quota
     from venice_batch.catalogue import Preflight
@@ -84,6 +86,7 @@ class ChainPlan(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """The jobs of a file: how many are done, how many were rejected before, and the rest by model and in total.
 
+    `reused` jobs take images of other folders; they are neither done nor pending.
     Sums of money are exact to the last digit. `expected_s` is the time of the longest lane, with answers as slow as in
     the folder's last run. `balances` are those that pay for images, in the order in which the API uses them; `suffices`
     says whether each request can be paid from one of them. Both are None if unknown.
@@ -103,6 +106,7 @@ class Plan(msgspec.Struct, frozen=True):
     balances: dict[str, float] | None = None
     suffices: bool | None = None
     chains: ChainPlan | None = None
+    reused: int = 0
 
     def exceeds(self, max_usd: Decimal | float) -> bool:
         """Return whether the known prices add up to more than `max_usd`."""
@@ -120,6 +124,9 @@ def plan(
     rpm: int | None = None,
     balances: Mapping[str, float] | None = None,
     access: bool = True,
+    reuse: Sequence[str | os.PathLike[str]] = (),
+    reused_kind: bool | None = None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> Plan:
     """Compare `index` with the content of the folder `output`, without changing anything.
 
@@ -131,14 +138,25 @@ def plan(
         rpm: an upper limit for the images a minute of each model.
         balances: the key's balances, by currency.
         access: without it the key pays for nothing, whatever the balances.
+        reuse: other output folders, whose images jobs take instead of buying them.
+        reused_kind: take only images of a sandbox (True), only real ones (False), or either.
+        notify: receives a sentence about images that cannot be reused.
 
     Raises:
-        FolderError: there is a manifest and it cannot be read.
+        FolderError: there is a manifest and it cannot be read, or a folder to reuse has none.
     """
     known = Resume(index, output, sandbox=sandbox)
     done = known.done
     is_settled = known.is_done if retry_rejected else known.is_settled
-    untouched = not (done or known.rejected)
+    reused = 0
+    if reuse:
+        folders = [Path(folder) for folder in reuse]
+        reusable = ReusableImages(index, known, output, folders, is_settled=is_settled, sandbox=reused_kind)
+        for text in reusable.notices:
+            notify(text)
+        reusable.note_all()
+        reused = len(reusable)
+    untouched = not (done or known.rejected or reused)
     if preflight is None:
         bills = _unpriced(index, is_settled)
     else:
@@ -170,7 +188,7 @@ def plan(
     return Plan(
         jobs=len(index),
         already_done=done,
-        already_rejected=len(index) - done - pending,
+        already_rejected=len(index) - done - reused - pending,
         pending=pending,
         lanes=lanes,
         images=sum(lane.images for lane in lanes.values()),
@@ -188,6 +206,7 @@ def plan(
         balances=balances,
         suffices=None if balances is None else access and suffices(bills, balances),
         chains=_chain_plan(index, known, is_settled, preflight) if index.chains else None,
+        reused=reused,
     )
 
 

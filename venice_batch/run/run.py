@@ -22,12 +22,14 @@ from venice_batch.output import folder, manifest
 from venice_batch.output.disk import Disk
 from venice_batch.output.ledger import Ledger
 from venice_batch.output.resume import Resume
+from venice_batch.output.reuse import ReusableImages
 from venice_batch.report.collect import Collector, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
 from venice_batch.run.budget import Budget, caps_of
 from venice_batch.run.chains import ChainedJobs
 from venice_batch.run.folder_wait import acquire_folder
-from venice_batch.run.sending import Sender
+from venice_batch.run.reuse import Reuser
+from venice_batch.run.sending import Sender, image_folder
 from venice_batch.run.spending import Spending
 from venice_batch.run.stop import Stop, StopSignal
 from venice_batch.run.totals import RunTotals, sum_up, write_summary
@@ -185,6 +187,7 @@ class _Run:
             )
             lanes = self._lanes(known)
             done = known.done
+            reusable = self._reusable(known)
             rejected = len(self.index) - done - sum(lane.pending for lane in lanes)
             notice = self._rejected_notice(known, rejected) if rejected else ""
             self.observe(
@@ -195,15 +198,19 @@ class _Run:
                     done,
                     self.index.lanes,
                     pending={lane.name: lane.pending for lane in lanes if lane.pending},
-                    expected_usd=self._expected_usd(known),
+                    expected_usd=self._expected_usd(known, reusable),
                     base_url=self.settings.api.base_url,
+                    reused=0 if reusable is None else len(reusable),
                 )
             )
             for text in (*self.held.notices, *self.notices, *([repaired] if repaired else []), *known.notices):
                 self.observe(Notice(text))
+            if reusable is not None:
+                await self._reuse(reusable, known, journal)
+                lanes = self._lanes(known)
             chained = self._chained(known)
             sender = self._sender(chained)
-            if any(lane.pending for lane in lanes):
+            if self.stop_signal.stop is None and any(lane.pending for lane in lanes):
                 await sender.send(lanes, known, journal, deadline_s=began_s + self.settings.options.max_time_s)
         finally:
             journal.close()
@@ -233,6 +240,31 @@ class _Run:
             summary = self._write(summary)
         self.observe(RunEnded(summary))
         return summary
+
+    def _reusable(self, known: Resume) -> ReusableImages | None:
+        """Return the images of other folders that jobs can take; None without `--reuse`. Raises FolderError."""
+        settings = self.settings
+        if not settings.options.reuse:
+            return None
+        folders = [Path(folder) for folder in settings.options.reuse]
+        kind, is_settled = settings.reused_kind, self._is_settled(known)
+        return ReusableImages(self.index, known, settings.output, folders, is_settled=is_settled, sandbox=kind)
+
+    async def _reuse(self, reusable: ReusableImages, known: Resume, journal: manifest.Manifest) -> None:
+        for text in reusable.notices:
+            self.observe(Notice(text))
+        reuser = Reuser(
+            found=reusable,
+            images=image_folder(self.settings, self.index, known, self.disk, self.run_id),
+            journal=journal,
+            known=known,
+            stop_signal=self.stop_signal,
+            clock=self.clock,
+            run_id=self.run_id,
+            observe=self.observe,
+            handle_signals=self.settings.handle_signals,
+        )
+        await reuser.run()
 
     def _write(self, summary: Summary) -> Summary:
         """Write the summary into its file; return it, changed if that failed."""
@@ -292,13 +324,13 @@ class _Run:
         ids = [job.id for job in islice(jobs, _MOST_IDS)]
         return rejected_notice(count, ids, is_ok=self.settings.options.known_rejected == "ok")
 
-    def _expected_usd(self, known: Resume) -> float | None:
-        """Return the sum of the known prices of the jobs left to do; None if no price is known."""
+    def _expected_usd(self, known: Resume, reusable: ReusableImages | None) -> float | None:
+        """Return the sum of the known prices of the jobs left to buy; None if no price is known."""
         preflight = self.settings.preflight
         if preflight is None:
             return None
-        is_settled = self._is_settled(known)
-        bills = preflight.bills(not is_settled(place) for place in range(len(self.index)))
+        is_settled, taken = self._is_settled(known), reusable or ()
+        bills = preflight.bills(not is_settled(place) and place not in taken for place in range(len(self.index)))
         prices = [bill.micro_usd * count for bill, count in bills if bill.micro_usd is not None]
         return sum(prices) / 1e6 if prices else None
 

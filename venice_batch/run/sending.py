@@ -172,15 +172,7 @@ class Sender:
 
     def _fetcher(self, api: ApiClient, known: Resume) -> AbstractAsyncContextManager[Fetcher]:
         settings = self.settings
-        path = settings.output / manifest.NAME
-        images = ImageFolder(
-            settings.output,
-            prefix=self.run_id,
-            disk=self.disk,
-            durable=settings.options.durable,
-            replaceable=Ownership(path, self.index, known) if has_records(settings.output) else None,
-            stem=(settings.naming or Naming()).stem,
-        )
+        images = image_folder(settings, self.index, known, self.disk, self.run_id)
         if settings.options.processes == 1:
             return nullcontext(LocalFetcher(api, images))
         count = settings.options.processes
@@ -280,6 +272,19 @@ class Sender:
                 ExitCode.TEMPORARY, f"--max-time of {self.settings.options.max_time_s:g} s is over; run again to go on"
             )
         )
+
+
+def image_folder(settings: RunSettings, index: JobIndex, known: Resume, disk: Disk, prefix: str) -> ImageFolder:
+    """Return the folder that a run's images go into; `prefix` begins the names of its temporary files."""
+    path = settings.output / manifest.NAME
+    return ImageFolder(
+        settings.output,
+        prefix=prefix,
+        disk=disk,
+        durable=settings.options.durable,
+        replaceable=Ownership(path, index, known) if has_records(settings.output) else None,
+        stem=(settings.naming or Naming()).stem,
+    )
 
 
 async def _when_cancelled(call: Callable[[], None]) -> None:

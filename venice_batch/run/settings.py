@@ -75,6 +75,8 @@ class RunOptions:
         model_defaults: the same for the jobs of one model, by its name; they come before `defaults`.
         matrix: several values for fields that jobs lack; each combination becomes a job.
         variables: values by name; each takes the place of the name in braces in a prompt, in a job of its own.
+        reuse: other output folders; a job takes the image that one of them has of the same request instead of buying
+            another.
         seed_policy: "pin" gives jobs without a seed one that is recorded; "split" also makes each of several variants a
             job with its own seed.
         retry_rejected: send jobs again that the API rejected before.
@@ -122,6 +124,7 @@ class RunOptions:
     model_defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: MappingProxyType({}))
     matrix: Mapping[str, Sequence[Any]] = field(default_factory=lambda: MappingProxyType({}))
     variables: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
+    reuse: tuple[str | os.PathLike[str], ...] = ()
     seed_policy: Literal["keep", "pin", "split"] = "keep"
     retry_rejected: bool = False
     verify: bool = False
@@ -160,7 +163,7 @@ class RunSettings:
 
     `naming` is settled on the jobs of the index; without it images are named after their jobs' ids. `catalogue` has the
     models' prices and spellings; without it neither is known. `preflight` has examined every job of the index; without
-    it there is no estimate of their cost.
+    it there is no estimate of their cost. With `own_sandbox` the API is a sandbox that was started for this run.
     """
 
     output: Path
@@ -173,10 +176,18 @@ class RunSettings:
     attempts: AttemptRules = field(default_factory=AttemptRules)
     patience: Patience = field(default_factory=Patience)
     handle_signals: bool = False
+    own_sandbox: bool = False
 
     @classmethod
     def of(
-        cls, options: RunOptions, output: Path, *, naming: Naming, preflight: Preflight, handle_signals: bool
+        cls,
+        options: RunOptions,
+        output: Path,
+        *,
+        naming: Naming,
+        preflight: Preflight,
+        handle_signals: bool,
+        own_sandbox: bool = False,
     ) -> RunSettings:
         """Return the settings that `options` make for a run into `output`."""
         concurrency = most_in_flight() if options.concurrency is None else options.concurrency
@@ -206,6 +217,7 @@ class RunSettings:
                 prefer_json=options.response == "json",
             ),
             handle_signals=handle_signals,
+            own_sandbox=own_sandbox,
         )
 
     @property
@@ -217,6 +229,19 @@ class RunSettings:
     def may_be_sandbox(self) -> bool:
         """Whether the API is on this machine; images that a sandbox made before then count as done."""
         return is_local(self.api.base_url)
+
+    @property
+    def reused_kind(self) -> bool | None:
+        """The images to reuse: those of a sandbox (True), real ones (False), or either, from a server like a proxy."""
+        return reused_kind(self.api.base_url, sandbox=self.own_sandbox)
+
+
+def reused_kind(base_url: str, *, sandbox: bool) -> bool | None:
+    """Return which images a run can reuse: True: those of a sandbox; False: real ones; None: either.
+
+    What a server on this machine is cannot be known: a sandbox, or a proxy in front of the API.
+    """
+    return True if sandbox else None if is_local(base_url) else False
 
 
 def most_in_flight() -> int:

@@ -101,6 +101,7 @@ def sum_up(totals: RunTotals, tally: Tally) -> Summary:
         unpriced=counts["unpriced"],
         sandbox=tally.sandbox,
         waiting=totals.kept_back,
+        reused=counts["reused"],
     )
 
 

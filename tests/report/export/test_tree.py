@@ -120,8 +120,8 @@ def test_genevals_scorer_finds_every_sample_with_the_sets_own_line(out, tmp_path
     assert is_linked == (kind == "PNG")
     notes = {
         "PNG": (),
-        "WEBP": ("made PNG of 12 WebP images, with the same pixels; --set format=png makes PNG that can be linked",),
-        "JPEG": ("made PNG of 12 JPEG images, with the same pixels; --set format=png makes PNG that can be linked",),
+        "WEBP": ("made PNG of 12 WebP images, with the same pixels; --set format=png makes PNG from the start",),
+        "JPEG": ("made PNG of 12 JPEG images, with the same pixels; --set format=png makes PNG from the start",),
     }
     assert tree.notes == notes[kind]
 

@@ -56,7 +56,7 @@ class Tally:
         for kind, count in self.changed.items():
             images = counted(count, f"{_SPELLED.get(kind, kind.upper())} image", grouped=True)
             if layout.is_png:
-                yield f"made PNG of {images}, with the same pixels; --set format=png makes PNG that can be linked"
+                yield f"made PNG of {images}, with the same pixels; --set format=png makes PNG from the start"
             else:
                 yield f"named {images} {layout.suffix} as they are; {layout.reader}'s scorer goes by their content"
         most = max(one.samples for one in self._samples.configurations)
