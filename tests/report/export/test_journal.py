@@ -9,7 +9,7 @@ from records import outcome
 
 from venice_batch.errors import FolderError
 from venice_batch.report.export import journal as module
-from venice_batch.report.export.journal import NAME, PARTS, Journal, is_inside, source_of
+from venice_batch.report.export.journal import NAME, PARTS, Journal, Origins, is_inside, source_of
 
 
 @pytest.fixture
@@ -120,3 +120,28 @@ def test_backslashes_and_drives_are_no_names_on_windows(monkeypatch):
     monkeypatch.setattr(module.portable, "IS_WINDOWS", True)
     assert not is_inside("a\\b")
     assert not is_inside("c:b")
+
+
+def test_the_images_that_a_file_was_made_of_are_found_from_its_path(target):
+    journal = opened(target)
+    journal.of = {"00000/samples/0000.png": ("1" * 64,), "grid.png": ("1" * 64, "2" * 64)}
+    journal.note({"00000/samples/0000.png": "a", "grid.png": "b", "linked.png": "c"})
+    journal.close()
+    origins = Origins()
+    assert origins.of(target / "00000/samples/0000.png") == ("1" * 64,)
+    assert origins.of(target / "grid.png") == ("1" * 64, "2" * 64)
+    assert origins.of(target / "linked.png") == ()
+    assert origins.of(target / "samples/0000.png") == ()
+    assert opened(target).of == journal.of
+
+
+def test_without_a_journal_nothing_is_known_of_a_file(tmp_path):
+    assert Origins().of(tmp_path / "a/b/c/d.png") == ()
+    (tmp_path / NAME).symlink_to("/etc/passwd")
+    assert Origins().of(tmp_path / "a.png") == ()
+
+
+def test_a_strangers_journal_names_files_below_its_folder_only(tmp_path):
+    (tmp_path / NAME).write_text('{}\n{"path":"../x.png","sha256":"a","of":["b"]}\nno JSON\n{"path":"y.png","of":3}\n')
+    assert Origins().of(tmp_path.parent / "x.png") == ()
+    assert Origins().of(tmp_path / "y.png") == ()

@@ -15,6 +15,7 @@ from records import failed, outcome
 from venice_batch.errors import FolderError, UsageError
 from venice_batch.jobfile import Defaults, JobIndex, open_source
 from venice_batch.model import Flags, ImageFile
+from venice_batch.report.export.journal import Origins
 from venice_batch.report.export.tree import write_tree
 
 COLOURS = ["#ff0000", "#00ff00", "#0000ff", "#ffff00"]
@@ -484,3 +485,16 @@ def test_a_folder_without_prompts_is_an_error(tmp_path):
     (tmp_path / "out/manifest.jsonl").write_bytes(msgspec.json.encode(outcome(request={"image": "x"})) + b"\n")
     with pytest.raises(UsageError, match=r"--layout flat: no job of .* has a prompt"):
         write_tree(tmp_path / "out", "flat", tmp_path / "tree")
+
+
+@pytest.mark.parametrize("layout", ["geneval", "dpg-grid"])
+def test_a_files_images_are_known_although_its_content_is_another(out, tmp_path, layout):
+    records = out.fill([{"id": "a", "prompt": "x"}], by_seed("WEBP"), matrix=SEEDS)
+    for _ in range(2):
+        write_tree(out.root, layout, tmp_path / "tree")
+        digests = [record.files[0].sha256 for record in records]
+        if layout == "dpg-grid":
+            assert Origins().of(tmp_path / "tree/a.png") == tuple(digests)
+        else:
+            found = [Origins().of(tmp_path / f"tree/00000/samples/000{sample}.png") for sample in range(4)]
+            assert found == [(digest,) for digest in digests]

@@ -14,10 +14,11 @@ from venice_batch.errors import FolderError
 from venice_batch.output.folder import is_at, own_file
 from venice_batch.output.manifest import NAME as MANIFEST
 from venice_batch.output.manifest import NO_RECORD, numbered_outcomes
+from venice_batch.output.plain_files import open_plain
 from venice_batch.text_format import json_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 NAME = ".venice-batch-export.jsonl"
@@ -35,18 +36,20 @@ class _Head(msgspec.Struct, frozen=True):
     source: str
 
 
-class _Made(msgspec.Struct, frozen=True):
-    """A file of the export: its path below the target, and its content."""
+class _Made(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file of the export: its path below the target, its content, and the content of the images it was made of."""
 
     path: str
     sha256: str
+    of: tuple[str, ...] = ()
 
 
 class Journal:
     """The open journal of a target folder, locked against other exports.
 
     `made` holds the digests that each file of the earlier export may have, by path: more than one if that export was
-    cut while it gave files their names. The journal holds no path of this computer, so it may be published.
+    cut while it gave files their names. `of` holds the digests of the images that a file was made of, by its path, if
+    its content is another one. The journal holds no path of this computer, so it may be published.
 
     Raises:
         FolderError: the target holds files although no export has made it, or another export: of another kind, of
@@ -59,6 +62,7 @@ class Journal:
         self._head = _Head(SCHEMA, kind, source)
         self._path = target / NAME
         self.made: dict[str, set[str]] = {}
+        self.of: dict[str, tuple[str, ...]] = {}
         if not os.path.lexists(self._path):
             self._refuse_strangers()
         self._file = own_file(self._path, os.O_RDWR | os.O_APPEND)
@@ -71,7 +75,7 @@ class Journal:
 
     def note(self, files: Mapping[str, str]) -> None:
         """Append files, by path with their digests, before they appear, so that a later export knows them."""
-        data = b"\n" + _lines(files.items())  # a full disk may have cut the line before
+        data = b"\n" + self._lines(files.items())  # a full disk may have cut the line before
         while data:
             data = data[os.write(self._file, data) :]
 
@@ -79,7 +83,7 @@ class Journal:
         """Replace the journal by one of these files alone, and close it."""
         part = self._target / PARTS / NAME
         pairs = ((path, sha256) for path, found in files.items() for sha256 in sorted(found))
-        part.write_bytes(json_bytes(self._head) + b"\n" + _lines(pairs))
+        part.write_bytes(json_bytes(self._head) + b"\n" + self._lines(pairs))
         self.close()
         os.replace(part, self._path)
 
@@ -93,6 +97,9 @@ class Journal:
         """Close and remove the journal of an export that came to nothing."""
         self.close()
         os.unlink(self._path)
+
+    def _lines(self, files: Iterable[tuple[str, str]]) -> bytes:
+        return b"".join(json_bytes(_Made(path, sha256, self.of.get(path, ()))) + b"\n" for path, sha256 in files)
 
     def _refuse_strangers(self) -> None:
         with os.scandir(self._target) as entries:
@@ -109,18 +116,16 @@ class Journal:
             raise FolderError(self._target, "another export is writing here; wait for it, then export again")
 
     def _read(self) -> None:
-        decode = msgspec.json.Decoder(_Made).decode
         with open(self._path, "rb") as lines:
             first = lines.readline()
             if not first.strip():
                 os.write(self._file, json_bytes(self._head) + b"\n")
                 return
             self._check(first)
-            for line in lines:
-                with suppress(*NO_RECORD):
-                    made = decode(line)
-                    if is_inside(made.path):
-                        self.made.setdefault(made.path, set()).add(made.sha256)
+            for made in _made(lines):
+                self.made.setdefault(made.path, set()).add(made.sha256)
+                if made.of:
+                    self.of[made.path] = made.of
 
     def _check(self, first: bytes) -> None:
         try:
@@ -159,5 +164,39 @@ def is_inside(path: str) -> bool:
     return not {"", ".", ".."}.intersection(parts) and parts[0].lower() not in (NAME, PARTS)
 
 
-def _lines(files: Iterable[tuple[str, str]]) -> bytes:
-    return b"".join(json_bytes(_Made(path, sha256)) + b"\n" for path, sha256 in files)
+class Origins:
+    """Finds the images that files of exports were made of, by the journals in the folders above them."""
+
+    _LEVELS = 8
+    """Folders above a file that may hold its export's journal."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, dict[str, tuple[str, ...]]] = {}
+
+    def of(self, path: Path) -> tuple[str, ...]:
+        """Return the digests of the images that the file was made of; () if no journal says it.
+
+        A journal may come from anybody; the digests say nothing unless there are images with them.
+        """
+        for folder in path.parents[: self._LEVELS]:
+            if found := self._in(folder).get(path.relative_to(folder).as_posix()):
+                return found
+        return ()
+
+    def _in(self, folder: Path) -> dict[str, tuple[str, ...]]:
+        if folder not in self._known:
+            self._known[folder] = {}
+            with suppress(OSError), os.fdopen(open_plain(folder / NAME), "rb") as lines:
+                lines.readline()
+                self._known[folder] = {made.path: made.of for made in _made(lines) if made.of}
+        return self._known[folder]
+
+
+def _made(lines: Iterable[bytes]) -> Iterator[_Made]:
+    """Yield the files that a journal names, without those that would be elsewhere."""
+    decode = msgspec.json.Decoder(_Made).decode
+    for line in lines:
+        with suppress(*NO_RECORD):
+            made = decode(line)
+            if is_inside(made.path):
+                yield made

@@ -84,6 +84,7 @@ class Placer:
         self._is_new = False
         self._wanted: dict[str, str] = {}
         self._staged: dict[str, bool] = {}
+        self._of: dict[str, tuple[str, ...]] = {}
         self._parts = target / PARTS
         self._ready = {self._parts}
 
@@ -141,7 +142,7 @@ class Placer:
             data = self.choice.read(record, number)
             if data is None:
                 return False
-            with self.writing(path) as file:
+            with self.writing(path, of=(image.sha256,)) as file:
                 file.write(self._rewrite(data, record, image, number))
         else:
             with self._translated():
@@ -166,11 +167,12 @@ class Placer:
         return data if self._rewrite is None else self._rewrite(data, record, image, number)
 
     @contextmanager
-    def writing(self, path: str, *, index: bool = False) -> Iterator[BinaryIO]:
+    def writing(self, path: str, *, index: bool = False, of: tuple[str, ...] = ()) -> Iterator[BinaryIO]:
         """Open a file at `path` below the target for writing, without seeking; it appears with all the others.
 
         An `index` describes the other files and gets its name after them. It is an error if somebody has changed the
-        earlier one; any other file that was changed is kept.
+        earlier one; any other file that was changed is kept. `of` holds the digests of the images that the file is made
+        of; the journal keeps them, so that scores of the file find the images.
 
         Raises:
             FolderError: as `put`.
@@ -182,6 +184,7 @@ class Placer:
                 file = _Hashing(plain)
                 yield cast("BinaryIO", file)
             self._wanted[path] = file.sha256
+            self._of[path] = of
             is_there = path in self._journal.made and self._sha256(path) == file.sha256
             if not is_there and self._may_replace(path, index=index):
                 self._staged[path] = index
@@ -299,6 +302,8 @@ class Placer:
         made, wanted = self._journal.made, self._wanted
         stale = [path for path in made if path not in wanted]
         kept = set(self.kept)
+        before = self._journal.of
+        self._journal.of = {path: before.get(path, ()) if path in kept else self._of.get(path, ()) for path in wanted}
         self._journal.note({path: wanted[path] for path in self._staged})
         indexes = [path for path, is_index in self._staged.items() if is_index]
         for path in indexes:

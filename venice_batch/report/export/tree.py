@@ -157,6 +157,11 @@ class _Image(NamedTuple):
         """Return the image's path below the placer's folder."""
         return f"{self.below}/{layout.path(self.spot)}{layout.suffix}".lstrip("/")
 
+    @property
+    def sha256(self) -> str:
+        """The digest of the image's content."""
+        return self.spot.record.files[self.number - 1].sha256
+
     def read(self) -> bytes | None:
         """Return the image's content; None if it is left out."""
         return self.placer.choice.read(self.spot.record, self.number)
@@ -243,7 +248,7 @@ class _Writer:
             if self._rewrite is not None:
                 file = msgspec.structs.replace(record.files[image.number - 1], format="png")
                 png = self._rewrite(png, record, file, image.number)
-            with image.placer.writing(path) as out:
+            with image.placer.writing(path, of=(image.sha256,)) as out:
                 out.write(png)
             self._tally.changed[kind] += 1
             self._placed(image)
@@ -267,7 +272,7 @@ class _Writer:
         path = images[0].path(self._layout)
 
         def write(found: tuple[bytes, int, int]) -> None:
-            with image.placer.writing(path) as out:
+            with image.placer.writing(path, of=tuple(one.sha256 for one in images)) as out:
                 out.write(found[0])
             self._tally.sizes[found[1], found[2]] += 1
             self._files += 1
