@@ -138,9 +138,7 @@ def _check(ctx: click.Context, files: dict[str, Path | None], datasets: dict[str
             raise UsageError(f"--{name.replace('_', '-')} needs {other}")
     has_images = any(datasets.values()) or ctx.params["with_images"]
     if not has_images and ctx.params["embed"] != "none" and ctx.get_parameter_source("embed") is _TYPED:
-        raise UsageError(
-            "--embed needs an export with images: --imagefolder, --webdataset, --captions or --with-images"
-        )
+        raise UsageError("--embed needs images to go into: --imagefolder, --webdataset, --captions or --with-images")
 
 
 def _embedder(style: Style | Literal["none"]) -> Embedder | None:
