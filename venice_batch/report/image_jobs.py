@@ -99,7 +99,8 @@ class ImageJobs:
             names = list(self._models)
             names = [*names[:_NAMED], "…"] if len(names) > _NAMED else names
             count = sum(self._models.values())
-            models = f"{counted(count, 'job')} {'gets' if count == 1 else 'get'} the API's default model instead of another program's ({', '.join(names)})"
+            gets = "1 job gets" if count == 1 else f"{count} jobs get"
+            models = f"{gets} the API's default model instead of another program's ({', '.join(names)})"
             found.append(f"{models}; --set model=NAME chooses one")
         if self._unfit.count:
             found.append(f"values that the API does not take became metadata, in {self._unfit}")
