@@ -110,7 +110,7 @@ class ImageJobs:
         name = recipe.id or one_line(path.stem)[:_LONGEST_ID]
         fields, metadata = dict(recipe.fields), _metadata(recipe)
         model = str(fields.get("model", ""))
-        if not recipe.is_ours and not self._is_model(model):
+        if not recipe.is_ours and not (model and self._is_model(model)):
             if model:
                 metadata["Model"] = model
             fields["model"] = UNNAMED[recipe.endpoint]
