@@ -79,6 +79,7 @@ def test_packed_text_is_read_and_a_bomb_is_not(kind):
     assert len(bomb) < MAX_TEXT_BYTES
     assert read_texts(BytesIO(png(text(bomb), text(zlib.compress(b"after it"))))).parameters == "after it"
     assert read_texts(BytesIO(png(text(b"damaged")))).parameters == ""
+    assert read_texts(BytesIO(png(*[text(bomb)] * 16, text(zlib.compress(b"a cat"))))).parameters == ""
 
 
 def test_png_text_that_is_damaged_or_too_long_is_passed_over():
