@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from command import run
+from PIL import Image, PngImagePlugin
 from records import failed, outcome
 
 from venice_batch.cli.env import Environment
@@ -260,3 +261,15 @@ def test_options_about_records_need_records(option):
 
 def test_a_missing_image_is_named():
     assert run("jobs-from", "x.png") == (2, "", "venice-batch: x.png: No such file or directory\n")
+
+
+def test_other_programs_images_become_jobs_that_can_run():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "a cat\nSteps: 8, Sampler: Euler a, Seed: 42, Size: 512x512, Model: sd_xl_base_1.0")
+    Image.new("RGB", (8, 8)).save("00001.png", pnginfo=info)
+    ended = run("jobs-from", "00001.png", "--set", "model=venice-sd35", "-o", "redo.jsonl")
+    assert (ended.code, ended.err) == (0, "")
+    (job,) = written()
+    assert job["metadata"] == {"Sampler": "Euler a", "Model": "sd_xl_base_1.0"}
+    assert "gets the API's default model" in run("jobs-from", "00001.png").err
+    assert run("redo.jsonl", *FAST, "-o", "out").code == 0

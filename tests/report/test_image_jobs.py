@@ -42,7 +42,10 @@ def plain(path):
     Image.new("RGB", (8, 8)).save(path)
 
 
-def made(*paths, changes=Changes(), models=("venice-sd35", "default")):
+UNCHANGED = Changes()
+
+
+def made(*paths, changes=UNCHANGED, models=("venice-sd35", "default")):
     found = ImageJobs(changes, is_model=models.__contains__)
     return [
         {"id": job.id, **job.request, "metadata": job.metadata} for job in found.jobs(map(Path, paths))
@@ -93,7 +96,7 @@ def test_other_programs_images_lose_what_the_api_does_not_know():
     assert (job["id"], job["model"], job["prompt"], job["negative_prompt"]) == ("one", "default", "a cat", "dogs")
     assert (job["seed"], job["width"], job["steps"], job["cfg_scale"]) == (42, 512, 20, 7)
     assert notices == [
-        "1 job get the API's default model instead of another program's (sd_xl); --set model=NAME chooses one"
+        "1 job gets the API's default model instead of another program's (sd_xl); --set model=NAME chooses one"
     ]
     (job,), notices = made("one.png", changes=Changes({"model": "venice-sd35"}))
     assert (job["model"], notices) == ("venice-sd35", [])

@@ -11,7 +11,7 @@ from records import IMAGE, attempt, failed, job, outcome
 
 from venice_batch.api.answers import Verdict
 from venice_batch.events import AttemptEnded, JobEnded, Notice, RunStarted
-from venice_batch.model import Flags, LaneSummary, Percentiles, Reason, SlowJob, Status
+from venice_batch.model import Flags, LaneSummary, Percentiles, Reason, Reused, SlowJob, Status
 from venice_batch.pacing.lane import LaneState
 from venice_batch.report.summary import FEW, MOST_REASONS, Histogram, QuotaTally, QuotaUse, Tally
 
@@ -225,3 +225,12 @@ def test_other_events_count_nothing():
 
 def test_percentiles_encode_as_json():
     assert msgspec.json.encode(Percentiles(1.5)) == b'{"p50":1.5,"p95":null,"p99":null}'
+
+
+def test_reused_images_were_not_made_by_the_run():
+    reused = outcome("b", total_s=0.001, attempts=(), cost_usd=0.0, reused=Reused("a", "r", "b"))
+    tally = Tally()
+    tally(JobEnded(reused))
+    counts, lane = tally.counts, tally.lanes()["venice-sd35"]
+    assert (counts["succeeded"], counts["reused"], counts["images"], counts["bytes"]) == (1, 1, 0, 0)
+    assert (lane.reused, lane.total_s.p50, tally.slowest(), tally.failures()) == (1, None, (), ())

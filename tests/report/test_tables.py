@@ -6,7 +6,7 @@ from records import IMAGE, attempt, failed, job, outcome
 
 from venice_batch.api.answers import Verdict
 from venice_batch.events import AttemptEnded, JobEnded
-from venice_batch.model import Flags, Percentiles, Status, Timing
+from venice_batch.model import Flags, Percentiles, Reused, Status, Timing
 from venice_batch.report.summary import Tally
 from venice_batch.report.tables import MOST_PROBLEMS, ReportBuilder, TimeSpent, time_spent
 
@@ -154,3 +154,10 @@ def test_pruned_images_are_counted():
     moved, deleted = (msgspec.structs.replace(IMAGE, pruned=how) for how in ("moved", "deleted"))
     found = report([outcome("a", files=(IMAGE, moved)), outcome("b", files=(deleted,))])
     assert (found.pruned, found.lanes["venice-sd35"].images) == (2, 3)
+
+
+def test_reused_jobs_are_counted_and_take_no_time():
+    reused = outcome("b", total_s=0.001, attempts=(), cost_usd=0.0, reused=Reused("a", "r", "b"))
+    lane = report([outcome("a", cost_usd=0.01), reused]).lanes["venice-sd35"]
+    assert (lane.succeeded, lane.reused, lane.images, lane.cost_usd) == (2, 1, 2, 0.01)
+    assert lane.total_s.p50 == 2.0

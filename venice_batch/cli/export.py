@@ -123,13 +123,14 @@ def export(
         if openai_to is not None:
             _openai(records, folder, openai_to, base64=images == "base64")
     if with_images and parquet_to is not None:
-        _image_table(folder, parquet_to, flagged=flagged, embed=_embedder(embed))
+        _image_table(folder, parquet_to, flagged=flagged, embed=_embedder(embed, folder))
     for kind, target in datasets.items():
         if target is not None:
-            embedder = _embedder(embed)
+            embedder = _embedder(embed, folder)
             _dataset(folder, kind, target, copy=copy, flagged=flagged, shard_images=shard_size, embed=embedder)
     if layout is not None:
-        _layout(folder, layout, layout_to or folder / layout, copy=copy, flagged=flagged, embed=_embedder(embed))
+        target = layout_to or folder / layout
+        _layout(folder, layout, target, copy=copy, flagged=flagged, embed=_embedder(embed, folder))
     return 0
 
 
@@ -160,13 +161,16 @@ def _check(
         )
 
 
-def _embedder(style: Style | Literal["none"]) -> Embedder | None:
+def _embedder(style: Style | Literal["none"], folder: Path) -> Embedder | None:
     """Return what `--embed` asks for."""
     if style == "none":
         return None
+    from venice_batch.output.manifest import NAME
+    from venice_batch.output.resume import LatestRecords
     from venice_batch.report.export.recipe import Embedder
+    from venice_batch.report.jobs_from import ParentWords
 
-    return Embedder(style)
+    return Embedder(style, ParentWords(LatestRecords(folder / NAME)))
 
 
 def _dataset(

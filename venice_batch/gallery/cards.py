@@ -172,6 +172,7 @@ def flags(outcome: Outcome) -> Iterable[str]:
         "deprecated model": known.deprecated is not None,
         "enhanced prompt": known.enhanced_prompt is not None,
         "retried": len(outcome.attempts) > 1,
+        "reused": outcome.reused is not None,
     }
     return (name for name, is_so in found.items() if is_so)
 

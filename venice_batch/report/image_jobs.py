@@ -98,8 +98,9 @@ class ImageJobs:
         if self._models:
             names = list(self._models)
             names = [*names[:_NAMED], "…"] if len(names) > _NAMED else names
-            what = counted(sum(self._models.values()), "job")
-            models = f"{what} get the API's default model instead of another program's ({', '.join(names)})"
+            count = sum(self._models.values())
+            gets = "1 job gets" if count == 1 else f"{count} jobs get"
+            models = f"{gets} the API's default model instead of another program's ({', '.join(names)})"
             found.append(f"{models}; --set model=NAME chooses one")
         if self._unfit.count:
             found.append(f"values that the API does not take became metadata, in {self._unfit}")
@@ -109,7 +110,7 @@ class ImageJobs:
         name = recipe.id or one_line(path.stem)[:_LONGEST_ID]
         fields, metadata = dict(recipe.fields), _metadata(recipe)
         model = str(fields.get("model", ""))
-        if not recipe.is_ours and not self._is_model(model):
+        if not recipe.is_ours and not (model and self._is_model(model)):
             if model:
                 metadata["Model"] = model
             fields["model"] = UNNAMED[recipe.endpoint]

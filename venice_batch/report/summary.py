@@ -83,7 +83,9 @@ class Times:
         self._queue, self._server, self._latency, self._total = Histogram(), Histogram(), Histogram(), Histogram()
 
     def add(self, outcome: Outcome) -> None:
-        """Count one job that succeeded."""
+        """Count one job that succeeded; one that was reused was not made, so it took no time that means anything."""
+        if outcome.reused is not None:
+            return
         timing = outcome.timing
         self._queue.add(queue_s(timing))
         self._total.add(timing.total_s)
@@ -132,9 +134,10 @@ MOST_REASONS = 20
 """Different reasons for failures that are kept. Kinds of errors are counted without a limit."""
 
 _MOST_IDS = 3
-_LANE_COUNTS = (
+LANE_COUNTS = (
     "succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused", "unpriced", "reused"
 )  # fmt: skip
+"""Counts of a lane that its summary has under these names."""
 
 
 class _LaneTally:
@@ -145,7 +148,7 @@ class _LaneTally:
 
     def summary(self) -> LaneSummary:
         return LaneSummary(
-            **{name: self.counts[name] for name in _LANE_COUNTS},
+            **{name: self.counts[name] for name in LANE_COUNTS},
             cost_usd=None if self.cost_usd is None else round(self.cost_usd, 6),
             queue_s=self.times.queue_s,
             server_s=self.times.server_s,

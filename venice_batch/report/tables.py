@@ -9,7 +9,7 @@ import msgspec
 
 from venice_batch.errors import one_line
 from venice_batch.model import LaneSummary, Outcome, Percentiles, Status
-from venice_batch.report.summary import Times
+from venice_batch.report.summary import LANE_COUNTS, Times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +47,8 @@ class LaneReport(LaneSummary, frozen=True):
 
     `cost_usd` is the sum over the records; a possibly billed job counts with the most it may have cost, as in its run.
     `unpriced` counts the jobs whose cost no record gives. `sandbox_usd` is the part of the cost that a sandbox
-    pretended to charge. `spent_s` is the sum over the jobs that succeeded.
+    pretended to charge. `spent_s` is the sum over the jobs that succeeded. `images` and `bytes` include those of the
+    `reused` jobs: they are in the folder.
     """
 
     spent_s: TimeSpent = TimeSpent()
@@ -164,6 +165,7 @@ class _LaneCount:
                 "retries": max(0, len(attempts) - 1),
                 "refused": sum(attempt.status == 429 for attempt in attempts),
                 "unpriced": outcome.is_unpriced,
+                "reused": outcome.reused is not None,
             }
         )
         spent_usd = outcome.spent_usd
@@ -177,9 +179,8 @@ class _LaneCount:
             self._spent_s.update({name: max(min(value, MOST_S), -MOST_S) for name, value in spent_s.items()})
 
     def report(self) -> LaneReport:
-        names = ("succeeded", "failed", "rejected", "images", "bytes", "attempts", "retries", "refused", "unpriced")
         return LaneReport(
-            **{name: self._counts[name] for name in names},
+            **{name: self._counts[name] for name in LANE_COUNTS},
             cost_usd=None if self._cost_usd is None else round(self._cost_usd, 6),
             sandbox_usd=round(self._sandbox_usd, 6),
             queue_s=self._times.queue_s,

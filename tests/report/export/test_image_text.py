@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from venice_batch.errors import EmbedError
+from venice_batch.report.export import image_text
 from venice_batch.report.export.image_text import MAX_TEXT_BYTES, Texts, read_texts, with_texts
 
 TEXTS = Texts("some parameters", b"MM\0*exif", b"<xmp/>")
@@ -78,6 +79,7 @@ def test_packed_text_is_read_and_a_bomb_is_not(kind):
     assert len(bomb) < MAX_TEXT_BYTES
     assert read_texts(BytesIO(png(text(bomb), text(zlib.compress(b"after it"))))).parameters == "after it"
     assert read_texts(BytesIO(png(text(b"damaged")))).parameters == ""
+    assert read_texts(BytesIO(png(*[text(bomb)] * 16, text(zlib.compress(b"a cat"))))).parameters == ""
 
 
 def test_png_text_that_is_damaged_or_too_long_is_passed_over():
@@ -182,3 +184,18 @@ def test_files_with_changed_bytes_are_read_or_refused(kind, data):
     read_texts(BytesIO(image))
     with suppress(EmbedError):
         with_texts(bytes(image), TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_file_of_endless_parts_is_given_up(kind, monkeypatch):
+    data = with_texts(made(kind), TEXTS)
+    monkeypatch.setattr(image_text, "_MOST_PARTS", 1)
+    assert read_texts(BytesIO(data)).parameters == ""
+    with pytest.raises(EmbedError, match="is damaged"):
+        with_texts(data, TEXTS)
+
+
+def test_a_webp_that_would_be_too_large_is_refused(monkeypatch):
+    monkeypatch.setattr(image_text, "_LARGEST_FILE", 1000)
+    with pytest.raises(EmbedError, match="would be too large"):
+        with_texts(made("WEBP"), Texts(xmp=b"x" * 1000))

@@ -14,7 +14,8 @@ from records import IMAGE, outcome
 from venice_batch.errors import EmbedError
 from venice_batch.model import Endpoint, Parent
 from venice_batch.report.export.image_text import Texts, read_texts, with_texts
-from venice_batch.report.export.recipe import Recipe, embedded, read
+from venice_batch.report.export.recipe import Embedder, Recipe, embedded, read
+from venice_batch.report.jobs_from import ParentWords
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 FORMATS = {
@@ -178,3 +179,22 @@ def test_a_prompt_too_long_for_jpeg_is_refused():
         with pytest.raises(EmbedError, match="too long for JPEG"):
             embedded(image("jpeg"), long, style)
         assert read(embedded(image("webp"), long, style)) == long
+
+
+def test_an_image_made_from_another_carries_its_words():
+    parent = outcome("cat", request={"prompt": "a cat"})
+    child = outcome("big", request={"scale": 2}, endpoint=Endpoint.UPSCALE, parent=Parent("cat", "0" * 64, 1))
+    made = Embedder("xmp", ParentWords([parent, child]))(image(), child, IMAGE, 1)
+    assert b">a cat<" in made
+    assert read(made) == Recipe({"scale": 2}, "big", Endpoint.UPSCALE)
+    made = Embedder("a1111", ParentWords([parent, child]))(image(), child, IMAGE, 1)
+    assert read_texts(BytesIO(made)).parameters.startswith("a cat\n")
+    assert read(made) == Recipe({"scale": 2}, "big", Endpoint.UPSCALE)
+
+
+def test_settings_without_a_prompt_are_a_recipe():
+    text = "Steps: 1, Seed: 2, Sampler: x"
+    assert read(with_texts(image(), Texts(parameters=text))) == Recipe(
+        {"steps": 1, "seed": 2}, others={"Sampler": "x"}, is_ours=False
+    )
+    assert read(with_texts(image(), Texts(parameters=" "))) is None

@@ -23,6 +23,9 @@ MAX_TEXT_BYTES = 256 * 1024
 _MOST_PARTS = 200_000
 """A file of more chunks or segments was made to waste time."""
 
+_MOST_TEXTS = 16
+"""Chunks of a PNG that are tried for its two texts: each may be a small one that unpacks to a long text."""
+
 _PARAMETERS = b"parameters"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _EXIF = b"Exif\0\0"
@@ -70,7 +73,7 @@ def with_texts(data: bytes, texts: Texts) -> bytes:
 
 def _read_png(file: BinaryIO) -> Texts:
     parameters, exif, xmp = "", b"", b""
-    at = 8
+    tried, at = 0, 8
     for _ in range(_MOST_PARTS):
         file.seek(at)
         head = file.read(8)
@@ -81,9 +84,12 @@ def _read_png(file: BinaryIO) -> Texts:
             body = file.read(length)
             if head[4:] == b"eXIf":
                 exif = exif or body
-            elif (text := _png_text(head[4:], body)) is not None:
-                parameters = parameters or (text if _keyword(body) == _PARAMETERS else "")
-                xmp = xmp or (text.encode() if _keyword(body) == _XMP_KEYWORD else b"")
+            elif tried < _MOST_TEXTS and (keyword := _keyword(body)) in (_PARAMETERS, _XMP_KEYWORD):
+                tried += 1
+                if keyword == _PARAMETERS:
+                    parameters = parameters or _png_text(head[4:], body)
+                else:
+                    xmp = xmp or _png_text(head[4:], body).encode()
         at += 12 + length
     return Texts(parameters, exif, xmp)
 
@@ -92,11 +98,9 @@ def _keyword(body: bytes) -> bytes:
     return body[:80].partition(b"\0")[0]
 
 
-def _png_text(kind: bytes, body: bytes) -> str | None:
-    """Return the text of a chunk with one of the two keywords; None for others and for damaged ones."""
-    keyword, found, rest = body.partition(b"\0")
-    if not found or keyword not in (_PARAMETERS, _XMP_KEYWORD):
-        return None
+def _png_text(kind: bytes, body: bytes) -> str:
+    """Return the text of a chunk; "" for a damaged one, and for one that unpacks to too much."""
+    _, _, rest = body.partition(b"\0")
     try:
         if kind == b"tEXt":
             return rest.decode("latin-1")
@@ -107,7 +111,7 @@ def _png_text(kind: bytes, body: bytes) -> str | None:
         _, _, rest = rest.partition(b"\0")
         return (_unpacked(rest) if is_packed else rest).decode()
     except (IndexError, UnicodeDecodeError, zlib.error):
-        return None
+        return ""
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from venice_batch.jobfile.pictures import FIELD
 from venice_batch.model import Endpoint
 from venice_batch.report.export import a1111, exif, xmp
 from venice_batch.report.export.image_text import Texts, read_texts, with_texts
-from venice_batch.report.jobs_from import image_name, prompt_of
+from venice_batch.report.jobs_from import ParentWords, image_name, prompt_of
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -107,16 +107,20 @@ def embedded(data: bytes, recipe: Recipe, style: Style) -> bytes:
 
 
 class Embedder:
-    """Writes recipes into the images of an export, as a `Placer`'s `rewrite`; counts those that cannot hold one."""
+    """Writes recipes into the images of an export, as a `Placer`'s `rewrite`; counts those that cannot hold one.
 
-    def __init__(self, style: Style) -> None:
+    `words` are those of the folder, for images that were made from others.
+    """
+
+    def __init__(self, style: Style, words: ParentWords | None = None) -> None:
         self._style = style
+        self._words = words or ParentWords()
         self._without: dict[str, tuple[int, str]] = {}
 
     def __call__(self, data: bytes, outcome: Outcome, image: ImageFile, number: int) -> bytes:
         """Return the image with its recipe, or as it is if it cannot hold one."""
         try:
-            return embedded(data, Recipe.of(outcome, image, number), self._style)
+            return embedded(data, Recipe.of(self._words.added(outcome), image, number), self._style)
         except EmbedError as error:
             count, first = self._without.get(str(error), (0, outcome.id))
             self._without[str(error)] = (count + 1, first)
