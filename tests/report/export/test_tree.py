@@ -16,6 +16,7 @@ from venice_batch.errors import FolderError, UsageError
 from venice_batch.jobfile import Defaults, JobIndex, open_source
 from venice_batch.model import Flags, ImageFile
 from venice_batch.report.export.journal import Origins
+from venice_batch.report.export.pixels import as_png
 from venice_batch.report.export.tree import write_tree
 
 COLOURS = ["#ff0000", "#00ff00", "#0000ff", "#ffff00"]
@@ -498,3 +499,32 @@ def test_a_files_images_are_known_although_its_content_is_another(out, tmp_path,
         else:
             found = [Origins().of(tmp_path / f"tree/00000/samples/000{sample}.png") for sample in range(4)]
             assert found == [(digest,) for digest in digests]
+
+
+def test_what_was_made_of_the_same_image_is_not_made_again(out, tmp_path, monkeypatch):
+    records = out.fill("abcd", by_seed("WEBP"), suffix="txt")
+    write_tree(out.root, "flat", tmp_path / "tree")
+    (tmp_path / "tree/00001.png").write_bytes(b"changed")
+    (tmp_path / "tree/00002.png").unlink()
+    (out.root / records[3].files[0].path).unlink()
+    made = []
+    monkeypatch.setattr("venice_batch.report.export.tree.as_png", lambda data: made.append(data) or as_png(data))
+    tree = write_tree(out.root, "flat", tmp_path / "tree")
+    assert len(made) == 2, "the one that somebody has changed, and the one that is gone"
+    assert sorted(path.name for path in (tmp_path / "tree").glob("*.png")) == ["00000.png", "00001.png", "00002.png"]
+    assert tree.warnings[-1] == "kept 1 file that somebody has changed since the last export: 00001.png"
+    assert Origins().of(tmp_path / "tree/00000.png") == (records[0].files[0].sha256,)
+
+
+def test_a_rewritten_image_is_made_again_without_the_change_and_back(out, tmp_path):
+    out.fill("ab", by_seed("WEBP"), suffix="txt")
+
+    def tails(rewrite):
+        write_tree(out.root, "flat", tmp_path / "tree", rewrite=rewrite)
+        return {path.read_bytes()[-1:] for path in (tmp_path / "tree").glob("*.png")}
+
+    plain = tails(None)
+    assert plain != {b"!"}
+    for rewrite in (b"!", None, None, b"?", b"!", None):
+        after = tails(rewrite and (lambda data, *_, end=rewrite: data + end))
+        assert after == ({rewrite} if rewrite else plain)

@@ -42,6 +42,7 @@ class _Made(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str
     sha256: str
     of: tuple[str, ...] = ()
+    rewritten: bool = False
 
 
 class Journal:
@@ -49,7 +50,8 @@ class Journal:
 
     `made` holds the digests that each file of the earlier export may have, by path: more than one if that export was
     cut while it gave files their names. `of` holds the digests of the images that a file was made of, by its path, if
-    its content is another one. The journal holds no path of this computer, so it may be published.
+    its content is another one; `rewritten` has the paths of those with more changes than the export's kind makes. The
+    journal holds no path of this computer, so it may be published.
 
     Raises:
         FolderError: the target holds files although no export has made it, or another export: of another kind, of
@@ -63,6 +65,7 @@ class Journal:
         self._path = target / NAME
         self.made: dict[str, set[str]] = {}
         self.of: dict[str, tuple[str, ...]] = {}
+        self.rewritten: set[str] = set()
         if not os.path.lexists(self._path):
             self._refuse_strangers()
         self._file = own_file(self._path, os.O_RDWR | os.O_APPEND)
@@ -99,7 +102,8 @@ class Journal:
         os.unlink(self._path)
 
     def _lines(self, files: Iterable[tuple[str, str]]) -> bytes:
-        return b"".join(json_bytes(_Made(path, sha256, self.of.get(path, ()))) + b"\n" for path, sha256 in files)
+        made = (_Made(path, sha256, self.of.get(path, ()), path in self.rewritten) for path, sha256 in files)
+        return b"".join(json_bytes(one) + b"\n" for one in made)
 
     def _refuse_strangers(self) -> None:
         with os.scandir(self._target) as entries:
@@ -126,6 +130,8 @@ class Journal:
                 self.made.setdefault(made.path, set()).add(made.sha256)
                 if made.of:
                     self.of[made.path] = made.of
+                if made.rewritten:
+                    self.rewritten.add(made.path)
 
     def _check(self, first: bytes) -> None:
         try:

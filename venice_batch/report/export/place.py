@@ -191,6 +191,16 @@ class Placer:
             else:
                 os.unlink(part)
 
+    def keeps(self, path: str, of: tuple[str, ...]) -> bool:
+        """Keep a file that an earlier export of this kind has made of the same images; False if it is not there."""
+        made = self._journal.made.get(path, set())
+        is_same = self._rewrite is None and path not in self._journal.rewritten and self._journal.of.get(path) == of
+        if not is_same or len(made) != 1 or self._sha256(path) not in made:
+            return False
+        self._claim(path, *made)
+        self._of[path] = of
+        return True
+
     def lines(self) -> list[str]:
         """Return a line for the user about each thing that an export left out or left alone."""
         found = self.choice.lines()
@@ -303,6 +313,10 @@ class Placer:
         stale = [path for path in made if path not in wanted]
         kept = set(self.kept)
         before = self._journal.of
+        if self._rewrite is None:
+            self._journal.rewritten &= kept
+        else:
+            self._journal.rewritten |= self._of.keys()
         self._journal.of = {path: before.get(path, ()) if path in kept else self._of.get(path, ()) for path in wanted}
         self._journal.note({path: wanted[path] for path in self._staged})
         indexes = [path for path, is_index in self._staged.items() if is_index]

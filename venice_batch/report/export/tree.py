@@ -162,6 +162,11 @@ class _Image(NamedTuple):
         """The digest of the image's content."""
         return self.spot.record.files[self.number - 1].sha256
 
+    def is_kept(self, path: str) -> bool:
+        """Return whether an earlier tree has what would be made of the image, which is kept then."""
+        is_taken = self.placer.choice.reason(self.spot.record, self.number) is None
+        return is_taken and self.placer.keeps(path, (self.sha256,))
+
     def read(self) -> bytes | None:
         """Return the image's content; None if it is left out."""
         return self.placer.choice.read(self.spot.record, self.number)
@@ -239,6 +244,9 @@ class _Writer:
                 if not self._layout.is_png and kind != "jpeg":
                     self._tally.changed[kind] += 1
                 self._placed(image)
+            return
+        if image.is_kept(path):
+            self._placed(image)
             return
         data = image.read()
         if data is None:
