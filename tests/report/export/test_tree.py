@@ -222,7 +222,7 @@ def test_hpsv2_counts_each_styles_prompts_from_0_where_lines_have_a_style(out, t
         for n in "12"
     ]
     out.fill(lines, by_seed("JPEG"))
-    write_tree(out.root, "hpsv2", tmp_path / "tree")
+    assert str(write_tree(out.root, "hpsv2", tmp_path / "tree")) == "4 images of 4 prompts"
     found = sorted(
         (style, number) for style, number, _ in hpsv2_images(tmp_path / "tree", dict.fromkeys(["anime", "photo"], "12"))
     )
@@ -514,6 +514,14 @@ def test_what_was_made_of_the_same_image_is_not_made_again(out, tmp_path, monkey
     assert sorted(path.name for path in (tmp_path / "tree").glob("*.png")) == ["00000.png", "00001.png", "00002.png"]
     assert tree.warnings[-1] == "kept 1 file that somebody has changed since the last export: 00001.png"
     assert Origins().of(tmp_path / "tree/00000.png") == (records[0].files[0].sha256,)
+
+
+def test_a_grid_of_the_same_images_is_not_made_again(out, tmp_path, monkeypatch):
+    out.fill([{"id": one, "prompt": one} for one in "ab"], by_seed("WEBP"), matrix=SEEDS)
+    trees = [write_tree(out.root, "dpg-grid", tmp_path / "tree")]
+    monkeypatch.setattr("venice_batch.report.export.tree.grid", lambda images: pytest.fail("made again"))
+    trees.append(write_tree(out.root, "dpg-grid", tmp_path / "tree"))
+    assert trees[0] == trees[1]
 
 
 def test_a_rewritten_image_is_made_again_without_the_change_and_back(out, tmp_path):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from venice_batch.model import Outcome
     from venice_batch.report.export.layouts import Layout
+    from venice_batch.report.export.pixels import Grid
     from venice_batch.report.export.place import Rewrite
     from venice_batch.report.export.samples import Configuration, Place
 
@@ -140,18 +141,16 @@ class _Roots:
 
 
 class _Image(NamedTuple):
-    """An image to place: its spot, its number in its record from 1, its configuration, its placer and folder below."""
+    """An image to place: its spot, its number in its record from 1, its placer and the folder below that.
+
+    `prompt` is a key that the samples of a prompt share: its configuration and its number.
+    """
 
     spot: Spot
     number: int
-    configuration: int
+    prompt: tuple[int, int]
     placer: Placer
     below: str
-
-    @property
-    def prompt(self) -> tuple[int, int]:
-        """A key that the samples of a prompt share."""
-        return self.configuration, self.spot.prompt
 
     def path(self, layout: Layout) -> str:
         """Return the image's path below the placer's folder."""
@@ -207,7 +206,7 @@ class _Writer:
             root, below, spot = roots.of(spot, place.configuration)
             if root not in self._placers:
                 self._placers[root] = self._make_placer(root)
-            image = _Image(spot, number, place.configuration, self._placers[root], below)
+            image = _Image(spot, number, (place.configuration, place.prompt), self._placers[root], below)
             if not self._layout.is_grid:
                 self._put(image)
             elif spot.sample >= cells:
@@ -273,19 +272,28 @@ class _Writer:
             return
         del self._gathered[image.prompt]
         images.sort(key=lambda one: one.spot.sample)
+        path, of = images[0].path(self._layout), tuple(one.sha256 for one in images)
+
+        def placed(width: int | None, height: int | None) -> None:
+            if width and height:
+                self._tally.sizes[width, height] += 1
+            self._files += 1
+            self._images += cells
+            self._prompts.add(image.prompt)
+
+        if image.placer.keeps(path, of):
+            file = image.spot.record.files[image.number - 1]
+            placed(file.width, file.height)
+            return
         contents = [data for one in images if (data := one.read()) is not None]
         if len(contents) < cells:
             self._tally.short.add(image.spot.record.id)
             return
-        path = images[0].path(self._layout)
 
-        def write(found: tuple[bytes, int, int]) -> None:
-            with image.placer.writing(path, of=tuple(one.sha256 for one in images)) as out:
-                out.write(found[0])
-            self._tally.sizes[found[1], found[2]] += 1
-            self._files += 1
-            self._images += cells
-            self._prompts.add(image.prompt)
+        def write(found: Grid) -> None:
+            with image.placer.writing(path, of=of) as out:
+                out.write(found.png)
+            placed(found.width, found.height)
 
         self._start(lambda: grid(contents), write, image.spot.record.id)
 
