@@ -61,6 +61,9 @@ PURE = {
     "report.log_lines",
     "report.prometheus",
     "report.junit",
+    "report.export.layouts",
+    "report.export.samples",
+    "report.export.tally",
     "view.requests",
 }
 IO_MODULES = {"os", "socket", "asyncio", "anyio", "aiohttp", "pathlib", "subprocess", "tempfile", "shutil", "time"}
