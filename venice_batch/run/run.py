@@ -179,15 +179,11 @@ class _Run:
         repaired = journal.open()
         journal.on_moved = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
         try:
-            known = Resume(
-                self.index,
-                self.settings.output,
-                verify=self.settings.options.verify,
-                sandbox=self.settings.may_be_sandbox,
-            )
+            known = self._known()
             lanes = self._lanes(known)
             done = known.done
             reusable = self._reusable(known)
+            foreseen = self._foreseen(reusable)
             rejected = len(self.index) - done - sum(lane.pending for lane in lanes)
             notice = self._rejected_notice(known, rejected) if rejected else ""
             self.observe(
@@ -198,9 +194,9 @@ class _Run:
                     done,
                     self.index.lanes,
                     pending={lane.name: lane.pending for lane in lanes if lane.pending},
-                    expected_usd=self._expected_usd(known, reusable),
+                    expected_usd=self._expected_usd(known, foreseen),
                     base_url=self.settings.api.base_url,
-                    reused=0 if reusable is None else len(reusable),
+                    reused=len(foreseen),
                 )
             )
             for text in (*self.held.notices, *self.notices, *([repaired] if repaired else []), *known.notices):
@@ -240,6 +236,19 @@ class _Run:
             summary = self._write(summary)
         self.observe(RunEnded(summary))
         return summary
+
+    def _known(self) -> Resume:
+        settings = self.settings
+        return Resume(self.index, settings.output, verify=settings.options.verify, sandbox=settings.may_be_sandbox)
+
+    def _foreseen(self, reusable: ReusableImages | None) -> ReusableImages | tuple[()]:
+        """Return the places of the jobs that will take images, also of those that work on others' images."""
+        if reusable is None or not self.index.chains:
+            return reusable or ()
+        foreseen = self._reusable(self._known())  # noting what is to come must not change what is known
+        assert foreseen is not None  # noqa: S101  (there are folders to reuse)
+        foreseen.note_all()
+        return foreseen
 
     def _reusable(self, known: Resume) -> ReusableImages | None:
         """Return the images of other folders that jobs can take; None without `--reuse`. Raises FolderError."""
@@ -324,12 +333,12 @@ class _Run:
         ids = [job.id for job in islice(jobs, _MOST_IDS)]
         return rejected_notice(count, ids, is_ok=self.settings.options.known_rejected == "ok")
 
-    def _expected_usd(self, known: Resume, reusable: ReusableImages | None) -> float | None:
+    def _expected_usd(self, known: Resume, taken: ReusableImages | tuple[()]) -> float | None:
         """Return the sum of the known prices of the jobs left to buy; None if no price is known."""
         preflight = self.settings.preflight
         if preflight is None:
             return None
-        is_settled, taken = self._is_settled(known), reusable or ()
+        is_settled = self._is_settled(known)
         bills = preflight.bills(not is_settled(place) and place not in taken for place in range(len(self.index)))
         prices = [bill.micro_usd * count for bill, count in bills if bill.micro_usd is not None]
         return sum(prices) / 1e6 if prices else None
