@@ -22,13 +22,12 @@ from venice_batch.output import folder, manifest
 from venice_batch.output.disk import Disk
 from venice_batch.output.ledger import Ledger
 from venice_batch.output.resume import Resume
-from venice_batch.output.reuse import ReusableImages
 from venice_batch.report.collect import Collector, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
 from venice_batch.run.budget import Budget, caps_of
 from venice_batch.run.chains import ChainedJobs
 from venice_batch.run.folder_wait import acquire_folder
-from venice_batch.run.reuse import Reuser
+from venice_batch.run.reuse import Reuser, foreseen, known_jobs, reusable_images
 from venice_batch.run.sending import Sender, image_folder
 from venice_batch.run.spending import Spending
 from venice_batch.run.stop import Stop, StopSignal
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Job, Outcome
+    from venice_batch.output.reuse import ReusableImages
     from venice_batch.run.settings import RunSettings
 
 _MOST_IDS = 5
@@ -179,11 +179,11 @@ class _Run:
         repaired = journal.open()
         journal.on_moved = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
         try:
-            known = self._known()
+            known = known_jobs(self.index, self.settings)
             lanes = self._lanes(known)
             done = known.done
-            reusable = self._reusable(known)
-            foreseen = self._foreseen(reusable)
+            reusable = reusable_images(self.index, self.settings, known)
+            to_reuse = foreseen(self.index, self.settings, reusable)
             rejected = len(self.index) - done - sum(lane.pending for lane in lanes)
             notice = self._rejected_notice(known, rejected) if rejected else ""
             self.observe(
@@ -194,9 +194,9 @@ class _Run:
                     done,
                     self.index.lanes,
                     pending={lane.name: lane.pending for lane in lanes if lane.pending},
-                    expected_usd=self._expected_usd(known, foreseen),
+                    expected_usd=self._expected_usd(known, to_reuse),
                     base_url=self.settings.api.base_url,
-                    reused=len(foreseen),
+                    reused=len(to_reuse),
                 )
             )
             for text in (*self.held.notices, *self.notices, *([repaired] if repaired else []), *known.notices):
@@ -236,28 +236,6 @@ class _Run:
             summary = self._write(summary)
         self.observe(RunEnded(summary))
         return summary
-
-    def _known(self) -> Resume:
-        settings = self.settings
-        return Resume(self.index, settings.output, verify=settings.options.verify, sandbox=settings.may_be_sandbox)
-
-    def _foreseen(self, reusable: ReusableImages | None) -> ReusableImages | tuple[()]:
-        """Return the places of the jobs that will take images, also of those that work on others' images."""
-        if reusable is None or not self.index.chains:
-            return reusable or ()
-        foreseen = self._reusable(self._known())  # noting what is to come must not change what is known
-        assert foreseen is not None  # noqa: S101  (there are folders to reuse)
-        foreseen.note_all()
-        return foreseen
-
-    def _reusable(self, known: Resume) -> ReusableImages | None:
-        """Return the images of other folders that jobs can take; None without `--reuse`. Raises FolderError."""
-        settings = self.settings
-        if not settings.options.reuse:
-            return None
-        folders = [Path(folder) for folder in settings.options.reuse]
-        kind, is_settled = settings.reused_kind, self._is_settled(known)
-        return ReusableImages(self.index, known, settings.output, folders, is_settled=is_settled, sandbox=kind)
 
     async def _reuse(self, reusable: ReusableImages, known: Resume, journal: manifest.Manifest) -> None:
         for text in reusable.notices:
