@@ -108,8 +108,9 @@ def whole(_in_a_folder_with_records):
 
 
 def shown(folder):
-    """{name: content} of a folder's files that are not hidden."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+    """{name: content} of what stands in a folder and is not hidden; None for folders."""
+    found = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return {path.name: path.read_bytes() if path.is_file() else None for path in found}
 
 
 @pytest.mark.usefixtures("whole")
@@ -123,7 +124,8 @@ def test_all_datasets_at_once(capfd):
         "w: 1 image (5 B), 1 shard: 00000.tar",
         "c: 1 image (5 B, linked), 1 caption",
     ]
-    assert shown(Path("i")).keys() == {"a.webp", "metadata.jsonl", "README.md"}
+    assert shown(Path("i")).keys() == {"train", "README.md"}
+    assert shown(Path("i/train")).keys() == {"a.webp", "metadata.jsonl"}
     assert shown(Path("w")).keys() == {"00000.tar", "README.md"}
     assert shown(Path("c")) == {"a.webp": b"image", "a.txt": b"a gondola"}
     table = pyarrow.parquet.read_table("p.parquet")
