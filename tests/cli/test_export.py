@@ -112,8 +112,9 @@ def whole(_in_a_folder_with_records):
 
 
 def shown(folder):
-    """{name: content} of a folder's files that are not hidden."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith(".")}
+    """{name: content} of what stands in a folder and is not hidden; None for folders."""
+    found = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return {path.name: path.read_bytes() if path.is_file() else None for path in found}
 
 
 @pytest.mark.usefixtures("whole")
@@ -127,7 +128,8 @@ def test_all_datasets_at_once(capfd):
         "w: 1 image (5 B), 1 shard: 00000.tar",
         "c: 1 image (5 B, linked), 1 caption",
     ]
-    assert shown(Path("i")).keys() == {"a.webp", "metadata.jsonl", "README.md"}
+    assert shown(Path("i")).keys() == {"train", "README.md"}
+    assert shown(Path("i/train")).keys() == {"a.webp", "metadata.jsonl"}
     assert shown(Path("w")).keys() == {"00000.tar", "README.md"}
     assert shown(Path("c")) == {"a.webp": b"image", "a.txt": b"a gondola"}
     table = pyarrow.parquet.read_table("p.parquet")
@@ -248,13 +250,13 @@ def test_recipes_go_into_copies_and_the_originals_stay():
     with tarfile.open("w/00000.tar") as shard:
         (member,) = (name for name in shard.getnames() if name.endswith(".webp"))
         copies = [shard.extractfile(member).read()]
-    copies += [Path(name, "a.webp").read_bytes() for name in "ic"]
+    copies += [Path(name, "a.webp").read_bytes() for name in ("i/train", "c")]
     copies.append(pyarrow.parquet.read_table("p.parquet").column("image").to_pylist()[0]["bytes"])
     assert len(set(copies)) == 1
     assert read(copies[0]).id == "a"
     assert "linked" not in ended.err
     assert run("export", "out", "--imagefolder", "i").code == 0, "and back"
-    assert Path("i/a.webp").read_bytes() == image.getvalue()
+    assert Path("i/train/a.webp").read_bytes() == image.getvalue()
 
 
 def test_images_that_cannot_hold_a_recipe_are_copied_and_told():
@@ -270,7 +272,7 @@ def test_images_that_cannot_hold_a_recipe_are_copied_and_told():
     Path("out/manifest.jsonl").write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
     ended = run("export", "out", "--imagefolder", "i", "--embed", "a1111")
     assert "warning: no recipe in 2 images: GIF has no place for a recipe (x, …)" in ended.err
-    assert Path("i/x.gif").read_bytes() == image.getvalue()
+    assert Path("i/train/x.gif").read_bytes() == image.getvalue()
 
 
 def test_a_recipe_needs_an_image_to_go_into():

@@ -235,8 +235,10 @@ def test_chains_take_their_images_from_link_to_link(desk):
     planned = desk("b", *jobs, options=("--reuse", "a"), command=("check",))
     assert "3 jobs, all lines valid, 3 reused" in planned.out
     assert "0 requests would go out" in planned.out
-    assert desk("b", *jobs, options=("--reuse", "a")).code == 0
+    ended = desk("b", *jobs, options=("--reuse", "a"))
+    assert ended.code == 0
     assert figures("b")[:3] == (3, 3, 0)
+    assert "→ b, 3 reused" in ended.err
     found = records("b")
     assert (found["big"].parent.id, found["cut"].parent.id) == ("tom", "big")
     assert found["big"].request_hash == records("a")["x4"].request_hash

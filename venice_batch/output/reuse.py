@@ -107,7 +107,7 @@ class ReusableImages:
         self._sandbox = sandbox
         self._is_settled = is_settled
         self._requests = index.requests()
-        self._taken: set[Purchase] = set()
+        self._taken: set[int] = set()  # hashes of purchases, of which there may be a million
         self._found: dict[int, Found] = {}
         self._for_chains: defaultdict[str, list[Found]] = defaultdict(list)
         self._left_out: dict[tuple[int, str], Counter[str]] = {}
@@ -204,7 +204,7 @@ class ReusableImages:
             if record.status == _SUCCEEDED and any(
                 self._known.is_done(place) and self._asks(place, record) for place in places(hash(record.id))
             ):
-                self._taken.add(record.purchase)
+                self._taken.add(hash(record.purchase))
 
     def _asks(self, place: int, record: _View) -> bool:
         # The request of a job that works on another's image is not in the index.
@@ -215,7 +215,7 @@ class ReusableImages:
         root = self._folders[number]
         plain, marks = PlainFiles(root), read_marks(root)
         has_chains = bool(self._index.chains)
-        spare: dict[str, tuple[Found, str]] = {}
+        spare: dict[int, tuple[Found, str]] = {}
         for record, position in _records(root):
             if record.status != _SUCCEEDED or not record.files or record.flags.content_violation:
                 continue
@@ -228,10 +228,10 @@ class ReusableImages:
                     self._left_out.setdefault((number, reason), Counter())[record.id] += 1
                 continue
             self._left_out.get((number, _LOST), Counter()).pop(record.id, None)
-            if record.purchase in self._taken:
+            if hash(record.purchase) in self._taken:
                 continue
-            spare[f"{record.id}\0{record.request_hash}"] = (Found(number, position, record.id), record.request_hash)
-            self._taken.add(record.purchase)
+            spare[hash((record.id, record.request_hash))] = (Found(number, position, record.id), record.request_hash)
+            self._taken.add(hash(record.purchase))
         self._left_out = {key: ids for key, ids in self._left_out.items() if ids}
         return [(found, hashed) for found, hashed in spare.values() if not self._give(found, hashed, same_id=True)]
 

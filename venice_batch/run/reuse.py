@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -11,18 +12,48 @@ import anyio
 from venice_batch.errors import BodyError, FolderError, JobsFileError
 from venice_batch.events import JobEnded, Notice
 from venice_batch.model import SCHEMA, Flags, Outcome, Reused, Status, Timing
+from venice_batch.output.resume import Resume
+from venice_batch.output.reuse import ReusableImages
 from venice_batch.run.history import rounded
 from venice_batch.run.stop import Stop, stop_on_signals
 
 if TYPE_CHECKING:
     from venice_batch.clock import Clock
     from venice_batch.events import Observer
+    from venice_batch.jobfile import JobIndex
     from venice_batch.model import Job
     from venice_batch.output.images import ImageFolder
     from venice_batch.output.manifest import Manifest
-    from venice_batch.output.resume import Resume
-    from venice_batch.output.reuse import Found, ReusableImages
+    from venice_batch.output.reuse import Found
+    from venice_batch.run.settings import RunSettings
     from venice_batch.run.stop import StopSignal
+
+
+def known_jobs(index: JobIndex, settings: RunSettings) -> Resume:
+    """Return what the output folder holds of the jobs. Raises FolderError."""
+    return Resume(index, settings.output, verify=settings.options.verify, sandbox=settings.may_be_sandbox)
+
+
+def reusable_images(index: JobIndex, settings: RunSettings, known: Resume) -> ReusableImages | None:
+    """Return the images of other folders that jobs can take; None without `--reuse`. Raises FolderError."""
+    options = settings.options
+    if not options.reuse:
+        return None
+    folders = [Path(folder) for folder in options.reuse]
+    is_settled = known.is_done if options.retry_rejected else known.is_settled
+    kind = settings.reused_kind
+    return ReusableImages(index, known, settings.output, folders, is_settled=is_settled, sandbox=kind)
+
+
+def foreseen(index: JobIndex, settings: RunSettings, reusable: ReusableImages | None) -> ReusableImages | tuple[()]:
+    """Return the places of the jobs that will take images, also of those that work on others' images."""
+    if reusable is None or not index.chains:
+        return reusable or ()
+    # Noting what is to come must not change what is known.
+    found = reusable_images(index, settings, known_jobs(index, settings))
+    assert found is not None  # noqa: S101  (there are folders to reuse)
+    found.note_all()
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

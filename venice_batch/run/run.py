@@ -22,13 +22,12 @@ from venice_batch.output import folder, manifest
 from venice_batch.output.disk import Disk
 from venice_batch.output.ledger import Ledger
 from venice_batch.output.resume import Resume
-from venice_batch.output.reuse import ReusableImages
 from venice_batch.report.collect import Collector, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
 from venice_batch.run.budget import Budget, caps_of
 from venice_batch.run.chains import ChainedJobs
 from venice_batch.run.folder_wait import acquire_folder
-from venice_batch.run.reuse import Reuser
+from venice_batch.run.reuse import Reuser, foreseen, known_jobs, reusable_images
 from venice_batch.run.sending import Sender, image_folder
 from venice_batch.run.spending import Spending
 from venice_batch.run.stop import Stop, StopSignal
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Job, Outcome
+    from venice_batch.output.reuse import ReusableImages
     from venice_batch.run.settings import RunSettings
 
 _MOST_IDS = 5
@@ -179,15 +179,11 @@ class _Run:
         repaired = journal.open()
         journal.on_moved = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
         try:
-            known = Resume(
-                self.index,
-                self.settings.output,
-                verify=self.settings.options.verify,
-                sandbox=self.settings.may_be_sandbox,
-            )
+            known = known_jobs(self.index, self.settings)
             lanes = self._lanes(known)
             done = known.done
-            reusable = self._reusable(known)
+            reusable = reusable_images(self.index, self.settings, known)
+            to_reuse = foreseen(self.index, self.settings, reusable)
             rejected = len(self.index) - done - sum(lane.pending for lane in lanes)
             notice = self._rejected_notice(known, rejected) if rejected else ""
             self.observe(
@@ -198,9 +194,9 @@ class _Run:
                     done,
                     self.index.lanes,
                     pending={lane.name: lane.pending for lane in lanes if lane.pending},
-                    expected_usd=self._expected_usd(known, reusable),
+                    expected_usd=self._expected_usd(known, to_reuse),
                     base_url=self.settings.api.base_url,
-                    reused=0 if reusable is None else len(reusable),
+                    reused=len(to_reuse),
                 )
             )
             for text in (*self.held.notices, *self.notices, *([repaired] if repaired else []), *known.notices):
@@ -240,15 +236,6 @@ class _Run:
             summary = self._write(summary)
         self.observe(RunEnded(summary))
         return summary
-
-    def _reusable(self, known: Resume) -> ReusableImages | None:
-        """Return the images of other folders that jobs can take; None without `--reuse`. Raises FolderError."""
-        settings = self.settings
-        if not settings.options.reuse:
-            return None
-        folders = [Path(folder) for folder in settings.options.reuse]
-        kind, is_settled = settings.reused_kind, self._is_settled(known)
-        return ReusableImages(self.index, known, settings.output, folders, is_settled=is_settled, sandbox=kind)
 
     async def _reuse(self, reusable: ReusableImages, known: Resume, journal: manifest.Manifest) -> None:
         for text in reusable.notices:
@@ -324,12 +311,12 @@ class _Run:
         ids = [job.id for job in islice(jobs, _MOST_IDS)]
         return rejected_notice(count, ids, is_ok=self.settings.options.known_rejected == "ok")
 
-    def _expected_usd(self, known: Resume, reusable: ReusableImages | None) -> float | None:
+    def _expected_usd(self, known: Resume, taken: ReusableImages | tuple[()]) -> float | None:
         """Return the sum of the known prices of the jobs left to buy; None if no price is known."""
         preflight = self.settings.preflight
         if preflight is None:
             return None
-        is_settled, taken = self._is_settled(known), reusable or ()
+        is_settled = self._is_settled(known)
         bills = preflight.bills(not is_settled(place) and place not in taken for place in range(len(self.index)))
         prices = [bill.micro_usd * count for bill, count in bills if bill.micro_usd is not None]
         return sum(prices) / 1e6 if prices else None

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import random
+import re
 import tarfile
 import warnings
 from pathlib import Path
@@ -20,6 +21,10 @@ from venice_batch.report.export.datasets import ImageTable, write_captions, writ
 from venice_batch.report.export.place import Placer
 
 PROMPTS = ("a cat", 'a "quoted" dog, ünïcode 🐕', "two\nlines\tand\\more", "2026-01-01", "  spaced  ", "null")
+
+
+KINDS_OF_NAMES = ("j.", "jöb ", "test-", "eval ", "sub/train.", "dev/set/", "__x/a", "train_")
+"""Some of them are names of splits for `datasets`."""
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +67,7 @@ def thousand(tmp_path_factory, new_folder):
         request = {"model": "m", "prompt": prompt(number), "seed": number}
         if number > 600:
             request["negative_prompt"] = "blur"
-        name = f"j.{number}" if number % 7 else f"jöb {number}"
+        name = f"{KINDS_OF_NAMES[number % len(KINDS_OF_NAMES)]}{number}"
         paths = [f"images/{name}-{n}.png" for n in range(count)]
         metadata = {"tag": f"t{number}"} if number % 3 else None
         records.append((name, contents, paths, request, metadata, number))
@@ -101,8 +106,12 @@ def test_hugging_face_opens_an_imagefolder_of_a_thousand_images(thousand, huggin
     assert found[0]["image"].size == (8, 8)
     plain = found.cast_column("image", hugging_face.Image(decode=False))
     rows = [(row, Path(row["image"]["path"]).read_bytes()) for row in plain]
+    expected = {
+        re.sub("^(dev/set|__x)/", lambda found: found[0].replace("/", "_"), name): row for name, row in expected.items()
+    }
     assert {
-        row["image"]["path"].removeprefix(f"{tmp_path}/set/"): (digest(content), row["text"]) for row, content in rows
+        row["image"]["path"].removeprefix(f"{tmp_path}/set/train/"): (digest(content), row["text"])
+        for row, content in rows
     } == expected
     assert [row["seed"] for row, _ in rows] == sorted(row["seed"] for row, _ in rows), "in the order of the jobs file"
     assert all(row["sha256"] == digest(content) for row, content in rows)
@@ -265,6 +274,13 @@ def test_keys_have_no_dots_and_no_folders(out, tmp_path):
         ]
 
 
+def test_keys_begin_with_one_underscore_at_most(out, tmp_path):
+    out.add("a", b"A", paths=["images/._x.webp"])
+    export(write_webdataset, out, tmp_path / "set")
+    with tarfile.open(tmp_path / "set/00000.tar") as shard:
+        assert shard.getnames()[0] == "_x.webp"
+
+
 def test_fewer_shards_replace_more(out, tmp_path, shown):
     for name in "abc":
         out.add(name, name.encode())
@@ -304,7 +320,7 @@ def test_images_can_be_rewritten_on_their_way(kind, out, tmp_path):
             with tarfile.open(tmp_path / "set/00000.tar") as shard:
                 found = shard.extractfile("a.webp").read()
         else:
-            found = (tmp_path / "set/a.webp").read_bytes()
+            found = next((tmp_path / "set").rglob("a.webp")).read_bytes()
     assert found == b"A+a1"
     assert (out.root / "images/a.webp").read_bytes() == b"A"
 

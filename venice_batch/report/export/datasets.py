@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from contextlib import ExitStack
 from io import BytesIO
@@ -23,20 +24,29 @@ if TYPE_CHECKING:
 
 METADATA = "metadata.jsonl"
 
+SPLIT = "train"
+"""The folder that holds the images of an imagefolder. Without one, `datasets` reads images that are called `test-1`,
+or `eval 2`, as a split of their own, and none of the others."""
+
+_OTHER_SPLITS = re.compile(
+    r"(?i)(^|[-._ 0-9])(train|training|validation|valid|dev|val|test|testing|eval|evaluation)($|[-._ 0-9])|^__|^\."
+)
+"""The names of folders that `datasets` takes for splits, or does not read."""
+
 SHARD_IMAGES = 1000
 """Images in a shard, unless asked otherwise."""
 
 
 def write_imagefolder(records: Iterable[Outcome], placer: Placer, title: str) -> str:
-    """Place all images with `metadata.jsonl`, which has a line for each, and a card; return what was made.
+    """Place all images in `train/` with `metadata.jsonl`, which has a line for each, and a card; return what was made.
 
     Reads `records` several times; they have to be the same each time.
     """
-    table, names, card, images = dataset_columns(records), Names(), Card(), Images(records)
-    with placer.writing(METADATA, index=True) as lines:
+    table, names, card, images = dataset_columns(records), Names(_in_one_split), Card(), Images(records)
+    with placer.writing(f"{SPLIT}/{METADATA}", index=True) as lines:
         for row, record, image, number, text in images:
             path = names.of(image) + ending(image)
-            if placer.put(record, number, path):
+            if placer.put(record, number, f"{SPLIT}/{path}"):
                 lines.write(json_bytes({"file_name": path, "text": text, **values(table, row)}) + b"\n")
                 card.add(record, image, text)
     described = [("image", "image"), ("text", "string"), *types(table)]
@@ -129,9 +139,18 @@ class ImageTable:
             yield Picture(row, names.of(image) + ending(image), data, text)
 
 
+def _in_one_split(name: str) -> str:
+    """Return the name of an image without folders, if one of them would be taken for another split."""
+    folders = name.split("/")[:-1]
+    return name.replace("/", "_") if any(map(_OTHER_SPLITS.search, folders)) else name
+
+
 def _key(name: str) -> str:
-    """Return the key of a sample: what follows the first dot of a name is taken for the kind of its content."""
-    return name.replace("/", "_").replace(".", "_")
+    """Return the key of a sample: without dots, as the kind of its content follows the first dot of a name.
+
+    `datasets` skips names that begin with two underscores.
+    """
+    return re.sub("^_+", "_", re.sub("[/.]", "_", name))
 
 
 def _add(shard: tarfile.TarFile, name: str, content: bytes) -> None:
