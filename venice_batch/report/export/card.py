@@ -51,6 +51,7 @@ _MEANINGS = {
     "cost_usd": "the price by the model's list of prices, divided among the images of the job",
     "sandbox": "whether a simulator drew the image instead of the model",
     "parent_id": "the job whose image this one was made from",
+    "enhanced_prompt": "the prompt as the server rewrote it",
 }
 
 
