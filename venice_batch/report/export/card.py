@@ -115,7 +115,7 @@ class Card:
             title: the dataset's name.
             load: the statement of Python that loads it.
             columns: names and types of its columns, as `datasets` calls these.
-            left_out: what is not in it, a line for each reason.
+            left_out: a line for each reason why images are not in it.
         """
         title = one_line(title)
         parts = [
