@@ -85,7 +85,7 @@ def test_a_day_alone_is_given_once():
     assert "1 image of 1 job. " in card(made_at("?"))
 
 
-def test_a_sandbox_is_told_plainly():
+def test_images_of_the_sandbox_are_called_so_plainly():
     every = card(outcome("a", sandbox=True, cost_usd=0.1))
     assert "**No image is by a real model: the sandbox of venice-batch, a simulator, has drawn all of them**" in every
     assert "In all: 0.10 USD of sandbox money" in every

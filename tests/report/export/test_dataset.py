@@ -3,7 +3,7 @@
 import pytest
 from records import IMAGE, failed, outcome
 
-from venice_batch.model import ImageFile, Parent
+from venice_batch.model import Flags, ImageFile, Parent
 from venice_batch.report.export.columns import ColumnType, Row
 from venice_batch.report.export.dataset import Images, Names, Texts, caption, dataset_columns, ending, values
 
@@ -67,6 +67,7 @@ def test_columns_that_are_empty_for_all_images_are_left_out():
     assert "cost_usd" not in names(outcome())
     assert "seed" not in names(outcome(), failed("b", request={"seed": 1}))
     assert "parent_id" in names(outcome(), child("b", "a"))
+    assert "enhanced_prompt" in names(outcome(flags=Flags(enhanced_prompt="a golden gondola")))
 
 
 def test_a_column_has_one_type_in_all_rows():

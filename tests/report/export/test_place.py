@@ -205,6 +205,13 @@ def test_a_folder_with_other_files_is_refused(out, target):
     export(out, target)
 
 
+def test_a_file_in_the_place_of_the_folder_stays(out, target):
+    target.write_bytes(b"mine")
+    with pytest.raises(FolderError, match="to: is not a folder; choose another"):
+        export(out, target)
+    assert target.read_bytes() == b"mine"
+
+
 def test_files_added_to_an_export_stay(out, target, shown):
     out.add("a", b"A")
     export(out, target)

@@ -51,6 +51,7 @@ _MEANINGS = {
     "cost_usd": "the price by the model's list of prices, divided among the images of the job",
     "sandbox": "whether a simulator drew the image instead of the model",
     "parent_id": "the job whose image this one was made from",
+    "enhanced_prompt": "the prompt as the server rewrote it",
 }
 
 
@@ -114,7 +115,7 @@ class Card:
             title: the dataset's name.
             load: the statement of Python that loads it.
             columns: names and types of its columns, as `datasets` calls these.
-            left_out: what is not in it, a line for each reason.
+            left_out: a line for each reason why images are not in it.
         """
         title = one_line(title)
         parts = [

@@ -30,6 +30,7 @@ _OF_TABLES = {
     "cost_usd": "cost_usd",
     "sandbox": "sandbox",
     "parent_id": "parent_id",
+    "enhanced_prompt": "enhanced_prompt",
 }
 """The columns of a table that a dataset has too, with their names there: its `image` is the picture itself."""
 

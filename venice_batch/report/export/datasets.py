@@ -33,9 +33,6 @@ _OTHER_SPLITS = re.compile(
 )
 """The names of folders that `datasets` takes for splits, or does not read."""
 
-SHARD_IMAGES = 1000
-"""Images in a shard, unless asked otherwise."""
-
 
 def write_imagefolder(records: Iterable[Outcome], placer: Placer, title: str) -> str:
     """Place all images in `train/` with `metadata.jsonl`, which has a line for each, and a card; return what was made.
@@ -73,9 +70,7 @@ def write_captions(records: Iterable[Outcome], placer: Placer) -> str:
     return f"{counted(count, 'caption')}{none}"
 
 
-def write_webdataset(
-    records: Iterable[Outcome], placer: Placer, title: str, *, shard_images: int = SHARD_IMAGES
-) -> str:
+def write_webdataset(records: Iterable[Outcome], placer: Placer, title: str, *, shard_images: int = 1000) -> str:
     """Write all images into shards of at most `shard_images` images, and a card.
 
     A sample has the image, `json` with the columns and `txt` with the prompt. The same images make the same bytes.

@@ -92,6 +92,8 @@ class Placer:
         source = source_of(self._folder)
         with self._translated():
             self._is_new = not self._target.exists()
+            if not self._is_new and not self._target.is_dir():
+                raise FolderError(self._target, "is not a folder; choose another")
             self._target.mkdir(parents=True, exist_ok=True)
             self._journal = Journal(self._target, kind=self._kind, source=source)
             try:
