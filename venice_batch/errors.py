@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -89,13 +89,15 @@ Mistake = tuple[str, str, str]
 class Problem:
     """One mistake in a jobs file: its place, the mistake and a value that works.
 
-    `line` counts from 1; 0 means the file as a whole. `field` is "" if the mistake is not in a field.
+    `line` counts from 1; 0 means the file as a whole. `field` is "" if the mistake is not in a field. `noun` is what
+    `line` counts in a file whose jobs are not on lines of their own, such as "row".
     """
 
     source: str
     line: int
     field: str
     what: str
+    noun: str = "line"
 
     @property
     def mistake(self) -> Mistake:
@@ -103,8 +105,24 @@ class Problem:
         return self.source, self.field, self.what
 
     def __str__(self) -> str:
-        where = f"{self.source}:{self.line}" if self.line else self.source
+        where = self.source
+        if self.line:
+            where += f":{self.line}" if self.noun == "line" else f": {self.noun} {self.line}"
         return one_line(f"{where}: {self.field}: {self.what}" if self.field else f"{where}: {self.what}")
+
+
+class Locator(Protocol):
+    """Says where a person finds a job, of which problems know the number (`jobfile.rewritten.Places`)."""
+
+    @property
+    def noun(self) -> str:
+        """What the numbers count."""
+
+    def name(self, number: int) -> str:
+        """Return a place in a list of places."""
+
+    def located(self, problem: Problem) -> Problem:
+        """Return the problem with its place."""
 
 
 class JobsFileError(VeniceBatchError):
@@ -127,14 +145,19 @@ class JobsFileError(VeniceBatchError):
         *,
         counts: Mapping[Mistake, int] | None = None,
         lines: int = 0,
+        places: Locator | None = None,
     ) -> None:
         """Take the first problems of a file that has `lines` lines, 0 if that is not known.
 
-        `counts` holds how often the whole file has each mistake; one that it lacks is counted in `problems`.
+        `counts` holds how often the whole file has each mistake; one that it lacks is counted in `problems`. `places`
+        says where the jobs are if their numbers are not those of lines.
         """
         self.problems = tuple(problems)
         self.total = len(self.problems) if total is None else total
-        self.distinct, self.covered = _distinct(self.problems, counts or {}, lines)
+        self.distinct, self.covered = _distinct(self.problems, counts or {}, lines, places)
+        if places is not None:
+            self.problems = tuple(map(places.located, self.problems))
+            self.distinct = tuple(map(places.located, self.distinct))
         super().__init__("\n".join(map(str, self.distinct)))
 
 
@@ -153,7 +176,7 @@ class NotApprovedError(JobsFileError):
 
 
 def _distinct(
-    problems: Iterable[Problem], counts: Mapping[Mistake, int], lines: int
+    problems: Iterable[Problem], counts: Mapping[Mistake, int], lines: int, at: Locator | None = None
 ) -> tuple[tuple[Problem, ...], int]:
     """Return each different problem once, with the other lines that have it, and how many problems those are."""
     alike: dict[Mistake, list[Problem]] = {}
@@ -169,13 +192,13 @@ def _distinct(
             found += same  # no shorter in one
         else:
             what = same[0].what
-            also = _also(what, places, count, lines, in_jobs=len(same) > len(places))
+            also = _also(what, places, count, lines, in_jobs=len(same) > len(places), at=at)
             found.append(replace(same[0], what=what + also))
     # A stable sort, as in `Findings`.
     return tuple(sorted(found, key=lambda problem: problem.line)), covered
 
 
-def _also(what: str, places: Sequence[int], count: int, lines: int, *, in_jobs: bool) -> str:
+def _also(what: str, places: Sequence[int], count: int, lines: int, *, in_jobs: bool, at: Locator | None = None) -> str:
     """Return the end of a message about `count` equal problems, the first of which are on the lines `places`.
 
     `in_jobs`: one line has several of them, as its matrix makes several jobs.
@@ -183,19 +206,22 @@ def _also(what: str, places: Sequence[int], count: int, lines: int, *, in_jobs: 
     if count == 1 or not places[0]:
         return ""
     spans: list[list[int]] = []
+    is_counted = at is None or at.noun != "file"
     for place in places[1:]:
-        if spans and place == spans[-1][-1] + 1:
+        if is_counted and spans and place == spans[-1][-1] + 1:
             spans[-1] = [spans[-1][0], place]
         else:
             spans.append([place])
-    named = ["-".join(map(str, span)) for span in spans[:MAX_SPANS]]
+    on, noun, name = ("on", "line", str) if at is None else ("on" if at.noun == "line" else "in", at.noun, at.name)
+    named = ["-".join(map(name, span)) for span in spans[:MAX_SPANS]]
     if named and (len(spans) > MAX_SPANS or (count > len(places) and not in_jobs)):
         named.append("…")
     if in_jobs:
-        return f"; in {count:,} jobs" + (f", also on line {', '.join(named)}" if named else "")
+        return f"; in {count:,} jobs" + (f", also {on} {noun} {', '.join(named)}" if named else "")
     if count == lines:
-        return f"{'' if what == 'missing' else '; the same'} on all {lines:,} lines"
-    return f"; the same on {count - 1:,} more lines" + (f": {', '.join(named)}" if named else "")
+        return f"{'' if what == 'missing' else '; the same'} {on} all {lines:,} {noun}s"
+    others = f"{count - 1:,} more {noun}{'s' if count > 2 else ''}"
+    return f"; the same {on} {others}" + (f": {', '.join(named)}" if named else "")
 
 
 MAX_SPANS = 5
@@ -235,11 +261,11 @@ class Findings:
         if len(self._kept) > 2 * self.keep + 100:
             self._cut()
 
-    def raise_any(self) -> None:
-        """Raise JobsFileError if there is any problem."""
+    def raise_any(self, places: Locator | None = None) -> None:
+        """Raise JobsFileError if there is any problem; `places` says where the jobs are."""
         if self.total:
             self._cut()
-            raise JobsFileError(self._kept, self.total, counts=self._counts, lines=self.lines)
+            raise JobsFileError(self._kept, self.total, counts=self._counts, lines=self.lines, places=places)
 
     def _cut(self) -> None:
         # A stable sort: the problems of one line stay in their order.

@@ -6,10 +6,8 @@ import csv
 import difflib
 import io
 import re
-from array import array
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
@@ -17,11 +15,12 @@ import orjson
 from venice_batch.errors import Findings, JobsFileError, Problem
 from venice_batch.jobfile.defaults import ALL_FIELDS, field_value
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines, temporary
+from venice_batch.jobfile.rewritten import Copies, Rewritten
 from venice_batch.jobfile.variables import is_comment
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -38,21 +37,6 @@ _METADATA = "metadata."
 
 _MOST_NUMBERS = 5
 """Lines that a notice names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    """What the lines of a rewritten file do not say.
-
-    `suspects` maps metadata columns that may be mistyped fields to a message about each. `has_ids`: there is a column
-    of ids. `copies[n]` counts the lines equal to line `n` up to it; 0 if there is only one. `notices` are sentences
-    about the file.
-    """
-
-    suspects: Mapping[str, str] = field(default_factory=dict)
-    has_ids: bool = True
-    copies: Sequence[int] = ()
-    notices: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -74,7 +58,7 @@ def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> Rewritten:
     """Write every prompt as a JSON line, without the comments."""
     written = 0
     comments: list[int] = []
-    prompts, numbers = array("q"), array("I")
+    copies = Copies()
     for number, _, line in lines(file):
         if isinstance(line, TooLong):
             raise _refusal(name, number, f"line is {line.size / 1e6:.1f} MB; expected a prompt a line")
@@ -91,36 +75,17 @@ def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> Rewritten:
         # Blank lines keep the line numbers right.
         spool.write(b"\n" * (number - written - 1) + orjson.dumps({"prompt": prompt}) + b"\n")
         written = number
-        prompts.append(hash(prompt))
-        numbers.append(number)
+        copies.add(prompt, number)
     if comments and not written:
         raise _refusal(name, 0, "holds no jobs, only comments")
     notices = (_comments_notice(name, comments),) if comments else ()
-    return Rewritten(has_ids=False, copies=_copies(prompts, numbers), notices=notices)
+    return Rewritten(has_ids=False, copies=copies.by_line(), notices=notices)
 
 
 def _comments_notice(name: str, numbers: Sequence[int]) -> str:
     some = ", ".join(map(str, numbers[:_MOST_NUMBERS])) + (", …" if len(numbers) > _MOST_NUMBERS else "")
     found = f"{counted(len(numbers), 'comment')} (line {some})"
     return f"{name}: {found} left out; a # and a space begin a comment"
-
-
-def _copies(prompts: array[int], numbers: array[int]) -> Sequence[int]:
-    """Return for each line which use of its prompt it is, from 1; () if none occurs twice.
-
-    A prompt is known by its hash: those of a million prompts take less room than the prompts.
-    """
-    ordered = sorted(prompts)
-    repeated = {one for one, other in pairwise(ordered) if one == other}
-    if not repeated:
-        return ()
-    used = dict.fromkeys(repeated, 0)
-    copies = array("I", bytes(4)) * (numbers[-1] + 1)
-    for prompt, number in zip(prompts, numbers, strict=True):
-        if prompt in used:
-            used[prompt] += 1
-            copies[number] = used[prompt]
-    return copies
 
 
 def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> Rewritten:
@@ -218,10 +183,14 @@ class _Table:
 
 
 def _delimiter(header: str, own: str) -> str:
-    """Return the delimiter that finds most fields in the header: spreadsheets choose it by country, not by suffix."""
+    """Return the delimiter that finds most fields in the header: spreadsheets choose it by country, not by suffix.
 
-    def found(delimiter: str) -> int:
-        return sum(_field(cell.strip(' "\r\n\t')) is not None for cell in header.split(delimiter))
+    If none finds a field, the one that is there decides, the suffix's own before the others.
+    """
+
+    def found(delimiter: str) -> tuple[int, bool]:
+        cells = header.split(delimiter)
+        return sum(_field(cell.strip(' "\r\n\t')) is not None for cell in cells), len(cells) > 1
 
     return max((own, ",", ";", "\t"), key=found)
 
