@@ -260,4 +260,5 @@ def test_one_job_in_a_json_file_is_a_job(write):
     told = "s.json: holds JSON spread over several lines; expected one object a line: jq -c . jobs.json > jobs.jsonl"
     assert mistakes(write("s.json", '{\n"prompt": "a"}')) == [told]
     assert mistakes(write("s.json", "{\n")) == [told]
+    assert mistakes(write("s.json", '{\n"numbers": {"a": 1}}')) == [told]
     assert len(jobs(write("s.json", '{"prompt": "a"}\n{"prompt": "b"}'))) == 2
