@@ -159,6 +159,7 @@ class Jobs:
             pictures=self._pictures,
             is_checked=is_checked,
             copy=self._source.copy_of(number) if self._source.copies else 1,
+            mapping=self._source.mapping,
         )
         return _doubted(parsed, self._source.suspects) if self._source.suspects and parsed.jobs else parsed
 

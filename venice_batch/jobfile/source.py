@@ -19,6 +19,8 @@ from venice_batch.errors import JobsFileError, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from venice_batch.jobfile.mapping import FieldMap, LineMap
+
 
 HEAD_BYTES = 4096
 """Bytes of a file that are examined."""
@@ -106,6 +108,7 @@ class Source:
     may be mistyped fields, such as a table's columns, to a message about each. `has_ids`: its lines may give ids, as
     those of a text and of a table without such a column do not. `copies[n]` counts the lines equal to line `n` up to
     it where the file's kind allows equal lines; 0, or no entry, for the only one. `notices` are sentences about it.
+    `mapping` makes its lines native ones.
     """
 
     name: str
@@ -116,6 +119,7 @@ class Source:
     has_ids: bool = True
     copies: Sequence[int] = ()
     notices: tuple[str, ...] = ()
+    mapping: LineMap | None = None
 
     def copy_of(self, number: int) -> int:
         """Return which of several equal lines the line `number` is, from 1."""
@@ -131,11 +135,15 @@ class Source:
 
 
 @contextmanager
-def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> Iterator[Source]:
+def open_source(
+    path: str | os.PathLike[str], stdin: BinaryIO | None = None, field_map: FieldMap | None = None
+) -> Iterator[Source]:
     """Open the jobs file `path`, or `stdin` if `path` is "-"; close the source at the end of the block.
 
+    Its columns become fields by `field_map`.
+
     Raises:
-        JobsFileError: it cannot be read, or is not a jobs file; one problem, of the file as a whole.
+        JobsFileError: it cannot be read, is not a jobs file, or lacks columns of the map: problems of the whole file.
         FolderError: a temporary copy is needed and there is no room for it.
     """
     name = os.fspath(path)
@@ -148,7 +156,7 @@ def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> 
             file = stack.enter_context(_open(name))
             plain = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
         try:
-            file, extras = _as_lines(name, file, plain, stack)
+            file, extras = _as_lines(name, file, plain, stack, field_map)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):  # from writing the copy: reading takes no room
                 from venice_batch.jobfile.reading import no_room
@@ -174,7 +182,9 @@ def _open(name: str) -> BinaryIO:
         raise refusal(name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> tuple[BinaryIO, dict[str, Any]]:
+def _as_lines(
+    name: str, file: BinaryIO, plain: bool, stack: ExitStack, field_map: FieldMap | None
+) -> tuple[BinaryIO, dict[str, Any]]:
     """Return `file`, or a copy of it, as JSON lines, and the fields of its `Source`; `stack` closes the copies."""
     # Imported late: `check jobs.jsonl` loads no decompressor.
     if not plain:
@@ -195,12 +205,29 @@ def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> tuple
     if suffix in {".csv", ".tsv", ".txt"}:
         from venice_batch.jobfile.tables import as_lines
 
-        file, found = stack.enter_context(as_lines(name, file, suffix))
-        return file, {name: getattr(found, name) for name in found.__slots__}
+        file, found = stack.enter_context(as_lines(name, file, suffix, field_map, _stem(name)))
+        extras = {name: getattr(found, name) for name in found.__slots__}
+        return file, extras if suffix != ".txt" else _mapped(name, file, field_map, extras)
     start = start.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if (what := json_hint(start, suffix) or table_hint(start)) is not None:
         raise refusal(name, what)
-    return file, {}
+    return file, _mapped(name, file, field_map, {})
+
+
+def _mapped(name: str, file: BinaryIO, field_map: FieldMap | None, extras: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the `Source` with those that the map gives it; a table's rows are mapped already."""
+    if not field_map:
+        return extras
+    from venice_batch.jobfile.columns import of_lines
+
+    found = of_lines(name, file, field_map, stem=_stem(name), may_have_ids=extras.get("has_ids", True))
+    return {**found, **extras, "has_ids": found["has_ids"], "mapping": found["mapping"]}
+
+
+def _stem(name: str) -> str:
+    """Return the file's name without folder and endings."""
+    path = Path(name if name != STDIN else "stdin")
+    return (path if path.suffix.lower() not in {".gz", ".zst"} else path.with_suffix("")).stem
 
 
 def _suffix(name: str) -> str:
