@@ -84,6 +84,12 @@ def one_line(text: str) -> str:
 Mistake = tuple[str, str, str]
 """A problem without its line: source, field and text."""
 
+UNKNOWN = "unknown field"
+"""The whole text about a field that no job has and that resembles none."""
+
+_VALUES = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\d[\d,.]*""")
+"""Parts of a message that differ from line to line: quoted texts and numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -102,6 +108,13 @@ class Problem:
         """Return what equal problems on different lines have in common."""
         return self.source, self.field, self.what
 
+    @property
+    def kind(self) -> Mistake:
+        """Return what this problem has in common with those that differ in values alone, or in the unknown field."""
+        if self.what == UNKNOWN:
+            return self.source, "", UNKNOWN
+        return self.source, _VALUES.sub("#", self.field), _VALUES.sub("#", self.what)
+
     def __str__(self) -> str:
         where = f"{self.source}:{self.line}" if self.line else self.source
         return one_line(f"{where}: {self.field}: {self.what}" if self.field else f"{where}: {self.what}")
@@ -111,7 +124,8 @@ class JobsFileError(VeniceBatchError):
     """The jobs file has mistakes; nothing was sent.
 
     `problems` holds the first mistakes in the order of the file; `total` counts all of them. `distinct` holds each
-    different one of `problems` once; its text names the other lines that have it. They cover `covered` of the `total`.
+    different one of `problems` once; its text names the other lines that have it. Of many that differ in values alone
+    it holds the first. They cover `covered` of the `total`. `columns` are names in the file that are no fields.
     `undone` completes "nothing was …" in the message: "sent", or "written" where jobs would have gone into a file.
     `noun` is what the message counts, `title` the heading of annotations.
     """
@@ -127,13 +141,16 @@ class JobsFileError(VeniceBatchError):
         *,
         counts: Mapping[Mistake, int] | None = None,
         lines: int = 0,
+        columns: Iterable[str] = (),
     ) -> None:
         """Take the first problems of a file that has `lines` lines, 0 if that is not known.
 
-        `counts` holds how often the whole file has each mistake; one that it lacks is counted in `problems`.
+        `counts` holds how often the whole file has each mistake, and each kind; one that it lacks is counted in
+        `problems`.
         """
         self.problems = tuple(problems)
         self.total = len(self.problems) if total is None else total
+        self.columns = tuple(columns)
         self.distinct, self.covered = _distinct(self.problems, counts or {}, lines)
         super().__init__("\n".join(map(str, self.distinct)))
 
@@ -155,24 +172,54 @@ class NotApprovedError(JobsFileError):
 def _distinct(
     problems: Iterable[Problem], counts: Mapping[Mistake, int], lines: int
 ) -> tuple[tuple[Problem, ...], int]:
-    """Return each different problem once, with the other lines that have it, and how many problems those are."""
-    alike: dict[Mistake, list[Problem]] = {}
+    """Return each different problem once, with the other lines that have it, and how many problems those are.
+
+    Of a kind with many different ones only the first is returned, with their number.
+    """
+    kinds: dict[Mistake, dict[Mistake, list[Problem]]] = {}
     for problem in problems:
-        alike.setdefault(problem.mistake, []).append(problem)
-    found = []
+        kinds.setdefault(problem.kind, {}).setdefault(problem.mistake, []).append(problem)
+    found: list[Problem] = []
     covered = 0
-    for mistake, same in alike.items():
-        count = max(counts.get(mistake, 0), len(same))
-        covered += count
-        places = list(dict.fromkeys(one.line for one in same))
-        if count == len(places) == 2:
-            found += same  # no shorter in one
+    for kind, alike in kinds.items():
+        sizes = {mistake: max(counts.get(mistake, 0), len(same)) for mistake, same in alike.items()}
+        if kind[2] == UNKNOWN and len(alike) > 1 and max(sizes.values()) > 1:
+            found.append(_unknown_fields(alike.values(), max(sizes.values()), lines))
+        elif len(alike) > FEW:
+            every = [one for same in alike.values() for one in same]
+            count = max(counts.get(kind, 0), sum(sizes.values()))
+            found.append(replace(every[0], what=every[0].what + _more(every, count)))
+            covered += count - sum(sizes.values())
         else:
-            what = same[0].what
-            also = _also(what, places, count, lines, in_jobs=len(same) > len(places))
-            found.append(replace(same[0], what=what + also))
+            for mistake, same in alike.items():
+                found += _same(same, sizes[mistake], lines)
+        covered += sum(sizes.values())
     # A stable sort, as in `Findings`.
     return tuple(sorted(found, key=lambda problem: problem.line)), covered
+
+
+def _same(same: Sequence[Problem], count: int, lines: int) -> Sequence[Problem]:
+    """Return equal problems as one, with the lines of the others."""
+    places = list(dict.fromkeys(one.line for one in same))
+    if count == len(places) == 2:
+        return same  # no shorter in one
+    also = _also(same[0].what, places, count, lines, in_jobs=len(same) > len(places))
+    return [replace(same[0], what=same[0].what + also)]
+
+
+def _unknown_fields(alike: Iterable[Sequence[Problem]], most: int, lines: int) -> Problem:
+    """Return the problems of several unknown fields as one; `most` is the number of lines that have one of them."""
+    firsts = [same[0] for same in alike]
+    listed = ", ".join([one.field for one in firsts[:FEW]] + ["…"] * (len(firsts) > FEW))
+    where = f"all {lines:,}" if most == lines else f"up to {most:,}"
+    return replace(min(firsts, key=lambda one: one.line), field=listed, what=f"{UNKNOWN}s on {where} lines")
+
+
+def _more(problems: Sequence[Problem], count: int) -> str:
+    """Return the end of a message about `count` problems of a kind, some of which are `problems`."""
+    others = list(dict.fromkeys(one.line for one in problems))[1:]
+    named = _spans(others, is_cut=count > len(problems))
+    return f"; {count - 1:,} more like it" + (f" on lines {named}" if named else "")
 
 
 def _also(what: str, places: Sequence[int], count: int, lines: int, *, in_jobs: bool) -> str:
@@ -182,21 +229,30 @@ def _also(what: str, places: Sequence[int], count: int, lines: int, *, in_jobs: 
     """
     if count == 1 or not places[0]:
         return ""
+    named = _spans(places[1:], is_cut=count > len(places) and not in_jobs)
+    if in_jobs:
+        return f"; in {count:,} jobs" + (f", also on line {named}" if named else "")
+    if count == lines:
+        return f"{'' if what == 'missing' else '; the same'} on all {lines:,} lines"
+    return f"; the same on {count - 1:,} more lines" + (f": {named}" if named else "")
+
+
+def _spans(places: Iterable[int], *, is_cut: bool) -> str:
+    """Return the first of some lines as numbers and spans; `is_cut`: there are others."""
     spans: list[list[int]] = []
-    for place in places[1:]:
+    for place in places:
         if spans and place == spans[-1][-1] + 1:
             spans[-1] = [spans[-1][0], place]
         else:
             spans.append([place])
     named = ["-".join(map(str, span)) for span in spans[:MAX_SPANS]]
-    if named and (len(spans) > MAX_SPANS or (count > len(places) and not in_jobs)):
+    if named and (len(spans) > MAX_SPANS or is_cut):
         named.append("…")
-    if in_jobs:
-        return f"; in {count:,} jobs" + (f", also on line {', '.join(named)}" if named else "")
-    if count == lines:
-        return f"{'' if what == 'missing' else '; the same'} on all {lines:,} lines"
-    return f"; the same on {count - 1:,} more lines" + (f": {', '.join(named)}" if named else "")
+    return ", ".join(named)
 
+
+FEW = 10
+"""Different mistakes of one kind that are shown one by one; of more, the first stands for all."""
 
 MAX_SPANS = 5
 """Lines, or spans of lines, that a problem of many lines names."""
@@ -209,15 +265,17 @@ class Findings:
     """Collect a file's problems in any order; keep the `keep` that come first in the file.
 
     Memory is bounded by `keep`, however many problems there are; `total` counts all of them. `lines` is the number of
-    the file's lines; set it as soon as it is known.
+    the file's lines; set it as soon as it is known. `columns` collects names in the file that are no fields.
     """
 
     def __init__(self, keep: int = MAX_PROBLEMS) -> None:
         self.keep = keep
         self.total = 0
         self.lines = 0
+        self.columns: dict[str, None] = {}
         self._kept: list[Problem] = []
         self._counts: dict[Mistake, int] = {}
+        self._kinds: dict[Mistake, int] = {}
 
     def add(self, line: int, field: str, what: str, source: str) -> None:
         """Add one problem."""
@@ -228,9 +286,9 @@ class Findings:
         for problem in problems:
             self.total += 1
             self._kept.append(problem)
-            mistake = problem.mistake
-            if mistake in self._counts or len(self._counts) < self.keep:
-                self._counts[mistake] = self._counts.get(mistake, 0) + 1
+            for counts, mistake in ((self._counts, problem.mistake), (self._kinds, problem.kind)):
+                if mistake in counts or len(counts) < self.keep:
+                    counts[mistake] = counts.get(mistake, 0) + 1
         # Not each time: a file with a million mistakes is not sorted a million times.
         if len(self._kept) > 2 * self.keep + 100:
             self._cut()
@@ -239,7 +297,9 @@ class Findings:
         """Raise JobsFileError if there is any problem."""
         if self.total:
             self._cut()
-            raise JobsFileError(self._kept, self.total, counts=self._counts, lines=self.lines)
+            raise JobsFileError(
+                self._kept, self.total, counts={**self._kinds, **self._counts}, lines=self.lines, columns=self.columns
+            )
 
     def _cut(self) -> None:
         # A stable sort: the problems of one line stay in their order.

@@ -133,7 +133,8 @@ def target_fault(name: str, *, allow_unknown: bool = False) -> str:
         return f"{printable(name)!r} cannot come from a column"
     if allow_unknown:
         return ""
-    return f"no job has the field {printable(name)!r}{did_you_mean(name, TARGETS)}; or metadata.{printable(name)}"
+    hint = did_you_mean(name, TARGETS)
+    return f"no job has this field{hint or f'; metadata.{printable(name)} keeps the column as metadata'}"
 
 
 def columns_of(name: str) -> tuple[str, ...]:
@@ -203,17 +204,17 @@ class LineMap:
             return []
         complaints: list[tuple[str, str]] = []
         given: dict[str, Any] = {}
-        used: list[Path] = []
+        used: dict[str | int, list[Path]] = {}
         for name, sources, origin in self.fields:
             value, path = _value(record, sources)
             if value is not None:
                 given[name] = _typed(name, value)
-                used += [path] if path else []
+                if path:
+                    used.setdefault(path[0], []).append(path[1:])
             elif name == "id" and "id" not in record:
                 complaints.append(("id", f"missing: the line has no value for it ({origin})"))
-        for path in sorted(set(used), key=len, reverse=True):  # what is inside another one goes first
-            if _at(record, path) is not None:
-                _remove(record, path)
+        for key in [key for key, paths in used.items() if _is_used_up(record[str(key)], paths)]:
+            del record[str(key)]
         metadata: dict[str, Any] = {}
         for name in [name for name in given if name in record]:
             metadata[name] = record.pop(name)  # another column of that name is no field now
@@ -264,18 +265,15 @@ def _at(value: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON value
     return value
 
 
-def _remove(value: Any, path: Path) -> None:  # noqa: ANN401 - any JSON value
-    """Take the value at a place out of its line, with objects and lists that have nothing else in them."""
-    above: list[tuple[Any, str | int]] = []
-    for key in path:
-        above.append((value, key))
-        value = value[key]
-    for holder, key in reversed(above):
-        if isinstance(holder, list) and len(holder) > 1:
-            return  # the others would move
-        del holder[key]
-        if holder:
-            return
+def _is_used_up(value: object, paths: Sequence[Path]) -> bool:
+    """Return whether everything in a column's value is at one of the `paths`, so that the column is needed no more."""
+    if not all(paths):
+        return True
+    inner: dict[str | int, list[Path]] = {}
+    for path in paths:
+        inner.setdefault(path[0], []).append(path[1:])
+    items = value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ())
+    return all(key in inner and _is_used_up(one, inner[key]) for key, one in items)
 
 
 def _typed(name: str, value: Any) -> Any:  # noqa: ANN401 - any JSON value
