@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from venice_batch.mistakes import Mistake, kind_of, told_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -81,43 +83,44 @@ def one_line(text: str) -> str:
     return _COMMAND.sub(lambda found: found[0] + " ", text) if "::" in text or "##" in text else text
 
 
-Mistake = tuple[str, str, str]
-"""A problem without its line: source, field and text."""
-
-UNKNOWN = "unknown field"
-"""The whole text about a field that no job has and that resembles none."""
-
-_VALUES = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\d[\d,.]*""")
-"""Parts of a message that differ from line to line: quoted texts and numbers."""
-
-
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake in a jobs file: its place, the mistake and a value that works.
 
-    `line` counts from 1; 0 means the file as a whole. `field` is "" if the mistake is not in a field.
+    `line` counts from 1; 0 means the file as a whole. `field` is "" if the mistake is not in a field. `noun` is what
+    `line` counts in a file whose jobs are not on lines of their own, such as "row".
     """
 
     source: str
     line: int
     field: str
     what: str
+    noun: str = "line"
 
     @property
     def mistake(self) -> Mistake:
         """Return what equal problems on different lines have in common."""
         return self.source, self.field, self.what
 
-    @property
-    def kind(self) -> Mistake:
-        """Return what this problem has in common with those that differ in values alone, or in the unknown field."""
-        if self.what == UNKNOWN:
-            return self.source, "", UNKNOWN
-        return self.source, _VALUES.sub("#", self.field), _VALUES.sub("#", self.what)
-
     def __str__(self) -> str:
-        where = f"{self.source}:{self.line}" if self.line else self.source
+        where = self.source
+        if self.line:
+            where += f":{self.line}" if self.noun == "line" else f": {self.noun} {self.line}"
         return one_line(f"{where}: {self.field}: {self.what}" if self.field else f"{where}: {self.what}")
+
+
+class Locator(Protocol):
+    """Says where a person finds a job, of which problems know the number (`jobfile.rewritten.Places`)."""
+
+    @property
+    def noun(self) -> str:
+        """What the numbers count."""
+
+    def name(self, number: int) -> str:
+        """Return a place in a list of places."""
+
+    def located(self, problem: Problem) -> Problem:
+        """Return the problem with its place."""
 
 
 class JobsFileError(VeniceBatchError):
@@ -141,17 +144,22 @@ class JobsFileError(VeniceBatchError):
         *,
         counts: Mapping[Mistake, int] | None = None,
         lines: int = 0,
+        places: Locator | None = None,
         columns: Iterable[str] = (),
     ) -> None:
         """Take the first problems of a file that has `lines` lines, 0 if that is not known.
 
         `counts` holds how often the whole file has each mistake, and each kind; one that it lacks is counted in
-        `problems`.
+        `problems`. `places` says where the jobs are if their numbers are not those of lines.
         """
         self.problems = tuple(problems)
         self.total = len(self.problems) if total is None else total
         self.columns = tuple(columns)
-        self.distinct, self.covered = _distinct(self.problems, counts or {}, lines)
+        told, self.covered = told_once(self.problems, counts or {}, lines, places)
+        self.distinct = tuple(replace(first, field=field, what=what) for first, field, what in told)
+        if places is not None:
+            self.problems = tuple(map(places.located, self.problems))
+            self.distinct = tuple(map(places.located, self.distinct))
         super().__init__("\n".join(map(str, self.distinct)))
 
 
@@ -168,94 +176,6 @@ class NotApprovedError(JobsFileError):
         super().__init__(problems)
         self.undone = one_line(f"sent; {remedy}")
 
-
-def _distinct(
-    problems: Iterable[Problem], counts: Mapping[Mistake, int], lines: int
-) -> tuple[tuple[Problem, ...], int]:
-    """Return each different problem once, with the other lines that have it, and how many problems those are.
-
-    Of a kind with many different ones only the first is returned, with their number.
-    """
-    kinds: dict[Mistake, dict[Mistake, list[Problem]]] = {}
-    for problem in problems:
-        kinds.setdefault(problem.kind, {}).setdefault(problem.mistake, []).append(problem)
-    found: list[Problem] = []
-    covered = 0
-    for kind, alike in kinds.items():
-        sizes = {mistake: max(counts.get(mistake, 0), len(same)) for mistake, same in alike.items()}
-        if kind[2] == UNKNOWN and len(alike) > 1 and max(sizes.values()) > 1:
-            found.append(_unknown_fields(alike.values(), max(sizes.values()), lines))
-        elif len(alike) > FEW:
-            every = [one for same in alike.values() for one in same]
-            count = max(counts.get(kind, 0), sum(sizes.values()))
-            found.append(replace(every[0], what=every[0].what + _more(every, count)))
-            covered += count - sum(sizes.values())
-        else:
-            for mistake, same in alike.items():
-                found += _same(same, sizes[mistake], lines)
-        covered += sum(sizes.values())
-    # A stable sort, as in `Findings`.
-    return tuple(sorted(found, key=lambda problem: problem.line)), covered
-
-
-def _same(same: Sequence[Problem], count: int, lines: int) -> Sequence[Problem]:
-    """Return equal problems as one, with the lines of the others."""
-    places = list(dict.fromkeys(one.line for one in same))
-    if count == len(places) == 2:
-        return same  # no shorter in one
-    also = _also(same[0].what, places, count, lines, in_jobs=len(same) > len(places))
-    return [replace(same[0], what=same[0].what + also)]
-
-
-def _unknown_fields(alike: Iterable[Sequence[Problem]], most: int, lines: int) -> Problem:
-    """Return the problems of several unknown fields as one; `most` is the number of lines that have one of them."""
-    firsts = [same[0] for same in alike]
-    listed = ", ".join([one.field for one in firsts[:FEW]] + ["…"] * (len(firsts) > FEW))
-    where = f"all {lines:,}" if most == lines else f"up to {most:,}"
-    return replace(min(firsts, key=lambda one: one.line), field=listed, what=f"{UNKNOWN}s on {where} lines")
-
-
-def _more(problems: Sequence[Problem], count: int) -> str:
-    """Return the end of a message about `count` problems of a kind, some of which are `problems`."""
-    others = list(dict.fromkeys(one.line for one in problems))[1:]
-    named = _spans(others, is_cut=count > len(problems))
-    return f"; {count - 1:,} more like it" + (f" on lines {named}" if named else "")
-
-
-def _also(what: str, places: Sequence[int], count: int, lines: int, *, in_jobs: bool) -> str:
-    """Return the end of a message about `count` equal problems, the first of which are on the lines `places`.
-
-    `in_jobs`: one line has several of them, as its matrix makes several jobs.
-    """
-    if count == 1 or not places[0]:
-        return ""
-    named = _spans(places[1:], is_cut=count > len(places) and not in_jobs)
-    if in_jobs:
-        return f"; in {count:,} jobs" + (f", also on line {named}" if named else "")
-    if count == lines:
-        return f"{'' if what == 'missing' else '; the same'} on all {lines:,} lines"
-    return f"; the same on {count - 1:,} more lines" + (f": {named}" if named else "")
-
-
-def _spans(places: Iterable[int], *, is_cut: bool) -> str:
-    """Return the first of some lines as numbers and spans; `is_cut`: there are others."""
-    spans: list[list[int]] = []
-    for place in places:
-        if spans and place == spans[-1][-1] + 1:
-            spans[-1] = [spans[-1][0], place]
-        else:
-            spans.append([place])
-    named = ["-".join(map(str, span)) for span in spans[:MAX_SPANS]]
-    if named and (len(spans) > MAX_SPANS or is_cut):
-        named.append("…")
-    return ", ".join(named)
-
-
-FEW = 10
-"""Different mistakes of one kind that are shown one by one; of more, the first stands for all."""
-
-MAX_SPANS = 5
-"""Lines, or spans of lines, that a problem of many lines names."""
 
 MAX_PROBLEMS = 1000
 """Problems of one jobs file that are kept and shown; all of them are counted."""
@@ -286,19 +206,20 @@ class Findings:
         for problem in problems:
             self.total += 1
             self._kept.append(problem)
-            for counts, mistake in ((self._counts, problem.mistake), (self._kinds, problem.kind)):
+            for counts, mistake in ((self._counts, problem.mistake), (self._kinds, kind_of(problem.mistake))):
                 if mistake in counts or len(counts) < self.keep:
                     counts[mistake] = counts.get(mistake, 0) + 1
         # Not each time: a file with a million mistakes is not sorted a million times.
         if len(self._kept) > 2 * self.keep + 100:
             self._cut()
 
-    def raise_any(self) -> None:
-        """Raise JobsFileError if there is any problem."""
+    def raise_any(self, places: Locator | None = None) -> None:
+        """Raise JobsFileError if there is any problem; `places` says where the jobs are."""
         if self.total:
             self._cut()
+            counts = {**self._kinds, **self._counts}
             raise JobsFileError(
-                self._kept, self.total, counts={**self._kinds, **self._counts}, lines=self.lines, columns=self.columns
+                self._kept, self.total, counts=counts, lines=self.lines, places=places, columns=self.columns
             )
 
     def _cut(self) -> None:

@@ -111,7 +111,7 @@ def prepare(source: Source, output: Path, options: RunOptions, preflight: Prefli
         part=options.part,
         name_of=naming.plain_stem,
     )
-    naming.settle(index.jobs_in_order(), source.name)
+    naming.settle(index.jobs_in_order(), source.name, source.places)
     return PreparedRun(index, output, options, naming, preflight)
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.errors import UNKNOWN, ExitCode, JobsFileError, VeniceBatchError, one_line
+from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError, one_line
+from venice_batch.mistakes import UNKNOWN
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:

@@ -77,7 +77,7 @@ def _start(given: dict[str, Any], output: Path) -> int:
             prepared = library.prepare(source, output, chosen, preflight)
         finally:
             if not is_silent:
-                show_warnings(preflight, source.name)
+                show_warnings(preflight, source)
         options.refuse_unused(prepared.index, given)
         if not is_silent:
             options.show_part(prepared.index, chosen.part)

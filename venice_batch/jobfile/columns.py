@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from array import array
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -12,10 +11,10 @@ import orjson
 from venice_batch.errors import JobsFileError, Problem
 from venice_batch.jobfile.defaults import ALL_FIELDS
 from venice_batch.jobfile.fields import RESERVED
-from venice_batch.jobfile.identity import copies_of
 from venice_batch.jobfile.mapping import FILE, HOLE, METADATA, LineMap, Need, Source, Template, columns_of, is_own_shape
 from venice_batch.jobfile.reading import lines
 from venice_batch.jobfile.request_check import printable
+from venice_batch.jobfile.rewritten import Copies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -32,11 +31,11 @@ FIELDS = ALL_FIELDS | {"id", "endpoint"}
 """What a column may be mistyped for."""
 
 
-def of_lines(name: str, file: BinaryIO, field_map: FieldMap, *, stem: str, may_have_ids: bool = True) -> dict[str, Any]:
+def of_lines(name: str, file: BinaryIO, field_map: FieldMap, *, stem: str, kind: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a `Source` that a map gives a file of JSON lines: the map for its lines, and their ids.
 
-    `may_have_ids` is false for a kind of file whose lines give none. Equal lines without ids are counted, so that each
-    is a job of its own.
+    `kind` holds the fields that the kind of the file has given already. Equal lines without ids are counted, so that
+    each is a job of its own.
 
     Raises:
         JobsFileError: a column is not in the file.
@@ -51,9 +50,11 @@ def of_lines(name: str, file: BinaryIO, field_map: FieldMap, *, stem: str, may_h
             keys |= dict.fromkeys(record)
     check(name, field_map, columns, keys, lambda: _names(file), is_mixed=has_others or "endpoint" in keys)
     found = line_map(field_map, columns, stem=stem)
-    doubts = suspects(found, [key for key in keys if key not in RESERVED]) if field_map.has_suspects else {}
-    has_ids = "id" in found.targets or (may_have_ids and ("id" in keys or has_others))
-    fields = {"mapping": found, "suspects": doubts if found.keep_unknown else {}, "has_ids": has_ids}
+    doubts = dict(kind.get("suspects", {}))
+    if field_map.has_suspects and found.keep_unknown:
+        doubts |= suspects(found, [key for key in keys if key not in RESERVED])
+    has_ids = "id" in found.targets or (kind.get("has_ids", True) and ("id" in keys or has_others))
+    fields = {"mapping": found, "suspects": doubts, "has_ids": has_ids}
     return fields if has_ids else {**fields, "copies": _copies(file, found)}
 
 
@@ -154,22 +155,21 @@ def _dotted(record: Mapping[str, Any], depth: int = 3) -> Iterator[str]:
 
 
 def _copies(file: BinaryIO, found: LineMap) -> Sequence[int]:
-    hashes, numbers = array("q"), array("I")
+    copies = Copies()
     for number, record in _records(file):
         if not is_own_shape(record):
             found.apply(record)
-            hashes.append(hash_of(record))
-            numbers.append(number)
-    return copies_of(hashes, numbers)
+            copies.add(request_text(record), number)
+    return copies.by_line()
 
 
-def hash_of(record: Mapping[str, Any]) -> int:
-    """Return a hash of a native line without its metadata; equal requests have equal ones."""
+def request_text(record: Mapping[str, Any]) -> bytes:
+    """Return a native line without its metadata, with its keys in order; equal requests have equal ones."""
     request = {key: value for key, value in record.items() if key != "metadata"}
     try:
-        return hash(orjson.dumps(request, option=orjson.OPT_SORT_KEYS))
+        return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:  # nested too deeply, which the check reports
-        return 0
+        return b""
 
 
 def line_map(field_map: FieldMap, names: Columns, *, stem: str = "", keep_unknown: bool = False) -> LineMap:

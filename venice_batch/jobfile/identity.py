@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -12,7 +10,7 @@ import orjson
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from venice_batch.model import Job, Outcome
 
@@ -85,22 +83,3 @@ def has_implicit_id(job: Job | Outcome) -> bool:
         return True
     unseeded = {name: value for name, value in job.request.items() if name != "seed"}
     return job.id == implicit_id(request_hash(job.endpoint, unseeded))
-
-
-def copies_of(hashes: array[int], numbers: array[int]) -> Sequence[int]:
-    """Return for each line which of the equal ones it is, from 1; () if no two are equal.
-
-    `hashes` has one of each line with a job, `numbers` the lines' numbers: hashes of a million prompts take less room
-    than the prompts.
-    """
-    ordered = sorted(hashes)
-    repeated = {one for one, other in pairwise(ordered) if one == other}
-    if not repeated:
-        return ()
-    used = dict.fromkeys(repeated, 0)
-    copies = array("I", bytes(4)) * (numbers[-1] + 1)
-    for hashed, number in zip(hashes, numbers, strict=True):
-        if hashed in used:
-            used[hashed] += 1
-            copies[number] = used[hashed]
-    return copies

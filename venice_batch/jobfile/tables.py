@@ -5,25 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import re
-from array import array
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
 from venice_batch.errors import Findings, JobsFileError, Problem
-from venice_batch.jobfile.columns import FIELDS, hash_of, of_header, suspects
+from venice_batch.jobfile.columns import FIELDS, of_header, request_text, suspects
 from venice_batch.jobfile.defaults import ALL_FIELDS, field_value
-from venice_batch.jobfile.identity import copies_of
 from venice_batch.jobfile.mapping import METADATA, FieldMap, LineMap
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines, temporary
+from venice_batch.jobfile.rewritten import Copies, Rewritten
 from venice_batch.jobfile.variables import is_comment
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -38,21 +36,6 @@ _SPELLINGS = {name.lower().replace("_", ""): name for name in FIELDS}
 
 _MOST_NUMBERS = 5
 """Lines that a notice names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    """What the lines of a rewritten file do not say.
-
-    `suspects` maps metadata columns that may be mistyped fields to a message about each. `has_ids`: there is a column
-    of ids. `copies[n]` counts the lines equal to line `n` up to it; 0 if there is only one. `notices` are sentences
-    about the file.
-    """
-
-    suspects: Mapping[str, str] = field(default_factory=dict)
-    has_ids: bool = True
-    copies: Sequence[int] = ()
-    notices: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -81,7 +64,7 @@ def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> Rewritten:
     """Write every prompt as a JSON line, without the comments."""
     written = 0
     comments: list[int] = []
-    prompts, numbers = array("q"), array("I")
+    copies = Copies()
     for number, _, line in lines(file):
         if isinstance(line, TooLong):
             raise _refusal(name, number, f"line is {line.size / 1e6:.1f} MB; expected a prompt a line")
@@ -98,12 +81,11 @@ def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> Rewritten:
         # Blank lines keep the line numbers right.
         spool.write(b"\n" * (number - written - 1) + orjson.dumps({"prompt": prompt}) + b"\n")
         written = number
-        prompts.append(hash(prompt))
-        numbers.append(number)
+        copies.add(prompt, number)
     if comments and not written:
         raise _refusal(name, 0, "holds no jobs, only comments")
     notices = (_comments_notice(name, comments),) if comments else ()
-    return Rewritten(has_ids=False, copies=copies_of(prompts, numbers), notices=notices)
+    return Rewritten(has_ids=False, copies=copies.by_line(), notices=notices)
 
 
 def _comments_notice(name: str, numbers: Sequence[int]) -> str:
@@ -128,7 +110,7 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str, field_map:
         written = table.line
         has_ids = "id" in names or (mapping is not None and "id" in mapping.targets)
         kept = mapping.keys if mapping is not None else frozenset()
-        hashes, numbers = array("q"), array("I")
+        copies = Copies()
         for row in table:
             first, written = written + 1, table.line
             is_header = [cell.strip() for cell in row] == header
@@ -147,8 +129,7 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str, field_map:
                     findings.add(first, field_name, fault, name)
                 spool.write(orjson.dumps(job))
                 if mapping is not None and not has_ids:
-                    hashes.append(hash_of(job))
-                    numbers.append(first)
+                    copies.add(request_text(job), first)
             if what:
                 findings.add(first, "", what, name)
             # A row may span several lines; its job is on the first of them.
@@ -161,7 +142,7 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str, field_map:
         text.detach()
     findings.raise_any()
     doubts = suspects(mapping or LineMap(), names) if field_map.has_suspects else {}
-    return Rewritten(doubts, has_ids=has_ids, copies=copies_of(hashes, numbers))
+    return Rewritten(doubts, has_ids=has_ids, copies=copies.by_line())
 
 
 class _Table:
@@ -218,10 +199,14 @@ class _Table:
 
 
 def _delimiter(header: str, own: str) -> str:
-    """Return the delimiter that finds most fields in the header: spreadsheets choose it by country, not by suffix."""
+    """Return the delimiter that finds most fields in the header: spreadsheets choose it by country, not by suffix.
 
-    def found(delimiter: str) -> int:
-        return sum(_field(cell.strip(' "\r\n\t')) is not None for cell in header.split(delimiter))
+    If none finds a field, the one that is there decides, the suffix's own before the others.
+    """
+
+    def found(delimiter: str) -> tuple[int, bool]:
+        cells = header.split(delimiter)
+        return sum(_field(cell.strip(' "\r\n\t')) is not None for cell in cells), len(cells) > 1
 
     return max((own, ",", ";", "\t"), key=found)
 
