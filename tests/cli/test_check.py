@@ -178,10 +178,12 @@ def test_a_mistake_that_combinations_of_a_matrix_share_is_told_once_with_their_n
     ]
 
 
-def test_more_mistakes_than_are_kept_are_all_counted_where_they_are_equal(capsys):
+def test_more_mistakes_than_are_kept_are_all_counted_where_they_are_alike(capsys):
     write(*({"id": f"j{n}", "prompt": "p", "width": n} for n in range(2000, 3500)))
-    *_, end = mistakes(capsys)
-    assert end == "venice-batch: 3000 problems (the first 2000 are shown); nothing was sent"
+    width, model, end = mistakes(capsys)
+    assert width.endswith("from 1 to 1280; 1,499 more like it on line 2-500, …")
+    assert model.endswith("missing on all 1,500 lines; add --set model=NAME")
+    assert end == "venice-batch: 3000 problems; nothing was sent"
     write(*({"id": f"j{n}", "prompt": "p"} for n in range(1500)))
     assert mistakes(capsys)[1] == "venice-batch: 1500 problems; nothing was sent"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import frozen, options
+from venice_batch.cli import column_options, frozen, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
@@ -68,7 +68,7 @@ def check(jobs: str, **given: Any) -> int:
     output = given["output"] or default_output(jobs)
     budget = budget_shares(given)
     settle_temporary_files(jobs, output)
-    with open_source(jobs, environment().stdin_bytes) as source:
+    with open_source(jobs, environment().stdin_bytes, column_options.field_map(given)) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         print_notice(known.notice)
         options.show_notices(source)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import after_run, frozen, options, run_options, sandbox_options
+from venice_batch.cli import after_run, column_options, frozen, options, run_options, sandbox_options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
@@ -60,10 +60,11 @@ def _start(given: dict[str, Any], output: Path) -> int:
         given["quiet"] = False  # such as -v against a settings file
     is_sandbox = options.is_sandbox(given)
     is_silent = given["quiet"] and given["log_format"] == "text"  # a JSON log goes by levels
+    columns = column_options.field_map(given)
     chosen = _options(given)
     frozen_file = frozen.options_of(given)
     settle_temporary_files(given["jobs"], output)
-    with open_source(given["jobs"], environment().stdin_bytes) as source:
+    with open_source(given["jobs"], environment().stdin_bytes, columns) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
         limits = given["dry_run"] or frozen_file.wants_quotas
         asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": limits}
@@ -132,6 +133,9 @@ def _options(given: dict[str, Any]) -> RunOptions:
         model_defaults=defaults.models,
         matrix=defaults.matrix,
         variables=defaults.variables,
+        prompt_set=given["prompt_set"],
+        field_map=dict(pair.split("=", 1) for pair in given["field_map"]),
+        unknown=given["unknown"],
         seed_policy=given["seed_policy"],
         retry_rejected=given["retry_rejected"],
         verify=given["verify"],

@@ -85,7 +85,7 @@ class Copies:
     def __init__(self) -> None:
         self._hashes, self._numbers = array("q"), array("I")
 
-    def add(self, prompt: str, number: int) -> None:
+    def add(self, prompt: str | bytes, number: int) -> None:
         """Note the prompt of line `number`; the numbers rise."""
         self._hashes.append(hash(prompt))
         self._numbers.append(number)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from venice_batch.jobfile.mapping import FieldMap, LineMap
     from venice_batch.jobfile.rewritten import Rewritten
 
 
@@ -41,6 +42,7 @@ class Source:
     those of a text and of a table without such a column do not. `copies[n]` counts the lines equal to line `n` up to
     it where the file's kind allows equal lines; 0, or no entry, for the only one. `notices` are sentences about it.
     `places` says where the jobs of its lines are for a person: in a folder, a table or an array they are elsewhere.
+    `mapping` makes its lines native ones.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Source:
     copies: Sequence[int] = ()
     notices: tuple[str, ...] = ()
     places: Places = LINES
+    mapping: LineMap | None = None
 
     def copy_of(self, number: int) -> int:
         """Return which of several equal lines the line `number` is, from 1."""
@@ -67,11 +70,15 @@ class Source:
 
 
 @contextmanager
-def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> Iterator[Source]:
+def open_source(
+    path: str | os.PathLike[str], stdin: BinaryIO | None = None, field_map: FieldMap | None = None
+) -> Iterator[Source]:
     """Open the jobs file `path`, a folder of texts, or `stdin` if `path` is "-"; close it at the end of the block.
 
+    Its columns become fields by `field_map`.
+
     Raises:
-        JobsFileError: it cannot be read, or is not a jobs file; one problem, of the file as a whole.
+        JobsFileError: it cannot be read, is not a jobs file, or lacks columns of the map: problems of the whole file.
         FolderError: a temporary copy is needed and there is no room for it.
     """
     name = os.fspath(path)
@@ -86,7 +93,11 @@ def open_source(path: str | os.PathLike[str], stdin: BinaryIO | None = None) -> 
         else:
             file, plain = None, True
         try:
-            file, extras = _texts(name, stack) if file is None else _as_lines(name, file, plain, stack)
+            file, extras = _texts(name, stack) if file is None else _as_lines(name, file, plain, stack, field_map)
+            if field_map and "mapping" not in extras:
+                from venice_batch.jobfile.columns import of_lines
+
+                extras |= of_lines(name, file, field_map, stem=_stem(name), kind=extras)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):  # from writing the copy: reading takes no room
                 from venice_batch.jobfile.reading import no_room
@@ -127,7 +138,9 @@ def _rewritten(
     return file, {name: getattr(found, name) for name in found.__slots__}
 
 
-def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> tuple[BinaryIO, dict[str, Any]]:
+def _as_lines(
+    name: str, file: BinaryIO, plain: bool, stack: ExitStack, field_map: FieldMap | None
+) -> tuple[BinaryIO, dict[str, Any]]:
     """Return `file`, or a copy of it, as JSON lines, and the fields of its `Source`; `stack` closes the copies."""
     # Imported late: `check jobs.jsonl` loads no decompressor.
     if not plain:
@@ -152,7 +165,8 @@ def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> tuple
     if suffix in {".csv", ".tsv", ".txt"}:
         from venice_batch.jobfile import tables
 
-        return _rewritten(tables.as_lines(name, file, suffix), stack)
+        file, extras = _rewritten(tables.as_lines(name, file, suffix, field_map, _stem(name)), stack)
+        return file, extras if suffix == ".txt" else {**extras, "mapping": None}
     if start.startswith((b"[", b'"')):
         from venice_batch.jobfile import arrays
 
@@ -169,6 +183,12 @@ def _as_lines(name: str, file: BinaryIO, plain: bool, stack: ExitStack) -> tuple
     if (what := what or table_hint(start)) is not None:
         raise refusal(name, what)
     return file, {}
+
+
+def _stem(name: str) -> str:
+    """Return the file's name without folder and endings."""
+    path = Path(name if name != STDIN else "stdin")
+    return (path if path.suffix.lower() not in {".gz", ".zst"} else path.with_suffix("")).stem
 
 
 def _suffix(name: str) -> str:
