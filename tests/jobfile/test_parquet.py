@@ -14,7 +14,8 @@ import pytest
 from pyarrow import feather, ipc, parquet
 
 from venice_batch.errors import FolderError, JobsFileError
-from venice_batch.jobfile import Defaults, JobIndex, columnar, open_source
+from venice_batch.jobfile import Defaults, JobIndex, open_source
+from venice_batch.jobfile import parquet as tested
 from venice_batch.jobfile.reading import lines
 
 
@@ -65,7 +66,7 @@ def mistakes(path):
 
 
 def test_every_row_is_a_job_whose_line_is_the_number_of_the_row(write, monkeypatch):
-    monkeypatch.setattr(columnar, "_ROWS", 3)
+    monkeypatch.setattr(tested, "_ROWS", 3)
     found = jobs(write([{"id": f"p{number}", "prompt": f"a cat {number}", "seed": number} for number in range(20)]))
     assert [(job.id, job.line) for job in found] == [(f"p{number}", number + 1) for number in range(20)]
     assert found[19].request == {"prompt": "a cat 19", "seed": 19, "model": "venice-sd35"}
