@@ -121,7 +121,8 @@ def show_warnings(preflight: Preflight, source: Source) -> None:
         more = warned.count - 1
         places = source.places
         others = ", ".join(map(places.name, warned.lines[1:])) + (", …" if warned.count > len(warned.lines) else "")
-        also = f" ({more} more: {places.noun} {others})" if len(warned.lines) > 1 else ""
+        noun = "" if places.files else f"{places.noun} "
+        also = f" ({more} more: {noun}{others})" if len(warned.lines) > 1 else ""
         found = Problem(source.name, warned.lines[0], warned.field, f"warning: {warned.what}{also}")
         click.echo(places.located(found), err=True)
     if preflight.warning_count > shown:

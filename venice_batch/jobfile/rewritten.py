@@ -90,9 +90,6 @@ class Copies:
         self._hashes.append(hash(prompt))
         self._numbers.append(number)
 
-    def __bool__(self) -> bool:
-        return bool(self._numbers)
-
     def by_line(self) -> Sequence[int]:
         """Return for each line which use of its prompt it is, from 1; () if none occurs twice."""
         ordered = sorted(self._hashes)

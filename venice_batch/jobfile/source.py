@@ -153,9 +153,9 @@ def _as_lines(
         file = stack.enter_context(unpacked(name, file, packed))
     head = _head(file)
     if (kind := columns(head)) is not None:
-        from venice_batch.jobfile import columnar
+        from venice_batch.jobfile import parquet
 
-        return _rewritten(columnar.as_lines(name, file, kind), stack)
+        return _rewritten(parquet.as_lines(name, file, kind), stack)
     if (what := not_text(head)) is not None:
         raise refusal(name, what)
     start = _first_text(file)

@@ -50,9 +50,11 @@ def as_lines(name: str, file: BinaryIO, kind: Columns) -> Iterator[tuple[BinaryI
                 found = _parquet(name, file, spool.write)
             else:
                 found = _arrow(name, file, spool.write, is_stream=kind == "Arrow stream")
-        # ArrowInvalid is a ValueError, and so is a time that Python cannot hold; KeyError: a map repeats a key.
-        except (pyarrow.ArrowException, ValueError, KeyError) as error:
-            first_line = str(error).strip().partition("\n")[0]
+        # KeyError: a map repeats a key. pyarrow's own OSErrors have no number.
+        except (pyarrow.ArrowException, ValueError, KeyError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            first_line = str(error).strip().partition("\n")[0].rstrip(".")
             raise _refusal(name, f"is {what} that cannot be read: {first_line}") from error
         spool.flush()
         yield spool, found
