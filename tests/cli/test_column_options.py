@@ -178,3 +178,7 @@ def test_names_are_completed(monkeypatch):
     assert "metadata." in completed("run", "draw.csv", "--map", "meta")
     project("[from.drawings]\n")
     assert completed("sets", "dra") == ["drawbench", "drawings"]
+    project("from = 5\n")
+    assert completed("sets", "dra") == ["drawbench"]
+    project("[from.Drawings]\n")
+    assert completed("sets", "dra") == ["drawbench"]
