@@ -258,7 +258,11 @@ def _opened(jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]], columns:
         for number, job in enumerate(jobs, start=1):
             file.write(_line(job, number))
         file.flush()
-        yield replace(stack.enter_context(open_source(file.name, field_map=columns)), name=GIVEN, folder="")
+        try:
+            source = stack.enter_context(open_source(file.name, field_map=columns))
+        except JobsFileError as error:
+            raise JobsFileError([replace(problem, source=GIVEN) for problem in error.problems]) from error
+        yield replace(source, name=GIVEN, folder="")
 
 
 def _line(job: Mapping[str, Any], number: int) -> bytes:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from venice_batch.cli import settings
+from venice_batch.cli.config_file import files
+from venice_batch.cli.job_settings import prompt_sets
 from venice_batch.cli.parameters import group, option
+from venice_batch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,7 +32,9 @@ def complete_sets(ctx: click.Context, param: click.Parameter, incomplete: str) -
     """Complete the names of prompt sets, the user's own included."""
     from venice_batch.jobfile.sets import packaged
 
-    own = ctx.meta[settings.SETTLED].sets if settings.SETTLED in ctx.meta else ()
+    own: set[str] = set()
+    with suppress(UsageError):
+        own = {name for file in files() for name in prompt_sets(file)}
     return _starting(incomplete, sorted({*packaged(), *own}))
 
 

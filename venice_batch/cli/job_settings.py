@@ -135,8 +135,8 @@ def field_columns(layer: Layer) -> dict[str, Setting]:
 def prompt_sets(file: SettingsFile) -> dict[str, PromptSet]:
     """Return the prompt sets of a file's `[from.NAME]`. Raises UsageError."""
     tables = file.tables.get("from", {})
-    if not tables:
-        return {}
+    if not isinstance(tables, dict) or not tables:
+        return {}  # `settings` reports what is no table
     from venice_batch.jobfile.sets import prompt_set
 
     try:

@@ -164,7 +164,7 @@ def _remedy(problem: Problem, columns: Sequence[str] = ()) -> str:
     what, _, where = problem.what.partition("missing")
     if not what and where:
         return _option_for(problem.field, columns)
-    if problem.what.startswith(f"{UNKNOWN}s on ") or problem.what.startswith(f"{UNKNOWN}; the same "):
+    if problem.what.startswith(f"{UNKNOWN}s ") or problem.what.startswith(f"{UNKNOWN}; the same "):
         return "; add --unknown metadata to keep what is no field, or --allow-unknown to send it"
     if problem.field == "id" and " is a number; an id is text" in problem.what:
         return "; or add --map id=id"
