@@ -82,8 +82,8 @@ def test_an_element_of_more_than_a_megabyte_is_known_by_its_size():
 @pytest.mark.parametrize(
     ("text", "line", "what"),
     [
-        ('["a"', 1, "the array ends in the middle, after 1 elements; the file may be cut"),
-        ('["a",\n', 2, "the array ends in the middle, after 1 elements; the file may be cut"),
+        ('["a"', 1, "the array ends in the middle, after 1 element; the file may be cut"),
+        ('["a",\n', 2, "the array ends in the middle, after 1 element; the file may be cut"),
         ('["a",\n{"b": "', 2, "an element begins here that does not end; the file may be cut"),
         ('["a", "b', 1, "an element begins here that does not end; the file may be cut"),
         ('["a"\n"b"]', 2, "expected a comma or ] after element 1"),

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 @run_options.after_run
 @run_options.sandbox
 def run(**given: Any) -> int:
-    """Make the images of JOBS (a path, or - for standard input) that are not in the output folder yet.
+    """Make the images of JOBS that are not in the output folder yet.
+
+    JOBS is a file, a folder of texts, or - for standard input.
 
     A DURATION is a number of seconds, or has a unit: 90, 15m, 2h.
     """

@@ -15,6 +15,7 @@ from venice_batch.errors import Findings, JobsFileError, Problem
 from venice_batch.jobfile.reading import BOM, MAX_LINE_BYTES, TooLong, lines, temporary
 from venice_batch.jobfile.request_check import shown, type_name
 from venice_batch.jobfile.rewritten import Copies, Places, Rewritten
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,8 @@ _BARE = re.compile(rb'[^\s,\[\]{}"]++')
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _IN_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _OUTSIDE = re.compile(rb'[^"{}\[\]]*+')
+
+_CUT = "the array ends in the middle, after {}; the file may be cut"
 
 _END = -1
 """In place of a byte: the file has ended."""
@@ -66,7 +69,7 @@ def elements(file: BinaryIO) -> Iterator[tuple[int, bytes | TooLong]]:
     while True:
         byte = text.next_byte()
         if byte == _END:
-            raise ArrayError(text.line, f"the array ends in the middle, after {count:,} elements; the file may be cut")
+            raise ArrayError(text.line, _CUT.format(counted(count, "element", grouped=True)))
         if not count and byte == ord("]"):
             text.skip(b"]")
             break
@@ -75,7 +78,7 @@ def elements(file: BinaryIO) -> Iterator[tuple[int, bytes | TooLong]]:
         count += 1
         byte = text.next_byte()
         if byte == _END:
-            raise ArrayError(text.line, f"the array ends in the middle, after {count:,} elements; the file may be cut")
+            raise ArrayError(text.line, _CUT.format(counted(count, "element", grouped=True)))
         if byte not in b",]":
             raise ArrayError(text.line, f"expected a comma or ] after element {count:,}")
         text.skip(bytes((byte,)))
