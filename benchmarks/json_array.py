@@ -2,7 +2,7 @@
 
 The command runs in a process of its own. The array lies in a temporary folder, which needs room for three of it.
 
-    python benchmarks/array.py --gb 1
+    python benchmarks/json_array.py --gb 1
 """
 
 from __future__ import annotations
