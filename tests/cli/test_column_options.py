@@ -92,13 +92,16 @@ def test_a_published_set_is_read_by_its_name():
 
 def test_a_set_that_does_not_fit_the_file_says_so():
     assert errors("check", "draw.csv", "--from", "wise", "--sandbox") == [
-        "draw.csv: --from wise: nothing is called 'Prompt' in this file; did you mean 'Prompts'?; "
-        "say which one is the prompt: --map prompt=NAME",
+        "draw.csv: --from wise: nothing is called 'Prompt' in this file; add --map prompt=Prompts",
         "venice-batch: 1 problem; nothing was sent",
     ]
     assert errors("check", "draw.csv", "--from", "wize") == [
         "venice-batch: --from wize: no such prompt set; did you mean 'wise'? `venice-batch sets` lists them"
     ]
+    Path("a.csv").write_text("Quote,Author\nx,y\n")
+    assert errors("check", "a.csv", "--from", "wise", "--sandbox")[0] == (
+        "a.csv: --from wise: nothing is called 'Prompt' in this file, which has Quote, Author; add --map prompt=NAME"
+    )
     # A file that has the field itself needs no column, such as a set's prompts alone.
     Path("prompts.txt").write_text("a bench\n")
     assert expanded("prompts.txt", "--from", "wise")[0]["prompt"] == "a bench"
@@ -144,6 +147,7 @@ def test_a_settings_file_adds_sets_of_its_own():
         ("map = 5\n", "map: expected a table, as in [map]"),
         ('[run]\nmap = ["prompt=x"]\n', "run.map: columns belong in [map]"),
         ('[profile.x.map]\nid = []\n', "profile.x.map.id: expected the name of a column, or a list of names"),
+        ('[map]\nimage = "/home/{name}"\n', "map.image: a picture is one column, without other text"),
         ("[from.A]\n", "from.A: a set's name has small letters, digits, dots, dashes and underscores"),
         ('[from.a]\non-finish = "rm"\n', "from.a.on-finish: no such key; the known ones are "
          "title, url, licence, file, layout, notes, prompts, map, unknown, set"),

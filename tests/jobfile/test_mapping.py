@@ -80,6 +80,17 @@ def test_the_first_column_with_a_value_counts_and_null_is_none():
     assert [line.get("prompt") for line in lines] == ["b", "a", "c", None]
 
 
+def test_a_line_of_another_shape_has_no_value():
+    field_map = FieldMap.of({"prompt": "a.0.b", "seed": "a.1"})
+    columns = Columns(field_map)
+    columns.look({"a": [{"b": "p"}, 5]})
+    found = line_map(field_map, columns)
+    for line in ({"a": "text"}, {"a": [5]}, {"a": {"0": {"b": 1}}}, {"a": None}):
+        before = dict(line)
+        assert found.apply(line) == []
+        assert line == before
+
+
 def test_unknown_keys_become_metadata_beside_the_lines_own():
     line = {"prompt": "p", "tag": "x", "metadata": {"a": 1}, "include": [1], "n": 2, "seed": 1}
     found, complaints = applied(line, "metadata")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -94,22 +95,28 @@ def check(
             settled.add(one.field)
         elif one.need is Need.ALWAYS or (one.need is Need.INSTEAD and one.field not in given and not is_mixed):
             settled.add(one.field)
-            what = _no_column(missing[0], columns.rivals(missing[0]), names())
-            which = f"; say which one is the {one.field}: --map {one.field}=NAME" if one.need is Need.INSTEAD else ""
-            problems.append(Problem(source, 0, one.origin, what + which))
+            is_asked = one.need is Need.ALWAYS
+            what = _no_column(missing[0], columns.rivals(missing[0]), names(), "" if is_asked else one.field)
+            problems.append(Problem(source, 0, one.origin, what))
     if problems:
         raise JobsFileError(problems)
 
 
-def _no_column(column: str, rivals: Sequence[str], names: Sequence[str]) -> str:
+def _no_column(column: str, rivals: Sequence[str], names: Sequence[str], field: str) -> str:
+    """Return the message about a column that is not in the file; `field` is what a prompt set takes from it."""
     if rivals:
         either = " or ".join(repr(printable(name)) for name in rivals[:3])
         return f"{printable(column)!r} could be {either}; spell it as the file does"
     by_case = {name.casefold(): name for name in reversed(names)}
     close = difflib.get_close_matches(column.casefold(), by_case, n=1)
+    nearest = printable(by_case[close[0]]) if close else ""
     listed = ", ".join(map(printable, names[:_MOST_NAMES])) + (", …" if len(names) > _MOST_NAMES else "")
-    hint = f"did you mean {printable(by_case[close[0]])!r}?" if close else f"the file has {listed}"
-    return f"nothing is called {printable(column)!r} in this file; {hint}"
+    what = f"nothing is called {printable(column)!r} in this file"
+    if field:
+        others = "" if nearest else f", which has {listed}"
+        wanted = shlex.quote(f"{field}={nearest or 'NAME'}")
+        return f"{what}{others}; add --map {wanted}"
+    return f"{what}; did you mean {nearest!r}?" if nearest else f"{what}; the file has {listed}"
 
 
 def suspects(found: LineMap, names: Iterable[str]) -> dict[str, str]:

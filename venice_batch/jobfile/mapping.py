@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
 from venice_batch.errors import UsageError
 from venice_batch.jobfile.defaults import ALL_FIELDS, field_value
-from venice_batch.jobfile.fields import RESERVED
-from venice_batch.jobfile.request_check import did_you_mean, printable
+from venice_batch.jobfile.fields import FIELDS, RESERVED
+from venice_batch.jobfile.request_check import did_you_mean, printable, takes_json
+from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -280,9 +282,13 @@ def _typed(name: str, value: Any) -> Any:  # noqa: ANN401 - any JSON value
     """Return a column's value with a type that its field takes; a value that has none stays as it is."""
     if name == "id" and isinstance(value, int | float) and not isinstance(value, bool):
         return _as_text(value)
-    if isinstance(value, str) and name in ALL_FIELDS:
-        return field_value(name, value)
-    return value
+    return field_value(name, value) if isinstance(value, str) and _is_typed(name) else value
+
+
+@cache
+def _is_typed(name: str) -> bool:
+    """Return whether a field takes anything but text somewhere."""
+    return any(name in FIELDS[endpoint] and takes_json(endpoint, name) for endpoint in Endpoint)
 
 
 def _as_text(value: object) -> str:

@@ -25,7 +25,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TEXTS = ("title", "url", "licence", "file", "layout", "notes")
 _KEYS = (*_TEXTS, "prompts", "map", "unknown", "set")
 _PICTURES = ("image", "images", "image_url")
-"""Fields that no set can give: they may name files."""
+"""Fields that may name files: no set can give them, nor make them of several columns."""
 
 _MOST_TEXT = 2000
 
@@ -130,6 +130,8 @@ def columns_fault(name: str, value: object) -> str:
     given = value if isinstance(value, list) else [value]
     if not given or not all(isinstance(column, str) and column.strip() for column in given):
         return "expected the name of a column, or a list of names"
+    if name in _PICTURES and any("{" in str(column) for column in given):
+        return "a picture is one column, without other text"  # a stranger's text could lead to any file
     return ""
 
 
