@@ -2,11 +2,7 @@
 
 The command runs in a process of its own. The array lies in a temporary folder, which needs room for three of it.
 
-<<<<<<<< HEAD:benchmarks/large_array.py
-    python benchmarks/large_array.py --gb 1
-========
     python benchmarks/json_array.py --gb 1
->>>>>>>> h-r2:benchmarks/json_array.py
 """
 
 from __future__ import annotations
