@@ -6,8 +6,10 @@ import gzip
 import io
 import json
 import os
+import random
 import sys
 import uuid
+from contextlib import suppress
 
 import pyarrow as pa
 import pytest
@@ -174,6 +176,25 @@ def test_a_damaged_file_is_one_error(write, tmp_path):
         (told,) = mistakes("damaged")
         assert "table that cannot be read: " in told
         assert told.startswith(("damaged: is a Parquet", "damaged: is an Arrow"))
+
+
+@pytest.mark.no_cover
+def test_no_damage_ends_the_process(write, tmp_path):
+    write([{"id": f"p{number}", "tags": ["a"] * number, "n": 1.5} for number in range(40)])
+    content = (tmp_path / "set").read_bytes()
+    chance = random.Random(5)
+    for _ in range(150):
+        damaged = bytearray(content)
+        for _ in range(chance.choice([1, 3, 20])):
+            damaged[chance.randrange(8, len(damaged))] = chance.randrange(256)
+        (tmp_path / "damaged").write_bytes(damaged)
+        with suppress(JobsFileError):
+            rows_of("damaged")
+
+
+def test_text_that_is_not_utf_8_is_refused(write):
+    text = pa.array([b"\xff"], pa.binary()).view(pa.string())
+    assert "table that cannot be read: " in mistakes(write(pa.table({"prompt": text})))[0]
 
 
 def test_a_map_that_repeats_a_key_is_an_error(write):
