@@ -51,10 +51,11 @@ def as_lines(name: str, file: BinaryIO, kind: Columns) -> Iterator[tuple[BinaryI
             else:
                 found = _arrow(name, file, spool.write, is_stream=kind == "Arrow stream")
         # KeyError: a map repeats a key. pyarrow's own OSErrors have no number.
-        except (pyarrow.ArrowException, ValueError, KeyError, OSError) as error:
+        except (pyarrow.ArrowException, ValueError, KeyError, OSError, MemoryError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            first_line = str(error).strip().partition("\n")[0].rstrip(".")
+            text = str(error) or "it asks for more memory than there is"  # a damaged length does
+            first_line = text.strip().partition("\n")[0].rstrip(".")
             raise _refusal(name, f"is {what} that cannot be read: {first_line}") from error
         spool.flush()
         yield spool, found
