@@ -45,6 +45,10 @@ def test_a_file_without_options_says_in_a_line_for_each_kind_what_would_help():
     assert errors("check", "draw.csv", "--sandbox", "--set", "model=venice-sd35")[0] == (
         "draw.csv:2: prompt: missing on all 3 lines; add --map prompt=Prompts"
     )
+    Path("b.csv").write_text("prompt_id,Prompt Length,Caption,prompt_en\n" + "1,2,3,4\n" * 3)
+    assert errors("check", "b.csv", "--sandbox", "--set", "model=venice-sd35")[0].endswith("add --map prompt=prompt_en")
+    Path("c.csv").write_text("prompt_id,tag\n" + "1,2\n" * 3)
+    assert errors("check", "c.csv", "--sandbox", "--set", "model=venice-sd35")[0].endswith("add --set prompt=VALUE")
     Path("a.jsonl").write_text("".join(f'{{"id": {n}, "The Text": "p", "size": "x"}}\n' for n in range(30)))
     assert errors("check", "a.jsonl", "--sandbox", "--set", "model=venice-sd35")[:-1] == [
         'a.jsonl:1: id: 0 is a number; an id is text: put it in quotes, "0"; 29 more like it on line 2-30; '
