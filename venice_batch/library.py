@@ -130,7 +130,7 @@ async def run_jobs(
     left to the caller. Cancelling stops at once and loses nothing that was recorded.
 
     Parameters:
-        jobs: a file as the command takes it, or mappings like its lines.
+        jobs: a file or folder as the command takes it, or mappings like lines of native jobs.
         options: everything that `venice-batch run` has options for.
         api_key: defaults to `VENICE_API_KEY`.
         on_event: called with everything that happens, on the event loop.

@@ -1,5 +1,6 @@
 """JSON arrays and lines of JSON strings as jobs files."""
 
+import gzip
 import io
 import json
 import tracemalloc
@@ -252,6 +253,16 @@ def test_an_array_takes_a_few_megabytes_whatever_its_size(write):
 @pytest.mark.parametrize("indent", [None, 2])
 def test_an_object_is_refused_with_the_command_that_takes_its_jobs_out(write, found, told, indent):
     assert mistakes(write("s.json", json.dumps(found, indent=indent))) == [f"s.json: {told}"]
+
+
+def test_the_command_for_a_packed_object_unpacks_it(write):
+    text = b'{"data": ["a"]}'
+    take = "take it out: {} > jobs.jsonl"
+    assert mistakes(write("s.json.gz", gzip.compress(text)))[0].endswith(
+        take.format("gzip -dc s.json.gz | jq -c '.data[]'")
+    )
+    with pytest.raises(JobsFileError, match=r"take it out: pipe it through jq -c '\.data\[\]'$"):
+        open_source("-", io.BytesIO(b'{\n"data": ["a"]}')).__enter__()
 
 
 def test_one_job_in_a_json_file_is_a_job(write):

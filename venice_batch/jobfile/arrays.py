@@ -7,6 +7,7 @@ import shlex
 from array import array
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
@@ -285,13 +286,11 @@ def _not_json(text: bytes, error: orjson.JSONDecodeError) -> str:
     return f"not valid JSON: {error.msg} at {inside}column {error.colno}"
 
 
-def is_string(start: bytes, file: BinaryIO) -> bool:
-    """Return whether the first line of `file`, which begins with `start`, is a JSON string.
+def begins_with_string(file: BinaryIO) -> bool:
+    """Return whether the first line of `file`, which begins with a quote, is a JSON string.
 
-    A table whose header is quoted begins with a quote too.
+    The quoted header of a table begins with a quote too.
     """
-    if not start.startswith(b'"'):
-        return False
     _, _, line = next(lines(file))
     try:
         return isinstance(line, bytes) and isinstance(orjson.loads(line), str)
@@ -320,7 +319,12 @@ def object_hint(name: str, file: BinaryIO) -> str | None:
         return None
 
     def command(path: str) -> str:
-        return f"jq -c {shlex.quote(path)} {shlex.quote(name)} > jobs.jsonl"
+        jq = f"jq -c {shlex.quote(path)}"
+        if name.startswith("<"):
+            return f"pipe it through {jq}"
+        unpack = {".gz": "gzip -dc", ".zst": "zstd -dc"}.get(Path(name).suffix.lower())
+        taken = f"{unpack} {shlex.quote(name)} | {jq}" if unpack else f"{jq} {shlex.quote(name)}"
+        return f"{taken} > jobs.jsonl"
 
     keys = [key for key, value in found.items() if isinstance(value, list) and value and _is_job(value[0])]
     if keys:

@@ -172,7 +172,7 @@ def _as_lines(
 
         if start.startswith(b"["):
             return _rewritten(arrays.as_lines(name, file), stack)
-        if arrays.is_string(start, file):
+        if arrays.begins_with_string(file):
             return _rewritten(arrays.strings_as_lines(name, file), stack)
     start = start.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     what = json_hint(start)
