@@ -39,8 +39,11 @@ def test_a_file_without_options_says_in_a_line_for_each_kind_what_would_help():
         "geneval.jsonl:1: tag, include, exclude: unknown fields on all 553 lines; "
         "add --unknown metadata to keep what is no field, or --allow-unknown to send it",
         "geneval.jsonl:1: model: missing on all 553 lines; add --set model=NAME",
-        "venice-batch: 1661 problems; nothing was sent",
+        "venice-batch: 1661 problems; nothing was sent; this may be a file of geneval: try --from geneval",
     ]
+    assert errors("check", "geneval.jsonl", "--from", "geneval", "--sandbox")[-1] == (
+        "venice-batch: 553 problems; nothing was sent"
+    )
     Path("draw.csv").write_text("Prompts,Category\n" + "a,b\n" * 3)
     assert errors("check", "draw.csv", "--sandbox", "--set", "model=venice-sd35")[0] == (
         "draw.csv:2: prompt: missing on all 3 lines; add --map prompt=Prompts"
@@ -154,7 +157,7 @@ def test_a_settings_file_adds_sets_of_its_own():
         ('[map]\nimage = "/home/{name}"\n', "map.image: a picture is one column, without other text"),
         ("[from.A]\n", "from.A: a set's name has small letters, digits, dots, dashes and underscores"),
         ('[from.a]\non-finish = "rm"\n', "from.a.on-finish: no such key; the known ones are "
-         "title, url, licence, file, layout, notes, prompts, map, unknown, set"),
+         "title, url, licence, file, layout, notes, prompts, signs, map, unknown, set"),
     ],
 )  # fmt: skip
 def test_mistakes_in_settings_files_name_file_and_key(text, message):
