@@ -157,7 +157,7 @@ def test_a_settings_file_adds_sets_of_its_own():
         ('[map]\nimage = "/home/{name}"\n', "map.image: a picture is one column, without other text"),
         ("[from.A]\n", "from.A: a set's name has small letters, digits, dots, dashes and underscores"),
         ('[from.a]\non-finish = "rm"\n', "from.a.on-finish: no such key; the known ones are "
-         "title, url, licence, file, layout, notes, prompts, signs, map, unknown, set"),
+         "title, url, licence, file, layout, notes, prompts, map, unknown, set"),
     ],
 )  # fmt: skip
 def test_mistakes_in_settings_files_name_file_and_key(text, message):

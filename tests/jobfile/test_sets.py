@@ -52,7 +52,7 @@ def test_a_set_of_ones_own_has_only_data():
             "a",
             {"command": "rm"},
             "a.command: no such key; the known ones are "
-            "title, url, licence, file, layout, notes, prompts, signs, map, unknown, set",
+            "title, url, licence, file, layout, notes, prompts, map, unknown, set, signs",
         ),
         ("a", {"prompts": True}, "a.prompts: expected a number of prompts"),
         ("a", {"signs": "tag"}, "a.signs: expected a list of columns"),

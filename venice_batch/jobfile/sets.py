@@ -23,7 +23,7 @@ PACKAGED = Path(__file__).with_name("sets.toml")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TEXTS = ("title", "url", "licence", "file", "layout", "notes")
-_KEYS = (*_TEXTS, "prompts", "signs", "map", "unknown", "set")
+_KEYS = (*_TEXTS, "prompts", "map", "unknown", "set")
 _PICTURES = ("image", "images", "image_url")
 """Fields that may name files: no set can give them, nor make them of several columns."""
 
@@ -35,9 +35,9 @@ class PromptSet:
     """A published set: where it comes from, and how its files become jobs.
 
     `file` says what the files are called, `prompts` how many there are, `layout` which `--layout` its scorer reads. A
-    file that has all columns of `signs` is probably one of the set's. `columns` lists for each field the columns that
-    it may come from. `values` are fields for jobs that lack them. `origin` is the settings file that has the set; ""
-    for a packaged one.
+    file that has all columns of `signs`, which packaged sets have, is probably one of the set's. `columns` lists for
+    each field the columns that it may come from. `values` are fields for jobs that lack them. `origin` is the settings
+    file that has the set; "" for a packaged one.
     """
 
     name: str
@@ -83,10 +83,11 @@ def prompt_set(name: str, table: object, origin: str = "") -> PromptSet:
         raise UsageError(f"{printable(name)}: a set's name has small letters, digits, dots, dashes and underscores")
     if not isinstance(table, dict):
         raise UsageError(f"{name}: expected a table, as in [from.{name}]")
+    known = _KEYS if origin else (*_KEYS, "signs")
     for key in table:
-        if key not in _KEYS:
-            close = difflib.get_close_matches(key, _KEYS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the known ones are {', '.join(_KEYS)}"
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the known ones are {', '.join(known)}"
             raise UsageError(f"{name}.{printable(key)}: no such key; {hint}")
     prompts = table.get("prompts")
     if prompts is not None and (type(prompts) is not int or prompts < 0):
