@@ -39,12 +39,19 @@ def test_a_file_without_options_says_in_a_line_for_each_kind_what_would_help():
         "geneval.jsonl:1: tag, include, exclude: unknown fields on all 553 lines; "
         "add --unknown metadata to keep what is no field, or --allow-unknown to send it",
         "geneval.jsonl:1: model: missing on all 553 lines; add --set model=NAME",
-        "venice-batch: 1661 problems; nothing was sent",
+        "venice-batch: 1661 problems; nothing was sent; this may be a file of geneval: try --from geneval",
     ]
+    assert errors("check", "geneval.jsonl", "--from", "geneval", "--sandbox")[-1] == (
+        "venice-batch: 553 problems; nothing was sent"
+    )
     Path("draw.csv").write_text("Prompts,Category\n" + "a,b\n" * 3)
     assert errors("check", "draw.csv", "--sandbox", "--set", "model=venice-sd35")[0] == (
         "draw.csv:2: prompt: missing on all 3 lines; add --map prompt=Prompts"
     )
+    Path("b.csv").write_text("prompt_id,Prompt Length,Caption,prompt_en\n" + "1,2,3,4\n" * 3)
+    assert errors("check", "b.csv", "--sandbox", "--set", "model=venice-sd35")[0].endswith("add --map prompt=prompt_en")
+    Path("c.csv").write_text("prompt_id,tag\n" + "1,2\n" * 3)
+    assert errors("check", "c.csv", "--sandbox", "--set", "model=venice-sd35")[0].endswith("add --set prompt=VALUE")
     Path("a.jsonl").write_text("".join(f'{{"id": {n}, "The Text": "p", "size": "x"}}\n' for n in range(30)))
     assert errors("check", "a.jsonl", "--sandbox", "--set", "model=venice-sd35")[:-1] == [
         'a.jsonl:1: id: 0 is a number; an id is text: put it in quotes, "0"; 29 more like it on line 2-30; '

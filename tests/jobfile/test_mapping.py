@@ -1,6 +1,9 @@
 """Columns as fields: what options ask for, and what becomes of a line."""
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from venice_batch.errors import UsageError
 from venice_batch.jobfile.columns import Columns, line_map
@@ -141,6 +144,47 @@ def test_batch_lines_and_records_need_no_map(line):
     assert is_own_shape(line)
     assert applied(line, "metadata", stem="x") == (before, [])
     assert not is_own_shape({"body": "a letter", "schema": "x"})
+
+
+NAMES = st.sampled_from(["a", "B", "a.b", "0", "prompt", "id", "metadata", "tag", "seed", "vars", "body", "url"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+COLUMNS = st.sampled_from(["a", "b", "A.B", "a.0", "a.b.0", "tag", "{a}-{b}", "{a.b}", "@file", "prompt", "metadata.a"])
+
+
+@given(
+    st.lists(st.dictionaries(NAMES, VALUES, max_size=6), min_size=1, max_size=4),
+    st.dictionaries(st.sampled_from(["prompt", "id", "seed", "metadata", "metadata.x", "metadata.a"]), COLUMNS),
+)
+def test_whatever_the_lines_nothing_is_lost_but_what_moved(lines, fields):
+    field_map = FieldMap.of(fields, "metadata")
+    columns = Columns(field_map)
+    for line in lines:
+        columns.look(line)
+    found = line_map(field_map, columns, stem="s")
+    for line in lines:
+        before = orjson.loads(orjson.dumps(line))
+        if is_own_shape(line):
+            assert found.apply(line) == []
+            assert line == before
+            continue
+        complaints = found.apply(line)
+        assert {field.partition(".")[0] for field, _ in complaints} <= {"id", "metadata"}
+        assert line.keys() <= {"prompt", "id", "seed", "vars", "metadata"}
+        if not complaints and isinstance(line.get("metadata"), dict):
+            kept = line["metadata"].keys() | found.keys | found.targets
+            assert all(name in kept or name in line for name in before)
+
+
+def test_values_nested_too_deeply_raise_nothing():
+    deep = orjson.loads("[" * 1000 + "]" * 1000)
+    other = orjson.loads("[" * 1000 + "]" * 1000)
+    _, complaints = applied({"prompt": "p", "tag": deep, "metadata": {"tag": other}}, "metadata")
+    assert [field for field, _ in complaints] == ["metadata.tag"]
+    assert applied({"prompt": "p", "a": deep}, "metadata", id="x-{a}")[1][0][0] == "id"
 
 
 def test_several_maps_are_read_and_the_last_for_a_field_wins():

@@ -4,7 +4,7 @@ import pytest
 
 from venice_batch.errors import UsageError
 from venice_batch.jobfile.mapping import Need, entry
-from venice_batch.jobfile.sets import field_map, named, packaged, prompt_set
+from venice_batch.jobfile.sets import field_map, named, packaged, prompt_set, recognised
 
 TWELVE = (
     "geneval", "geneval2", "partiprompts", "drawbench", "t2i-compbench", "dpg-bench", "hpsv2", "genai-bench", "wise",
@@ -52,9 +52,10 @@ def test_a_set_of_ones_own_has_only_data():
             "a",
             {"command": "rm"},
             "a.command: no such key; the known ones are "
-            "title, url, licence, file, layout, notes, prompts, map, unknown, set",
+            "title, url, licence, file, layout, notes, prompts, map, unknown, set, signs",
         ),
         ("a", {"prompts": True}, "a.prompts: expected a number of prompts"),
+        ("a", {"signs": "tag"}, "a.signs: expected a list of columns"),
         ("a", {"unknown": "keep"}, "a.unknown: expected 'error' or 'metadata'"),
         ("a", {"title": 5}, "a.title: expected a text of at most 2,000 characters"),
         ("a", {"map": "x"}, 'a.map: expected a table, as in map = { prompt = "Caption" }'),
@@ -70,6 +71,14 @@ def test_a_wrong_set_is_refused_with_its_key(name, table, message):
     with pytest.raises(UsageError) as caught:
         prompt_set(name, table)
     assert str(caught.value) == message
+
+
+def test_a_file_is_recognised_by_its_columns():
+    assert [one.name for one in packaged().values() if one.signs and recognised(one.signs) is one] == [
+        "geneval", "geneval2", "drawbench", "genai-bench", "wise", "oneig", "unigenbench",
+    ]  # fmt: skip
+    assert recognised(["tag", "Prompt", "category"]) is None
+    assert recognised([]) is None
 
 
 def test_an_unknown_set_is_refused_with_the_nearest_name():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -155,6 +156,9 @@ class Messages:
 _PROMPTS = ("prompt", "caption", "text", "description")
 """Parts of names that columns of prompts have, the likeliest first."""
 
+_ABOUT_PROMPTS = ("id", "index", "length", "type", "count")
+"""Words in names of columns that say something about a prompt."""
+
 
 def _remedy(problem: Problem, columns: Sequence[str] = ()) -> str:
     """Return the option that helps against the same mistake on many lines; "" if none does.
@@ -180,7 +184,8 @@ def _option_for(field: str, columns: Sequence[str]) -> str:
     if field not in ALL_FIELDS:
         return ""
     if field == "prompt":
-        likely = [name for part in _PROMPTS for name in columns if part in name.lower()]
+        named = [name for name in columns if not set(re.split(r"[\W_]+", name.lower())) & set(_ABOUT_PROMPTS)]
+        likely = [name for part in _PROMPTS for name in named if part in name.lower()]
         if likely:
             return f"; add --map {shlex.quote(f'prompt={likely[0]}')}"
     return f"; add --set {field}={'NAME' if field == 'model' else 'VALUE'}"

@@ -155,10 +155,11 @@ class Template(NamedTuple):
         """Return the text for a line; None if it lacks one of the values."""
         found = self.texts[0]
         for paths, text in zip(self.paths, self.texts[1:], strict=True):
-            value = _first(record, paths)
-            if value is None:
+            value = next((value for path in paths if (value := _at(record, path)) is not None), None)
+            written = None if value is None else _as_text(value)
+            if written is None:
                 return None
-            found += _as_text(value) + text
+            found += written + text
         return found
 
 
@@ -251,10 +252,6 @@ def _value(record: Mapping[str, Any], sources: Iterable[Source]) -> tuple[Any, P
     return None, ()
 
 
-def _first(record: Mapping[str, Any], paths: Iterable[Path]) -> object:
-    return next((value for path in paths if (value := _at(record, path)) is not None), None)
-
-
 def _at(value: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON value
     """Return the value at a place; None if there is none."""
     for key in path:
@@ -291,13 +288,17 @@ def _is_typed(name: str) -> bool:
     return any(name in FIELDS[endpoint] and takes_json(endpoint, name) for endpoint in Endpoint)
 
 
-def _as_text(value: object) -> str:
+def _as_text(value: object) -> str | None:
+    """Return a value as text, as JSON has it; None if it is nested too deeply to be written."""
     if isinstance(value, str):
         return value
     # Tables of numbers with gaps hold 7.0 for 7.
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         value = int(value)
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        return None
 
 
 def _is_foreign(key: str, value: object) -> bool:
@@ -312,9 +313,16 @@ def _add_metadata(record: dict[str, Any], found: dict[str, Any]) -> list[tuple[s
     own = record.get("metadata")
     if own is not None and not isinstance(own, dict):
         return []  # which the line's check reports
-    twice = [key for key, value in found.items() if own and key in own and own[key] != value]
+    twice = [key for key, value in found.items() if own and key in own and _differs(own[key], value)]
     record["metadata"] = {**(own or {}), **found}
     return [
         (f"{METADATA}{printable(key)}", f"the line has it twice; add --map metadata.NAME={printable(key)}")
         for key in twice
     ]
+
+
+def _differs(one: object, other: object) -> bool:
+    try:
+        return one != other
+    except RecursionError:  # JSON may be nested more deeply than Python compares
+        return True

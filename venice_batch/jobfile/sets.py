@@ -15,7 +15,7 @@ from venice_batch.jobfile.mapping import FieldMap, Mapped, Need, entry, target_f
 from venice_batch.jobfile.request_check import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from venice_batch.jobfile.mapping import Unknown
 
@@ -34,9 +34,10 @@ _MOST_TEXT = 2000
 class PromptSet:
     """A published set: where it comes from, and how its files become jobs.
 
-    `file` says what the files are called, `prompts` how many there are, `layout` which `--layout` its scorer reads.
-    `columns` lists for each field the columns that it may come from. `values` are fields for jobs that lack them.
-    `origin` is the settings file that has the set; "" for a packaged one.
+    `file` says what the files are called, `prompts` how many there are, `layout` which `--layout` its scorer reads. A
+    file that has all columns of `signs`, which packaged sets have, is probably one of the set's. `columns` lists for
+    each field the columns that it may come from. `values` are fields for jobs that lack them. `origin` is the settings
+    file that has the set; "" for a packaged one.
     """
 
     name: str
@@ -45,6 +46,7 @@ class PromptSet:
     licence: str = ""
     file: str = ""
     prompts: int | None = None
+    signs: tuple[str, ...] = ()
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unknown: Unknown | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -81,21 +83,26 @@ def prompt_set(name: str, table: object, origin: str = "") -> PromptSet:
         raise UsageError(f"{printable(name)}: a set's name has small letters, digits, dots, dashes and underscores")
     if not isinstance(table, dict):
         raise UsageError(f"{name}: expected a table, as in [from.{name}]")
+    known = _KEYS if origin else (*_KEYS, "signs")
     for key in table:
-        if key not in _KEYS:
-            close = difflib.get_close_matches(key, _KEYS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the known ones are {', '.join(_KEYS)}"
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the known ones are {', '.join(known)}"
             raise UsageError(f"{name}.{printable(key)}: no such key; {hint}")
     prompts = table.get("prompts")
     if prompts is not None and (type(prompts) is not int or prompts < 0):
         raise UsageError(f"{name}.prompts: expected a number of prompts")
+    signs = table.get("signs", [])
+    if not isinstance(signs, list) or not all(isinstance(sign, str) for sign in signs):
+        raise UsageError(f"{name}.signs: expected a list of columns")
     unknown = table.get("unknown")
     if unknown not in (None, "error", "metadata"):
         raise UsageError(f"{name}.unknown: expected 'error' or 'metadata'")
     texts = {key: _text(f"{name}.{key}", table.get(key, "")) for key in _TEXTS}
     columns = _columns(f"{name}.map", table.get("map", {}))
     values = _values(f"{name}.set", table.get("set", {}))
-    return PromptSet(name, prompts=prompts, columns=columns, unknown=unknown, values=values, origin=origin, **texts)
+    given: dict[str, Any] = {"columns": columns, "unknown": unknown, "values": values, "origin": origin, **texts}
+    return PromptSet(name, prompts=prompts, signs=tuple(signs), **given)
 
 
 def named(name: str, own: Mapping[str, PromptSet]) -> PromptSet:
@@ -106,6 +113,11 @@ def named(name: str, own: Mapping[str, PromptSet]) -> PromptSet:
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise UsageError(f"--from {printable(name)}: no such prompt set; {hint}`venice-batch sets` lists them")
     return known[name]
+
+
+def recognised(columns: Collection[str]) -> PromptSet | None:
+    """Return the packaged set whose signs are all among a file's columns; None if there is none."""
+    return next((one for one in packaged().values() if one.signs and set(one.signs) <= set(columns)), None)
 
 
 def field_map(
