@@ -15,6 +15,7 @@ ROOT = Path(venice_batch.__file__).parent
 
 LAYERS = [
     # plain values, no I/O
+    ("mistakes",),
     ("_version", "errors", "clock", "model", "text_format", "portable"),
     ("image_format", "money"),
     # a file of jobs becomes checked jobs, in the light of what the models take and cost
@@ -42,6 +43,7 @@ LAYERS = [
 """Folders and files, the lowest first: each imports only from those above it in this list."""
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 PURE = {
+    "mistakes",
     "model",
     "errors",
     "events",

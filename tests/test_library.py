@@ -56,6 +56,28 @@ async def test_one_call_runs_a_file_with_defaults(tmp_path, monkeypatch):
     assert summary.images == 1
 
 
+async def test_foreign_columns_and_prompt_sets_are_read_as_by_the_command(tmp_path):
+    path = tmp_path / "wise.json"
+    path.write_text(json.dumps([{"prompt_id": 7, "Prompt": "p", "Category": "c"}]))
+    defaults = {"model": "venice-sd35", "width": 64, "height": 64}
+    async with serve(FAST) as sandbox:
+        options = {"api_key": "k", "base_url": sandbox.base_url, "defaults": defaults}
+        named = await run_jobs(path, tmp_path / "out", prompt_set="wise", **options)
+        columns = {"prompt": "prompt", "id": "prompt_id"}
+        mapped = await run_jobs(path, tmp_path / "out", field_map=columns, unknown="metadata", **options)
+        lines = [{"Text": "p", "tag": "x"}]
+        given = await run_jobs(lines, tmp_path / "b", field_map={"prompt": "Text"}, unknown="metadata", **options)
+        with pytest.raises(JobsFileError, match=r"^<jobs>: --map prompt=Txt: nothing is called 'Txt'"):
+            await run_jobs(lines, tmp_path / "b", field_map={"prompt": "Txt"}, **options)
+        with pytest.raises(UsageError, match="no such prompt set"):
+            await run_jobs(lines, tmp_path / "b", prompt_set="zzz", **options)
+        with pytest.raises(UsageError, match="--map promt=x: no job has this field"):
+            await run_jobs(lines, tmp_path / "b", field_map={"promt": "x"}, **options)
+    assert (named.succeeded, mapped.already_done, given.succeeded) == (1, 1, 1)
+    record = json.loads((tmp_path / "out" / "manifest.jsonl").read_text())
+    assert (record["id"], record["metadata"]) == ("7", {"Category": "c"})
+
+
 async def test_outcomes_come_as_they_end(tmp_path):
     events = []
     async with (

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+from venice_batch.mistakes import Mistake, kind_of, told_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -85,21 +87,19 @@ def one_line(text: str) -> str:
     return _COMMAND.sub(lambda found: found[0] + " ", text) if "::" in text or "##" in text else text
 
 
-Mistake = tuple[str, str, str]
-"""A problem without its line: source, field and text."""
-
-
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake in a jobs file: its place, the mistake and a value that works.
 
-    `line` counts from 1; 0 means the file as a whole. `field` is "" if the mistake is not in a field.
+    `line` counts from 1; 0 means the file as a whole. `field` is "" if the mistake is not in a field. `noun` is what
+    `line` counts in a file whose jobs are not on lines of their own, such as "row".
     """
 
     source: str
     line: int
     field: str
     what: str
+    noun: str = "line"
 
     @property
     def mistake(self) -> Mistake:
@@ -107,15 +107,32 @@ class Problem:
         return self.source, self.field, self.what
 
     def __str__(self) -> str:
-        where = f"{self.source}:{self.line}" if self.line else self.source
+        where = self.source
+        if self.line:
+            where += f":{self.line}" if self.noun == "line" else f": {self.noun} {self.line}"
         return one_line(f"{where}: {self.field}: {self.what}" if self.field else f"{where}: {self.what}")
+
+
+class Locator(Protocol):
+    """Says where a person finds a job, of which problems know the number (`jobfile.rewritten.Places`)."""
+
+    @property
+    def noun(self) -> str:
+        """What the numbers count."""
+
+    def name(self, number: int) -> str:
+        """Return a place in a list of places."""
+
+    def located(self, problem: Problem) -> Problem:
+        """Return the problem with its place."""
 
 
 class JobsFileError(VeniceBatchError):
     """The jobs file has mistakes; nothing was sent.
 
     `problems` holds the first mistakes in the order of the file; `total` counts all of them. `distinct` holds each
-    different one of `problems` once; its text names the other lines that have it. They cover `covered` of the `total`.
+    different one of `problems` once; its text names the other lines that have it. Of many that differ in values alone
+    it holds the first. They cover `covered` of the `total`. `columns` are names in the file that are no fields.
     `undone` completes "nothing was …" in the message: "sent", or "written" where jobs would have gone into a file.
     `noun` is what the message counts, `title` the heading of annotations.
     """
@@ -131,14 +148,22 @@ class JobsFileError(VeniceBatchError):
         *,
         counts: Mapping[Mistake, int] | None = None,
         lines: int = 0,
+        places: Locator | None = None,
+        columns: Iterable[str] = (),
     ) -> None:
         """Take the first problems of a file that has `lines` lines, 0 if that is not known.
 
-        `counts` holds how often the whole file has each mistake; one that it lacks is counted in `problems`.
+        `counts` holds how often the whole file has each mistake, and each kind; one that it lacks is counted in
+        `problems`. `places` says where the jobs are if their numbers are not those of lines.
         """
         self.problems = tuple(problems)
         self.total = len(self.problems) if total is None else total
-        self.distinct, self.covered = _distinct(self.problems, counts or {}, lines)
+        self.columns = tuple(columns)
+        told, self.covered = told_once(self.problems, counts or {}, lines, places)
+        self.distinct = tuple(replace(first, field=field, what=what) for first, field, what in told)
+        if places is not None:
+            self.problems = tuple(map(places.located, self.problems))
+            self.distinct = tuple(map(places.located, self.distinct))
         super().__init__("\n".join(map(str, self.distinct)))
 
 
@@ -156,55 +181,6 @@ class NotApprovedError(JobsFileError):
         self.undone = one_line(f"sent; {remedy}")
 
 
-def _distinct(
-    problems: Iterable[Problem], counts: Mapping[Mistake, int], lines: int
-) -> tuple[tuple[Problem, ...], int]:
-    """Return each different problem once, with the other lines that have it, and how many problems those are."""
-    alike: dict[Mistake, list[Problem]] = {}
-    for problem in problems:
-        alike.setdefault(problem.mistake, []).append(problem)
-    found = []
-    covered = 0
-    for mistake, same in alike.items():
-        count = max(counts.get(mistake, 0), len(same))
-        covered += count
-        places = list(dict.fromkeys(one.line for one in same))
-        if count == len(places) == 2:
-            found += same  # no shorter in one
-        else:
-            what = same[0].what
-            also = _also(what, places, count, lines, in_jobs=len(same) > len(places))
-            found.append(replace(same[0], what=what + also))
-    # A stable sort, as in `Findings`.
-    return tuple(sorted(found, key=lambda problem: problem.line)), covered
-
-
-def _also(what: str, places: Sequence[int], count: int, lines: int, *, in_jobs: bool) -> str:
-    """Return the end of a message about `count` equal problems, the first of which are on the lines `places`.
-
-    `in_jobs`: one line has several of them, as its matrix makes several jobs.
-    """
-    if count == 1 or not places[0]:
-        return ""
-    spans: list[list[int]] = []
-    for place in places[1:]:
-        if spans and place == spans[-1][-1] + 1:
-            spans[-1] = [spans[-1][0], place]
-        else:
-            spans.append([place])
-    named = ["-".join(map(str, span)) for span in spans[:MAX_SPANS]]
-    if named and (len(spans) > MAX_SPANS or (count > len(places) and not in_jobs)):
-        named.append("…")
-    if in_jobs:
-        return f"; in {count:,} jobs" + (f", also on line {', '.join(named)}" if named else "")
-    if count == lines:
-        return f"{'' if what == 'missing' else '; the same'} on all {lines:,} lines"
-    return f"; the same on {count - 1:,} more lines" + (f": {', '.join(named)}" if named else "")
-
-
-MAX_SPANS = 5
-"""Lines, or spans of lines, that a problem of many lines names."""
-
 MAX_PROBLEMS = 1000
 """Problems of one jobs file that are kept and shown; all of them are counted."""
 
@@ -213,15 +189,17 @@ class Findings:
     """Collect a file's problems in any order; keep the `keep` that come first in the file.
 
     Memory is bounded by `keep`, however many problems there are; `total` counts all of them. `lines` is the number of
-    the file's lines; set it as soon as it is known.
+    the file's lines; set it as soon as it is known. `columns` collects names in the file that are no fields.
     """
 
     def __init__(self, keep: int = MAX_PROBLEMS) -> None:
         self.keep = keep
         self.total = 0
         self.lines = 0
+        self.columns: dict[str, None] = {}
         self._kept: list[Problem] = []
         self._counts: dict[Mistake, int] = {}
+        self._kinds: dict[Mistake, int] = {}
 
     def add(self, line: int, field: str, what: str, source: str) -> None:
         """Add one problem."""
@@ -232,18 +210,21 @@ class Findings:
         for problem in problems:
             self.total += 1
             self._kept.append(problem)
-            mistake = problem.mistake
-            if mistake in self._counts or len(self._counts) < self.keep:
-                self._counts[mistake] = self._counts.get(mistake, 0) + 1
+            for counts, mistake in ((self._counts, problem.mistake), (self._kinds, kind_of(problem.mistake))):
+                if mistake in counts or len(counts) < self.keep:
+                    counts[mistake] = counts.get(mistake, 0) + 1
         # Not each time: a file with a million mistakes is not sorted a million times.
         if len(self._kept) > 2 * self.keep + 100:
             self._cut()
 
-    def raise_any(self) -> None:
-        """Raise JobsFileError if there is any problem."""
+    def raise_any(self, places: Locator | None = None) -> None:
+        """Raise JobsFileError if there is any problem; `places` says where the jobs are."""
         if self.total:
             self._cut()
-            raise JobsFileError(self._kept, self.total, counts=self._counts, lines=self.lines)
+            counts = {**self._kinds, **self._counts}
+            raise JobsFileError(
+                self._kept, self.total, counts=counts, lines=self.lines, places=places, columns=self.columns
+            )
 
     def _cut(self) -> None:
         # A stable sort: the problems of one line stay in their order.

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from venice_batch.catalogue import Listing
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import Source
+    from venice_batch.jobfile.mapping import FieldMap
     from venice_batch.model import Job, Outcome, Summary
     from venice_batch.report.collect import Collector
 
@@ -117,7 +118,7 @@ def prepare(source: Source, output: Path, options: RunOptions, preflight: Prefli
         part=options.part,
         name_of=naming.plain_stem,
     )
-    naming.settle(index.jobs_in_order(), source.name)
+    naming.settle(index.jobs_in_order(), source.name, source.places)
     return PreparedRun(index, output, options, naming, preflight)
 
 
@@ -136,7 +137,7 @@ async def run_jobs(
     left to the caller. Cancelling stops at once and loses nothing that was recorded.
 
     Parameters:
-        jobs: a file as the command takes it, or mappings like its lines.
+        jobs: a file or folder as the command takes it, or mappings like lines of native jobs.
         options: everything that `venice-batch run` has options for.
         api_key: defaults to `VENICE_API_KEY`.
         on_event: called with everything that happens, on the event loop.
@@ -160,7 +161,11 @@ async def run_jobs(
     now = time.time()
     known = (None, None) if listing is None else (listing.catalogue(now), listing.styles)
     preflight = Preflight(*known, allow_unknown=options.allow_unknown, strict=options.strict)
-    with _opened(jobs) as source:
+    if options.prompt_set is not None:
+        from venice_batch.jobfile.sets import named
+
+        options = replace(options, defaults={**named(options.prompt_set, {}).values, **options.defaults})
+    with _opened(jobs, options.columns) as source:
         # A long file, or one that names many pictures, takes its time: the caller's loop goes on meanwhile.
         prepared = await anyio.to_thread.run_sync(prepare, source, Path(output), options, preflight)
         if approved is not None and options.frozen is not None:
@@ -248,11 +253,11 @@ async def stream_outcomes(
 
 
 @contextmanager
-def _opened(jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]]) -> Iterator[Source]:
+def _opened(jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]], columns: FieldMap | None) -> Iterator[Source]:
     """Open a jobs file, or mappings by way of a temporary one."""
     with ExitStack() as stack:
         if isinstance(jobs, str | os.PathLike):
-            yield stack.enter_context(open_source(jobs))
+            yield stack.enter_context(open_source(jobs, field_map=columns))
             return
         import tempfile
 
@@ -260,7 +265,11 @@ def _opened(jobs: str | os.PathLike[str] | Iterable[Mapping[str, Any]]) -> Itera
         for number, job in enumerate(jobs, start=1):
             file.write(_line(job, number))
         file.flush()
-        yield replace(stack.enter_context(open_source(file.name)), name=GIVEN, folder="")
+        try:
+            source = stack.enter_context(open_source(file.name, field_map=columns))
+        except JobsFileError as error:
+            raise JobsFileError([replace(problem, source=GIVEN) for problem in error.problems]) from error
+        yield replace(source, name=GIVEN, folder="")
 
 
 def _line(job: Mapping[str, Any], number: int) -> bytes:

@@ -178,10 +178,12 @@ def test_a_mistake_that_combinations_of_a_matrix_share_is_told_once_with_their_n
     ]
 
 
-def test_more_mistakes_than_are_kept_are_all_counted_where_they_are_equal(capsys):
+def test_more_mistakes_than_are_kept_are_all_counted_where_they_are_alike(capsys):
     write(*({"id": f"j{n}", "prompt": "p", "width": n} for n in range(2000, 3500)))
-    *_, end = mistakes(capsys)
-    assert end == "venice-batch: 3000 problems (the first 2000 are shown); nothing was sent"
+    width, model, end = mistakes(capsys)
+    assert width.endswith("from 1 to 1280; 1,499 more like it on line 2-500, …")
+    assert model.endswith("missing on all 1,500 lines; add --set model=NAME")
+    assert end == "venice-batch: 3000 problems; nothing was sent"
     write(*({"id": f"j{n}", "prompt": "p"} for n in range(1500)))
     assert mistakes(capsys)[1] == "venice-batch: 1500 problems; nothing was sent"
 
@@ -194,6 +196,39 @@ def test_mistakes_as_json(capsys):
     assert problems["total"] == 2
     assert [(one["line"], one["field"]) for one in problems["shown"]] == [(1, "steps"), (2, "format")]
     assert "2 problems; nothing was sent" in err
+
+
+@pytest.mark.parametrize(
+    ("indent", "where"),
+    [
+        (None, "jobs.jsonl: element 1: {}; the same in all 3 elements"),
+        (1, "jobs.jsonl:2: {}; the same in all 3 elements"),
+    ],
+)
+def test_mistakes_in_an_array_are_found_by_element_or_line(indent, where, capsys):
+    Path("jobs.jsonl").write_text(json.dumps([{**GOOD, "id": f"j{n}", "steps": 99} for n in range(3)], indent=indent))
+    assert check("--offline") == 2
+    told = capsys.readouterr().err.splitlines()[-2]
+    assert told == where.format("steps: 99 is above venice-sd35's limit of 30")
+
+
+def test_warnings_about_texts_of_a_folder_name_the_files(capsys):
+    Path("prompts").mkdir()
+    for name in ("a", "b", "c"):
+        Path(f"prompts/{name}.txt").write_text("p")
+    settings = ("--set", "model=venice-sd35", "--set", "enable_web_search=true")
+    assert main(["check", "prompts", *settings, "--offline"]) == 0
+    what = "enable_web_search: warning: venice-sd35 does not search the web"
+    assert f"prompts/a.txt: {what} (2 more: prompts/b.txt, prompts/c.txt)\n" in capsys.readouterr().err
+
+
+def test_names_that_collide_name_both_texts_of_a_folder(capsys):
+    Path("prompts").mkdir()
+    for name in ("a", "b"):
+        Path(f"prompts/{name}.txt").write_text("p")
+    assert main(["run", "prompts", "--set", "model=venice-sd35", "--sandbox", "--name", "{model}"]) == 2
+    told = "prompts/b.txt: --name: 'venice-sd35' is the name of prompts/a.txt's image too; add {id} or {index}"
+    assert capsys.readouterr().err.splitlines()[-2] == told
 
 
 def test_warnings_go_to_standard_error_once_each_with_their_lines(capsys):

@@ -20,10 +20,21 @@ from venice_batch.cli.main import main
         ("-", "stdin"),
         ("plain", "plain"),
         (".jsonl", ".jsonl"),
+        ("sets/prompts/", "prompts"),
+        ("set.parquet", "set"),
+        ("set.arrow.gz", "set"),
+        ("set.feather", "set"),
     ],
 )
 def test_the_output_folder_is_named_after_the_jobs(name, stem):
     assert default_output(name).name == stem
+
+
+def test_the_output_of_the_current_folder_is_named_after_it(tmp_path, monkeypatch):
+    (tmp_path / "prompts" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "prompts")
+    assert default_output(".").name == default_output("inner/..").name == "prompts"
+    assert default_output("..").name == tmp_path.name
 
 
 @pytest.fixture

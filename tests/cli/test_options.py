@@ -229,6 +229,7 @@ PRINTED = {
     "styles": ("styles --offline", list),
     "limits": ("limits --sandbox", dict),
     "config": ("config", dict),
+    "sets": ("sets", list),
 }
 """For each command with `--json`: a command line, and the type of the value that it prints."""
 

@@ -135,9 +135,10 @@ def test_a_long_line_is_known_by_its_size_only(write):
         (gzip.compress(b"\x89PNG", mtime=0), "is not text: looks like a PNG image"),
         (gzip.compress(b"", mtime=0), "holds no jobs"),
         (
-            b'[\n{"a": 1}\n]',
-            "holds one JSON array; expected one object a line: jq -c '.[]' jobs.json > jobs.jsonl",
+            b"FEA1\0\0\0\0",
+            "is not text: looks like a Feather table of the first version; write it again as .parquet or .csv",
         ),
+        (b"PARE\0\0\0\0", "is not text: looks like an encrypted Parquet table"),
         (
             b'{\n  "a": 1\n}',
             "holds JSON spread over several lines; expected one object a line: jq -c . jobs.json > jobs.jsonl",
@@ -148,9 +149,22 @@ def test_a_file_of_another_type_is_refused_with_its_type(write, content, message
     assert refused(write("jobs.jsonl", content)) == f"jobs.jsonl: {message}"
 
 
-def test_an_array_on_one_line_is_the_files_mistake_if_the_name_promises_one(write):
-    assert "holds one JSON array" in refused(write("jobs.json", b'[{"a": 1}]\n'))
-    assert all_lines(write("jobs.jsonl", b'[{"a": 1}]\n')) == [(1, 0, b'[{"a": 1}]')]
+@pytest.mark.parametrize("name", ["jobs.json", "jobs.jsonl", "jobs"])
+def test_an_array_is_read_whatever_the_name_of_its_file(write, name):
+    assert all_lines(write(name, b'[{"a": 1}]\n')) == [(1, 0, b'{"a": 1}')]
+
+
+def test_an_object_that_is_no_job_is_refused_with_the_key_of_its_list(write):
+    write("set.json", b'{"version": 1, "data": [{"prompt": "a"}]}')
+    told = "holds one JSON object, whose list is under 'data'; take it out: jq -c '.data[]' set.json > jobs.jsonl"
+    assert refused("set.json") == f"set.json: {told}"
+
+
+def test_an_array_may_be_one_long_line_in_a_packed_file(write, monkeypatch):
+    monkeypatch.setattr(spool, "MAX_UNPACKED_LINE", 1 << 20)
+    array = b" [" + b", ".join([b'"%s"' % (b"x" * 1000)] * 3000) + b"]"
+    assert len(all_lines(write("a.json.gz", gzip.compress(array)))) == 3000
+    assert refused(write("b.json.gz", gzip.compress(b'["' + b" " * (3 << 20)))).endswith("; not a jobs file")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +216,8 @@ def test_a_missing_file_is_reported_with_the_nearest_name(write):
 
 def test_folders_and_files_that_cannot_be_read_are_reported(write, monkeypatch):
     Path("folder").mkdir()
-    assert refused("folder") == "folder: is a folder; expected a file of jobs"
+    told = "is a folder without .txt files; expected a file of jobs, or a folder with one prompt a .txt file"
+    assert refused("folder") == f"folder: {told}"
     assert refused("a\0b").startswith("a\ufffdb: cannot be read: ")
 
     def deny(*_args):

@@ -6,6 +6,7 @@ import pytest
 
 from venice_batch.errors import JobsFileError
 from venice_batch.jobfile import Defaults, JobIndex, open_source
+from venice_batch.jobfile.mapping import FieldMap
 from venice_batch.jobfile.reading import lines
 
 
@@ -267,3 +268,19 @@ def test_a_prompt_that_variables_make_of_another_line_is_an_error_with_both_line
             JobsFileError, match=r"ideas.txt:2: id: the request is that of line 1, .*; remove one of them"
         ):
             JobIndex.build(source, defaults=defaults)
+
+
+@pytest.mark.parametrize("name", ["set.csv", "set.tsv"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_header_without_any_field_is_cut_where_it_can_be(write, name, delimiter):
+    write(name, f"Prompts{delimiter}Category\nA red teapot{delimiter}Colors\n")
+    with open_source(name, field_map=FieldMap.of({"prompt": "Prompts"})) as source:
+        (job,) = JobIndex.build(source, defaults=Defaults.of(["model=venice-sd35"])).jobs_in_order()
+    assert (job.request["prompt"], job.metadata) == ("A red teapot", {"Category": "Colors"})
+
+
+def test_other_delimiters_in_a_header_without_fields_are_text(write):
+    write("set.csv", "Caption; long,Category\nA red teapot,Colors\n")
+    with open_source("set.csv", field_map=FieldMap.of({"prompt": "Caption; long"})) as source:
+        (job,) = JobIndex.build(source, defaults=Defaults.of(["model=venice-sd35"])).jobs_in_order()
+    assert job.metadata == {"Category": "Colors"}

@@ -5,7 +5,7 @@ import msgspec
 import pytest
 from records import failed, outcome
 
-from venice_batch.jobfile import JobIndex, open_source
+from venice_batch.jobfile import Defaults, JobIndex, open_source
 from venice_batch.output.resume import Resume
 
 IMAGE = b"image"
@@ -35,13 +35,23 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path):
-    """stage("a", "b") has jobs of these ids, one a line, of the models m0 and m1 in turn."""
+    """stage("a", "b") has jobs of these ids, one a line, of the models m0 and m1 in turn.
+
+    With `form="array"` they are an array on one line, with "folder" they are texts in the folder `jobs`.
+    """
 
     @contextmanager
-    def of(*ids):
+    def of(*ids, form="lines"):
         lines = [{"id": job_id, "model": f"m{number % 2}", "prompt": "p"} for number, job_id in enumerate(ids)]
-        (tmp_path / "jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        with open_source(tmp_path / "jobs.jsonl") as source:
-            yield Stage(tmp_path, JobIndex.build(source))
+        path = tmp_path / "jobs.jsonl"
+        if form == "folder":
+            path = tmp_path / "jobs"
+            path.mkdir()
+            for job_id in ids:
+                (path / f"{job_id}.txt").write_text("p")
+        else:
+            path.write_text(json.dumps(lines) if form == "array" else "".join(json.dumps(x) + "\n" for x in lines))
+        with open_source(path) as source:
+            yield Stage(tmp_path, JobIndex.build(source, defaults=Defaults({"model": "m0"})))
 
     return of

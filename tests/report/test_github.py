@@ -51,6 +51,22 @@ def test_jobs_that_do_not_pass_are_annotated_on_their_lines(stage):
     ]
 
 
+def test_jobs_of_an_array_on_one_line_are_annotated_with_their_number(stage):
+    with stage("a", "b", form="array") as at:
+        found = annotations(at, at.failed("b"))
+    assert found == [({"file": "jobs.jsonl", "title": "b: failed"}, "element 2: server: out of order")]
+
+
+def test_jobs_of_a_folder_are_annotated_in_their_files(stage, tmp_path):
+    with stage("a", "b", form="folder") as at:
+        found = annotations(at, at.failed("b"), environment={"GITHUB_WORKSPACE": str(tmp_path)})
+        failures = failures_of(at, at.failed("b"), fail_on=())
+        text = "".join(github.step_summary(at.index, failures, summary(), source="jobs"))
+    assert found == [({"file": "jobs/b.txt", "title": "b: failed"}, "server: out of order")]
+    assert "| file | job | what |" in text
+    assert "jobs/b.txt | b | failed: server: out of order |" in text
+
+
 def test_a_flag_is_annotated_only_on_request(stage):
     with stage("a") as at:
         flagged = at.done("a", flags=Flags(content_violation=True))

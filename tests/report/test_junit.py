@@ -25,6 +25,13 @@ def cases(root):
     return {case.get("name"): (list(case) or [None])[0] for case in root.iter("testcase")}
 
 
+def test_a_job_of_a_folder_names_its_file(stage, tmp_path):
+    with stage("a", "b", form="folder") as at:
+        root = document(at, at.done("a"))
+    files = {case.get("name"): case.get("file") for case in root.iter("testcase")}
+    assert files == {name: str(tmp_path / "jobs" / f"{name}.txt") for name in "ab"}
+
+
 def test_every_job_is_a_test_case_with_its_time(stage):
     with stage("a", "b", "c", "d") as at:
         root = document(

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import frozen, options
+from venice_batch.cli import column_options, frozen, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
 from venice_batch.cli.known import know
 from venice_batch.cli.parameters import Target, option
 from venice_batch.cli.text import json_line, table, terminal_width
-from venice_batch.errors import one_line
+from venice_batch.errors import Problem, one_line
 from venice_batch.text_format import counted, span
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from venice_batch.catalogue import Preflight
     from venice_batch.catalogue.preflight import Warned
     from venice_batch.cli.known import Known
+    from venice_batch.jobfile import Source
     from venice_batch.report.log_lines import JobWarningLine, PlanLine
     from venice_batch.run.budget import Share
     from venice_batch.run.plan import ChainPlan, LanePlan, Plan
@@ -68,7 +69,7 @@ def check(jobs: str, **given: Any) -> int:
     output = given["output"] or default_output(jobs)
     budget = budget_shares(given)
     settle_temporary_files(jobs, output)
-    with open_source(jobs, environment().stdin_bytes) as source:
+    with open_source(jobs, environment().stdin_bytes, column_options.field_map(given)) as source:
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         print_notice(known.notice)
         options.show_notices(source)
@@ -83,7 +84,7 @@ def check(jobs: str, **given: Any) -> int:
                 name_of=Naming(has_ids=source.has_ids).plain_stem,
             )
         finally:
-            show_warnings(preflight, source.name)
+            show_warnings(preflight, source)
         options.refuse_unused(index, given)
         options.show_part(index, part)
         approval = chosen.settle(frozen.of_now(preflight, known.listing, known.limits, given), jobs)
@@ -122,19 +123,22 @@ def print_notice(notice: str) -> None:
     environment().messages.notice(notice)
 
 
-def show_warnings(preflight: Preflight, source: str) -> None:
+def show_warnings(preflight: Preflight, source: Source) -> None:
     """Print the warnings of all lines on standard error, each different one once."""
     messages = environment().messages
     shown = 0
     for warned in preflight.warnings:
         shown += warned.count
         if messages.log is not None:
-            messages.log.write(_warning_line(warned, source))
+            messages.log.write(_warning_line(warned, source.name))
             continue
         more = warned.count - 1
-        others = ", ".join(map(str, warned.lines[1:])) + (", …" if warned.count > len(warned.lines) else "")
-        also = f" ({more} more: line {others})" if len(warned.lines) > 1 else ""
-        click.echo(one_line(f"{source}:{warned.lines[0]}: {warned.field}: warning: {warned.what}{also}"), err=True)
+        places = source.places
+        others = ", ".join(map(places.name, warned.lines[1:])) + (", …" if warned.count > len(warned.lines) else "")
+        noun = "" if places.files else f"{places.noun} "
+        also = f" ({more} more: {noun}{others})" if len(warned.lines) > 1 else ""
+        found = Problem(source.name, warned.lines[0], warned.field, f"warning: {warned.what}{also}")
+        click.echo(places.located(found), err=True)
     if preflight.warning_count > shown:
         messages.notice(f"{counted(preflight.warning_count - shown, 'further warning')} not shown")
 

@@ -162,6 +162,7 @@ HEADINGS = {
         "run": Entry("run", "Make the images of a jobs file that are still missing."),
         "check": Entry("check", "Check and price every line; spend nothing."),
         "expand": Entry("expand", "Write every job as a line of its own."),
+        "sets": Entry("sets", "List the published prompt sets that --from knows."),
         "schema": Entry("schema", "Write the JSON Schema of a job, for editors."),
     },
     "Look at the results": {

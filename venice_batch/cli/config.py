@@ -41,6 +41,8 @@ def config(ctx: click.Context, of: str, as_json: bool) -> int:
     rows, values = _rows(shown, settled, ctx.parent)
     fields = [Row(".".join(keys), setting.value, setting.where) for keys, setting in settled.job_fields.items()]
     takes_jobs = settings.takes_job_fields(shown)
+    takes_columns = any(param.name == "field_map" for param in shown.params)
+    columns = [Row(name, setting.value, setting.where) for name, setting in settled.columns.items() if takes_columns]
     key = _key(values["api_key_file"], rows) if "api_key_file" in values else None
     if as_json:
         from venice_batch.cli.text import json_line
@@ -51,6 +53,7 @@ def config(ctx: click.Context, of: str, as_json: bool) -> int:
             "profile": read.profile,
             "options": {row.name: {"value": row.value, "from": row.origin} for row in rows},
             "defaults": {row.name: {"value": row.value, "from": row.origin} for row in fields} if takes_jobs else None,
+            "map": {row.name: {"value": row.value, "from": row.origin} for row in columns} if takes_columns else None,
             "api_key": {"present": key.value == "present", "from": key.origin} if key else None,
         }
         click.echo(json_line(report))
@@ -61,6 +64,7 @@ def config(ctx: click.Context, of: str, as_json: bool) -> int:
     profile = f"; profile: {read.profile}" if read.profile is not None else ""
     click.echo(one_line(f"files: {files}{profile}"))
     rows += [Row(f"defaults.{row.name}", row.value, row.origin) for row in fields if takes_jobs]
+    rows += [Row(f"map.{row.name}", row.value, row.origin) for row in columns]
     rows += [key] if key else []
     click.echo(table((of, "value", "from"), [(row.name, _text(row.value), row.origin) for row in rows]))
     return 0

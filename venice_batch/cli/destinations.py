@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 PACKED = (".gz", ".zst")
 """Endings of packed files."""
+
+COLUMNS = (".parquet", ".arrow", ".feather")
+"""Endings of tables that are packed by column."""
 
 _TEMPORARY_BYTES = 64 << 20
 """Room for jobs whose size is unknown, as on standard input."""
@@ -34,9 +38,11 @@ outfile = option(
 
 
 def default_output(jobs: str) -> Path:
-    """Return `output/<stem>`, where the stem is the jobs file's name without its endings."""
+    """Return `output/<stem>`, where the stem is the name of the jobs file or folder without its endings."""
     name = "stdin" if jobs == "-" else Path(jobs).name
-    for ending in (*PACKED, ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt"):
+    if name in {"", ".."}:  # of `.` and `..`
+        name = Path(jobs).resolve().name
+    for ending in (*PACKED, ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", *COLUMNS):
         name = name.removesuffix(ending) or name
     return Path("output") / name
 
@@ -114,7 +120,9 @@ def settle_temporary_files(jobs: str, output: Path) -> None:
         usual = tempfile.gettempdir()
     needed = _TEMPORARY_BYTES
     with suppress(OSError, ValueError):  # `-`, or a path that fails when it is opened
-        needed = os.stat(jobs).st_size * (20 if jobs.endswith(PACKED) else 2)
+        status = os.stat(jobs)
+        if not stat.S_ISDIR(status.st_mode):
+            needed = status.st_size * (20 if jobs.endswith((*PACKED, *COLUMNS)) else 2)
     if usual is not None and _free_bytes(usual) >= needed:
         return
     place = output.absolute()

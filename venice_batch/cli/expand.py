@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from venice_batch.cli import destinations, options
+from venice_batch.cli import column_options, destinations, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.env import environment
 
@@ -28,7 +28,10 @@ def expand(jobs: str, output: Path | None, **given: Any) -> int:
 
     defaults = options.job_defaults(given)
     part = options.part(given)
-    with destinations.opened(output) as file, open_source(jobs, environment().stdin_bytes) as source:
+    with (
+        destinations.opened(output) as file,
+        open_source(jobs, environment().stdin_bytes, column_options.field_map(given)) as source,
+    ):
         options.show_notices(source)
         index = JobIndex.build(
             source,

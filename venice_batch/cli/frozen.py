@@ -141,7 +141,17 @@ def options_of(given: Mapping[str, Any]) -> Options:
     return Options(freeze=freeze, approved=_earlier(freeze) if freeze is not None and freeze.is_file() else None)
 
 
-_MATTERS = ("settings", "seed_policy", "allow_unknown", "base_url", "api_key_file", "sandbox")
+_MATTERS = (
+    "prompt_set",
+    "field_map",
+    "unknown",
+    "settings",
+    "seed_policy",
+    "allow_unknown",
+    "base_url",
+    "api_key_file",
+    "sandbox",
+)
 """Options that change what is frozen; other sources than the command line give them again."""
 
 

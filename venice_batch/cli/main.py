@@ -15,6 +15,7 @@ from venice_batch.cli.env import Environment
 from venice_batch.cli.messages import InterruptedCommandError, asked_format
 from venice_batch.cli.text import unwritten
 from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError
+from venice_batch.mistakes import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +121,12 @@ def _problems(error: JobsFileError, env: Environment) -> int:
 
 
 def _hint(error: JobsFileError) -> str:
-    """Return a hint that the missing jobs file may be a mistyped command; "" if not."""
+    """Return a hint: the jobs file may be a published set, or the missing file a mistyped command; "" if neither."""
+    if any(one.what.startswith(UNKNOWN) or one.mistake[1:] == ("prompt", "missing") for one in error.problems):
+        from venice_batch.jobfile.sets import recognised
+
+        found = recognised(error.columns)
+        return f"; this may be a file of {found.name}: try --from {found.name}" if found is not None else ""
     name = error.problems[0].source if error.problems else ""
     if Path(name).exists() or error.problems[0].line:
         return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 import time
 from contextlib import ExitStack
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError, one_line
+from venice_batch.mistakes import UNKNOWN
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -105,14 +108,14 @@ class Messages:
         shown = f" (the first {error.covered} are shown)" if error.covered < error.total else ""
         text = f"{counted(error.total, error.noun)}{shown}; nothing was {error.undone}{hint}"
         if self.log is None:
-            click.echo("\n".join(f"{problem}{_remedy(problem)}" for problem in error.distinct), err=True)
+            click.echo("\n".join(f"{problem}{_remedy(problem, error.columns)}" for problem in error.distinct), err=True)
             click.echo(f"venice-batch: {text}", err=True)
             return int(error.exit_code)
         from venice_batch.report.log_lines import JobProblemLine
 
         for problem in error.distinct:
             line, field = problem.line or None, problem.field or None
-            what = f"{problem.what}{_remedy(problem)}"
+            what = f"{problem.what}{_remedy(problem, error.columns)}"
             self.log.write(JobProblemLine(level="error", source=problem.source, line=line, field=field, what=what))
         return self.failed(text, error.exit_code)
 
@@ -150,15 +153,42 @@ class Messages:
         self._redirected.callback(logging.getLogger().removeHandler, handler)
 
 
-def _remedy(problem: Problem) -> str:
-    """Return the option that gives many lines a field that they lack; "" if they lack none."""
+_PROMPTS = ("prompt", "caption", "text", "description")
+"""Parts of names that columns of prompts have, the likeliest first."""
+
+_ABOUT_PROMPTS = ("id", "index", "length", "type", "count")
+"""Words in names of columns that say something about a prompt."""
+
+
+def _remedy(problem: Problem, columns: Sequence[str] = ()) -> str:
+    """Return the option that helps against the same mistake on many lines; "" if none does.
+
+    `columns` are names in the file that are no fields.
+    """
     what, _, where = problem.what.partition("missing")
-    if what or not where:
-        return ""
+    if not what and where:
+        return _option_for(problem.field, columns)
+    if problem.what.startswith(f"{UNKNOWN}s ") or problem.what.startswith(f"{UNKNOWN}; the same "):
+        return "; add --unknown metadata to keep what is no field, or --allow-unknown to send it"
+    if problem.field == "id" and " is a number; an id is text" in problem.what:
+        return "; or add --map id=id"
+    if "this line goes to" in problem.what and "; the same " in problem.what:
+        return f"; to keep it as metadata: --map metadata.{problem.field}={problem.field}"
+    return ""
+
+
+def _option_for(field: str, columns: Sequence[str]) -> str:
+    """Return the option that gives many lines the field that they lack."""
     from venice_batch.jobfile.defaults import ALL_FIELDS
 
-    value = "NAME" if problem.field == "model" else "VALUE"
-    return f"; add --set {problem.field}={value}" if problem.field in ALL_FIELDS else ""
+    if field not in ALL_FIELDS:
+        return ""
+    if field == "prompt":
+        named = [name for name in columns if not set(re.split(r"[\W_]+", name.lower())) & set(_ABOUT_PROMPTS)]
+        likely = [name for part in _PROMPTS for name in named if part in name.lower()]
+        if likely:
+            return f"; add --map {shlex.quote(f'prompt={likely[0]}')}"
+    return f"; add --set {field}={'NAME' if field == 'model' else 'VALUE'}"
 
 
 def _handler(messages: Messages) -> logging.Handler:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from venice_batch.cli import settings
+from venice_batch.cli import column_options, settings
 from venice_batch.cli.env import environment
 from venice_batch.cli.parameters import Caps, Decorator, Folder, Share, Target, group, option, stronger
 from venice_batch.errors import UsageError
@@ -145,6 +145,7 @@ default_fields = option(
     shell_complete=complete_job_fields,
 )
 which_jobs = group(
+    column_options.columns,
     option("--shard", type=Share(), help="Take only share I of N of the jobs; a job's id decides its share."),
     option(
         "--id",
@@ -238,7 +239,7 @@ def layout(what: str) -> Decorator:
 
 
 def job_defaults(given: Mapping[str, Any]) -> Defaults:
-    """Return the fields that every job gets: those of `[defaults]` in the settings files, then those of `--set`.
+    """Return the fields that every job gets, the weakest first: of a prompt set, of `[defaults]`, of `--set`.
 
     `given` holds a command's options; `seed_policy` and `allow_unknown` may be missing.
 
@@ -256,7 +257,9 @@ def job_defaults(given: Mapping[str, Any]) -> Defaults:
     matrix = parse_matrix(given.get("matrix", ()), allow_unknown=allow_unknown)
     if both := sorted(own.values.keys() & matrix):
         raise UsageError(f"--set and --matrix both name {', '.join(both)}")
-    for keys, value in settings.job_fields(allow_unknown=allow_unknown).items():
+    if (chosen := column_options.chosen_set(given)) is not None:
+        values |= {name: value for name, value in chosen.values.items() if name not in matrix}
+    for keys, value in settings.job_values(allow_unknown=allow_unknown).items():
         name = keys[-1]
         if len(keys) == 1:
             values[name] = value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import after_run, frozen, options, run_options, sandbox_options
+from venice_batch.cli import after_run, column_options, frozen, options, run_options, sandbox_options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, settle_temporary_files
 from venice_batch.cli.env import environment
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 @run_options.after_run
 @run_options.sandbox
 def run(**given: Any) -> int:
-    """Make the images of JOBS (a path, or - for standard input) that are not in the output folder yet.
+    """Make the images of JOBS that are not in the output folder yet.
+
+    JOBS is a file, a folder of texts, or - for standard input.
 
     A DURATION is a number of seconds, or has a unit: 90, 15m, 2h.
     """
@@ -67,10 +69,11 @@ def _start(given: dict[str, Any], output: Path) -> int:
         given["quiet"] = False  # such as -v against a settings file
     is_sandbox = options.is_sandbox(given)
     is_silent = given["quiet"] and given["log_format"] == "text"  # a JSON log goes by levels
+    columns = column_options.field_map(given)
     chosen = _options(given)
     frozen_file = frozen.options_of(given)
     settle_temporary_files(given["jobs"], output)
-    with open_source(given["jobs"], environment().stdin_bytes) as source:
+    with open_source(given["jobs"], environment().stdin_bytes, columns) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
         limits = given["dry_run"] or frozen_file.wants_quotas
         asked = {"sandbox": given["sandbox"], "offline": given["offline"], "limits": limits}
@@ -83,7 +86,7 @@ def _start(given: dict[str, Any], output: Path) -> int:
             prepared = library.prepare(source, output, chosen, preflight)
         finally:
             if not is_silent:
-                show_warnings(preflight, source.name)
+                show_warnings(preflight, source)
         options.refuse_unused(prepared.index, given)
         if not is_silent:
             options.show_part(prepared.index, chosen.part)
@@ -141,6 +144,9 @@ def _options(given: dict[str, Any]) -> RunOptions:
         matrix=defaults.matrix,
         variables=defaults.variables,
         reuse=given["reuse"],
+        prompt_set=given["prompt_set"],
+        field_map=dict(pair.split("=", 1) for pair in given["field_map"]),
+        unknown=given["unknown"],
         seed_policy=given["seed_policy"],
         retry_rejected=given["retry_rejected"],
         verify=given["verify"],

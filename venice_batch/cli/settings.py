@@ -2,73 +2,62 @@
 
 from __future__ import annotations
 
-import difflib
-import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from venice_batch.cli.config_file import SettingsFile, files
 from venice_batch.cli.destinations import errors_beside
+from venice_batch.cli.job_settings import (
+    Layer,
+    Setting,
+    check_job_field,
+    field_columns,
+    forbidden,
+    is_inside,
+    job_fields,
+    mistake,
+    nearest,
+    prompt_sets,
+)
 from venice_batch.cli.parameters import Option, stronger, value_from_file
 from venice_batch.errors import UsageError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from venice_batch.cli.commands import Command
+    from venice_batch.jobfile.sets import PromptSet
 
 SETTLED = "venice_batch.settings"
 """Key of a context's `meta` that holds the running command's `Settled`."""
 
 _CHOICE = "venice_batch.settings.choice"
 _CHOICE_NAMES = ("config", "no_config", "profile")
-_PICTURES = ("image", "images")
-_KEY_LIKE = re.compile(r"(^|[-_])(key|token|secret|password|authorization|bearer)$", re.IGNORECASE)
-
-
-class Setting(NamedTuple):
-    """A value, its file, and its keys in that file."""
-
-    value: Any
-    file: SettingsFile
-    keys: tuple[str, ...]
-
-    @property
-    def where(self) -> str:
-        """The file's name; for a profile `venice-batch.toml (profile nightly)`."""
-        profile = f" (profile {self.keys[1]})" if self.keys[0] == "profile" else ""
-        return one_line(f"{self.file.path}{profile}")
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """One command's settings from all files: its options by parameter, and those for jobs by their keys.
 
-    The keys are those below `[defaults]`: `("width",)`, `("matrix", "seed")`, `("vars", "subject")`, and
-    `("model", NAME, "width")` for a field of one model.
+    The keys of `job_fields` are those below `[defaults]`: `("width",)`, `("matrix", "seed")`, `("vars", "subject")`,
+    and `("model", NAME, "width")` for a field of one model. `columns` are those of `[map]`, by the field that they
+    become; `sets` the prompt sets of `[from.NAME]`.
     """
 
     files: tuple[SettingsFile, ...] = ()
     profile: str | None = None
     options: Mapping[str, Setting] = field(default_factory=dict)
     job_fields: Mapping[tuple[str, ...], Setting] = field(default_factory=dict)
+    columns: Mapping[str, Setting] = field(default_factory=dict)
+    sets: Mapping[str, PromptSet] = field(default_factory=dict)
 
     @property
     def default_map(self) -> dict[str, Any]:
         """The options' values as click's `Context.default_map`."""
         return {name: setting.value for name, setting in self.options.items()}
-
-
-class _Layer(NamedTuple):
-    """A file's own tables, or those of a profile in it; `prefix` is where they stand."""
-
-    file: SettingsFile
-    prefix: tuple[str, ...]
-    tables: Mapping[str, Any]
 
 
 def settings_options() -> list[Option]:
@@ -126,7 +115,8 @@ def settle(ctx: click.Context, command: Command, found: tuple[SettingsFile, ...]
         UsageError: there is no such profile, or a file has a key or value that no command or option takes.
     """
     options: dict[str, Setting] = {}
-    job_fields: dict[tuple[str, ...], Setting] = {}
+    fields: dict[tuple[str, ...], Setting] = {}
+    columns: dict[str, Setting] = {}
     # Options of one name that read the same variable mean the same.
     shared = {str(option.name) for option in settable(command).values() if option.envvar}
     for layer in _layers(ctx, found, profile):
@@ -136,11 +126,13 @@ def settle(ctx: click.Context, command: Command, found: tuple[SettingsFile, ...]
             if name in given and given[name].value:
                 options.pop(other, None)  # the stronger layer names the server
         options |= {name: setting for name, setting in given.items() if not _lifts_budget(setting, options.get(name))}
-        stronger_fields = _job_fields(layer, allow_unknown=True)
+        stronger_fields = job_fields(layer, allow_unknown=True)
         for keys in stronger_fields:
-            _drop_weaker(job_fields, keys)
-        job_fields |= stronger_fields
-    return Settled(found, profile, options, job_fields)
+            _drop_weaker(fields, keys)
+        fields |= stronger_fields
+        columns |= field_columns(layer)
+    sets = {name: one for file in found for name, one in prompt_sets(file).items()}
+    return Settled(found, profile, options, fields, columns, sets)
 
 
 def _lifts_budget(setting: Setting, before: Setting | None) -> bool:
@@ -156,11 +148,13 @@ def check_all(ctx: click.Context, found: Sequence[SettingsFile]) -> None:
         UsageError: the first mistake.
     """
     for file in found:
+        prompt_sets(file)
         for profile in (None, *_profiles(file)):
             for layer in _layers(ctx, (file,), profile):
                 for name in _command_names(ctx):
                     _options(layer, command_named(ctx, name))
-                _job_fields(layer, allow_unknown=_allows_unknown(file.tables) or _allows_unknown(layer.tables))
+                field_columns(layer)
+                job_fields(layer, allow_unknown=_allows_unknown(file.tables) or _allows_unknown(layer.tables))
 
 
 def _drop_weaker(fields: dict[tuple[str, ...], Setting], keys: tuple[str, ...]) -> None:
@@ -174,7 +168,13 @@ def _drop_weaker(fields: dict[tuple[str, ...], Setting], keys: tuple[str, ...]) 
             del fields[other]
 
 
-def job_fields(*, allow_unknown: bool) -> dict[tuple[str, ...], Any]:
+def of_command() -> Settled:
+    """Return the settings of the running command."""
+    settled: Settled = click.get_current_context().meta.get(SETTLED, Settled())
+    return settled
+
+
+def job_values(*, allow_unknown: bool) -> dict[tuple[str, ...], Any]:
     """Return the running command's `[defaults]` as JSON values (TOML's dates as text) by the keys of `Settled`.
 
     Raises:
@@ -182,10 +182,10 @@ def job_fields(*, allow_unknown: bool) -> dict[tuple[str, ...], Any]:
     """
     import msgspec
 
-    settled: Settled = click.get_current_context().meta.get(SETTLED, Settled())
+    settled = of_command()
     if not allow_unknown:
         for keys, setting in settled.job_fields.items():
-            _check_job_field(keys, setting, allow_unknown=False)
+            check_job_field(keys, setting, allow_unknown=False)
     return {keys: msgspec.to_builtins(setting.value) for keys, setting in settled.job_fields.items()}
 
 
@@ -216,18 +216,18 @@ def _command_names(ctx: click.Context) -> list[str]:
     return root.list_commands(ctx) if isinstance(root, click.Group) else [str(root.name)]
 
 
-def _layers(ctx: click.Context, found: Sequence[SettingsFile], profile: str | None) -> list[_Layer]:
+def _layers(ctx: click.Context, found: Sequence[SettingsFile], profile: str | None) -> list[Layer]:
     """Return the files' own tables and then those of `profile`, the weaker first. Raises UsageError."""
     commands = _command_names(ctx)
     for file in found:
-        _check_tables(file, (), file.tables, {"defaults", "profile", *commands})
+        _check_tables(file, (), file.tables, {"defaults", "map", "from", "profile", *commands})
         for name, tables in _profiles(file).items():
-            _check_tables(file, ("profile", name), tables, {"defaults", *commands})
-    layers = [_Layer(file, (), file.tables) for file in found]
+            _check_tables(file, ("profile", name), tables, {"defaults", "map", *commands})
+    layers = [Layer(file, (), file.tables) for file in found]
     if profile is None:
         return layers
     chosen = [
-        _Layer(file, ("profile", profile), _profiles(file)[profile]) for file in found if profile in _profiles(file)
+        Layer(file, ("profile", profile), _profiles(file)[profile]) for file in found if profile in _profiles(file)
     ]
     if not chosen:
         known = {name for file in found for name in _profiles(file)}
@@ -244,31 +244,33 @@ def _profiles(file: SettingsFile) -> Mapping[str, Any]:
 
 def _check_tables(file: SettingsFile, prefix: tuple[str, ...], tables: object, known: Collection[str]) -> None:
     if not isinstance(tables, dict):
-        raise _mistake(file, prefix, f"expected a table, as in [{'.'.join(prefix)}.run]")
+        raise mistake(file, prefix, f"expected a table, as in [{'.'.join(prefix)}.run]")
     for name, table in tables.items():
         keys = (*prefix, name)
         if name not in known:
-            raise _mistake(file, keys, _forbidden(name) or f"no such table; {_nearest(name, known)}")
+            raise mistake(file, keys, forbidden(name) or f"no such table; {nearest(name, known)}")
         if not isinstance(table, dict):
-            raise _mistake(file, keys, f"expected a table, as in [{'.'.join(keys)}]")
+            raise mistake(file, keys, f"expected a table, as in [{'.'.join(keys)}]")
 
 
-def _options(layer: _Layer, command: Command) -> dict[str, Setting]:
+def _options(layer: Layer, command: Command) -> dict[str, Setting]:
     """Return the settings in the layer's table for `command`, by parameter. Raises UsageError."""
     known = settable(command)
     found = {}
     for key, value in layer.tables.get(str(command.name), {}).items():
         keys = (*layer.prefix, str(command.name), key)
         if key == "set" and takes_job_fields(command):
-            raise _mistake(layer.file, keys, f"job fields belong in [{'.'.join((*layer.prefix, 'defaults'))}]")
+            raise mistake(layer.file, keys, f"job fields belong in [{'.'.join((*layer.prefix, 'defaults'))}]")
+        if key == "map" and takes_job_fields(command):
+            raise mistake(layer.file, keys, f"columns belong in [{'.'.join((*layer.prefix, 'map'))}]")
         if key not in known:
-            what = _forbidden(key) or f"`{command.name}` has no such option; {_nearest(key, known)}"
-            raise _mistake(layer.file, keys, what)
+            what = forbidden(key) or f"`{command.name}` has no such option; {nearest(key, known)}"
+            raise mistake(layer.file, keys, what)
         option = known[key]
         try:
             given = value_from_file(option, value, layer.file.path.parent)
         except click.BadParameter as error:
-            raise _mistake(layer.file, keys, error.message) from None
+            raise mistake(layer.file, keys, error.message) from None
         if layer.file.is_project and isinstance(option.type, click.Path):
             _confine(layer.file, keys, option, given)
         found[str(option.name)] = Setting(given, layer.file, keys)
@@ -279,115 +281,13 @@ def _confine(file: SettingsFile, keys: tuple[str, ...], option: Option, value: o
     """Refuse a path outside the folder of a project's file, as anybody may have written that file."""
     others = f"give --{option.long_name}, set {option.envvar}, or use your own settings file"
     if option.name == "api_key_file":
-        raise _mistake(file, keys, f"a project's file cannot name a key file; {others}")
+        raise mistake(file, keys, f"a project's file cannot name a key file; {others}")
     for path in value if isinstance(value, list) else [value]:
         # `export` writes a second file beside the first, and a link may be there.
         beside = [errors_beside(Path(str(path)))] if option.name == "openai_to" else []
-        if not all(_is_inside(file, place) for place in (Path(str(path)), *beside)):
-            raise _mistake(file, keys, f"leads out of the folder of the project's file; {others}")
-
-
-def _is_inside(file: SettingsFile, path: Path) -> bool:
-    """Return whether `path`, with all links followed, is below the folder of `file`."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(file.path.parent))
-
-
-def _job_fields(layer: _Layer, *, allow_unknown: bool) -> dict[tuple[str, ...], Setting]:
-    found = {}
-    for keys, own_keys, value in _for_jobs(layer):
-        found[keys] = setting = Setting(value, layer.file, (*layer.prefix, "defaults", *own_keys))
-        if what := _forbidden(keys[-1]):
-            raise _mistake(layer.file, setting.keys, what)
-        _check_job_field(keys, setting, allow_unknown=allow_unknown)
-        pictures = _single_values(value) if keys[-1] in _PICTURES and keys[0] != "vars" else []
-        if layer.file.is_project and not all(_is_own_picture(layer.file, picture) for picture in pictures):
-            what = "leads out of the folder of the project's file; name it in the jobs"
-            raise _mistake(layer.file, setting.keys, what)
-    for keys in found:
-        if keys[0] == "matrix" and keys[1:] in found:
-            raise _mistake(layer.file, found[keys].keys, "has a value in [defaults] too; keep one of them")
-    return found
-
-
-def _for_jobs(layer: _Layer) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], Any]]:
-    """Yield the keys (as `Settled` has them, and as the file does) and the value of everything in `[defaults]`.
-
-    `models` is `model` by another name: TOML allows no table `model` beside a default model.
-    """
-
-    def tables(name: str, found: object, form: str) -> Mapping[str, Any]:
-        if isinstance(found, dict) and found:
-            return found
-        raise _mistake(layer.file, (*layer.prefix, "defaults", name), f"expected a table, as in {form}")
-
-    for name, value in layer.tables.get("defaults", {}).items():
-        if name in ("matrix", "vars"):
-            form = "[defaults.matrix] seed = [1, 2]" if name == "matrix" else '[defaults.vars] subject = ["cat", "dog"]'
-            for key, values in tables(name, value, form).items():
-                yield (name, key), (name, key), values
-        elif name == "models" or (name == "model" and isinstance(value, dict)):
-            form = '[defaults.model."NAME"] width = 768'
-            for model, table in tables(name, value, form).items():
-                for key, one in tables(f"{name}.{model}", table, form).items():
-                    yield ("model", model, key), (name, model, key), one
-        else:
-            yield (name,), (name,), value
-
-
-def _single_values(value: object) -> list[object]:
-    """Return a value, or all those in a list of lists."""
-    return [one for item in value for one in _single_values(item)] if isinstance(value, list) else [value]
-
-
-def _is_own_picture(file: SettingsFile, value: object) -> bool:
-    """Return whether a picture is not a file, or one below the folder of `file` (of the jobs, if it is relative)."""
-    from venice_batch.jobfile.pictures import local_file
-
-    path = local_file(value)[0]
-    if path is None:
-        return True
-    is_climbing = not os.path.isabs(path) and ".." in Path(path).parts
-    return not is_climbing and _is_inside(file, file.path.parent / path)
-
-
-def _check_job_field(keys: tuple[str, ...], setting: Setting, *, allow_unknown: bool) -> None:
-    import msgspec
-
-    from venice_batch.jobfile.defaults import complaint
-    from venice_batch.jobfile.variables import matrix_fault, variable_fault
-
-    name, value = keys[-1], setting.value
-    if keys[0] == "vars":
-        what = variable_fault(name, value)
-        wrong = (name, what) if what else None
-    elif keys[0] == "matrix":
-        wrong = matrix_fault(name, msgspec.to_builtins(value), allow_unknown=allow_unknown)
-    elif len(keys) > 1 and name in ("model", "modelId"):
-        wrong = name, "the table of a model cannot name another"
-    else:
-        wrong = complaint(name, value, allow_unknown=allow_unknown)
-    if wrong:
-        raise _mistake(setting.file, (*setting.keys[:-1], wrong[0]), wrong[1])
+        if not all(is_inside(file, place) for place in (Path(str(path)), *beside)):
+            raise mistake(file, keys, f"leads out of the folder of the project's file; {others}")
 
 
 def _allows_unknown(tables: Mapping[str, Any]) -> bool:
     return any(isinstance(table, dict) and table.get("allow-unknown") is True for table in tables.values())
-
-
-def _forbidden(key: str) -> str:
-    """Return why no file may have `key`; "" if one may, or if the key is unknown."""
-    if key == "on-finish":
-        # Otherwise the owner of the jobs' folder could run programs as another user.
-        return "a file cannot name a command to run; give --on-finish, or set VENICE_BATCH_ON_FINISH"
-    if not _KEY_LIKE.search(key):
-        return ""
-    return "the API key must not be in a settings file; set VENICE_API_KEY, or give its own file with --api-key-file"
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"the known ones are {', '.join(sorted(known))}"
-
-
-def _mistake(file: SettingsFile, keys: tuple[str, ...], what: str) -> UsageError:
-    return UsageError(one_line(f"{file.path}: {'.'.join(keys)}: {what}"))

@@ -34,10 +34,10 @@ class Link(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A job that others wait for: its place in the index, its line, and how many images it makes."""
+    """A job that others wait for: its place in the index and in the file ("line 5"), and how many images it makes."""
 
     place: int
-    line: int
+    at: str
     images: int
 
 
@@ -148,11 +148,10 @@ class Chains:
         """The ids of all jobs that some job waits for."""
         return {link.job for found in self.links.values() for link in found}
 
-    def connect(
-        self, found: Mapping[str, Found], line_of: Callable[[int], int], report: Report
-    ) -> list[tuple[int, Link]]:
+    def connect(self, found: Mapping[str, Found], at: Callable[[int], str], report: Report) -> list[tuple[int, Link]]:
         """Connect each waiting job with the jobs that it waits for, which `found` has by id; report what is wrong.
 
+        `at` returns where in the file the job at a place is: "line 5".
         Returns the places and links of jobs that wait for one that is not in `found`, for the caller to report.
         """
         missing: list[tuple[int, Link]] = []
@@ -168,7 +167,7 @@ class Chains:
                 self.children[parent_place].append(place)
         self._sort()
         if len(self.order) < len(self.links):
-            self._report_circles(line_of, report)
+            self._report_circles(at, report)
         return missing
 
     def _name(self, place: int, job_id: str) -> None:
@@ -186,7 +185,7 @@ class Chains:
                 if not left[child]:
                     ready.append(child)
 
-    def _report_circles(self, line_of: Callable[[int], int], report: Report) -> None:
+    def _report_circles(self, at: Callable[[int], str], report: Report) -> None:
         """Report each circle once, at its first line."""
         sorted_ = set(self.order)
         seen: set[int] = set()
@@ -205,23 +204,23 @@ class Chains:
                 around = list(path)[list(path).index(place) :]
                 first = around.index(min(around))
                 around = around[first:] + around[:first]
-                report(around[0], path[around[0]].field, self._circle(around, line_of))
+                report(around[0], path[around[0]].field, self._circle(around, at))
             seen.update(path)
 
     def _parents_of(self, place: int) -> Iterator[int | None]:
         return (self.places.get(link.job) for link in self.links[place])
 
-    def _circle(self, around: Sequence[int], line_of: Callable[[int], int]) -> str:
+    def _circle(self, around: Sequence[int], at: Callable[[int], str]) -> str:
         if len(around) == 1:
             return "waits for its own image"
-        through = [f"{shown(self.ids[place])} (line {line_of(place)})" for place in around[1:]]
+        through = [f"{shown(self.ids[place])} ({at(place)})" for place in around[1:]]
         if len(through) > _NAMED:
             through[_NAMED - 1 : -1] = ["…"]
         return f"waits for {', which waits for '.join(through)}, which waits for this job: a circle"
 
 
 def _wrong_variant(link: Link, parent: Found) -> str | None:
-    name = f"{shown(link.job)} (line {parent.line})"
+    name = f"{shown(link.job)} ({parent.at})"
     if link.variant is not None and link.variant > parent.images:
         makes = "one image" if parent.images == 1 else f"{parent.images} images"
         return f"there is no variant {link.variant}: {name} makes {makes}"
@@ -230,14 +229,14 @@ def _wrong_variant(link: Link, parent: Found) -> str | None:
     return None
 
 
-def no_job(name: str, lines: Mapping[str, int]) -> str:
-    """Return the message about a link to a job that the file lacks; `lines` are the lines of jobs by their ids."""
+def no_job(name: str, lines: Mapping[str, str]) -> str:
+    """Return the message about a link to a job that the file lacks; `lines` says where jobs are, by their ids."""
     what = f"no job {shown(name)} is in this file"
     made = [other for other in lines if other.startswith(f"{name}__")]
     if made:
         names = ", ".join(map(shown, made[:_NAMED])) + (", …" if len(made) > _NAMED else "")
-        return f"{what}; line {lines[made[0]]} makes {names}: name one of these"
+        return f"{what}; {lines[made[0]]} makes {names}: name one of these"
     if hint := did_you_mean(name, lines):
         meant = next((other for other in lines if hint.endswith(f"{other!r}?")), None)
-        return f"{what}{hint}" if meant is None else f"{what}{hint[:-1]} (line {lines[meant]})?"
+        return f"{what}{hint}" if meant is None else f"{what}{hint[:-1]} ({lines[meant]})?"
     return what

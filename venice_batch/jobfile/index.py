@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from venice_batch.jobfile.jobs import Again, Shard
+    from venice_batch.jobfile.rewritten import Places
     from venice_batch.jobfile.selection import Part
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
@@ -162,7 +163,7 @@ class JobIndex:
         index._find_duplicates(findings)
         if index.chains:
             index._connect_chains(findings)
-        findings.raise_any()
+        findings.raise_any(source.places)
         if selection is not None:
             selection.refuse_unmet(source.name)
             index.left_out = selection.left_out
@@ -220,6 +221,11 @@ class JobIndex:
         """Yield the places of a lane's jobs in this index, in the file's order."""
         return self._chain(lane)
 
+    @property
+    def places(self) -> Places:
+        """Where a person finds the jobs of the file, by their lines."""
+        return self._source.places
+
     def line(self, place: int) -> int:
         """Return the number of the line with the job at `place`."""
         return self._lines[place]
@@ -274,7 +280,7 @@ class JobIndex:
                 findings.add(
                     job.line,
                     "id",
-                    _id_is_taken(job, self._lines[first], has_ids=self._source.has_ids),
+                    _id_is_taken(job, self._lines[first], self._source),
                     self._source.name,
                 )
         findings.total += len(repeats) - len(named)
@@ -288,19 +294,20 @@ class JobIndex:
 
     def _connect_chains(self, findings: Findings) -> None:
         wanted = self.chains.wanted
+        at = self.places.at
         hashed = sorted(place for name in wanted for place in self._directory.places(hash(name)))
         found: dict[str, Found] = {}
         for place, job in zip(hashed, self._read(hashed), strict=True):
-            found.setdefault(job.id, Found(place, job.line, job.images))
+            found.setdefault(job.id, Found(place, at(job.line), job.images))
 
         def report(place: int, field: str, what: str) -> None:
             findings.add(self._lines[place], field, what, self._source.name)
 
-        missing = self.chains.connect(found, self.line, report)
+        missing = self.chains.connect(found, lambda place: at(self._lines[place]), report)
         missing = [(place, link) for place, link in missing if link.job not in self._jobs.invalid]
         if missing:
             few = range(min(len(self), _MOST_NAMES))
-            names = {job.id: job.line for job in self._read(few)}
+            names = {job.id: at(job.line) for job in self._read(few)}
             for place, link in missing:
                 report(place, link.field, no_job(link.job, names))
 
@@ -319,11 +326,11 @@ class JobIndex:
         return again.job(self._offsets[place], line_hash, line, self._numbers[place], self._subs[place])
 
 
-def _id_is_taken(job: Job, first: int, *, has_ids: bool) -> str:
+def _id_is_taken(job: Job, first: int, source: Source) -> str:
     """Return the message for a job whose id line `first` uses already."""
     if has_implicit_id(job):
         if first == job.line:
             return "the matrix makes the same request twice; give the line an id to have both"
-        fix = "give each an id" if has_ids else "remove one of them, or give each an id in a table or in JSON"
-        return f"the request is that of line {first}, where no id tells them apart; {fix}"
-    return f"{job.id!r} is used on line {first} already"
+        fix = "give each an id" if source.has_ids else "remove one of them, or give each an id in a table or in JSON"
+        return f"the request is that of {source.places.at(first)}, where no id tells them apart; {fix}"
+    return f"{job.id!r} is used {source.places.on(first)} already"

@@ -14,6 +14,8 @@ import orjson
 
 from venice_batch.errors import MAX_PROBLEMS, UsageError
 from venice_batch.jobfile.chains import links, roots
+from venice_batch.jobfile.defaults import ALL_FIELDS
+from venice_batch.jobfile.fields import RESERVED
 from venice_batch.jobfile.line import Parsed, parse
 from venice_batch.jobfile.pictures import Pictures
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, LineReader, TooLong, lines
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from venice_batch.jobfile.source import Source
     from venice_batch.model import Job
 
+
+_MOST_COLUMNS = 100
+"""Names that are no fields which a message may suggest."""
 
 _LINK = b'"job"'
 """Part of every line that has a link to another job."""
@@ -107,7 +112,7 @@ class Jobs:
             parsed = self._parse(line, number, count)
             if parsed.problems:
                 findings.extend(parsed.problems)
-                self._note_invalid(line)
+                self._note_invalid(line, findings)
                 continue
             count += len(parsed.jobs)
             line_hash = hash(line)
@@ -144,10 +149,16 @@ class Jobs:
                         waiting.setdefault(job.id, set()).update(link.job for link in found)
         return waiting
 
-    def _note_invalid(self, line: bytes) -> None:
-        if len(self.invalid) < MAX_PROBLEMS:
-            with suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                self.invalid.add(str(orjson.loads(line)["id"]))
+    def _note_invalid(self, line: bytes, findings: Findings) -> None:
+        """Note the line's id for messages about links to it, and its names that are no fields."""
+        if len(self.invalid) >= MAX_PROBLEMS:
+            return
+        with suppress(orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            record = orjson.loads(line)
+            if len(findings.columns) < _MOST_COLUMNS:
+                foreign = [key for key in record if key not in ALL_FIELDS and key not in RESERVED]
+                findings.columns |= dict.fromkeys([*foreign, *(record.get("metadata") or ())])
+            self.invalid.add(str(record["id"]))
 
     def _parse(self, line: bytes, number: int, first_index: int, *, is_checked: bool = False) -> Parsed:
         parsed = parse(
@@ -159,6 +170,7 @@ class Jobs:
             pictures=self._pictures,
             is_checked=is_checked,
             copy=self._source.copy_of(number) if self._source.copies else 1,
+            mapping=self._source.mapping,
         )
         return _doubted(parsed, self._source.suspects) if self._source.suspects and parsed.jobs else parsed
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from venice_batch.jobfile.defaults import Defaults
+    from venice_batch.jobfile.mapping import LineMap
 
 
 def native_line(job: Job) -> bytes:
@@ -72,13 +73,15 @@ def parse(
     pictures: Pictures | None = None,
     is_checked: bool = False,
     copy: int = 1,
+    mapping: LineMap | None = None,
 ) -> Parsed:
     """Read one line; never raises, whatever the bytes. All mistakes of the line are reported, not only the first.
 
     `number` counts the file's lines from 1, `first_index` the jobs before this line, `source` is the file's name for
     messages. `pictures` remembers the files that lines name; without it each is read anew, with paths relative to the
     current folder. `is_checked` leaves out checks that this very line has passed with these defaults. `copy` counts
-    equal lines from 1; it distinguishes the ids of their jobs if the lines give none.
+    equal lines from 1; it distinguishes the ids of their jobs if the lines give none. `mapping` makes a
+    foreign line a native one.
     """
     pictures = pictures or Pictures()
     try:
@@ -89,7 +92,9 @@ def parse(
         return _failed([("", _not_an_object(record))], number, source)
     if not is_checked and (lost := losses(line, record)):
         return _failed(lost, number, source)
+    unmapped = mapping.apply(record) if mapping is not None else []
     job = draft(record)
+    job.complaints.extend(unmapped)
     if job.matrix is not None or job.variables is not None or defaults.matrix or defaults.variables:
         return _parse_several(job, number, first_index, defaults, source, pictures, is_checked=is_checked, copy=copy)
     checked = _checked(job.endpoint, job.request, defaults, pictures, is_checked=is_checked)

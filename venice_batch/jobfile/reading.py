@@ -16,7 +16,7 @@ from venice_batch.errors import FolderError, JobsFileError, Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from venice_batch.jobfile.source import Compression
+    from venice_batch.jobfile.content import Compression
 
 
 MAX_LINE_BYTES = 1 << 20
@@ -142,6 +142,8 @@ MAX_UNPACKED_LINE = 64 << 20
 """The longest line that is unpacked, in bytes: kilobytes of gzip can hold gigabytes of one line."""
 
 _UNPACKED_BLOCK = 1 << 18
+_ENDS = (b"\n", b"\r")
+_ENDS_IN_ARRAY = (*_ENDS, b",")
 
 
 @contextmanager
@@ -210,8 +212,11 @@ def unpacked(name: str, packed: BinaryIO, how: Compression) -> Iterator[BinaryIO
 
 def _pour(name: str, read: Callable[[int], bytes], file: BinaryIO) -> None:
     tail = 0
+    first = b""
     while block := read(_UNPACKED_BLOCK):
-        end = max(block.rfind(b"\n"), block.rfind(b"\r"))
+        first = first or block.removeprefix(BOM).lstrip()[:1]
+        # A JSON array may be one long line; its elements are not.
+        end = max(map(block.rfind, _ENDS_IN_ARRAY if first == b"[" else _ENDS))
         tail = tail + len(block) if end < 0 else len(block) - end - 1
         if tail > MAX_UNPACKED_LINE:
             megabytes = MAX_UNPACKED_LINE >> 20

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import re
-from array import array
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
 from venice_batch.errors import Findings, JobsFileError, Problem
+from venice_batch.jobfile.columns import FIELDS, of_header, request_text, suspects
 from venice_batch.jobfile.defaults import ALL_FIELDS, field_value
+from venice_batch.jobfile.mapping import METADATA, FieldMap, LineMap
 from venice_batch.jobfile.reading import MAX_LINE_BYTES, TooLong, lines, temporary
+from venice_batch.jobfile.rewritten import Copies, Rewritten
 from venice_batch.jobfile.variables import is_comment
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
@@ -31,41 +31,31 @@ _NOT_UTF8 = "not valid UTF-8{}; save the file as UTF-8"
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 """A first line that names the table's delimiter to Excel."""
 
-_COLUMNS = ALL_FIELDS | {"id", "endpoint"}
-_SPELLINGS = {name.lower().replace("_", ""): name for name in _COLUMNS}
-_METADATA = "metadata."
+_SPELLINGS = {name.lower().replace("_", ""): name for name in FIELDS}
 
 
 _MOST_NUMBERS = 5
 """Lines that a notice names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rewritten:
-    """What the lines of a rewritten file do not say.
-
-    `suspects` maps metadata columns that may be mistyped fields to a message about each. `has_ids`: there is a column
-    of ids. `copies[n]` counts the lines equal to line `n` up to it; 0 if there is only one. `notices` are sentences
-    about the file.
-    """
-
-    suspects: Mapping[str, str] = field(default_factory=dict)
-    has_ids: bool = True
-    copies: Sequence[int] = ()
-    notices: tuple[str, ...] = ()
-
-
 @contextmanager
-def as_lines(name: str, file: BinaryIO, suffix: str) -> Iterator[tuple[BinaryIO, Rewritten]]:
+def as_lines(
+    name: str, file: BinaryIO, suffix: str, field_map: FieldMap | None = None, stem: str = ""
+) -> Iterator[tuple[BinaryIO, Rewritten]]:
     """Rewrite a table (`.csv`, `.tsv`) or a file of prompts (`.txt`); every job keeps its line number.
+
+    The columns of a table become fields by `field_map`, which may name the file's `stem`.
 
     Yields the JSON lines, and what they do not say.
 
     Raises:
-        JobsFileError: not UTF-8, a row that does not fit the header, or a header that makes no sense.
+        JobsFileError: not UTF-8, a row that does not fit the header, or a header that makes no sense or lacks a column.
     """
     with temporary() as spool:
-        found = _prompts(name, file, spool) if suffix == ".txt" else _rows(name, file, spool, DELIMITERS[suffix])
+        if suffix == ".txt":
+            found = _prompts(name, file, spool)
+        else:
+            found = _rows(name, file, spool, DELIMITERS[suffix], field_map or FieldMap(), stem)
         spool.flush()
         yield spool, found
 
@@ -74,7 +64,7 @@ def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> Rewritten:
     """Write every prompt as a JSON line, without the comments."""
     written = 0
     comments: list[int] = []
-    prompts, numbers = array("q"), array("I")
+    copies = Copies()
     for number, _, line in lines(file):
         if isinstance(line, TooLong):
             raise _refusal(name, number, f"line is {line.size / 1e6:.1f} MB; expected a prompt a line")
@@ -91,12 +81,11 @@ def _prompts(name: str, file: BinaryIO, spool: BinaryIO) -> Rewritten:
         # Blank lines keep the line numbers right.
         spool.write(b"\n" * (number - written - 1) + orjson.dumps({"prompt": prompt}) + b"\n")
         written = number
-        prompts.append(hash(prompt))
-        numbers.append(number)
+        copies.add(prompt, number)
     if comments and not written:
         raise _refusal(name, 0, "holds no jobs, only comments")
     notices = (_comments_notice(name, comments),) if comments else ()
-    return Rewritten(has_ids=False, copies=_copies(prompts, numbers), notices=notices)
+    return Rewritten(has_ids=False, copies=copies.by_line(), notices=notices)
 
 
 def _comments_notice(name: str, numbers: Sequence[int]) -> str:
@@ -105,25 +94,7 @@ def _comments_notice(name: str, numbers: Sequence[int]) -> str:
     return f"{name}: {found} left out; a # and a space begin a comment"
 
 
-def _copies(prompts: array[int], numbers: array[int]) -> Sequence[int]:
-    """Return for each line which use of its prompt it is, from 1; () if none occurs twice.
-
-    A prompt is known by its hash: those of a million prompts take less room than the prompts.
-    """
-    ordered = sorted(prompts)
-    repeated = {one for one, other in pairwise(ordered) if one == other}
-    if not repeated:
-        return ()
-    used = dict.fromkeys(repeated, 0)
-    copies = array("I", bytes(4)) * (numbers[-1] + 1)
-    for prompt, number in zip(prompts, numbers, strict=True):
-        if prompt in used:
-            used[prompt] += 1
-            copies[number] = used[prompt]
-    return copies
-
-
-def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> Rewritten:
+def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str, field_map: FieldMap, stem: str) -> Rewritten:
     """Write every row as a JSON line."""
     file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
@@ -133,9 +104,13 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> Rewritt
         header = [cell.strip() for cell in table.header()]
         if not header:
             raise _refusal(name, 0, "holds no jobs")
-        names = _names(name, header, table.line)
+        mapping = _mapping(name, header, field_map, stem) if field_map else None
+        names = _names(name, header, table.line, mapping)
         spool.write(b"\n" * table.line)
         written = table.line
+        has_ids = "id" in names or (mapping is not None and "id" in mapping.targets)
+        kept = mapping.keys if mapping is not None else frozenset()
+        copies = Copies()
         for row in table:
             first, written = written + 1, table.line
             is_header = [cell.strip() for cell in row] == header
@@ -149,7 +124,12 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> Rewritt
             elif any(_MARK in cell for cell in row):
                 what = _MARK_INSIDE
             elif any(row) and not is_header:  # tables that were joined repeat their header
-                spool.write(orjson.dumps(_job(names, row)))
+                job = _job(names, row) if mapping is None else _mapped(names, row, kept)
+                for field_name, fault in mapping.apply(job) if mapping is not None else ():
+                    findings.add(first, field_name, fault, name)
+                spool.write(orjson.dumps(job))
+                if mapping is not None and not has_ids:
+                    copies.add(request_text(job), first)
             if what:
                 findings.add(first, "", what, name)
             # A row may span several lines; its job is on the first of them.
@@ -161,7 +141,8 @@ def _rows(name: str, file: BinaryIO, spool: BinaryIO, delimiter: str) -> Rewritt
     finally:
         text.detach()
     findings.raise_any()
-    return Rewritten(_suspects(names), has_ids="id" in names)
+    doubts = suspects(mapping or LineMap(), names) if field_map.has_suspects else {}
+    return Rewritten(doubts, has_ids=has_ids, copies=copies.by_line())
 
 
 class _Table:
@@ -218,10 +199,14 @@ class _Table:
 
 
 def _delimiter(header: str, own: str) -> str:
-    """Return the delimiter that finds most fields in the header: spreadsheets choose it by country, not by suffix."""
+    """Return the delimiter that finds most fields in the header: spreadsheets choose it by country, not by suffix.
 
-    def found(delimiter: str) -> int:
-        return sum(_field(cell.strip(' "\r\n\t')) is not None for cell in header.split(delimiter))
+    If none finds a field, the one that is there decides, the suffix's own before the others.
+    """
+
+    def found(delimiter: str) -> tuple[int, bool]:
+        cells = header.split(delimiter)
+        return sum(_field(cell.strip(' "\r\n\t')) is not None for cell in cells), len(cells) > 1
 
     return max((own, ",", ";", "\t"), key=found)
 
@@ -245,27 +230,27 @@ def _field(column: str) -> str | None:
     return _SPELLINGS.get(re.sub(r"[\s_-]", "", column).lower())
 
 
-def _names(source: str, columns: Sequence[str], line: int) -> list[str]:
-    """Return the columns' names: a field's own name where a column is a field, else the header's text."""
-    names = [_field(column) or column or f"column {number}" for number, column in enumerate(columns, 1)]
-    keys = [name if name in _COLUMNS else _METADATA + name.removeprefix(_METADATA) for name in names]
+def _mapping(source: str, header: Sequence[str], field_map: FieldMap, stem: str) -> LineMap:
+    return of_header(source, header, [name for name in map(_field, header) if name], field_map, stem=stem)
+
+
+def _names(source: str, columns: Sequence[str], line: int, mapping: LineMap | None) -> list[str]:
+    """Return the columns' names: a field's own name where a column is a field, else the header's text.
+
+    Columns that a map uses keep the header's text, and so does one that is a field which comes from another column.
+    """
+    kept, taken = (mapping.keys, mapping.targets) if mapping is not None else (frozenset(), frozenset())
+    names, keys = [], []
+    for number, column in enumerate(columns, start=1):
+        field_name = None if column in kept else _field(column)
+        name = column if field_name in taken else field_name or column or f"column {number}"
+        names.append(name)
+        is_own = name in FIELDS or column in kept
+        keys.append(name if is_own else METADATA + name.removeprefix(METADATA))
     twice = [name for number, name in enumerate(names) if keys[number] in keys[:number]]
     if twice:
         raise _refusal(source, line, f"the header names {twice[0]!r} twice")
     return names
-
-
-def _suspects(names: Sequence[str]) -> dict[str, str]:
-    """Return the metadata columns whose names resemble a field that the table lacks, each with a message."""
-    lacking = sorted(_COLUMNS.difference(names))
-    found = {}
-    for name in names:
-        if name not in _COLUMNS and not name.startswith(_METADATA):
-            close = difflib.get_close_matches(name.lower(), lacking, n=1, cutoff=0.8)
-            if close:
-                what = f"is not a field and goes into metadata; did you mean {close[0]!r}? (if not: {_METADATA}NAME)"
-                found[name] = what
-    return found
 
 
 def _job(names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
@@ -280,8 +265,15 @@ def _job(names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
         elif name in {"id", "endpoint"}:
             job[name] = cell
         else:
-            metadata[name.removeprefix(_METADATA) or name] = cell
+            metadata[name.removeprefix(METADATA) or name] = cell
     return {**job, "metadata": metadata} if metadata else job
+
+
+def _mapped(names: Sequence[str], row: Sequence[str], kept: Collection[str]) -> dict[str, Any]:
+    """Return a row with the columns `kept` for a map as they are, and the others as in a native line."""
+    others = [name if name not in kept else "" for name in names]
+    job = _job(others, [cell if name else "" for name, cell in zip(others, row, strict=False)])
+    return {**job, **{name: cell for name, cell in zip(names, row, strict=False) if cell and name in kept}}
 
 
 def _refusal(name: str, line: int, what: str) -> JobsFileError:

@@ -11,10 +11,12 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from venice_batch.errors import JobsFileError, Problem, UsageError
+from venice_batch.jobfile.rewritten import LINES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from venice_batch.jobfile.rewritten import Places
     from venice_batch.model import Job
 
 
@@ -129,7 +131,7 @@ class Naming:
             self.folders.add(folder)
         return []
 
-    def settle(self, jobs: Iterable[Job], source: str) -> None:
+    def settle(self, jobs: Iterable[Job], source: str, places: Places = LINES) -> None:
         """Find names that are equal, also on a system that ignores case.
 
         If the id is part of the name, a digest of it distinguishes them from then on.
@@ -148,10 +150,10 @@ class Naming:
             stem = case_key(self._stem(job))
             line = users.setdefault(stem, job.line)
             if hash(stem) in self._clashes and line != job.line:
-                what = f"{self._stem(job)!r} is the name of line {line}'s image too; add {{id}} or {{index}}"
+                what = f"{self._stem(job)!r} is the name of {places.at(line)}'s image too; add {{id}} or {{index}}"
                 problems.append(Problem(source, job.line, "--name", what))
         if problems:
-            raise JobsFileError(problems[:100], len(problems))
+            raise JobsFileError(problems[:100], len(problems), places=places)
 
     def stem(self, job: Job) -> str:
         """Return the path of `job`'s image below the images' folder, without extension."""

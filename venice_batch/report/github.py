@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from venice_batch.errors import one_line
+from venice_batch.errors import Problem, one_line
 from venice_batch.money import cost_text
 from venice_batch.report.collect import KNOWN, Collector, FailureText, failure_text
 from venice_batch.text_format import counted
@@ -16,7 +16,6 @@ from venice_batch.text_format import counted
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from venice_batch.errors import Problem
     from venice_batch.jobfile import JobIndex
     from venice_batch.model import Outcome, Summary
 
@@ -70,7 +69,7 @@ def problem_annotations(
     """Yield a line for each of the first `MOST` mistakes in a jobs file."""
     for problem in islice(problems, MOST):
         what = f"{problem.field}: {problem.what}" if problem.field else problem.what
-        yield _annotation("error", problem.source, problem.line, title, what, environment)
+        yield _annotation("error", problem, title, what, environment)
 
 
 def job_annotations(
@@ -83,7 +82,8 @@ def job_annotations(
         shown[level] += 1
         if shown[level] <= MOST:
             title = f"{job_id}: {text.kind}"
-            yield _annotation(level, source, index.line(place), title, text.message, environment)
+            found = index.places.located(Problem(source, index.line(place), "", text.message))
+            yield _annotation(level, found, title, text.message, environment)
 
 
 def step_summary(index: JobIndex, failures: FirstFailures, summary: Summary, *, source: str) -> Iterator[str]:
@@ -108,17 +108,20 @@ def step_summary(index: JobIndex, failures: FirstFailures, summary: Summary, *, 
     found = failures.in_order()
     if not found:
         return
-    yield "| line | job | what |\n|--:|---|---|\n"
+    yield f"| {index.places.noun} | job | what |\n|--:|---|---|\n"
     for place, job_id, text in found[:_MOST_ROWS]:
-        yield f"| {index.line(place)} | {_cell(job_id)} | {text.kind}: {_cell(text.message)} |\n"
+        where = _cell(index.places.name(index.line(place)))
+        yield f"| {where} | {_cell(job_id)} | {text.kind}: {_cell(text.message)} |\n"
     yield "\n… and more\n\n" if len(found) > _MOST_ROWS else "\n"
 
 
-def _annotation(level: str, source: str, line: int, title: str, message: str, environment: Mapping[str, str]) -> str:
-    """Return a workflow command (GitHub's "Workflow commands", Setting a notice or an error message)."""
-    place = {"file": _in_workspace(source, environment.get("GITHUB_WORKSPACE"))}
-    if line:
-        place["line"] = str(line)
+def _annotation(level: str, at: Problem, title: str, message: str, environment: Mapping[str, str]) -> str:
+    """Return a workflow command at the problem's place (GitHub's "Workflow commands", Setting an error message)."""
+    place = {"file": _in_workspace(at.source, environment.get("GITHUB_WORKSPACE"))}
+    if at.line and at.noun == "line":
+        place["line"] = str(at.line)
+    elif at.line:
+        message = f"{at.noun} {at.line}: {message}"
     properties = ",".join(f"{name}={_property(value)}" for name, value in {**place, "title": title}.items())
     return f"::{level} {properties}::{_data(one_line(message))}"
 

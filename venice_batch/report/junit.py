@@ -47,7 +47,7 @@ class JUnit(Collector):
         if place is None:
             return
         self._settled[place] = True
-        case = _case(outcome.id, outcome.lane, self._source, outcome.timing.total_s)
+        case = self._case(outcome.id, outcome.lane, self._index.line(place), outcome.timing.total_s)
         failure = failure_text(outcome, self._fail_on, new_in=self.run_id if self._known_rejected_ok else None)
         if failure is None:
             self._cases.write(f"{case}/>\n".encode())
@@ -83,14 +83,14 @@ class JUnit(Collector):
         reason = _quoted(summary.reason or "not done yet")
         for lane in range(len(self._index.lanes)):
             for job in self._index.pending(lane, lambda place: bool(self._settled[place])):
-                case = _case(job.id, job.model, self._source, 0)
+                case = self._case(job.id, job.model, job.line, 0)
                 yield f"{case}>\n<skipped message={reason}/>\n</testcase>\n".encode()
         yield b"</testsuite>\n</testsuites>\n"
 
-
-def _case(job_id: str, model: str, source: str, time_s: float) -> str:
-    names = f"name={_quoted(job_id)} classname={_quoted(model)} file={_quoted(source)}"
-    return f'<testcase {names} time="{time_s:.3f}"'
+    def _case(self, job_id: str, model: str, line: int, time_s: float) -> str:
+        file = self._index.places.file(self._source, line)
+        names = f"name={_quoted(job_id)} classname={_quoted(model)} file={_quoted(file)}"
+        return f'<testcase {names} time="{time_s:.3f}"'
 
 
 def _quoted(text: str) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from venice_batch.catalogue import Catalogue, Preflight
     from venice_batch.jobfile import Shard
+    from venice_batch.jobfile.mapping import FieldMap
     from venice_batch.output.naming import Naming
 
 
@@ -66,6 +67,10 @@ class RunOptions:
         grace_s: after a stop, time for requests under way, which are paid for.
 
     Jobs:
+        prompt_set: a published set whose columns are known (see `venice-batch sets`).
+        field_map: for each field the column that it comes from, as in {"prompt": "Caption"}; stronger than the set's.
+        unknown: "metadata" keeps keys that are no fields as metadata, "error" raises; None: as the set has it, or else
+            "error".
         shard: run one share of the jobs.
         ids: patterns; run only jobs whose id or image's name matches one.
         sample: run only this many jobs, chosen at random, the same ones in every run.
@@ -115,6 +120,9 @@ class RunOptions:
     frozen: str | os.PathLike[str] | None = None
     max_failures: int | None = None
     grace_s: float = 300.0
+    prompt_set: str | None = None
+    field_map: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    unknown: Literal["error", "metadata"] | None = None
     shard: Shard | None = None
     ids: tuple[str, ...] = ()
     sample: int | None = None
@@ -150,6 +158,17 @@ class RunOptions:
         for name, number in (("--sample", self.sample), ("--limit", self.limit)):
             if number is not None and number < 1:
                 raise UsageError(f"{name} must be at least 1")
+
+    @property
+    def columns(self) -> FieldMap | None:
+        """How the columns of a foreign file become fields; None for a file of jobs. Raises UsageError."""
+        if not (self.prompt_set or self.field_map or self.unknown):
+            return None
+        from venice_batch.jobfile import sets
+        from venice_batch.jobfile.mapping import FieldMap
+
+        chosen = sets.named(self.prompt_set, {}) if self.prompt_set else None
+        return sets.field_map(FieldMap.of(self.field_map).fields, (), chosen, self.unknown)
 
     @property
     def part(self) -> Part:
