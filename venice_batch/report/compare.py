@@ -1,0 +1,387 @@
+"""Two output folders compared, job by job: jobs belong together if they have the same id."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from venice_batch.model import Percentiles, Status
+from venice_batch.money import MICRO_PER_USD
+from venice_batch.report.group_fields import key_of, sort_key, value_of, value_text
+from venice_batch.report.intervals import Estimate, Resamples, Sample, is_number
+from venice_batch.report.summary import Histogram
+from venice_batch.report.tables import MOST_USD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from venice_batch.model import Outcome
+    from venice_batch.output.annotations import Annotations, Value
+    from venice_batch.report.group_fields import GroupField, Key
+
+FIRST_IDS = 5
+"""Ids of jobs that a count names."""
+
+MOST_ANNOTATIONS = 12
+"""Annotations that are compared unless others are chosen."""
+
+
+class Some(msgspec.Struct, frozen=True):
+    """A number of jobs, with the ids of the first."""
+
+    count: int
+    ids: tuple[str, ...]
+
+
+class StatusChange(msgspec.Struct, frozen=True):
+    """Jobs that ended differently in the second folder."""
+
+    a: str
+    b: str
+    jobs: Some
+
+
+class Side(msgspec.Struct, frozen=True):
+    """One folder's share of the jobs that both have; `cost_usd` includes what may have been charged."""
+
+    succeeded: int
+    images: int
+    bytes: int
+    cost_usd: float | None
+    unpriced: int
+    sandbox_usd: float
+    server_s: Percentiles
+
+
+class ValueDifference(msgspec.Struct, frozen=True):
+    """An annotation of the `n` images that have it in both folders.
+
+    For numbers (true is 1) `a` and `b` are the means and `difference` is the mean of b - a, with its interval; for
+    texts they are null. `changed` counts the images whose value is another one in the second folder.
+    """
+
+    n: int
+    changed: int
+    a: float | None
+    b: float | None
+    difference: Estimate | None
+
+
+class GroupDifference(msgspec.Struct, frozen=True):
+    """The jobs of one group in both folders.
+
+    `values` are those of the fields by which the table is grouped; "x → y" if they differ. `same_requests` counts the
+    jobs whose requests are equal, `equal_files` those of the `compared_files` images in both folders whose content is.
+    """
+
+    values: dict[str, Any]
+    jobs: int
+    same_requests: int
+    a: Side
+    b: Side
+    compared_files: int
+    equal_files: int
+    annotations: dict[str, ValueDifference]
+
+
+class ImageDifference(msgspec.Struct, frozen=True):
+    """An image of a job that is in both folders, or the job if it has none (`image` is null then).
+
+    Each pair holds the first folder's value and the second's; null where there is no image. The cost of a job is
+    divided among its images. `equal_file` is null unless both folders have the image.
+    """
+
+    id: str
+    image: int | None
+    model: tuple[str, str]
+    status: tuple[str, str]
+    same_request: bool
+    cost_usd: tuple[float | None, float | None]
+    server_s: tuple[float | None, float | None]
+    total_s: tuple[float | None, float | None]
+    bytes: tuple[int | None, int | None]
+    equal_file: bool | None
+    annotations: dict[str, tuple[Any, Any]]
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Two folders compared: `total` covers all jobs that both have, `groups` the same by group."""
+
+    a: str
+    b: str
+    by: tuple[str, ...]
+    seed: int
+    only_a: Some
+    only_b: Some
+    status_changes: tuple[StatusChange, ...]
+    groups: tuple[GroupDifference, ...]
+    total: GroupDifference
+
+
+class _File(NamedTuple):
+    bytes: int
+    sha256: str
+
+
+class _Job(NamedTuple):
+    """What is kept of a job of the first folder, and taken from one of the second."""
+
+    lane: str
+    group: tuple[Key, ...]
+    request_hash: str
+    status: str
+    micro_usd: int | None
+    is_unpriced: bool
+    is_sandbox: bool
+    server_s: float | None
+    total_s: float
+    files: tuple[_File, ...]
+
+
+class Comparer:
+    """Compares the jobs of two folders: give it those of the first, then those of the second.
+
+    Memory: about 700 bytes for each job of the first folder, besides the annotations.
+
+    Parameters:
+        fields: by which the table is grouped.
+        annotations: the values of the two folders' images.
+        means: the annotations to compare; None: the first `MOST_ANNOTATIONS`.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[GroupField],
+        annotations: tuple[Annotations, Annotations],
+        *,
+        means: Sequence[str] | None = None,
+    ) -> None:
+        self._fields = fields
+        self._annotations = annotations
+        both = [name for name in annotations[0].names if name in annotations[1].names]
+        self.left_out = max(0, len(both) - MOST_ANNOTATIONS) if means is None else 0
+        self._names = tuple(both[:MOST_ANNOTATIONS] if means is None else means)
+        self._jobs: dict[str, _Job] = {}
+        self._only_b = _Some()
+        self._changes: dict[tuple[str, str], _Some] = {}
+        self._groups: dict[tuple[str | Key, ...], _Pair] = {}
+        self._total = _Pair(self._names)
+
+    def add_first(self, outcome: Outcome) -> None:
+        """Take in a job of the first folder; each id comes once."""
+        self._jobs[outcome.id] = self._taken(outcome)
+
+    def add_second(self, outcome: Outcome) -> Iterator[ImageDifference]:
+        """Compare a job of the second folder; yield its images beside the first folder's. Read them all."""
+        a = self._jobs.pop(outcome.id, None)
+        if a is None:
+            self._only_b.add(outcome.id)
+            return
+        b = self._taken(outcome)
+        group = tuple(
+            one if one == other else _changed(one, other) for one, other in zip(a.group, b.group, strict=True)
+        )
+        pairs = (self._groups.setdefault(group, _Pair(self._names)), self._total)
+        for pair in pairs:
+            pair.add_job(a, b)
+        if a.status != b.status:
+            self._changes.setdefault((a.status, b.status), _Some()).add(outcome.id)
+        for number, (one, other) in enumerate(zip_longest(a.files, b.files), 1):
+            values = self._values(outcome.id, number, one, other)
+            for pair in pairs:
+                pair.add_values(values)
+            yield _image(outcome.id, number, a, b, one, other, values)
+        if not (a.files or b.files):
+            yield _image(outcome.id, None, a, b, None, None, {})
+
+    def comparison(self, a: str, b: str, *, seed: int = 0) -> Comparison:
+        """Return the comparison of all jobs so far; `a` and `b` are the folders' names."""
+        resamples = Resamples(seed)
+        only_a = _Some()
+        for job_id in self._jobs:
+            only_a.add(job_id)
+        names = [field.name for field in self._fields]
+        groups = [
+            pair.difference({name: value_of(part) for name, part in zip(names, group, strict=True)}, resamples)
+            for group, pair in self._groups.items()
+        ]
+        groups.sort(key=lambda group: [sort_key(value) for value in group.values.values()])
+        changes = sorted(self._changes.items(), key=lambda change: (-change[1].count, change[0]))
+        return Comparison(
+            a,
+            b,
+            tuple(names),
+            seed,
+            only_a.counted(),
+            self._only_b.counted(),
+            tuple(StatusChange(*statuses, jobs.counted()) for statuses, jobs in changes),
+            tuple(groups),
+            self._total.difference({}, resamples),
+        )
+
+    def _taken(self, outcome: Outcome) -> _Job:
+        spent_usd = outcome.spent_usd
+        return _Job(
+            outcome.lane,
+            tuple(key_of(field.of(outcome)) for field in self._fields),
+            outcome.request_hash,
+            outcome.status.value,
+            None if spent_usd is None else round(max(min(spent_usd, MOST_USD), -MOST_USD) * MICRO_PER_USD),
+            outcome.is_unpriced,
+            outcome.sandbox,
+            outcome.timing.ttfb_s,
+            outcome.timing.total_s,
+            tuple(_File(file.bytes, file.sha256) for file in outcome.files),
+        )
+
+    def _values(
+        self, job_id: str, number: int, *files: _File | None
+    ) -> dict[str, tuple[Value | None, Value | None]]:  # fmt: skip
+        a, b = (
+            annotations.of_image(job_id, file.sha256, number) if file is not None else {}
+            for annotations, file in zip(self._annotations, files, strict=True)
+        )
+        return {name: (a.get(name), b.get(name)) for name in self._names if name in a or name in b}
+
+
+def _changed(a: Key, b: Key) -> str:
+    return f"{value_text(value_of(a))} → {value_text(value_of(b))}"
+
+
+class _Some:
+    """Counts jobs and keeps the first ids."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._ids: list[str] = []
+
+    def add(self, job_id: str) -> None:
+        self.count += 1
+        if self.count <= FIRST_IDS:
+            self._ids.append(job_id)
+
+    def counted(self) -> Some:
+        return Some(self.count, tuple(self._ids))
+
+
+class _Sum:
+    """One folder's share of a group."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._is_priced = False
+        self._server = Histogram()
+
+    def add(self, job: _Job) -> None:
+        counts = self._counts
+        counts[job.status] += 1
+        counts["images"] += len(job.files)
+        counts["bytes"] += sum(file.bytes for file in job.files)
+        counts["unpriced"] += job.is_unpriced
+        if job.micro_usd is not None:
+            self._is_priced = True
+            counts["micro_usd"] += job.micro_usd
+            counts["sandbox_micro_usd"] += job.micro_usd if job.is_sandbox else 0
+        if job.status == Status.SUCCEEDED and job.server_s is not None:
+            self._server.add(job.server_s)
+
+    def side(self) -> Side:
+        counts = self._counts
+        return Side(
+            counts[Status.SUCCEEDED.value],
+            counts["images"],
+            counts["bytes"],
+            counts["micro_usd"] / MICRO_PER_USD if self._is_priced else None,
+            counts["unpriced"],
+            counts["sandbox_micro_usd"] / MICRO_PER_USD,
+            self._server.percentiles(),
+        )
+
+
+class _Values:
+    """The values of one annotation in both folders."""
+
+    def __init__(self) -> None:
+        self._n = self._changed = 0
+        self._a, self._b, self._difference = Sample(), Sample(), Sample()
+
+    def add(self, a: Value, b: Value) -> None:
+        self._n += 1
+        self._changed += key_of(a) != key_of(b)
+        if is_number(a) and is_number(b):
+            self._a.add(a)
+            self._b.add(b)
+            self._difference.add(float(b) - float(a))
+
+    def difference(self, resamples: Resamples) -> ValueDifference:
+        found = self._difference.estimate(resamples, as_share=False)
+        return ValueDifference(self._n, self._changed, self._a.mean, self._b.mean, found)
+
+
+class _Pair:
+    """The jobs of one group in both folders."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._jobs = self._same_requests = self._compared = self._equal = 0
+        self._a, self._b = _Sum(), _Sum()
+        self._values = {name: _Values() for name in names}
+
+    def add_job(self, a: _Job, b: _Job) -> None:
+        self._jobs += 1
+        self._same_requests += a.request_hash == b.request_hash
+        self._a.add(a)
+        self._b.add(b)
+        for one, other in zip(a.files, b.files, strict=False):
+            self._compared += 1
+            self._equal += one.sha256 == other.sha256
+
+    def add_values(self, values: dict[str, tuple[Value | None, Value | None]]) -> None:
+        for name, (a, b) in values.items():
+            if a is not None and b is not None:
+                self._values[name].add(a, b)
+
+    def difference(self, values: dict[str, Any], resamples: Resamples) -> GroupDifference:
+        return GroupDifference(
+            values,
+            self._jobs,
+            self._same_requests,
+            self._a.side(),
+            self._b.side(),
+            self._compared,
+            self._equal,
+            {name: pair.difference(resamples) for name, pair in self._values.items()},
+        )
+
+
+def _image(
+    job_id: str,
+    number: int | None,
+    a: _Job,
+    b: _Job,
+    one: _File | None,
+    other: _File | None,
+    values: dict[str, tuple[Value | None, Value | None]],
+) -> ImageDifference:
+    return ImageDifference(
+        job_id,
+        number,
+        (a.lane, b.lane),
+        (a.status, b.status),
+        a.request_hash == b.request_hash,
+        (_cost_usd(a, one), _cost_usd(b, other)),
+        (a.server_s, b.server_s),
+        (a.total_s, b.total_s),
+        (one and one.bytes, other and other.bytes),
+        one.sha256 == other.sha256 if one and other else None,
+        dict(values),
+    )
+
+
+def _cost_usd(job: _Job, file: _File | None) -> float | None:
+    """Return the cost of one of a job's images, or of a job without any."""
+    if job.micro_usd is None or (job.files and file is None):
+        return None
+    return job.micro_usd / MICRO_PER_USD / max(1, len(job.files))

@@ -1,0 +1,198 @@
+"""95 % intervals of means and shares."""
+
+from __future__ import annotations
+
+import math
+import random
+from array import array
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeGuard
+
+FEW = 200
+"""Up to this many values are kept as they are and resampled."""
+
+RESAMPLES = 1999
+"""Resamples of a bootstrap: so many that the 2.5th and the 97.5th percentile are two of their means."""
+
+MOST = 1e70
+"""No score is larger: with larger numbers, the sums of their powers would have no value."""
+
+_Z = 1.959963984540054
+"""How many standard deviations around the mean of a normal distribution hold 95 % of it."""
+
+_TAIL = (RESAMPLES + 1) // 40
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a value can be averaged: a number that is not too large, or a boolean (true is 1)."""
+    return isinstance(value, bool | int | float) and -MOST <= value <= MOST
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """The mean of `n` values, and the interval from `low` to `high` that holds the true mean with 95 % confidence.
+
+    `method` says how the interval was found: `bootstrap` (from resamples), `moments` (from the values' spread and
+    skewness, which gives what a bootstrap of more than 200 values does) or `wilson` (values that are all 0 or 1). The
+    interval is null for a single value that is no share; then there is no method.
+    """
+
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+    method: str | None
+
+
+def wilson(successes: int, trials: int) -> Estimate | None:
+    """Return a share with its Wilson score interval, which also holds near 0 and 1 and for few trials.
+
+    None without trials.
+    """
+    if not trials:
+        return None
+    share = successes / trials
+    square = _Z * _Z / trials
+    middle = (share + square / 2) / (1 + square)
+    half = _Z * math.sqrt(share * (1 - share) / trials + square / (4 * trials)) / (1 + square)
+    # At the ends the formula gives 0 and 1 but for the last digit.
+    low = 0.0 if not successes else middle - half
+    high = 1.0 if successes == trials else middle + half
+    return Estimate(trials, _rounded(share), _rounded(low), _rounded(high), "wilson")
+
+
+class Sample:
+    """Numbers, of which the mean is wanted with its interval.
+
+    Up to `FEW` of them are kept, more are added up: memory does not grow with their number.
+    """
+
+    __slots__ = ("_few", "_from", "_largest", "_least", "_ones", "_powers", "_zeros", "n")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._few: array[float] | None = array("d")
+        self._zeros = self._ones = 0
+
+    def add(self, value: float) -> None:
+        """Take a number into account, unless it is not finite or too large (`is_number`)."""
+        if not is_number(value):
+            return
+        value = float(value)
+        self.n += 1
+        self._zeros += value == 0
+        self._ones += value == 1
+        if self._few is None:
+            self._add_powers(value)
+        else:
+            self._few.append(value)
+            if self.n > FEW:
+                self._add_up(self._few)
+
+    def _add_up(self, values: array[float]) -> None:
+        """Keep sums instead of the values from now on."""
+        self._from = math.fsum(values) / len(values)
+        self._powers = [0.0, 0.0, 0.0, 0.0]
+        self._least, self._largest = min(values), max(values)
+        for value in values:
+            self._add_powers(value)
+        self._few = None
+
+    def _add_powers(self, value: float) -> None:
+        # Powers of the distance to an early mean: the distances are as large as the spread, so that the sums lose no
+        # digits where values are large and close together.
+        if value < self._least:
+            self._least = value
+        elif value > self._largest:
+            self._largest = value
+        distance = value - self._from
+        square = distance * distance
+        powers = self._powers
+        powers[0] += distance
+        powers[1] += square
+        powers[2] += square * distance
+        powers[3] += square * square
+
+    @property
+    def is_share(self) -> bool:
+        """Whether all numbers are 0 or 1."""
+        return self._zeros + self._ones == self.n
+
+    @property
+    def mean(self) -> float | None:
+        """The mean; None without a number."""
+        if not self.n:
+            return None
+        return self._from + self._powers[0] / self.n if self._few is None else math.fsum(self._few) / self.n
+
+    def estimate(self, resamples: Resamples, *, as_share: bool) -> Estimate | None:
+        """Return the mean with its interval, None without a number; `as_share` if all values of the name are 0 or 1."""
+        mean = self.mean
+        if mean is None:
+            return None
+        if as_share:
+            return wilson(self._ones, self.n)
+        if self.n == 1:
+            return Estimate(1, _rounded(mean), None, None, None)
+        if self._few is not None:
+            low, high = resamples.interval(self._few)
+            return Estimate(self.n, _rounded(mean), _rounded(low), _rounded(high), "bootstrap")
+        low, high = self._from_moments(mean)
+        return Estimate(self.n, _rounded(mean), _rounded(low), _rounded(high), "moments")
+
+    def _from_moments(self, mean: float) -> tuple[float, float]:
+        """Return the percentiles of a bootstrap's means by the Cornish-Fisher expansion, without drawing any.
+
+        Source: P. Hall, "The Bootstrap and Edgeworth Expansion", 1992: beyond a few values the error is smaller than
+        that of drawing 1,999 resamples.
+        """
+        n = self.n
+        first, second, third, fourth = (power / n for power in self._powers)
+        variance = second - first * first
+        if variance <= 0:
+            return mean, mean
+        sigma = math.sqrt(variance)
+        skewness = (third - 3 * first * second + 2 * first**3) / sigma**3 / math.sqrt(n)
+        excess = ((fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4) / variance**2 - 3) / n
+        error = sigma / math.sqrt(n)
+        ends = sorted(mean + error * _cornish_fisher(z, skewness, excess) for z in (-_Z, _Z))
+        return max(self._least, ends[0]), min(self._largest, ends[1])
+
+
+def _cornish_fisher(z: float, skewness: float, excess: float) -> float:
+    """Return the quantile of a distribution whose normal quantile is `z`, from its skewness and its excess kurtosis."""
+    return z + (z * z - 1) * skewness / 6 + (z**3 - 3 * z) * excess / 24 - (2 * z**3 - 5 * z) * skewness * skewness / 36
+
+
+class Resamples:
+    """Percentile bootstraps of means with a seed: equal values have equal intervals, in whatever order they came.
+
+    Samples of the same size share their draws, which are made once for sizes that follow each other.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+        self._size = 0
+        self._draws: list[Callable[[Sequence[float]], tuple[float, ...]]] = []
+
+    def interval(self, values: Iterable[float]) -> tuple[float, float]:
+        """Return the interval of the mean of two or more values."""
+        ordered = tuple(sorted(values))
+        n = len(ordered)
+        if n != self._size:
+            chance = random.Random(f"{self._seed} {n}")
+            places = range(n)
+            self._draws = [itemgetter(*chance.choices(places, k=n)) for _ in range(RESAMPLES)]
+            self._size = n
+        sums = sorted(sum(draw(ordered)) for draw in self._draws)
+        return sums[_TAIL - 1] / n, sums[-_TAIL] / n
+
+
+def _rounded(value: float) -> float:
+    """Return twelve digits of a value: enough for all, without those that only show how floats add up."""
+    return float(f"{value:.12g}")
