@@ -232,3 +232,6 @@ _FIXED = (
     Column("parent_image", ColumnType.INT, partial(_of_parent, "variant")),
     Column("parent_sha256", ColumnType.TEXT, partial(_of_parent, "sha256")),
 )
+
+FIXED_NAMES = frozenset(column.name for column in _FIXED)
+"""The names of the columns that every table has."""
