@@ -40,6 +40,13 @@ if TYPE_CHECKING:
         help="Print a table by these fields: model, status, date, metadata.KEY, annotation.NAME, …",
     ),
     option("--sort", metavar="COLUMN", help="Sort the table by a column; with a - before it, the largest first."),
+    option(
+        "--where",
+        multiple=True,
+        metavar="CONDITION",
+        allow_from_autoenv=False,
+        help="Count only images whose annotations meet this, as 'score<0.5'; repeatable: all of them.",
+    ),
     option("--mean", metavar="NAME,…", show_default="the first that are numbers", help="Average these annotations."),
     option(
         "--seed",
@@ -97,15 +104,16 @@ def report(ctx: click.Context, /, outputs: tuple[Path, ...], **given: Any) -> in
     form = "json" if given["as_json"] else given["form"] or "text"
     has_table = given["by"] is not None or len(outputs) == 2 or form in ("markdown", "csv")
     if not has_table:
-        _refuse(ctx, ("sort", "mean", "seed"), "shapes a table; give --by FIELD,… too")
+        _refuse(ctx, ("sort", "where", "mean", "seed"), "shapes a table; give --by FIELD,… too")
         return _summary(outputs[0], **{name: given[name] for name in _SUMMARY}, as_json=form == "json")
     _refuse(ctx, _SUMMARY, "belongs to the report without a table; leave out --by, --format and OUT2")
     if len(outputs) == 2:
-        _refuse(ctx, ("sort",), "does not sort a comparison; leave it out")
+        _refuse(ctx, ("sort", "where"), "is about the table of one folder; leave it out")
     from venice_batch.cli.report_tables import TableOptions, show_comparison, show_groups
+    from venice_batch.report.group_fields import MODEL
 
     means = None if given["mean"] is None else tuple(name.strip() for name in given["mean"].split(","))
-    table = TableOptions(given["by"] or "model", given["sort"] or "", means, given["seed"], form)
+    table = TableOptions(given["by"] or MODEL, given["sort"] or "", means, given["where"], given["seed"], form)
     return show_comparison(*outputs, table) if len(outputs) == 2 else show_groups(outputs[0], table)
 
 
@@ -116,7 +124,7 @@ _SUMMARY = ("gallery", "html", "grid", "grid_of")
 def _refuse(ctx: click.Context, names: Iterable[str], why: str) -> None:
     """Raise UsageError for an option on the command line that does not fit the others."""
     for name in names:
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and ctx.params[name] not in (None, False):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and ctx.params[name] not in (None, False, ()):
             raise UsageError(f"--{name.replace('_', '-')} {why}")
 
 

@@ -25,11 +25,12 @@ from venice_batch.money import amount_text, cost_text
 from venice_batch.output import manifest
 from venice_batch.output.annotations import Annotations, read_annotations
 from venice_batch.output.resume import LatestRecords
-from venice_batch.report.group_fields import MODEL, group_fields, refuse_absent, value_text
+from venice_batch.report.conditions import parse_condition
+from venice_batch.report.group_fields import group_fields, refuse_absent, value_text
 from venice_batch.text_format import counted, seconds, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from venice_batch.report.compare import Comparison, GroupDifference, ImageDifference, Some
     from venice_batch.report.export.columns import Cell
@@ -40,11 +41,12 @@ if TYPE_CHECKING:
 class TableOptions(NamedTuple):
     """The options of `report` that both kinds of tables have."""
 
-    by: str = MODEL
-    sort: str = ""
-    means: tuple[str, ...] | None = None
-    seed: int = 0
-    format: str = "text"
+    by: str
+    sort: str
+    means: tuple[str, ...] | None
+    where: tuple[str, ...]
+    seed: int
+    format: str
 
 
 def records_of(folder: Path) -> LatestRecords:
@@ -59,14 +61,24 @@ def show_groups(folder: Path, options: TableOptions) -> int:
     from venice_batch.report.groups import GroupBuilder
 
     records, annotations = records_of(folder), read_annotations(folder)
-    _refuse_unknown(options.means, annotations)
-    builder = GroupBuilder(group_fields(options.by), annotations, means=options.means)
+    conditions = [parse_condition(text, "--where") for text in options.where]
+    _refuse_unknown("--mean", options.means or (), annotations)
+    _refuse_unknown("--where", (one.name for one in conditions), annotations)
+    builder = GroupBuilder(
+        group_fields(options.by),
+        annotations,
+        means=options.means,
+        where=(lambda values: all(one.is_met(values) for one in conditions)) if conditions else None,
+    )
     for outcome in records:
         builder.add(outcome)
     if empty := builder.empty_fields:
         refuse_absent(empty, records, annotations)
     found = builder.table(seed=options.seed, sort=options.sort)
     notes = [one.text for one in found.ignored_seeds]
+    if conditions:
+        images = counted(found.images, "image")
+        notes.insert(0, f"{found.total.images} of {images} meet --where {' and '.join(map(str, conditions))}")
     if found.left_out:
         notes.append(f"{counted(found.left_out, 'more annotation')}; choose with --mean")
     if options.format == "json":
@@ -81,16 +93,16 @@ def show_groups(folder: Path, options: TableOptions) -> int:
     return 0
 
 
-def _refuse_unknown(means: Sequence[str] | None, *annotations: Annotations) -> None:
-    """Raise UsageError for a name of `--mean` that no image has."""
+def _refuse_unknown(option: str, names: Iterable[str], *annotations: Annotations) -> None:
+    """Raise UsageError for an annotation that no image has; `option` names it."""
     import difflib
 
     known = {name for one in annotations for name in one.names}
-    for name in means or ():
+    for name in names:
         if name not in known:
             close = difflib.get_close_matches(name[:80], known, n=3, cutoff=0.5) or sorted(known)[:3]
             hint = f"nearest: {', '.join(close)}" if close else "there are no annotations; `annotate` adds them"
-            raise UsageError(one_line(f"--mean {name}: no image has this annotation ({hint})"))
+            raise UsageError(one_line(f"{option}: no image has an annotation {name!r} ({hint})"))
 
 
 def _print(tables: Iterable[Shown], notes: Iterable[str], form: str) -> None:
@@ -153,13 +165,13 @@ def _shown_groups(found: GroupTable) -> Shown:
     return Shown((*found.by, *header), body, len(found.by))
 
 
-def _group_cells(found: GroupTable) -> tuple[list[str], list[list[Cell]]]:
+def _group_cells(found: GroupTable) -> tuple[list[str], Iterator[list[Cell]]]:
     """Return the groups as the header and the rows of a CSV file."""
     header = [*found.by, "jobs", "succeeded", "failed", "rejected", "success", "success_low", "success_high", "images"]
     header += ["cost_usd", "unpriced", "sandbox_usd", "server_p50_s", "server_p95_s"]
     names = list(found.total.annotations)
     header += [f"annotation.{name}{end}" for name in names for end in ("", "_low", "_high", "_n")]
-    return header, [_row_cells(row, names) for row in found.groups]
+    return header, (_row_cells(row, names) for row in found.groups)
 
 
 def _row_cells(row: GroupRow, names: Iterable[str]) -> list[Cell]:
@@ -186,7 +198,7 @@ def show_comparison(a: Path, b: Path, options: TableOptions) -> int:
     folders = (a, b)
     records = [records_of(folder) for folder in folders]
     annotations = read_annotations(a), read_annotations(b)
-    _refuse_unknown(options.means, *annotations)
+    _refuse_unknown("--mean", options.means or (), *annotations)
     fields = group_fields(options.by)
     for field in fields:
         if field.annotation:
@@ -202,46 +214,51 @@ def show_comparison(a: Path, b: Path, options: TableOptions) -> int:
     ]  # fmt: skip
     images.sort(key=lambda image: (image.id, image.image or 0))
     found = comparer.comparison(*map(str, folders), seed=options.seed)
-    notes = _comparison_notes(found)
+    notes = _comparison_facts(found)
     if comparer.left_out:
         notes.append(f"{counted(comparer.left_out, 'more annotation')} in both; choose with --mean")
     if options.format == "json":
         click.echo(json_line({**msgspec.structs.asdict(found), "images": images}))
     elif options.format == "csv":
-        _print_csv(*_image_cells(images, list(found.total.annotations)), notes[1:])
+        _print_csv(*_image_cells(images, list(found.total.annotations)), notes)
     else:
-        _print(_shown_comparison(found), notes, options.format)
+        folder_names = f"A: {found.a}; B: {found.b}"
+        _print(_shown_comparison(found), [folder_names, *notes, *_comparison_notes(found)], options.format)
     return 0
 
 
-def _comparison_notes(found: Comparison) -> list[str]:
-    """Return the comparison in sentences: which jobs, what has changed, what it cost."""
+def _comparison_facts(found: Comparison) -> list[str]:
+    """Return which jobs were compared and how they have changed, in sentences."""
     total = found.total
-    notes = [f"A: {found.a}; B: {found.b}"]
-    notes.append(f"{counted(total.jobs, 'job')} in both{_named(', {} only in A', found.only_a)}"
-                 f"{_named(', {} only in B', found.only_b)}")  # fmt: skip
-    notes += [f"{change.a} in A, {change.b} in B: {_list(change.jobs)}" for change in found.status_changes]
+    only = [
+        f"{jobs.count} only in {side} ({_ids(jobs)})"
+        for side, jobs in (("A", found.only_a), ("B", found.only_b))
+        if jobs.count
+    ]
+    facts = [", ".join((f"{counted(total.jobs, 'job')} in both", *only))]
+    facts += [
+        f"{change.a} in A, {change.b} in B: {counted(change.jobs.count, 'job')} ({_ids(change.jobs)})"
+        for change in found.status_changes
+    ]
     if other := total.jobs - total.same_requests:
-        notes.append(f"{other} of {counted(total.jobs, 'job')} had another request in B")
+        facts.append(f"{other} of {counted(total.jobs, 'job')} had another request in B")
+    return facts
+
+
+def _ids(jobs: Some) -> str:
+    return ", ".join(jobs.ids) + (", …" if jobs.count > len(jobs.ids) else "")
+
+
+def _comparison_notes(found: Comparison) -> list[str]:
+    """Return what people should know besides, in sentences: what the numbers in brackets are, what both cost."""
+    total = found.total
+    notes = []
     if any(one.difference for one in total.annotations.values()):
         notes.append(f"in brackets: 95 % intervals of the mean of B - A, by bootstrap (seed {found.seed})")
     costs = [cost_text(side.cost_usd, side.unpriced, sandbox_usd=side.sandbox_usd) for side in (total.a, total.b)]
     if any(costs):
-        notes.append(f"cost: {costs[0] or '-'} in A, {costs[1] or '-'} in B")
+        notes.append(f"cost of the jobs in both: {costs[0] or '-'} in A, {costs[1] or '-'} in B")
     return notes
-
-
-def _named(text: str, jobs: Some) -> str:
-    return (
-        text.format(jobs.count) + f" ({', '.join(jobs.ids)}{', …' if jobs.count > len(jobs.ids) else ''})"
-        if jobs.count
-        else ""
-    )
-
-
-def _list(jobs: Some) -> str:
-    more = ", …" if jobs.count > len(jobs.ids) else ""
-    return f"{counted(jobs.count, 'job')} ({', '.join(jobs.ids)}{more})"
 
 
 def _shown_comparison(found: Comparison) -> list[Shown]:
@@ -275,6 +292,7 @@ def _shown_comparison(found: Comparison) -> list[Shown]:
         body += [
             (*label, name, str(one.n), _mean(one.a), _mean(one.b), text, str(one.changed))
             for label, one, text in zip(labels, values, texts, strict=True)
+            if one.n
         ]
     return [*tables, Shown((*found.by, "annotation", "n", "A", "B", "B - A", "changed"), body, len(found.by) + 1)]
 

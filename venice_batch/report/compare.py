@@ -11,7 +11,7 @@ import msgspec
 from venice_batch.model import Percentiles, Status
 from venice_batch.money import MICRO_PER_USD
 from venice_batch.report.group_fields import key_of, sort_key, value_of, value_text
-from venice_batch.report.intervals import Estimate, Resamples, Sample, is_number
+from venice_batch.report.intervals import Estimate, Resamples, Sample, is_number, rounded
 from venice_batch.report.summary import Histogram
 from venice_batch.report.tables import MOST_USD
 
@@ -184,7 +184,9 @@ class Comparer:
         group = tuple(
             one if one == other else _changed(one, other) for one, other in zip(a.group, b.group, strict=True)
         )
-        pairs = (self._groups.setdefault(group, _Pair(self._names)), self._total)
+        if group not in self._groups:
+            self._groups[group] = _Pair(self._names)
+        pairs = (self._groups[group], self._total)
         for pair in pairs:
             pair.add_job(a, b)
         if a.status != b.status:
@@ -310,7 +312,7 @@ class _Values:
 
     def add(self, a: Value, b: Value) -> None:
         self._n += 1
-        self._changed += key_of(a) != key_of(b)
+        self._changed += a != b if type(a) is type(b) else key_of(a) != key_of(b)
         if is_number(a) and is_number(b):
             self._a.add(a)
             self._b.add(b)
@@ -318,7 +320,8 @@ class _Values:
 
     def difference(self, resamples: Resamples) -> ValueDifference:
         found = self._difference.estimate(resamples, as_share=False)
-        return ValueDifference(self._n, self._changed, self._a.mean, self._b.mean, found)
+        a, b = (None if mean is None else rounded(mean) for mean in (self._a.mean, self._b.mean))
+        return ValueDifference(self._n, self._changed, a, b, found)
 
 
 class _Pair:

@@ -69,6 +69,8 @@ def group_fields(text: str) -> tuple[GroupField, ...]:
     """Return the fields that a text names, separated by commas. Raises UsageError."""
     names = [name.strip() for name in text.split(",")]
     for name in names:
+        if not name:
+            raise UsageError(one_line(f"--by {text!r}: a name is empty; give fields with commas between them"))
         if names.count(name) > 1:
             raise UsageError(one_line(f"--by {text}: names {name!r} twice"))
     return tuple(map(_field, names))
@@ -86,9 +88,13 @@ def _field(name: str) -> GroupField:
     if path and start in _OBJECTS:
         of = _OBJECTS[start]
         return GroupField(name, lambda record: value_at(of(record), path))
-    objects = ", ".join(f"{one}NAME" for one in (*_OBJECTS, ANNOTATION))
     close = difflib.get_close_matches(name[:80], [*_RECORD, *ALL_FIELDS], n=1, cutoff=0.7)
-    hint = f"did you mean {close[0]!r}?" if close else f"give a field of the request, {objects} or {', '.join(_RECORD)}"
+    if close:
+        hint = f"did you mean {close[0]!r}?"
+    elif start:
+        hint = f"names with a dot begin with {', '.join((*_OBJECTS, ANNOTATION))}"
+    else:
+        hint = f"is it metadata.{name} or annotation.{name}? Fields are {', '.join(_RECORD)} and those of a request"
     raise UsageError(one_line(f"--by: a record has no field {name!r}; {hint}"))
 
 

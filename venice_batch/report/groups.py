@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +17,7 @@ from venice_batch.report.summary import Histogram
 from venice_batch.report.tables import MOST_USD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from venice_batch.model import Outcome
     from venice_batch.output.annotations import Annotations, Value
@@ -26,7 +27,11 @@ MOST_ANNOTATIONS = 12
 """Annotations that a table has unless others are chosen: the first ones that came."""
 
 
-class GroupRow(msgspec.Struct, frozen=True):
+_FEW = 20
+"""Up to this many durations of a group are kept as they are."""
+
+
+class GroupRow(msgspec.Struct, frozen=True, gc=False):
     """The jobs of one group; `values` are those of the fields by which the table is grouped.
 
     `success` is the share of the jobs that succeeded. `cost_usd` includes what jobs may have cost without an image;
@@ -52,14 +57,16 @@ class GroupRow(msgspec.Struct, frozen=True):
 class GroupTable(msgspec.Struct, frozen=True):
     """The jobs of a folder in groups.
 
-    `total` covers all jobs. `left_out` counts annotations that the table has no room for. `ignored_seeds` are the
-    models that gave requests with different seeds the same files.
+    `total` covers all of them; `images` counts all images of the folder, also those that do not count here. `left_out`
+    counts annotations that the table has no room for. `ignored_seeds` are the models that gave requests with different
+    seeds the same files.
     """
 
     by: tuple[str, ...]
     seed: int
     groups: tuple[GroupRow, ...]
     total: GroupRow
+    images: int
     left_out: int = 0
     ignored_seeds: tuple[IgnoredSeed, ...] = ()
 
@@ -99,10 +106,12 @@ class GroupBuilder:
         self._total = _Group()
         self._seeds = SeedCheck()
         self._valued = [False] * len(fields)
+        self._images = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one job."""
         self._seeds.add(outcome)
+        self._images += len(outcome.files)
         keys = [key_of(field.of(outcome)) for field in self._fields]
         all_images = range(1, len(outcome.files) + 1)
         values: list[dict[str, Value]] = []
@@ -153,7 +162,7 @@ class GroupBuilder:
         return [field for field, valued in zip(self._fields, self._valued, strict=True) if not valued]
 
     def table(self, *, seed: int = 0, sort: str = "") -> GroupTable:
-        """Return the table of the jobs so far.
+        """Return the table of the jobs so far. Call it once.
 
         Parameters:
             seed: of the bootstrap.
@@ -166,19 +175,22 @@ class GroupBuilder:
         names = numeric[: self._most]
         shares = {name for name in names if self._total.samples[name].is_share}
         resamples = Resamples(seed)
-        # Samples of one size share their draws: groups of the same size follow each other.
-        by_size = sorted(self._groups.items(), key=lambda item: item[1].images)
-        rows = [
-            group.row({field.name: value_of(part) for field, part in zip(self._fields, key, strict=True)},
-                      names, shares, resamples)
-            for key, group in by_size
-        ]  # fmt: skip
+        # Samples of one size share their draws, so groups of the same size follow each other; each group goes when its
+        # row is made, because of the memory.
+        left = sorted(self._groups.items(), key=lambda item: item[1].images)
+        self._groups = {}
+        rows = []
+        while left:
+            key, group = left.pop()
+            values = {field.name: value_of(part) for field, part in zip(self._fields, key, strict=True)}
+            rows.append(group.row(values, names, shares, resamples))
         rows.sort(key=lambda row: [sort_key(value) for value in row.values.values()])
         return GroupTable(
             tuple(field.name for field in self._fields),
             seed,
             tuple(_sorted(rows, sort, names)),
             self._total.row({}, names, shares, resamples),
+            self._images,
             self._unseen + len(numeric) - len(names),
             self._seeds.ignored(),
         )
@@ -188,20 +200,25 @@ class _Group:
     """What is counted of one group; what most groups do not need is made when it comes."""
 
     __slots__ = (
-        "_counts", "_is_priced", "_micro_usd", "_sandbox_micro_usd", "_server", "images", "samples", "unpriced"
+        "_failed", "_few", "_is_priced", "_micro_usd", "_rejected", "_sandbox_micro_usd", "_server", "_succeeded",
+        "images", "samples", "unpriced",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._counts = {Status.SUCCEEDED: 0, Status.FAILED: 0, Status.REJECTED: 0}
+        self._succeeded = self._failed = self._rejected = 0
         self._micro_usd = self._sandbox_micro_usd = 0
         self._is_priced = False
-        self._server: Histogram | None = None
+        self._few: array[float] | None = array("d")
+        self._server: Histogram
         self.unpriced = self.images = 0
         self.samples: dict[str, Sample] = {}
 
     def add(self, outcome: Outcome, numbers: Sequence[int]) -> None:
         """Count a job with those of its images."""
-        self._counts[outcome.status] += 1
+        status = outcome.status
+        self._succeeded += status is Status.SUCCEEDED
+        self._failed += status is Status.FAILED
+        self._rejected += status is Status.REJECTED
         self.images += len(numbers)
         self.unpriced += outcome.is_unpriced
         spent_usd = outcome.spent_usd
@@ -210,10 +227,17 @@ class _Group:
             self._is_priced = True
             self._micro_usd += micro_usd
             self._sandbox_micro_usd += micro_usd if outcome.sandbox else 0
-        if outcome.status is Status.SUCCEEDED and outcome.timing.ttfb_s is not None:
-            if self._server is None:
-                self._server = Histogram()
-            self._server.add(outcome.timing.ttfb_s)
+        if status is Status.SUCCEEDED and outcome.timing.ttfb_s is not None:
+            self._add_server(outcome.timing.ttfb_s)
+
+    def _add_server(self, server_s: float) -> None:
+        # Of the many groups of a fine table most have a few jobs, and a histogram for each takes much memory.
+        if self._few is None:
+            self._server.add(server_s)
+            return
+        self._few.append(server_s)
+        if len(self._few) > _FEW:
+            self._server, self._few = _histogram(self._few), None
 
     def sample(self, name: str) -> Sample:
         """Return the values of an annotation."""
@@ -226,8 +250,7 @@ class _Group:
         self, values: dict[str, Any], names: Sequence[str], shares: set[str], resamples: Resamples
     ) -> GroupRow:  # fmt: skip
         """Return the group as a row; `shares` are the annotations that are 0 or 1 in all groups."""
-        jobs = sum(self._counts.values())
-        succeeded = self._counts[Status.SUCCEEDED]
+        jobs = self._succeeded + self._failed + self._rejected
         means = {
             name: self.samples[name].estimate(resamples, as_share=name in shares) if name in self.samples else None
             for name in names
@@ -235,17 +258,24 @@ class _Group:
         return GroupRow(
             values,
             jobs,
-            succeeded,
-            self._counts[Status.FAILED],
-            self._counts[Status.REJECTED],
-            wilson(succeeded, jobs),
+            self._succeeded,
+            self._failed,
+            self._rejected,
+            wilson(self._succeeded, jobs),
             self.images,
             self._micro_usd / MICRO_PER_USD if self._is_priced else None,
             self.unpriced,
             self._sandbox_micro_usd / MICRO_PER_USD,
-            self._server.percentiles() if self._server else Percentiles(),
+            (self._server if self._few is None else _histogram(self._few)).percentiles(),
             means,
         )
+
+
+def _histogram(values_s: Iterable[float]) -> Histogram:
+    found = Histogram()
+    for value_s in values_s:
+        found.add(value_s)
+    return found
 
 
 def _share(micro_usd: int, outcome: Outcome, numbers: Sequence[int]) -> int:

@@ -23,6 +23,8 @@ RESAMPLES = 1999
 MOST = 1e70
 """No score is larger: with larger numbers, the sums of their powers would have no value."""
 
+_NUMBERS = frozenset((bool, int, float))
+
 _Z = 1.959963984540054
 """How many standard deviations around the mean of a normal distribution hold 95 % of it."""
 
@@ -31,10 +33,10 @@ _TAIL = (RESAMPLES + 1) // 40
 
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether a value can be averaged: a number that is not too large, or a boolean (true is 1)."""
-    return isinstance(value, bool | int | float) and -MOST <= value <= MOST
+    return type(value) in _NUMBERS and -MOST <= value <= MOST  # type: ignore[operator]
 
 
-class Estimate(msgspec.Struct, frozen=True):
+class Estimate(msgspec.Struct, frozen=True, gc=False):
     """The mean of `n` values, and the interval from `low` to `high` that holds the true mean with 95 % confidence.
 
     `method` says how the interval was found: `bootstrap` (from resamples), `moments` (from the values' spread and
@@ -63,7 +65,7 @@ def wilson(successes: int, trials: int) -> Estimate | None:
     # At the ends the formula gives 0 and 1 but for the last digit.
     low = 0.0 if not successes else middle - half
     high = 1.0 if successes == trials else middle + half
-    return Estimate(trials, _rounded(share), _rounded(low), _rounded(high), "wilson")
+    return Estimate(trials, rounded(share), rounded(low), rounded(high), "wilson")
 
 
 class Sample:
@@ -80,9 +82,7 @@ class Sample:
         self._zeros = self._ones = 0
 
     def add(self, value: float) -> None:
-        """Take a number into account, unless it is not finite or too large (`is_number`)."""
-        if not is_number(value):
-            return
+        """Take a number into account that passes `is_number`."""
         value = float(value)
         self.n += 1
         self._zeros += value == 0
@@ -138,12 +138,12 @@ class Sample:
         if as_share:
             return wilson(self._ones, self.n)
         if self.n == 1:
-            return Estimate(1, _rounded(mean), None, None, None)
+            return Estimate(1, rounded(mean), None, None, None)
         if self._few is not None:
             low, high = resamples.interval(self._few)
-            return Estimate(self.n, _rounded(mean), _rounded(low), _rounded(high), "bootstrap")
+            return Estimate(self.n, rounded(mean), rounded(low), rounded(high), "bootstrap")
         low, high = self._from_moments(mean)
-        return Estimate(self.n, _rounded(mean), _rounded(low), _rounded(high), "moments")
+        return Estimate(self.n, rounded(mean), rounded(low), rounded(high), "moments")
 
     def _from_moments(self, mean: float) -> tuple[float, float]:
         """Return the percentiles of a bootstrap's means by the Cornish-Fisher expansion, without drawing any.
@@ -193,6 +193,6 @@ class Resamples:
         return sums[_TAIL - 1] / n, sums[-_TAIL] / n
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Return twelve digits of a value: enough for all, without those that only show how floats add up."""
     return float(f"{value:.12g}")
