@@ -164,9 +164,10 @@ def refuse_absent(fields: Iterable[GroupField], records: Iterable[Outcome], anno
         start = field.name[: field.name.find(".") + 1]
         if field.name in known or not start:
             continue
-        alike = sorted(name for name in known if name.startswith(start))
-        close = difflib.get_close_matches(field.name[:80], alike, n=3, cutoff=0.5) or alike[:3]
-        hint = f"nearest: {', '.join(close)}" if close else f"none has any {start.removesuffix('.')}"
+        alike = sorted(name.removeprefix(start) for name in known if name.startswith(start))
+        close = difflib.get_close_matches(field.name.removeprefix(start)[:80], alike, n=3, cutoff=0.5) or alike[:3]
+        nearest = ", ".join(f"{start}{name}" for name in close)
+        hint = f"nearest: {nearest}" if close else f"none has any {start.removesuffix('.')}"
         raise UsageError(one_line(f"--by {field.name}: no record has it ({hint})"))
 
 

@@ -194,5 +194,5 @@ class Resamples:
 
 
 def rounded(value: float) -> float:
-    """Return twelve digits of a value: enough for all, without those that only show how floats add up."""
-    return float(f"{value:.12g}")
+    """Return fifteen digits of a value, without those that only show how floats add up."""
+    return float(f"{value:.15g}")
