@@ -208,6 +208,8 @@ def show_comparison(a: Path, b: Path, options: TableOptions) -> int:
     comparer = Comparer(fields, annotations, means=options.means)
     for outcome in records[0]:
         comparer.add_first(outcome)
+    if empty := comparer.empty_fields:
+        refuse_absent(empty, records[0], annotations[0])
     keeps_images = options.format in ("csv", "json")
     images = [
         image for outcome in records[1] for image in comparer.add_second(outcome) if keeps_images

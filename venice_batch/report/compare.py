@@ -169,10 +169,17 @@ class Comparer:
         self._changes: dict[tuple[str, str], _Some] = {}
         self._groups: dict[tuple[str | Key, ...], _Pair] = {}
         self._total = _Pair(self._names)
+        self._empty = set(range(len(fields)))
+
+    @property
+    def empty_fields(self) -> list[GroupField]:
+        """The fields that no job of the first folder has a value of."""
+        return [self._fields[place] for place in sorted(self._empty)] if self._jobs else []
 
     def add_first(self, outcome: Outcome) -> None:
         """Take in a job of the first folder; each id comes once."""
-        self._jobs[outcome.id] = self._taken(outcome)
+        job = self._jobs[outcome.id] = self._taken(outcome)
+        self._empty = {place for place in self._empty if job.group[place] is None}
 
     def add_second(self, outcome: Outcome) -> Iterator[ImageDifference]:
         """Compare a job of the second folder; yield its images beside the first folder's. Read them all."""
