@@ -68,7 +68,8 @@ def test_markdown_aligns_figures_to_the_right():
     ("text", "shown"),
     [
         ("run_id", "run_id"), ("_a_", r"\_a\_"), ("a|b", r"a\|b"), ("*a* [b](c)", r"\*a\* \[b\](c)"),
-        ("`d` ~e~", r"\`d\` \~e\~"), ("a\\", r"a\\"), ("<b>&", "&lt;b&gt;&amp;"), ("a\nb", "a\ufffdb"), ("-0.5", "-0.5"),
+        ("`d` ~e~", r"\`d\` \~e\~"), ("a\\", r"a\\"), ("<b>&", "&lt;b&gt;&amp;"), ("a\nb", "a\ufffdb"),
+        ("-0.5", "-0.5"),
     ],
 )  # fmt: skip
 def test_text_in_markdown_is_no_markup(text, shown):

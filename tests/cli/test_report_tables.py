@@ -118,6 +118,9 @@ class TestBy:
         assert "1 of 2 images meet --where score>0.5 and correct=false" in found.out
         assert "in all" not in found.out
 
+    def test_clusters_are_named_with_the_intervals(self):
+        assert "means by bootstrap (clusters by id, seed 0)" in report("out", "--by", "model", "--cluster", "id").out
+
     def test_another_seed_gives_other_intervals(self):
         scores = {f"j{n}": {"score": n * n / 50} for n in range(9)}
         write("more", *map(outcome, scores), **scores)
@@ -149,6 +152,11 @@ class TestBy:
             (["--by", "model", "--where", "scroe<1"], "--where: no image has an annotation 'scroe'"),
             (["--by", "model", "--where", "score"], "--where: 'score' is no condition"),
             (["--by", "model", "--sort", "foo"], "--sort: the table has no column 'foo'"),
+            (
+                ["--by", "model", "--cluster", "promt"],
+                "--cluster: a record has no field 'promt'; did you mean 'prompt'?",
+            ),
+            (["--by", "model", "--cluster", "metadata.x"], "--cluster metadata.x: no record has it"),
             (["--sort", "model"], "--sort shapes a table; give --by FIELD,… too"),
             (["--where", "score<1"], "--where shapes a table"),
             (["--by", "model", "--grid", "g.png"], "--grid belongs to the report without a table"),

@@ -8,7 +8,8 @@ from records import IMAGE, failed, outcome
 
 from venice_batch.model import Flags, Status
 from venice_batch.output.annotations import Annotation, Annotations
-from venice_batch.report.compare import FIRST_IDS, MOST_ANNOTATIONS, Comparer, Some, StatusChange
+from venice_batch.report.compare import FIRST_IDS, MOST_ANNOTATIONS, Comparer
+from venice_batch.report.comparison import Some, StatusChange
 from venice_batch.report.group_fields import group_fields
 from venice_batch.report.intervals import Resamples, Sample
 
@@ -113,6 +114,22 @@ def test_the_differences_of_numbers_are_averaged_over_pairs():
     assert (score.n, score.changed, score.a, score.b) == (8, 6, pytest.approx(0.35), pytest.approx(14 / 24))
     assert (correct.difference.mean, correct.changed, correct.a, correct.b) == (-0.5, 4, 1.0, 0.5)
     assert images[1].annotations["score"] == (0.1, pytest.approx(1 / 30))
+
+
+def test_differences_of_one_prompt_can_be_drawn_together():
+    records = [outcome(str(n), request={"prompt": f"p{n // 4}"}) for n in range(40)]
+    values = [{str(n): {"score": factor * (n // 4)} for n in range(40)} for factor in (1, 2)]
+    found = []
+    for cluster in (None, *group_fields("prompt")):
+        comparer = Comparer(group_fields("model"), tuple(map(annotated, values)), cluster=cluster)
+        for one in records:
+            comparer.add_first(one)
+        assert sum(len(list(comparer.add_second(one))) for one in records) == 40
+        found.append(comparer.comparison("a", "b"))
+    alone, together = (one.total.annotations["score"].difference for one in found)
+    assert [one.cluster for one in found] == [None, "prompt"]
+    assert together.mean == alone.mean
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)
 
 
 def test_texts_are_equal_or_changed_and_missing_values_are_no_pair():

@@ -8,6 +8,8 @@ from records import failed, outcome
 from venice_batch.errors import UsageError
 from venice_batch.output.annotations import Annotation, Annotations
 from venice_batch.report.group_fields import (
+    cluster_field,
+    cluster_of,
     group_fields,
     key_of,
     refuse_absent,
@@ -99,6 +101,16 @@ def test_a_field_that_no_record_has_is_refused_with_similar_ones(text, message):
     with pytest.raises(UsageError) as caught:
         refuse_absent(group_fields(text), [RECORD], annotations)
     assert message in str(caught.value)
+
+
+def test_a_cluster_is_a_field_of_jobs():
+    field = cluster_field(" metadata.tag ")
+    assert cluster_of(field, RECORD) == cluster_of(field, outcome("b", metadata={"tag": "cats"}))
+    assert cluster_of(field, outcome("c")) != cluster_of(field, outcome("d"))
+    with pytest.raises(UsageError, match=r"--cluster annotation\.score: give a field of jobs"):
+        cluster_field("annotation.score")
+    with pytest.raises(UsageError, match=r"--cluster: a record has no field 'promt'; did you mean 'prompt'"):
+        cluster_field("promt")
 
 
 def test_without_any_such_name_the_message_says_so():

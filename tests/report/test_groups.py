@@ -151,6 +151,19 @@ def test_by_an_annotation_and_a_field_a_job_counts_once_in_a_group():
     ]
 
 
+def test_clusters_make_the_intervals_of_means_wider_and_shares_a_bootstrap_too():
+    records = [outcome(str(n), request={"prompt": f"p{n // 4}"}) for n in range(40)]
+    values = {(str(n), 1): {"score": n // 4 + n % 4 / 10, "correct": n // 4 % 2 == 0} for n in range(40)}
+    (prompt,) = group_fields("prompt")
+    alone, together = table("model", records, values), table("model", records, values, cluster=prompt)
+    assert (alone.cluster, together.cluster) == (None, "prompt")
+    for name in ("score", "correct"):
+        one, other = alone.total.annotations[name], together.total.annotations[name]
+        assert other.mean == pytest.approx(one.mean)
+        assert other.high - other.low > 1.4 * (one.high - one.low)
+        assert other.method == "bootstrap"
+
+
 def test_where_counts_only_images_that_meet_it():
     values = {("a", 1): {"score": 0.1}, ("a", 2): {"score": 0.9}, ("b", 1): {"score": 0.2}}
     found = table("model", RECORDS, values, where=parse_condition("score<0.5", "--where").is_met)

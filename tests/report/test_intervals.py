@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from venice_batch.report.intervals import FEW, MOST, RESAMPLES, Estimate, Resamples, Sample, is_number, wilson
+from venice_batch.report.intervals import (
+    FEW,
+    MOST,
+    RESAMPLES,
+    ClusteredSample,
+    Estimate,
+    Resamples,
+    Sample,
+    is_number,
+    wilson,
+)
 
 NUMBERS = st.floats(-1e6, 1e6)
 
@@ -154,3 +164,52 @@ def test_numbers_and_booleans_can_be_averaged(value):
     found = estimate([value] * (FEW + 1))
     assert math.isfinite(found.mean)
     assert math.isfinite(found.high)
+
+
+def clustered(clusters, seed=0):
+    found = ClusteredSample()
+    for number, values in enumerate(clusters):
+        for value in values:
+            found.add(value, number)
+    return found.estimate(Resamples(seed))
+
+
+def plain_cluster_bootstrap(clusters, resamples, seed):
+    chance = random.Random(seed)
+    means = []
+    for _ in range(resamples):
+        drawn = [value for cluster in chance.choices(clusters, k=len(clusters)) for value in cluster]
+        means.append(statistics.fmean(drawn))
+    means.sort()
+    return means[round(0.025 * resamples)], means[round(0.975 * resamples)]
+
+
+@pytest.mark.parametrize(("count", "method"), [(12, "bootstrap"), (FEW, "bootstrap"), (FEW + 50, "moments")])
+def test_clusters_of_different_sizes_are_drawn_as_a_whole(count, method):
+    chance = random.Random(count)
+    clusters = []
+    for _ in range(count):
+        centre = chance.expovariate(1)
+        clusters.append([centre + chance.gauss(0, 0.2) for _ in range(chance.randint(1, 5))])
+    found = clustered(clusters)
+    low, high = plain_cluster_bootstrap(clusters, 4_000, seed=1)
+    width = high - low
+    values = [value for cluster in clusters for value in cluster]
+    assert (found.n, found.method) == (len(values), method)
+    assert found.mean == pytest.approx(statistics.fmean(values))
+    assert abs(found.low - low) < 0.06 * width
+    assert abs(found.high - high) < 0.06 * width
+    alone = estimate(values)
+    assert alone.high - alone.low < 0.8 * width  # images that are alike say less than they seem to
+
+
+def test_clusters_of_one_value_each_have_the_interval_of_the_values():
+    values = [0.1, 0.4, 0.2, 0.9, 0.7]
+    one, other = clustered([[value] for value in values]), estimate(values)
+    assert (one.mean, one.low, one.high) == (other.mean, pytest.approx(other.low), pytest.approx(other.high))
+
+
+def test_a_single_cluster_has_no_interval_and_none_no_mean():
+    assert clustered([[1, 2, 3]]) == Estimate(3, 2.0, None, None, None)
+    assert clustered([]) is None
+    assert not ClusteredSample().is_share

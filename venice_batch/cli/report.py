@@ -49,6 +49,11 @@ if TYPE_CHECKING:
     ),
     option("--mean", metavar="NAME,…", show_default="the first that are numbers", help="Average these annotations."),
     option(
+        "--cluster",
+        metavar="FIELD",
+        help="Let the intervals draw whole groups of images that are alike, as those of one prompt.",
+    ),
+    option(
         "--seed",
         type=click.IntRange(min=0),
         default=0,
@@ -104,7 +109,7 @@ def report(ctx: click.Context, /, outputs: tuple[Path, ...], **given: Any) -> in
     form = "json" if given["as_json"] else given["form"] or "text"
     has_table = given["by"] is not None or len(outputs) == 2 or form in ("markdown", "csv")
     if not has_table:
-        _refuse(ctx, ("sort", "where", "mean", "seed"), "shapes a table; give --by FIELD,… too")
+        _refuse(ctx, ("sort", "where", "mean", "cluster", "seed"), "shapes a table; give --by FIELD,… too")
         return _summary(outputs[0], **{name: given[name] for name in _SUMMARY}, as_json=form == "json")
     _refuse(ctx, _SUMMARY, "belongs to the report without a table; leave out --by, --format and OUT2")
     if len(outputs) == 2:
@@ -113,7 +118,9 @@ def report(ctx: click.Context, /, outputs: tuple[Path, ...], **given: Any) -> in
     from venice_batch.report.group_fields import MODEL
 
     means = None if given["mean"] is None else tuple(name.strip() for name in given["mean"].split(","))
-    table = TableOptions(given["by"] or MODEL, given["sort"] or "", means, given["where"], given["seed"], form)
+    table = TableOptions(
+        given["by"] or MODEL, given["sort"] or "", means, given["where"], given["cluster"], given["seed"], form
+    )
     return show_comparison(*outputs, table) if len(outputs) == 2 else show_groups(outputs[0], table)
 
 

@@ -26,14 +26,15 @@ from venice_batch.output import manifest
 from venice_batch.output.annotations import Annotations, read_annotations
 from venice_batch.output.resume import LatestRecords
 from venice_batch.report.conditions import parse_condition
-from venice_batch.report.group_fields import group_fields, refuse_absent, value_text
+from venice_batch.report.group_fields import cluster_field, group_fields, refuse_absent, value_text
 from venice_batch.text_format import counted, seconds, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from venice_batch.report.compare import Comparison, GroupDifference, ImageDifference, Some
+    from venice_batch.report.comparison import Comparison, GroupDifference, ImageDifference, Some
     from venice_batch.report.export.columns import Cell
+    from venice_batch.report.group_fields import GroupField
     from venice_batch.report.groups import GroupRow, GroupTable
     from venice_batch.report.intervals import Estimate
 
@@ -45,6 +46,7 @@ class TableOptions(NamedTuple):
     sort: str
     means: tuple[str, ...] | None
     where: tuple[str, ...]
+    cluster: str | None
     seed: int
     format: str
 
@@ -68,6 +70,7 @@ def show_groups(folder: Path, options: TableOptions) -> int:
         group_fields(options.by),
         annotations,
         means=options.means,
+        cluster=_cluster(options.cluster, records, annotations),
         where=(lambda values: all(one.is_met(values) for one in conditions)) if conditions else None,
     )
     for outcome in records:
@@ -88,7 +91,7 @@ def show_groups(folder: Path, options: TableOptions) -> int:
     else:
         total = found.total
         cost = cost_text(total.cost_usd, total.unpriced, sandbox_usd=total.sandbox_usd)
-        notes = [_intervals(total.annotations.values(), found.seed), *notes, f"cost: {cost}" if cost else ""]
+        notes = [_intervals(total.annotations.values(), found), *notes, f"cost: {cost}" if cost else ""]
         _print([_shown_groups(found)], notes, options.format)
     return 0
 
@@ -103,6 +106,16 @@ def _refuse_unknown(option: str, names: Iterable[str], *annotations: Annotations
             close = difflib.get_close_matches(name[:80], known, n=3, cutoff=0.5) or sorted(known)[:3]
             hint = f"nearest: {', '.join(close)}" if close else "there are no annotations; `annotate` adds them"
             raise UsageError(one_line(f"{option}: no image has an annotation {name!r} ({hint})"))
+
+
+def _cluster(text: str | None, records: LatestRecords, annotations: Annotations) -> GroupField | None:
+    """Return the field of `--cluster`, None if it is not given. Raises UsageError if no record has it."""
+    if text is None:
+        return None
+    field = cluster_field(text)
+    if all(field.of(record) is None for record in records):
+        refuse_absent([field], records, annotations, option="--cluster")
+    return field
 
 
 def _print(tables: Iterable[Shown], notes: Iterable[str], form: str) -> None:
@@ -127,11 +140,15 @@ def _print_csv(header: Sequence[str], rows: Iterable[Sequence[Cell]], notes: Ite
         environment().messages.notice(note, level="info")
 
 
-def _intervals(estimates: Iterable[Estimate | None], seed: int) -> str:
+def _intervals(estimates: Iterable[Estimate | None], found: GroupTable) -> str:
     """Return what the numbers in brackets are."""
     methods = {one.method for one in estimates if one}
-    means = f", means by bootstrap (seed {seed})" if methods - {"wilson", None} else ""
+    means = f", means by {_bootstrap(found)}" if methods - {"wilson", None} else ""
     return f"in brackets: 95 % intervals, shares by Wilson's score{means}"
+
+
+def _bootstrap(found: GroupTable | Comparison) -> str:
+    return f"bootstrap ({f'clusters by {found.cluster}, ' if found.cluster else ''}seed {found.seed})"
 
 
 def _usd(cost_usd: float | None, unpriced: int) -> str:
@@ -205,7 +222,8 @@ def show_comparison(a: Path, b: Path, options: TableOptions) -> int:
             raise UsageError(
                 f"--by {field.name}: two folders are compared by fields of jobs, not by annotations of images"
             )
-    comparer = Comparer(fields, annotations, means=options.means)
+    cluster = _cluster(options.cluster, records[0], annotations[0])
+    comparer = Comparer(fields, annotations, means=options.means, cluster=cluster)
     for outcome in records[0]:
         comparer.add_first(outcome)
     if empty := comparer.empty_fields:
@@ -256,7 +274,7 @@ def _comparison_notes(found: Comparison) -> list[str]:
     total = found.total
     notes = []
     if any(one.difference for one in total.annotations.values()):
-        notes.append(f"in brackets: 95 % intervals of the mean of B - A, by bootstrap (seed {found.seed})")
+        notes.append(f"in brackets: 95 % intervals of the mean of B - A, by {_bootstrap(found)}")
     costs = [cost_text(side.cost_usd, side.unpriced, sandbox_usd=side.sandbox_usd) for side in (total.a, total.b)]
     if any(costs):
         notes.append(f"cost of the jobs in both: {costs[0] or '-'} in A, {costs[1] or '-'} in B")

@@ -6,12 +6,19 @@ from collections import Counter
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
-from venice_batch.model import Percentiles, Status
+from venice_batch.model import Status
 from venice_batch.money import MICRO_PER_USD
-from venice_batch.report.group_fields import key_of, sort_key, value_of, value_text
-from venice_batch.report.intervals import Estimate, Resamples, Sample, is_number, rounded
+from venice_batch.report.comparison import (
+    Comparison,
+    GroupDifference,
+    ImageDifference,
+    Side,
+    Some,
+    StatusChange,
+    ValueDifference,
+)
+from venice_batch.report.group_fields import cluster_of, key_of, sort_key, value_of, value_text
+from venice_batch.report.intervals import ClusteredSample, Resamples, Sample, is_number, rounded
 from venice_batch.report.summary import Histogram
 from venice_batch.report.tables import MOST_USD
 
@@ -27,98 +34,6 @@ FIRST_IDS = 5
 
 MOST_ANNOTATIONS = 12
 """Annotations that are compared unless others are chosen."""
-
-
-class Some(msgspec.Struct, frozen=True):
-    """A number of jobs, with the ids of the first."""
-
-    count: int
-    ids: tuple[str, ...]
-
-
-class StatusChange(msgspec.Struct, frozen=True):
-    """Jobs that ended differently in the second folder."""
-
-    a: str
-    b: str
-    jobs: Some
-
-
-class Side(msgspec.Struct, frozen=True):
-    """One folder's share of the jobs that both have; `cost_usd` includes what may have been charged."""
-
-    succeeded: int
-    images: int
-    bytes: int
-    cost_usd: float | None
-    unpriced: int
-    sandbox_usd: float
-    server_s: Percentiles
-
-
-class ValueDifference(msgspec.Struct, frozen=True):
-    """An annotation of the `n` images that have it in both folders.
-
-    For numbers (true is 1) `a` and `b` are the means and `difference` is the mean of b - a, with its interval; for
-    texts they are null. `changed` counts the images whose value is another one in the second folder.
-    """
-
-    n: int
-    changed: int
-    a: float | None
-    b: float | None
-    difference: Estimate | None
-
-
-class GroupDifference(msgspec.Struct, frozen=True):
-    """The jobs of one group in both folders.
-
-    `values` are those of the fields by which the table is grouped; "x → y" if they differ. `same_requests` counts the
-    jobs whose requests are equal, `equal_files` those of the `compared_files` images in both folders whose content is.
-    """
-
-    values: dict[str, Any]
-    jobs: int
-    same_requests: int
-    a: Side
-    b: Side
-    compared_files: int
-    equal_files: int
-    annotations: dict[str, ValueDifference]
-
-
-class ImageDifference(msgspec.Struct, frozen=True):
-    """An image of a job that is in both folders, or the job if it has none (`image` is null then).
-
-    Each pair holds the first folder's value and the second's; null where there is no image. The cost of a job is
-    divided among its images. `equal_file` is null unless both folders have the image.
-    """
-
-    id: str
-    image: int | None
-    model: tuple[str, str]
-    status: tuple[str, str]
-    same_request: bool
-    cost_usd: tuple[float | None, float | None]
-    server_s: tuple[float | None, float | None]
-    total_s: tuple[float | None, float | None]
-    bytes: tuple[int | None, int | None]
-    equal_file: bool | None
-    annotations: dict[str, tuple[Any, Any]]
-
-
-class Comparison(msgspec.Struct, frozen=True):
-    """Two folders compared: `total` covers all jobs that both have, `groups` the same by group."""
-
-    a: str
-    b: str
-    by: tuple[str, ...]
-    seed: int
-    only_a: Some
-    only_b: Some
-    status_changes: tuple[StatusChange, ...]
-    groups: tuple[GroupDifference, ...]
-    total: GroupDifference
 
 
 class _File(NamedTuple):
@@ -150,6 +65,7 @@ class Comparer:
         fields: by which the table is grouped.
         annotations: the values of the two folders' images.
         means: the annotations to compare; None: the first `MOST_ANNOTATIONS`.
+        cluster: the field whose values tell which jobs belong together in a bootstrap; None: each image is by itself.
     """
 
     def __init__(
@@ -158,8 +74,10 @@ class Comparer:
         annotations: tuple[Annotations, Annotations],
         *,
         means: Sequence[str] | None = None,
+        cluster: GroupField | None = None,
     ) -> None:
         self._fields = fields
+        self._cluster = cluster
         self._annotations = annotations
         both = [name for name in annotations[0].names if name in annotations[1].names]
         self.left_out = max(0, len(both) - MOST_ANNOTATIONS) if means is None else 0
@@ -168,8 +86,11 @@ class Comparer:
         self._only_b = _Some()
         self._changes: dict[tuple[str, str], _Some] = {}
         self._groups: dict[tuple[str | Key, ...], _Pair] = {}
-        self._total = _Pair(self._names)
+        self._total = self._pair()
         self._empty = set(range(len(fields)))
+
+    def _pair(self) -> _Pair:
+        return _Pair(self._names, Sample if self._cluster is None else ClusteredSample)
 
     @property
     def empty_fields(self) -> list[GroupField]:
@@ -192,16 +113,17 @@ class Comparer:
             one if one == other else _changed(one, other) for one, other in zip(a.group, b.group, strict=True)
         )
         if group not in self._groups:
-            self._groups[group] = _Pair(self._names)
+            self._groups[group] = self._pair()
         pairs = (self._groups[group], self._total)
         for pair in pairs:
             pair.add_job(a, b)
         if a.status != b.status:
             self._changes.setdefault((a.status, b.status), _Some()).add(outcome.id)
+        cluster = cluster_of(self._cluster, outcome) if self._cluster else 0
         for number, (one, other) in enumerate(zip_longest(a.files, b.files), 1):
             values = self._values(outcome.id, number, one, other)
             for pair in pairs:
-                pair.add_values(values)
+                pair.add_values(values, cluster)
             yield _image(outcome.id, number, a, b, one, other, values)
         if not (a.files or b.files):
             yield _image(outcome.id, None, a, b, None, None, {})
@@ -223,6 +145,7 @@ class Comparer:
             a,
             b,
             tuple(names),
+            self._cluster.name if self._cluster else None,
             seed,
             only_a.counted(),
             self._only_b.counted(),
@@ -313,17 +236,17 @@ class _Sum:
 class _Values:
     """The values of one annotation in both folders."""
 
-    def __init__(self) -> None:
+    def __init__(self, difference: Sample | ClusteredSample) -> None:
         self._n = self._changed = 0
-        self._a, self._b, self._difference = Sample(), Sample(), Sample()
+        self._a, self._b, self._difference = Sample(), Sample(), difference
 
-    def add(self, a: Value, b: Value) -> None:
+    def add(self, a: Value, b: Value, cluster: int) -> None:
         self._n += 1
         self._changed += a != b if type(a) is type(b) else key_of(a) != key_of(b)
         if is_number(a) and is_number(b):
             self._a.add(a)
             self._b.add(b)
-            self._difference.add(float(b) - float(a))
+            self._difference.add(float(b) - float(a), cluster)
 
     def difference(self, resamples: Resamples) -> ValueDifference:
         found = self._difference.estimate(resamples, as_share=False)
@@ -334,10 +257,10 @@ class _Values:
 class _Pair:
     """The jobs of one group in both folders."""
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], kind: type[Sample] | type[ClusteredSample]) -> None:
         self._jobs = self._same_requests = self._compared = self._equal = 0
         self._a, self._b = _Sum(), _Sum()
-        self._values = {name: _Values() for name in names}
+        self._values = {name: _Values(kind()) for name in names}
 
     def add_job(self, a: _Job, b: _Job) -> None:
         self._jobs += 1
@@ -348,10 +271,10 @@ class _Pair:
             self._compared += 1
             self._equal += one.sha256 == other.sha256
 
-    def add_values(self, values: dict[str, tuple[Value | None, Value | None]]) -> None:
+    def add_values(self, values: dict[str, tuple[Value | None, Value | None]], cluster: int) -> None:
         for name, (a, b) in values.items():
             if a is not None and b is not None:
-                self._values[name].add(a, b)
+                self._values[name].add(a, b, cluster)
 
     def difference(self, values: dict[str, Any], resamples: Resamples) -> GroupDifference:
         return GroupDifference(

@@ -65,6 +65,14 @@ class GroupField:
     annotation: str = ""
 
 
+def cluster_field(text: str) -> GroupField:
+    """Return the field that `--cluster` names. Raises UsageError."""
+    field = _field(text.strip(), "--cluster")
+    if field.annotation:
+        raise UsageError(one_line(f"--cluster {field.name}: give a field of jobs, not an annotation of images"))
+    return field
+
+
 def group_fields(text: str) -> tuple[GroupField, ...]:
     """Return the fields that a text names, separated by commas. Raises UsageError."""
     names = [name.strip() for name in text.split(",")]
@@ -76,7 +84,7 @@ def group_fields(text: str) -> tuple[GroupField, ...]:
     return tuple(map(_field, names))
 
 
-def _field(name: str) -> GroupField:
+def _field(name: str, option: str = "--by") -> GroupField:
     if name in _RECORD:
         return GroupField(name, _RECORD[name])
     if name in ALL_FIELDS:
@@ -95,7 +103,7 @@ def _field(name: str) -> GroupField:
         hint = f"names with a dot begin with {', '.join((*_OBJECTS, ANNOTATION))}"
     else:
         hint = f"is it metadata.{name} or annotation.{name}? Fields are {', '.join(_RECORD)} and those of a request"
-    raise UsageError(one_line(f"--by: a record has no field {name!r}; {hint}"))
+    raise UsageError(one_line(f"{option}: a record has no field {name!r}; {hint}"))
 
 
 def value_at(value: object, path: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -126,6 +134,12 @@ def key_of(value: object) -> Key:
     return msgspec.json.encode(value, order="sorted")
 
 
+def cluster_of(field: GroupField, record: Outcome) -> int:
+    """Return a number for a record's value: equal for equal values. A job without a value is by itself."""
+    key = key_of(field.of(record))
+    return hash((record.id,) if key is None else key)
+
+
 def value_of(key: Key) -> Any:  # noqa: ANN401 - any JSON value
     """Return the value behind a key."""
     return msgspec.json.decode(key) if isinstance(key, bytes) else key
@@ -151,7 +165,9 @@ def value_text(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value, order="sorted").decode()
 
 
-def refuse_absent(fields: Iterable[GroupField], records: Iterable[Outcome], annotations: Annotations) -> None:
+def refuse_absent(
+    fields: Iterable[GroupField], records: Iterable[Outcome], annotations: Annotations, *, option: str = "--by"
+) -> None:
     """Raise UsageError if no record or image has the first of `fields`, with the most similar names that they have.
 
     Call it with fields that had no value: a value that is null everywhere is no mistake.
@@ -168,7 +184,7 @@ def refuse_absent(fields: Iterable[GroupField], records: Iterable[Outcome], anno
         close = difflib.get_close_matches(field.name.removeprefix(start)[:80], alike, n=3, cutoff=0.5) or alike[:3]
         nearest = ", ".join(f"{start}{name}" for name in close)
         hint = f"nearest: {nearest}" if close else f"none has any {start.removesuffix('.')}"
-        raise UsageError(one_line(f"--by {field.name}: no record has it ({hint})"))
+        raise UsageError(one_line(f"{option} {field.name}: no record has it ({hint})"))
 
 
 def _names(records: Iterable[Outcome]) -> Iterator[str]:

@@ -10,8 +10,8 @@ import msgspec
 from venice_batch.errors import UsageError, one_line
 from venice_batch.model import Percentiles, Status
 from venice_batch.money import MICRO_PER_USD
-from venice_batch.report.group_fields import ANNOTATION, key_of, sort_key, value_of
-from venice_batch.report.intervals import Estimate, Resamples, Sample, is_number, wilson
+from venice_batch.report.group_fields import ANNOTATION, cluster_of, key_of, sort_key, value_of
+from venice_batch.report.intervals import ClusteredSample, Estimate, Resamples, Sample, is_number, wilson
 from venice_batch.report.seeds import IgnoredSeed, SeedCheck
 from venice_batch.report.summary import Histogram
 from venice_batch.report.tables import MOST_USD
@@ -59,10 +59,11 @@ class GroupTable(msgspec.Struct, frozen=True):
 
     `total` covers all of them; `images` counts all images of the folder, also those that do not count here. `left_out`
     counts annotations that the table has no room for. `ignored_seeds` are the models that gave requests with different
-    seeds the same files.
+    seeds the same files. `cluster` is the field whose values the bootstrap draws as a whole, null if it draws images.
     """
 
     by: tuple[str, ...]
+    cluster: str | None
     seed: int
     groups: tuple[GroupRow, ...]
     total: GroupRow
@@ -82,6 +83,7 @@ class GroupBuilder:
         fields: by which the table is grouped.
         annotations: the values of the images.
         means: the annotations to average; None: the first `MOST_ANNOTATIONS`. Those without a number are left out.
+        cluster: the field whose values tell which jobs belong together in a bootstrap; None: each image is by itself.
         where: says whether an image with these annotations counts; None: all jobs count, also those without an image.
     """
 
@@ -91,11 +93,14 @@ class GroupBuilder:
         annotations: Annotations,
         *,
         means: Sequence[str] | None = None,
+        cluster: GroupField | None = None,
         where: Callable[[dict[str, Value]], bool] | None = None,
     ) -> None:
         self._fields = fields
         self._annotations = annotations
         self._where = where
+        self._cluster = cluster
+        self._sample = Sample if cluster is None else ClusteredSample
         names = annotations.names if means is None else means
         # Twice as many, as some may be texts; which ones have numbers shows only later.
         self._means = tuple(names[: 4 * MOST_ANNOTATIONS] if means is None else names)
@@ -103,7 +108,7 @@ class GroupBuilder:
         self._most = MOST_ANNOTATIONS if means is None else len(self._means)
         self._by_image = where is not None or any(field.annotation for field in fields)
         self._groups: dict[tuple[Key, ...], _Group] = {}
-        self._total = _Group()
+        self._total = _Group(self._sample)
         self._seeds = SeedCheck()
         self._valued = [False] * len(fields)
         self._images = 0
@@ -142,17 +147,18 @@ class GroupBuilder:
     ) -> None:
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group()
+            group = self._groups[key] = _Group(self._sample)
             self._valued = [had or part is not None for had, part in zip(self._valued, key, strict=True)]
         group.add(outcome, numbers)
         if values:
+            cluster = cluster_of(self._cluster, outcome) if self._cluster else 0
             for number in numbers:
                 own = values[number - 1]
                 for name in self._means:
                     value = own.get(name)
                     if is_number(value):
-                        group.sample(name).add(value)
-                        self._total.sample(name).add(value)
+                        group.sample(name).add(value, cluster)
+                        self._total.sample(name).add(value, cluster)
 
     @property
     def empty_fields(self) -> list[GroupField]:
@@ -187,6 +193,7 @@ class GroupBuilder:
         rows.sort(key=lambda row: [sort_key(value) for value in row.values.values()])
         return GroupTable(
             tuple(field.name for field in self._fields),
+            self._cluster.name if self._cluster else None,
             seed,
             tuple(_sorted(rows, sort, names)),
             self._total.row({}, names, shares, resamples),
@@ -200,18 +207,19 @@ class _Group:
     """What is counted of one group; what most groups do not need is made when it comes."""
 
     __slots__ = (
-        "_failed", "_few", "_is_priced", "_micro_usd", "_rejected", "_sandbox_micro_usd", "_server", "_succeeded",
-        "images", "samples", "unpriced",
+        "_failed", "_few", "_is_priced", "_kind", "_micro_usd", "_rejected", "_sandbox_micro_usd", "_server",
+        "_succeeded", "images", "samples", "unpriced",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Sample] | type[ClusteredSample]) -> None:
+        self._kind = kind
         self._succeeded = self._failed = self._rejected = 0
         self._micro_usd = self._sandbox_micro_usd = 0
         self._is_priced = False
         self._few: array[float] | None = array("d")
         self._server: Histogram
         self.unpriced = self.images = 0
-        self.samples: dict[str, Sample] = {}
+        self.samples: dict[str, Sample | ClusteredSample] = {}
 
     def add(self, outcome: Outcome, numbers: Sequence[int]) -> None:
         """Count a job with those of its images."""
@@ -239,11 +247,11 @@ class _Group:
         if len(self._few) > _FEW:
             self._server, self._few = _histogram(self._few), None
 
-    def sample(self, name: str) -> Sample:
+    def sample(self, name: str) -> Sample | ClusteredSample:
         """Return the values of an annotation."""
         found = self.samples.get(name)
         if found is None:
-            found = self.samples[name] = Sample()
+            found = self.samples[name] = self._kind()
         return found
 
     def row(
