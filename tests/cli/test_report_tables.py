@@ -67,7 +67,7 @@ class TestBy:
         assert lines[4].endswith("0.50 [0.25, 0.75]  0.50 [0.09, 0.91]")
         assert lines[5:] == [
             "",
-            "in brackets: 95 % intervals, shares by Wilson's score, means by bootstrap (seed 0)",
+            "in brackets: 95 % intervals; shares: Wilson, means: bootstrap, seed 0",
             "cost: 0.02 USD",
         ]
 
@@ -82,7 +82,7 @@ class TestBy:
         assert [line.split(" | ")[0] for line in lines[2:6]] == [r"| a \| b", "| cats", "| -", "| in all"]
         assert lines[6:] == [
             "",
-            "in brackets: 95 % intervals, shares by Wilson's score, means by bootstrap (seed 0)",
+            "in brackets: 95 % intervals; shares: Wilson, means: bootstrap, seed 0",
             "",
             "cost: 0.02 USD",
         ]
@@ -119,7 +119,7 @@ class TestBy:
         assert "in all" not in found.out
 
     def test_clusters_are_named_with_the_intervals(self):
-        assert "means by bootstrap (clusters by id, seed 0)" in report("out", "--by", "model", "--cluster", "id").out
+        assert "means: bootstrap of clusters by id, seed 0" in report("out", "--by", "model", "--cluster", "id").out
 
     def test_another_seed_gives_other_intervals(self):
         scores = {f"j{n}": {"score": n * n / 50} for n in range(9)}
@@ -259,7 +259,7 @@ class TestComparison:
             "3 jobs in both, 1 only in A (only-one)",
             "succeeded in A, failed in B: 1 job (c)",
             "1 of 3 jobs had another request in B",
-            "in brackets: 95 % intervals of the mean of B - A, by bootstrap (seed 0)",
+            "in brackets: 95 % intervals of the mean of B - A: bootstrap, seed 0",
             "cost of the jobs in both: 0.03 USD in A, 0.04 USD in B",
         ]
 

@@ -51,7 +51,7 @@ def text_table(shown: Shown, width: int | None) -> str:
     columns = zip(header, *rows, strict=True)
     if width is not None and sum(max(map(text_width, column)) + 2 for column in columns) - 2 > width and labels > 1:
         header = (", ".join(header[:labels]), *header[labels:])
-        rows = [(" / ".join(row[:labels]), *row[labels:]) for row in rows]
+        rows = [(" / ".join(filter(None, row[:labels])), *row[labels:]) for row in rows]
     made = table(header, rows, width=width, right=right)
     left_out = len(shown.rows) - len(rows)
     return f"{made}\n… and {left_out:,} more rows; --format csv has them all" if left_out else made

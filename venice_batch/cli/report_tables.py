@@ -143,12 +143,12 @@ def _print_csv(header: Sequence[str], rows: Iterable[Sequence[Cell]], notes: Ite
 def _intervals(estimates: Iterable[Estimate | None], found: GroupTable) -> str:
     """Return what the numbers in brackets are."""
     methods = {one.method for one in estimates if one}
-    means = f", means by {_bootstrap(found)}" if methods - {"wilson", None} else ""
-    return f"in brackets: 95 % intervals, shares by Wilson's score{means}"
+    means = f", means: {_bootstrap(found)}" if methods - {"wilson", None} else ""
+    return f"in brackets: 95 % intervals; shares: Wilson{means}"
 
 
 def _bootstrap(found: GroupTable | Comparison) -> str:
-    return f"bootstrap ({f'clusters by {found.cluster}, ' if found.cluster else ''}seed {found.seed})"
+    return f"bootstrap{f' of clusters by {found.cluster}' if found.cluster else ''}, seed {found.seed}"
 
 
 def _usd(cost_usd: float | None, unpriced: int) -> str:
@@ -274,7 +274,7 @@ def _comparison_notes(found: Comparison) -> list[str]:
     total = found.total
     notes = []
     if any(one.difference for one in total.annotations.values()):
-        notes.append(f"in brackets: 95 % intervals of the mean of B - A, by {_bootstrap(found)}")
+        notes.append(f"in brackets: 95 % intervals of the mean of B - A: {_bootstrap(found)}")
     costs = [cost_text(side.cost_usd, side.unpriced, sandbox_usd=side.sandbox_usd) for side in (total.a, total.b)]
     if any(costs):
         notes.append(f"cost of the jobs in both: {costs[0] or '-'} in A, {costs[1] or '-'} in B")
