@@ -95,3 +95,41 @@ def test_standard_input_must_be_connected(out, monkeypatch):
 
     monkeypatch.setattr(Environment, "stdin_bytes", None)
     assert "nothing is connected to standard input" in run("annotate", "out", "-").err
+
+
+def test_a_run_fails_by_the_scores_of_its_images_whichever_run_made_them(out):
+    rerun = ["jobs.jsonl", *FAST, "-o", "out"]
+    assert run(*rerun, "-q", "--fail-on", "score<0.5").code == 0
+    run("annotate", "out", "-", stdin='{"id": "fox#2", "score": 0.25}\n{"id": "fox#1", "score": 1}\n')
+    done = run(*rerun, "-q", "--fail-on", "blurred,score<0.5", "--junit", "junit.xml")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        "--fail-on: 1 of 3 images has no annotation 'score' and cannot fail by it",
+        "1 job meets --fail-on: fox",
+    ]
+    junit = Path("junit.xml").read_text()
+    assert 'failures="1"' in junit
+    assert '<failure type="annotation" message="score&lt;0.5: images/fox-2.webp has 0.25">' in junit
+    assert run(*rerun, "-q", "--fail-on", "score<0.25").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("score<x", "'score<x' compares with 'x', which is no number"),
+        ("blurred,0<score<1", "'0<score<1' has two operators"),
+        ("ugly", "'ugly' is not one of blurred, content_violation"),
+    ],
+)
+def test_a_condition_that_makes_no_sense_is_refused_before_anything_is_sent(out, words, message):
+    done = run("jobs.jsonl", *FAST, "-o", "new", "--fail-on", words)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+    assert not Path("new").exists()
+
+
+def test_a_comma_within_quotes_belongs_to_the_value(out):
+    run("annotate", "out", "-", stdin='{"id": "sea", "label": "a, b"}\n')
+    rerun = ["jobs.jsonl", *FAST, "-o", "out", "-q", "--fail-on"]
+    assert run(*rerun, "label='a, b',blurred").code == 1
+    assert run(*rerun, "label='a, c',violation").code == 0
