@@ -1,5 +1,7 @@
 """annotate through the command line, in this process."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -133,3 +135,37 @@ def test_a_comma_within_quotes_belongs_to_the_value(out):
     rerun = ["jobs.jsonl", *FAST, "-o", "out", "-q", "--fail-on"]
     assert run(*rerun, "label='a, b',blurred").code == 1
     assert run(*rerun, "label='a, c',violation").code == 0
+
+
+def test_images_below_a_score_are_made_again_and_the_export_has_the_scores(out):
+    run("annotate", "out", "-", stdin='{"id": "fox#2", "score": 0.25}\n{"id": "sea", "score": 1}\n')
+    jobs = run("jobs-from", "out", "--where", "score<0.5", "--vary", "1")
+    assert [json.loads(line)["id"] for line in jobs.out.splitlines()] == ["fox-2-v1"]
+    table = list(csv.DictReader(io.StringIO(run("export", "out", "--csv", "-").out)))
+    assert {row["path"]: row["annotation.score"] for row in table} == {
+        "images/fox-1.webp": "",
+        "images/fox-2.webp": "0.25",
+        "images/sea.webp": "1.0",
+    }
+    Path("table.csv").write_text(run("export", "out", "--csv", "-").out)
+    again = run("annotate", "out", "table.csv")
+    assert again.out.startswith("out/annotations.jsonl: nothing new: 2 images have score already"), again.out
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "message"),
+    [
+        ("score<0", 0, "no record in out/manifest.jsonl matches; no jobs were written"),
+        ("scor<0", 0, "no image in out has the annotation 'scor'; there is score"),
+        ("score", 2, "--where: 'score' is no condition; write it like score<0.5"),
+    ],
+)
+def test_a_condition_that_chooses_nothing_is_told(out, where, code, message):
+    run("annotate", "out", "-", stdin='{"id": "sea", "score": 1}\n')
+    done = run("jobs-from", "out", "--where", where)
+    assert (done.code, done.out) == (code, "")
+    assert message in done.err
+
+
+def test_without_annotations_that_is_told(out):
+    assert "no image in out has the annotation 'x'; there are none yet" in run("jobs-from", "out", "--where", "x<0").err

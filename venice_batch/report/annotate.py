@@ -283,7 +283,7 @@ def _listed(columns: Collection[str]) -> str:
 
 
 def _is_same(one: Value | None, other: Value | None) -> bool:
-    return type(one) is type(other) and one == other
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
 def sentences(done: Annotated) -> Iterator[str]:
