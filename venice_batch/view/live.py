@@ -273,9 +273,10 @@ class LiveFolder:
             if (one := decoded(line)) is None:
                 continue
             key = (one.id, one.sha256, one.image)
-            before = self._annotations.get(key)
-            values = found.get(key) or ({} if before is None or new.is_anew else before.values)
-            found[key] = with_changes(values, one.values)
+            if key not in found:
+                before = None if new.is_anew else self._annotations.get(key)
+                found[key] = before.values if before else {}
+            found[key] = with_changes(found[key], one.values)
         gone = self._annotations.keys() - found if new.is_anew else ()
         for key, values in (*found.items(), *((key, {}) for key in gone)):
             if (before := self._annotations.get(key)) is None or before.values != values:

@@ -3,9 +3,13 @@
 const annotations = (() => {
   const NONE = Object.freeze({});
   const MOST_NAMES = 60;
+  const MOST_TEXTS = 50;
+  const LONGEST_LABEL = 100;
   const SHORTEST = 40;
   const known = new Map();
   const kinds = new Map();
+  /** The different texts of each name, up to one more than make labels. */
+  const texts = new Map();
   const listeners = [];
   /** Names to show first: those that the order, the groups or the search are about. */
   let asked = [];
@@ -17,6 +21,10 @@ const annotations = (() => {
       const kind = typeof value;
       if ((kinds.get(name) ?? kind) !== kind) kinds.set(name, "string");
       else if (!kinds.has(name)) kinds.set(name, kind);
+      if (kind !== "string") continue;
+      if (!texts.has(name)) texts.set(name, new Set());
+      const found = texts.get(name);
+      if (found.size <= MOST_TEXTS) found.add(value);
     }
   };
 
@@ -97,6 +105,11 @@ const annotations = (() => {
     compare,
     kind: (name) => kinds.get(name),
     names: () => [...kinds.keys()].slice(0, MOST_NAMES),
+    /** Whether the values are numbers, or few and short texts, and not sentences. */
+    isOrdered: (name) => {
+      const found = texts.get(name);
+      return !found || (found.size <= MOST_TEXTS && [...found].every((text) => text.length <= LONGEST_LABEL));
+    },
     /** Part a search into its words and its conditions; one that lacks its value is neither. */
     parse(text) {
       const conditions = [];

@@ -10,7 +10,7 @@ const fill = (name, values) => {
 };
 /** Offer the annotations to sort and to group by. */
 const fillAnnotations = () => {
-  const names = annotations.names();
+  const names = annotations.names().filter(annotations.isOrdered);
   const { order, group, q } = form.elements;
   const add = (field, entries, label) => {
     const known = new Set([...field.options].map((option) => option.value));
@@ -27,7 +27,7 @@ const fillAnnotations = () => {
   group.closest("label").hidden = !names.length;
   const example = names.find((name) => annotations.kind(name) === "number") ?? names[0];
   const shown = /\s/u.test(example ?? "") ? `"${example}"` : example;
-  if (example) q.placeholder = `Search prompts, ids, metadata, ${shown}${annotations.kind(example) === "number" ? "<0.5" : "="}`;
+  if (example) q.placeholder = `Search words, ${shown}${annotations.kind(example) === "number" ? "<0.5" : "=…"}`;
 };
 const fillAll = () => {
   fill("model", data.lanes);

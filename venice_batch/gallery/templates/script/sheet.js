@@ -48,7 +48,7 @@ const sheet = (() => {
     const row = rows[number];
     const made = el("div", { role: "row", class: "row", "aria-rowindex": number + 1 });
     made.style.transform = `translateY(${row.top}px)`;
-    if (row.heading) made.append(el("h3", { class: "group", role: "rowheader" }, groups.heading(row.heading)));
+    if (row.heading) made.append(el("div", { class: "group", role: "rowheader" }, groups.heading(row.heading)));
     made.append(...row.widths.map((wide, place) => cell(row.from + place, wide, row)));
     let next = null;
     for (const [other, element] of drawn) if (other > number && (next === null || other < next[0])) next = [other, element];
