@@ -1,5 +1,7 @@
 """annotate through the command line, in this process."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -95,3 +97,75 @@ def test_standard_input_must_be_connected(out, monkeypatch):
 
     monkeypatch.setattr(Environment, "stdin_bytes", None)
     assert "nothing is connected to standard input" in run("annotate", "out", "-").err
+
+
+def test_a_run_fails_by_the_scores_of_its_images_whichever_run_made_them(out):
+    rerun = ["jobs.jsonl", *FAST, "-o", "out"]
+    assert run(*rerun, "-q", "--fail-on", "score<0.5").code == 0
+    run("annotate", "out", "-", stdin='{"id": "fox#2", "score": 0.25}\n{"id": "fox#1", "score": 1}\n')
+    done = run(*rerun, "-q", "--fail-on", "blurred,score<0.5", "--junit", "junit.xml")
+    assert done.code == 1
+    assert done.err.splitlines() == [
+        "--fail-on: 1 of 3 images has no annotation 'score' and cannot fail by it",
+        "1 job meets --fail-on: fox",
+    ]
+    junit = Path("junit.xml").read_text()
+    assert 'failures="1"' in junit
+    assert '<failure type="annotation" message="score&lt;0.5: images/fox-2.webp has 0.25">' in junit
+    assert run(*rerun, "-q", "--fail-on", "score<0.25").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("score<x", "'score<x' compares with 'x', which is no number"),
+        ("blurred,0<score<1", "'0<score<1' has two operators"),
+        ("ugly", "'ugly' is not one of blurred, content_violation"),
+    ],
+)
+def test_a_condition_that_makes_no_sense_is_refused_before_anything_is_sent(out, words, message):
+    done = run("jobs.jsonl", *FAST, "-o", "new", "--fail-on", words)
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+    assert not Path("new").exists()
+
+
+def test_a_comma_within_quotes_belongs_to_the_value(out):
+    run("annotate", "out", "-", stdin='{"id": "sea", "label": "a, b"}\n')
+    rerun = ["jobs.jsonl", *FAST, "-o", "out", "-q", "--fail-on"]
+    assert run(*rerun, "label='a, b',blurred").code == 1
+    assert run(*rerun, "label='a, c',violation").code == 0
+
+
+def test_images_below_a_score_are_made_again_and_the_export_has_the_scores(out):
+    run("annotate", "out", "-", stdin='{"id": "fox#2", "score": 0.25}\n{"id": "sea", "score": 1}\n')
+    jobs = run("jobs-from", "out", "--where", "score<0.5", "--vary", "1")
+    assert [json.loads(line)["id"] for line in jobs.out.splitlines()] == ["fox-2-v1"]
+    table = list(csv.DictReader(io.StringIO(run("export", "out", "--csv", "-").out)))
+    assert {row["path"]: row["annotation.score"] for row in table} == {
+        "images/fox-1.webp": "",
+        "images/fox-2.webp": "0.25",
+        "images/sea.webp": "1.0",
+    }
+    Path("table.csv").write_text(run("export", "out", "--csv", "-").out)
+    again = run("annotate", "out", "table.csv")
+    assert again.out.startswith("out/annotations.jsonl: nothing new: 2 images have score already"), again.out
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "message"),
+    [
+        ("score<0", 0, "no record in out/manifest.jsonl matches; no jobs were written"),
+        ("scor<0", 0, "no image in out has the annotation 'scor'; there is score"),
+        ("score", 2, "--where: 'score' is no condition; write it like score<0.5"),
+    ],
+)
+def test_a_condition_that_chooses_nothing_is_told(out, where, code, message):
+    run("annotate", "out", "-", stdin='{"id": "sea", "score": 1}\n')
+    done = run("jobs-from", "out", "--where", where)
+    assert (done.code, done.out) == (code, "")
+    assert message in done.err
+
+
+def test_without_annotations_that_is_told(out):
+    assert "no image in out has the annotation 'x'; there are none yet" in run("jobs-from", "out", "--where", "x<0").err

@@ -37,7 +37,7 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool, log_format: st
     """Join the manifests and images of the folders OUT, such as those of runs with --shard, into one.
 
     The latest record of an id counts, and an image's latest mark and annotations. Answers kept as unrecognised come
-    along. Files become hard links where possible. The command can be repeated, and a run into the folder finds everything done.
+    along. Files become hard links where possible. The command can be repeated. A run into the folder finds all done.
     """
     from venice_batch.output.merge import merge as join
 

@@ -33,6 +33,31 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     shell_complete=options.complete_folders,
 )
+@option(
+    "--gallery",
+    is_flag=True,
+    default=True,
+    show_default="yes",
+    help="Also write gallery.html into the folder; --no-gallery turns this off.",
+)
+@option(
+    "--html",
+    type=Target(path_type=Path),
+    metavar="FILE",
+    help="Write the gallery to FILE instead; moving FILE or OUT breaks its links to the images.",
+)
+@option(
+    "--grid",
+    type=Target(path_type=Path),
+    metavar="FILE",
+    help="Also write a sweep's images to FILE as one PNG, with labels.",
+)
+@option(
+    "--grid-of",
+    metavar="NAME",
+    help="The sweep for --grid, if there are several: its name in the gallery, or the id of one of its jobs.",
+)
+@options.as_json
 @group(
     option(
         "--by",
@@ -71,31 +96,6 @@ if TYPE_CHECKING:
     ),
     heading="Tables",
 )
-@option(
-    "--gallery",
-    is_flag=True,
-    default=True,
-    show_default="yes",
-    help="Also write gallery.html into the folder; --no-gallery turns this off.",
-)
-@option(
-    "--html",
-    type=Target(path_type=Path),
-    metavar="FILE",
-    help="Write the gallery to FILE instead; moving FILE or OUT breaks its links to the images.",
-)
-@option(
-    "--grid",
-    type=Target(path_type=Path),
-    metavar="FILE",
-    help="Also write a sweep's images to FILE as one PNG, with labels.",
-)
-@option(
-    "--grid-of",
-    metavar="NAME",
-    help="The sweep for --grid, if there are several: its name in the gallery, or the id of one of its jobs.",
-)
-@options.as_json
 @click.pass_context
 def report(ctx: click.Context, /, outputs: tuple[Path, ...], **given: Any) -> int:
     """Sum up the manifest in the folder OUT and make its gallery. Needs no network.

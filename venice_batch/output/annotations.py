@@ -183,6 +183,24 @@ def dated_annotations(root: Path) -> dict[tuple[str, str, int], dict[str, tuple[
     return found
 
 
+def last_values(root: Path) -> dict[tuple[str, str, int], dict[str, Value]]:
+    """Return the values of every image that has some, by id, hash and number.
+
+    Raises:
+        FolderError: as `read_annotations`.
+    """
+    found: dict[tuple[str, str, int], dict[str, Value]] = {}
+    for one in _lines(root / NAME):
+        key = (one.id, one.sha256, one.image)
+        found[key] = with_changes(found.get(key, {}), one.values)
+    return {key: values for key, values in found.items() if values}
+
+
+def with_changes(values: dict[str, Value], changes: dict[str, Value | None]) -> dict[str, Value]:
+    """Return the values of an image after a line with `changes`."""
+    return {name: value for name, value in {**values, **changes}.items() if value is not None}
+
+
 _decode = msgspec.json.Decoder(Annotation).decode
 
 

@@ -49,7 +49,7 @@ _COUNT = re.compile(r"[1-9]\d{0,3}")
 class Annotated(msgspec.Struct, frozen=True):
     """The result: of `rows`, `matched` are about images of the folder.
 
-    `images` counts the images that they are about, `written` the values that were not known yet, `names` are those of
+    `images` counts those that they give values, `written` the values that were not known yet, `names` are those of
     all values. `unmatched` shows the first rows that match no image. `conflicts` counts values that a later row
     replaced by others. `not_finite` and `cut` count, by name, values that are NaN or infinite and texts that were too
     long. `columns_left_out` repeat what the records say. `removed` counts values that were taken away.
@@ -201,7 +201,7 @@ class _Taken:
         if len(self.names) > MOST_NAMES:
             what = f"{name}:{row.line}: the rows have more than {MOST_NAMES} columns of values"
             raise UsageError(f"{what}; choose those that matter with --column")
-        for image in found:
+        for image in found if values else ():
             held = self.values.setdefault(image, {})
             self.conflicts += sum(name in held and not _is_same(value, held[name]) for name, value in values.items())
             held.update(values)
@@ -244,7 +244,9 @@ class _Taken:
             plain = str(name).strip().lower()
             if name == self._key or (plain in _KEYS and self._key is None):
                 continue
-            if plain in _OF_RECORDS or (is_export and _is_of_export(plain)):
+            if is_export and _is_of_export(plain):
+                continue
+            if plain in _OF_RECORDS:
                 self.left_out.add(str(name))
                 continue
             found[str(name).removeprefix("annotation.") if is_export else str(name)] = cell
@@ -283,7 +285,7 @@ def _listed(columns: Collection[str]) -> str:
 
 
 def _is_same(one: Value | None, other: Value | None) -> bool:
-    return type(one) is type(other) and one == other
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
 
 
 def sentences(done: Annotated) -> Iterator[str]:
