@@ -185,6 +185,12 @@ def test_the_number_of_values_is_shown_if_some_images_have_none():
     assert row.split()[-2:] == ["1", "0.500"]
 
 
+def test_a_folder_without_records_says_so():
+    write("out")
+    assert report("out", "--by", "metadata.tag").out.splitlines()[1:] == ["", "no job counts"]
+    assert len(report("out", "--format", "csv").out.splitlines()) == 1
+
+
 def test_annotations_without_room_are_counted():
     write("out", outcome(), a={f"s{n}": 0.5 for n in range(15)})
     assert "3 more annotations; choose with --mean" in report("out", "--by", "model").out

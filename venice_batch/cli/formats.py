@@ -45,7 +45,7 @@ def text_table(shown: Shown, width: int | None) -> str:
     If it does not fit, the labels stand in one column, and columns that still find no room follow in a table below.
     Of a very long table the first rows are shown.
     """
-    header, labels = shown.header, shown.labels
+    header, labels = tuple(map(one_line, shown.header)), shown.labels
     rows = shown.rows[:MOST_ROWS]
     right = header[labels:]
     columns = zip(header, *rows, strict=True)

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     option(
         "--by",
         metavar="FIELD,…",
+        shell_complete=options.complete_group_fields,
         help="Print a table by these fields: model, status, date, metadata.KEY, annotation.NAME, …",
     ),
     option("--sort", metavar="COLUMN", help="Sort the table by a column; with a - before it, the largest first."),
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     option(
         "--cluster",
         metavar="FIELD",
+        shell_complete=options.complete_group_fields,
         help="Let the intervals draw whole groups of images that are alike, as those of one prompt.",
     ),
     option(

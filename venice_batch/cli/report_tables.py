@@ -91,7 +91,8 @@ def show_groups(folder: Path, options: TableOptions) -> int:
     else:
         total = found.total
         cost = cost_text(total.cost_usd, total.unpriced, sandbox_usd=total.sandbox_usd)
-        notes = [_intervals(total.annotations.values(), found), *notes, f"cost: {cost}" if cost else ""]
+        said = _intervals(total.annotations.values(), found) if found.groups else "no job counts"
+        notes = [said, *notes, f"cost: {cost}" if cost else ""]
         _print([_shown_groups(found)], notes, options.format)
     return 0
 

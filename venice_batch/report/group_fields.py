@@ -49,6 +49,9 @@ _SEEN = 10_000
 _MOST_NAMES = 1_000
 """Names that are compared with it."""
 
+_EXACT = 1e15
+"""Below this, each integer is a float too."""
+
 Key = str | bytes | None
 """A value that can be compared: a text, anything else as JSON, or none."""
 
@@ -63,6 +66,11 @@ class GroupField:
     name: str
     of: Callable[[Outcome], Any]
     annotation: str = ""
+
+
+def field_names() -> list[str]:
+    """Return the names of fields, and the beginnings of the others."""
+    return [*_RECORD, *_OBJECTS, ANNOTATION, *sorted(ALL_FIELDS - _RECORD.keys())]
 
 
 def cluster_field(text: str) -> GroupField:
@@ -129,7 +137,7 @@ def key_of(value: object) -> Key:
     """Return a value as one that can be compared: 1 and 1.0 are equal, 1, "1" and true are not."""
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         value = int(value)
     return msgspec.json.encode(value, order="sorted")
 
