@@ -1,5 +1,6 @@
 """Intervals: shares as published, means as a plain bootstrap finds them."""
 
+import itertools
 import math
 import random
 import statistics
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from venice_batch.report.intervals import (
     FEW,
+    FEWEST,
     MOST,
     RESAMPLES,
     ClusteredSample,
@@ -60,7 +62,7 @@ def test_the_interval_of_all_or_nothing_ends_there_exactly():
     assert wilson(0, 0) is None
 
 
-@pytest.mark.parametrize("n", [5, 30, FEW])
+@pytest.mark.parametrize("n", [3, 5, FEWEST, FEWEST + 1, 30, FEW])
 def test_a_few_values_are_resampled(n):
     chance = random.Random(n)
     values = [chance.expovariate(1) for _ in range(n)]
@@ -69,8 +71,8 @@ def test_a_few_values_are_resampled(n):
     error = statistics.pstdev(values) / math.sqrt(n)
     assert found.method == "bootstrap"
     assert found.mean == pytest.approx(statistics.fmean(values))
-    assert abs(found.low - low) < 0.2 * error
-    assert abs(found.high - high) < 0.2 * error
+    assert abs(found.low - low) < 0.25 * error
+    assert abs(found.high - high) < 0.25 * error
 
 
 @pytest.mark.parametrize("n", [FEW + 1, 1000])
@@ -110,15 +112,23 @@ def test_the_mean_of_many_values_loses_no_digits(few):
     assert found.mean == pytest.approx(math.fsum(values) / len(values), rel=1e-9, abs=1e-9)
 
 
+def test_of_the_fewest_values_all_resamples_are_taken():
+    values = [1.0, 2.0, 4.0]
+    means = sorted(sum(drawn) / 3 for drawn in itertools.product(values, repeat=3))
+    found = estimate(values)
+    assert (found.low, found.high) == (means[math.ceil(27 / 40) - 1], means[-math.ceil(27 / 40)])
+    assert estimate(values, seed=9) == found
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
-    values = [0.1, 0.4, 0.2, 0.9, 0.7]
+    values = [0.1, 0.4, 0.2, 0.9, 0.7, 0.3, 0.6, 0.8]
     one = estimate(values, seed=3)
     assert one == estimate(values, seed=3)
     assert (one.low, one.high) != (estimate(values, seed=4).low, estimate(values, seed=4).high)
 
 
 def test_samples_of_one_size_in_any_order_have_the_same_intervals():
-    few, more = [1.0, 2.0, 4.0], [1.0, 2.0, 4.0, 8.0]
+    few, more = [float(n * n) for n in range(9)], [float(n * n) for n in range(12)]
     resamples = Resamples()
     assert [resamples.interval(values) for values in (few, more, few)] == [
         Resamples().interval(values) for values in (few, more, few)
@@ -184,7 +194,9 @@ def plain_cluster_bootstrap(clusters, resamples, seed):
     return means[round(0.025 * resamples)], means[round(0.975 * resamples)]
 
 
-@pytest.mark.parametrize(("count", "method"), [(12, "bootstrap"), (FEW, "bootstrap"), (FEW + 50, "moments")])
+@pytest.mark.parametrize(
+    ("count", "method"), [(4, "bootstrap"), (12, "bootstrap"), (FEW, "bootstrap"), (FEW + 50, "moments")]
+)
 def test_clusters_of_different_sizes_are_drawn_as_a_whole(count, method):
     chance = random.Random(count)
     clusters = []
@@ -197,10 +209,11 @@ def test_clusters_of_different_sizes_are_drawn_as_a_whole(count, method):
     values = [value for cluster in clusters for value in cluster]
     assert (found.n, found.method) == (len(values), method)
     assert found.mean == pytest.approx(statistics.fmean(values))
-    assert abs(found.low - low) < 0.06 * width
-    assert abs(found.high - high) < 0.06 * width
+    assert abs(found.low - low) < 0.1 * width
+    assert abs(found.high - high) < 0.1 * width
     alone = estimate(values)
-    assert alone.high - alone.low < 0.8 * width  # images that are alike say less than they seem to
+    if count > FEWEST:  # images that are alike say less than they seem to
+        assert alone.high - alone.low < 0.8 * width
 
 
 def test_clusters_of_one_value_each_have_the_interval_of_the_values():

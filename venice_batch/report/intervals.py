@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from array import array
+from itertools import combinations_with_replacement
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import TypeGuard
 
-FEW = 200
+    _Draw = Callable[[Sequence[float]], tuple[float, ...]]
+
+FEW = 100
 """Up to this many values are kept as they are and resampled."""
 
-RESAMPLES = 1999
+FEWEST = 6
+"""Of up to this many values all resamples are taken: there are at most 462 different ones."""
+
+RESAMPLES = 999
 """Resamples of a bootstrap: so many that the 2.5th and the 97.5th percentile are two of their means."""
 
 MOST = 1e70
@@ -40,7 +46,7 @@ class Estimate(msgspec.Struct, frozen=True, gc=False):
     """The mean of `n` values, and the interval from `low` to `high` that holds the true mean with 95 % confidence.
 
     `method` says how the interval was found: `bootstrap` (from resamples), `moments` (from the values' spread and
-    skewness, which gives what a bootstrap of more than 200 values does) or `wilson` (values that are all 0 or 1). The
+    skewness, which gives what a bootstrap of more than 100 values does) or `wilson` (values that are all 0 or 1). The
     interval is null for a single value that is no share; then there is no method.
     """
 
@@ -197,7 +203,7 @@ def _from_moments(mean: float, n: int, powers: Sequence[float]) -> tuple[float, 
     """Return the percentiles of a bootstrap's means by the Cornish-Fisher expansion, without drawing any.
 
     Source: P. Hall, "The Bootstrap and Edgeworth Expansion", 1992: beyond a few values the error is smaller than that
-    of drawing 1,999 resamples. `powers` are the sums of the first four powers of `n` values.
+    of drawing 999 resamples. `powers` are the sums of the first four powers of `n` values.
     """
     first, second, third, fourth = (power / n for power in powers)
     variance = second - first * first
@@ -219,34 +225,62 @@ def _cornish_fisher(z: float, skewness: float, excess: float) -> float:
 class Resamples:
     """Percentile bootstraps of means with a seed: equal values have equal intervals, in whatever order they came.
 
-    Samples of the same size share their draws, which are made once for sizes that follow each other.
+    Of up to `FEWEST` values all possible resamples are taken, each with its probability. Otherwise samples of the same
+    size share their draws, which are made once for sizes that follow each other.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
         self._size = 0
-        self._draws: list[Callable[[Sequence[float]], tuple[float, ...]]] = []
+        self._draws: list[_Draw] = []
+        self._weights: list[int] = []
 
     def interval(self, values: Iterable[float]) -> tuple[float, float]:
         """Return the interval of the mean of two or more values."""
         ordered = tuple(sorted(values))
         n = len(ordered)
-        sums = sorted(sum(draw(ordered)) for draw in self._draws_of(n))
-        return sums[_TAIL - 1] / n, sums[-_TAIL] / n
+        low, high = self._ends([sum(draw(ordered)) for draw in self._draws_of(n)])
+        return low / n, high / n
 
     def clustered(self, clusters: Iterable[Sequence[float]]) -> tuple[float, float]:
         """Return the interval of the mean of two or more clusters, each as the sum and the number of its values."""
         totals, counts = zip(*sorted(map(tuple, clusters)), strict=True)
-        means = sorted(sum(draw(totals)) / sum(draw(counts)) for draw in self._draws_of(len(totals)))
-        return means[_TAIL - 1], means[-_TAIL]
+        return self._ends([sum(draw(totals)) / sum(draw(counts)) for draw in self._draws_of(len(totals))])
 
-    def _draws_of(self, n: int) -> list[Callable[[Sequence[float]], tuple[float, ...]]]:
-        if n != self._size:
+    def _draws_of(self, n: int) -> list[_Draw]:
+        if n == self._size:
+            return self._draws
+        places = range(n)
+        if n <= FEWEST:
+            drawn = list(combinations_with_replacement(places, n))
+            self._weights = [_orders(one) for one in drawn]
+        else:
             chance = random.Random(f"{self._seed} {n}")
-            places = range(n)
-            self._draws = [itemgetter(*chance.choices(places, k=n)) for _ in range(RESAMPLES)]
-            self._size = n
+            drawn = [tuple(chance.choices(places, k=n)) for _ in range(RESAMPLES)]
+            self._weights = []
+        self._draws = [itemgetter(*one) for one in drawn]
+        self._size = n
         return self._draws
+
+    def _ends(self, means: list[float]) -> tuple[float, float]:
+        """Return the smallest and the largest value beyond which less than 2.5 % lie on either side."""
+        if not self._weights:
+            means.sort()
+            return means[_TAIL - 1], means[-_TAIL]
+        weighted = sorted(zip(means, self._weights, strict=True))
+        tail = sum(self._weights) / 40
+        return _first(weighted, tail), _first(reversed(weighted), tail)
+
+
+def _orders(drawn: Sequence[int]) -> int:
+    """Return in how many orders these places can be drawn."""
+    return math.factorial(len(drawn)) // math.prod(math.factorial(drawn.count(place)) for place in set(drawn))
+
+
+def _first(weighted: Iterable[tuple[float, int]], tail: float) -> float:
+    """Return the first value at which the weights so far reach `tail`."""
+    reached = 0
+    return next(value for value, weight in weighted if (reached := reached + weight) >= tail)
 
 
 def rounded(value: float) -> float:
