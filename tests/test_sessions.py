@@ -18,7 +18,7 @@ from venice_batch.output.resume import LatestRecords
 pytestmark = pytest.mark.no_cover
 
 ROOT = Path(__file__).parent.parent
-SESSIONS = ("tutorial", "sweeps", "resuming", "budget", "comparing")
+SESSIONS = ("tutorial", "sweeps", "resuming", "budget", "comparing", "scores")
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 
 

@@ -99,6 +99,7 @@ def test_conditions_and_words_narrow_together(scored, open_page):
     page = open_page(scored.as_uri())
     assert search(page, "a score<0.9 correct=true sky") == ["sky"]
     assert search(page, "SCORE>0.3 score<0.6") == ["sky"]
+    assert search(page, "WATER sky") == ["sky"], "words are looked for in texts too"
     assert len(search(page, "score<")) == 6, "a condition that is not complete yet hides nothing"
     assert search(page, "other<5") == [], "words that name no annotation are words"
     assert page.get_by_label("Words in the request").get_attribute("placeholder") == "Search words, score<0.5"

@@ -7,7 +7,6 @@ import os
 import re
 import stat
 from collections import defaultdict
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from venice_batch.errors import FolderError
@@ -102,12 +101,12 @@ class KnownImages:
         """
         if not self._stems:
             for image in self:
-                self._stems[_stem(PurePosixPath(image.path).name)].append(image)
-        parts = PurePosixPath(name).parts or ("",)
+                self._stems[_stem(image.path.rpartition("/")[2])].append(image)
+        parts = name.split("/")
         found = self._stems.get(_stem(parts[-1])) or self._stems.get(parts[-1]) or []
         for depth in range(2, len(parts) + 1):
             if len(found) > 1:
-                found = [image for image in found if PurePosixPath(image.path).parts[-depth:][:1] == parts[-depth:][:1]]
+                found = [image for image in found if image.path.split("/")[-depth:][:1] == parts[-depth:][:1]]
         return found if len(found) == 1 else []
 
     def _by_content(self, path: str) -> list[Image]:

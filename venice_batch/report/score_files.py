@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -186,6 +187,7 @@ def values_in(cells: Mapping[str, Any], prefix: str = "") -> Values:
     return Values(found, tuple(not_finite), tuple(cut))
 
 
+@lru_cache(maxsize=10_000)
 def annotation_name(text: str) -> str:
     """Return `text` as a name that conditions can be about: without operators and control characters."""
     name = " ".join(_text(_NO_NAME.sub("_", text)).split())

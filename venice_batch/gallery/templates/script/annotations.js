@@ -57,6 +57,17 @@ const annotations = (() => {
         : value.toPrecision(3);
   const format = (value) => (typeof value === "number" ? plainNumber(value) : typeof value === "boolean" ? (value ? "yes" : "no") : value);
 
+  const textsOfValues = new WeakMap();
+  /** Return the texts among an item's values, for a search. */
+  const textOf = (item) => {
+    const values = of(item);
+    if (!textsOfValues.has(values)) {
+      const found = Object.values(values).filter((value) => typeof value === "string");
+      textsOfValues.set(values, found.join("\n").toLowerCase());
+    }
+    return textsOfValues.get(values);
+  };
+
   /** Return the first values of an item in a few words. */
   const short = (item, most = 3) => {
     const values = of(item);
@@ -101,6 +112,7 @@ const annotations = (() => {
     of,
     format,
     short,
+    textOf,
     valueOf,
     compare,
     kind: (name) => kinds.get(name),

@@ -157,7 +157,7 @@ const chosen = ({ q, model, status, flag, marked, order, group }) => {
       (!flag || item.job.flags.includes(flag)) &&
       isMarked(item, marked) &&
       conditions.every((isMet) => isMet(item)) &&
-      words.every((word) => item.text.includes(word)),
+      words.every((word) => item.text.includes(word) || (!blind.isOn() && annotations.textOf(item).includes(word))),
   );
   if (blind.isOn()) return groups.arrange(blind.shuffled(found), "");
   const by = ORDERS[order] ?? annotations.order(order);
