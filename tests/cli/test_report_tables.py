@@ -168,6 +168,12 @@ class TestBy:
     def test_what_makes_no_sense_is_one_line(self, args, message):
         assert message in error("out", *args)
 
+    def test_the_format_from_the_stronger_source_counts(self):
+        Path("venice-batch.toml").write_text('[report]\nby = "model"\njson = true\n')
+        assert report("out", "--format", "csv").out.startswith("model,jobs,")
+        Path("venice-batch.toml").write_text('[report]\nby = "model"\nformat = "csv"\n')
+        assert report("out", "--json").out.startswith("{")
+
     def test_two_formats_at_once_are_refused(self):
         assert "--json and --format csv name two formats" in run("report", "out", "--json", "--format", "csv").err
 

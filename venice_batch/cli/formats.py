@@ -117,5 +117,5 @@ def _estimate_text(one: Estimate | None, decimals: int) -> str:
 
 
 def number_text(value: float, decimals: int) -> str:
-    """Return a number with so many decimals; a very large one with six digits and its power of ten."""
+    """Return a number with this many decimals; a very large one has six digits and its power of ten."""
     return f"{value:.{decimals}f}" if abs(value) < _LARGE else f"{value:.6g}"

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from venice_batch.cli import options
 from venice_batch.cli.commands import command
 from venice_batch.cli.formats import FORMATS
-from venice_batch.cli.parameters import Target, group, option
+from venice_batch.cli.parameters import Target, group, option, stronger
 from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.text_format import counted
 
@@ -106,9 +106,7 @@ def report(ctx: click.Context, /, outputs: tuple[Path, ...], **given: Any) -> in
     """
     if len(outputs) > 2:
         raise UsageError(f"{one_line(str(outputs[2]))}: a third folder; report sums up one folder or compares two")
-    if given["as_json"] and given["form"] not in (None, "json"):
-        raise UsageError(f"--json and --format {given['form']} name two formats; give one of them")
-    form = "json" if given["as_json"] else given["form"] or "text"
+    form = _format(ctx)
     has_table = given["by"] is not None or len(outputs) == 2 or form in ("markdown", "csv")
     if not has_table:
         _refuse(ctx, ("sort", "where", "mean", "cluster", "seed"), "shapes a table; give --by FIELD,… too")
@@ -124,6 +122,19 @@ def report(ctx: click.Context, /, outputs: tuple[Path, ...], **given: Any) -> in
         given["by"] or MODEL, given["sort"] or "", means, given["where"], given["cluster"], given["seed"], form
     )
     return show_comparison(*outputs, table) if len(outputs) == 2 else show_groups(outputs[0], table)
+
+
+def _format(ctx: click.Context) -> str:
+    """Return the format that the options ask for; the one from the stronger source counts. Raises UsageError."""
+    form: str | None = ctx.params["form"]
+    if not ctx.params["as_json"]:
+        return form or "text"
+    if form in (None, "json"):
+        return "json"
+    kept = stronger(ctx, "as_json", "form")
+    if kept is None:
+        raise UsageError(f"--json and --format {form} name two formats; give one of them")
+    return "json" if kept == "as_json" else str(form)
 
 
 _SUMMARY = ("gallery", "html", "grid", "grid_of")

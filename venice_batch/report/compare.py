@@ -65,7 +65,7 @@ class Comparer:
         fields: by which the table is grouped.
         annotations: the values of the two folders' images.
         means: the annotations to compare; None: the first `MOST_ANNOTATIONS`.
-        cluster: the field whose values tell which jobs belong together in a bootstrap; None: each image is by itself.
+        cluster: jobs with the same value of this field are drawn together in a bootstrap; None: each image alone.
     """
 
     def __init__(

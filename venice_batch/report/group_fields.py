@@ -143,7 +143,7 @@ def key_of(value: object) -> Key:
 
 
 def cluster_of(field: GroupField, record: Outcome) -> int:
-    """Return a number for a record's value: equal for equal values. A job without a value is by itself."""
+    """Return a number for a record's value: equal for equal values. A job without a value has its own."""
     key = key_of(field.of(record))
     return hash((record.id,) if key is None else key)
 

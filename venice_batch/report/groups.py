@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MOST_ANNOTATIONS = 12
 """Annotations that a table has unless others are chosen: the first ones that came."""
 
-
 _FEW = 20
 """Up to this many durations of a group are kept as they are."""
 
@@ -82,8 +81,8 @@ class GroupBuilder:
     Parameters:
         fields: by which the table is grouped.
         annotations: the values of the images.
-        means: the annotations to average; None: the first `MOST_ANNOTATIONS`. Those without a number are left out.
-        cluster: the field whose values tell which jobs belong together in a bootstrap; None: each image is by itself.
+        means: the annotations to average; None: the first `MOST_ANNOTATIONS` with numbers. Others are left out.
+        cluster: jobs with the same value of this field are drawn together in a bootstrap; None: each image alone.
         where: says whether an image with these annotations counts; None: all jobs count, also those without an image.
     """
 
@@ -102,7 +101,7 @@ class GroupBuilder:
         self._cluster = cluster
         self._sample = Sample if cluster is None else ClusteredSample
         names = annotations.names if means is None else means
-        # Twice as many, as some may be texts; which ones have numbers shows only later.
+        # More than the table has room for, as some may be texts: which ones have numbers shows only later.
         self._means = tuple(names[: 4 * MOST_ANNOTATIONS] if means is None else names)
         self._unseen = len(names) - len(self._means)
         self._most = MOST_ANNOTATIONS if means is None else len(self._means)

@@ -24,7 +24,7 @@ FEWEST = 6
 """Of up to this many values all resamples are taken: there are at most 462 different ones."""
 
 RESAMPLES = 999
-"""Resamples of a bootstrap: so many that the 2.5th and the 97.5th percentile are two of their means."""
+"""Resamples of a bootstrap: with this number, the 2.5th and the 97.5th percentile are two of their means."""
 
 MOST = 1e70
 """No score is larger: with larger numbers, the sums of their powers would have no value."""
@@ -75,7 +75,7 @@ def wilson(successes: int, trials: int) -> Estimate | None:
 
 
 class Sample:
-    """Numbers, of which the mean is wanted with its interval.
+    """Numbers, for their mean and its interval.
 
     Up to `FEW` of them are kept, more are added up: memory does not grow with their number.
     """
