@@ -124,7 +124,11 @@ def test_images_are_sorted_by_a_value_and_those_without_come_last(scored, open_p
 def test_images_are_grouped_by_a_value_under_headings(scored, open_page):
     page = open_page(f"{scored.as_uri()}#group=by%3Acorrect&order=low%3Ascore")
     headings = page.locator(".sheet .group")
-    assert headings.all_inner_texts() == ["correct: no · 1 image", "correct: yes · 2 images", "no correct · 3 images"]
+    assert headings.all_inner_texts() == [
+        "correct: no · 1 image",
+        "correct: yes · 2 images",
+        "correct: not given · 3 images",
+    ]
     assert shown(page) == ["sea", "sky", "fox", "owl", "bee", "lost"]
     page.locator("select[name=group]").select_option(label="By model")
     assert headings.all_inner_texts()[:2] == ["sd35 · 3 images", "flux · 2 images"]

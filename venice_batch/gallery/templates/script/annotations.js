@@ -147,9 +147,10 @@ const annotations = (() => {
         return sign * compare(one, other);
       };
     },
-    /** Note which names a choice is about: they are shown first. */
+    /** Note which names a choice is about: they are shown first. A heading already has a group's text or boolean. */
     ask: ({ q, order, group }) => {
-      asked = [...new Set([...[order, group].map(nameOf), ...annotations.parse(q).names])].filter((name) => kinds.has(name));
+      const ranges = kinds.get(nameOf(group)) === "number" ? [nameOf(group)] : [];
+      asked = [...new Set([nameOf(order), ...ranges, ...annotations.parse(q).names])].filter((name) => kinds.has(name));
     },
     take(rows) {
       const changed = add(rows);
@@ -176,9 +177,9 @@ const groups = (() => {
     return power * [1, 2, 5, 10].find((times) => times * power >= rough * 0.999);
   };
 
-  /** Return for a value its group's label and a key to sort groups by. */
-  const grouping = (list, name) => {
-    const values = new Set(list.map((item) => annotations.valueOf(item, name)).filter((value) => value !== undefined));
+  /** Return for a value its group's label and a key to sort groups by; a search leaves the ranges as they are. */
+  const grouping = (name) => {
+    const values = new Set(items.map((item) => annotations.valueOf(item, name)).filter((value) => value !== undefined));
     if (annotations.kind(name) !== "number" || values.size <= MOST_VALUES) return (value) => [`${name}: ${annotations.format(value)}`, value];
     let [low, high] = [Infinity, -Infinity];
     for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
@@ -195,11 +196,11 @@ const groups = (() => {
       labelOf = () => "";
       const name = group.replace(/^by:/u, "");
       if (blind.isOn() || !group || (group !== "model" && annotations.kind(name) === undefined)) return list;
-      const of = group === "model" ? null : grouping(list, name);
+      const of = group === "model" ? null : grouping(name);
       const found = new Map();
       for (const item of list) {
         const value = of ? annotations.valueOf(item, name) : item.job.lane;
-        const [label, rank] = !of ? [value, data.lanes.indexOf(value)] : value === undefined ? [`no ${name}`, undefined] : of(value);
+        const [label, rank] = !of ? [value, data.lanes.indexOf(value)] : value === undefined ? [`${name}: not given`, undefined] : of(value);
         if (!found.has(label)) found.set(label, { rank, items: [] });
         found.get(label).items.push(item);
       }
