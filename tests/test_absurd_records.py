@@ -17,6 +17,9 @@ NUMBERS = (1e18, 1e308, -1e308, 1e12, -5, 0, 1e-300, 2**63, -(2**70), 10**30)
 COMMANDS = (
     ("report", "{}"),
     ("report", "{}", "--json"),
+    ("report", "{}", "--by", "model,width,date", "--sort", "-cost"),
+    ("report", "{}", "{}", "--by", "date"),
+    ("report", "{}", "{}", "--json"),
     ("export", "{}", "--csv", "{}/x.csv", "--openai", "{}/o.jsonl", "--parquet", "{}/p.parquet"),
     ("jobs-from", "{}", "-o", "{}/jobs.jsonl"),
 )

@@ -39,7 +39,7 @@ class ExitCode(IntEnum):
 
 _MEANINGS = {
     ExitCode.OK: "every job has succeeded, now or in an earlier run, or was rejected before (`--known-rejected ok`)",
-    ExitCode.SOME_FAILED: "the run finished; some jobs failed, were rejected or have a flag of `--fail-on`",
+    ExitCode.SOME_FAILED: "the run finished; some jobs failed, were rejected or meet `--fail-on`",
     ExitCode.INVALID: "usage, settings or jobs file invalid, or not as approved (`--frozen`): nothing was sent",
     ExitCode.KEY_REFUSED: "the API key was refused",
     ExitCode.OUT_OF_MONEY: (

@@ -77,6 +77,12 @@ def test_models_come_from_the_last_list_without_asking(capfd, monkeypatch):
     assert values(capfd, monkeypatch, *unknown, "model=") == values(capfd, monkeypatch, *unknown, "style_preset=") == []
 
 
+def test_fields_of_tables_are_known_also_after_a_comma(capfd, monkeypatch):
+    assert values(capfd, monkeypatch, "report", "out", "--by", "mod") == ["model", "modelId", "moderation"]
+    assert values(capfd, monkeypatch, "report", "out", "--by", "model,meta") == ["model,metadata."]
+    assert values(capfd, monkeypatch, "report", "out", "--cluster", "prom") == ["prompt"]
+
+
 def test_fields_and_their_few_values_are_known(capfd, monkeypatch):
     assert values(capfd, monkeypatch, "check", "--set", "wi") == ["width="]
     assert values(capfd, monkeypatch, "check", "--set", "format=") == ["format=jpeg", "format=png", "format=webp"]

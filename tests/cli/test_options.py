@@ -224,6 +224,7 @@ PRINTED = {
     "check": ("check jobs.jsonl --sandbox", dict),
     "report": ("report output/jobs", dict),
     "prune": ("prune output/jobs --rejected", dict),
+    "annotate": ("annotate output/jobs scores.csv", dict),
     "merge": ("merge output/jobs -o all", dict),
     "models": ("models --offline", list),
     "styles": ("styles --offline", list),
@@ -236,6 +237,7 @@ PRINTED = {
 
 def test_the_help_of_json_is_true_for_every_command(tmp_path, monkeypatch, capsys):
     (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
+    (tmp_path / "scores.csv").write_text("id,score\na,0.5\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     context = click.Context(cli)

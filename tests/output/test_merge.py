@@ -13,6 +13,7 @@ from venice_batch.errors import FolderError, FolderHeldError, UsageError
 from venice_batch.model import ImageFile
 from venice_batch.output import folder, manifest
 from venice_batch.output import merge as module
+from venice_batch.output.annotations import Annotation, AnnotationsFile, read_annotations
 from venice_batch.output.marks import Mark, MarksFile, read_marks
 from venice_batch.output.merge import merge
 from venice_batch.output.naming import short_name
@@ -388,3 +389,23 @@ def test_a_mark_without_a_time_gives_way(folders):
 def test_an_image_in_rejected_has_to_be_a_pruned_one(folders):
     folders.add("one", "a", b"A", path="rejected/a.webp")
     assert folders.merge("one").left_out == (f"{folders / 'one'}: a: 'rejected/a.webp' is not a path of an image",)
+
+
+def annotated(root, at, *images):
+    with AnnotationsFile(root) as file:
+        file.append(Annotation(sha256, job, 1, values, at) for job, sha256, values in images)
+
+
+def test_the_latest_value_of_each_annotation_counts_and_a_second_merge_brings_nothing(folders):
+    folders.add("one", "a", b"A").add("two", "b", b"B")
+    early, late = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+    annotated(folders / "one", early, ("a", "x", {"score": 1, "old": 1, "n": 0}), ("b", "x", {"score": 3}))
+    annotated(folders / "two", late, ("a", "x", {"score": 2, "old": None}))
+    assert folders.merge("one", "two").annotations == 4
+    merged = read_annotations(folders / "all")
+    assert merged.of_image("a", "x", 1) == {"score": 2, "n": 0}
+    assert merged.of_image("b", "x", 1) == {"score": 3}
+    before = (folders / "all/annotations.jsonl").read_bytes()
+    assert before.count(b"\n") == 3
+    assert folders.merge("two", "one").annotations == 0
+    assert (folders / "all/annotations.jsonl").read_bytes() == before

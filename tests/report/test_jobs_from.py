@@ -15,7 +15,9 @@ from venice_batch.api.requests import as_sent
 from venice_batch.errors import JobsFileError
 from venice_batch.jobfile import Defaults, parse
 from venice_batch.model import Endpoint, Flags, ImageFile, Parent, Status
+from venice_batch.output.annotations import Annotation, Annotations
 from venice_batch.output.marks import Mark
+from venice_batch.report.conditions import parse_condition
 from venice_batch.report.jobs_from import Changes, Choice, Derivation, ParentWords, image_name, jobs_of, prompt_of
 
 
@@ -199,6 +201,23 @@ def test_images_are_chosen_by_what_a_person_said_of_them(tmp_path):
     again = msgspec.structs.replace(record, files=record.files[::-1])
     assert picked.images(again) is None, "other images than those that were marked"
     assert [job.id for job in redone(record, other, choice=picked)] == ["idea-7"], "the job itself, once"
+
+
+def test_images_are_chosen_by_their_annotations_and_every_condition_must_hold(tmp_path):
+    record = imaged(tmp_path, count=3)
+    scores = Annotations()
+    for number, values in ((1, {"score": 0.2, "ok": True}), (2, {"score": 0.4}), (3, {"score": 0.9, "ok": True})):
+        scores.add(Annotation(record.files[number - 1].sha256, record.id, number, values, ""))
+
+    def images(*conditions, **more):
+        where = tuple(parse_condition(text, "--where") for text in conditions)
+        return Choice(where=where, annotations=scores, **more).images(record)
+
+    assert images("score<0.5") == [1, 2]
+    assert images("score<0.5", "ok=true") == [1]
+    assert images("score<0.1") is None
+    assert images("score<0.5", marked=frozenset({"picked"}), marks=said(record, 2, "picked")) == [2]
+    assert images("score<0.5", marked=frozenset({"picked"}), marks=said(record, 3, "picked")) is None
 
 
 def test_one_image_of_a_job_is_chosen_by_its_number(tmp_path):

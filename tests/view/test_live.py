@@ -8,6 +8,8 @@ from records import failed, outcome, summary
 from venice_batch.errors import FolderError
 from venice_batch.events import RunEnded, RunStarted
 from venice_batch.output import folder
+from venice_batch.output.annotations import NAME as ANNOTATIONS
+from venice_batch.output.annotations import Annotation, AnnotationsFile
 from venice_batch.output.marks import NAME, Mark, MarksFile
 from venice_batch.output.run_file import RunFile
 from venice_batch.run.totals import write_summary
@@ -138,6 +140,51 @@ def test_marks_that_are_removed_from_the_file_are_unmarked(live, tmp_path):
     assert live.since(start).marks == [mark(one, None)]
 
 
+def give(root, outcome, **values):
+    with AnnotationsFile(root) as file:
+        file.append([Annotation(outcome.files[0].sha256, outcome.id, 1, values, AT)])
+
+
+def given(rows):
+    return [(row.id, row.image, row.values) for row in rows]
+
+
+def test_annotations_come_once_with_all_values_of_their_image(live, tmp_path):
+    one = record(tmp_path, "c")
+    append(tmp_path, one)
+    give(tmp_path, one, score=0.5)
+    live.update()
+    assert msgspec.json.decode(live.page().decode().partition('"annotations":')[2].partition(',"jobs"')[0]) == [
+        ["c", 1, one.files[0].sha256[:16], {"score": 0.5}]
+    ]
+    start = live.position
+    assert live.annotated_since(start) == []
+    give(tmp_path, one, score=0.5)
+    live.update()
+    assert (live.position, live.annotated_since(start)) == (start, []), "nothing has changed"
+    give(tmp_path, one, ok=True, score=None)
+    give(tmp_path, one, more=1)
+    live.update()
+    assert given(live.annotated_since(start)) == [("c", 1, {"ok": True, "more": 1})]
+    give(tmp_path, one, ok=None, more=None)
+    give(tmp_path, one, last=1)
+    live.update()
+    assert given(live.annotated_since(start)) == [("c", 1, {"last": 1})]
+
+
+def test_annotations_that_are_removed_from_the_file_leave_their_image(live, tmp_path):
+    one, other = record(tmp_path, "c"), record(tmp_path, "d")
+    append(tmp_path, one, other)
+    give(tmp_path, one, score=1)
+    give(tmp_path, other, score=2, old=1)
+    live.update()
+    start = live.position
+    line = msgspec.json.encode(Annotation(other.files[0].sha256, "d", 1, {"score": 2}, AT))
+    (tmp_path / ANNOTATIONS).write_bytes(b"no annotation\n" + line + b"\n")
+    live.update()
+    assert given(live.annotated_since(start)) == [("c", 1, {}), ("d", 1, {"score": 2})]
+
+
 def test_images_are_known_by_job_hash_and_number(live, tmp_path):
     files = put(tmp_path, "images/c-1.png", noise_bytes()), put(tmp_path, "images/c-2.png", image_bytes(9, 9))
     append(tmp_path, outcome("c", files=files))
@@ -198,7 +245,7 @@ def test_a_folder_that_goes_away_for_a_while_stays_as_it_was(live, tmp_path):
     assert on_page(live)[0] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("name", ["manifest.jsonl", NAME])
+@pytest.mark.parametrize("name", ["manifest.jsonl", NAME, ANNOTATIONS])
 def test_links_in_the_place_of_its_files_are_refused(tmp_path, name):
     root = write(tmp_path / "out", failed("a"))
     (tmp_path / "elsewhere").write_bytes((root / "manifest.jsonl").read_bytes())

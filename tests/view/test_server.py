@@ -16,6 +16,7 @@ from yarl import URL
 from venice_batch.errors import FolderError
 from venice_batch.gallery.thumbnails import thumbnail_name
 from venice_batch.output import folder
+from venice_batch.output.annotations import Annotation, AnnotationsFile
 from venice_batch.output.marks import NAME, read_marks
 from venice_batch.view import serve
 from venice_batch.view import server as module
@@ -398,6 +399,23 @@ async def test_pages_hear_of_new_jobs_marks_and_the_state(root):
                     {"running": True, "done": 4, "jobs": None, "pending": None},
                 )
             assert (await anext(heard))[1]["running"] is False
+
+
+async def test_pages_hear_of_annotations(root, monkeypatch):
+    monkeypatch.setattr(module, "_AT_ONCE", 1)
+    async with serving(root) as client:
+        await client.data()
+        async with client.ask("events") as answer:
+            heard = events(answer)
+            await anext(heard)
+            with AnnotationsFile(root) as file:
+                file.append(Annotation("ab" * 32, name, 1, {"score": 0.5}, "") for name in ("one", "two"))
+            found = [await anext(heard) for _ in range(2)]
+    rows = [["one", 1, "ab" * 8, {"score": 0.5}]], [["two", 1, "ab" * 8, {"score": 0.5}]]
+    assert [(name, data, bool(position)) for name, data, position in found] == [
+        ("annotations", rows[0], False),
+        ("annotations", rows[1], True),
+    ]
 
 
 async def test_a_broken_connection_goes_on_where_it_was(root):

@@ -49,8 +49,10 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
 
     The command of `--on-finish` comes last, so that it finds what the others have made.
     """
+    from venice_batch.report.collect import FailOn
+
     passing = {
-        "fail_on": frozenset(given["fail_on"] or ()),
+        "fail_on": FailOn(given["fail_on"] or (), output),
         "known_rejected_ok": given["known_rejected"] == "ok",
     }
     asked: list[Step] = []

@@ -168,6 +168,7 @@ HEADINGS = {
     "Look at the results": {
         "view": Entry("view", "Show an output folder as a live page; mark images by keyboard."),
         "report": Entry("report", "Sum up an output folder; make its gallery."),
+        "annotate": Entry("annotate", "Give images the scores that other programs found."),
         "export": Entry("export", "Write its records as CSV, Parquet or OpenAI batch files."),
         "jobs-from": Entry("jobs_from", "Write its jobs as a jobs file, to redo or change them."),
         "prune": Entry("prune", "Move the images that you rejected out of the way."),

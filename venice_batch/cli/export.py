@@ -119,7 +119,7 @@ def export(
     if csv_to is not None or table_to is not None or openai_to is not None:
         records = LatestRecords(folder / manifest.NAME)
         if csv_to is not None or table_to is not None:
-            _tables(records, csv_to, table_to)
+            _tables(records, folder, csv_to, table_to)
         if openai_to is not None:
             _openai(records, folder, openai_to, base64=images == "base64")
     if with_images and parquet_to is not None:
@@ -235,11 +235,12 @@ def _warn(lines: list[str]) -> None:
         environment().messages.notice(f"warning: {line}")
 
 
-def _tables(records: LatestRecords, csv_to: Path | None, parquet_to: Path | None) -> None:
+def _tables(records: LatestRecords, folder: Path, csv_to: Path | None, parquet_to: Path | None) -> None:
+    from venice_batch.output.annotations import read_annotations
     from venice_batch.report.export.columns import columns
     from venice_batch.report.export.table_files import write_csv, write_parquet
 
-    table = columns(records)
+    table = columns(records, read_annotations(folder))
     for path, write in ((csv_to, write_csv), (parquet_to, write_parquet)):
         if path is not None:
             with destinations.opened(path, is_json=False) as file:

@@ -50,6 +50,13 @@ _which = group(
         allow_from_autoenv=False,
         help="Only images that you gave a rating of N or more.",
     ),
+    option(
+        "--where",
+        multiple=True,
+        metavar="CONDITION",
+        allow_from_autoenv=False,
+        help="Only images with an annotation like score<0.5 or label=cat; repeatable, all must hold.",
+    ),
     heading="Which jobs and images",
 )
 
@@ -119,8 +126,10 @@ def jobs_from(sources: tuple[Path, ...], output: Path | None, **given: Any) -> i
     """
     from venice_batch.jobfile import native_line
     from venice_batch.output import manifest
+    from venice_batch.output.annotations import Annotations, read_annotations
     from venice_batch.output.marks import read_marks
     from venice_batch.output.resume import LatestRecords
+    from venice_batch.report.conditions import parse_condition
     from venice_batch.report.jobs_from import Choice, ParentWords, jobs_of
 
     folder = sources[0]
@@ -134,6 +143,8 @@ def jobs_from(sources: tuple[Path, ...], output: Path | None, **given: Any) -> i
     if given["vary"] and "seed" in changes.values:
         raise UsageError("--vary chooses the seeds; leave out --set seed")
     marked = frozenset(mark for mark in ("picked", "rejected") if given[mark])
+    where = tuple(parse_condition(text, "--where") for text in given["where"])
+    annotations = read_annotations(folder) if where else Annotations()
     has_marks = bool(marked or given["min_rating"])
     choice = Choice(
         statuses=frozenset(status for word in given["status"] for status in word),
@@ -144,6 +155,8 @@ def jobs_from(sources: tuple[Path, ...], output: Path | None, **given: Any) -> i
         marked=marked,
         min_rating=given["min_rating"],
         marks=read_marks(folder) if has_marks else {},
+        where=where,
+        annotations=annotations,
     )
     with destinations.opened(output) as file:
         records = LatestRecords(path)
@@ -162,6 +175,9 @@ def jobs_from(sources: tuple[Path, ...], output: Path | None, **given: Any) -> i
             why = f"no record in {path} matches"
             if has_marks and not choice.marks:
                 why = f"no image in {folder} is marked yet (venice-batch view {folder})"
+            elif missing := [one.name for one in where if one.name not in annotations.names]:
+                has = f"there is {', '.join(annotations.names[:10])}" if annotations.names else "there are none yet"
+                why = f"no image in {folder} has the annotation {missing[0]!r}; {has}"
             click.echo(one_line(f"venice-batch: {why}; no jobs were written"), err=True)
     return 0
 

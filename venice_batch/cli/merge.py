@@ -36,8 +36,8 @@ from venice_batch.text_format import counted
 def merge(folders: tuple[Path, ...], output: Path, as_json: bool, log_format: str) -> int:
     """Join the manifests and images of the folders OUT, such as those of runs with --shard, into one.
 
-    The latest record of an id counts, and the latest mark of an image. Answers kept as unrecognised come along. Files
-    become hard links where possible. The command can be repeated, and a run into the folder finds everything done.
+    The latest record of an id counts, and an image's latest mark and annotations. Answers kept as unrecognised come
+    along. Files become hard links where possible. The command can be repeated. A run into the folder finds all done.
     """
     from venice_batch.output.merge import merge as join
 
@@ -64,7 +64,11 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool, log_format: st
         click.echo(json_line(merged))
     elif messages.log is None:
         before = merged.jobs - merged.added
-        others = ((merged.unrecognised, "unrecognised answer"), (merged.marks, "mark"))
+        others = (
+            (merged.unrecognised, "unrecognised answer"),
+            (merged.marks, "mark"),
+            (merged.annotations, "annotation"),
+        )
         kept = "".join(f" and {counted(number, what)}" for number, what in others if number)
         click.echo(
             f"{counted(merged.jobs, 'job')} in {output}: {merged.added} added with {counted(merged.images, 'image')}"

@@ -38,6 +38,14 @@ def complete_folders(ctx: click.Context, param: click.Parameter, incomplete: str
     return [CompletionItem(incomplete, type="dir")]
 
 
+def complete_group_fields(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Complete the last of the fields by which records are grouped."""
+    from venice_batch.report.group_fields import field_names
+
+    before, comma, begun = incomplete.rpartition(",")
+    return [CompletionItem(f"{before}{comma}{name}") for name in field_names() if name.startswith(begun)]
+
+
 def complete_models(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """Complete models from the cached list, or else the packaged one."""
     return _starting(incomplete, _models(ctx))

@@ -252,3 +252,24 @@ class AnyOf(click.ParamType[tuple[str, ...]]):
         """Complete the last word and keep those before it."""
         before, comma, begun = incomplete.rpartition(",")
         return [CompletionItem(before + comma + word) for word in self._words if word.startswith(begun)]
+
+
+class FlagsOrConditions(AnyOf):
+    """As `AnyOf`, or conditions on annotations: blurred,score<0.5. A comma within quotes separates nothing."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        from venice_batch.errors import UsageError
+        from venice_batch.report.conditions import is_condition, parse_condition
+
+        given: list[str] = []
+        for word in _BETWEEN_COMMAS.findall(str(value)):
+            try:
+                given += [str(word).strip()] if is_condition(word) else super().convert(word, param, ctx)
+                if is_condition(word):
+                    parse_condition(word, "--fail-on")
+            except UsageError as error:
+                self.fail(str(error).removeprefix("--fail-on: "), param, ctx)
+        return tuple(given)
+
+
+_BETWEEN_COMMAS = re.compile(r"""(?:[^,"']|"[^"]*"|'[^']*'|["'])+""")

@@ -5,23 +5,34 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from venice_batch.cli import options
 from venice_batch.cli.commands import command
-from venice_batch.cli.parameters import Target, option
+from venice_batch.cli.formats import FORMATS
+from venice_batch.cli.parameters import Target, group, option, stronger
 from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from venice_batch.gallery import GalleryPage
     from venice_batch.report.tables import Report
 
 
 @command()
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
+@click.argument(
+    "outputs",
+    metavar="OUT [OUT2]",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    shell_complete=options.complete_folders,
+)
 @option(
     "--gallery",
     is_flag=True,
@@ -47,10 +58,100 @@ if TYPE_CHECKING:
     help="The sweep for --grid, if there are several: its name in the gallery, or the id of one of its jobs.",
 )
 @options.as_json
-def report(
-    output: Path, gallery: bool, html: Path | None, grid: Path | None, grid_of: str | None, as_json: bool
+@group(
+    option(
+        "--by",
+        metavar="FIELD,…",
+        shell_complete=options.complete_group_fields,
+        help="Print a table by these fields: model, status, date, metadata.KEY, annotation.NAME, …",
+    ),
+    option("--sort", metavar="COLUMN", help="Sort the table by a column; with a - before it, the largest first."),
+    option(
+        "--where",
+        multiple=True,
+        metavar="CONDITION",
+        allow_from_autoenv=False,
+        help="Count only images whose annotations meet this, as 'score<0.5'; repeatable: all of them.",
+    ),
+    option("--mean", metavar="NAME,…", show_default="the first that are numbers", help="Average these annotations."),
+    option(
+        "--cluster",
+        metavar="FIELD",
+        shell_complete=options.complete_group_fields,
+        help="Let the intervals draw whole groups of images that are alike, as those of one prompt.",
+    ),
+    option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        allow_from_autoenv=False,
+        help="Seed of the bootstrap that makes the intervals.",
+    ),
+    option(
+        "--format",
+        "form",
+        type=click.Choice(FORMATS),
+        default=None,
+        show_default="text",
+        help="Print text, Markdown, CSV or JSON.",
+    ),
+    heading="Tables",
+)
+@click.pass_context
+def report(ctx: click.Context, /, outputs: tuple[Path, ...], **given: Any) -> int:
+    """Sum up the manifest in the folder OUT and make its gallery. Needs no network.
+
+    With --by, print a table of groups of jobs instead; with OUT2, compare two folders, job by job.
+    """
+    if len(outputs) > 2:
+        raise UsageError(f"{one_line(str(outputs[2]))}: a third folder; report sums up one folder or compares two")
+    form = _format(ctx)
+    has_table = given["by"] is not None or len(outputs) == 2 or form in ("markdown", "csv")
+    if not has_table:
+        _refuse(ctx, ("sort", "where", "mean", "cluster", "seed"), "shapes a table; give --by FIELD,… too")
+        return _summary(outputs[0], **{name: given[name] for name in _SUMMARY}, as_json=form == "json")
+    _refuse(ctx, _SUMMARY, "belongs to the report without a table; leave out --by, --format and OUT2")
+    if len(outputs) == 2:
+        _refuse(ctx, ("sort", "where"), "is about the table of one folder; leave it out")
+    from venice_batch.cli.report_tables import TableOptions, show_comparison, show_groups
+    from venice_batch.report.group_fields import MODEL
+
+    means = None if given["mean"] is None else tuple(name.strip() for name in given["mean"].split(","))
+    table = TableOptions(
+        given["by"] or MODEL, given["sort"] or "", means, given["where"], given["cluster"], given["seed"], form
+    )
+    return show_comparison(*outputs, table) if len(outputs) == 2 else show_groups(outputs[0], table)
+
+
+def _format(ctx: click.Context) -> str:
+    """Return the format that the options ask for; the one from the stronger source counts. Raises UsageError."""
+    form: str | None = ctx.params["form"]
+    if not ctx.params["as_json"]:
+        return form or "text"
+    if form in (None, "json"):
+        return "json"
+    kept = stronger(ctx, "as_json", "form")
+    if kept is None:
+        raise UsageError(f"--json and --format {form} name two formats; give one of them")
+    return "json" if kept == "as_json" else str(form)
+
+
+_SUMMARY = ("gallery", "html", "grid", "grid_of")
+"""Parameters of the report without a table."""
+
+
+def _refuse(ctx: click.Context, names: Iterable[str], why: str) -> None:
+    """Raise UsageError for an option on the command line that does not fit the others."""
+    for name in names:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and ctx.params[name] not in (None, False, ()):
+            raise UsageError(f"--{name.replace('_', '-')} {why}")
+
+
+def _summary(
+    output: Path, *, gallery: bool, html: Path | None, grid: Path | None, grid_of: str | None, as_json: bool
 ) -> int:
-    """Sum up the manifest in the folder OUT and make its gallery. Needs no network."""
+    """Print what a folder holds in all, and write its pages."""
     from venice_batch.cli.gallery import check_name, write_page
     from venice_batch.output import manifest
 
@@ -100,6 +201,7 @@ def _show(found: Report) -> None:
     sandbox = found.sandbox_usd > 0 and found.sandbox_usd == found.cost_usd
     flagged = flags_text(found.blurred, found.content_violations)
     last = [
+        *(one.text for one in found.ignored_seeds),
         f"flagged by the API: {flagged}" if flagged else "",
         f"pruned: {counted(found.pruned, 'rejected image')}" if found.pruned else "",
         f"cost: {cost}" if cost else "",
@@ -108,7 +210,7 @@ def _show(found: Report) -> None:
         [counts_table(found.lanes, width, sandbox=sandbox)],
         [times_table(found.lanes, width)],
         found.problems,
-        [line for line in last if line],
+        [one_line(line) for line in last if line],
     ]
     click.echo("\n\n".join("\n".join(lines) for lines in sections if lines))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from venice_batch.cli import options, sandbox_options
-from venice_batch.cli.parameters import Amount, AnyOf, Duration, Target, group, option
+from venice_batch.cli.parameters import Amount, Duration, FlagsOrConditions, Target, group, option
 
 output = group(
     options.output,
@@ -145,9 +145,10 @@ after_run = group(
     ),
     option(
         "--fail-on",
-        type=AnyOf("blurred", "content_violation", violation="content_violation"),
-        metavar="FLAGS",
-        help="Exit 1 if any image of JOBS, from this run or an earlier one, has one of FLAGS: blurred, violation.",
+        type=FlagsOrConditions("blurred", "content_violation", violation="content_violation"),
+        metavar="WHAT",
+        help="Exit 1 if any image of JOBS, from this run or an earlier one, is blurred or a violation, or has an "
+        "annotation like score<0.5. Commas separate several.",
     ),
     option(
         "--junit",

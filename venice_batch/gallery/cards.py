@@ -11,6 +11,7 @@ import msgspec
 
 from venice_batch.gallery.thumbnails import FOLDER, thumbnail_name
 from venice_batch.model import Attempt, Endpoint, Failure, ImageFile, Outcome, ServerTiming, Status
+from venice_batch.output.annotations import Value
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, Refusals
 from venice_batch.output.prune import DELETED
 from venice_batch.report.jobs_from import Changes, prompt_of
@@ -79,6 +80,21 @@ class Card(msgspec.Struct, frozen=True, omit_defaults=True):
     enhanced_prompt: str | None = None
     is_cut: bool = False
     prompt: str = ""
+
+
+class Annotated(msgspec.Struct, frozen=True, array_like=True):
+    """An image's annotations on the page. Of its hash the beginning is enough to know that it is the same image."""
+
+    id: str
+    image: int
+    sha256: str
+    values: dict[str, Value]
+
+
+def annotated(key: tuple[str, str, int], values: dict[str, Value]) -> Annotated:
+    """Return the annotations of the image that is known by its job's id, hash and number."""
+    job_id, sha256, image = key
+    return Annotated(job_id, image, sha256[:VERSION], values)
 
 
 class FolderImages:

@@ -16,7 +16,7 @@ import msgspec
 from markupsafe import Markup
 
 from venice_batch._version import __version__
-from venice_batch.gallery.cards import FolderImages, card, without_thumbnails
+from venice_batch.gallery.cards import FolderImages, annotated, card, without_thumbnails
 from venice_batch.gallery.charts import charts
 from venice_batch.gallery.overview import Contents, cost_sentence, figures, progress_text
 from venice_batch.gallery.sweeps import SweepFinder
@@ -24,6 +24,7 @@ from venice_batch.gallery.thumbnails import make_thumbnails, thumbnail_name
 from venice_batch.gallery.timeline import TimelineBuilder, moment_text
 from venice_batch.money import dollars
 from venice_batch.output import manifest
+from venice_batch.output.annotations import last_values
 from venice_batch.output.atomic_file import whole_file
 from venice_batch.output.marks import read_marks
 from venice_batch.output.resume import LatestRecords
@@ -32,9 +33,10 @@ from venice_batch.report.tables import ReportBuilder
 from venice_batch.text_format import counted, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from venice_batch.gallery.cards import Annotated
     from venice_batch.gallery.timeline import Timeline
     from venice_batch.model import ImageFile, Outcome
     from venice_batch.output.marks import Mark
@@ -45,7 +47,7 @@ NAME = "gallery.html"
 """The page's name in an output folder."""
 
 _SCRIPTS = (
-    *("dom", "address", "items", "marks", "said", "saving", "blind"),
+    *("dom", "address", "items", "marks", "annotations", "said", "saving", "blind"),
     *("picture", "selection", "markbar", "layout", "arrivals", "sheet", "zoom", "viewer", "board"),
     *("marking", "sweeps", "problems", "main", "keys", "live"),
 )
@@ -110,7 +112,9 @@ class PageData:
         """Return the report on the jobs so far, whose numbers the page shows."""
         return self._report.report()
 
-    def rendered(self, cards: Iterable[bytes], marks: Iterable[Mark]) -> Iterator[bytes]:
+    def rendered(
+        self, cards: Iterable[bytes], marks: Iterable[Mark], annotations: Sequence[Annotated] = ()
+    ) -> Iterator[bytes]:
         """Yield the page in pieces. `cards` are those of all jobs, in the order in which they were added."""
         found, held, history = self.report(), self._contents, self._timeline.timeline()
         style, script = Markup(_read("page.css")), Markup(_script())  # noqa: S704 - the package's own
@@ -134,6 +138,7 @@ class PageData:
             lane_names=script_json(list(found.lanes)),
             sweeps=script_json(self._sweeps.sweeps()),
             marks=script_json(list(marks)),
+            annotations=script_json(annotations) if annotations else "",
             jobs=_listed(cards),
             **charts(found, held, history),
         )
@@ -170,21 +175,24 @@ class GalleryPage(Collector):
     def write(self, *, on_progress: Callable[[int, int], None] = lambda made, of: None) -> Gallery:
         """Make the thumbnails that are missing, then write the page, whole or not at all. Call it once.
 
-        The page shows the marks that the folder holds now. `on_progress` is called with the number of thumbnails made
-        so far and the number to make. A link in the page's place is replaced within the folder, and followed elsewhere.
+        The page shows the marks and annotations that the folder holds now. `on_progress` is called with the number of
+        thumbnails made so far and the number to make. A link in the page's place is replaced within the folder, and
+        followed elsewhere.
 
         Raises:
-            FolderError: the page or a thumbnail cannot be written, or the marks cannot be read.
+            FolderError: the page or a thumbnail cannot be written, or the marks or annotations cannot be
+                read.
         """
         files = self._data.files
         marks = read_marks(self._root).values()
+        annotations = [annotated(key, values) for key, values in last_values(self._root).items()]
         thumbnails = make_thumbnails(self._root, files, on_progress=on_progress)
         broken = {name for file in files if (name := thumbnail_name(file)) is not None and name not in thumbnails}
         lines = (line.rstrip(b"\n") for line in self._cards.drain())
         cards = (without_thumbnails(line, broken) if broken else line for line in lines)
         is_inside = self.path.parent.resolve() == self._root.resolve()
         with whole_file(self.path, follow=not is_inside) as page:
-            page.writelines(self._data.rendered(cards, marks))
+            page.writelines(self._data.rendered(cards, marks, annotations))
         return Gallery(self.path, len(files), self._data.refused)
 
 

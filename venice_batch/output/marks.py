@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 NAME = "marks.jsonl"
+
+Line = TypeVar("Line", bound=msgspec.Struct)
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -39,15 +41,15 @@ class Mark(msgspec.Struct, frozen=True):
         return self.id, self.sha256, self.image
 
 
-class MarksFile:
-    """Appends marks to a folder's `marks.jsonl`, which is made when the first one comes; a context manager.
+class AppendedLines(Generic[Line]):
+    """Appends values as lines of JSON to a file, which is made when the first one comes; a context manager.
 
-    Marks of several programs may be appended at the same time: each call is one write of whole lines. When `append`
+    Lines of several programs may be appended at the same time: each call is one write of whole lines. When `append`
     returns, they survive the death of the process.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._path = root / NAME
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._file = -1
 
     def __enter__(self) -> Self:
@@ -58,23 +60,40 @@ class MarksFile:
             os.close(self._file)
             self._file = -1
 
-    def append(self, marks: Iterable[Mark]) -> None:
-        """Write `marks` in their order.
+    def opened(self) -> int:
+        """Open or make the file; return its descriptor.
 
         Raises:
-            FolderError: they were not all written, or the file is not a plain file (links are not followed).
+            FolderError: it is not a plain file (links are not followed).
+            OSError: it cannot be opened.
         """
-        data = b"".join(json_bytes(mark) + b"\n" for mark in marks)
+        if self._file < 0:
+            self._file = own_file(self.path, os.O_RDWR | os.O_APPEND)
+        return self._file
+
+    def append(self, lines: Iterable[Line]) -> None:
+        """Write `lines` in their order.
+
+        Raises:
+            FolderError: they were not all written, or the file is not a plain file.
+        """
+        data = b"".join(json_bytes(line) + b"\n" for line in lines)
         try:
-            if self._file < 0:
-                self._file = own_file(self._path, os.O_RDWR | os.O_APPEND)
-            size = os.fstat(self._file).st_size
-            if size and portable.pread(self._file, 1, size - 1) != b"\n":
+            file = self.opened()
+            size = os.fstat(file).st_size
+            if size and portable.pread(file, 1, size - 1) != b"\n":
                 data = b"\n" + data  # a full disk cut the line before
             while data:
-                data = data[os.write(self._file, data) :]
+                data = data[os.write(file, data) :]
         except OSError as error:
-            raise unusable(self._path, error) from error
+            raise unusable(self.path, error) from error
+
+
+class MarksFile(AppendedLines[Mark]):
+    """Appends marks to a folder's `marks.jsonl`; see `AppendedLines`."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root / NAME)
 
 
 def read_marks(root: Path) -> dict[tuple[str, str, int], Mark]:

@@ -17,6 +17,7 @@ from venice_batch import portable
 from venice_batch.errors import FolderError, UsageError
 from venice_batch.model import Status
 from venice_batch.output import folder, manifest
+from venice_batch.output.annotations import Annotation, AnnotationsFile, dated_annotations
 from venice_batch.output.atomic_file import NOT_THE_NAME, put
 from venice_batch.output.manifest import NO_RECORD, FileView, RecordView
 from venice_batch.output.marks import MarksFile, last_marks
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
+    from venice_batch.output.annotations import Value
+
 
 class Merged(msgspec.Struct, frozen=True):
     """The result of a merge.
@@ -35,7 +38,7 @@ class Merged(msgspec.Struct, frozen=True):
     `jobs` counts the ids that the folders have a usable record of, `added` those whose record was new in the
     destination, `images` the images brought there, `unrecognised` the kept answers of unknown formats brought there.
     `left_out` has a line for each of the latest records that could not be used. `marks` counts the images whose marks
-    were brought or changed.
+    were brought or changed, `annotations` the values that were.
     """
 
     jobs: int
@@ -44,6 +47,7 @@ class Merged(msgspec.Struct, frozen=True):
     left_out: tuple[str, ...]
     unrecognised: int = 0
     marks: int = 0
+    annotations: int = 0
 
 
 class _Times(msgspec.Struct, frozen=True):
@@ -82,9 +86,10 @@ def merge(sources: Sequence[Path], destination: Path) -> Merged:
 
     If several folders, `destination` included, have a record of an id, the one whose job ended last counts. Kept
     answers of unknown formats come along from every record, because they were paid for. Of an image's marks the latest
-    counts. Files are linked where the file system can, else copied. No file is overwritten except an earlier image of
-    the same id. A merge can be repeated, or continued after it was cut short: files that are there already are not
-    brought again, and an image stands under its name before its record is written.
+    counts, and of its annotations the latest value of each name. Files are linked where the file system can, else
+    copied. No file is overwritten except an earlier image of the same id. A merge can be repeated, or continued after
+    it was cut short: files that are there already are not brought again, and an image stands under its name before its
+    record is written.
 
     Raises:
         UsageError: `destination` is one of `sources`.
@@ -133,8 +138,8 @@ class _Merge:
                 if line in wanted:
                     self._bring(self.folders[number], data, record, kept)
                     added += 1
-        marks = self._bring_marks()
-        return Merged(len(latest), added, self.images, tuple(self.left_out), self.unrecognised, marks)
+        marks, annotations = self._bring_marks(), self._bring_annotations()
+        return Merged(len(latest), added, self.images, tuple(self.left_out), self.unrecognised, marks, annotations)
 
     def _bring_marks(self) -> int:
         """Bring the latest mark of each image, if the destination has an older one or none; return their number."""
@@ -149,6 +154,25 @@ class _Merge:
             with MarksFile(self.folders[0]) as file:
                 file.append(brought)
         return len(brought)
+
+    def _bring_annotations(self) -> int:
+        """Bring the latest value of each name of an image, as `_bring_marks` does; return the number of values."""
+        held, *others = map(dated_annotations, self.folders)
+        brought: dict[tuple[str, str, int], dict[str, tuple[str, Value | None]]] = {}
+        for found in others:
+            for key, values in found.items():
+                latest = {**held.get(key, {}), **brought.get(key, {})}
+                for name, (at, value) in values.items():
+                    if name not in latest or _unix_s(latest[name][0]) < _unix_s(at):
+                        brought.setdefault(key, {})[name] = at, value
+        lines: dict[tuple[tuple[str, str, int], str], Annotation] = {}
+        for key, values in brought.items():
+            job_id, sha256, image = key
+            for name, (at, value) in values.items():
+                lines.setdefault((key, at), Annotation(sha256, job_id, image, {}, at)).values[name] = value
+        with AnnotationsFile(self.folders[0]) as file:
+            file.append(lines.values())
+        return sum(map(len, brought.values()))
 
     def _survey(self, number: int) -> dict[str, _Found]:
         """Return the latest record of each id in one folder, if its images are whole."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from venice_batch.errors import Problem, one_line
 from venice_batch.money import cost_text
-from venice_batch.report.collect import KNOWN, Collector, FailureText, failure_text
+from venice_batch.report.collect import KNOWN, Collector, FailOn, FailureText, failure_text
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class FirstFailures(Collector):
     Jobs that were rejected in an earlier run come last if `known_rejected_ok`.
     """
 
-    def __init__(self, fail_on: Collection[str], *, known_rejected_ok: bool = False) -> None:
+    def __init__(self, fail_on: FailOn | Collection[str], *, known_rejected_ok: bool = False) -> None:
         super().__init__()
-        self._fail_on = fail_on
+        self._fail_on = FailOn.of(fail_on)
         self._known_rejected_ok = known_rejected_ok
         self._heap: list[tuple[bool, int, JobFailure]] = []
 

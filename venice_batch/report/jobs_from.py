@@ -18,6 +18,7 @@ from venice_batch.jobfile.fields import FIELDS, MAX_SEED
 from venice_batch.jobfile.identity import has_implicit_id
 from venice_batch.jobfile.pictures import FIELD
 from venice_batch.model import UNNAMED, Endpoint, Parent
+from venice_batch.output.annotations import Annotations
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles
 from venice_batch.output.prune import DELETED
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from venice_batch.errors import Problem
     from venice_batch.model import ImageFile, Job, Outcome
     from venice_batch.output.marks import Mark
+    from venice_batch.report.conditions import Condition
 
 _LONGEST_WORDS = 60
 """Characters of a prompt in an id."""
@@ -45,7 +47,8 @@ class Choice:
     An empty condition is always met. A record meets `statuses`, `flags` or `models` if it has any one of them. Its id
     must match a pattern of `ids`, in which `*`, `?` and `[…]` work as in a shell, or be one of `listed`; with `#2`
     behind it, either names the second image alone. `marked` and `min_rating` are about images: what `marks` say of
-    them, by `Mark.key`. A record is taken if one of its images meets them.
+    them, by `Mark.key`; so is `where`, about what `annotations` say. A record is taken if one of its images meets them
+    all.
     """
 
     statuses: frozenset[str] = frozenset()
@@ -56,6 +59,8 @@ class Choice:
     marked: frozenset[str] = frozenset()
     min_rating: int | None = None
     marks: Mapping[tuple[str, str, int], Mark] = field(default_factory=dict)
+    where: tuple[Condition, ...] = ()
+    annotations: Annotations = field(default_factory=Annotations)
     _met: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def images(self, outcome: Outcome) -> list[int] | None:
@@ -68,9 +73,11 @@ class Choice:
             or (self.models and outcome.lane not in self.models)
         ):
             return None
-        if not self.marked and self.min_rating is None:
-            return named
-        return [number for number in named if self._is_marked(outcome, number)] or None
+        if self.marked or self.min_rating is not None:
+            named = [number for number in named if self._is_marked(outcome, number)] or None
+        if self.where and named:
+            named = [number for number in named if self._is_scored(outcome, number)] or None
+        return named
 
     @property
     def unmet(self) -> list[str]:
@@ -96,6 +103,10 @@ class Choice:
         if whole:
             return list(numbers)
         return sorted(set(single.values())) or None
+
+    def _is_scored(self, outcome: Outcome, number: int) -> bool:
+        values = self.annotations.of(outcome, number)
+        return all(condition.is_met(values) for condition in self.where)
 
     def _is_marked(self, outcome: Outcome, number: int) -> bool:
         mark = self.marks.get((outcome.id, outcome.files[number - 1].sha256, number))

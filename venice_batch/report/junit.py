@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
-from venice_batch.report.collect import KNOWN, Collector, Spool, failure_text
+from venice_batch.report.collect import KNOWN, Collector, FailOn, Spool, failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -25,20 +25,20 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 class JUnit(Collector):
     """The document, with a test case for each job of the file.
 
-    A rejected job is a failure, and so is a job whose image has a flag of `fail_on`. A failed job is an error. A
+    A rejected job is a failure, and so is a job whose image `fail_on` names. A failed job is an error. A
     pending job is skipped, and so is one that was rejected in an earlier run if `known_rejected_ok`. Images of earlier
     runs count, with the time they took then. `source` is the name of the jobs file. The test cases wait in a temporary
     file, because their counts come first; memory grows by a byte a job.
     """
 
     def __init__(
-        self, index: JobIndex, *, source: str, fail_on: Collection[str] = (), known_rejected_ok: bool = False
+        self, index: JobIndex, *, source: str, fail_on: FailOn | Collection[str] = (), known_rejected_ok: bool = False
     ) -> None:
         super().__init__()
         self._known_rejected_ok = known_rejected_ok
         self._index = index
         self._source = source
-        self._fail_on = fail_on
+        self._fail_on = FailOn.of(fail_on)
         self._settled = bytearray(len(index))
         self._elements: Counter[str] = Counter()
         self._cases = Spool()

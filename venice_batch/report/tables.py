@@ -9,6 +9,7 @@ import msgspec
 
 from venice_batch.errors import one_line
 from venice_batch.model import LaneSummary, Outcome, Percentiles, Status
+from venice_batch.report.seeds import IgnoredSeed, SeedCheck
 from venice_batch.report.summary import LANE_COUNTS, Times
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Report(msgspec.Struct, frozen=True):
 
     `total_s` covers the jobs of all models that succeeded. `blurred` and `content_violations` count the jobs that the
     API has flagged so. `pruned` counts the images that were moved away or deleted because a person rejected them; the
-    other figures include them.
+    other figures include them. `ignored_seeds` are the models that gave requests with different seeds the same files.
     """
 
     total_s: Percentiles
@@ -69,6 +70,7 @@ class Report(msgspec.Struct, frozen=True):
     blurred: int = 0
     content_violations: int = 0
     pruned: int = 0
+    ignored_seeds: tuple[IgnoredSeed, ...] = ()
 
     @property
     def cost_usd(self) -> float | None:
@@ -97,6 +99,7 @@ class ReportBuilder:
         self._blurred = 0
         self._content_violations = 0
         self._pruned = 0
+        self._seeds = SeedCheck()
 
     def add(self, outcome: Outcome) -> None:
         """Count one job."""
@@ -104,6 +107,7 @@ class ReportBuilder:
         if lane is None:
             lane = self._lanes[outcome.lane] = _LaneCount()
         lane.add(outcome)
+        self._seeds.add(outcome)
         self._blurred += outcome.flags.blurred
         self._content_violations += outcome.flags.content_violation
         self._pruned += sum(file.pruned is not None for file in outcome.files)
@@ -122,7 +126,7 @@ class ReportBuilder:
             problems.append(f"… and {self._without_image - MOST_PROBLEMS} more")
         lanes = {name: lane.report() for name, lane in self._lanes.items()}
         flags = (self._blurred, self._content_violations)
-        return Report(self._times.total_s, lanes, tuple(problems), *flags, self._pruned)
+        return Report(self._times.total_s, lanes, tuple(problems), *flags, self._pruned, self._seeds.ignored())
 
 
 def total_usd(amounts: Iterable[float | None]) -> float | None:

@@ -22,7 +22,7 @@ from venice_batch.output import folder, manifest
 from venice_batch.output.disk import Disk
 from venice_batch.output.ledger import Ledger
 from venice_batch.output.resume import Resume
-from venice_batch.report.collect import Collector, FlaggedJobs, collect
+from venice_batch.report.collect import Collector, FailOn, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
 from venice_batch.run.budget import Budget, caps_of
 from venice_batch.run.chains import ChainedJobs
@@ -322,23 +322,23 @@ class _Run:
         return sum(prices) / 1e6 if prices else None
 
     def _read_back(self, *, stalled: str | None) -> int:
-        """Pass the folder's records to the collectors; return the number of jobs with a flag of `fail_on`.
+        """Pass the folder's records to the collectors; return the number of jobs that `fail_on` names.
 
         Raises:
-            FolderError: there are flags to fail on, and the manifest cannot be read.
+            FolderError: there is something to fail on, and the manifest or the annotations cannot be read.
         """
         if stalled:
             for collector in self.collectors:
                 collector.error = FolderError(self.settings.output, stalled)
             return 0
         fail_on = self.settings.options.fail_on
-        flagged = FlaggedJobs(fail_on)
+        flagged = FlaggedJobs(FailOn(fail_on, self.settings.output))
         asked = [flagged, *self.collectors] if fail_on else list(self.collectors)
         if asked:
             collect(self._records, asked, run_id=self.run_id)
         flagged.raise_error()
-        if flagged.count:
-            self.observe(Notice(flagged.notice()))
+        for text in flagged.notices():
+            self.observe(Notice(text))
         return flagged.count
 
     def _records(self) -> Iterator[tuple[int | None, Outcome]]:

@@ -15,6 +15,7 @@ from venice_batch.errors import UsageError
 from venice_batch.jobfile import Part
 from venice_batch.pacing.error_budget import ErrorRule
 from venice_batch.pacing.limiter import MOST_IN_FLIGHT, SendingRules
+from venice_batch.report.collect import FailOn
 from venice_batch.run.budget import NEEDS_FILE, caps_of
 from venice_batch.run.retry import AttemptRules
 from venice_batch.run.stop import Patience
@@ -93,7 +94,8 @@ class RunOptions:
     Afterwards:
         known_rejected: "ok" lets a run succeed although the API rejected jobs in an earlier run; "fail" does not. A job
             that has changed since, or is sent again, is not one of them.
-        fail_on: flags (of `Flags`) that make a run end as if a job had failed, in this run or an earlier one.
+        fail_on: flags (of `Flags`), and conditions on annotations such as "score<0.5", that make a run end as if a job
+            had failed, for an image of this run or an earlier one.
 
     Raises:
         UsageError: a value is out of range.
@@ -158,6 +160,8 @@ class RunOptions:
         for name, number in (("--sample", self.sample), ("--limit", self.limit)):
             if number is not None and number < 1:
                 raise UsageError(f"{name} must be at least 1")
+
+        FailOn(self.fail_on)
 
     @property
     def columns(self) -> FieldMap | None:

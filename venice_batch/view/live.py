@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from venice_batch.errors import FolderError
+from venice_batch.gallery.cards import annotated
 from venice_batch.gallery.page import PageData
 from venice_batch.gallery.thumbnails import thumbnail_name
 from venice_batch.model import SUMMARY, ImageFile, Outcome
 from venice_batch.output import manifest, marks, run_file
+from venice_batch.output.annotations import NAME as ANNOTATIONS
+from venice_batch.output.annotations import decoded, with_changes
 from venice_batch.output.folder import HoldWatch, unusable
 from venice_batch.output.followed import FollowedFile
 from venice_batch.output.manifest import NO_RECORD
@@ -23,6 +26,9 @@ from venice_batch.output.run_file import Running
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from venice_batch.gallery.cards import Annotated
+    from venice_batch.output.annotations import Value
 
     Image = tuple[str, str, int]
 
@@ -35,7 +41,7 @@ def check(root: Path) -> None:
     path = root / manifest.NAME
     if not path.is_file():
         raise FolderError(root, f"holds no {manifest.NAME}; is it a run's output folder?")
-    for name in (manifest.NAME, marks.NAME):
+    for name in (manifest.NAME, marks.NAME, ANNOTATIONS):
         path = root / name
         try:
             manifest.opened(path).close()
@@ -73,6 +79,11 @@ class _Marked(NamedTuple):
     mark: Mark
 
 
+class _Annotated(NamedTuple):
+    position: int
+    values: dict[str, Value]
+
+
 class _Totals(msgspec.Struct, frozen=True):
     """The part of the last run's summary that the page shows."""
 
@@ -99,6 +110,7 @@ class LiveFolder:
         self._root = root
         self._manifest = FollowedFile(root / manifest.NAME)
         self._marks_file = FollowedFile(root / marks.NAME)
+        self._annotations_file = FollowedFile(root / ANNOTATIONS)
         self._summary = FollowedFile(root / SUMMARY)
         self._run_file = FollowedFile(root / run_file.NAME)
         self._watch = HoldWatch(root)
@@ -109,6 +121,7 @@ class LiveFolder:
         self._counts_all = True
         self._cards: dict[str, _Card] = {}
         self._marks: dict[Image, _Marked] = {}
+        self._annotations: dict[Image, _Annotated] = {}
         self._images: set[Image] = set()
         self._files: dict[str, ImageFile] = {}
         self._thumbnails: dict[str, ImageFile] = {}
@@ -118,11 +131,12 @@ class LiveFolder:
         """Read what is new on disk; return whether the page has to change.
 
         Raises:
-            FolderError: the manifest or the marks cannot be read.
+            FolderError: the manifest, the marks or the annotations cannot be read.
         """
         before = self.position, self.state
         self._update_jobs()
         self._update_marks()
+        self._update_annotations()
         self._update_state()
         return before != (self.position, self.state)
 
@@ -131,7 +145,8 @@ class LiveFolder:
         if not self._counts_all:
             self._count_anew()
         said = [marked.mark for marked in self._marks.values() if not is_empty(marked.mark)]
-        return b"".join(self._data.rendered((card.json for card in self._cards.values()), said))
+        scored = [annotated(key, found.values) for key, found in self._annotations.items() if found.values]
+        return b"".join(self._data.rendered((card.json for card in self._cards.values()), said, scored))
 
     def since(self, position: int) -> Changes:
         """Return the latest of everything that changed after `position`."""
@@ -140,6 +155,12 @@ class LiveFolder:
         cards = [card.json for card in self._cards.values() if card.position > position]
         said = [marked.mark for marked in self._marks.values() if marked.position > position]
         return Changes(self.position, cards, said)
+
+    def annotated_since(self, position: int) -> list[Annotated]:
+        """Return all annotations of each image where one has changed after `position`."""
+        if position == self.position:
+            return []
+        return [annotated(key, found.values) for key, found in self._annotations.items() if found.position > position]
 
     def has_image(self, job_id: str, sha256: str, image: int) -> bool:
         """Return whether a record of the folder names, or named, this as the job's image of that number from 1."""
@@ -239,6 +260,28 @@ class LiveFolder:
             return
         self.position += 1
         self._marks[mark.key] = _Marked(self.position, mark)
+
+    def _update_annotations(self) -> None:
+        try:
+            new = self._annotations_file.look()
+        except OSError as error:
+            raise unusable(self._root / ANNOTATIONS, error) from error
+        if new is None:
+            return
+        found: dict[Image, dict[str, Value]] = {}
+        for line in new:
+            if (one := decoded(line)) is None:
+                continue
+            key = (one.id, one.sha256, one.image)
+            if key not in found:
+                before = None if new.is_anew else self._annotations.get(key)
+                found[key] = before.values if before else {}
+            found[key] = with_changes(found[key], one.values)
+        gone = self._annotations.keys() - found if new.is_anew else ()
+        for key, values in (*found.items(), *((key, {}) for key in gone)):
+            if (before := self._annotations.get(key)) is None or before.values != values:
+                self.position += 1
+                self._annotations[key] = _Annotated(self.position, values)
 
     def _update_state(self) -> None:
         self._ended = _content(self._summary, _Totals, self._ended)

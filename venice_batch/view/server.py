@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from venice_batch.gallery.cards import Annotated
     from venice_batch.output.marks import Mark
     from venice_batch.view.live import Changes, State
 
@@ -38,7 +39,7 @@ HEARTBEAT_S = 15.0
 """Seconds after which a connection without news gets a comment, so that a broken one is noticed."""
 
 _AT_ONCE = 500
-"""Cards in one event."""
+"""Cards, or annotated images, in one event."""
 _MOST_PAGES = 64
 """Pages whose positions are remembered until they ask for events."""
 
@@ -226,7 +227,8 @@ class ViewServer:
                 changed = self._changed
                 async with self._busy:
                     changes, now = self._folder.since(position), self._folder.state
-                text = b"".join(_events_of(changes, None if now == state else now))
+                    scored = self._folder.annotated_since(position)
+                text = b"".join(_events_of(changes, scored, None if now == state else now))
                 await response.write(text or b": nothing new\n\n")
                 position, state = changes.position, now
                 with anyio.move_on_after(self._heartbeat_s):
@@ -248,13 +250,14 @@ class ViewServer:
         return oldest
 
 
-def _events_of(changes: Changes, state: State | None) -> Iterator[bytes]:
+def _events_of(changes: Changes, scored: list[Annotated], state: State | None) -> Iterator[bytes]:
     """Yield the events that bring a page up to date. Only the last has an id: before it the page lacks something."""
     events = [
         (b"jobs", b"[%b]" % b",".join(changes.cards[at : at + _AT_ONCE]))
         for at in range(0, len(changes.cards), _AT_ONCE)
     ]
     events += [(b"marks", json_bytes(changes.marks))] if changes.marks else []
+    events += [(b"annotations", json_bytes(scored[at : at + _AT_ONCE])) for at in range(0, len(scored), _AT_ONCE)]
     events += [(b"state", json_bytes(state))] if state else []
     for number, (name, data) in enumerate(events, 1):
         position = b"id: %d\n" % changes.position if number == len(events) else b""

@@ -7,12 +7,13 @@ import pytest
 from records import IMAGE, attempt, failed, outcome
 
 from venice_batch.model import Flags, Parent, ServerTiming, Timing
+from venice_batch.output.annotations import Annotation, Annotations
 from venice_batch.report.export.columns import MAX_METADATA_COLUMNS, ColumnType, columns, rows
 
 
-def table(*records):
+def table(*records, annotations=None):
     """Return each row as a dict of its non-empty cells, and the types of the columns."""
-    found = columns(records)
+    found = columns(records, annotations)
     cells = [{column.name: column.cell(row) for column in found} for row in rows(records)]
     return [{name: cell for name, cell in row.items() if cell is not None} for row in cells], {
         column.name: column.kind for column in found
@@ -117,3 +118,22 @@ def test_pruned_and_derived_images_are_known_by_their_columns():
         (None, "deleted"),
     ]
     assert (found[0]["parent_id"], found[0]["parent_image"], found[0]["parent_sha256"]) == ("fox", 2, "0" * 64)
+
+
+def test_annotations_are_columns_of_their_own_types_and_belong_to_images():
+    second = msgspec.structs.replace(IMAGE, path="images/a-2.webp", sha256="1" * 64)
+    scores = Annotations()
+    for job, digest, image, values in (
+        ("a", IMAGE.sha256, 1, {"score": 1, "ok": True, "label": "x"}),
+        ("a", second.sha256, 2, {"score": 0.5, "label": 7}),
+        ("gone", IMAGE.sha256, 1, {"gone": 1}),
+    ):
+        scores.add(Annotation(digest, job, image, values, ""))
+    found, kinds = table(outcome("a", files=(IMAGE, second)), failed("b"), annotations=scores)
+    chosen = [{name: cell for name, cell in row.items() if name.startswith("annotation.")} for row in found]
+    assert chosen == [
+        {"annotation.score": 1.0, "annotation.ok": True, "annotation.label": "x"},
+        {"annotation.score": 0.5, "annotation.label": "7"},
+        {},
+    ]
+    assert [kind.value for name, kind in kinds.items() if name.startswith("annotation.")] == ["float", "bool", "text"]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from venice_batch.model import ImageFile, Outcome
+    from venice_batch.output.annotations import Annotations
 
     Cell = bool | int | float | str | datetime | None
 
@@ -58,16 +59,22 @@ class Column:
     cell: Callable[[Row], Cell]
 
 
-def columns(records: Iterable[Outcome]) -> list[Column]:
+def columns(records: Iterable[Outcome], annotations: Annotations | None = None) -> list[Column]:
     """Return the columns of a table of `records`, which are read once.
 
     First come the columns that every table has, then `request.FIELD` for each field of any request, in the order of the
-    endpoints' tables, then `metadata.KEY` for each key, sorted. A column holds booleans, integers or numbers if all its
-    values are of that type; otherwise text, with other values written as JSON.
+    endpoints' tables, then `metadata.KEY` for each key, sorted, then `annotation.NAME` in the order in which the names
+    came. A column holds booleans, integers or numbers if all its values are of that type; otherwise text, with other
+    values written as JSON.
     """
     requests: defaultdict[str, set[ColumnType | None]] = defaultdict(set)
     metadata: defaultdict[str, set[ColumnType | None]] = defaultdict(set)
+    scores: defaultdict[str, set[ColumnType | None]] = defaultdict(set)
     for record in records:
+        if annotations:
+            for number in range(1, len(record.files) + 1):
+                for name, value in annotations.of(record, number).items():
+                    scores[name].add(_kind(value))
         for name, value in record.request.items():
             requests[name].add(_kind(value))
         if len(metadata) <= MAX_METADATA_COLUMNS:
@@ -75,8 +82,12 @@ def columns(records: Iterable[Outcome]) -> list[Column]:
                 metadata[name].add(_kind(value))
     found = [*_FIXED, *(_request_column(name, requests[name]) for name in sorted(requests, key=_place))]
     if len(metadata) > MAX_METADATA_COLUMNS:
-        return [*found, Column("metadata", ColumnType.TEXT, lambda row: _typed(ColumnType.TEXT, row.record.metadata))]
-    return [*found, *(_metadata_column(name, metadata[name]) for name in sorted(metadata))]
+        found.append(Column("metadata", ColumnType.TEXT, lambda row: _typed(ColumnType.TEXT, row.record.metadata)))
+    else:
+        found += (_metadata_column(name, metadata[name]) for name in sorted(metadata))
+    if annotations:
+        found += (_annotation_column(annotations, name, scores[name]) for name in annotations.names if name in scores)
+    return found
 
 
 def rows(records: Iterable[Outcome]) -> Iterator[Row]:
@@ -96,6 +107,15 @@ def _request_column(name: str, kinds: set[ColumnType | None]) -> Column:
 def _metadata_column(name: str, kinds: set[ColumnType | None]) -> Column:
     kind = _common(kinds)
     return Column(f"metadata.{name}", kind, lambda row: _typed(kind, (row.record.metadata or {}).get(name)))
+
+
+def _annotation_column(annotations: Annotations, name: str, kinds: set[ColumnType | None]) -> Column:
+    kind = _common(kinds)
+    return Column(
+        f"annotation.{name}",
+        kind,
+        lambda row: None if row.number is None else _typed(kind, annotations.of(row.record, row.number).get(name)),
+    )
 
 
 def _kind(value: object) -> ColumnType | None:
@@ -232,3 +252,6 @@ _FIXED = (
     Column("parent_image", ColumnType.INT, partial(_of_parent, "variant")),
     Column("parent_sha256", ColumnType.TEXT, partial(_of_parent, "sha256")),
 )
+
+FIXED_NAMES = frozenset(column.name for column in _FIXED)
+"""The names of the columns that every table has."""

@@ -35,7 +35,7 @@ def write_csv(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -
         writer.writerow(column.name for column in table)
         count = 0
         for row in rows(records):
-            writer.writerow([_csv_text(column.cell(row)) for column in table])
+            writer.writerow([csv_text(column.cell(row)) for column in table])
             count += 1
         text.flush()
         return count
@@ -43,7 +43,8 @@ def write_csv(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -
         text.detach()
 
 
-def _csv_text(cell: Cell) -> str:
+def csv_text(cell: Cell) -> str:
+    """Return a cell as CSV has it: nothing for None; text that a spreadsheet might run begins with an apostrophe."""
     match cell:
         case None:
             return ""

@@ -51,8 +51,9 @@ const board = (() => {
     const made = list.map((item) => {
       const picture = pictureOf(item, { large: list.length <= SHARP });
       picture.classList.add("pane");
+      const scores = blind.isOn() ? "" : annotations.short(item, 6);
       const name = blind.isOn() ? "" : [item.id, placeOf(item)].filter(Boolean).join(" · ");
-      return el("div", { class: "tile", role: "option" }, picture, el("span", { class: "name", "aria-hidden": "true" }, name));
+      return el("div", { class: "tile", role: "option" }, picture, el("span", { class: "name", "aria-hidden": "true" }, name, scores && el("span", { class: "scores" }, scores)));
     });
     tiles.replaceChildren(...made);
     const prompts = new Set(list.map((item) => item.prompt));

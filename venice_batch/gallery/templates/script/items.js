@@ -146,17 +146,20 @@ const isMarked = (item, asked) => {
   return asked in MARKED ? MARKED[asked](found) : found.rating >= Number(asked);
 };
 
-/** Return the items that contain every word and have the chosen model, status, flag and marks. */
-const chosen = ({ q, model, status, flag, marked, order }) => {
-  const words = q.toLowerCase().split(/\s+/u).filter(Boolean);
+/** Return the items that contain every word, meet every condition and have the chosen model, status, flag and marks. */
+const chosen = ({ q, model, status, flag, marked, order, group }) => {
+  const { words, conditions } = annotations.parse(q);
+  annotations.ask({ q, order, group });
   const found = items.filter(
     (item) =>
       (!model || item.job.lane === model) &&
       (!status || item.job.status === status) &&
       (!flag || item.job.flags.includes(flag)) &&
       isMarked(item, marked) &&
-      words.every((word) => item.text.includes(word)),
+      conditions.every((isMet) => isMet(item)) &&
+      words.every((word) => item.text.includes(word) || (!blind.isOn() && annotations.textOf(item).includes(word))),
   );
-  if (blind.isOn()) return blind.shuffled(found);
-  return order in ORDERS ? found.sort(ORDERS[order]) : found;
+  if (blind.isOn()) return groups.arrange(blind.shuffled(found), "");
+  const by = ORDERS[order] ?? annotations.order(order);
+  return groups.arrange(by ? found.sort(by) : found, group);
 };

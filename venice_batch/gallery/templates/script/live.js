@@ -52,7 +52,7 @@ const live = (() => {
     problemsView.draw();
     one("#tab-images .number").textContent = number(items.filter((item) => item.picture).length);
     document.documentElement.classList.add("grown");
-    const isInOrder = !choice().order && !blind.isOn();
+    const isInOrder = !choice().order && !choice().group && !blind.isOn();
     const found = chosen(choice());
     const isFound = new Set(found);
     const added = taken.fresh.filter((item) => isFound.has(item));
@@ -83,6 +83,7 @@ const live = (() => {
     });
     source.addEventListener("jobs", (event) => takeNew(JSON.parse(event.data)));
     source.addEventListener("marks", (event) => marks.take(JSON.parse(event.data).filter((mark) => !saving.isWaiting(markKey(mark)))));
+    source.addEventListener("annotations", (event) => annotations.take(JSON.parse(event.data)));
     source.addEventListener("state", (event) => {
       state = JSON.parse(event.data);
       drawState();

@@ -1,12 +1,33 @@
 // Views and filters. The page's address holds the choices, so that a view can be kept and shared.
 
 const form = one(".filters");
-const FIELDS = ["q", "model", "status", "flag", "marked", "order", "size"];
+const FIELDS = ["q", "model", "status", "flag", "marked", "order", "group", "size"];
 
 const fill = (name, values) => {
   const field = form.elements[name];
   const known = new Set([...field.options].map((option) => option.value));
   field.append(...values.filter((value) => !known.has(value)).map((value) => el("option", { value }, value)));
+};
+/** Offer the annotations to sort and to group by. */
+const fillAnnotations = () => {
+  const names = annotations.names().filter(annotations.isOrdered);
+  const { order, group, q } = form.elements;
+  const add = (field, entries, label) => {
+    const known = new Set([...field.options].map((option) => option.value));
+    const fresh = entries.filter(([value]) => !known.has(value));
+    if (!fresh.length) return;
+    let holder = one("optgroup", field);
+    if (!holder) field.append((holder = el("optgroup", { label })));
+    holder.append(...fresh.map(([value, text]) => el("option", { value }, text)));
+  };
+  const ends = (name) => (annotations.kind(name) === "string" ? ["A – Z", "Z – A"] : annotations.kind(name) === "boolean" ? ["no first", "yes first"] : ["lowest first", "highest first"]);
+  add(order, names.flatMap((name) => [[`low:${name}`, `${name}, ${ends(name)[0]}`], [`high:${name}`, `${name}, ${ends(name)[1]}`]]), "Annotations");
+  add(group, names.map((name) => [`by:${name}`, `By ${name}`]), "Annotations");
+  one("[value=model]", group).hidden = data.lanes.length < 2;
+  group.closest("label").hidden = !names.length;
+  const example = names.find((name) => annotations.kind(name) === "number") ?? names[0];
+  const shown = /\s/u.test(example ?? "") ? `"${example}"` : example;
+  if (example) q.placeholder = `Search words, ${shown}${annotations.kind(example) === "number" ? "<0.5" : "=…"}`;
 };
 const fillAll = () => {
   fill("model", data.lanes);
@@ -14,6 +35,7 @@ const fillAll = () => {
   // A flag that every job has filters nothing.
   const flags = new Set(data.jobs.flatMap((job) => job.flags));
   fill("flag", [...flags].filter((flag) => !data.jobs.every((job) => job.flags.includes(flag))).sort());
+  fillAnnotations();
   for (const name of ["model", "status", "flag"]) form.elements[name].closest("label").hidden = form.elements[name].length < (name === "flag" ? 2 : 3);
 };
 fillAll();
@@ -70,6 +92,13 @@ marks.listen(() => {
     sweepsView.show(sheet.list(), choice().size);
     tell(sheet.list());
   }
+});
+annotations.listen((hasChanged) => {
+  fillAnnotations();
+  sheet.change(chosen(choice()));
+  sweepsView.show(sheet.list(), choice().size);
+  tell(sheet.list());
+  if (viewer.isOpen() && hasChanged(viewer.current())) viewer.refresh();
 });
 one("[name=undo]").addEventListener("click", () => revert(marks.undo));
 one("[name=save]").addEventListener("click", () => say(marks.save()));

@@ -34,6 +34,7 @@ const sheet = (() => {
       { class: "caption", "aria-hidden": "true" },
       el("span", { class: "prompt" }, item.prompt || (blind.isOn() ? "" : item.id)),
       el("span", { class: "under" }, ...under),
+      captionHeight() > CAPTION && el("span", { class: "scores" }, annotations.short(item)),
     );
     const isChosen = selection.has(item);
     const button = el("button", { type: "button", class: "shot", "data-at": at, tabindex: at === current ? 0 : -1 }, picture, caption);
@@ -47,6 +48,7 @@ const sheet = (() => {
     const row = rows[number];
     const made = el("div", { role: "row", class: "row", "aria-rowindex": number + 1 });
     made.style.transform = `translateY(${row.top}px)`;
+    if (row.heading) made.append(el("div", { class: "group", role: "rowheader" }, groups.heading(row.heading)));
     made.append(...row.widths.map((wide, place) => cell(row.from + place, wide, row)));
     let next = null;
     for (const [other, element] of drawn) if (other > number && (next === null || other < next[0])) next = [other, element];
@@ -88,9 +90,13 @@ const sheet = (() => {
     settling = setTimeout(drawVisible, SETTLED_MS);
   };
 
+  /** The height of the captions: with annotations they have a line more. */
+  const captionHeight = () => CAPTION + (annotations.names().length && !blind.isOn() ? SCORES : 0);
+
   const lay = () => {
     // Two to a row at least, however narrow the window.
-    const found = rowsOf(list, width, Math.min(target, Math.max(96, width * 0.62)));
+    const found = rowsOf(list, width, Math.min(target, Math.max(96, width * 0.62)), { caption: captionHeight(), labelOf: groups.labelOf });
+    box.classList.toggle("scored", captionHeight() > CAPTION);
     rows = found.rows;
     box.style.height = `${found.height}px`;
     box.setAttribute("aria-rowcount", rows.length);
@@ -120,9 +126,9 @@ const sheet = (() => {
   const reveal = (at) => {
     const row = rows[rowOf(at)];
     const top = box.getBoundingClientRect().top + row.top;
-    const bar = one(".filters").getBoundingClientRect().height + GAP;
+    const bar = one(".filters").getBoundingClientRect().height + GAP + (row.heading ? HEADING : 0);
     if (top < bar) window.scrollBy(0, top - bar);
-    else if (top + row.height + CAPTION > window.innerHeight) window.scrollBy(0, top + row.height + CAPTION + GAP - window.innerHeight);
+    else if (top + row.height + captionHeight() > window.innerHeight) window.scrollBy(0, top + row.height + captionHeight() + GAP - window.innerHeight);
     drawVisible();
   };
 

@@ -33,7 +33,8 @@ const sweepsView = (() => {
 
     const shots = (job) =>
       matching(job).map((item) => {
-        const button = el("button", { type: "button", class: "shot" }, pictureOf(item));
+        const scores = blind.isOn() ? "" : annotations.short(item);
+        const button = el("button", { type: "button", class: "shot" }, pictureOf(item), scores && el("span", { class: "scores" }, scores));
         button.addEventListener("click", () => viewer.open(shown, shown.indexOf(item), () => buttons.get(item)?.focus()));
         buttons.set(item, button);
         return button;

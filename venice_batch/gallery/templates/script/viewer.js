@@ -136,6 +136,7 @@ const factsOf = (item) => {
     (job.error || !picture?.src) && el("p", { class: "reason" }, el("strong", {}, job.error ? `${job.status}, ${job.error.kind}: ` : ""), item.reason),
     picture?.state === "changed" && el("p", { class: "reason" }, "The size of the file is not the one in its record."),
     job.flags.length > 0 && el("ul", { class: "flags" }, ...job.flags.map((flag) => el("li", {}, flag))),
+    pairs("Annotations", Object.entries(annotations.of(item)).map(([name, value]) => [name, annotations.format(value)])),
     job.enhanced_prompt && pairs("Enhanced prompt", [["used", job.enhanced_prompt]]),
     job.deprecated && pairs("Deprecated", [["model", job.deprecated]]),
     pairs("Request", Object.entries(rest).map(([name, value]) => [name, value?.path ?? plain(value)])),
