@@ -150,7 +150,7 @@ def test_options_that_may_be_given_several_times_take_a_list(capsys):
         ("run = 1", ": run: expected a table, as in [run]"),
         ("profile = 1", ": profile: expected a table, as in [profile]"),
         ("[profile]\nx = 1", ": profile.x: expected a table, as in [profile.x.run]"),
-        ("[profile.x]\nrpm = 1", ": profile.x.rpm: no such table; the known ones are check, "),
+        ("[profile.x]\nrpm = 1", ": profile.x.rpm: no such table; the known ones are annotate, check, "),
         ("[run]\nrpm = true", ": run.rpm: expected an integer"),
         ("[run]\nrpm = '3'", ": run.rpm: expected an integer"),
         ("[run]\nrpm = 0", ": run.rpm: 0 is not in the range x>=1"),
