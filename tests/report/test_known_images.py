@@ -11,6 +11,7 @@ from venice_batch import portable
 from venice_batch.errors import FolderError
 from venice_batch.model import ImageFile
 from venice_batch.output import manifest
+from venice_batch.report.export.place import Placer
 from venice_batch.report.known_images import KnownImages
 from venice_batch.text_format import json_bytes
 
@@ -108,6 +109,18 @@ def test_copies_and_links_elsewhere_are_known_by_their_content(images, out, tmp_
     (tree / "0004.webp").write_bytes(b"something else")
     found = [named(images.by_path(str(tree / f"000{number}.webp"))) for number in range(6)]
     assert found == [["fox#1"], ["fox#2"], ["a/sea#1"], [], [], []]
+
+
+def test_a_file_that_an_export_has_changed_is_known_by_its_journal(images, out, tmp_path):
+    with Placer(out, tmp_path / "tree", kind="test") as placer:
+        fox, sea = BYTES["images/fox-2.webp"], BYTES["images/a/sea.v2.webp"]
+        digests = tuple(hashlib.sha256(data).hexdigest() for data in (fox, sea))
+        for path, of in (("samples/0000.png", digests[:1]), ("grid.png", digests), ("other.png", ())):
+            with placer.writing(path, of=of) as file:
+                file.write(path.encode())
+    assert named(images.by_path("tree/samples/0000.png")) == ["fox#2"]
+    assert named(images.by_path(str(tmp_path / "tree/grid.png"))) == ["fox#2", "a/sea#1"]
+    assert images.by_path("tree/other.png") == []
 
 
 def test_an_image_that_is_gone_or_unreadable_is_still_known_by_its_name(images, out, tmp_path, monkeypatch):

@@ -7,15 +7,16 @@ import os
 import re
 import stat
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from venice_batch.errors import FolderError
 from venice_batch.output import manifest
 from venice_batch.output.plain_files import PlainFiles, open_plain
+from venice_batch.report.export.journal import Origins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _NUMBERED = re.compile(r"(.+)#([1-9]\d{0,3})", re.DOTALL)
 
@@ -58,6 +59,7 @@ class KnownImages:
         self._stems: defaultdict[str, list[Image]] = defaultdict(list)
         self._numbers: dict[tuple[int, int], Image] = {}
         self._sizes: frozenset[int] = frozenset()
+        self._origins = Origins()
 
     def __iter__(self) -> Iterator[Image]:
         return (image for images in self._jobs.values() for image in images)
@@ -122,6 +124,8 @@ class KnownImages:
             self._number()
         if (linked := self._numbers.get((state.st_dev, state.st_ino))) is not None:
             return [linked]
+        if of := self._origins.of(Path(path)):
+            return [image for sha256 in of for image in self.by_hash(sha256)]
         if state.st_size not in self._sizes:
             return []
         try:
