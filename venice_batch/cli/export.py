@@ -176,6 +176,7 @@ def _embedder(style: Style | Literal["none"], folder: Path) -> Embedder | None:
 def _dataset(
     folder: Path, kind: str, target: Path, *, copy: bool, flagged: bool, shard_images: int, embed: Embedder | None
 ) -> None:
+    from venice_batch.output.annotations import read_annotations
     from venice_batch.output.manifest import NAME
     from venice_batch.report.export import datasets
     from venice_batch.report.export.choice import InJobOrder
@@ -184,9 +185,10 @@ def _dataset(
     records, title = InJobOrder(folder / NAME), _name(target)
     with Placer(folder, target, copy, embed, kind=kind, flagged=flagged) as placer:
         if kind == "imagefolder":
-            made = datasets.write_imagefolder(records, placer, title)
+            made = datasets.write_imagefolder(records, placer, title, annotations=read_annotations(folder))
         elif kind == "webdataset":
-            made = datasets.write_webdataset(records, placer, title, shard_images=shard_images)
+            scores = read_annotations(folder)
+            made = datasets.write_webdataset(records, placer, title, shard_images=shard_images, annotations=scores)
         else:
             made = datasets.write_captions(records, placer)
         if not placer.images:
@@ -198,13 +200,14 @@ def _dataset(
 
 
 def _image_table(folder: Path, path: Path, *, flagged: bool, embed: Embedder | None) -> None:
+    from venice_batch.output.annotations import read_annotations
     from venice_batch.output.manifest import NAME
     from venice_batch.report.export import card
     from venice_batch.report.export.choice import Choice, InJobOrder
     from venice_batch.report.export.datasets import ImageTable
 
     choice = Choice(folder, flagged=flagged)
-    table = ImageTable(InJobOrder(folder / NAME), choice, embed)
+    table = ImageTable(InJobOrder(folder / NAME), choice, embed, annotations=read_annotations(folder))
     with destinations.opened(path, is_json=False) as file:
         count = table.write(file)
         _warn([*choice.lines(), *(embed.lines() if embed else [])])

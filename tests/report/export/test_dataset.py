@@ -4,6 +4,7 @@ import pytest
 from records import IMAGE, failed, outcome
 
 from venice_batch.model import Flags, ImageFile, Parent
+from venice_batch.output.annotations import Annotation, Annotations
 from venice_batch.report.export.columns import ColumnType, Row
 from venice_batch.report.export.dataset import Images, Names, Texts, caption, dataset_columns, ending, values
 
@@ -61,6 +62,15 @@ def test_columns_about_the_image_come_first_then_the_request_then_metadata():
         *("id", "image_number", "model", "width", "height", "format", "sha256", "cost_usd", "sandbox"),
         *("seed", "steps", "metadata.tag"),
     ]
+
+
+def test_annotations_are_columns():
+    scores = Annotations()
+    scores.add(Annotation(IMAGE.sha256, "a", 1, {"score": 0.5, "other": None}, "2026-11-29T00:00:00Z"))
+    records = [outcome("a"), outcome("b")]
+    table = {column.name: column for column in dataset_columns(records, scores)}
+    assert "annotation.other" not in table
+    assert [table["annotation.score"].cell(Row(record, IMAGE, 1)) for record in records] == [0.5, None]
 
 
 def test_columns_that_are_empty_for_all_images_are_left_out():

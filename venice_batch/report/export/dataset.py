@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from venice_batch.model import ImageFile, Outcome
+    from venice_batch.output.annotations import Annotations
     from venice_batch.report.export.columns import Cell, Column
 
 _OF_TABLES = {
@@ -117,15 +118,15 @@ def caption(text: str) -> str:
     return _SPACE.sub(" ", text).strip()
 
 
-def dataset_columns(records: Iterable[Outcome]) -> list[Column]:
+def dataset_columns(records: Iterable[Outcome], annotations: Annotations | None = None) -> list[Column]:
     """Return the columns about an image that a dataset has besides the image and its text; reads `records` twice.
 
     First come those that every dataset may have, then the fields of the requests under their own names, then
-    `metadata.KEY`. Each holds values of one type, as `datasets` needs it. Left out are columns about the run, columns
-    that are empty for all images, and pictures that were sent.
+    `metadata.KEY`, then `annotation.NAME`. Each holds values of one type, as `datasets` needs it. Left out are columns
+    about the run, columns that are empty for all images, and pictures that were sent.
     """
     found: dict[str, Column] = {}
-    for column in columns(records):
+    for column in columns(records, annotations):
         name = _name(column.name)
         if name is not None and column.kind is not ColumnType.TIME:
             found.setdefault(name, dataclasses.replace(column, name=name))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from venice_batch.model import Outcome
+    from venice_batch.output.annotations import Annotations
     from venice_batch.report.export.choice import Choice
     from venice_batch.report.export.place import Placer, Rewrite
 
@@ -34,12 +35,14 @@ _OTHER_SPLITS = re.compile(
 """The names of folders that `datasets` takes for splits, or does not read."""
 
 
-def write_imagefolder(records: Iterable[Outcome], placer: Placer, title: str) -> str:
+def write_imagefolder(
+    records: Iterable[Outcome], placer: Placer, title: str, *, annotations: Annotations | None = None
+) -> str:
     """Place all images in `train/` with `metadata.jsonl`, which has a line for each, and a card; return what was made.
 
-    Reads `records` several times; they have to be the same each time.
+    `annotations` become columns. Reads `records` several times; they have to be the same each time.
     """
-    table, names, card, images = dataset_columns(records), Names(_in_one_split), Card(), Images(records)
+    table, names, card, images = dataset_columns(records, annotations), Names(_in_one_split), Card(), Images(records)
     with placer.writing(f"{SPLIT}/{METADATA}", index=True) as lines:
         for row, record, image, number, text in images:
             path = names.of(image) + ending(image)
@@ -70,12 +73,19 @@ def write_captions(records: Iterable[Outcome], placer: Placer) -> str:
     return f"{counted(count, 'caption')}{none}"
 
 
-def write_webdataset(records: Iterable[Outcome], placer: Placer, title: str, *, shard_images: int = 1000) -> str:
+def write_webdataset(
+    records: Iterable[Outcome],
+    placer: Placer,
+    title: str,
+    *,
+    shard_images: int = 1000,
+    annotations: Annotations | None = None,
+) -> str:
     """Write all images into shards of at most `shard_images` images, and a card.
 
     A sample has the image, `json` with the columns and `txt` with the prompt. The same images make the same bytes.
     """
-    table, names, card, images = dataset_columns(records), Names(_key), Card(), Images(records)
+    table, names, card, images = dataset_columns(records, annotations), Names(_key), Card(), Images(records)
     shards = 0
     with ExitStack() as until_full:
         for row, record, image, number, text in images:
@@ -103,13 +113,20 @@ def write_webdataset(records: Iterable[Outcome], placer: Placer, title: str, *, 
 class ImageTable:
     """All images with their texts and columns, for one Parquet file with a card."""
 
-    def __init__(self, records: Iterable[Outcome], choice: Choice, rewrite: Rewrite | None = None) -> None:
-        """Read `records` for the columns; `rewrite` is as in `Placer`."""
+    def __init__(
+        self,
+        records: Iterable[Outcome],
+        choice: Choice,
+        rewrite: Rewrite | None = None,
+        *,
+        annotations: Annotations | None = None,
+    ) -> None:
+        """Read `records` for the columns; `rewrite` is as in `Placer`, and `annotations` become columns."""
         self._choice = choice
         self._rewrite = rewrite
         self._images = Images(records)
         self._card = Card()
-        self.columns = dataset_columns(records)
+        self.columns = dataset_columns(records, annotations)
 
     def write(self, file: BinaryIO) -> int:
         """Write the file and return the number of its rows. Call `require_parquet` first."""
