@@ -64,8 +64,8 @@ async def fetch(found, one):
 async def until(holds):
     """Return once `holds()`, which depends on other processes."""
     with anyio.fail_after(20):
-        while not holds():
-            await anyio.sleep(0.002)  # leaves the processor to them
+        while not holds():  # noqa: ASYNC110 - the sleep leaves the processor to them
+            await anyio.sleep(0.002)
 
 
 async def is_asked(server, requests=1):
