@@ -84,6 +84,7 @@ def test_the_command_runs_against_a_served_sandbox(sandbox, tmp_path, monkeypatc
     assert (tmp_path / "out" / "images" / "a.webp").exists()
 
 
+@pytest.mark.cover_commands
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_ready_file_has_the_address_while_the_sandbox_serves(tmp_path, number):
     ready = tmp_path / "ready"

@@ -39,6 +39,7 @@ def loaded(address):
         return answer.read().decode()
 
 
+@pytest.mark.cover_commands
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_it_serves_the_page_until_a_signal_and_prints_one_line(root, number, code):
     with viewing(root) as (process, address):
