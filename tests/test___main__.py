@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,7 @@ def waits_at(process, name):
             for link in Path(f"/proc/{process.pid}/fd").iterdir():
                 if os.readlink(link).endswith(name):
                     return
+        time.sleep(0.002)  # leaves the processor to it
     raise AssertionError(process.communicate())
 
 
