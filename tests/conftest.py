@@ -20,6 +20,12 @@ settings.register_profile("thorough", settings.get_profile("any_machine"), max_e
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "any_machine"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: some tests wait for a terminal, a browser or a window of the rate limit."""
+    return (os.cpu_count() or 1) + 1
+
+
 class _MockedResponse(ClientResponse):
     # aiohttp 3.14 asks every response for the writer that sent its request; aioresponses 0.7.9 knows none.
     def __init__(self, *args: Any, **kwargs: Any) -> None:
