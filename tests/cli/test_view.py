@@ -59,6 +59,7 @@ def test_it_ends_while_a_page_is_open(root):
     assert (process.returncode, out, err) == (0, "", "")
 
 
+@pytest.mark.cover_commands
 def test_the_browser_gets_an_address_that_works_once(root, tmp_path):
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
