@@ -157,7 +157,7 @@ def _wait_for_end(processes: list[int]) -> None:
 def _wait_for_request(base_url: str, before: int, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + 20
     while stats(base_url)["requests"] == before and process.poll() is None and time.monotonic() < until:
-        pass
+        time.sleep(0.002)
 
 
 def _look(out: Path, *, jobs: int, kills: tuple[int, int], bought: int, in_flight: int) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -19,6 +20,12 @@ settings.register_profile("thorough", settings.get_profile("any_machine"), max_e
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "any_machine"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: some tests wait for a terminal, a browser or a window of the rate limit."""
+    return (os.cpu_count() or 1) + 1
+
+
 class _MockedResponse(ClientResponse):
     # aiohttp 3.14 asks every response for the writer that sent its request; aioresponses 0.7.9 knows none.
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -30,12 +37,6 @@ def _stream_reader_factory(loop: Any = None) -> StreamReader:
     # Bodies over some 200 KB make the reader pause its protocol, which the library's stand-in cannot do.
     protocol = Mock(spec_set=["pause_reading", "resume_reading", "_reading_paused"], _reading_paused=False)
     return StreamReader(protocol, limit=2**16, loop=loop)
-
-
-@pytest.fixture(autouse=True)
-def _aioresponses_with_current_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aioresponses.core, "ClientResponse", _MockedResponse)
-    monkeypatch.setattr(aioresponses.core, "stream_reader_factory", _stream_reader_factory)
 
 
 class _Homes:
@@ -59,33 +60,30 @@ def _homes(tmp_path_factory: pytest.TempPathFactory) -> _Homes:
     return _Homes(tmp_path_factory.mktemp("homes"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _for_all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Patch aioresponses, forget the machine's settings, and let commands keep their bytecode."""
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(aioresponses.core, "ClientResponse", _MockedResponse)
+        patched.setattr(aioresponses.core, "stream_reader_factory", _stream_reader_factory)
+        # The environment may hold a key, options or a proxy, or be that of a pipeline.
+        for name in list(os.environ):
+            if name.startswith(("VENICE_", "GITHUB_")) or name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
+                patched.delenv(name)
+        # The commands of all workers share one folder: they need not compile all modules anew.
+        if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+            patched.delenv("PYTHONDONTWRITEBYTECODE")
+            patched.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.getbasetemp().parent / "bytecode"))
+        yield
+
+
+# One fixture for all that each test needs: with thousands of tests, each further one costs seconds.
 @pytest.fixture(autouse=True)
-def _a_cache_and_settings_of_its_own(monkeypatch: pytest.MonkeyPatch, _homes: _Homes) -> None:
+def _for_each_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _homes: _Homes) -> None:
+    """Give the test empty folders for cache and settings; measure its commands only if it is marked for that."""
+
     for folder in _homes.empty():
         monkeypatch.setenv(f"XDG_{folder.name.upper()}_HOME", str(folder))
-
-
-@pytest.fixture(scope="session")
-def _bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the bytecode of all commands that the tests start, in all workers."""
-    return tmp_path_factory.getbasetemp().parent / "bytecode"
-
-
-@pytest.fixture(autouse=True)
-def _commands_start_fast(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _bytecode: Path) -> None:
-    """Commands need not compile all modules anew, and those of tests marked `no_cover` need not be measured."""
-
-    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
-        monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
-        monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(_bytecode))
-    if request.node.get_closest_marker("no_cover"):
+    if not request.node.get_closest_marker("cover_commands"):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may have a key, options or a proxy in the environment, or be a pipeline."""
-
-    for name in list(os.environ):
-        if name.startswith(("VENICE_", "GITHUB_")) or name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
-            monkeypatch.delenv(name)

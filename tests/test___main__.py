@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from venice_batch._version import __version__
 from venice_batch.cli import main as cli
 
 
+@pytest.mark.cover_commands
 def test_the_module_runs_as_the_command_does():
     done = subprocess.run(
         [sys.executable, "-m", "venice_batch", "--version"], capture_output=True, text=True, check=True
@@ -22,6 +24,7 @@ def test_the_module_runs_as_the_command_does():
     assert done.stdout == f"venice-batch {__version__}\n"
 
 
+@pytest.mark.cover_commands
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_nothing_is_sent_ends_the_command_with_its_code_and_leaves_no_part_of_a_file(tmp_path, number):
     os.mkfifo(tmp_path / "jobs.jsonl")
@@ -47,6 +50,7 @@ def test_where_signals_cannot_be_held_back_the_program_runs_too(monkeypatch, cap
     assert (ended.value.code, capsys.readouterr().out) == (0, f"venice-batch {__version__}\n")
 
 
+@pytest.mark.cover_commands
 def test_a_command_started_to_ignore_a_hangup_does():
     script = (
         "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from venice_batch.__main__ import main; "
@@ -56,6 +60,7 @@ def test_a_command_started_to_ignore_a_hangup_does():
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 7
 
 
+@pytest.mark.cover_commands
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_signal_while_the_command_is_imported_ends_it_without_a_traceback(number, code):
     script = "import signal, sys\n"
@@ -67,6 +72,7 @@ def test_a_signal_while_the_command_is_imported_ends_it_without_a_traceback(numb
     assert (done.returncode, done.stdout, done.stderr.strip()) == (code, b"", b"")
 
 
+@pytest.mark.cover_commands
 def test_a_signal_after_the_command_has_ended_does_not_change_its_code():
     script = "import atexit, signal, sys; from venice_batch.__main__ import main; "
     script += "from venice_batch.cli import main as cli; cli.main = lambda _: 7; "
@@ -85,6 +91,7 @@ def waits_at(process, name):
             for link in Path(f"/proc/{process.pid}/fd").iterdir():
                 if os.readlink(link).endswith(name):
                     return
+        time.sleep(0.002)  # leaves the processor to it
     raise AssertionError(process.communicate())
 
 

@@ -69,6 +69,7 @@ def test_no_page_installs_the_package_from_an_index(page):
     assert not [command for command in found if re.search(r"(?<![./])\bvenice-batch\b", command)]
 
 
+@pytest.mark.cover_commands
 def test_the_sandbox_does_without_brotli():
     code = "import sys; sys.modules['brotli'] = None\nfrom venice_batch.sandbox import renderer as r\n"
     code += "print(r.choose_encoding('br, gzip'), r.choose_encoding('br') == '')"

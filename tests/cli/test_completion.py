@@ -127,7 +127,7 @@ PREPARED = {
 }
 
 
-@pytest.mark.parametrize("shell", PREPARED)
+@pytest.mark.parametrize("shell", [pytest.param("bash", marks=pytest.mark.cover_commands), "zsh"])
 def test_the_shell_completes(shell):
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")

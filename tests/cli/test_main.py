@@ -83,7 +83,10 @@ def test_closed_standard_streams_stop_nothing(tmp_path, standard, code):
     assert (tmp_path / "output/jobs/images/a.webp").exists()
 
 
-@pytest.mark.parametrize(("target", "code"), [(">/dev/full", 5), ("| true", 0)])
+READER_GONE = pytest.param("| true", 0, marks=pytest.mark.cover_commands)
+
+
+@pytest.mark.parametrize(("target", "code"), [(">/dev/full", 5), READER_GONE])
 @pytest.mark.parametrize("form", ["--json", "--quiet --json", ""])
 def test_a_summary_that_cannot_be_written_is_reported_but_not_a_closed_pipe(tmp_path, target, code, form):
     job = '{"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}\n'

@@ -250,6 +250,7 @@ def test_a_signal_lets_what_is_under_way_finish(number, code):
         assert len(manifest.readlines()) == summary["succeeded"]
 
 
+@pytest.mark.cover_commands
 def test_a_second_signal_stops_at_once_and_loses_no_record():
     write(*({**GOOD, "id": f"j{n}"} for n in range(20)))
     endless = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain", "-c", "4"]

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import urllib.request
 
-import openai
 import pytest
 from PIL import Image
 
@@ -43,6 +42,8 @@ def size_and_format(data):
 
 @pytest.mark.parametrize("form", ["b64_json", "url"])
 def test_the_official_openai_sdk_works_unchanged(sandbox, form):
+    import openai  # takes a second
+
     with openai.OpenAI(base_url=sandbox, api_key="any") as client:
         answer = client.images.generate(
             model="qwen-image-2",
@@ -84,6 +85,7 @@ def test_the_command_runs_against_a_served_sandbox(sandbox, tmp_path, monkeypatc
     assert (tmp_path / "out" / "images" / "a.webp").exists()
 
 
+@pytest.mark.cover_commands
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_ready_file_has_the_address_while_the_sandbox_serves(tmp_path, number):
     ready = tmp_path / "ready"

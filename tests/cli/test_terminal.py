@@ -186,6 +186,7 @@ def test_a_signal_leaves_a_clean_terminal(name, code):
     assert "\nin output/jobs; next: venice-batch jobs.jsonl --sandbox" in screen.text
 
 
+@pytest.mark.cover_commands
 def test_ctrl_c_twice_stops_at_once():
     write(10, models=("chroma",))
     stall = ["--sandbox-set", "fault_schedule=4:stall", "--sandbox-set", "stall_s=600"]
@@ -227,6 +228,7 @@ def test_a_crash_leaves_a_clean_terminal():
     assert screen.frame == []
 
 
+@pytest.mark.cover_commands
 def test_a_terminal_that_goes_away_ends_the_display_but_not_the_run():
     write(6)
     screen = Screen("jobs.jsonl", *WINDOWS, ignore_sighup=True)

@@ -39,6 +39,7 @@ def loaded(address):
         return answer.read().decode()
 
 
+@pytest.mark.cover_commands
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_it_serves_the_page_until_a_signal_and_prints_one_line(root, number, code):
     with viewing(root) as (process, address):
@@ -58,6 +59,7 @@ def test_it_ends_while_a_page_is_open(root):
     assert (process.returncode, out, err) == (0, "", "")
 
 
+@pytest.mark.cover_commands
 def test_the_browser_gets_an_address_that_works_once(root, tmp_path):
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')

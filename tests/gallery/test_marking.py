@@ -446,8 +446,7 @@ def test_the_help_names_the_keys(page):
     help_dialog.get_by_role("button", name="Close").click()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 390])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1200)])
 def test_axe_finds_no_barrier_in_what_marks_bring(foxes, open_page, scheme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = open_page(

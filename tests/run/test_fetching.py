@@ -39,8 +39,8 @@ def root(tmp_path):
 
 
 @asynccontextmanager
-async def fetcher(root, kind, *, count=2, sandbox=FAST, base_url=None, on_loss=lambda error: None, **folder):
-    """A fetcher of that kind and the sandbox that it asks."""
+async def fetcher(root, kind, *, count=1, sandbox=FAST, base_url=None, on_loss=lambda error: None, **folder):
+    """A fetcher of that kind, with so many processes, and the sandbox that it asks."""
     async with serve(sandbox) as server:
         settings = ApiSettings(base_url=base_url or server.base_url, timeout_s=20)
         images, key, clock = ImageFolder(root, prefix="r", **folder), ApiKey(KEY), SystemClock()
@@ -64,8 +64,8 @@ async def fetch(found, one):
 async def until(holds):
     """Return once `holds()`, which depends on other processes."""
     with anyio.fail_after(20):
-        while not holds():
-            await anyio.lowlevel.checkpoint()
+        while not holds():  # noqa: ASYNC110 - the sleep leaves the processor to them
+            await anyio.sleep(0.002)
 
 
 async def is_asked(server, requests=1):
@@ -101,7 +101,7 @@ def send_all(children, number):
             process.send_signal(number)
 
 
-BOTH = pytest.mark.parametrize("kind", ["local", "processes"])
+BOTH = pytest.mark.parametrize("kind", ["local", pytest.param("processes", marks=pytest.mark.cover_commands)])
 
 
 @BOTH
@@ -164,7 +164,7 @@ async def test_a_cancelled_attempt_leaves_no_file(root, kind):
 
 async def test_attempts_are_spread_over_all_processes(root):
     slow = replace(FAST, latency_s=0.2)
-    async with fetcher(root, "processes", sandbox=slow) as (found, _), anyio.create_task_group() as tasks:
+    async with fetcher(root, "processes", count=2, sandbox=slow) as (found, _), anyio.create_task_group() as tasks:
         for number in range(6):
             tasks.start_soon(fetch, found, small(f"p{number}"))
         await anyio.lowlevel.checkpoint()
@@ -173,7 +173,7 @@ async def test_attempts_are_spread_over_all_processes(root):
 
 
 async def test_a_killed_process_may_have_been_charged_for_and_the_others_go_on(root):
-    async with fetcher(root, "processes", sandbox=replace(FAST, latency_s=30)) as (found, server):
+    async with fetcher(root, "processes", count=2, sandbox=replace(FAST, latency_s=30)) as (found, server):
         replies = []
 
         async def one():
@@ -206,6 +206,7 @@ async def test_the_key_stands_in_no_command_line_and_no_environment(root):
         assert KEY.encode() not in seen[name]
 
 
+@pytest.mark.cover_commands
 async def test_a_mistake_in_a_process_is_raised_here_without_the_key(root):
     deep = KEY
     for _ in range(300):
@@ -219,7 +220,7 @@ async def test_a_mistake_in_a_process_is_raised_here_without_the_key(root):
 async def test_without_an_interpreter_only_one_process_can_be_had(root, monkeypatch):
     monkeypatch.setattr(fetching.sys, "executable", "")
     with pytest.raises(UsageError, match="--processes"):
-        async with fetcher(root, "processes"):
+        async with fetcher(root, "processes", count=2):
             pass
 
 
@@ -244,7 +245,7 @@ async def test_a_run_with_processes_records_what_one_without_does(tmp_path):
 
 async def test_the_death_of_the_last_process_is_reported_though_nothing_is_under_way(root, children):
     lost = []
-    async with fetcher(root, "processes", on_loss=lost.append) as (found, _):
+    async with fetcher(root, "processes", count=2, on_loss=lost.append) as (found, _):
         await fetch(found, small("a"))
         os.kill(children[0].pid, signal.SIGTERM)  # ignored: the parent decides
         os.kill(children[0].pid, signal.SIGKILL)
@@ -259,9 +260,10 @@ async def test_the_death_of_the_last_process_is_reported_though_nothing_is_under
     )
 
 
+@pytest.mark.cover_commands
 async def test_processes_that_end_with_the_fetcher_are_not_reported(root, children):
     lost = []
-    async with fetcher(root, "processes", on_loss=lost.append):
+    async with fetcher(root, "processes", count=2, on_loss=lost.append):
         pass
     assert [process.returncode for process in children] == [0, 0]
     assert lost == []
@@ -269,7 +271,7 @@ async def test_processes_that_end_with_the_fetcher_are_not_reported(root, childr
 
 async def test_processes_that_end_before_they_are_ready_have_sent_nothing(root, monkeypatch, tmp_path):
     interpreter(monkeypatch, tmp_path, "exit 3")
-    async with fetcher(root, "processes") as (found, server):
+    async with fetcher(root, "processes", count=2) as (found, server):
         with pytest.raises(ProcessesError, match=r"\(exit status 3\); run the same command again"):
             await fetch(found, small("a"))
         assert server.stats()["requests"] == 0
@@ -278,7 +280,7 @@ async def test_processes_that_end_before_they_are_ready_have_sent_nothing(root, 
 async def test_attempts_go_to_a_process_that_has_started(root, monkeypatch, tmp_path):
     python = fetching.sys.executable
     interpreter(monkeypatch, tmp_path, f'mkdir "{tmp_path}/first" 2>/dev/null && exit 3\nexec "{python}" "$@"')
-    async with fetcher(root, "processes") as (found, _), anyio.create_task_group() as tasks:
+    async with fetcher(root, "processes", count=2) as (found, _), anyio.create_task_group() as tasks:
         for number in range(4):
             tasks.start_soon(fetch, found, small(f"p{number}"))
     assert len(os.listdir(root / "images")) == 4
@@ -355,6 +357,7 @@ async def test_a_process_that_does_not_end_is_killed(root, children, monkeypatch
     assert not found._children[0].is_alive
 
 
+@pytest.mark.cover_commands
 async def test_an_answer_that_comes_in_spite_of_a_cancellation_is_kept(root, monkeypatch):
     send, replies = fetching._Child.send, []
 
@@ -408,7 +411,7 @@ async def test_the_first_process_to_die_is_not_the_last_though_others_have_not_b
             await self._children[0].ended.wait()
 
     monkeypatch.setattr(ProcessFetcher, "_start", start_one)
-    async with fetcher(root, "processes", on_loss=lost.append) as (found, _):
+    async with fetcher(root, "processes", count=2, on_loss=lost.append) as (found, _):
         assert (await fetch(found, small("a"))).answer.status == 200
     assert lost == []
 

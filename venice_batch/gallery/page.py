@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -218,6 +218,7 @@ def _base(root: Path, page: Path) -> str:
     return "" if way == "." else f"{way}/"
 
 
+@cache  # it keeps the compiled templates, which take longer than a page of a few hundred jobs
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("venice_batch.gallery"),
