@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
 settings.register_profile("thorough", settings.get_profile("any_machine"), max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "any_machine"))
+
+
+# A shell starts programs in the background with SIGINT ignored, and so would be every command that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
