@@ -17,28 +17,15 @@ def browser():
         launched.close()
 
 
-@pytest.fixture(scope="module")
-def context_with(browser):
-    """Returns the browser's context with given settings: to make one costs more than the page, which stores nothing."""
-    made = {}
-
-    def context(**settings):
-        key = repr(sorted(settings.items()))
-        if key not in made:
-            made[key] = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **settings})
-        return made[key]
-
-    return context
-
-
 @pytest.fixture
-def open_page(context_with):
+def open_page(browser):
     """Opens a page as a double click does; an error on the page fails the test."""
-    pages, complaints = [], []
+    contexts, complaints = [], []
 
     def open_it(address, *, may_complain=False, **given):
-        page = context_with(**given).new_page()
-        pages.append(page)
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **given})
+        contexts.append(context)
+        page = context.new_page()
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if not may_complain:
@@ -48,6 +35,6 @@ def open_page(context_with):
         return page
 
     yield open_it
-    for page in pages:
-        page.close()
+    for context in contexts:
+        context.close()
     assert complaints == []
