@@ -108,9 +108,9 @@ def explain(address: str, error: Exception, redact: Callable[[str], str], *, tri
     spent = f" for {tried_s:.0f} s" if tried_s >= 1 else ""
     if lacks_credentials(error):
         return BucketError(address, f"no credentials found; {_HOW_TO_LOG_IN[address.partition('://')[0]]}")
-    if any(sign in str(error) for sign in _NO_BUCKET) or (status == 404 and isinstance(error, FileNotFoundError)):
+    if any(sign in str(error) for sign in _NO_BUCKET) or status == 404:
         return BucketError(address, "there is no such bucket; create it, or check its name and the endpoint")
-    if status in (401, 403):
+    if status in (401, 403) or "ExpiredToken" in said:
         rights = "check the credentials, and that they may read, write, list and delete here"
         return BucketError(address, f"access refused ({said}); {rights}")
     if status == 501:
