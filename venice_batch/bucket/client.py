@@ -14,7 +14,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from venice_batch.bucket.address import client_settings
-from venice_batch.bucket.faults import Fault, classify, explain, lacks_credentials
+from venice_batch.bucket.faults import (
+    Fault,
+    classify,
+    explain,
+    first_line,
+    lacks_credentials,
+    secrets_in,
+    without_secrets,
+)
 from venice_batch.errors import UsageError
 from venice_batch.pacing.backoff import Backoff
 
@@ -92,14 +100,9 @@ def connector(address: BucketAddress, environ: Mapping[str, str]) -> Callable[[f
             )
             return cast("Client", client)
         except (obstore.exceptions.BaseError, ValueError) as error:
-            raise UsageError(f"{address}: {first_line(error)}") from None
+            raise UsageError(without_secrets(f"{address}: {first_line(error)}", secrets_in(environ))) from None
 
     return connect
-
-
-def first_line(error: Exception) -> str:
-    """Return the part of an error's text that is written for people."""
-    return str(error).split("\n", maxsplit=1)[0]
 
 
 class Clients:

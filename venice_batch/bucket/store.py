@@ -192,7 +192,7 @@ class Bucket:
         """Return an object's content and version, None if there is no such object. Raises BucketError."""
 
         def read(client: Client) -> Content:
-            found = client.get(self._key(path))
+            found = client.get(self._at.under(path))
             return Content(bytes(found.bytes()), _version(found.meta))
 
         return self._call(read)
@@ -227,7 +227,7 @@ class Bucket:
         """Return an object's size, version and metadata, None if there is no such object. Raises BucketError."""
 
         def head(client: Client) -> Meta:
-            found = client.get(self._key(path), options={"head": True})
+            found = client.get(self._at.under(path), options={"head": True})
             metadata = {name: value for name, value in found.attributes.items() if name not in _STANDARD}
             return Meta(found.meta["size"], _version(found.meta), metadata)
 
@@ -243,7 +243,7 @@ class Bucket:
         tries = self._tries(_PART_BYTES)
         while True:
             try:
-                for page in tries.client.list(self._key(prefix) or None):
+                for page in tries.client.list(self._at.under(prefix) or None):
                     for found in page:
                         yield Entry(found["path"][begins:], found["size"])
             except self._errors as error:
@@ -254,7 +254,7 @@ class Bucket:
 
     def delete(self, paths: Collection[str]) -> None:
         """Delete objects; those that are not there count as deleted. Raises BucketError."""
-        keys = [self._key(path) for path in paths]
+        keys = [self._at.under(path) for path in paths]
         if len(keys) > 1:
             # Stores may lack the bulk call, or stop at an object that is gone: one by one, then.
             with suppress(BucketError):
@@ -283,9 +283,6 @@ class Bucket:
     @property
     def _errors(self) -> tuple[type[Exception], ...]:
         return (self._exceptions.BaseError, FileNotFoundError, ValueError)
-
-    def _key(self, path: str) -> str:
-        return self._at.under(path)
 
     def _tries(self, size_bytes: int = 0) -> Tries:
         return Tries(self._clients, self._patience, self.address, self._redact, size_bytes=size_bytes)
@@ -316,7 +313,7 @@ class Bucket:
 
         def read(client: Client) -> bytes | None:
             try:
-                return bytes(client.get(self._key(path), options=options).bytes())
+                return bytes(client.get(self._at.under(path), options=options).bytes())
             except self._exceptions.PreconditionError:
                 return None
 
@@ -331,7 +328,7 @@ class Bucket:
             while True:
                 try:
                     stored = tries.client.put(
-                        self._key(path),
+                        self._at.under(path),
                         data,
                         attributes=attributes,
                         use_multipart=in_parts,
@@ -361,7 +358,7 @@ class Bucket:
             while True:
                 try:
                     stored = tries.client.put(
-                        self._key(path), data, attributes=attributes, mode=mode, use_multipart=False
+                        self._at.under(path), data, attributes=attributes, mode=mode, use_multipart=False
                     )
                 except self._errors as error:
                     if classify(error) is not Fault.CONFLICT:
