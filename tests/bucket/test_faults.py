@@ -80,10 +80,10 @@ def test_how_long_it_was_tried_is_said_from_a_second_on():
 
 
 def test_request_numbers_and_commands_to_a_runner_are_not_shown():
-    text = answered(403, "Forbidden").replace("Some words.", "::error::Failed.\nRequestId:12-34\nTime:2026")
+    text = answered(403, "Forbidden").replace("Some words.", "##[error]Failed.\nRequestId:12-34\nTime:2026")
     shown = str(explain("az://b", PermissionDeniedError(text), str))
     assert "RequestId" not in shown
-    assert "::error::" not in shown
+    assert "##[error]" not in shown
 
 
 def test_secrets_are_values_of_a_stores_variables():

@@ -251,3 +251,25 @@ def test_acquire_waits_for_a_dead_holder_and_not_for_a_living_one():
             pass
         assert time.now_s - began_s >= 20
     del dead
+
+
+def test_a_lock_that_is_lost_while_it_is_given_back_stays_with_its_new_holder():
+    store, time = FaultyStore(), Time()
+    lease = contender(store, time).attempt()
+    store.memory.put(f"night/{LOCK}", msgspec.json.encode({**lock_in(store), "token": "other", "holder": "run-b"}))
+    lease.release()
+    assert lock_in(store)["token"] == "other"
+
+
+def test_the_thread_ends_when_the_interpreter_is_about_to(monkeypatch):
+    store, time = FaultyStore(), Time()
+
+    class Ended:
+        def is_alive(self):
+            return False
+
+    lease = Contender(bucket_on(store, time), "run-a", now=time.now, beat_s=0.001).attempt()
+    monkeypatch.setattr(threading, "main_thread", Ended)
+    first = lock_in(store)["beat"]
+    lease._keep()
+    assert lock_in(store)["beat"] == first
