@@ -307,9 +307,8 @@ class Bucket:
 
     def _part(self, path: str, position: int, meta: Meta) -> bytes | None:
         """Return up to `_PART_BYTES` of the object that `meta` describes, None if it is no longer there."""
-        options: dict[str, Any] = {"range": (position, min(position + _PART_BYTES, meta.size_bytes))}
-        if meta.version.e_tag is not None:
-            options["if_match"] = meta.version.e_tag
+        span = (position, min(position + _PART_BYTES, meta.size_bytes))
+        options = {"range": span, "if_match": meta.version.e_tag}
 
         def read(client: Client) -> bytes | None:
             try:
