@@ -78,8 +78,7 @@ def import_obstore(address: str) -> ModuleType:
         for part in ("exceptions", "store"):
             import_module(f"obstore.{part}")
     except ImportError:
-        what = "buckets need obstore; in the clone of venice-batch: pip install '.[bucket]'"
-        raise UsageError(f"{address}: {what}") from None
+        raise UsageError(f"{address}: buckets need obstore; pip install 'venice-batch[bucket]'") from None
     return obstore
 
 
