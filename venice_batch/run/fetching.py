@@ -97,7 +97,7 @@ class ProcessFetcher:
 
     Each attempt goes to the process with the fewest under way. If a process dies, its attempts end as cut connections:
     the server may have charged for them, and they are tried again in another. When the last one has died, `on_loss` is
-    called with the error that `fetch` raises from then on. No signal of the terminal reaches the children; they end
+    called with the error that `fetch` raises from then on. With `bucket`, they put the images there. No signal of the terminal reaches the children; they end
     with their standard input, so also when this process is killed.
 
     Raises on entry:
@@ -114,6 +114,7 @@ class ProcessFetcher:
         clock: Clock,
         *,
         on_loss: Callable[[ProcessesError], None] = lambda error: None,
+        bucket: str | None = None,
     ) -> None:
         self._count = count
         self._settings = settings
@@ -121,6 +122,7 @@ class ProcessFetcher:
         self._images = images
         self._clock = clock
         self._on_loss = on_loss
+        self._bucket = bucket
         self._is_ending = False
         self._children: list[_Child] = []
         self._tasks: TaskGroup
@@ -152,7 +154,8 @@ class ProcessFetcher:
         if self._images.replaceable is not None:
             owned = await self._images.disk.run(lambda: tuple(self._images.owned_by(job.id)))
         stem = self._images.stem(job)
-        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned)
+        keep = self._images.keeps(job.id)
+        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned, keep)
         while True:
             child = await self._least_busy()
             sent_s = self._clock.now()
@@ -234,6 +237,8 @@ class ProcessFetcher:
             str(self._images.root),
             prefix,
             self._images.durable,
+            self._bucket,
+            self._images.prefix,
         )
         self._tasks.start_soon(self._watch, child)
         await child.send(start)

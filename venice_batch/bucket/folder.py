@@ -1,0 +1,210 @@
+"""A bucket as the output folder of a run: what the run reads from it at its start, and writes to it as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from venice_batch.bucket.journal import Journal
+from venice_batch.bucket.store import Bucket
+from venice_batch.events import JobEnded
+from venice_batch.model import SUMMARY
+from venice_batch.output import annotations, marks
+from venice_batch.output.folder import IMAGES, MANIFEST, RUN_FILE, unusable
+from venice_batch.output.plain_files import on_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from venice_batch.events import Event
+    from venice_batch.model import ImageFile
+    from venice_batch.output.manifest import FileView
+
+SCRATCH = "venice-batch-"
+"""How the names of scratch folders begin."""
+
+_COPIED = (marks.NAME, annotations.NAME, SUMMARY)
+"""The files beside the manifest that a run reads."""
+
+_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "": "application/octet-stream"}
+_FILE_TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "application/jsonl", ".webp": "image/webp"}
+
+
+class BucketFolder:
+    """A bucket and prefix that takes the place of an output folder.
+
+    The bucket is the truth. `root` is a scratch folder: it holds copies of the records and of what people said about the
+    images, and the images that are under way. Every call waits for the network.
+    """
+
+    def __init__(self, bucket: Bucket, root: Path, *, without_lock: bool = False) -> None:
+        self.bucket = bucket
+        self.address = bucket.address
+        self.root = root
+        self.without_lock = without_lock
+        self._sizes: dict[str, int] = {}
+
+    def fetch(self) -> None:
+        """Copy the records and what belongs to them to `root`, and list the images.
+
+        Raises:
+            FolderError: the bucket does not answer or refuses, or `root` takes no files.
+        """
+        try:
+            with (self.root / MANIFEST).open("wb") as file:
+                file.writelines(Journal.read(self.bucket))
+            for name in _COPIED:
+                if not self.bucket.fetch(name, self.root / name):
+                    (self.root / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise unusable(self.root, error) from error
+        self._sizes = {entry.path: entry.size_bytes for entry in self.bucket.list(f"{IMAGES}/")}
+
+    def whole(self, *, verify: bool) -> Callable[[Sequence[FileView]], bool]:
+        """Return what says whether all of a record's files are in the bucket with their sizes (`verify`: hashes)."""
+        return self._have_hashes if verify else self._have_sizes
+
+    def _have_sizes(self, files: Sequence[FileView]) -> bool:
+        return bool(files) and all(self._sizes.get(file.path) == file.bytes for file in files)
+
+    def _have_hashes(self, files: Sequence[FileView]) -> bool:
+        return self._have_sizes(files) and all(self._sha256(file.path) == file.sha256 for file in files)
+
+    def _sha256(self, path: str) -> str | None:
+        data = self.bucket.get(path)
+        return None if data is None else hashlib.sha256(data).hexdigest()
+
+    def __call__(self, event: Event) -> None:
+        """Remember the sizes of a finished job's images; as an observer of the run."""
+        if isinstance(event, JobEnded):
+            self._sizes |= {file.path: file.bytes for file in event.outcome.files}
+
+    def fetch_images(self, files: Iterable[FileView | ImageFile]) -> None:
+        """Copy images to `root`, where jobs read the images of other jobs; leave out those that are not there.
+
+        Raises:
+            FolderError: the bucket does not answer, or `root` takes no files.
+        """
+        for file in files:
+            target = self.root / on_disk(file.path)
+            if target.exists():
+                continue
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise unusable(self.root, error) from error
+            self.bucket.fetch(file.path, target)
+
+    def publish(self, names: Iterable[str]) -> None:
+        """Copy files of `root` into the bucket under their names, and all files of folders; leave out missing ones.
+
+        Raises:
+            FolderError: the bucket has not taken one.
+        """
+        for name in names:
+            path = self.root / name
+            inner = sorted(path.iterdir()) if path.is_dir() else [path]
+            for file in inner:
+                if file.is_file():
+                    content_type = _FILE_TYPES.get(file.suffix, "application/octet-stream")
+                    self.bucket.put(file.relative_to(self.root).as_posix(), file, content_type=content_type)
+
+    def images(self, run_id: str) -> BucketImages:
+        """Return where the images of a run get their names."""
+        return BucketImages(self.bucket, self.root, run_id)
+
+    def running(self) -> None:
+        """Copy `.run.json` into the bucket; nothing depends on it."""
+        with contextlib.suppress(Exception):
+            self.publish([RUN_FILE])
+
+    def ended(self) -> None:
+        """Remove `.run.json` from the bucket."""
+        with contextlib.suppress(Exception):
+            self.bucket.delete([RUN_FILE])
+
+
+class BucketImages:
+    """An `ImageStore` in a bucket: each image is one PUT that creates it, and its temporary file goes afterwards.
+
+    `root` is the scratch folder, where images stay that other jobs will read. Objects have their SHA-256 and the run as
+    metadata.
+    """
+
+    def __init__(self, bucket: Bucket, root: Path, run_id: str) -> None:
+        self._bucket = bucket
+        self._root = root
+        self._run_id = run_id
+
+    def put(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+        created = self._bucket.create(
+            image.path, Path(part), content_type=_content_type(image), metadata=self._metadata(image)
+        )
+        if created is None:
+            return False
+        self._leave(part, image, keep=keep)
+        return True
+
+    def replace(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+        standing = self._bucket.head(image.path)
+        if standing is None:
+            return self.put(part, image, keep=keep)
+        replaced = self._bucket.replace(
+            image.path,
+            Path(part),
+            standing.version,
+            content_type=_content_type(image),
+            metadata=self._metadata(image),
+        )
+        if replaced is None:
+            return False
+        self._leave(part, image, keep=keep)
+        return True
+
+    def take_back(self, part: str, image: ImageFile) -> None:
+        self._bucket.delete([image.path])
+
+    def _leave(self, part: str, image: ImageFile, *, keep: bool) -> None:
+        if keep:
+            os.replace(part, f"{self._root}/{on_disk(image.path)}")
+        else:
+            os.unlink(part)
+
+    def _metadata(self, image: ImageFile) -> Mapping[str, str]:
+        return {"sha256": image.sha256, "run": self._run_id}
+
+
+def _content_type(image: ImageFile) -> str:
+    return _TYPES.get(image.format, f"image/{image.format}")
+
+
+@contextlib.contextmanager
+def opened(
+    address: str,
+    environ: Mapping[str, str],
+    *,
+    scratch: Path | None = None,
+    without_lock: bool = False,
+) -> Iterator[BucketFolder]:
+    """Open the bucket at `address`, with a new scratch folder (in `scratch`, if given) while the block lasts.
+
+    Raises:
+        UsageError: the address is wrong, or the extra `bucket` is not installed.
+        FolderError: no scratch folder can be made.
+    """
+    bucket = Bucket(address, environ)
+    try:
+        if scratch is not None:
+            scratch.mkdir(parents=True, exist_ok=True)
+        root = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=scratch))
+    except OSError as error:
+        raise unusable(scratch or Path(tempfile.gettempdir()), error) from error
+    try:
+        yield BucketFolder(bucket, root, without_lock=without_lock)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
