@@ -8,10 +8,11 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
-from venice_batch.bucket.journal import Journal
+from venice_batch.bucket import journal
 from venice_batch.bucket.store import Bucket
+from venice_batch.errors import BucketError
 from venice_batch.events import JobEnded
 from venice_batch.model import SUMMARY
 from venice_batch.output import annotations, marks
@@ -21,8 +22,10 @@ from venice_batch.output.plain_files import on_disk
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from venice_batch.bucket.lease import Lease
     from venice_batch.events import Event
     from venice_batch.model import ImageFile
+    from venice_batch.output.folder import Hold
     from venice_batch.output.manifest import FileView
 
 SCRATCH = "venice-batch-"
@@ -31,7 +34,6 @@ SCRATCH = "venice-batch-"
 _COPIED = (marks.NAME, annotations.NAME, SUMMARY)
 """The files beside the manifest that a run reads."""
 
-_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "": "application/octet-stream"}
 _FILE_TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "application/jsonl", ".webp": "image/webp"}
 
 
@@ -43,11 +45,28 @@ class BucketFolder:
     """
 
     def __init__(self, bucket: Bucket, root: Path, *, without_lock: bool = False) -> None:
+        """Use `root`, an empty folder, as scratch; `without_lock` accepts a store that ignores conditions.
+
+        `redact` may be set to what removes the API key from error texts.
+        """
         self.bucket = bucket
         self.address = bucket.address
         self.root = root
-        self.without_lock = without_lock
+        self.has_lock = True
+        self.redact: Callable[[str], str] = str
+        self._without_lock = without_lock
         self._sizes: dict[str, int] = {}
+
+    def prove_conditions(self) -> None:
+        """Find out whether the store heeds conditions; `has_lock` says so afterwards.
+
+        Raises:
+            BucketError: it does not, and nobody has accepted that; or it cannot be reached.
+        """
+        self.has_lock = self.bucket.knows_conditions()
+        if not self.has_lock and not self._without_lock:
+            what = "this store ignores conditions, so nothing keeps two runs apart"
+            raise BucketError(self.address, f"{what}; if only one ever runs, give --bucket-without-lock")
 
     def fetch(self) -> None:
         """Copy the records and what belongs to them to `root`, and list the images.
@@ -56,8 +75,8 @@ class BucketFolder:
             FolderError: the bucket does not answer or refuses, or `root` takes no files.
         """
         try:
-            with (self.root / MANIFEST).open("wb") as file:
-                file.writelines(Journal.read(self.bucket))
+            with (self.root / MANIFEST).open("w+b") as file:
+                journal.copy(self.bucket, file)
             for name in _COPIED:
                 if not self.bucket.fetch(name, self.root / name):
                     (self.root / name).unlink(missing_ok=True)
@@ -116,7 +135,11 @@ class BucketFolder:
 
     def images(self, run_id: str) -> BucketImages:
         """Return where the images of a run get their names."""
-        return BucketImages(self.bucket, self.root, run_id)
+        return BucketImages(self.bucket, self.root, run_id, has_conditions=self.has_lock)
+
+    def segments(self, run_id: str) -> journal.Journal:
+        """Return where a run's records are written."""
+        return journal.Journal(self.bucket, run_id)
 
     def running(self) -> None:
         """Copy `.run.json` into the bucket; nothing depends on it."""
@@ -129,39 +152,42 @@ class BucketFolder:
             self.bucket.delete([RUN_FILE])
 
 
+class _Given(TypedDict):
+    content_type: str
+    metadata: Mapping[str, str]
+
+
 class BucketImages:
     """An `ImageStore` in a bucket: each image is one PUT that creates it, and its temporary file goes afterwards.
 
     `root` is the scratch folder, where images stay that other jobs will read. Objects have their SHA-256 and the run as
-    metadata.
+    metadata. On a store without conditions it looks first; there another run could come between.
     """
 
-    def __init__(self, bucket: Bucket, root: Path, run_id: str) -> None:
+    def __init__(self, bucket: Bucket, root: Path, run_id: str, *, has_conditions: bool = True) -> None:
         self._bucket = bucket
         self._root = root
         self._run_id = run_id
+        self._has_conditions = has_conditions
 
     def put(self, part: str, image: ImageFile, *, keep: bool) -> bool:
-        created = self._bucket.create(
-            image.path, Path(part), content_type=_content_type(image), metadata=self._metadata(image)
-        )
-        if created is None:
+        given = self._given(image)
+        if not self._has_conditions:
+            if self._bucket.head(image.path) is not None:
+                return False
+            self._bucket.put(image.path, Path(part), **given)
+        elif self._bucket.create(image.path, Path(part), **given) is None:
             return False
         self._leave(part, image, keep=keep)
         return True
 
     def replace(self, part: str, image: ImageFile, *, keep: bool) -> bool:
-        standing = self._bucket.head(image.path)
-        if standing is None:
+        given = self._given(image)
+        if not self._has_conditions:
+            self._bucket.put(image.path, Path(part), **given)
+        elif (standing := self._bucket.head(image.path)) is None:
             return self.put(part, image, keep=keep)
-        replaced = self._bucket.replace(
-            image.path,
-            Path(part),
-            standing.version,
-            content_type=_content_type(image),
-            metadata=self._metadata(image),
-        )
-        if replaced is None:
+        elif self._bucket.replace(image.path, Path(part), standing.version, **given) is None:
             return False
         self._leave(part, image, keep=keep)
         return True
@@ -175,12 +201,28 @@ class BucketImages:
         else:
             os.unlink(part)
 
-    def _metadata(self, image: ImageFile) -> Mapping[str, str]:
-        return {"sha256": image.sha256, "run": self._run_id}
+    def _given(self, image: ImageFile) -> _Given:
+        content_type = f"image/{image.format}" if image.format else "application/octet-stream"
+        return {"content_type": content_type, "metadata": {"sha256": image.sha256, "run": self._run_id}}
 
 
-def _content_type(image: ImageFile) -> str:
-    return _TYPES.get(image.format, f"image/{image.format}")
+class BucketHold:
+    """A run's hold on a bucket and on its scratch folder.
+
+    `notices` are sentences for the user about how the hold is weaker than it should be.
+    """
+
+    def __init__(self, scratch: Hold, lease: Lease | None, address: str) -> None:
+        self._scratch = scratch
+        self._lease = lease
+        weak = f"{address}: this store ignores conditions; nothing keeps another run out of it"
+        self.notices = (*scratch.notices, *(() if lease else (weak,)))
+
+    def check(self) -> None:
+        """Check that the lock still belongs to this run. Raises FolderError: it may not."""
+        self._scratch.check()
+        if self._lease is not None:
+            self._lease.check()
 
 
 @contextlib.contextmanager
@@ -197,14 +239,15 @@ def opened(
         UsageError: the address is wrong, or the extra `bucket` is not installed.
         FolderError: no scratch folder can be made.
     """
-    bucket = Bucket(address, environ)
+    bucket = Bucket(address, environ, redact=lambda text: folder.redact(text))
     try:
         if scratch is not None:
             scratch.mkdir(parents=True, exist_ok=True)
         root = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=scratch))
     except OSError as error:
         raise unusable(scratch or Path(tempfile.gettempdir()), error) from error
+    folder = BucketFolder(bucket, root, without_lock=without_lock)
     try:
-        yield BucketFolder(bucket, root, without_lock=without_lock)
+        yield folder
     finally:
         shutil.rmtree(root, ignore_errors=True)

@@ -125,7 +125,7 @@ def _single(option: Option, value: object, folder: Path) -> object:
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise click.BadParameter(f"expected {expected}")
     option.type.convert(value, option, None)  # as written: joined to the folder, an address would pass for a path
-    if isinstance(option.type, click.Path):
+    if isinstance(option.type, click.Path) and not (isinstance(option.type, FolderOrBucket) and is_bucket(value)):
         return str(folder / Path(str(value)).expanduser())
     return value
 
@@ -141,6 +141,15 @@ def _toml_types(kind: click.ParamType[Any]) -> tuple[tuple[type, ...], str]:
             return (str,), "a quoted string"
         case _:
             return (str, int, float), "a number or a quoted string"
+
+
+BUCKETS = ("s3://", "az://", "gs://")
+"""How addresses of buckets begin."""
+
+
+def is_bucket(value: object) -> bool:
+    """Return whether an option's value is the address of a bucket."""
+    return isinstance(value, str) and value.startswith(BUCKETS)
 
 
 def stronger(ctx: click.Context, one: str, other: str) -> str | None:
@@ -172,11 +181,25 @@ class Folder(Target):
     kind = "folder"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
-        text = str(value)
+        return super().convert(self.dated(str(value), param, ctx), param, ctx)
+
+    def dated(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return `text` with the day in place of `{date}`. Raises click.BadParameter for another field."""
         unknown = [field for field in re.findall(r"\{\w*\}", text) if field != "{date}"]
         if unknown:
             self.fail(f"{text!r} has an unknown field {unknown[0]}; only {{date}} is replaced", param, ctx)
-        return super().convert(text.replace("{date}", environment(ctx).today), param, ctx)
+        return text.replace("{date}", environment(ctx).today)
+
+
+class FolderOrBucket(Folder):
+    """A folder to write to, or the address of a bucket, which stays text; `{date}` in it is the day."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
+        if not is_bucket(value):
+            return super().convert(value, param, ctx)
+        if "@" in str(value):
+            self.fail("an address holds no user or password; give credentials in variables", param, ctx)
+        return self.dated(str(value), param, ctx)
 
 
 class Amount(click.FloatRange):

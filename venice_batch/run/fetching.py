@@ -174,7 +174,7 @@ class ProcessFetcher:
             return Reply(answer)
         if fetched.folder is not None:
             path, reason = fetched.folder
-            raise FolderError(Path(path), reason)
+            raise FolderError(path, reason)
         if fetched.source is not None:
             raise SourceError(fetched.source)
         if fetched.reply is None:

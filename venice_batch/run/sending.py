@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
+    from venice_batch.bucket.folder import BucketHold
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
@@ -75,7 +76,7 @@ class Sender:
     budget: Budget | None
     run_id: str
     observe: Observer
-    held: folder.Hold
+    held: folder.Hold | BucketHold
     disk: Disk
     chained: ChainedJobs | None = None
     blocks: int = 0
