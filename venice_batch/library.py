@@ -23,7 +23,7 @@ from venice_batch.catalogue.frozen import freeze, load, server_name
 from venice_batch.catalogue.frozen_changes import has_quotas, hold_against
 from venice_batch.catalogue.listing import PATIENCE_S
 from venice_batch.clock import SystemClock
-from venice_batch.errors import ApiError, JobsFileError, Problem, UsageError, VeniceBatchError
+from venice_batch.errors import ApiError, JobsFileError, Problem, VeniceBatchError
 from venice_batch.events import JobEnded, Notice
 from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source
 from venice_batch.jobfile.variables import check_lists

@@ -15,7 +15,8 @@ from venice_batch.bucket.store import Bucket
 from venice_batch.errors import BucketError
 from venice_batch.events import JobEnded
 from venice_batch.model import SUMMARY
-from venice_batch.output import annotations, marks
+from venice_batch.output import marks
+from venice_batch.output.annotations import NAME as ANNOTATIONS
 from venice_batch.output.folder import IMAGES, MANIFEST, RUN_FILE, unusable
 from venice_batch.output.plain_files import on_disk
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 SCRATCH = "venice-batch-"
 """How the names of scratch folders begin."""
 
-_COPIED = (marks.NAME, annotations.NAME, SUMMARY)
+_COPIED = (marks.NAME, ANNOTATIONS, SUMMARY)
 """The files beside the manifest that a run reads."""
 
 _FILE_TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "application/jsonl", ".webp": "image/webp"}
@@ -40,8 +41,8 @@ _FILE_TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "app
 class BucketFolder:
     """A bucket and prefix that takes the place of an output folder.
 
-    The bucket is the truth. `root` is a scratch folder: it holds copies of the records and of what people said about the
-    images, and the images that are under way. Every call waits for the network.
+    The bucket is the truth. `root` is a scratch folder: it holds copies of the records and of what people said about
+    the images, and the images that are under way. Every call waits for the network.
     """
 
     def __init__(self, bucket: Bucket, root: Path, *, without_lock: bool = False) -> None:

@@ -72,9 +72,7 @@ def check(jobs: str, **given: Any) -> int:
     with ExitStack() as stack:
         place = stack.enter_context(opened_place(given["output"] or default_output(jobs), given))
         settle_temporary_files(jobs, place.root)
-        source = stack.enter_context(
-            open_source(jobs, environment().stdin_bytes, column_options.field_map(given))
-        )
+        source = stack.enter_context(open_source(jobs, environment().stdin_bytes, column_options.field_map(given)))
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         print_notice(known.notice)
         options.show_notices(source)

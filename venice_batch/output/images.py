@@ -89,9 +89,9 @@ class ImageFolder:
     """The images of one output folder.
 
     An image is written to a temporary file in the folder where it will stand, hashed on the way, and given its name by
-    the store when whole. A file that stands there already is replaced only if `replaceable` lists it for the job's id: an earlier
-    record of that id owns it. Otherwise the new image gets `~1`, `~2`, … after its name. A name that the disk refuses
-    gives way to a short one (`short_name`). Bytes of an unknown format are kept in the folder `unrecognised`.
+    the store when whole. A file that stands there already is replaced only if `replaceable` lists it for the job's id:
+    an earlier record of that id owns it. Otherwise the new image gets `~1`, `~2`, … after its name. A name that the
+    disk refuses gives way to a short one (`short_name`). Bytes of unknown format are kept in the folder `unrecognised`.
 
     Parameters:
         root: the output folder; folders that `stem` names exist below its `images`.
@@ -132,9 +132,7 @@ class ImageFolder:
 
     def writer(self, job: Job) -> JobImages:
         """Return a writer for the images of one attempt at `job`."""
-        return JobImages(
-            self, self.stem(job), job.images, lambda: self.owned_by(job.id), keep=self.keeps(job.id)
-        )
+        return JobImages(self, self.stem(job), job.images, lambda: self.owned_by(job.id), keep=self.keeps(job.id))
 
 
 class JobImages:

@@ -38,7 +38,8 @@ class Resume:
 
     Of an id's records the last one counts, if it is for the same request. A job is done only while each of its files is
     there with its size (with `verify`: its hash) or was pruned; otherwise it is pending again. `whole` answers that for
-    files that are not below `root`. What the sandbox made is pending again unless `sandbox` says that it is asked again. `notices` report what was wrong, one sentence each.
+    files that are not below `root`. What the sandbox made is pending again unless `sandbox` says that it is asked
+    again. `notices` report what was wrong, one sentence each.
 
     A job that waits for another's image is done while it was made from that very image, which `parents` chooses. While
     the other job is not done, neither is this one. `ended` keeps the states of such jobs up to date during a run.

@@ -25,7 +25,8 @@ from venice_batch.api.answers import Answer, Fault, Reply
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import VARIABLE, ApiKey
 from venice_batch.api.responses import AnswerHeaders
-from venice_batch.errors import FolderError, ProcessesError, SourceError, UsageError
+from venice_batch.errors import BucketError, FolderError, ProcessesError, SourceError, UsageError
+from venice_batch.output.atomic_file import is_address
 from venice_batch.output.disk import STALLED
 from venice_batch.output.images import ImageFolder
 from venice_batch.run import fetching_child
@@ -97,8 +98,8 @@ class ProcessFetcher:
 
     Each attempt goes to the process with the fewest under way. If a process dies, its attempts end as cut connections:
     the server may have charged for them, and they are tried again in another. When the last one has died, `on_loss` is
-    called with the error that `fetch` raises from then on. With `bucket`, they put the images there. No signal of the terminal reaches the children; they end
-    with their standard input, so also when this process is killed.
+    called with the error that `fetch` raises from then on. With `bucket`, an address, images go there. No signal of the
+    terminal reaches the children; they end with their standard input, so also when this process is killed.
 
     Raises on entry:
         ProcessesError: a process cannot be started.
@@ -174,7 +175,7 @@ class ProcessFetcher:
             return Reply(answer)
         if fetched.folder is not None:
             path, reason = fetched.folder
-            raise FolderError(path, reason)
+            raise BucketError(path, reason) if is_address(path) else FolderError(Path(path), reason)
         if fetched.source is not None:
             raise SourceError(fetched.source)
         if fetched.reply is None:
