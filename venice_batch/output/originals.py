@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 
@@ -26,6 +26,9 @@ class Original(Protocol):
 
     def fetch(self, path: str) -> None:
         """Bring the file into the copy, whole, unless it is there. Raises FileNotFoundError if there is none."""
+
+    def fetch_all(self, paths: Iterable[str]) -> None:
+        """Bring those of the files that the original has."""
 
     def append(self, name: str, lines: bytes) -> None:
         """Append whole lines to a file of the original and of the copy. When it returns, both have them."""
@@ -48,6 +51,16 @@ def copied(root: Path, original: Original) -> Iterator[None]:
 def original_of(root: str | os.PathLike[str]) -> Original | None:
     """Return the original of the folder `root`; None if that is no copy."""
     return _originals.get(os.fspath(root)) if _originals else None
+
+
+def bring(root: Path, paths: Iterable[str]) -> None:
+    """Have files of a copy on this disk, those that its original has; do nothing for any other folder.
+
+    Raises:
+        FolderError: the original cannot be reached.
+    """
+    if (original := original_of(root)) is not None:
+        original.fetch_all(paths)
 
 
 def shown(text: object) -> str:
