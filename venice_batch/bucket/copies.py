@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shlex
 import tempfile
 import threading
 import time
@@ -17,9 +18,11 @@ from venice_batch.bucket import journal
 from venice_batch.bucket.store import Bucket
 from venice_batch.errors import BucketError, FolderError
 from venice_batch.model import SUMMARY
-from venice_batch.output import annotations, manifest, marks
+from venice_batch.output import manifest
+from venice_batch.output.annotations import NAME as ANNOTATIONS
 from venice_batch.output.atomic_file import whole_file
 from venice_batch.output.folder import IMAGES, PART_SUFFIX, REJECTED, UNRECOGNISED, unusable
+from venice_batch.output.marks import NAME as MARKS
 from venice_batch.output.originals import copied
 from venice_batch.output.plain_files import on_disk
 
@@ -34,12 +37,11 @@ FOLLOW_S = 5.0
 THUMBNAILS = "thumbnails"
 
 _THREADS = 16
-_APPENDED = (marks.NAME, annotations.NAME)
+_APPENDED = (MARKS, ANNOTATIONS)
 """Files that several programs append to. In a bucket each append writes its file anew, by compare-and-swap."""
 _MOST_SWAPS = 12
 _FOLDERS = (IMAGES, REJECTED, UNRECOGNISED, THUMBNAILS)
 _JSON_LINES = "application/jsonl"
-_MERGE = "bring the folder to this machine instead (venice-batch merge ADDRESS -o DIR)"
 
 
 class Copy:
@@ -171,10 +173,11 @@ class Copy:
             if not self._knows_conditions:
                 self._knows_conditions = self.bucket.knows_conditions()
                 if not self._knows_conditions:
-                    raise BucketError(self.name, f"this store ignores conditions, so lines of {name} could be lost; {_MERGE}")
+                    what = f"this store ignores conditions, so lines of {name} could be lost"
+                    raise BucketError(self.name, f"{what}; bring the folder here first: {merge_command(self.name)}")
             for attempt in range(_MOST_SWAPS):
                 if attempt:
-                    self._wait(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311 - a wait, not a secret
+                    self._wait(random.uniform(0, min(2.0, 0.05 * 2**attempt)))
                 if self._appended(name, lines):
                     return
         raise BucketError(f"{self.name}/{name}", "other programs change it all the time; run this again later")
@@ -210,6 +213,11 @@ class Copy:
         with whole_file(self.root / name, follow=False, tidy=False) as file:
             file.write(data)
         self._versions[name] = version
+
+
+def merge_command(address: str) -> str:
+    """Return the command that brings the output folder at `address` to a folder of this machine."""
+    return shlex.join(["venice-batch", "merge", address, "-o", "DIR"])
 
 
 def in_threads(call: Callable[[str], object], paths: Sequence[str]) -> None:
@@ -250,7 +258,7 @@ def local_copy(address: str, environ: Mapping[str, str], *, follow_s: float | No
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="venice-batch-"))) / name
             root.mkdir()
         except OSError as error:
-            raise FolderError(Path(tempfile.gettempdir()), f"no room for a copy of {address}: {error.strerror}") from error
+            raise unusable(Path(tempfile.gettempdir()), error) from error
         copy = Copy(bucket, root)
         stack.enter_context(copied(root, copy))
         if follow_s is not None:

@@ -6,7 +6,7 @@ import mimetypes
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from venice_batch.bucket.copies import THUMBNAILS, in_threads
+from venice_batch.bucket.copies import THUMBNAILS, in_threads, merge_command
 from venice_batch.bucket.journal import Journal
 from venice_batch.bucket.lease import acquire
 from venice_batch.errors import BucketError
@@ -41,7 +41,8 @@ def changing(
         BucketError: the store ignores conditions, cannot be reached, or another run has taken the bucket over.
     """
     if not copy.bucket.knows_conditions():
-        raise BucketError(copy.name, "this store ignores conditions, so no lock is safe here; change the folder locally")
+        what = "this store ignores conditions, so no lock is safe here"
+        raise BucketError(copy.name, f"{what}; work on a local folder: {merge_command(copy.name)}")
     with lease(copy.bucket, run_id) as held:
         copy.refresh()
         path = copy.root / manifest.NAME

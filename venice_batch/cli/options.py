@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from venice_batch.cli import column_options, settings
 from venice_batch.cli.env import environment
+from venice_batch.cli.folders import AnyFolder
 from venice_batch.cli.parameters import Caps, Decorator, Folder, Share, Target, group, option, stronger
 from venice_batch.errors import UsageError
 
@@ -198,7 +199,7 @@ which_jobs = group(
 reuse = option(
     "--reuse",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=AnyFolder(),
     metavar="DIR",
     shell_complete=complete_folders,
     help="Take images that the output folder DIR has of the same request instead of buying them; repeatable.",

@@ -125,7 +125,7 @@ def _single(option: Option, value: object, folder: Path) -> object:
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise click.BadParameter(f"expected {expected}")
     option.type.convert(value, option, None)  # as written: joined to the folder, an address would pass for a path
-    if isinstance(option.type, click.Path):
+    if isinstance(option.type, click.Path) and not is_bucket(value):
         return str(folder / Path(str(value)).expanduser())
     return value
 
@@ -141,6 +141,15 @@ def _toml_types(kind: click.ParamType[Any]) -> tuple[tuple[type, ...], str]:
             return (str,), "a quoted string"
         case _:
             return (str, int, float), "a number or a quoted string"
+
+
+BUCKETS = ("s3://", "az://", "gs://")
+"""How addresses of buckets begin."""
+
+
+def is_bucket(value: object) -> bool:
+    """Return whether an option's value is the address of a bucket."""
+    return isinstance(value, str) and value.startswith(BUCKETS)
 
 
 def stronger(ctx: click.Context, one: str, other: str) -> str | None:
