@@ -13,6 +13,7 @@ from venice_batch.cli import column_options, frozen, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, opened_place, settle_temporary_files
 from venice_batch.cli.env import environment
+from venice_batch.cli.folders import reads
 from venice_batch.cli.known import know
 from venice_batch.cli.parameters import Target, option
 from venice_batch.cli.text import json_line, table, terminal_width
@@ -55,6 +56,7 @@ _MOST_STEPS = 20
 @options.server
 @options.as_json
 @options.log_format
+@reads("reuse")
 def check(jobs: str, **given: Any) -> int:
     """Check every line of JOBS and show what a run would do, cost and take. It spends nothing.
 

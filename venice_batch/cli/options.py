@@ -10,7 +10,8 @@ from click.shell_completion import CompletionItem
 
 from venice_batch.cli import column_options, settings
 from venice_batch.cli.env import environment
-from venice_batch.cli.parameters import Caps, Decorator, Folder, FolderOrBucket, Share, Target, group, option, stronger
+from venice_batch.cli.folders import AnyFolder, FolderToWrite
+from venice_batch.cli.parameters import Caps, Decorator, Folder, Share, Target, group, option, stronger
 from venice_batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ jobs_file = click.argument("jobs", shell_complete=complete_files)
 output = option(
     "-o",
     "--output",
-    type=FolderOrBucket(path_type=Path),
+    type=FolderToWrite(),
     metavar="DIR",
     shell_complete=complete_folders,
     show_default="output/<name of JOBS>",
@@ -213,7 +214,7 @@ which_jobs = group(
 reuse = option(
     "--reuse",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=AnyFolder(),
     metavar="DIR",
     shell_complete=complete_folders,
     help="Take images that the output folder DIR has of the same request instead of buying them; repeatable.",

@@ -125,7 +125,7 @@ def _single(option: Option, value: object, folder: Path) -> object:
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise click.BadParameter(f"expected {expected}")
     option.type.convert(value, option, None)  # as written: joined to the folder, an address would pass for a path
-    if isinstance(option.type, click.Path) and not (isinstance(option.type, FolderOrBucket) and is_bucket(value)):
+    if isinstance(option.type, click.Path) and not is_bucket(value):
         return str(folder / Path(str(value)).expanduser())
     return value
 
@@ -189,17 +189,6 @@ class Folder(Target):
         if unknown:
             self.fail(f"{text!r} has an unknown field {unknown[0]}; only {{date}} is replaced", param, ctx)
         return text.replace("{date}", environment(ctx).today)
-
-
-class FolderOrBucket(Folder):
-    """A folder to write to, or the address of a bucket, which stays text; `{date}` in it is the day."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
-        if not is_bucket(value):
-            return super().convert(value, param, ctx)
-        if "@" in str(value):
-            self.fail("an address holds no user or password; give credentials in variables", param, ctx)
-        return self.dated(str(value), param, ctx)
 
 
 class Amount(click.FloatRange):

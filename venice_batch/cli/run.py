@@ -13,6 +13,7 @@ from venice_batch.cli import after_run, column_options, frozen, options, run_opt
 from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, opened_place, settle_temporary_files
 from venice_batch.cli.env import environment
+from venice_batch.cli.folders import reads
 from venice_batch.cli.parameters import stronger
 from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError
 from venice_batch.text_format import counted
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @run_options.messages
 @run_options.after_run
 @run_options.sandbox
+@reads("reuse")
 def run(**given: Any) -> int:
     """Make the images of JOBS that are not in the output folder yet.
 
