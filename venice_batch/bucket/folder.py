@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from venice_batch.bucket import journal
+from venice_batch.bucket.copies import Copy
 from venice_batch.bucket.store import Bucket
-from venice_batch.errors import BucketError
+from venice_batch.errors import BucketError, FolderError
 from venice_batch.events import JobEnded
-from venice_batch.model import SUMMARY
-from venice_batch.output import marks
-from venice_batch.output.annotations import NAME as ANNOTATIONS
-from venice_batch.output.folder import IMAGES, MANIFEST, RUN_FILE, unusable
+from venice_batch.output.folder import MANIFEST, RUN_FILE, unusable
+from venice_batch.output.originals import copied
 from venice_batch.output.plain_files import on_disk
 
 if TYPE_CHECKING:
@@ -32,17 +31,17 @@ if TYPE_CHECKING:
 SCRATCH = "venice-batch-"
 """How the names of scratch folders begin."""
 
-_COPIED = (marks.NAME, ANNOTATIONS, SUMMARY)
-"""The files beside the manifest that a run reads."""
+_SEGMENT_BYTES = 4 << 20
+"""Records that go to the journal in one object."""
 
-_FILE_TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "application/jsonl", ".webp": "image/webp"}
+_TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "application/jsonl", ".webp": "image/webp"}
 
 
 class BucketFolder:
     """A bucket and prefix that takes the place of an output folder.
 
-    The bucket is the truth. `root` is a scratch folder: it holds copies of the records and of what people said about
-    the images, and the images that are under way. Every call waits for the network.
+    The bucket is the truth. `root` is a scratch folder: a copy of the records and of what people said about the images,
+    and the images that are under way. Every call waits for the network.
     """
 
     def __init__(self, bucket: Bucket, root: Path, *, without_lock: bool = False) -> None:
@@ -56,7 +55,19 @@ class BucketFolder:
         self.has_lock = True
         self.redact: Callable[[str], str] = str
         self._without_lock = without_lock
-        self._sizes: dict[str, int] = {}
+        self._copy: Copy | None = None
+        self._opened = contextlib.ExitStack()
+
+    def close(self) -> None:
+        """Forget the copy."""
+        self._opened.close()
+
+    def copy(self) -> Copy:
+        """Return the copy in `root`, brought there at the first use. Raises FolderError: the bucket cannot be read."""
+        if self._copy is None:
+            self._copy = Copy(self.bucket, self.root)
+            self._opened.enter_context(copied(self.root, self._copy))
+        return self._copy
 
     def prove_conditions(self) -> None:
         """Find out whether the store heeds conditions; `has_lock` says so afterwards.
@@ -69,28 +80,31 @@ class BucketFolder:
             what = "this store ignores conditions, so nothing keeps two runs apart"
             raise BucketError(self.address, f"{what}; if only one ever runs, give --bucket-without-lock")
 
-    def fetch(self) -> None:
-        """Copy the records and what belongs to them to `root`, and list the images.
+    def bring(self, segments: journal.Journal) -> None:
+        """Bring the copy up to date, at the start of a run. Call it before anything else uses the manifest in `root`.
+
+        Records that came with a folder copied into the bucket, in its manifest alone, are written to `segments`.
 
         Raises:
             FolderError: the bucket does not answer or refuses, or `root` takes no files.
         """
-        try:
-            with (self.root / MANIFEST).open("w+b") as file:
-                journal.copy(self.bucket, file)
-            for name in _COPIED:
-                if not self.bucket.fetch(name, self.root / name):
-                    (self.root / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise unusable(self.root, error) from error
-        self._sizes = {entry.path: entry.size_bytes for entry in self.bucket.list(f"{IMAGES}/")}
+        if self._copy is not None:
+            self._copy.refresh()
+        path = self.root / MANIFEST
+        if self.copy().is_from_disk and path.exists():
+            try:
+                with path.open("rb") as lines:
+                    while portion := lines.readlines(_SEGMENT_BYTES):
+                        segments.write(b"".join(portion).rstrip(b"\n") + b"\n")
+            except OSError as error:
+                raise unusable(self.root, error) from error
 
     def whole(self, *, verify: bool) -> Callable[[Sequence[FileView]], bool]:
         """Return what says whether all of a record's files are in the bucket with their sizes (`verify`: hashes)."""
         return self._have_hashes if verify else self._have_sizes
 
     def _have_sizes(self, files: Sequence[FileView]) -> bool:
-        return bool(files) and all(self._sizes.get(file.path) == file.bytes for file in files)
+        return bool(files) and all(self.copy().size(file.path) == file.bytes for file in files)
 
     def _have_hashes(self, files: Sequence[FileView]) -> bool:
         return self._have_sizes(files) and all(self._sha256(file.path) == file.sha256 for file in files)
@@ -102,23 +116,8 @@ class BucketFolder:
     def __call__(self, event: Event) -> None:
         """Remember the sizes of a finished job's images; as an observer of the run."""
         if isinstance(event, JobEnded):
-            self._sizes |= {file.path: file.bytes for file in event.outcome.files}
-
-    def fetch_images(self, files: Iterable[FileView | ImageFile]) -> None:
-        """Copy images to `root`, where jobs read the images of other jobs; leave out those that are not there.
-
-        Raises:
-            FolderError: the bucket does not answer, or `root` takes no files.
-        """
-        for file in files:
-            target = self.root / on_disk(file.path)
-            if target.exists():
-                continue
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise unusable(self.root, error) from error
-            self.bucket.fetch(file.path, target)
+            for file in event.outcome.files:
+                self.copy().note(file.path, file.bytes)
 
     def publish(self, names: Iterable[str]) -> None:
         """Copy files of `root` into the bucket under their names, and all files of folders; leave out missing ones.
@@ -128,28 +127,31 @@ class BucketFolder:
         """
         for name in names:
             path = self.root / name
-            inner = sorted(path.iterdir()) if path.is_dir() else [path]
-            for file in inner:
-                if file.is_file():
-                    content_type = _FILE_TYPES.get(file.suffix, "application/octet-stream")
+            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+                if file.is_file() and file.stat().st_size:
+                    content_type = _TYPES.get(file.suffix, "application/octet-stream")
                     self.bucket.put(file.relative_to(self.root).as_posix(), file, content_type=content_type)
-
-    def images(self, run_id: str) -> BucketImages:
-        """Return where the images of a run get their names."""
-        return BucketImages(self.bucket, self.root, run_id, has_conditions=self.has_lock)
 
     def segments(self, run_id: str) -> journal.Journal:
         """Return where a run's records are written."""
         return journal.Journal(self.bucket, run_id)
 
+    def images(self, run_id: str) -> BucketImages:
+        """Return where the images of a run get their names."""
+        return BucketImages(self.bucket, self.root, run_id, has_conditions=self.has_lock)
+
+    def hold(self, scratch: Hold, lease: Lease | None) -> BucketHold:
+        """Return a run's hold on the bucket and its scratch folder."""
+        return BucketHold(scratch, lease, self.address)
+
     def running(self) -> None:
         """Copy `.run.json` into the bucket; nothing depends on it."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(FolderError):
             self.publish([RUN_FILE])
 
     def ended(self) -> None:
         """Remove `.run.json` from the bucket."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(FolderError):
             self.bucket.delete([RUN_FILE])
 
 
@@ -251,4 +253,5 @@ def opened(
     try:
         yield folder
     finally:
+        folder.close()
         shutil.rmtree(root, ignore_errors=True)

@@ -66,7 +66,7 @@ class Place:
         """
         if self.bucket is None:
             return None
-        self.bucket.fetch()
+        self.bucket.copy()
         return self.bucket.whole(verify=False)
 
 

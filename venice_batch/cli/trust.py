@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 def trust(ctx: click.Context, file: Path | None, yes: bool, forget: bool) -> int:
     """Let FILE, a project's venice-batch.toml (default: the nearest), decide which server gets the API key.
 
-    It may then also name buckets, for which your credentials are used. Shows all settings in the file and asks. The consent covers the file's present content; a change needs another.
+    It may then also name buckets, for which your credentials are used. Shows all settings in the file and asks. The
+    consent covers the file's present content; a change needs another.
     """
     found = _project(file)
     if forget:
@@ -75,9 +76,8 @@ def _buckets(tables: Mapping[str, Any]) -> list[str]:
     """Return what the settings say about buckets, as sentences."""
     found = []
     for keys, value in _values(tables):
-        for one in value if isinstance(value, list) else [value]:
-            if is_bucket(one):
-                found.append(f"your credentials are used for {one}")
+        addresses = filter(is_bucket, value if isinstance(value, list) else [value])
+        found += [f"your credentials are used for {address}" for address in addresses]
         if keys[-1] == "bucket-without-lock" and value:
             found.append("a bucket without a lock is accepted, where two runs can disturb each other")
     return list(dict.fromkeys(found))

@@ -61,11 +61,11 @@ class ParentImages:
         images = [image for image in found if image is not None]
         return images if len(images) == len(found) else None
 
-    def images(self) -> Iterator[FileView]:
-        """Yield every image that a job of a chain may read."""
+    def images(self) -> Iterator[str]:
+        """Yield the paths of all images so far that a waiting job may read."""
         for place, record in self.records.items():
             if place in self._chains.children:
-                yield from record.files
+                yield from (file.path for file in record.files)
 
     def unchosen(self, place: int) -> tuple[Link, int] | None:
         """Return the first link without an image, and the place of its job; None if all have one."""

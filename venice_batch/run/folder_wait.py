@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import anyio
 
+from venice_batch import events
 from venice_batch.errors import FolderError, FolderHeldError, StoppedWaitingError
-from venice_batch.events import Waiting
 from venice_batch.run.stop import stop_on_signals
 
 if TYPE_CHECKING:
@@ -24,6 +24,16 @@ Held = TypeVar("Held")
 
 POLL_S = 1.0
 """Time between two looks at the lock. A run takes minutes, and a look is three system calls."""
+
+
+class Waiting(TypedDict):
+    """How to wait: for how long, and what ends it; as in `acquire_folder`."""
+
+    wait_s: float
+    clock: Clock
+    stop_signal: StopSignal
+    observe: Observer
+    handle_signals: bool
 
 
 async def acquire_folder(
@@ -56,7 +66,7 @@ async def acquire_folder(
         async with anyio.create_task_group() as side:
             if handle_signals:
                 await side.start(stop_on_signals, stop_signal, side.cancel_scope)
-            observe(Waiting(str(held.path), held.holder, max(wait_s, undecided_s)))
+            observe(events.Waiting(str(held.path), held.holder, max(wait_s, undecided_s)))
             while isinstance(held, FolderHeldError) and stop_signal.stop is None:
                 left_s = deadline_s - clock.now()
                 if left_s <= 0 and not is_undecided():

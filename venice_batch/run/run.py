@@ -27,7 +27,7 @@ from venice_batch.report.collect import Collector, FailOn, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
 from venice_batch.run.budget import Budget, caps_of
 from venice_batch.run.chains import ChainedJobs
-from venice_batch.run.folder_wait import acquire_folder
+from venice_batch.run.folder_wait import Waiting, acquire_folder
 from venice_batch.run.reuse import Reuser, foreseen, known_jobs, reusable_images
 from venice_batch.run.sending import Sender, image_folder
 from venice_batch.run.spending import Spending
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from venice_batch.api.key import ApiKey
     from venice_batch.bucket.folder import BucketFolder, BucketHold
     from venice_batch.bucket.journal import Journal
+    from venice_batch.bucket.lease import Lease
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
@@ -91,19 +92,7 @@ async def run_batch(
         run_id or new_run_id(),
     )
     with ExitStack() as held:
-        run.held = await acquire_folder(
-            held,
-            lambda: folder.hold(
-                settings.output, settings.naming.folders if settings.naming else (), durable=settings.is_flushed
-            ),
-            wait_s=settings.options.lock_wait_s,
-            clock=run.clock,
-            stop_signal=run.stop_signal,
-            observe=run.observe,
-            handle_signals=settings.handle_signals,
-        )
-        if settings.bucket is not None:
-            run.held = await run.hold_bucket(settings.bucket, run.held, held)
+        await run.hold(held)
         await run.open_budget(held)
         return await run.run()
 
@@ -152,20 +141,37 @@ class _Run:
         self.disk = Disk()
         self.held: folder.Hold | BucketHold  # from the moment that the run has its folder
         self.bucket = settings.bucket
+        self.segments: Journal | None = None
         self.run_id = run_id
         limit = settings.options.max_cost_usd
         self.spending = Spending(None if limit is None else micro_usd(limit))
         self.budget: Budget | None = None
         self.notices: list[str] = []
 
-    async def hold_bucket(
-        self, bucket: BucketFolder, scratch: folder.Hold | BucketHold, until_left: ExitStack
-    ) -> BucketHold:
-        """Keep other runs out of the bucket, then copy its records. Raises what `run_batch` raises."""
-        from venice_batch.bucket.folder import BucketHold
+    async def hold(self, until_left: ExitStack) -> None:
+        """Keep other runs out of the output folder or bucket. Raises what `run_batch` raises."""
+        options, naming = self.settings.options, self.settings.naming
+        waiting: Waiting = {
+            "wait_s": options.lock_wait_s,
+            "clock": self.clock,
+            "stop_signal": self.stop_signal,
+            "observe": self.observe,
+            "handle_signals": self.settings.handle_signals,
+        }
+        lease = None
+        if self.bucket is not None:
+            lease = await self._hold_bucket(self.bucket, until_left, waiting)
+        folders = naming.folders if naming else ()
+        held = await acquire_folder(
+            until_left,
+            lambda: folder.hold(self.settings.output, folders, durable=self.settings.is_flushed),
+            **waiting,
+        )
+        self.held = held if self.bucket is None else self.bucket.hold(held, lease)
+
+    async def _hold_bucket(self, bucket: BucketFolder, until_left: ExitStack, waiting: Waiting) -> Lease | None:
         from venice_batch.bucket.lease import POLL_S, TTL_S, Contender
 
-        assert isinstance(scratch, folder.Hold)  # noqa: S101  (for the type checker)
         bucket.redact = self.key.redact
         await self.disk.ask(bucket.prove_conditions)
         lease = None
@@ -174,18 +180,15 @@ class _Run:
             lease = await acquire_folder(
                 until_left,
                 contender.attempt,
-                wait_s=self.settings.options.lock_wait_s,
-                clock=self.clock,
-                stop_signal=self.stop_signal,
-                observe=self.observe,
-                handle_signals=self.settings.handle_signals,
+                **waiting,
                 disk=self.disk,
                 is_undecided=lambda: contender.is_undecided,
                 undecided_s=TTL_S,
                 poll_s=POLL_S,
             )
-        await self.disk.ask(bucket.fetch)
-        return BucketHold(scratch, lease, bucket.address)
+        self.segments = bucket.segments(self.run_id)
+        await self.disk.run(partial(bucket.bring, self.segments))
+        return lease
 
     async def open_budget(self, until_left: ExitStack) -> None:
         """Open the budget file, if the run has one. Raises FolderError."""
@@ -211,8 +214,7 @@ class _Run:
         started = datetime.now(UTC)
         began_s = self.clock.now()
         path = self.settings.output / manifest.NAME
-        segments = None if self.bucket is None else self.bucket.segments(self.run_id)
-        sink = None if segments is None else segments.write
+        sink = None if self.segments is None else self.segments.write
         journal = manifest.Manifest(path, durable=self.settings.is_flushed, disk=self.disk, sink=sink)
         repaired = journal.open()
         journal.on_moved = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
@@ -246,7 +248,7 @@ class _Run:
                 lanes = self._lanes(known)
             chained = self._chained(known)
             if self.bucket is not None and chained is not None:
-                await self.disk.ask(partial(self.bucket.fetch_images, known.parents.images()))
+                await self.disk.ask(partial(self.bucket.copy().fetch_all, known.parents.images()))
             sender = self._sender(chained)
             if self.stop_signal.stop is None and any(lane.pending for lane in lanes):
                 await sender.send(lanes, known, journal, deadline_s=began_s + self.settings.options.max_time_s)
@@ -276,8 +278,8 @@ class _Run:
             self.observe(Notice(f"{text}, and {SUMMARY} was not written"))
         else:
             summary = self._write(summary)
-            if segments is not None:
-                summary = await self._publish(segments, summary)
+            if self.bucket is not None:
+                summary = await self._publish(self.bucket, summary)
         self.observe(RunEnded(summary))
         return summary
 
@@ -305,15 +307,15 @@ class _Run:
             return self._unwritten(summary, error)
         return summary
 
-    async def _publish(self, segments: Journal, summary: Summary) -> Summary:
+    async def _publish(self, bucket: BucketFolder, summary: Summary) -> Summary:
         """Join the records of the run, and copy manifest and summary into the bucket, unless another run has it now."""
 
         def publish() -> None:
-            assert self.bucket is not None  # noqa: S101  (for the type checker)
-            self.bucket.ended()
             self.held.check()
-            segments.compact()
-            self.bucket.publish([manifest.NAME, SUMMARY])
+            if self.segments is not None:
+                self.segments.compact()
+            bucket.publish([manifest.NAME, SUMMARY])
+            bucket.ended()
 
         try:
             await self.disk.run(publish)
