@@ -246,7 +246,10 @@ def opened(
     try:
         if scratch is not None:
             scratch.mkdir(parents=True, exist_ok=True)
-        root = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=scratch))
+        temporary = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=scratch))
+        # Pages are named after their folder.
+        root = temporary / (address.rstrip("/").rpartition("/")[2])
+        root.mkdir()
     except OSError as error:
         raise unusable(scratch or Path(tempfile.gettempdir()), error) from error
     folder = BucketFolder(bucket, root, without_lock=without_lock)
@@ -254,4 +257,4 @@ def opened(
         yield folder
     finally:
         folder.close()
-        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
