@@ -77,7 +77,7 @@ class Copy:
 
     def refresh(self) -> None:
         """Bring records, marks, annotations and the summary up to date. Without news it takes four small requests."""
-        segments = tuple(sorted(self.bucket.list(journal.FOLDER)))
+        segments = tuple(sorted(set(self.bucket.list(journal.FOLDER))))
         if segments and segments != self._segments:
             self._bring_records()
             self._segments = segments

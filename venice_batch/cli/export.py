@@ -113,9 +113,9 @@ def export(
     if not (folder / manifest.NAME).is_file():
         raise FolderError(folder, f"holds no {manifest.NAME}; is it a run's output folder?")
     if layout is not None and layout_to is None:
-        folders.need_local(folder, "--layout writes below OUT; give --to DIR")
+        folders.need_local(folder, "--layout cannot write into a bucket", "give --to DIR")
     if openai_to is not None and images == "paths":
-        folders.need_local(folder, "--openai gives file:// URLs; give --images base64")
+        folders.need_local(folder, "--openai has no URLs of images in a bucket", "give --images base64")
     if parquet_to is not None:
         from venice_batch.report.export.table_files import require_parquet
 

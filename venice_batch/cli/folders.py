@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class AnyFolder(Target):
     """An output folder of this machine, as a Path, or one in a bucket, as the str of its address."""
 
-    kind = "folder or the address of a bucket"
+    kind = "folder"
+    instead = "folders in buckets are s3://BUCKET/PREFIX, az://… and gs://…"
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -92,16 +93,17 @@ def copy_of(folder: Path) -> Copy | None:
     return cast("Copy | None", original_of(folder))
 
 
-def need_local(folder: Path, what: str) -> None:
+def need_local(folder: Path, what: str, instead: str = "") -> None:
     """Refuse something that works only with a folder of this machine.
 
     Raises:
-        UsageError: `folder` is a copy of one in a bucket; `what` begins the sentence about it.
+        UsageError: `folder` is a copy of one in a bucket. `what` says what does not work, `instead` what does; by
+            default a local copy.
     """
     if (copy := copy_of(folder)) is not None:
         from venice_batch.bucket.copies import merge_command
 
-        raise UsageError(f"{what}; bring the folder here first: {merge_command(copy.name)}")
+        raise UsageError(f"{what}; {instead or f'work on a copy: {merge_command(copy.name)}'}")
 
 
 @contextmanager

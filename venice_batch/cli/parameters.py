@@ -163,15 +163,14 @@ class Target(click.Path):
     """A path to write to on this machine."""
 
     kind = "file"
+    instead = "write to this machine and copy it from there"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
         from venice_batch.output.atomic_file import is_address
 
         if is_address(str(value)):
             shown = re.sub("//[^/]*@", "//***@", str(value))
-            self.fail(
-                f"{shown} is an address, not a {self.kind}; write to this machine and copy it from there", param, ctx
-            )
+            self.fail(f"{shown} is an address, not a {self.kind}; {self.instead}", param, ctx)
         return super().convert(value, param, ctx)
 
 
