@@ -40,9 +40,11 @@ class FolderToWrite(Folder):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
-        return (
-            value.replace("{date}", environment(ctx).today) if is_bucket(value) else super().convert(value, param, ctx)
-        )
+        if not is_bucket(value):
+            return super().convert(value, param, ctx)
+        if "@" in str(value):
+            self.fail("an address holds no user or password; give credentials in variables", param, ctx)
+        return self.dated(str(value), param, ctx)
 
 
 def reads(*names: str, follow: bool = False) -> Callable[[Callable[..., int]], Callable[..., int]]:

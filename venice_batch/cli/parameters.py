@@ -180,11 +180,14 @@ class Folder(Target):
     kind = "folder"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
-        text = str(value)
+        return super().convert(self.dated(str(value), param, ctx), param, ctx)
+
+    def dated(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return `text` with the day in place of `{date}`. Raises click.BadParameter for another field."""
         unknown = [field for field in re.findall(r"\{\w*\}", text) if field != "{date}"]
         if unknown:
             self.fail(f"{text!r} has an unknown field {unknown[0]}; only {{date}} is replaced", param, ctx)
-        return super().convert(text.replace("{date}", environment(ctx).today), param, ctx)
+        return text.replace("{date}", environment(ctx).today)
 
 
 class Amount(click.FloatRange):

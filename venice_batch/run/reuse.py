@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 def known_jobs(index: JobIndex, settings: RunSettings) -> Resume:
     """Return what the output folder holds of the jobs. Raises FolderError."""
-    return Resume(index, settings.output, verify=settings.options.verify, sandbox=settings.may_be_sandbox)
+    verify, bucket = settings.options.verify, settings.bucket
+    whole = None if bucket is None else bucket.whole(verify=verify)
+    return Resume(index, settings.output, verify=verify, sandbox=settings.may_be_sandbox, whole=whole)
 
 
 def reusable_images(index: JobIndex, settings: RunSettings, known: Resume) -> ReusableImages | None:
