@@ -71,7 +71,7 @@ def test_a_prune_writes_images_then_records_then_removes_the_old_names(bucket):
     first, *order, last = writes(bucket)
     assert (first, last) == (("lock", RUN), ("unlock", RUN))
     assert order[0] == ("put", "rejected/a.png")
-    assert order[1][1].startswith(f"journal/{RUN}/")
+    assert order[1] == ("put", f"journal/000002-{RUN}/00000001.jsonl")
     assert order[-1] == ("delete", "images/a.png")
     assert images(bucket) == {"rejected/a.png", "images/b.png"}
     assert bucket.types["rejected/a.png"] == "image/png"
@@ -141,7 +141,7 @@ def test_nothing_is_written_if_the_work_fails_or_another_run_holds_the_bucket(bu
 def test_the_copy_is_brought_up_to_date_once_the_bucket_is_locked(bucket):
     with local_copy("s3://bucket/out", {}) as copy:
         line = msgspec.json.encode(outcome("late", files=())) + b"\n"
-        bucket.put("journal/20260201T000000Z-bbbbbb/1.jsonl", line)
+        bucket.put("journal/000002-20260201T000000Z-bbbbbb/00000001.jsonl", line)
         with changing(copy, RUN, lease=held):
             assert [one.id for _, one in numbered_outcomes(copy.root / "manifest.jsonl")] == ["a", "b", "late"]
     assert [path for name, path in writes(bucket) if RUN in path and name != "lock" and name != "unlock"] == []
