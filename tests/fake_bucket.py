@@ -85,6 +85,9 @@ class FakeBucket:
         self._ask("probe", "")
         return self.conditions
 
+    def with_patience(self, patience_s):
+        return self
+
     def asked(self, name):
         """Return the paths of all calls of this name."""
         return [path for called, path in self.requests if called == name]
@@ -94,7 +97,7 @@ class FakeBucket:
         for path in sorted(root.rglob("*")):
             name = path.relative_to(root).as_posix()
             if name == "manifest.jsonl":
-                self.put(f"journal/{run_id}/1.jsonl", path)
+                self.put(f"journal/000001-{run_id}/00000001.jsonl", path)
             elif path.is_file() and not name.startswith("."):
                 self.put(name, path)
         self.requests.clear()
