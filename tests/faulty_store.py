@@ -28,6 +28,7 @@ FAULTS = {
     "unreachable": lambda: GenericError(REFUSED),
     "409": lambda: AlreadyExistsError(answered(409, "Conflict")),
     "412": lambda: PreconditionError(answered(412, "Precondition Failed")),
+    "404": lambda: FileNotFoundError("Object at location k not found"),
     "501": lambda: GenericError(answered(501, "Not Implemented")),
     "503": lambda: GenericError(answered(503, "Slow Down", "SlowDown")),
     "400": lambda: GenericError(answered(400, "Bad Request")),

@@ -219,6 +219,17 @@ def test_a_segment_that_is_gone_while_a_large_one_is_read_starts_the_reading_ane
     assert read(bucket) == [line(1), line(2)]
 
 
+def test_a_segment_that_is_gone_among_many_starts_the_reading_anew(monkeypatch):
+    bucket = bucket_on(FaultyStore())
+    log = Journal(bucket, "a")
+    for number in range(200):
+        log.write(line(number))
+    listed = segments(bucket)
+    answers = iter([[segment(0, 0, "000000-x"), *listed], listed])
+    monkeypatch.setattr(journal, "segments", lambda bucket: next(answers))
+    assert read(bucket) == [line(number) for number in range(200)]
+
+
 def test_records_that_only_the_manifest_has_are_read_and_kept_by_the_next_run():
     bucket = bucket_on(FaultyStore())
     bucket.put("manifest.jsonl", line(1) + line(2))
