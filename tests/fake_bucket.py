@@ -14,6 +14,7 @@ class FakeBucket:
         self.conditions = conditions
         self.objects = {}
         self.types = {}
+        self.metadata = {}
         self.versions = {}
         self.requests = []
         self.before = lambda name, path: None
@@ -24,10 +25,11 @@ class FakeBucket:
         self.requests.append((name, path))
         self.before(name, path)
 
-    def _store(self, path, source, content_type):
+    def _store(self, path, source, content_type, metadata):
         self._number += 1
         self.objects[path] = source if isinstance(source, bytes) else Path(source).read_bytes()
         self.types[path] = content_type
+        self.metadata[path] = dict(metadata or {})
         self.versions[path] = Version(f'"{self._number}"')
         return self.versions[path]
 
@@ -35,18 +37,18 @@ class FakeBucket:
         self._ask("create", path)
         with self._lock:
             taken = self.conditions and path in self.objects
-            return None if taken else self._store(path, source, content_type)
+            return None if taken else self._store(path, source, content_type, metadata)
 
     def replace(self, path, source, version, *, content_type="", metadata=None):
         self._ask("replace", path)
         with self._lock:
             is_same = self.versions.get(path) == version or not self.conditions
-            return self._store(path, source, content_type) if is_same else None
+            return self._store(path, source, content_type, metadata) if is_same else None
 
     def put(self, path, source, *, content_type="", metadata=None):
         self._ask("put", path)
         with self._lock:
-            self._store(path, source, content_type)
+            self._store(path, source, content_type, metadata)
 
     def get(self, path):
         self._ask("get", path)
@@ -67,7 +69,9 @@ class FakeBucket:
     def head(self, path):
         self._ask("head", path)
         with self._lock:
-            return Meta(len(self.objects[path]), self.versions[path]) if path in self.objects else None
+            if path not in self.objects:
+                return None
+            return Meta(len(self.objects[path]), self.versions[path], self.metadata[path])
 
     def list(self, prefix=""):
         self._ask("list", prefix)

@@ -1,28 +1,32 @@
+"""Runs into buckets, through the command line in this process; the buckets are in memory."""
+
 import json
-import threading
 from pathlib import Path
 
 import pytest
 from command import run
-from memory import MemoryBucket
+from fake_bucket import FakeBucket
 
-from venice_batch.bucket import folder, store
-from venice_batch.bucket.folder import BucketFolder, BucketImages
+from venice_batch.bucket import folder
 from venice_batch.errors import BucketError
-from venice_batch.model import ImageFile
-from venice_batch.output.manifest import FileView
 
 ADDRESS = "s3://bucket/run"
 FAST = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain"]
+FOX = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 256, "height": 256}
 GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
 
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(MemoryBucket, "stores", {})
-    monkeypatch.setattr(folder, "Bucket", MemoryBucket)
-    monkeypatch.setattr(store, "Bucket", MemoryBucket)
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """The bucket at `ADDRESS`."""
+    found = FakeBucket(ADDRESS)
+    monkeypatch.setattr(folder, "Bucket", lambda *args, **given: found)
+    return found
 
 
 def write(*lines):
@@ -37,81 +41,77 @@ def made(*arguments, code=0, lines=(GOOD, {**GOOD, "id": "b"})):
     return json.loads(found.out)
 
 
-def objects():
-    return MemoryBucket.stores[ADDRESS]
+def names(bucket, part=""):
+    return sorted(path for path in bucket.objects if path.startswith(part))
 
 
-def names(part=""):
-    return sorted(path for path in objects() if path.startswith(part))
-
-
-def records():
-    lines = b"".join(objects()[path][0] for path in names("journal/")).splitlines()
+def records(bucket):
+    lines = b"".join(bucket.objects[path] for path in names(bucket, "journal/")).splitlines()
     return [json.loads(line) for line in lines]
 
 
-def test_a_run_leaves_images_records_and_its_summary_in_the_bucket():
+def test_a_run_leaves_images_records_and_its_summary_in_the_bucket(bucket):
     summary = made()
     assert summary["output"] == ADDRESS
-    assert names("images/") == ["images/a.webp", "images/b.webp"]
-    (run_id,) = {path.split("/")[1] for path in names("journal/")}
-    assert {record["id"] for record in records()} == {"a", "b"}
-    data, metadata, content_type, _ = objects()["images/a.webp"]
-    (sha256,) = (record["files"][0]["sha256"] for record in records() if record["id"] == "a")
+    assert names(bucket, "images/") == ["images/a.webp", "images/b.webp"]
+    (run_id,) = {record["run_id"] for record in records(bucket)}
+    assert {record["id"] for record in records(bucket)} == {"a", "b"}
+    metadata, content_type = bucket.metadata["images/a.webp"], bucket.types["images/a.webp"]
+    (sha256,) = (record["files"][0]["sha256"] for record in records(bucket) if record["id"] == "a")
     assert (metadata, content_type) == ({"sha256": sha256, "run": run_id}, "image/webp")
-    assert objects()["manifest.jsonl"][0].count(b"\n") == 2
-    assert json.loads(objects()["summary.json"][0])["succeeded"] == 2
-    assert ".run.json" not in objects()
+    assert bucket.objects["manifest.jsonl"].count(b"\n") == 2
+    assert json.loads(bucket.objects["summary.json"])["succeeded"] == 2
+    assert ".run.json" not in bucket.objects
 
 
-def test_the_next_run_makes_only_what_is_missing():
+def test_the_next_run_makes_only_what_is_missing(bucket):
     made()
-    del objects()["images/b.webp"]
+    del bucket.objects["images/b.webp"]
     summary = made(lines=(GOOD, {**GOOD, "id": "b"}, {**GOOD, "id": "c"}))
     assert (summary["already_done"], summary["succeeded"]) == (1, 2)
-    assert names("images/") == ["images/a.webp", "images/b.webp", "images/c.webp"]
+    assert names(bucket, "images/") == ["images/a.webp", "images/b.webp", "images/c.webp"]
     assert made()["already_done"] == 2
 
 
-def test_an_image_of_another_size_is_made_again_and_another_content_only_with_verify():
+def test_an_image_of_another_size_is_made_again_and_another_content_only_with_verify(bucket):
     made()
-    data, metadata, content_type, version = objects()["images/a.webp"]
-    objects()["images/a.webp"] = (data[:-1] + b"?", metadata, content_type, version)
+    data = bucket.objects["images/a.webp"]
+    bucket.objects["images/a.webp"] = data[:-1] + b"?"
     assert made()["already_done"] == 2
     assert made("--verify")["succeeded"] == 1
-    objects()["images/a.webp"] = (data[:-1], metadata, content_type, version)
+    bucket.objects["images/a.webp"] = data[:-1]
     assert made()["succeeded"] == 1
-    assert objects()["images/a.webp"][0] == data
-    assert names("images/") == ["images/a.webp", "images/b.webp"]
+    assert len(bucket.objects["images/a.webp"]) != len(data[:-1])
+    assert names(bucket, "images/") == ["images/a.webp", "images/b.webp"]
 
 
-def test_a_changed_job_replaces_its_own_image_and_no_other():
+def test_a_changed_job_replaces_its_own_image_and_no_other(bucket):
     made()
     made(lines=({**GOOD, "prompt": "another"},))
-    assert names("images/") == ["images/a.webp", "images/b.webp"]
-    objects()["images/c.webp"] = (b"somebody's", {}, "", 1)
+    assert names(bucket, "images/") == ["images/a.webp", "images/b.webp"]
+    bucket.put("images/c.webp", b"somebody's")
     made(lines=({**GOOD, "id": "c"},))
-    assert objects()["images/c.webp"][0] == b"somebody's"
-    assert "images/c~1.webp" in objects()
+    assert bucket.objects["images/c.webp"] == b"somebody's"
+    assert "images/c~1.webp" in bucket.objects
 
 
-def test_jobs_work_on_images_that_an_earlier_run_has_made():
+def test_jobs_work_on_images_that_an_earlier_run_has_made(bucket):
     upscale = {"id": "large", "endpoint": "/image/upscale", "image": {"job": "a"}, "scale": 2}
-    made(lines=(GOOD,))
-    summary = made(lines=(GOOD, upscale))
+    made(lines=(FOX,))
+    summary = made(lines=(FOX, upscale))
     assert (summary["already_done"], summary["succeeded"]) == (1, 1), summary
-    assert names("images/") == ["images/a.webp", "images/large.png"]
-    assert made(lines=(GOOD, upscale))["already_done"] == 2
+    assert names(bucket, "images/") == ["images/a.webp", "images/large.png"]
+    assert made(lines=(FOX, upscale))["already_done"] == 2
 
 
-def test_jobs_work_on_images_of_the_same_run():
+def test_jobs_work_on_images_of_the_same_run(bucket):
     upscale = {"id": "large", "endpoint": "/image/upscale", "image": {"job": "a"}, "scale": 2}
-    assert made(lines=(GOOD, upscale))["succeeded"] == 2
+    assert made(lines=(FOX, upscale))["succeeded"] == 2
 
 
-def test_check_and_a_dry_run_see_what_the_bucket_holds_and_change_nothing():
+def test_check_and_a_dry_run_see_what_the_bucket_holds_and_change_nothing(bucket):
     made()
-    before = dict(objects())
+    before = dict(bucket.objects)
     write(GOOD, {**GOOD, "id": "c"})
     checked = run("check", "jobs.jsonl", "-o", ADDRESS, "--sandbox")
     planned = run("jobs.jsonl", "-o", ADDRESS, *FAST, "--dry-run")
@@ -119,85 +119,78 @@ def test_check_and_a_dry_run_see_what_the_bucket_holds_and_change_nothing():
         assert found.code == 0, found
         assert "2 jobs, all lines valid, 1 done before" in found.out
         assert f"1 request would go out, into {ADDRESS}" in found.out
-    assert objects() == before
+    assert bucket.objects == before
 
 
-def test_a_folder_that_was_copied_into_the_bucket_is_gone_on_with():
+def test_a_folder_that_was_copied_into_the_bucket_is_gone_on_with(bucket):
     write(GOOD)
     assert run("jobs.jsonl", "-o", "out", *FAST).code == 0
-    bucket = MemoryBucket(ADDRESS)
     for path in ("manifest.jsonl", "images/a.webp"):
         bucket.put(path, Path("out", path))
     assert made()["already_done"] == 1
     assert made()["already_done"] == 2
-    assert len(records()) == 2
+    assert [record["id"] for record in records(bucket)][-2:] == ["a", "b"]
 
 
-def test_unknown_answers_are_kept_in_the_bucket():
-    made("--sandbox-set", "garbage_rate=1", "--max-attempts", "1", code=1, lines=(GOOD,))
-    assert [path for path in names() if path.startswith("unrecognised/")]
+def test_unknown_answers_are_kept_in_the_bucket(bucket):
+    made("--sandbox-set", "fault_rate=1", "--sandbox-set", "fault_kinds=garbage", code=1, lines=(GOOD,))
+    assert [path for path in names(bucket) if path.startswith("unrecognised/")]
 
 
-def test_the_gallery_is_published_with_its_thumbnails():
-    made("--gallery", lines=({**GOOD, "width": 1024, "height": 1024},))
-    assert objects()["gallery.html"][2] == "text/html"
-    assert [path for path in names() if path.startswith("thumbnails/")]
+def test_the_gallery_is_published_with_its_thumbnails(bucket):
+    made("--gallery", "--sandbox-draw", "art", lines=({**GOOD, "width": 1024, "height": 1024, "format": "png"},))
+    assert bucket.types["gallery.html"] == "text/html"
+    assert [path for path in names(bucket) if path.startswith("thumbnails/")]
 
 
-def test_junit_metrics_and_the_users_command_see_the_address():
+def test_junit_metrics_and_the_users_command_see_the_address(bucket):
     made("--junit", "junit.xml", "--metrics-file", "m.prom", "--on-finish", "echo $VENICE_BATCH_FOLDER > folder")
     assert 'tests="2"' in Path("junit.xml").read_text()
     assert ADDRESS in Path("m.prom").read_text()
     assert Path("folder").read_text().strip() == ADDRESS
 
 
-def test_layout_is_refused_with_the_command_that_does_it():
+def test_layout_is_refused_with_the_command_that_does_it(bucket):
     write(GOOD)
     found = run("jobs.jsonl", "-o", ADDRESS, *FAST, "--layout", "flat")
     assert found.code == 2
     assert f"venice-batch export {ADDRESS} --layout flat" in found.err
 
 
-def test_the_scratch_folder_goes_with_the_run(tmp_path):
+def test_the_scratch_folder_goes_with_the_run(bucket):
     made("--scratch", "scratch")
     assert list(Path("scratch").iterdir()) == []
 
 
-def test_a_store_without_conditions_is_refused_before_anything_is_sent(monkeypatch):
-    monkeypatch.setattr(MemoryBucket, "knows_conditions", lambda self: False)
+def test_a_store_without_conditions_is_refused_before_anything_is_sent(bucket):
+    bucket.conditions = False
     found = made(code=5)
     assert found["reason"] == (
         f"{ADDRESS}: this store ignores conditions, so nothing keeps two runs apart; if only one ever runs, give "
         "--bucket-without-lock"
     )
-    assert not objects()
+    assert not bucket.objects
 
 
-def test_a_store_without_conditions_can_be_accepted(monkeypatch):
-    monkeypatch.setattr(MemoryBucket, "knows_conditions", lambda self: False)
+def test_a_store_without_conditions_can_be_accepted(bucket):
+    bucket.conditions = False
     write(GOOD)
     found = run("jobs.jsonl", "-o", ADDRESS, *FAST, "--bucket-without-lock")
     assert found.code == 0
     assert "this store ignores conditions; nothing keeps another run out of it" in found.err
-    assert ".lock" not in objects()
-    objects()["images/c.webp"] = (b"somebody's", {}, "", 1)
+    assert ".lock" not in bucket.objects
+    bucket.put("images/c.webp", b"somebody's")
     made("--bucket-without-lock", lines=({**GOOD, "prompt": "other"}, {**GOOD, "id": "c"}))
-    assert objects()["images/c.webp"][0] == b"somebody's"
-    assert names("images/") == ["images/a.webp", "images/c.webp", "images/c~1.webp"]
+    assert bucket.objects["images/c.webp"] == b"somebody's"
+    assert names(bucket, "images/") == ["images/a.webp", "images/c.webp", "images/c~1.webp"]
 
 
-def test_a_bucket_that_takes_no_records_stops_the_run_with_5(monkeypatch):
-    def broken(self, path, source, **others):
-        if path.startswith("journal/"):
-            raise BucketError(self.address, "does not answer; run again later")
-        MemoryBucket.put(self, path, source, **others)
+def test_a_bucket_that_takes_no_records_stops_the_run_with_5(bucket):
+    def fail(name, path):
+        if name in ("put", "create") and path.startswith("journal/"):
+            raise BucketError(ADDRESS, "does not answer; run again later")
 
-    monkeypatch.setattr(folder, "Bucket", type("Broken", (MemoryBucket,), {"put": broken, "create": broken_create}))
+    bucket.before = fail
     found = made(code=5)
     assert "does not answer; run again later" in found["reason"]
-
-
-def broken_create(self, path, source, **others):
-    if path.startswith("journal/"):
-        raise BucketError(self.address, "does not answer; run again later")
-    return MemoryBucket.create(self, path, source, **others)
+    assert not records(bucket)

@@ -103,11 +103,6 @@ class Copy:
             size = self._sizes[path] = meta.size_bytes
         return size
 
-    @property
-    def is_from_disk(self) -> bool:
-        """Whether there is no journal: the manifest alone may have records, as of a folder copied into the bucket."""
-        return not self._segments
-
     def note(self, path: str, size_bytes: int) -> None:
         """Note a file that has come into the original since it was listed."""
         with self._listing:

@@ -15,7 +15,7 @@ from venice_batch.bucket.copies import Copy
 from venice_batch.bucket.store import Bucket
 from venice_batch.errors import BucketError, FolderError
 from venice_batch.events import JobEnded
-from venice_batch.output.folder import MANIFEST, RUN_FILE, unusable
+from venice_batch.output.folder import RUN_FILE, unusable
 from venice_batch.output.originals import copied
 from venice_batch.output.plain_files import on_disk
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from venice_batch.output.folder import Hold
     from venice_batch.output.manifest import FileView
 
+SCHEMES = ("s3://", "az://", "gs://")
+"""How addresses of buckets begin."""
+
 SCRATCH = "venice-batch-"
 """How the names of scratch folders begin."""
-
-_SEGMENT_BYTES = 4 << 20
-"""Records that go to the journal in one object."""
 
 _TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "application/jsonl", ".webp": "image/webp"}
 
@@ -80,24 +80,16 @@ class BucketFolder:
             what = "this store ignores conditions, so nothing keeps two runs apart"
             raise BucketError(self.address, f"{what}; if only one ever runs, give --bucket-without-lock")
 
-    def bring(self, segments: journal.Journal) -> None:
-        """Bring the copy up to date, at the start of a run. Call it before anything else uses the manifest in `root`.
-
-        Records that came with a folder copied into the bucket, in its manifest alone, are written to `segments`.
+    def bring(self) -> None:
+        """Bring the copy up to date, before anything uses the manifest in `root`.
 
         Raises:
             FolderError: the bucket does not answer or refuses, or `root` takes no files.
         """
-        if self._copy is not None:
+        if self._copy is None:
+            self.copy()
+        else:
             self._copy.refresh()
-        path = self.root / MANIFEST
-        if self.copy().is_from_disk and path.exists():
-            try:
-                with path.open("rb") as lines:
-                    while portion := lines.readlines(_SEGMENT_BYTES):
-                        segments.write(b"".join(portion).rstrip(b"\n") + b"\n")
-            except OSError as error:
-                raise unusable(self.root, error) from error
 
     def whole(self, *, verify: bool) -> Callable[[Sequence[FileView]], bool]:
         """Return what says whether all of a record's files are in the bucket with their sizes (`verify`: hashes)."""

@@ -187,7 +187,7 @@ class _Run:
                 poll_s=POLL_S,
             )
         self.segments = bucket.segments(self.run_id)
-        await self.disk.run(partial(bucket.bring, self.segments))
+        await self.disk.ask(bucket.bring)
         return lease
 
     async def open_budget(self, until_left: ExitStack) -> None:
