@@ -123,6 +123,18 @@ def test_report_puts_the_page_into_the_bucket_and_makes_each_thumbnail_once(buck
     assert bucket.objects["gallery.html"].decode() == page
 
 
+def test_who_may_only_read_gets_the_report_and_how_to_leave_the_page_out(bucket):
+    def refuse(name, path):
+        if name == "put":
+            raise BucketError(OUT, "access refused")
+
+    bucket.before = refuse
+    done = run("report", OUT)
+    assert done.code == 5
+    assert done.err == f"venice-batch: {OUT}: access refused; --no-gallery leaves the page out\n"
+    assert done.out == run("report", OUT, "--no-gallery").out
+
+
 def test_report_as_json_names_the_page_in_the_bucket(bucket):
     assert json.loads(run("report", OUT, "--json").out)["gallery"] == f"{OUT}/gallery.html"
 
