@@ -25,7 +25,8 @@ from venice_batch.api.answers import Answer, Fault, Reply
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import VARIABLE, ApiKey
 from venice_batch.api.responses import AnswerHeaders
-from venice_batch.errors import FolderError, ProcessesError, SourceError, UsageError
+from venice_batch.errors import BucketError, FolderError, ProcessesError, SourceError, UsageError
+from venice_batch.output.atomic_file import is_address
 from venice_batch.output.disk import STALLED
 from venice_batch.output.images import ImageFolder
 from venice_batch.run import fetching_child
@@ -48,7 +49,8 @@ class Fetcher(Protocol):
     async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
         """Send `body` to the job's endpoint and put the images that come back in place.
 
-        Whatever comes back is a Reply. Cancelled, it leaves no temporary file.
+        A fetcher for a bucket takes `received` too: it is called with a good answer as soon as that is here, because
+        the images have a long way yet. Whatever comes back is a Reply. Cancelled, it leaves no temporary file.
 
         Raises:
             FolderError: the images could not be stored.
@@ -69,8 +71,10 @@ class LocalFetcher:
         self._api = api
         self._images = images
 
-    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
-        return await self._api.generate(job.endpoint, body, self._images.writer(job))
+    async def fetch(
+        self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] = lambda answer: None
+    ) -> Reply:
+        return await self._api.generate(job.endpoint, body, self._images.writer(job), received=received)
 
     def abandon(self) -> str | None:
         self._images.disk.abandon()
@@ -97,8 +101,8 @@ class ProcessFetcher:
 
     Each attempt goes to the process with the fewest under way. If a process dies, its attempts end as cut connections:
     the server may have charged for them, and they are tried again in another. When the last one has died, `on_loss` is
-    called with the error that `fetch` raises from then on. No signal of the terminal reaches the children; they end
-    with their standard input, so also when this process is killed.
+    called with the error that `fetch` raises from then on. With `bucket`, an address, images go there. No signal of the
+    terminal reaches the children; they end with their standard input, so also when this process is killed.
 
     Raises on entry:
         ProcessesError: a process cannot be started.
@@ -114,6 +118,7 @@ class ProcessFetcher:
         clock: Clock,
         *,
         on_loss: Callable[[ProcessesError], None] = lambda error: None,
+        bucket: str | None = None,
     ) -> None:
         self._count = count
         self._settings = settings
@@ -121,6 +126,7 @@ class ProcessFetcher:
         self._images = images
         self._clock = clock
         self._on_loss = on_loss
+        self._bucket = bucket
         self._is_ending = False
         self._children: list[_Child] = []
         self._tasks: TaskGroup
@@ -147,17 +153,20 @@ class ProcessFetcher:
                 await child.end()
         await self._tasks.__aexit__(None, None, None)
 
-    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
+    async def fetch(
+        self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] = lambda answer: None
+    ) -> Reply:
         owned: tuple[str, ...] = ()
         if self._images.replaceable is not None:
             owned = await self._images.disk.run(lambda: tuple(self._images.owned_by(job.id)))
         stem = self._images.stem(job)
-        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned)
+        keep = self._images.keeps(job.id)
+        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned, keep)
         while True:
             child = await self._least_busy()
             sent_s = self._clock.now()
             with suppress(_NotSentError):
-                fetched = await child.ask(request)
+                fetched = await child.ask(request, received)
                 break
         if fetched is None:
             answer = Answer(
@@ -171,7 +180,7 @@ class ProcessFetcher:
             return Reply(answer)
         if fetched.folder is not None:
             path, reason = fetched.folder
-            raise FolderError(Path(path), reason)
+            raise BucketError(path, reason) if is_address(path) else FolderError(Path(path), reason)
         if fetched.source is not None:
             raise SourceError(fetched.source)
         if fetched.reply is None:
@@ -234,6 +243,8 @@ class ProcessFetcher:
             str(self._images.root),
             prefix,
             self._images.durable,
+            self._bucket,
+            self._images.prefix,
         )
         self._tasks.start_soon(self._watch, child)
         await child.send(start)
@@ -256,12 +267,13 @@ class _Child:
         self._begun = anyio.Event()  # it is ready, or it has ended
         self.waiting: dict[int, anyio.Event] = {}
         self._fetched: dict[int, Fetched] = {}
+        self._received: dict[int, Callable[[Answer], None]] = {}
         self.is_alive = True
         self.ended = anyio.Event()
         self.cause = ""
 
-    async def ask(self, request: Fetch) -> Fetched | None:
-        """Return the answer; None if the process has died before it came.
+    async def ask(self, request: Fetch, received: Callable[[Answer], None]) -> Fetched | None:
+        """Return the answer; None if the process has died before it came. See `Fetcher.fetch` for `received`.
 
         Cancelled, it has the process give up the attempt, and returns what came of that.
 
@@ -269,6 +281,7 @@ class _Child:
             _NotSentError: another process may be asked.
         """
         event = self.waiting[request.number] = anyio.Event()
+        self._received[request.number] = received
         try:
             await self._begun.wait()
             if not self.is_alive:
@@ -286,6 +299,7 @@ class _Child:
             return self._fetched.get(request.number)
         finally:
             self.waiting.pop(request.number, None)
+            self._received.pop(request.number, None)
             self._fetched.pop(request.number, None)
 
     async def send(self, message: Start | Fetch | Cancel) -> None:
@@ -308,7 +322,10 @@ class _Child:
                 while True:
                     (length,) = LENGTH.unpack(await stream.receive_exactly(LENGTH.size))
                     fetched = decode(await stream.receive_exactly(length))
-                    if (event := self.waiting.get(fetched.number)) is not None:
+                    if fetched.received is not None:
+                        if (received := self._received.get(fetched.number)) is not None:
+                            received(fetched.received)
+                    elif (event := self.waiting.get(fetched.number)) is not None:
                         self._fetched[fetched.number] = fetched
                         event.set()
         except anyio.DelimiterNotFound:

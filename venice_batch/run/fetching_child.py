@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import anyio
 import msgspec
 
-from venice_batch.api.answers import Reply
+from venice_batch.api.answers import Answer, Reply
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import ApiKey
 from venice_batch.clock import SystemClock
@@ -29,6 +29,8 @@ from venice_batch.output.images import ImageFolder, JobImages
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectSendStream
 
+    from venice_batch.output.images import ImageStore
+
 
 class Start(msgspec.Struct, frozen=True):
     """The first message to a child. The key travels through the pipe: others can read a command line or environment."""
@@ -38,6 +40,8 @@ class Start(msgspec.Struct, frozen=True):
     root: str
     prefix: str
     durable: bool
+    bucket: str | None
+    run_id: str
 
 
 class Fetch(msgspec.Struct, frozen=True, tag=True):
@@ -49,6 +53,7 @@ class Fetch(msgspec.Struct, frozen=True, tag=True):
     stem: str
     wanted: int
     owned: tuple[str, ...]
+    keep: bool
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -58,13 +63,14 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
 
 
 class Fetched(msgspec.Struct, frozen=True, tag=True):
-    """The answer to a `Fetch`: a reply, or why there is none."""
+    """The answer to a `Fetch`: a reply, or why there is none. With a bucket `received` comes first, by itself."""
 
     number: int
     reply: Reply | None = None
     folder: tuple[str, str] | None = None
     source: str | None = None
     unexpected: str | None = None
+    received: Answer | None = None
 
 
 READY = b"\0venice-batch is ready\0"
@@ -87,7 +93,7 @@ def main() -> None:
 
 async def _serve(start: Start, answers: BinaryIO) -> None:
     key = ApiKey(start.key)
-    images = ImageFolder(Path(start.root), prefix=start.prefix, durable=start.durable)
+    images = ImageFolder(Path(start.root), prefix=start.prefix, durable=start.durable, store=_store(start))
     under_way: dict[int, anyio.CancelScope] = {}
     inbox, requests = anyio.create_memory_object_stream[bytes](float("inf"))
     async with ApiClient(start.api, key, SystemClock()) as api, anyio.create_task_group() as tasks:
@@ -102,8 +108,15 @@ async def _serve(start: Start, answers: BinaryIO) -> None:
             with anyio.CancelScope() as scope:
                 under_way[request.number] = scope
                 try:
-                    writer = JobImages(images, request.stem, request.wanted, lambda: request.owned)
-                    answer(Fetched(request.number, await api.generate(request.endpoint, request.body, writer)))
+                    owned, keep = request.owned, request.keep
+                    writer = JobImages(images, request.stem, request.wanted, lambda: owned, keep=keep)
+
+                    def received(came: Answer) -> None:
+                        if start.bucket is not None:
+                            answer(Fetched(request.number, received=came))
+
+                    reply = await api.generate(request.endpoint, request.body, writer, received=received)
+                    answer(Fetched(request.number, reply))
                     return
                 except FolderError as error:
                     answer(Fetched(request.number, folder=(str(error.path), error.reason)))
@@ -127,6 +140,15 @@ async def _serve(start: Start, answers: BinaryIO) -> None:
             elif request.number in under_way:
                 under_way[request.number].cancel()
         tasks.cancel_scope.cancel()
+
+
+def _store(start: Start) -> ImageStore | None:
+    if start.bucket is None:
+        return None
+    from venice_batch.bucket.folder import BucketFolder
+    from venice_batch.bucket.store import Bucket
+
+    return BucketFolder(Bucket(start.bucket, os.environ), Path(start.root)).images(start.run_id)
 
 
 def _forward(stream: BinaryIO, inbox: MemoryObjectSendStream[bytes]) -> None:
