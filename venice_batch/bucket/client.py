@@ -13,6 +13,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib import import_module
 from mmap import mmap
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -72,9 +73,10 @@ def import_obstore(address: str) -> ModuleType:
         UsageError: it is not installed.
     """
     try:
-        import obstore
-        import obstore.exceptions
-        import obstore.store
+        # Not as statements: types are checked where the extra is not installed too.
+        obstore = import_module("obstore")
+        for part in ("exceptions", "store"):
+            import_module(f"obstore.{part}")
     except ImportError:
         raise UsageError(f"{address}: buckets need obstore; pip install 'venice-batch[bucket]'") from None
     return obstore
