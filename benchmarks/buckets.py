@@ -1,0 +1,472 @@
+"""Kills, faults, speed and memory of runs whose output folder is a bucket, on real object stores on loopback.
+
+The stores are those of `bucket_servers.py`; the API is a sandbox in a process of its own, or a server of fixed images.
+Everything ends by itself.
+
+    python benchmarks/buckets.py kills --store azurite --kills 50
+    python benchmarks/buckets.py faults
+    python benchmarks/buckets.py displaced
+    python benchmarks/buckets.py ends --count 200
+    python benchmarks/buckets.py journal --records 10000
+    python benchmarks/buckets.py pace
+    python benchmarks/buckets.py memory
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bucket_servers import Faults, Server, azurite, fault_proxy, seaweedfs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from venice_batch.bucket.store import Bucket
+
+STORES = {"seaweedfs": seaweedfs, "azurite": azurite}
+COMMAND = [sys.executable, "-m", "venice_batch"]
+SHORT_TTL_S = 4.0
+"""The TTL of leases where runs are killed, so that fifty kills do not take an hour."""
+WITH_SHORT_TTL = """
+import sys
+from venice_batch.bucket import lease
+lease.TTL_S, lease.BEAT_S = {ttl_s}, {ttl_s} / 4
+from venice_batch.__main__ import main
+sys.exit(main())
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was in the bucket after the last run.
+
+    `lost` counts records that were acknowledged before a kill and are gone, `bought` the images that the sandbox handed
+    out, `orphans` images without a record (their run was killed between the two).
+    """
+
+    jobs: int
+    kills: int
+    concurrency: int
+    recorded: int
+    bad: int
+    lost: int
+    orphans: int
+    bought: int
+
+    @property
+    def bought_twice(self) -> int:
+        return self.bought - self.jobs
+
+    @property
+    def is_sound(self) -> bool:
+        """Nothing lost or bad, nothing bought twice but what was under way when a run was killed."""
+        whole = self.recorded == self.jobs and not self.bad and not self.lost
+        return whole and self.bought_twice <= self.concurrency * self.kills
+
+
+def command(*, ttl_s: float | None = None) -> list[str]:
+    """Return the command; with `ttl_s` its leases die that soon."""
+    return COMMAND if ttl_s is None else [sys.executable, "-c", WITH_SHORT_TTL.format(ttl_s=ttl_s)]
+
+
+def environment(server: Server) -> dict[str, str]:
+    """Return the environment of a run with a bucket of `server`."""
+    return {**os.environ, **server.environ, "VENICE_API_KEY": "bucket"}
+
+
+def write_jobs(path: Path, jobs: int) -> None:
+    """Write a file of jobs for small images."""
+    with path.open("w") as file:
+        for number in range(jobs):
+            job = {"id": f"j{number}", "model": "venice-sd35", "prompt": f"p{number}", "width": 128, "height": 128}
+            file.write(json.dumps({**job, "return_binary": True}) + "\n")
+
+
+@contextlib.contextmanager
+def sandbox(*options: str) -> Iterator[str]:
+    """The base URL of a sandbox in a process of its own, for as long as the block lasts."""
+    given = ("--port", "0", "--rpm", "0", "--draw", "plain", "--set", "failure_limit=0", *options)
+    with _server([COMMAND[0], "-u", *COMMAND[1:], "sandbox", *given]) as line:
+        yield next(word for word in line.split() if word.startswith("http://"))
+
+
+@contextlib.contextmanager
+def fixed_server(size_bytes: int) -> Iterator[str]:
+    """The base URL of a server that has one image of `size_bytes` ready."""
+    program = str(Path(__file__).with_name("fixed_server.py"))
+    with _server([sys.executable, program, "--bytes", str(size_bytes)]) as line:
+        yield f"http://127.0.0.1:{int(line)}/api/v1"
+
+
+@contextlib.contextmanager
+def _server(server: list[str]) -> Iterator[str]:
+    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline()
+        finally:
+            process.terminate()
+
+
+def stats(base_url: str) -> dict[str, Any]:
+    """Return the sandbox's own counts."""
+    with urllib.request.urlopen(base_url.removesuffix("/api/v1") + "/sandbox/stats") as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def bucket_at(server: Server, prefix: str) -> Bucket:
+    """Return the bucket as readers see it, past any proxy."""
+    from venice_batch.bucket.store import Bucket
+
+    return Bucket(server.address(prefix), server.environ)
+
+
+def records_in(bucket: Bucket) -> dict[str, dict[str, Any]]:
+    """Return the last record of each id in the journal."""
+    from venice_batch.bucket.journal import Journal
+
+    records = {}
+    for lines in Journal.read(bucket):
+        for line in lines.splitlines():
+            record = json.loads(line)
+            records[record["id"]] = record
+    return records
+
+
+def kill(
+    server: Server, folder: Path, *, jobs: int, kills: int, concurrency: int, seed: int, shares: Mapping[str, float]
+) -> Finding:
+    """Kill a run of `jobs` jobs `kills` times at random moments, let it end, and look at what is in the bucket.
+
+    With `shares` the PUTs of all runs meet these faults (see `Faults`).
+    """
+    rng, faults = random.Random(seed), Faults(shares, seed)
+    write_jobs(folder / "jobs.jsonl", jobs)
+    prefix = f"kills-{seed}-{time.time_ns()}"
+    bucket = bucket_at(server, prefix)
+    acknowledged: set[str] = set()
+    killed = 0
+    with sandbox("--latency", "0.05") as base_url, fault_proxy(server.port, faults) as port:
+        seen = server.behind(port) if shares else server
+        run = [*command(ttl_s=SHORT_TTL_S), str(folder / "jobs.jsonl"), "--base-url", base_url, "-q"]
+        run += ["-o", server.address(prefix), "-c", str(concurrency), "--lock-wait", "120"]
+        for number in range(kills):
+            before = stats(base_url)["requests"]
+            scratch = folder / f"scratch-{number}"
+            with subprocess.Popen([*run, "--scratch", str(scratch)], env=environment(seen)) as process:
+                _wait_for_request(base_url, before, process)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(rng.uniform(0.0, 0.6))
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+                    killed += 1
+            acknowledged |= _ids(scratch / "manifest.jsonl")
+        subprocess.run(run, env=environment(seen), check=True)
+        bought = stats(base_url)["images"]
+    if shares:
+        print(f"{faults.puts} PUTs, {dict(faults.struck)}")
+    return _look(bucket, jobs, killed, concurrency, acknowledged, bought)
+
+
+def _ids(manifest: Path) -> set[str]:
+    """The ids of whole records of a scratch manifest, each acknowledged by the bucket before it was written here."""
+    if not manifest.exists():
+        return set()
+    whole = manifest.read_bytes().rpartition(b"\n")[0]
+    return {json.loads(line)["id"] for line in whole.splitlines()}
+
+
+def _wait_for_request(base_url: str, before: int, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 120
+    while stats(base_url)["requests"] == before and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+def _look(bucket: Bucket, jobs: int, kills: int, concurrency: int, acknowledged: set[str], bought: int) -> Finding:
+    records = records_in(bucket)
+    files = [file for record in records.values() for file in record["files"]]
+    bad = 0
+    for file in files:
+        body = bucket.get(file["path"])
+        bad += body is None or hashlib.sha256(body).hexdigest() != file["sha256"]
+    names = {entry.path for entry in bucket.list("images/")}
+    return Finding(
+        jobs=jobs,
+        kills=kills,
+        concurrency=concurrency,
+        recorded=sum(record["status"] == "succeeded" for record in records.values()),
+        bad=bad,
+        lost=len(acknowledged - set(records)),
+        orphans=len(names - {file["path"] for file in files}),
+        bought=bought,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Displacement:
+    """How a run ended whose lease another run took while it was stopped."""
+
+    code: int
+    woke_for_s: float
+    lost: int
+    message: str
+
+    @property
+    def is_sound(self) -> bool:
+        return self.code == 5 and self.woke_for_s <= 15 and not self.lost
+
+
+def displace(server: Server, folder: Path, *, jobs: int, ttl_s: float | None) -> Displacement:
+    """Stop a run beyond its TTL, let another one take the bucket over, and wake the first; None: the real TTL."""
+    write_jobs(folder / "jobs.jsonl", jobs)
+    prefix = f"displaced-{time.time_ns()}"
+    with sandbox("--latency", "0.2") as base_url:
+        run = [*command(ttl_s=ttl_s), str(folder / "jobs.jsonl"), "--base-url", base_url, "-c", "4", "-q"]
+        run += ["-o", server.address(prefix), "--lock-wait", "180"]
+        pipe = subprocess.PIPE
+        first = subprocess.Popen([*run, "--scratch", str(folder / "a")], env=environment(server), stderr=pipe)
+        try:
+            until = time.monotonic() + 60
+            while len(_ids(folder / "a/manifest.jsonl")) < 8 and time.monotonic() < until and first.poll() is None:
+                time.sleep(0.05)
+            first.send_signal(signal.SIGSTOP)
+            requests = stats(base_url)["requests"]
+            second = subprocess.Popen([*run, "--scratch", str(folder / "b")], env=environment(server))
+            try:
+                _wait_for_request(base_url, requests, second)
+                first.send_signal(signal.SIGCONT)
+                woke_s = time.monotonic()
+                error = first.communicate(timeout=60)[1]
+                woke_for_s = time.monotonic() - woke_s
+                second.wait(300)
+            finally:
+                second.kill()
+                second.wait()
+        finally:
+            first.kill()
+            first.wait()
+    kept = set(records_in(bucket_at(server, prefix)))
+    lost = (_ids(folder / "a/manifest.jsonl") | _ids(folder / "b/manifest.jsonl")) - kept
+    return Displacement(first.returncode, woke_for_s, len(lost), error.decode().strip())
+
+
+USE_BUCKET = """
+import os, sys
+from functools import partial
+import anyio
+from venice_batch.bucket.store import Bucket
+
+bucket = Bucket(sys.argv[1], os.environ)
+
+async def main():
+    async with anyio.create_task_group() as tasks:
+        for number in range(8):
+            tasks.start_soon(anyio.to_thread.run_sync, partial(bucket.put, f"images/{number}", b"x" * 1000))
+
+anyio.run(main)
+"""
+
+
+def ends(server: Server, *, count: int) -> Counter[int]:
+    """Return how often processes that used a bucket ended with each status; 134 and 139 are crashes."""
+    codes: Counter[int] = Counter()
+    address = server.address(f"ends-{time.time_ns()}")
+    for _ in range(-(-count // 4)):
+        four = [
+            subprocess.Popen([sys.executable, "-c", USE_BUCKET, address], env=environment(server))
+            for _ in range(min(4, count - codes.total()))
+        ]
+        for process in four:
+            codes[process.wait(60)] += 1
+    return codes
+
+
+def run_ends(server: Server, folder: Path, *, count: int) -> Counter[int]:
+    """Return the same of whole runs, every third of them interrupted."""
+    write_jobs(folder / "jobs.jsonl", 6)
+    codes: Counter[int] = Counter()
+    rng = random.Random(1)
+    with sandbox("--latency", "0.1") as base_url:
+        for number in range(count):
+            address = server.address(f"ends-{time.time_ns()}")
+            run = [*COMMAND, str(folder / "jobs.jsonl"), "--base-url", base_url, "-q", "-o", address]
+            before = stats(base_url)["requests"]
+            errors = subprocess.DEVNULL  # an interrupted run says so
+            with subprocess.Popen(run, env=environment(server), stderr=errors) as process:
+                if number % 3 == 0:
+                    _wait_for_request(base_url, before, process)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(rng.uniform(0.0, 0.3))
+                    process.send_signal(signal.SIGINT)
+                codes[process.wait(120)] += 1
+    return codes
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long it took to write records to a journal, to read them from its segments, and again once compacted."""
+
+    records: int
+    write_s: float
+    segments_s: float
+    compact_s: float
+    compacted_s: float
+
+    @property
+    def is_sound(self) -> bool:
+        return self.segments_s < 15 and self.compacted_s < 2
+
+
+def journal(server: Server, *, records: int, record_bytes: int = 1500, threads: int = 16) -> Timing:
+    """Write `records` records, one a segment, and read them back."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from venice_batch.bucket.journal import Journal
+
+    bucket = bucket_at(server, f"journal-{time.time_ns()}")
+    written = Journal(bucket, "run-1")
+    padding = "x" * (record_bytes - 40)
+
+    def line(number: int) -> bytes:
+        return json.dumps({"id": f"j{number}", "padding": padding}).encode() + b"\n"
+
+    def read() -> float:
+        began_s = time.monotonic()
+        found = [json.loads(one)["id"] for lines in Journal.read(bucket) for one in lines.splitlines()]
+        assert sorted(found) == sorted(f"j{number}" for number in range(records)), len(found)
+        return time.monotonic() - began_s
+
+    times_s = [time.monotonic()]
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(lambda number: written.write(line(number)), range(records)):
+            pass
+    times_s.append(time.monotonic())
+    segments_s = read()
+    times_s.append(time.monotonic())
+    written.compact()
+    times_s.append(time.monotonic())
+    return Timing(records, times_s[1] - times_s[0], segments_s, times_s[3] - times_s[2], read())
+
+
+def pace(server: Server, folder: Path, *, jobs: int, pairs: int) -> list[tuple[float, float]]:
+    """Return how long runs took with a local folder and with a bucket, at 200 ms a request and 16 at a time."""
+    write_jobs(folder / "jobs.jsonl", jobs)
+    found = []
+    with sandbox("--latency", "0.2") as base_url:
+        run = [*COMMAND, str(folder / "jobs.jsonl"), "--base-url", base_url, "-q", "-c", "16", "-o"]
+        for number in range(pairs):
+            outputs = [str(folder / f"out-{number}"), server.address(f"pace-{number}-{time.time_ns()}")]
+            times_s = []
+            for output in outputs if number % 2 == 0 else reversed(outputs):
+                began_s = time.monotonic()
+                subprocess.run([*run, output], env=environment(server), check=True)
+                times_s.append(time.monotonic() - began_s)
+            local_s, bucket_s = times_s if number % 2 == 0 else reversed(times_s)
+            found.append((local_s, bucket_s))
+    return found
+
+
+def memory(server: Server, folder: Path, *, jobs: int) -> tuple[float, float]:
+    """Return the peak resident memory in MB with a local folder and with a bucket, at 16 images of 8 MB at a time."""
+    write_jobs(folder / "jobs.jsonl", jobs)
+    peaks = []
+    with fixed_server(8_000_000) as base_url:
+        run = [*COMMAND, str(folder / "jobs.jsonl"), "--base-url", base_url, "-q", "-c", "16", "-o"]
+        for output in (str(folder / "out"), server.address(f"memory-{time.time_ns()}")):
+            with subprocess.Popen([*run, output], env=environment(server)) as process:
+                peak_kb = 0
+                while process.poll() is None:
+                    peak_kb = max(peak_kb, _peak_kb(process.pid))
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(0.05)
+                assert process.returncode == 0, process.returncode
+            peaks.append(peak_kb / 1024)
+    return peaks[0], peaks[1]
+
+
+def _peak_kb(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return 0
+
+
+FAULTS = {"lost": 0.04, "503": 0.03, "409": 0.03, "cut": 0.03, "501": 0.01, "hang": 0.01}
+"""15 % of PUTs, of every kind that was seen."""
+
+
+def main() -> int:
+    """Print what was found; 1 if anything falls short."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    what = ("kills", "faults", "displaced", "ends", "journal", "pace", "memory")
+    parser.add_argument("what", choices=what)
+    parser.add_argument("--store", choices=sorted(STORES), default="seaweedfs")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--jobs", type=int, help="default: 2000, and fewer where a run has to be slow")
+    parser.add_argument("--concurrency", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=200, help="processes that end")
+    parser.add_argument("--records", type=int, default=10_000)
+    parser.add_argument("--ttl", type=float, help="seconds after which a displaced run's lease is dead; default: real")
+    given = parser.parse_args()
+    load = ", ".join(f"{part:.1f}" for part in os.getloadavg())
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load}; {' '.join(sys.argv)}", flush=True)
+    with STORES[given.store]() as server, tempfile.TemporaryDirectory() as name:
+        return _measured(given, server, Path(name))
+
+
+def _measured(given: argparse.Namespace, server: Server, folder: Path) -> int:
+    match given.what:
+        case "kills" | "faults":
+            shares, kills = (FAULTS, 0) if given.what == "faults" else ({}, given.kills)
+            numbers = {"jobs": given.jobs or 2000, "kills": kills}
+            found = kill(
+                server, folder, **numbers, concurrency=given.concurrency, seed=given.seed, shares=shares
+            )  # fmt: skip
+            print(f"{found}, {found.bought_twice} bought twice, {found.concurrency * found.kills} allowed")
+            return 0 if found.is_sound else 1
+        case "displaced":
+            displaced = displace(server, folder, jobs=given.jobs or 200, ttl_s=given.ttl)
+            print(displaced)
+            return 0 if displaced.is_sound else 1
+        case "ends":
+            codes = ends(server, count=given.count) + run_ends(server, folder, count=given.count)
+            print(dict(codes))
+            return 1 if {134, 139, -signal.SIGABRT, -signal.SIGSEGV} & codes.keys() else 0
+        case "journal":
+            timing = journal(server, records=given.records)
+            print(timing)
+            return 0 if timing.is_sound else 1
+        case "pace":
+            times_s = pace(server, folder, jobs=given.jobs or 800, pairs=3)
+            ratio = statistics.median(bucket_s / local_s for local_s, bucket_s in times_s)
+            print(f"local and bucket: {times_s}, median ratio {ratio:.3f}")
+            return 0 if ratio <= 1.05 else 1
+        case _:
+            local_mb, bucket_mb = memory(server, folder, jobs=given.jobs or 100)
+            print(f"local {local_mb:.0f} MB, bucket {bucket_mb:.0f} MB")
+            return 0 if bucket_mb <= local_mb + 30 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
