@@ -29,6 +29,8 @@ LAYERS = [
     ("events",),
     # images and records on disk
     ("output",),
+    # the same in a bucket of an object store
+    ("bucket",),
     # what a run or a manifest says
     ("report",),
     # the course of a run

@@ -247,7 +247,7 @@ class FolderError(VeniceBatchError):
 
     exit_code = ExitCode.FOLDER_UNUSABLE
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Path | str, reason: str) -> None:
         self.path = path
         self.reason = reason
         super().__init__(f"{path}: {reason}")
@@ -256,9 +256,16 @@ class FolderError(VeniceBatchError):
 class FolderHeldError(FolderError):
     """Another run, `holder`, is using the output folder."""
 
-    def __init__(self, path: Path, holder: str) -> None:
+    def __init__(self, path: Path | str, holder: str) -> None:
         self.holder = holder
         super().__init__(path, f"another run ({holder}) is using this folder; wait for it or stop it")
+
+
+class BucketError(FolderError):
+    """A bucket cannot be used as the output folder: refused, out of reach, or taken by another run.
+
+    `path` is its address; `reason` says what happened and what to do.
+    """
 
 
 class StoppedWaitingError(VeniceBatchError):
