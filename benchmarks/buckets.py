@@ -1,15 +1,11 @@
-"""Kills, faults, speed and memory of runs whose output folder is a bucket, on real object stores on loopback.
+"""Kills runs whose output folder is a bucket, adds faults or stops them, and counts what was lost or bought twice.
 
-The stores are those of `bucket_servers.py`; the API is a sandbox in a process of its own, or a server of fixed images.
+The object stores are those of `bucket_servers.py`, on loopback; a sandbox in a process of its own plays the API.
 Everything ends by itself.
 
     python benchmarks/buckets.py kills --store azurite --kills 50
     python benchmarks/buckets.py faults
     python benchmarks/buckets.py displaced
-    python benchmarks/buckets.py ends --count 200
-    python benchmarks/buckets.py journal --records 10000
-    python benchmarks/buckets.py pace
-    python benchmarks/buckets.py memory
 """
 
 from __future__ import annotations
@@ -22,13 +18,11 @@ import os
 import platform
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,20 +97,13 @@ def write_jobs(path: Path, jobs: int) -> None:
 def sandbox(*options: str) -> Iterator[str]:
     """The base URL of a sandbox in a process of its own, for as long as the block lasts."""
     given = ("--port", "0", "--rpm", "0", "--draw", "plain", "--set", "failure_limit=0", *options)
-    with _server([COMMAND[0], "-u", *COMMAND[1:], "sandbox", *given]) as line:
+    with started([COMMAND[0], "-u", *COMMAND[1:], "sandbox", *given]) as line:
         yield next(word for word in line.split() if word.startswith("http://"))
 
 
 @contextlib.contextmanager
-def fixed_server(size_bytes: int) -> Iterator[str]:
-    """The base URL of a server that has one image of `size_bytes` ready."""
-    program = str(Path(__file__).with_name("fixed_server.py"))
-    with _server([sys.executable, program, "--bytes", str(size_bytes)]) as line:
-        yield f"http://127.0.0.1:{int(line)}/api/v1"
-
-
-@contextlib.contextmanager
-def _server(server: list[str]) -> Iterator[str]:
+def started(server: list[str]) -> Iterator[str]:
+    """The first line that a server prints; it ends with the block."""
     with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -141,13 +128,12 @@ def bucket_at(server: Server, prefix: str) -> Bucket:
 
 def records_in(bucket: Bucket) -> dict[str, dict[str, Any]]:
     """Return the last record of each id in the journal."""
-    from venice_batch.bucket.journal import Journal
+    from venice_batch.bucket.journal import read
 
     records = {}
-    for lines in Journal.read(bucket):
-        for line in lines.splitlines():
-            record = json.loads(line)
-            records[record["id"]] = record
+    for line in read(bucket):
+        record = json.loads(line)
+        records[record["id"]] = record
     return records
 
 
@@ -172,7 +158,7 @@ def kill(
             before = stats(base_url)["requests"]
             scratch = folder / f"scratch-{number}"
             with subprocess.Popen([*run, "--scratch", str(scratch)], env=environment(seen)) as process:
-                _wait_for_request(base_url, before, process)
+                wait_for_request(base_url, before, process)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(rng.uniform(0.0, 0.6))
                 if process.poll() is None:
@@ -195,7 +181,8 @@ def _ids(manifest: Path) -> set[str]:
     return {json.loads(line)["id"] for line in whole.splitlines()}
 
 
-def _wait_for_request(base_url: str, before: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_request(base_url: str, before: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a run has sent its first request, or has ended."""
     until = time.monotonic() + 120
     while stats(base_url)["requests"] == before and process.poll() is None and time.monotonic() < until:
         time.sleep(0.005)
@@ -252,7 +239,7 @@ def displace(server: Server, folder: Path, *, jobs: int, ttl_s: float | None) ->
             requests = stats(base_url)["requests"]
             second = subprocess.Popen([*run, "--scratch", str(folder / "b")], env=environment(server))
             try:
-                _wait_for_request(base_url, requests, second)
+                wait_for_request(base_url, requests, second)
                 first.send_signal(signal.SIGCONT)
                 woke_s = time.monotonic()
                 error = first.communicate(timeout=60)[1]
@@ -269,203 +256,40 @@ def displace(server: Server, folder: Path, *, jobs: int, ttl_s: float | None) ->
     return Displacement(first.returncode, woke_for_s, len(lost), error.decode().strip())
 
 
-USE_BUCKET = """
-import os, sys
-from functools import partial
-import anyio
-from venice_batch.bucket.store import Bucket
-
-bucket = Bucket(sys.argv[1], os.environ)
-
-async def main():
-    async with anyio.create_task_group() as tasks:
-        for number in range(8):
-            tasks.start_soon(anyio.to_thread.run_sync, partial(bucket.put, f"images/{number}", b"x" * 1000))
-
-anyio.run(main)
-"""
-
-
-def ends(server: Server, *, count: int) -> Counter[int]:
-    """Return how often processes that used a bucket ended with each status; 134 and 139 are crashes."""
-    codes: Counter[int] = Counter()
-    address = server.address(f"ends-{time.time_ns()}")
-    for _ in range(-(-count // 4)):
-        four = [
-            subprocess.Popen([sys.executable, "-c", USE_BUCKET, address], env=environment(server))
-            for _ in range(min(4, count - codes.total()))
-        ]
-        for process in four:
-            codes[process.wait(60)] += 1
-    return codes
-
-
-def run_ends(server: Server, folder: Path, *, count: int) -> Counter[int]:
-    """Return the same of whole runs, every third of them interrupted."""
-    write_jobs(folder / "jobs.jsonl", 6)
-    codes: Counter[int] = Counter()
-    rng = random.Random(1)
-    with sandbox("--latency", "0.1") as base_url:
-        for number in range(count):
-            address = server.address(f"ends-{time.time_ns()}")
-            run = [*COMMAND, str(folder / "jobs.jsonl"), "--base-url", base_url, "-q", "-o", address]
-            before = stats(base_url)["requests"]
-            errors = subprocess.DEVNULL  # an interrupted run says so
-            with subprocess.Popen(run, env=environment(server), stderr=errors) as process:
-                if number % 3 == 0:
-                    _wait_for_request(base_url, before, process)
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(rng.uniform(0.0, 0.3))
-                    process.send_signal(signal.SIGINT)
-                codes[process.wait(120)] += 1
-    return codes
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How long it took to write records to a journal, to read them from its segments, and again once compacted."""
-
-    records: int
-    write_s: float
-    segments_s: float
-    compact_s: float
-    compacted_s: float
-
-    @property
-    def is_sound(self) -> bool:
-        return self.segments_s < 15 and self.compacted_s < 2
-
-
-def journal(server: Server, *, records: int, record_bytes: int = 1500, threads: int = 16) -> Timing:
-    """Write `records` records, one a segment, and read them back."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from venice_batch.bucket.journal import Journal
-
-    bucket = bucket_at(server, f"journal-{time.time_ns()}")
-    written = Journal(bucket, "run-1")
-    padding = "x" * (record_bytes - 40)
-
-    def line(number: int) -> bytes:
-        return json.dumps({"id": f"j{number}", "padding": padding}).encode() + b"\n"
-
-    def read() -> float:
-        began_s = time.monotonic()
-        found = [json.loads(one)["id"] for lines in Journal.read(bucket) for one in lines.splitlines()]
-        assert sorted(found) == sorted(f"j{number}" for number in range(records)), len(found)
-        return time.monotonic() - began_s
-
-    times_s = [time.monotonic()]
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda number: written.write(line(number)), range(records)):
-            pass
-    times_s.append(time.monotonic())
-    segments_s = read()
-    times_s.append(time.monotonic())
-    written.compact()
-    times_s.append(time.monotonic())
-    return Timing(records, times_s[1] - times_s[0], segments_s, times_s[3] - times_s[2], read())
-
-
-def pace(server: Server, folder: Path, *, jobs: int, pairs: int) -> list[tuple[float, float]]:
-    """Return how long runs took with a local folder and with a bucket, at 200 ms a request and 16 at a time."""
-    write_jobs(folder / "jobs.jsonl", jobs)
-    found = []
-    with sandbox("--latency", "0.2") as base_url:
-        run = [*COMMAND, str(folder / "jobs.jsonl"), "--base-url", base_url, "-q", "-c", "16", "-o"]
-        for number in range(pairs):
-            outputs = [str(folder / f"out-{number}"), server.address(f"pace-{number}-{time.time_ns()}")]
-            times_s = []
-            for output in outputs if number % 2 == 0 else reversed(outputs):
-                began_s = time.monotonic()
-                subprocess.run([*run, output], env=environment(server), check=True)
-                times_s.append(time.monotonic() - began_s)
-            local_s, bucket_s = times_s if number % 2 == 0 else reversed(times_s)
-            found.append((local_s, bucket_s))
-    return found
-
-
-def memory(server: Server, folder: Path, *, jobs: int) -> tuple[float, float]:
-    """Return the peak resident memory in MB with a local folder and with a bucket, at 16 images of 8 MB at a time."""
-    write_jobs(folder / "jobs.jsonl", jobs)
-    peaks = []
-    with fixed_server(8_000_000) as base_url:
-        run = [*COMMAND, str(folder / "jobs.jsonl"), "--base-url", base_url, "-q", "-c", "16", "-o"]
-        for output in (str(folder / "out"), server.address(f"memory-{time.time_ns()}")):
-            with subprocess.Popen([*run, output], env=environment(server)) as process:
-                peak_kb = 0
-                while process.poll() is None:
-                    peak_kb = max(peak_kb, _peak_kb(process.pid))
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(0.05)
-                assert process.returncode == 0, process.returncode
-            peaks.append(peak_kb / 1024)
-    return peaks[0], peaks[1]
-
-
-def _peak_kb(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1])
-    return 0
-
-
 FAULTS = {"lost": 0.04, "503": 0.03, "409": 0.03, "cut": 0.03, "501": 0.01, "hang": 0.01}
 """15 % of PUTs, of every kind that was seen."""
+
+
+@contextlib.contextmanager
+def announced(store: str) -> Iterator[tuple[Server, Path]]:
+    """Print the circumstances; yields a running store and a temporary folder."""
+    load = ", ".join(f"{part:.1f}" for part in os.getloadavg())
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load}; {' '.join(sys.argv)}", flush=True)
+    with STORES[store]() as server, tempfile.TemporaryDirectory() as name:
+        yield server, Path(name)
 
 
 def main() -> int:
     """Print what was found; 1 if anything falls short."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    what = ("kills", "faults", "displaced", "ends", "journal", "pace", "memory")
-    parser.add_argument("what", choices=what)
+    parser.add_argument("what", choices=("kills", "faults", "displaced"))
     parser.add_argument("--store", choices=sorted(STORES), default="seaweedfs")
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--jobs", type=int, help="default: 2000, and fewer where a run has to be slow")
+    parser.add_argument("--jobs", type=int, help="default: 2000; 200 for displaced, where the API is slow")
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=200, help="processes that end")
-    parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--ttl", type=float, help="seconds after which a displaced run's lease is dead; default: real")
     given = parser.parse_args()
-    load = ", ".join(f"{part:.1f}" for part in os.getloadavg())
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load}; {' '.join(sys.argv)}", flush=True)
-    with STORES[given.store]() as server, tempfile.TemporaryDirectory() as name:
-        return _measured(given, server, Path(name))
-
-
-def _measured(given: argparse.Namespace, server: Server, folder: Path) -> int:
-    match given.what:
-        case "kills" | "faults":
-            shares, kills = (FAULTS, 0) if given.what == "faults" else ({}, given.kills)
-            numbers = {"jobs": given.jobs or 2000, "kills": kills}
-            found = kill(
-                server, folder, **numbers, concurrency=given.concurrency, seed=given.seed, shares=shares
-            )  # fmt: skip
-            print(f"{found}, {found.bought_twice} bought twice, {found.concurrency * found.kills} allowed")
-            return 0 if found.is_sound else 1
-        case "displaced":
+    with announced(given.store) as (server, folder):
+        if given.what == "displaced":
             displaced = displace(server, folder, jobs=given.jobs or 200, ttl_s=given.ttl)
             print(displaced)
             return 0 if displaced.is_sound else 1
-        case "ends":
-            codes = ends(server, count=given.count) + run_ends(server, folder, count=given.count)
-            print(dict(codes))
-            return 1 if {134, 139, -signal.SIGABRT, -signal.SIGSEGV} & codes.keys() else 0
-        case "journal":
-            timing = journal(server, records=given.records)
-            print(timing)
-            return 0 if timing.is_sound else 1
-        case "pace":
-            times_s = pace(server, folder, jobs=given.jobs or 800, pairs=3)
-            ratio = statistics.median(bucket_s / local_s for local_s, bucket_s in times_s)
-            print(f"local and bucket: {times_s}, median ratio {ratio:.3f}")
-            return 0 if ratio <= 1.05 else 1
-        case _:
-            local_mb, bucket_mb = memory(server, folder, jobs=given.jobs or 100)
-            print(f"local {local_mb:.0f} MB, bucket {bucket_mb:.0f} MB")
-            return 0 if bucket_mb <= local_mb + 30 else 1
+        shares, kills = (FAULTS, 0) if given.what == "faults" else ({}, given.kills)
+        how = {"concurrency": given.concurrency, "seed": given.seed}
+        found = kill(server, folder, jobs=given.jobs or 2000, kills=kills, shares=shares, **how)
+        print(f"{found}, {found.bought_twice} bought twice, {found.concurrency * found.kills} allowed")
+        return 0 if found.is_sound else 1
 
 
 if __name__ == "__main__":
