@@ -257,7 +257,7 @@ def fault_proxy(upstream_port: int, faults: Faults) -> Iterator[int]:
         ready.set()
         async with server:
             await ended.wait()
-            proxy.close()
+            await proxy.close()
 
     ended = asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
@@ -277,9 +277,11 @@ class _Proxy:
         self._faults = faults
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def close(self) -> None:
-        for task in self._tasks:
+    async def close(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -294,9 +296,11 @@ class _Proxy:
             pass  # one side has gone, or the proxy ends
         finally:
             self._tasks.discard(task)
-            writer.close()
-            if upstream is not None:
-                upstream.close()
+            for one in (writer, upstream):
+                if one is not None:
+                    one.close()
+                    with contextlib.suppress(ConnectionError):
+                        await one.wait_closed()
 
     async def _pass_one(
         self,
