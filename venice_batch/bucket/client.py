@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from venice_batch.bucket.address import client_settings
 from venice_batch.bucket.faults import Fault, classify, explain, lacks_credentials
@@ -20,6 +20,7 @@ from venice_batch.pacing.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from types import ModuleType
 
     from venice_batch.bucket.address import BucketAddress
 
@@ -32,7 +33,7 @@ _SLOWEST_BYTES_S = 500_000
 _BACKOFF = Backoff(base_s=0.2, cap_s=8.0)
 
 
-def import_obstore(address: str) -> Any:
+def import_obstore(address: str) -> ModuleType:
     """Return the library, which is an extra.
 
     Raises:
@@ -47,7 +48,7 @@ def import_obstore(address: str) -> Any:
     return obstore
 
 
-def connector(address: BucketAddress, environ: Mapping[str, str]) -> Callable[[float], Any]:
+def connector(address: BucketAddress, environ: Mapping[str, str]) -> Callable[[float], object]:
     """Return a function that makes a client whose requests have the given timeout in seconds.
 
     Raises:
@@ -57,7 +58,7 @@ def connector(address: BucketAddress, environ: Mapping[str, str]) -> Callable[[f
     settings = client_settings(address.scheme, environ)
     make = {"s3": obstore.store.S3Store, "az": obstore.store.AzureStore, "gs": obstore.store.GCSStore}[address.scheme]
 
-    def connect(timeout_s: float) -> Any:
+    def connect(timeout_s: float) -> object:
         try:
             return make(
                 address.bucket,
@@ -83,14 +84,14 @@ def first_line(error: Exception) -> str:
 class Clients:
     """The clients of one bucket, made when first needed; any thread may ask for one."""
 
-    def __init__(self, connect: Callable[[float], Any]) -> None:
+    def __init__(self, connect: Callable[[float], object]) -> None:
         self._connect = connect
         self._making = threading.Lock()
-        self._made: dict[int, Any] = {}
+        self._made: dict[int, object] = {}
         self.has_answered = False
         """Whether any call has succeeded."""
 
-    def get(self, level: int) -> Any:
+    def get(self, level: int) -> object:
         """Return the client with the timeout `TIMEOUTS_S[level]`."""
         with self._making:
             if level not in self._made:
@@ -131,7 +132,7 @@ class Tries:
         self._level = next((level for level, limit_s in enumerate(TIMEOUTS_S) if limit_s >= wanted_s), self._last)
 
     @property
-    def client(self) -> Any:
+    def client(self) -> object:
         """The client for this try."""
         return self._clients.get(self._level)
 

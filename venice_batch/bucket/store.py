@@ -16,7 +16,7 @@ from venice_batch.bucket.faults import Fault, classify, secrets_in, without_secr
 from venice_batch.errors import BucketError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
 Result = TypeVar("Result")
@@ -95,7 +95,7 @@ class Bucket:
         *,
         redact: Callable[[str], str] = str,
         patience_s: float = PATIENCE_S,
-        connect: Callable[[float], Any] | None = None,
+        connect: Callable[[float], object] | None = None,
         sleep: Callable[[float], object] = time.sleep,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -189,7 +189,7 @@ class Bucket:
     def read(self, path: str) -> Content | None:
         """Return an object's content and version, None if there is no such object. Raises BucketError."""
 
-        def read(client: Any) -> Content:
+        def read(client: object) -> Content:
             found = self._obstore.get(client, self._key(path))
             return Content(bytes(found.bytes()), _version(found.meta))
 
@@ -224,7 +224,7 @@ class Bucket:
     def head(self, path: str) -> Meta | None:
         """Return an object's size, version and metadata, None if there is no such object. Raises BucketError."""
 
-        def head(client: Any) -> Meta:
+        def head(client: object) -> Meta:
             found = self._obstore.get(client, self._key(path), options={"head": True})
             metadata = {name: value for name, value in found.attributes.items() if name not in _STANDARD}
             return Meta(found.meta["size"], _version(found.meta), metadata)
@@ -288,7 +288,7 @@ class Bucket:
     def _tries(self, size_bytes: int = 0) -> Tries:
         return Tries(self._clients, self._patience, self.address, self._redact, size_bytes=size_bytes)
 
-    def _call(self, call: Callable[[Any], Result], *, size_bytes: int = 0) -> Result | None:
+    def _call(self, call: Callable[[object], Result], *, size_bytes: int = 0) -> Result | None:
         """Return what `call` returns, None if an object is not there; repeat the call if that can help."""
         tries = self._tries(size_bytes)
         while True:
@@ -302,7 +302,7 @@ class Bucket:
                 tries.succeeded()
                 return result
 
-    def _delete(self, client: Any, keys: str | list[str]) -> bool:
+    def _delete(self, client: object, keys: str | Sequence[str]) -> bool:
         self._obstore.delete(client, keys)
         return True
 
@@ -312,7 +312,7 @@ class Bucket:
         if meta.version.e_tag is not None:
             options["if_match"] = meta.version.e_tag
 
-        def read(client: Any) -> bytes | None:
+        def read(client: object) -> bytes | None:
             try:
                 return bytes(self._obstore.get(client, self._key(path), options=options).bytes())
             except self._obstore.exceptions.PreconditionError:
