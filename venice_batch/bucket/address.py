@@ -129,6 +129,8 @@ def client_settings(scheme: str, environ: Mapping[str, str]) -> ClientSettings:
         config.update(_from_profile(environ))
     if scheme == "az":
         config.update(_from_connection_string(environ))
+        if not config.get("azure_storage_account_name") and "azure_storage_use_emulator" not in config:
+            raise UsageError("az://…: which storage account? Set AZURE_STORAGE_ACCOUNT_NAME")
     endpoint = next((environ[name] for name in _ENDPOINTS[scheme] if environ.get(name)), config.get("endpoint", ""))
     if endpoint:
         config["base_url" if scheme == "gs" else "endpoint"] = endpoint

@@ -11,15 +11,23 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from venice_batch.bucket.address import client_settings
-from venice_batch.bucket.faults import Fault, classify, explain, lacks_credentials
+from venice_batch.bucket.faults import (
+    Fault,
+    classify,
+    explain,
+    first_line,
+    lacks_credentials,
+    secrets_in,
+    without_secrets,
+)
 from venice_batch.errors import UsageError
 from venice_batch.pacing.backoff import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import ModuleType
 
     from venice_batch.bucket.address import BucketAddress
@@ -31,6 +39,26 @@ FIRST_PATIENCE_S = 15.0
 
 _SLOWEST_BYTES_S = 500_000
 _BACKOFF = Backoff(base_s=0.2, cap_s=8.0)
+
+
+class Client(Protocol):
+    """The methods of a store of obstore that a bucket uses; they raise obstore's exceptions and FileNotFoundError."""
+
+    def put(self, path: str, file: Any, **options: Any) -> Mapping[str, Any]:  # noqa: ANN401
+        """Store an object; return its `e_tag` and `version`."""
+        ...
+
+    def get(self, path: str, **options: Any) -> Any:  # noqa: ANN401
+        """Return an object: `meta`, `attributes` and `bytes()`."""
+        ...
+
+    def list(self, prefix: str | None) -> Iterable[Sequence[Mapping[str, Any]]]:
+        """Return the objects below a prefix, page by page."""
+        ...
+
+    def delete(self, paths: str | Sequence[str]) -> None:
+        """Delete one object or several."""
+        ...
 
 
 def import_obstore(address: str) -> ModuleType:
@@ -48,7 +76,7 @@ def import_obstore(address: str) -> ModuleType:
     return obstore
 
 
-def connector(address: BucketAddress, environ: Mapping[str, str]) -> Callable[[float], object]:
+def connector(address: BucketAddress, environ: Mapping[str, str]) -> Callable[[float], Client]:
     """Return a function that makes a client whose requests have the given timeout in seconds.
 
     Raises:
@@ -58,9 +86,9 @@ def connector(address: BucketAddress, environ: Mapping[str, str]) -> Callable[[f
     settings = client_settings(address.scheme, environ)
     make = {"s3": obstore.store.S3Store, "az": obstore.store.AzureStore, "gs": obstore.store.GCSStore}[address.scheme]
 
-    def connect(timeout_s: float) -> object:
+    def connect(timeout_s: float) -> Client:
         try:
-            return make(
+            client = make(
                 address.bucket,
                 config=settings.config,
                 client_options={
@@ -70,28 +98,24 @@ def connector(address: BucketAddress, environ: Mapping[str, str]) -> Callable[[f
                 },
                 retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout_s)},
             )
+            return cast("Client", client)
         except (obstore.exceptions.BaseError, ValueError) as error:
-            raise UsageError(f"{address}: {first_line(error)}") from None
+            raise UsageError(without_secrets(f"{address}: {first_line(error)}", secrets_in(environ))) from None
 
     return connect
-
-
-def first_line(error: Exception) -> str:
-    """Return the part of an error's text that is written for people."""
-    return str(error).split("\n", maxsplit=1)[0]
 
 
 class Clients:
     """The clients of one bucket, made when first needed; any thread may ask for one."""
 
-    def __init__(self, connect: Callable[[float], object]) -> None:
+    def __init__(self, connect: Callable[[float], Client]) -> None:
         self._connect = connect
         self._making = threading.Lock()
-        self._made: dict[int, object] = {}
+        self._made: dict[int, Client] = {}
         self.has_answered = False
         """Whether any call has succeeded."""
 
-    def get(self, level: int) -> object:
+    def get(self, level: int) -> Client:
         """Return the client with the timeout `TIMEOUTS_S[level]`."""
         with self._making:
             if level not in self._made:
@@ -132,7 +156,7 @@ class Tries:
         self._level = next((level for level, limit_s in enumerate(TIMEOUTS_S) if limit_s >= wanted_s), self._last)
 
     @property
-    def client(self) -> object:
+    def client(self) -> Client:
         """The client for this try."""
         return self._clients.get(self._level)
 

@@ -35,7 +35,8 @@ class Fault(Enum):
 
 _STATUS = re.compile(r"status code: (\d{3})( [A-Za-z' -]+)?")
 _CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
-_MESSAGE = re.compile(r"<Message>([^<]{1,1000})</Message>")
+_MESSAGE = re.compile(r"<Message>([^<]{1,1000}?)\s*(?:RequestId:[^<]*)?</Message>")
+_GENERIC = re.compile(r"Generic \w+ error: ")
 _QUERY = re.compile(r"(https?://[^\s?]*)\?\S*")
 _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist", "InvalidBucketName")
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "token request", "MissingCredentials", "Imds")
@@ -93,6 +94,11 @@ def secrets_in(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=len, reverse=True))
 
 
+def first_line(error: Exception) -> str:
+    """Return the part of an error's text that is written for people."""
+    return _GENERIC.sub("", str(error).split("\n", maxsplit=1)[0])
+
+
 def without_secrets(text: str, secrets: tuple[str, ...]) -> str:
     """Return `text` without the secrets, and without the queries of URLs, which hold signatures."""
     text = _QUERY.sub(r"\1", text)
@@ -108,9 +114,9 @@ def explain(address: str, error: Exception, redact: Callable[[str], str], *, tri
     spent = f" for {tried_s:.0f} s" if tried_s >= 1 else ""
     if lacks_credentials(error):
         return BucketError(address, f"no credentials found; {_HOW_TO_LOG_IN[address.partition('://')[0]]}")
-    if any(sign in str(error) for sign in _NO_BUCKET) or (status == 404 and isinstance(error, FileNotFoundError)):
+    if any(sign in str(error) for sign in _NO_BUCKET) or status == 404:
         return BucketError(address, "there is no such bucket; create it, or check its name and the endpoint")
-    if status in (401, 403):
+    if status in (401, 403) or "ExpiredToken" in said:
         rights = "check the credentials, and that they may read, write, list and delete here"
         return BucketError(address, f"access refused ({said}); {rights}")
     if status == 501:
@@ -141,4 +147,4 @@ def _said(error: Exception) -> str:
     if classify(error) is Fault.SLOW:
         return "no answer in time"
     cause = _CAUSES.search(text)
-    return cause[1] if cause else text.split("\n", maxsplit=1)[0]
+    return cause[1] if cause else first_line(error)

@@ -103,7 +103,7 @@ class Lease:
             if version is None:
                 version = self._own_version()
         except BucketError as error:
-            self._trouble = error.reason
+            self._trouble = error.reason.partition("; ")[0]
             self._failed_s = self._now()
             return _AGAIN_S
         if version is not None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from venice_batch.bucket.client import Client
+
 Result = TypeVar("Result")
 
 PATIENCE_S = 120.0
@@ -95,7 +97,7 @@ class Bucket:
         *,
         redact: Callable[[str], str] = str,
         patience_s: float = PATIENCE_S,
-        connect: Callable[[float], object] | None = None,
+        connect: Callable[[float], Client] | None = None,
         sleep: Callable[[float], object] = time.sleep,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -115,7 +117,7 @@ class Bucket:
         """
         self._at = parse(address)
         self.address = str(self._at)
-        self._obstore = import_obstore(self.address)
+        self._exceptions = import_obstore(self.address).exceptions
         self._clients = Clients(connect or connector(self._at, environ))
         self._clients.get(0)  # a setting that cannot be used is reported now
         hidden = secrets_in(environ)
@@ -189,8 +191,8 @@ class Bucket:
     def read(self, path: str) -> Content | None:
         """Return an object's content and version, None if there is no such object. Raises BucketError."""
 
-        def read(client: object) -> Content:
-            found = self._obstore.get(client, self._key(path))
+        def read(client: Client) -> Content:
+            found = client.get(self._at.under(path))
             return Content(bytes(found.bytes()), _version(found.meta))
 
         return self._call(read)
@@ -224,8 +226,8 @@ class Bucket:
     def head(self, path: str) -> Meta | None:
         """Return an object's size, version and metadata, None if there is no such object. Raises BucketError."""
 
-        def head(client: object) -> Meta:
-            found = self._obstore.get(client, self._key(path), options={"head": True})
+        def head(client: Client) -> Meta:
+            found = client.get(self._at.under(path), options={"head": True})
             metadata = {name: value for name, value in found.attributes.items() if name not in _STANDARD}
             return Meta(found.meta["size"], _version(found.meta), metadata)
 
@@ -241,7 +243,7 @@ class Bucket:
         tries = self._tries(_PART_BYTES)
         while True:
             try:
-                for page in self._obstore.list(tries.client, self._key(prefix) or None):
+                for page in tries.client.list(self._at.under(prefix) or None):
                     for found in page:
                         yield Entry(found["path"][begins:], found["size"])
             except self._errors as error:
@@ -252,7 +254,7 @@ class Bucket:
 
     def delete(self, paths: Collection[str]) -> None:
         """Delete objects; those that are not there count as deleted. Raises BucketError."""
-        keys = [self._key(path) for path in paths]
+        keys = [self._at.under(path) for path in paths]
         if len(keys) > 1:
             # Stores may lack the bulk call, or stop at an object that is gone: one by one, then.
             with suppress(BucketError):
@@ -280,15 +282,12 @@ class Bucket:
 
     @property
     def _errors(self) -> tuple[type[Exception], ...]:
-        return (self._obstore.exceptions.BaseError, FileNotFoundError, ValueError)
-
-    def _key(self, path: str) -> str:
-        return self._at.under(path)
+        return (self._exceptions.BaseError, FileNotFoundError, ValueError)
 
     def _tries(self, size_bytes: int = 0) -> Tries:
         return Tries(self._clients, self._patience, self.address, self._redact, size_bytes=size_bytes)
 
-    def _call(self, call: Callable[[object], Result], *, size_bytes: int = 0) -> Result | None:
+    def _call(self, call: Callable[[Client], Result], *, size_bytes: int = 0) -> Result | None:
         """Return what `call` returns, None if an object is not there; repeat the call if that can help."""
         tries = self._tries(size_bytes)
         while True:
@@ -302,8 +301,8 @@ class Bucket:
                 tries.succeeded()
                 return result
 
-    def _delete(self, client: object, keys: str | Sequence[str]) -> bool:
-        self._obstore.delete(client, keys)
+    def _delete(self, client: Client, keys: str | Sequence[str]) -> bool:
+        client.delete(keys)
         return True
 
     def _part(self, path: str, position: int, meta: Meta) -> bytes | None:
@@ -312,10 +311,10 @@ class Bucket:
         if meta.version.e_tag is not None:
             options["if_match"] = meta.version.e_tag
 
-        def read(client: object) -> bytes | None:
+        def read(client: Client) -> bytes | None:
             try:
-                return bytes(self._obstore.get(client, self._key(path), options=options).bytes())
-            except self._obstore.exceptions.PreconditionError:
+                return bytes(client.get(self._at.under(path), options=options).bytes())
+            except self._exceptions.PreconditionError:
                 return None
 
         return self._call(read, size_bytes=_PART_BYTES)
@@ -328,9 +327,8 @@ class Bucket:
             tries = self._tries(size_bytes)
             while True:
                 try:
-                    stored = self._obstore.put(
-                        tries.client,
-                        self._key(path),
+                    stored = tries.client.put(
+                        self._at.under(path),
                         data,
                         attributes=attributes,
                         use_multipart=in_parts,
@@ -359,8 +357,8 @@ class Bucket:
             tries = self._tries(len(data))
             while True:
                 try:
-                    stored = self._obstore.put(
-                        tries.client, self._key(path), data, attributes=attributes, mode=mode, use_multipart=False
+                    stored = tries.client.put(
+                        self._at.under(path), data, attributes=attributes, mode=mode, use_multipart=False
                     )
                 except self._errors as error:
                     if classify(error) is not Fault.CONFLICT:
