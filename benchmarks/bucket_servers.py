@@ -85,6 +85,7 @@ def seaweedfs() -> Iterator[Server]:
     port, *others = _free_ports(8)
     names = ("s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc")
     ports = dict(zip((*names, "filer.port", "filer.port.grpc"), others, strict=True))
+    ports |= {"s3.port.iceberg": 0, "s3.port.lance": 0}  # servers that are not needed, with fixed ports
     environ = _s3_environ(port, "b4", "b4secret")
     identity = {
         "name": "tests",
