@@ -1,6 +1,7 @@
 """Store, lease and journal on real object stores, also with faults on the way; skipped where no store is installed."""
 
 import hashlib
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +17,8 @@ pytestmark = pytest.mark.no_cover
 
 FAULTS = {"lost": 0.06, "503": 0.03, "409": 0.03, "cut": 0.03}
 """15 % of all PUTs."""
+ROUNDS = int(os.environ.get("LOCK_ROUNDS", "3"))
+"""How often contenders meet at the lock: more take minutes."""
 
 
 @pytest.fixture
@@ -221,7 +224,7 @@ def attempt(contender):
 @pytest.mark.parametrize("with_faults", [False, True])
 def test_of_twelve_contenders_one_gets_a_free_lock(request, server, prefix, with_faults):
     bucket = request.getfixturevalue("faulty")[0] if with_faults else Bucket(server.address(prefix), server.environ)
-    for round_number in range(25 if not with_faults else 8):
+    for round_number in range(ROUNDS):
         contenders = [Contender(bucket, f"run-{round_number}-{number}") for number in range(12)]
         leases = at_once(12, lambda number, all_=contenders: attempt(all_[number]))
         (winner,) = [lease for lease in leases if lease is not None]
@@ -230,7 +233,7 @@ def test_of_twelve_contenders_one_gets_a_free_lock(request, server, prefix, with
 
 
 def test_of_twelve_contenders_one_takes_a_dead_lock_over(bucket):
-    for round_number in range(25):
+    for round_number in range(ROUNDS):
         dead = Contender(bucket, f"dead-{round_number}", beat_s=3600).attempt()
         clock = Clock()
         contenders = [Contender(bucket, f"run-{round_number}-{number}", now=clock) for number in range(12)]
