@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from venice_batch.catalogue.frozen import freeze, load, server_name
 from venice_batch.catalogue.frozen_changes import has_quotas, hold_against
 from venice_batch.catalogue.listing import PATIENCE_S
 from venice_batch.clock import SystemClock
-from venice_batch.errors import ApiError, JobsFileError, Problem, UsageError, VeniceBatchError
+from venice_batch.errors import ApiError, JobsFileError, Problem, VeniceBatchError
 from venice_batch.events import JobEnded, Notice
 from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source
 from venice_batch.jobfile.variables import check_lists
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from venice_batch.api.listings import Quota
+    from venice_batch.bucket.folder import BucketFolder
     from venice_batch.catalogue import Listing
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import Source
@@ -50,13 +52,17 @@ GIVEN = "<jobs>"
 
 @dataclass(frozen=True, slots=True)
 class PreparedRun:
-    """Checked jobs with everything else that a run needs besides its key; made by `prepare`."""
+    """Checked jobs with everything else that a run needs besides its key; made by `prepare`.
+
+    For a run into a `bucket`, `output` is its scratch folder.
+    """
 
     index: JobIndex
     output: Path
     options: RunOptions
     naming: Naming
     preflight: Preflight
+    bucket: BucketFolder | None = None
 
     async def run(
         self,
@@ -83,13 +89,18 @@ class PreparedRun:
             preflight=self.preflight,
             handle_signals=handle_signals,
             own_sandbox=own_sandbox,
+            bucket=self.bucket,
         )
         observers = (RunFile(self.output), *observers)
         return await run_batch(self.index, key, settings, observers=observers, collectors=collectors, run_id=run_id)
 
 
-def prepare(source: Source, output: Path, options: RunOptions, preflight: Preflight) -> PreparedRun:
+def prepare(
+    source: Source, output: Path, options: RunOptions, preflight: Preflight, *, bucket: BucketFolder | None = None
+) -> PreparedRun:
     """Read and check every job of `source`; `preflight` checks them against the models.
+
+    With a `bucket`, `output` is its scratch folder.
 
     Raises:
         JobsFileError: a job is invalid, or two would give their images one name.
@@ -119,7 +130,7 @@ def prepare(source: Source, output: Path, options: RunOptions, preflight: Prefli
         name_of=naming.plain_stem,
     )
     naming.settle(index.jobs_in_order(), source.name, source.places)
-    return PreparedRun(index, output, options, naming, preflight)
+    return PreparedRun(index, output, options, naming, preflight, bucket)
 
 
 async def run_jobs(
@@ -131,13 +142,14 @@ async def run_jobs(
     on_event: Callable[[Event], None] | None = None,
     **changes: Any,
 ) -> Summary:
-    """Run jobs into the folder `output`, except those that it holds already, and return the summary.
+    """Run jobs into the folder or bucket `output`, except those that it holds already, and return the summary.
 
     Jobs that fail or are rejected raise nothing: the summary counts them, the manifest has their records. Signals are
     left to the caller. Cancelling stops at once and loses nothing that was recorded.
 
     Parameters:
         jobs: a file or folder as the command takes it, or mappings like lines of native jobs.
+        output: a folder, or the address of a bucket (`s3://`, `az://` or `gs://`), which needs the extra `bucket`.
         options: everything that `venice-batch run` has options for.
         api_key: defaults to `VENICE_API_KEY`.
         on_event: called with everything that happens, on the event loop.
@@ -147,11 +159,9 @@ async def run_jobs(
         JobsFileError: a job is invalid; nothing was sent.
         KeyMissingError: no key was given.
         NotApprovedError: prices, models or limits are worse than in the file of `frozen`; nothing was sent.
-        UsageError: an option is wrong, or `output` is an address (`s3://…`).
+        UsageError: an option is wrong, or `output` is an address of another kind, or the extra is not installed.
         FolderError: the folder cannot be used, or another run is using it for longer than `lock_wait_s`.
     """
-    if is_address(os.fspath(output)):
-        raise UsageError(f"output: {os.fspath(output)} is an address, not a folder")
     key = find_key(None) if api_key is None else ApiKey(api_key)
     options = replace(options or RunOptions(), **changes)
     api = ApiSettings(base_url=options.base_url, timeout_s=options.timeout_s)
@@ -165,9 +175,10 @@ async def run_jobs(
         from venice_batch.jobfile.sets import named
 
         options = replace(options, defaults={**named(options.prompt_set, {}).values, **options.defaults})
-    with _opened(jobs, options.columns) as source:
+    with place(output, options) as (folder, bucket), _opened(jobs, options.columns) as source:
         # A long file, or one that names many pictures, takes its time: the caller's loop goes on meanwhile.
-        prepared = await anyio.to_thread.run_sync(prepare, source, Path(output), options, preflight)
+        preparing = partial(prepare, source, folder, options, preflight, bucket=bucket)
+        prepared = await anyio.to_thread.run_sync(preparing)
         if approved is not None and options.frozen is not None:
             server = server_name(options.base_url, sandbox=False)
             found = None if listing is None else freeze(preflight, listing, server, now_unix_s=now, quotas=quotas)
@@ -177,6 +188,25 @@ async def run_jobs(
             for text in source.notices:
                 on_event(Notice(text))
         return await prepared.run(key, observers=() if on_event is None else (on_event,))
+
+
+@contextmanager
+def place(output: str | os.PathLike[str], options: RunOptions) -> Iterator[tuple[Path, BucketFolder | None]]:
+    """Yield the output folder; for the address of a bucket its scratch folder, and the bucket.
+
+    Raises:
+        UsageError: the address is wrong, or the extra `bucket` is not installed.
+        FolderError: there is no room for a scratch folder.
+    """
+    address = os.fspath(output)
+    if not is_address(address):
+        yield Path(output), None
+        return
+    from venice_batch.bucket.folder import opened
+
+    scratch = None if options.scratch is None else Path(options.scratch)
+    with opened(address, os.environ, scratch=scratch, without_lock=options.bucket_without_lock) as bucket:
+        yield bucket.root, bucket
 
 
 async def _listing(api: ApiSettings, key: ApiKey) -> Listing | None:

@@ -148,7 +148,11 @@ def test_batch_lines_and_records_need_no_map(line):
 
 NAMES = st.sampled_from(["a", "B", "a.b", "0", "prompt", "id", "metadata", "tag", "seed", "vars", "body", "url"])
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=8,
 )

@@ -13,12 +13,13 @@ import click
 
 from venice_batch.api.key import VARIABLE
 from venice_batch.cli.env import environment
-from venice_batch.errors import HookError, VeniceBatchError, one_line
+from venice_batch.errors import HookError, UsageError, VeniceBatchError, one_line
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from venice_batch.bucket.folder import BucketFolder
     from venice_batch.cli.json_log import JsonWriter
     from venice_batch.events import Observer
     from venice_batch.gallery import GalleryPage
@@ -44,9 +45,19 @@ class Step:
     observer: Observer | None = None
 
 
-def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step, ...]:
+def refuse_in_bucket(given: Mapping[str, Any], address: str) -> None:
+    """Raise UsageError for a step that needs all images on this machine."""
+    if given["layout"] is not None:
+        then = f"venice-batch export {address} --layout {given['layout']}"
+        raise UsageError(f"--layout links the images in a folder, which a bucket is not; after the run: {then}")
+
+
+def steps(
+    given: Mapping[str, Any], index: JobIndex, output: Path, *, bucket: BucketFolder | None = None
+) -> tuple[Step, ...]:
     """Return the steps that the options in `given` and the environment ask for, in the order to take them.
 
+    With a `bucket`, `output` is its scratch folder, and what the steps write there is copied into the bucket.
     The command of `--on-finish` comes last, so that it finds what the others have made.
     """
     from venice_batch.report.collect import FailOn
@@ -57,7 +68,7 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
     }
     asked: list[Step] = []
     if given["gallery"]:
-        asked.append(_gallery_step(output, quiet=given["quiet"]))
+        asked.append(_gallery_step(output, bucket, quiet=given["quiet"]))
     if given["layout"] is not None:
         asked.append(_layout_step(given["layout"], quiet=given["quiet"]))
     if given["metrics_file"] is not None:
@@ -68,7 +79,7 @@ def steps(given: Mapping[str, Any], index: JobIndex, output: Path) -> tuple[Step
         asked.append(_junit_step(JUnit(index, source=given["jobs"], **passing), given["junit"]))
     asked += _github_steps(index, given["jobs"], passing)
     if given["on_finish"] is not None:
-        asked.append(_on_finish_step(given["on_finish"]))
+        asked.append(_on_finish_step(given["on_finish"], bucket))
     return tuple(asked)
 
 
@@ -97,7 +108,7 @@ def take(asked: Iterable[Step], summary: Summary, output: Path) -> None:
 
 
 @contextmanager
-def failed_start_in_metrics(given: Mapping[str, Any], output: Path) -> Iterator[None]:
+def failed_start_in_metrics(given: Mapping[str, Any], output: str) -> Iterator[None]:
     """Record an error that ends the block in the file of `--metrics-file`, and raise it again.
 
     A run that cannot begin has no summary, and takes no steps: without this, its metrics would stay those of the run
@@ -125,18 +136,22 @@ def _warn(option: str, error: Exception) -> None:
             log.write(StepFailedLine(level="warning", step=option, message=what))
 
 
-def _gallery_step(output: Path, *, quiet: bool) -> Step:
+def _gallery_step(output: Path, bucket: BucketFolder | None, *, quiet: bool) -> Step:
     from venice_batch.cli.gallery import write_page
     from venice_batch.gallery import GalleryPage
+    from venice_batch.gallery.thumbnails import FOLDER
 
     page: GalleryPage = GalleryPage(output)
 
     def write(summary: Summary, output: Path) -> None:
-        path = write_page(page, quiet=quiet)
+        path = str(write_page(page, quiet=quiet))
+        if bucket is not None:
+            bucket.publish([FOLDER, Path(path).name])
+            path = f"{bucket.address}/{Path(path).name}"
         if (log := environment().messages.log) is not None:
             from venice_batch.report.log_lines import GalleryLine
 
-            log.write(GalleryLine(path=str(path)))
+            log.write(GalleryLine(path=path))
         elif not quiet:
             click.echo(one_line(f"gallery: {path}"), err=True)
 
@@ -175,10 +190,10 @@ def _metrics_step(path: Path, models: Iterable[str]) -> Step:
     return Step("--metrics-file", write, observer=quotas)
 
 
-def _write_failed_start(path: Path, output: Path, exit_code: int) -> None:
+def _write_failed_start(path: Path, output: str, exit_code: int) -> None:
     from venice_batch.report.prometheus import failed_start
 
-    _write_metrics(path, failed_start(str(output), exit_code, environment().now(), previous=_metrics_before(path)))
+    _write_metrics(path, failed_start(output, exit_code, environment().now(), previous=_metrics_before(path)))
 
 
 def _metrics_before(path: Path) -> str:
@@ -230,8 +245,9 @@ def _github_steps(index: JobIndex, source: str, passing: Mapping[str, Any]) -> l
     return [*asked, Step("GITHUB_STEP_SUMMARY", append_summary, failures)] if summary_file else asked
 
 
-def _on_finish_step(command: str) -> Step:
-    return Step("--on-finish", lambda summary, output: on_finish(command, summary, output))
+def _on_finish_step(command: str, bucket: BucketFolder | None) -> Step:
+    place = None if bucket is None else bucket.address
+    return Step("--on-finish", lambda summary, output: on_finish(command, summary, place or output))
 
 
 ON_FINISH_S = 300.0
@@ -241,7 +257,7 @@ _WITHHELD = (VARIABLE, "VENICE_BATCH_ON_FINISH")
 """Variables withheld from the command: the key, and the command itself, because it may start another run."""
 
 
-def on_finish(command: str, summary: Summary, output: Path, *, limit_s: float = ON_FINISH_S) -> None:
+def on_finish(command: str, summary: Summary, output: Path | str, *, limit_s: float = ON_FINISH_S) -> None:
     """Run `command` in the shell with the summary's JSON on its standard input, and wait for it.
 
     Its output goes to standard error, because standard output belongs to the run; each line of it is a line of a JSON
@@ -328,13 +344,13 @@ def _logged(log: JsonWriter, stream: Literal["stdout", "stderr"]) -> Iterator[in
         reader.join(_LAST_OUTPUT_S)
 
 
-def on_finish_environment(summary: Summary, output: Path, own: Mapping[str, str]) -> dict[str, str]:
-    """Return the command's variables: `own` without the key, and the run's result."""
+def on_finish_environment(summary: Summary, output: Path | str, own: Mapping[str, str]) -> dict[str, str]:
+    """Return the command's variables: `own` without the key, and the run's result; a bucket's address is text."""
     kept = {name: value for name, value in own.items() if name not in _WITHHELD}
     return {
         **kept,
         "VENICE_BATCH_EXIT_CODE": str(summary.exit_code),
         "VENICE_BATCH_RUN_ID": summary.run_id,
-        "VENICE_BATCH_FOLDER": str(output.absolute()),
+        "VENICE_BATCH_FOLDER": output if isinstance(output, str) else str(output.absolute()),
         "VENICE_BATCH_REASON": summary.reason or "",
     }

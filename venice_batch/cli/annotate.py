@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import options
+from venice_batch.cli import folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.env import environment
 from venice_batch.cli.parameters import option
 from venice_batch.errors import ExitCode, UsageError, one_line
+from venice_batch.output.originals import shown
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _MOST_NAMES = 8
 
 
 @command()
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
+@click.argument("folder", metavar="OUT", type=folders.AnyFolder(), shell_complete=options.complete_folders)
 @click.argument("files", metavar="FILE…", nargs=-1, shell_complete=options.complete_files)
 @option(
     "--key",
@@ -51,6 +52,7 @@ _MOST_NAMES = 8
 )
 @option("--dry-run", is_flag=True, allow_from_autoenv=False, help="Show what would be written; change nothing.")
 @options.as_json
+@folders.reads("folder")
 def annotate(folder: Path, files: tuple[str, ...], remove: tuple[str, ...], as_json: bool, **given: Any) -> int:
     """Give the images in the folder OUT the values in FILE, as scorers write them; `-` is standard input.
 
@@ -101,7 +103,7 @@ def _told(done: Annotated, folder: Path, *, dry_run: bool) -> str:
         else:
             parts.append(f"nothing new: {about} already")
     left = f" (left out, as the records have it: {', '.join(done.columns_left_out)})" if done.columns_left_out else ""
-    return f"{folder / NAME}: {'; '.join(parts)}{left}"
+    return f"{shown(folder / NAME)}: {'; '.join(parts)}{left}"
 
 
 def _contents(files: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:

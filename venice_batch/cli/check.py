@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,9 @@ import click
 
 from venice_batch.cli import column_options, frozen, options
 from venice_batch.cli.commands import command
-from venice_batch.cli.destinations import default_output, settle_temporary_files
+from venice_batch.cli.destinations import default_output, opened_place, settle_temporary_files
 from venice_batch.cli.env import environment
+from venice_batch.cli.folders import reads
 from venice_batch.cli.known import know
 from venice_batch.cli.parameters import Target, option
 from venice_batch.cli.text import json_line, table, terminal_width
@@ -36,6 +38,7 @@ _MOST_STEPS = 20
 @command(like="run")
 @options.jobs_file
 @options.output
+@options.bucket
 @options.which_jobs
 @options.reuse
 @options.checks
@@ -53,6 +56,7 @@ _MOST_STEPS = 20
 @options.server
 @options.as_json
 @options.log_format
+@reads("reuse")
 def check(jobs: str, **given: Any) -> int:
     """Check every line of JOBS and show what a run would do, cost and take. It spends nothing.
 
@@ -66,10 +70,11 @@ def check(jobs: str, **given: Any) -> int:
     defaults = options.job_defaults(given)
     chosen = frozen.options_of(given)
     part = options.part(given)
-    output = given["output"] or default_output(jobs)
     budget = budget_shares(given)
-    settle_temporary_files(jobs, output)
-    with open_source(jobs, environment().stdin_bytes, column_options.field_map(given)) as source:
+    with ExitStack() as stack:
+        place = stack.enter_context(opened_place(given["output"] or default_output(jobs), given))
+        settle_temporary_files(jobs, place.root)
+        source = stack.enter_context(open_source(jobs, environment().stdin_bytes, column_options.field_map(given)))
         known = know(given["base_url"], given["api_key_file"], sandbox=given["sandbox"], offline=given["offline"])
         print_notice(known.notice)
         options.show_notices(source)
@@ -89,11 +94,19 @@ def check(jobs: str, **given: Any) -> int:
         options.show_part(index, part)
         approval = chosen.settle(frozen.of_now(preflight, known.listing, known.limits, given), jobs)
         reused = reuse_for_plan(given)
+        whole = place.whole()
         found = plan(
-            index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account, **reused
+            index,
+            place.root,
+            preflight=preflight,
+            sandbox=is_sandbox,
+            rpm=given["rpm"],
+            whole=whole,
+            **known.account,
+            **reused,
         )
         shown: dict[str, Any] = {"preflight": preflight, "known": known, "budget": budget, "approval": approval}
-        return show_plan(found, output, as_json=given["as_json"], **shown)
+        return show_plan(found, place.name, as_json=given["as_json"], **shown)
 
 
 def budget_shares(given: Mapping[str, Any]) -> list[Share]:
@@ -164,7 +177,7 @@ def show_approval(approval: frozen.Approval | None) -> None:
 
 def show_plan(
     found: Plan,
-    output: Path,
+    output: str,
     *,
     as_json: bool,
     preflight: Preflight,
@@ -209,11 +222,11 @@ def show_plan(
     return 0
 
 
-def _plan_line(found: Plan, output: Path, preflight: Preflight, budget: Sequence[Share]) -> PlanLine:
+def _plan_line(found: Plan, output: str, preflight: Preflight, budget: Sequence[Share]) -> PlanLine:
     from venice_batch.report.log_lines import PlanLine
 
     return PlanLine(
-        output=str(output),
+        output=output,
         jobs=found.jobs,
         already_done=found.already_done,
         already_rejected=found.already_rejected,

@@ -16,7 +16,7 @@ from venice_batch.cli import options, settings
 from venice_batch.cli.config_file import is_trusted
 from venice_batch.cli.env import environment
 from venice_batch.cli.messages import InterruptedCommandError, asked_format
-from venice_batch.cli.parameters import Option
+from venice_batch.cli.parameters import Option, is_bucket
 from venice_batch.errors import ExitCode, JobsFileError, UsageError, VeniceBatchError, one_line
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Command(click.Command):
             if self.begins_run:
                 environment(ctx).messages.begin_run()
             _check_server(ctx)
+            _check_buckets(ctx)
             return super().invoke(ctx)
         except VeniceBatchError as error:
             if ctx.params.get("as_json"):
@@ -132,6 +133,26 @@ def _check_server(ctx: click.Context) -> None:
         raise UsageError(f"{address.where}: the API key would go to {shown}; if that is right: {one_line(consent)}")
     if not ctx.params.get("quiet") or ctx.get_parameter_source("quiet") is ParameterSource.DEFAULT_MAP:
         environment(ctx).messages.notice(f"{address.where} sets the API's address to {shown}", level="info")
+
+
+def _check_buckets(ctx: click.Context) -> None:
+    """Refuse buckets of a project's file, and its consent to stores without locks, unless the user trusts the file.
+
+    Raises:
+        UsageError: the user has not consented.
+    """
+    for name, setting in ctx.meta[settings.SETTLED].options.items():
+        is_used = ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
+        if not is_used or not setting.file.is_project or is_trusted(setting.file):
+            continue
+        values = setting.value if isinstance(setting.value, list) else [setting.value]
+        consent = one_line(shlex.join(["venice-batch", "trust", str(setting.file.path)]))
+        if found := next(filter(is_bucket, values), None):
+            what = f"your credentials would be used for {one_line(found)}"
+            raise UsageError(f"{setting.where}: {what}; if that is right: {consent}")
+        if name == "bucket_without_lock" and setting.value:
+            what = "it accepts a bucket without a lock, where two runs can disturb each other"
+            raise UsageError(f"{setting.where}: {what}; if that is right: {consent}")
 
 
 def _print_error(error: VeniceBatchError | click.UsageError) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from venice_batch.cli.env import environment
 from venice_batch.cli.parameters import Target, option
 from venice_batch.errors import JobsFileError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+
+    from venice_batch.bucket.folder import BucketFolder
+    from venice_batch.output.manifest import FileView
 
 PACKED = (".gz", ".zst")
 """Endings of packed files."""
@@ -45,6 +49,43 @@ def default_output(jobs: str) -> Path:
     for ending in (*PACKED, ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", *COLUMNS):
         name = name.removesuffix(ending) or name
     return Path("output") / name
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The output of a run: the folder `root`, or a `bucket` whose scratch folder it is. Messages call it `name`."""
+
+    root: Path
+    name: str
+    bucket: BucketFolder | None = None
+
+    def whole(self) -> Callable[[Sequence[FileView]], bool] | None:
+        """Copy the records of a bucket here, for a plan; return what says whether their images are there.
+
+        None for a folder. Raises FolderError: the bucket cannot be read.
+        """
+        if self.bucket is None:
+            return None
+        self.bucket.copy()
+        return self.bucket.whole(verify=False)
+
+
+@contextmanager
+def opened_place(output: Path | str, given: Mapping[str, Any]) -> Iterator[Place]:
+    """Yield the place that `--output` names, with a scratch folder while the block lasts if that is a bucket.
+
+    Raises:
+        UsageError: the address is wrong, or the extra `bucket` is not installed.
+        FolderError: no scratch folder can be made.
+    """
+    if isinstance(output, Path):
+        yield Place(output, str(output))
+        return
+    from venice_batch.bucket.folder import opened as opened_bucket
+
+    without_lock = given["bucket_without_lock"]
+    with opened_bucket(output, os.environ, scratch=given["scratch"], without_lock=without_lock) as bucket:
+        yield Place(bucket.root, bucket.address, bucket)
 
 
 def errors_beside(path: Path) -> Path:

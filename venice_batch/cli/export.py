@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from click.core import ParameterSource
 
-from venice_batch.cli import destinations, options
+from venice_batch.cli import destinations, folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.env import environment
 from venice_batch.cli.parameters import Folder, Target, option
@@ -26,7 +26,7 @@ _FOLDER = Folder(path_type=Path)
 
 
 @command()
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
+@click.argument("folder", metavar="OUT", type=folders.AnyFolder(), shell_complete=options.complete_folders)
 @option(
     "--csv", "csv_to", type=_FILE, metavar="FILE", help="Write a table with a row for each image; `-`: standard output."
 )
@@ -81,6 +81,7 @@ _FOLDER = Folder(path_type=Path)
 )
 @option("--flagged", is_flag=True, help="Take images too that are blurred, a content violation or rejected by a mark.")
 @click.pass_context
+@folders.reads("folder")
 def export(
     ctx: click.Context,
     folder: Path,
@@ -111,6 +112,10 @@ def export(
     _check(ctx, {"--csv": csv_to, "--parquet": parquet_to, "--openai": openai_to}, datasets, layout)
     if not (folder / manifest.NAME).is_file():
         raise FolderError(folder, f"holds no {manifest.NAME}; is it a run's output folder?")
+    if layout is not None and layout_to is None:
+        folders.need_local(folder, "--layout cannot write into a bucket", "give --to DIR")
+    if openai_to is not None and images == "paths":
+        folders.need_local(folder, "--openai has no URLs of images in a bucket", "give --images base64")
     if parquet_to is not None:
         from venice_batch.report.export.table_files import require_parquet
 

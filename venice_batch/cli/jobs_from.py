@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli import destinations, options
+from venice_batch.cli import destinations, folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.env import environment
 from venice_batch.cli.parameters import AnyOf, group, option
 from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.model import Flags, Status
+from venice_batch.output.originals import shown
 
 if TYPE_CHECKING:
     from venice_batch.report.jobs_from import Changes, Choice, Derivation
@@ -107,13 +108,14 @@ _changes = group(
     metavar="OUT|IMAGE…",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path),
+    type=folders.AnyFolder(),
     shell_complete=options.complete_folders,
 )
 @destinations.outfile
 @_which
 @_new
 @_changes
+@folders.reads("sources")
 def jobs_from(sources: tuple[Path, ...], output: Path | None, **given: Any) -> int:
     """Write the jobs in the folder OUT's manifest as a jobs file: all, or those that meet every condition.
 
@@ -140,6 +142,8 @@ def jobs_from(sources: tuple[Path, ...], output: Path | None, **given: Any) -> i
         raise FolderError(folder, f"holds no {manifest.NAME}; is it a run's output folder?")
     changes = _changes_of(given)
     derivation = _derivation(given)
+    if derivation is not None and derivation.endpoint is not None:
+        folders.need_local(folder, "the new jobs would send images that are in a bucket")
     if given["vary"] and "seed" in changes.values:
         raise UsageError("--vary chooses the seeds; leave out --set seed")
     marked = frozenset(mark for mark in ("picked", "rejected") if given[mark])
@@ -164,7 +168,7 @@ def jobs_from(sources: tuple[Path, ...], output: Path | None, **given: Any) -> i
             records.numbered(),
             choice=choice,
             changes=changes,
-            source=str(path),
+            source=shown(path),
             derivation=derivation,
             words=ParentWords(records),
             allow_unknown=given["allow_unknown"],
@@ -178,7 +182,7 @@ def jobs_from(sources: tuple[Path, ...], output: Path | None, **given: Any) -> i
             elif missing := [one.name for one in where if one.name not in annotations.names]:
                 has = f"there is {', '.join(annotations.names[:10])}" if annotations.names else "there are none yet"
                 why = f"no image in {folder} has the annotation {missing[0]!r}; {has}"
-            click.echo(one_line(f"venice-batch: {why}; no jobs were written"), err=True)
+            click.echo(one_line(f"venice-batch: {shown(why)}; no jobs were written"), err=True)
     return 0
 
 

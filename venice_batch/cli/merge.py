@@ -5,35 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 
-from venice_batch.cli import options
+from venice_batch.cli import folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.env import environment
-from venice_batch.cli.parameters import Folder, option
-from venice_batch.errors import ExitCode
+from venice_batch.cli.parameters import option
+from venice_batch.errors import ExitCode, UsageError
+from venice_batch.output.originals import shown
 from venice_batch.text_format import counted
 
 
 @command()
 @click.argument(
-    "folders",
+    "sources",
     metavar="OUT…",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path),
+    type=folders.AnyFolder(),
     shell_complete=options.complete_folders,
 )
 @option(
     "-o",
     "--output",
     required=True,
-    type=Folder(path_type=Path),
+    type=folders.FolderToWrite(),
     metavar="DIR",
-    help="Merge into DIR, a new folder or an output folder.",
+    help="Merge into DIR, a new folder or an output folder; it may be in a bucket.",
 )
 @options.as_json
 @options.log_format
-def merge(folders: tuple[Path, ...], output: Path, as_json: bool, log_format: str) -> int:
+@folders.reads("sources", "output")
+def merge(sources: tuple[Path, ...], output: Path, as_json: bool, log_format: str) -> int:
     """Join the manifests and images of the folders OUT, such as those of runs with --shard, into one.
 
     The latest record of an id counts, and an image's latest mark and annotations. Answers kept as unrecognised come
@@ -42,7 +45,11 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool, log_format: st
     from venice_batch.output.merge import merge as join
 
     messages = environment().messages
-    merged = join(folders, output)
+    if shown(output) in map(shown, sources):
+        raise UsageError(f"{shown(output)} is the folder to merge into; name only the others")
+    with folders.changing(output):
+        merged = join(sources, output)
+    merged = msgspec.structs.replace(merged, left_out=tuple(map(shown, merged.left_out)))
     for line in merged.left_out:
         messages.notice(f"left out: {line}")
     if messages.log is not None:
@@ -50,7 +57,7 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool, log_format: st
 
         messages.log.write(
             MergedLine(
-                output=str(output),
+                output=shown(output),
                 jobs=merged.jobs,
                 added=merged.added,
                 images=merged.images,
@@ -71,7 +78,7 @@ def merge(folders: tuple[Path, ...], output: Path, as_json: bool, log_format: st
         )
         kept = "".join(f" and {counted(number, what)}" for number, what in others if number)
         click.echo(
-            f"{counted(merged.jobs, 'job')} in {output}: {merged.added} added with {counted(merged.images, 'image')}"
-            f"{kept}, {before} there before"
+            f"{counted(merged.jobs, 'job')} in {shown(output)}: {merged.added} added"
+            f" with {counted(merged.images, 'image')}{kept}, {before} there before"
         )
     return ExitCode.SOME_FAILED if merged.left_out else ExitCode.OK

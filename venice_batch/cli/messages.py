@@ -13,6 +13,7 @@ import click
 
 from venice_batch.errors import ExitCode, JobsFileError, VeniceBatchError, one_line
 from venice_batch.mistakes import UNKNOWN
+from venice_batch.output.originals import shown
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Messages:
         """Write one line, unless `text` is empty."""
         if not text:
             return
+        text = shown(text)
         if self.log is None:
             click.echo(one_line(f"venice-batch: {text}"), err=True)
         else:

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from venice_batch.cli import column_options, settings
 from venice_batch.cli.env import environment
+from venice_batch.cli.folders import AnyFolder, FolderToWrite
 from venice_batch.cli.parameters import Caps, Decorator, Folder, Share, Target, group, option, stronger
 from venice_batch.errors import UsageError
 
@@ -89,11 +90,26 @@ jobs_file = click.argument("jobs", shell_complete=complete_files)
 output = option(
     "-o",
     "--output",
-    type=Folder(path_type=Path),
+    type=FolderToWrite(),
     metavar="DIR",
     shell_complete=complete_folders,
     show_default="output/<name of JOBS>",
-    help="Folder for images and manifest; {date} is the day (UTC).",
+    help="Folder for images and manifest, or s3://BUCKET/PREFIX, az://…, gs://…; {date} is the day (UTC).",
+)
+bucket = group(
+    option(
+        "--scratch",
+        type=Folder(path_type=Path),
+        metavar="DIR",
+        shell_complete=complete_folders,
+        show_default="the system's folder for temporary files",
+        help="With a bucket, keep what is under way in a temporary folder in DIR.",
+    ),
+    option(
+        "--bucket-without-lock",
+        is_flag=True,
+        help="Use a store that ignores conditions, although nothing keeps two runs apart there.",
+    ),
 )
 
 
@@ -198,7 +214,7 @@ which_jobs = group(
 reuse = option(
     "--reuse",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=AnyFolder(),
     metavar="DIR",
     shell_complete=complete_folders,
     help="Take images that the output folder DIR has of the same request instead of buying them; repeatable.",

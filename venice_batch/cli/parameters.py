@@ -125,7 +125,7 @@ def _single(option: Option, value: object, folder: Path) -> object:
     if isinstance(value, bool) or not isinstance(value, kinds):
         raise click.BadParameter(f"expected {expected}")
     option.type.convert(value, option, None)  # as written: joined to the folder, an address would pass for a path
-    if isinstance(option.type, click.Path):
+    if isinstance(option.type, click.Path) and not is_bucket(value):
         return str(folder / Path(str(value)).expanduser())
     return value
 
@@ -143,6 +143,15 @@ def _toml_types(kind: click.ParamType[Any]) -> tuple[tuple[type, ...], str]:
             return (str, int, float), "a number or a quoted string"
 
 
+BUCKETS = ("s3://", "az://", "gs://")
+"""How addresses of buckets begin."""
+
+
+def is_bucket(value: object) -> bool:
+    """Return whether an option's value is the address of a bucket."""
+    return isinstance(value, str) and value.startswith(BUCKETS)
+
+
 def stronger(ctx: click.Context, one: str, other: str) -> str | None:
     """Return which parameter has the stronger source: command line, environment, file, default; None if equal."""
     sources = list(ParameterSource)  # the strongest first
@@ -154,15 +163,14 @@ class Target(click.Path):
     """A path to write to on this machine."""
 
     kind = "file"
+    instead = "write to this machine and copy it from there"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
         from venice_batch.output.atomic_file import is_address
 
         if is_address(str(value)):
             shown = re.sub("//[^/]*@", "//***@", str(value))
-            self.fail(
-                f"{shown} is an address, not a {self.kind}; write to this machine and copy it from there", param, ctx
-            )
+            self.fail(f"{shown} is an address, not a {self.kind}; {self.instead}", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -172,11 +180,14 @@ class Folder(Target):
     kind = "folder"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
-        text = str(value)
+        return super().convert(self.dated(str(value), param, ctx), param, ctx)
+
+    def dated(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return `text` with the day in place of `{date}`. Raises click.BadParameter for another field."""
         unknown = [field for field in re.findall(r"\{\w*\}", text) if field != "{date}"]
         if unknown:
             self.fail(f"{text!r} has an unknown field {unknown[0]}; only {{date}} is replaced", param, ctx)
-        return super().convert(text.replace("{date}", environment(ctx).today), param, ctx)
+        return text.replace("{date}", environment(ctx).today)
 
 
 class Amount(click.FloatRange):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from venice_batch.cli import options
+from venice_batch.cli import folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.connection import ask_api
 from venice_batch.cli.env import environment
 from venice_batch.cli.text import json_line, table, terminal_width
 from venice_batch.errors import ExitCode, FolderError, KeyRefusedError, UsageError, one_line
 from venice_batch.money import usd_text
+from venice_batch.output.originals import shown
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -34,12 +35,13 @@ SHOWN = 20
     metavar="OUT…",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path),
+    type=folders.AnyFolder(),
     shell_complete=options.complete_folders,
 )
 @options.base_url
 @options.api_key_file
 @options.as_json
+@folders.reads("outputs")
 def reconcile(outputs: tuple[Path, ...], base_url: str, api_key_file: Path | None, as_json: bool) -> int:
     """Compare the records in the folders OUT with the account's usage history: was each image charged, and what else?
 
@@ -51,7 +53,7 @@ def reconcile(outputs: tuple[Path, ...], base_url: str, api_key_file: Path | Non
     listing = at_hand(base_url, Cache.of_user(), now_unix_s=environment().now()).listing or snapshot()
     catalogue = listing.catalogue(environment().now())
     charges, costs = _read(outputs, catalogue)
-    where = one_line(", ".join(map(str, outputs)))
+    where = one_line(", ".join(map(shown, outputs)))
     if not charges:
         if as_json:
             click.echo(json_line({"images": 0, "found": 0}))

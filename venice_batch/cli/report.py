@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from venice_batch.cli import options
+from venice_batch.cli import folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.formats import FORMATS
 from venice_batch.cli.parameters import Target, group, option, stronger
 from venice_batch.errors import FolderError, UsageError, one_line
+from venice_batch.output.originals import shown
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     metavar="OUT [OUT2]",
     nargs=-1,
     required=True,
-    type=click.Path(path_type=Path),
+    type=folders.AnyFolder(),
     shell_complete=options.complete_folders,
 )
 @option(
@@ -99,8 +100,9 @@ if TYPE_CHECKING:
     heading="Tables",
 )
 @click.pass_context
+@folders.reads("outputs")
 def report(ctx: click.Context, /, outputs: tuple[Path, ...], **given: Any) -> int:
-    """Sum up the manifest in the folder OUT and make its gallery. Needs no network.
+    """Sum up the manifest in the folder OUT and make its gallery. Needs no network, unless OUT is in a bucket.
 
     With --by, print a table of groups of jobs instead; with OUT2, compare two folders, job by job.
     """
@@ -152,7 +154,7 @@ def _summary(
     output: Path, *, gallery: bool, html: Path | None, grid: Path | None, grid_of: str | None, as_json: bool
 ) -> int:
     """Print what a folder holds in all, and write its pages."""
-    from venice_batch.cli.gallery import check_name, write_page
+    from venice_batch.cli.gallery import check_name
     from venice_batch.output import manifest
 
     if html:
@@ -163,6 +165,8 @@ def _summary(
         raise UsageError("--grid-of chooses the sweep for --grid; give --grid FILE too")
     if not (output / manifest.NAME).is_file():
         raise FolderError(output, "holds no manifest.jsonl; is it a run's output folder?")
+    if html:
+        folders.need_local(output, "--html: a page on this machine cannot link to images in a bucket")
     found, page = _read(output, html, gallery=gallery)
     if grid:
         from venice_batch.gallery.grid import write_grid
@@ -173,13 +177,13 @@ def _summary(
 
         from venice_batch.cli.text import json_line
 
-        path = write_page(page) if page else None
+        path = _written(page, output) if page else None
         made = {"gallery": path and _named(path)} | ({"grid": _named(grid)} if grid else {})
         click.echo(json_line({**msgspec.structs.asdict(found), **made}))
         return 0
     _show(found)
     if page:
-        click.echo(one_line(f"gallery: {write_page(page)}"))
+        click.echo(one_line(f"gallery: {shown(_written(page, output))}"))
     if grid:
         click.echo(one_line(f"grid: {grid}"))
     return 0
@@ -187,7 +191,22 @@ def _summary(
 
 def _named(path: Path) -> str:
     """Return a path as text, although it may hold bytes that are not."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    return shown(os.fsencode(path).decode("utf-8", "replace"))
+
+
+def _written(page: GalleryPage, output: Path) -> Path:
+    """Write the page, for a bucket into that; return its path."""
+    from venice_batch.cli.gallery import write_page
+
+    copy = folders.copy_of(output)
+    if copy is None:
+        return write_page(page)
+    from venice_batch.bucket.publish import note_thumbnails, publish_page
+
+    note_thumbnails(copy)
+    path = write_page(page)
+    publish_page(copy, path)
+    return path
 
 
 def _show(found: Report) -> None:

@@ -24,6 +24,7 @@ from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.money import amount_text, cost_text
 from venice_batch.output import manifest
 from venice_batch.output.annotations import Annotations, read_annotations
+from venice_batch.output.originals import shown
 from venice_batch.output.resume import LatestRecords
 from venice_batch.report.conditions import parse_condition
 from venice_batch.report.group_fields import cluster_field, group_fields, refuse_absent, value_text
@@ -234,7 +235,7 @@ def show_comparison(a: Path, b: Path, options: TableOptions) -> int:
         image for outcome in records[1] for image in comparer.add_second(outcome) if keeps_images
     ]  # fmt: skip
     images.sort(key=lambda image: (image.id, image.image or 0))
-    found = comparer.comparison(*map(str, folders), seed=options.seed)
+    found = comparer.comparison(*map(shown, folders), seed=options.seed)
     notes = _comparison_facts(found)
     if comparer.left_out:
         notes.append(f"{counted(comparer.left_out, 'more annotation')} in both; choose with --mean")

@@ -11,17 +11,18 @@ import click
 
 from venice_batch.cli import after_run, column_options, frozen, options, run_options, sandbox_options
 from venice_batch.cli.commands import command
-from venice_batch.cli.destinations import default_output, settle_temporary_files
+from venice_batch.cli.destinations import default_output, opened_place, settle_temporary_files
 from venice_batch.cli.env import environment
+from venice_batch.cli.folders import reads
 from venice_batch.cli.parameters import stronger
 from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from venice_batch.api.key import ApiKey
+    from venice_batch.cli.destinations import Place
     from venice_batch.library import PreparedRun
     from venice_batch.model import Summary
     from venice_batch.run.plan import Plan
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @run_options.messages
 @run_options.after_run
 @run_options.sandbox
+@reads("reuse")
 def run(**given: Any) -> int:
     """Make the images of JOBS that are not in the output folder yet.
 
@@ -45,11 +47,11 @@ def run(**given: Any) -> int:
     A DURATION is a number of seconds, or has a unit: 90, 15m, 2h.
     """
     output = given["output"] or default_output(given["jobs"])
-    with after_run.failed_start_in_metrics(given, output):
-        return _start(given, output)
+    with after_run.failed_start_in_metrics(given, str(output)), opened_place(output, given) as place:
+        return _start(given, place)
 
 
-def _start(given: dict[str, Any], output: Path) -> int:
+def _start(given: dict[str, Any], place: Place) -> int:
     """Check the options and every job, then run them; return the exit code."""
     from venice_batch import library
     from venice_batch.api.key import ApiKey, find_key
@@ -72,7 +74,9 @@ def _start(given: dict[str, Any], output: Path) -> int:
     columns = column_options.field_map(given)
     chosen = _options(given)
     frozen_file = frozen.options_of(given)
-    settle_temporary_files(given["jobs"], output)
+    if place.bucket is not None:
+        after_run.refuse_in_bucket(given, place.name)
+    settle_temporary_files(given["jobs"], place.root)
     with open_source(given["jobs"], environment().stdin_bytes, columns) as source:
         key = ApiKey("sandbox") if given["sandbox"] or given["dry_run"] else find_key(given["api_key_file"])
         limits = given["dry_run"] or frozen_file.wants_quotas
@@ -83,7 +87,7 @@ def _start(given: dict[str, Any], output: Path) -> int:
             options.show_notices(source)
         preflight = known.preflight(allow_unknown=chosen.allow_unknown, strict=chosen.strict)
         try:
-            prepared = library.prepare(source, output, chosen, preflight)
+            prepared = library.prepare(source, place.root, chosen, preflight, bucket=place.bucket)
         finally:
             if not is_silent:
                 show_warnings(preflight, source)
@@ -95,14 +99,15 @@ def _start(given: dict[str, Any], output: Path) -> int:
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
             left |= reuse_for_plan(given, quiet=is_silent)
-            found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
+            found = plan(prepared.index, place.root, whole=place.whole(), rpm=chosen.rpm, **known.account, **left)
             shown: dict[str, Any] = {"preflight": preflight, "known": known, "approval": approval}
-            return show_plan(found, output, as_json=given["as_json"], budget=budget_shares(given), **shown)
+            return show_plan(found, place.name, as_json=given["as_json"], budget=budget_shares(given), **shown)
         if not is_silent:
             show_approval(approval)
         if chosen.max_cost_usd is not None or chosen.max_cost_per_usd:
-            _refuse_cost(chosen, plan(prepared.index, output, **left, **reuse_for_plan(given, quiet=True)))
-        return _run(prepared, key, given)
+            left |= {"whole": place.whole()} | reuse_for_plan(given, quiet=True)
+            _refuse_cost(chosen, plan(prepared.index, place.root, **left))
+        return _run(prepared, key, given, place)
 
 
 def _options(given: dict[str, Any]) -> RunOptions:
@@ -126,6 +131,8 @@ def _options(given: dict[str, Any]) -> RunOptions:
         connect_timeout_s=given["connect_timeout"],
         max_image_bytes=given["max_image_bytes"],
         api_minute_s=given["api_minute"] or 60.0 / speed,
+        scratch=given["scratch"],
+        bucket_without_lock=given["bucket_without_lock"],
         lock_wait_s=given["lock_wait"] or 0.0,
         max_time_s=given["max_time"] or math.inf,
         max_cost_usd=given["max_cost"],
@@ -169,7 +176,7 @@ def _refuse_cost(chosen: RunOptions, found: Plan) -> None:
         raise OutOfMoneyError(f"the {counted(found.pending, 'job')} left would cost {price}; nothing was sent")
 
 
-def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
+def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any], place: Place) -> int:
     import anyio
 
     from venice_batch.cli.closing import closing
@@ -177,7 +184,7 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
     from venice_batch.cli.text import json_line, terminal_width, unwritten
 
     messages = environment().messages
-    steps = after_run.steps(given, prepared.index, prepared.output)
+    steps = after_run.steps(given, prepared.index, place.root, bucket=place.bucket)
 
     async def go() -> Summary:
         async with watching(given, sys.stderr, messages.log) as observer, _server(given) as base_url:
@@ -192,7 +199,7 @@ def _run(prepared: PreparedRun, key: ApiKey, given: dict[str, Any]) -> int:
             )
 
     summary = anyio.run(go)
-    after_run.take(steps, summary, prepared.output)
+    after_run.take(steps, summary, place.root)
     try:
         if given["as_json"]:
             click.echo(json_line(summary))

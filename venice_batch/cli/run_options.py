@@ -19,6 +19,7 @@ output = group(
         help="Names of images: {id}, {index}, {line}, {prompt}, {model}, {seed}, {hash}, {date}, {metadata.KEY}; "
         "/ makes folders.",
     ),
+    options.bucket,
     option("--durable", is_flag=True, help="Flush each image and record to disk (fsync) before going on."),
     heading="Output",
 )

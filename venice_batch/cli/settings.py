@@ -22,7 +22,7 @@ from venice_batch.cli.job_settings import (
     nearest,
     prompt_sets,
 )
-from venice_batch.cli.parameters import Option, stronger, value_from_file
+from venice_batch.cli.parameters import Option, is_bucket, stronger, value_from_file
 from venice_batch.errors import UsageError, one_line
 
 if TYPE_CHECKING:
@@ -282,7 +282,8 @@ def _confine(file: SettingsFile, keys: tuple[str, ...], option: Option, value: o
     others = f"give --{option.long_name}, set {option.envvar}, or use your own settings file"
     if option.name == "api_key_file":
         raise mistake(file, keys, f"a project's file cannot name a key file; {others}")
-    for path in value if isinstance(value, list) else [value]:
+    paths = value if isinstance(value, list) else [value]
+    for path in (path for path in paths if not is_bucket(path)):  # `commands` asks for consent to those
         # `export` writes a second file beside the first, and a link may be there.
         beside = [errors_beside(Path(str(path)))] if option.name == "openai_to" else []
         if not all(is_inside(file, place) for place in (Path(str(path)), *beside)):

@@ -11,7 +11,7 @@ from venice_batch.cli import options, settings
 from venice_batch.cli.commands import command
 from venice_batch.cli.config_file import NAME, SettingsFile, files, read, remember
 from venice_batch.cli.env import environment
-from venice_batch.cli.parameters import option
+from venice_batch.cli.parameters import is_bucket, option
 from venice_batch.errors import UsageError, one_line
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 def trust(ctx: click.Context, file: Path | None, yes: bool, forget: bool) -> int:
     """Let FILE, a project's venice-batch.toml (default: the nearest), decide which server gets the API key.
 
-    Shows all settings in the file and asks. The consent covers the file's present content; a change needs another.
+    It may then also name buckets, for which your credentials are used. Shows all settings in the file and asks. The
+    consent covers the file's present content; a change needs another.
     """
     found = _project(file)
     if forget:
@@ -37,7 +38,8 @@ def trust(ctx: click.Context, file: Path | None, yes: bool, forget: bool) -> int
         return 0
     settings.check_all(ctx, [found])
     servers = [value for keys, value in _values(found.tables) if keys[-1] == "base-url"]
-    if all(str(server).rstrip("/") == options.VENICE for server in servers):
+    buckets = _buckets(found.tables)
+    if all(str(server).rstrip("/") == options.VENICE for server in servers) and not buckets:
         click.echo(one_line(f"{found.path} names no server other than {options.VENICE}: nothing needs your consent"))
         return 0
     from venice_batch.api.client import ApiSettings
@@ -45,6 +47,8 @@ def trust(ctx: click.Context, file: Path | None, yes: bool, forget: bool) -> int
     for server in dict.fromkeys(servers):
         ApiSettings(base_url=str(server))  # before it is shown: it may hold a password, or not be an address
         click.echo(one_line(f"the API key goes to {server}"))
+    for what in buckets:
+        click.echo(one_line(what))
     for keys, value in _values(found.tables):
         click.echo(one_line(f"  {'.'.join(keys)} = {value!r}"))
     if not yes:
@@ -66,6 +70,17 @@ def _project(path: Path | None) -> SettingsFile:
     if not found:
         raise UsageError(f"trust: there is no {NAME} here or above; give FILE")
     return found[0]
+
+
+def _buckets(tables: Mapping[str, Any]) -> list[str]:
+    """Return what the settings say about buckets, as sentences."""
+    found = []
+    for keys, value in _values(tables):
+        addresses = filter(is_bucket, value if isinstance(value, list) else [value])
+        found += [f"your credentials are used for {address}" for address in addresses]
+        if keys[-1] == "bucket-without-lock" and value:
+            found.append("a bucket without a lock is accepted, where two runs can disturb each other")
+    return list(dict.fromkeys(found))
 
 
 def _values(tables: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

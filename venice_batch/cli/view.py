@@ -9,7 +9,7 @@ from signal import SIG_IGN, SIGINT, getsignal
 import click
 
 from venice_batch import portable
-from venice_batch.cli import options
+from venice_batch.cli import folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.env import environment
 from venice_batch.cli.parameters import option
@@ -17,7 +17,7 @@ from venice_batch.errors import ExitCode, UsageError
 
 
 @command()
-@click.argument("folder", metavar="OUT", type=click.Path(path_type=Path), shell_complete=options.complete_folders)
+@click.argument("folder", metavar="OUT", type=folders.AnyFolder(), shell_complete=options.complete_folders)
 @option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -26,6 +26,7 @@ from venice_batch.errors import ExitCode, UsageError
     help="Listen on port N of 127.0.0.1.",
 )
 @option("--open", "opens", is_flag=True, help="Open the page in the browser.")
+@folders.reads("folder", follow=True)
 def view(folder: Path, port: int, opens: bool) -> int:
     """Show the folder OUT as a live page on this computer, to look at its images and to mark them by keyboard.
 

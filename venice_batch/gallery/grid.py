@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from venice_batch.errors import UsageError
+from venice_batch.errors import FolderError, UsageError
 from venice_batch.gallery.sweeps import SweepFinder
 from venice_batch.gallery.thumbnails import BOX, FOLDER, MOST_PIXELS, thumbnail_name
 from venice_batch.output import manifest
@@ -254,6 +254,8 @@ def _small(files: PlainFiles, path: str, room: tuple[int, int]) -> Image.Image |
         paper = Image.new("RGB", size, _PAPER)
         paper.paste(small, mask=small.getchannel("A"))
         return paper
+    except FolderError:  # the folder is a copy, and its original cannot be reached
+        raise
     except Exception:  # noqa: BLE001 - a decoder may raise anything on a damaged image; words stand for it
         return None
 

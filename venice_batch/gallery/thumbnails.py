@@ -103,11 +103,14 @@ def thumbnail(root: Path, file: ImageFile) -> bytes | None:
     if name is None:
         return None
     plain, folder = PlainFiles(root), root / FOLDER
-    with contextlib.suppress(OSError):
-        with plain.open(f"{FOLDER}/{name}") as kept:
-            data = kept.read(_LARGEST_BYTES + 1)
-        return data if len(data) <= _LARGEST_BYTES else None
-    made = _small(plain, file.path)
+    try:
+        with contextlib.suppress(OSError):
+            with plain.open(f"{FOLDER}/{name}") as kept:
+                data = kept.read(_LARGEST_BYTES + 1)
+            return data if len(data) <= _LARGEST_BYTES else None
+        made = _small(plain, file.path)
+    except FolderError:  # the folder is a copy, and its original cannot be reached
+        return None
     if made is not None:
         with contextlib.suppress(OSError, FolderError):
             folder.mkdir(exist_ok=True)
@@ -152,6 +155,8 @@ def _small(plain: PlainFiles, path: str) -> bytes | None:
             data = io.BytesIO()
             small.save(data, "WEBP", quality=_QUALITY, method=2)
             return data.getvalue()
+    except FolderError:
+        raise
     except Exception:  # noqa: BLE001 - a decoder may raise anything on a damaged image; the page shows the image itself
         return None
 

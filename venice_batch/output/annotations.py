@@ -116,6 +116,9 @@ class AnnotationsFile(AppendedLines[Annotation]):
         Raises:
             FolderError: they were not all written, or the file is not a plain file (links are not followed).
         """
+        if self.original is not None:  # each call writes its file anew
+            super().append(lines)
+            return
         each = iter(lines)
         while portion := list(islice(each, _PORTION)):
             is_locked = self._lock()

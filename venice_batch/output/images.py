@@ -6,10 +6,10 @@ import contextlib
 import hashlib
 import itertools
 import os
-from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar, cast
 
 from venice_batch import portable
-from venice_batch.errors import BodyError, UnrecognisedError
+from venice_batch.errors import BodyError, FolderError, UnrecognisedError
 from venice_batch.image_format import recognise
 from venice_batch.model import ImageFile
 from venice_batch.output.atomic_file import NOT_THE_NAME, put
@@ -32,13 +32,66 @@ BUFFER_BYTES = 512 * 1024
 """Kept in memory for each image before a thread writes it: most images need one trip to a thread, not one a chunk."""
 
 
+class ImageStore(Protocol):
+    """Gives whole temporary files their names: in the output folder itself, or in a bucket. Its calls wait.
+
+    An image's `path` is relative to the output folder. The calls raise OSError or FolderError, and have changed nothing
+    then.
+    """
+
+    def put(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+        """Give the file `part` the name `image.path`; return False if something else has it.
+
+        `keep` asks for a copy in the local folder, because other jobs will read the image there.
+        """
+        ...
+
+    def replace(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+        """Replace the earlier image of this name by `part`; return False if no plain file has the name any more."""
+        ...
+
+    def take_back(self, part: str, image: ImageFile) -> None:
+        """Undo a `put` or `replace`: nothing has the name any more, and `part` may be there again."""
+        ...
+
+
+class LocalImages:
+    """An `ImageStore` in the folder `root`: temporary files are linked to their names, or renamed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+        target = self._target(image)
+        if not image.path.startswith(f"{IMAGES}/"):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+        try:
+            put(part, target)
+        except FileExistsError:
+            return False
+        return True
+
+    def replace(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+        target = self._target(image)
+        if not os.path.isfile(target) or os.path.islink(target):
+            return False
+        os.replace(part, target)
+        return True
+
+    def take_back(self, part: str, image: ImageFile) -> None:
+        os.replace(self._target(image), part)
+
+    def _target(self, image: ImageFile) -> str:
+        return f"{self._root}/{on_disk(image.path)}"
+
+
 class ImageFolder:
     """The images of one output folder.
 
-    An image is written to a temporary file in the folder where it will stand, hashed on the way, and linked to its name
-    when whole. A file that stands there already is replaced only if `replaceable` lists it for the job's id: an earlier
-    record of that id owns it. Otherwise the new image gets `~1`, `~2`, … after its name. A name that the disk refuses
-    gives way to a short one (`short_name`). Bytes of an unknown format are kept in the folder `unrecognised`.
+    An image is written to a temporary file in the folder where it will stand, hashed on the way, and given its name by
+    the store when whole. A file that stands there already is replaced only if `replaceable` lists it for the job's id:
+    an earlier record of that id owns it. Otherwise the new image gets `~1`, `~2`, … after its name. A name that the
+    disk refuses gives way to a short one (`short_name`). Bytes of unknown format are kept in the folder `unrecognised`.
 
     Parameters:
         root: the output folder; folders that `stem` names exist below its `images`.
@@ -47,6 +100,8 @@ class ImageFolder:
         replaceable: the paths that a new image of this job id may replace; called in a thread, when a name is taken.
             None for a folder without earlier records.
         stem: an image's name without its extension.
+        store: where images get their names; None: in `root`.
+        keeps: says of a job's id whether other jobs of the run will read its images.
     """
 
     def __init__(
@@ -58,6 +113,8 @@ class ImageFolder:
         durable: bool = False,
         replaceable: Callable[[str], Collection[str]] | None = None,
         stem: Callable[[Job], str] = lambda job: safe_name(job.id),
+        store: ImageStore | None = None,
+        keeps: Callable[[str], bool] = lambda job_id: False,
     ) -> None:
         self.root = root
         self.prefix = prefix
@@ -65,6 +122,8 @@ class ImageFolder:
         self.durable = durable
         self.replaceable = replaceable
         self.stem = stem
+        self.store = store or LocalImages(root)
+        self.keeps = keeps
         self.numbers = itertools.count(1)
 
     def owned_by(self, job_id: str) -> Collection[str]:
@@ -73,7 +132,7 @@ class ImageFolder:
 
     def writer(self, job: Job) -> JobImages:
         """Return a writer for the images of one attempt at `job`."""
-        return JobImages(self, self.stem(job), job.images, lambda: self.owned_by(job.id))
+        return JobImages(self, self.stem(job), job.images, lambda: self.owned_by(job.id), keep=self.keeps(job.id))
 
 
 class JobImages:
@@ -82,9 +141,18 @@ class JobImages:
     Ends with `commit`, `discard`, or both; `discard` after `commit` keeps the images.
     """
 
-    def __init__(self, folder: ImageFolder, stem: str, wanted: int, replaceable: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self,
+        folder: ImageFolder,
+        stem: str,
+        wanted: int,
+        replaceable: Callable[[], Collection[str]],
+        *,
+        keep: bool = False,
+    ) -> None:
         """Prepare to take `wanted` images called `stem`; `replaceable` returns the paths that they may replace."""
         self._folder = folder
+        self._keep_local = keep
         self._stem = stem
         self._wanted = wanted
         self._replaceable = replaceable
@@ -184,10 +252,10 @@ class JobImages:
             for part, kind, stem in zip(self._parts, kinds, stems, strict=True):
                 assert kind is not None  # noqa: S101  (else they are kept elsewhere)
                 files.append(self._put(part, kind, stem))
-        except OSError:
-            # All of a job's images, or none: those that have their names already become temporary files again.
+        except (OSError, FolderError):
+            # All of a job's images, or none: those that have their names already lose them again.
             for part, file in zip(self._parts, files, strict=False):
-                os.replace(self._path(file.path.removeprefix(f"{IMAGES}/")), part.path)
+                self._folder.store.take_back(part.path, file)
             raise
         if self._folder.durable:
             sync_folder(os.path.dirname(self._parts[0].path))
@@ -215,15 +283,13 @@ class JobImages:
         """Put all parts into the folder beside `images`; return their paths below the output folder."""
         kept = []
         for part, kind, stem in zip(self._parts, kinds, stems, strict=True):
-            name = f"{UNRECOGNISED}/{stem}"
-            target = f"{self._folder.root}/{on_disk(name)}"
-            os.makedirs(os.path.dirname(target), exist_ok=True)
             extension = kind.extension if kind else "bin"
             copies = (f"~{copy}" if copy else "" for copy in itertools.count())
-            mark = next(mark for mark in copies if _has_put(part.path, f"{target}{mark}.{extension}"))
-            kept.append(f"{name}{mark}.{extension}")
+            files = (part.image(f"{UNRECOGNISED}/{stem}{mark}.{extension}", kind) for mark in copies)
+            path = next(file.path for file in files if self._folder.store.put(part.path, file, keep=False))
+            kept.append(path)
             if self._folder.durable:
-                sync_folder(os.path.dirname(target))
+                sync_folder(os.path.dirname(f"{self._folder.root}/{on_disk(path)}"))
         return tuple(kept)
 
     def _put(self, part: _Part, kind: ImageKind, stem: str) -> ImageFile:
@@ -240,18 +306,17 @@ class JobImages:
                 raise error from None
 
     def _put_as(self, part: _Part, kind: ImageKind, stem: str) -> ImageFile:
+        store, keep = self._folder.store, self._keep_local
         owned: Collection[str] | None = None
         for copy in itertools.count():
-            name = f"{stem}{f'~{copy}' if copy else ''}.{kind.extension}"
-            target, path = self._path(name), f"{IMAGES}/{name}"
-            if _has_put(part.path, target):
+            file = part.image(f"{IMAGES}/{stem}{f'~{copy}' if copy else ''}.{kind.extension}", kind)
+            if store.put(part.path, file, keep=keep):
                 break
             if owned is None:
                 owned = self._replaceable()
-            if path in owned and os.path.isfile(target) and not os.path.islink(target):
-                os.replace(part.path, target)
+            if file.path in owned and store.replace(part.path, file, keep=keep):
                 break
-        return ImageFile(path, part.size_bytes, part.sha256.hexdigest(), kind.format, kind.width, kind.height)
+        return file
 
 
 class _Part:
@@ -302,6 +367,13 @@ class _Part:
         assert self._file is not None  # noqa: S101  (something was written)
         return recognise(self._file, self.size_bytes, all_came=all_came)
 
+    def image(self, path: str, kind: ImageKind | None) -> ImageFile:
+        """Return the image as a record names it under `path`; one of unknown format has no size."""
+        sha256 = self.sha256.hexdigest()
+        if kind is None:
+            return ImageFile(path, self.size_bytes, sha256, "", None, None)
+        return ImageFile(path, self.size_bytes, sha256, kind.format, kind.width, kind.height)
+
     def close(self, *, durable: bool) -> None:
         if self._file is not None:
             file, self._file = self._file, None
@@ -319,12 +391,3 @@ class _Part:
 def _remove(parts: list[_Part]) -> None:
     for part in parts:
         part.remove()
-
-
-def _has_put(part: str, target: str) -> bool:
-    """Give `part` the name `target`; return False if something else has it."""
-    try:
-        put(part, target)
-    except FileExistsError:
-        return False
-    return True

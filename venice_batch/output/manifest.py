@@ -65,7 +65,7 @@ class _Entry:
 
     line: bytes
     written: bool = False
-    error: OSError | None = None
+    error: OSError | FolderError | None = None
 
 
 class Manifest:
@@ -79,11 +79,23 @@ class Manifest:
     `on_moved` with it.
     """
 
-    def __init__(self, path: Path, *, durable: bool = False, disk: Disk | None = None) -> None:
-        """Prepare a manifest; `open` it before use. `disk` runs the writes of `append`."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durable: bool = False,
+        disk: Disk | None = None,
+        sink: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """Prepare a manifest; `open` it before use. `disk` runs the writes of `append`.
+
+        With a `sink` the file at `path` is a copy. Lines are written to the sink first, all that have gathered in one
+        call; it raises FolderError or OSError if it has not taken them.
+        """
         self._path = path
         self._durable = durable
         self._disk = disk or Disk()
+        self._sink = sink
         self._writing = asyncio.Lock()
         self._waiting: list[_Entry] = []
         self._file = -1
@@ -151,6 +163,8 @@ class Manifest:
         self._check(entry)
 
     def _check(self, entry: _Entry) -> None:
+        if isinstance(entry.error, FolderError):
+            raise entry.error
         if entry.error is not None:
             raise unusable(self._path, entry.error) from entry.error
 
@@ -158,9 +172,11 @@ class Manifest:
         for entry in entries:
             entry.written = True
         try:
+            if self._sink is not None:
+                self._sink(b"".join(entry.line for entry in entries))
             self._keep_place()
             end = os.fstat(self._file).st_size
-        except OSError as error:
+        except (OSError, FolderError) as error:
             _spoil(entries, error)
             return
         for entry in entries:
@@ -251,7 +267,7 @@ class Manifest:
         return f"{self._path}: completed a last line without its line feed"
 
 
-def _spoil(entries: list[_Entry], error: OSError) -> None:
+def _spoil(entries: list[_Entry], error: OSError | FolderError) -> None:
     for entry in entries:
         entry.written = True
         entry.error = entry.error or error

@@ -10,12 +10,15 @@ import msgspec
 from venice_batch import portable
 from venice_batch.output.folder import own_file, unusable
 from venice_batch.output.manifest import NO_RECORD, opened
+from venice_batch.output.originals import original_of
 from venice_batch.text_format import json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
     from typing import Self
+
+    from venice_batch.output.originals import Original
 
 NAME = "marks.jsonl"
 
@@ -45,11 +48,12 @@ class AppendedLines(Generic[Line]):
     """Appends values as lines of JSON to a file, which is made when the first one comes; a context manager.
 
     Lines of several programs may be appended at the same time: each call is one write of whole lines. When `append`
-    returns, they survive the death of the process.
+    returns, they survive the death of the process. In a copy of another folder they are appended to the `original`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.original: Original | None = original_of(path.parent)
         self._file = -1
 
     def __enter__(self) -> Self:
@@ -78,6 +82,10 @@ class AppendedLines(Generic[Line]):
             FolderError: they were not all written, or the file is not a plain file.
         """
         data = b"".join(json_bytes(line) + b"\n" for line in lines)
+        if self.original is not None:
+            if data:
+                self.original.append(self.path.name, data)
+            return
         try:
             file = self.opened()
             size = os.fstat(file).st_size

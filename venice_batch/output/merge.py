@@ -22,6 +22,7 @@ from venice_batch.output.atomic_file import NOT_THE_NAME, put
 from venice_batch.output.manifest import NO_RECORD, FileView, RecordView
 from venice_batch.output.marks import MarksFile, last_marks
 from venice_batch.output.naming import short_name
+from venice_batch.output.originals import bring, original_of
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, have_hashes, on_disk
 from venice_batch.output.prune import DELETED
 
@@ -133,6 +134,7 @@ class _Merge:
         added = 0
         for number in range(1, len(self.folders)):
             wanted = {found.line for found in latest.values() if found.folder == number}
+            self._bring_here(self.folders[number], wanted)
             for line, data, record in _records(self.folders[number]):
                 kept = self._keep(self.folders[number], record) if record.unrecognised else ()
                 if line in wanted:
@@ -140,6 +142,12 @@ class _Merge:
                     added += 1
         marks, annotations = self._bring_marks(), self._bring_annotations()
         return Merged(len(latest), added, self.images, tuple(self.left_out), self.unrecognised, marks, annotations)
+
+    def _bring_here(self, source: Path, wanted: Collection[int]) -> None:
+        """Bring all files of the wanted records to this disk, if the folder is a copy."""
+        if original_of(source) is not None:
+            records = (record for line, _, record in _records(source) if line in wanted or record.unrecognised)
+            bring(source, (path for one in records for path in (*(file.path for file in one.files), *one.unrecognised)))
 
     def _bring_marks(self) -> int:
         """Bring the latest mark of each image, if the destination has an older one or none; return their number."""
@@ -258,6 +266,7 @@ class _Merge:
         while True:
             here = path if not copy else path.with_name(f"{path.stem}~{copy}{path.suffix}")
             target = root / on_disk(str(here))
+            bring(root, [str(here)])
             try:
                 put(str(part), str(target))
                 break

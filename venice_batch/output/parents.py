@@ -61,6 +61,12 @@ class ParentImages:
         images = [image for image in found if image is not None]
         return images if len(images) == len(found) else None
 
+    def images(self) -> Iterator[str]:
+        """Yield the paths of all images so far that a waiting job may read."""
+        for place, record in self.records.items():
+            if place in self._chains.children:
+                yield from (file.path for file in record.files)
+
     def unchosen(self, place: int) -> tuple[Link, int] | None:
         """Return the first link without an image, and the place of its job; None if all have one."""
         return next((entry for entry in self._links(place) if self._image(*entry) is None), None)

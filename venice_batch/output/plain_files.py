@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from venice_batch import portable
+from venice_batch.output.originals import original_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +30,13 @@ class NoPlainFileError(OSError):
 class PlainFiles:
     """Read the plain files below a folder that may have come from anybody.
 
-    Follows no link below `root`, takes no path that leads out of it, and never waits for a pipe or a device.
+    Follows no link below `root`, takes no path that leads out of it, and never waits for a pipe or a device. In a copy
+    of another folder (`output.originals`) the files of the original are there too: they are fetched when they are read.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = os.fspath(root)
+        self._original = original_of(root)
 
     def size(self, path: str) -> int:
         """Return the size in bytes of the file that a record calls `path`.
@@ -43,7 +46,13 @@ class PlainFiles:
             OSError: there is no such file.
         """
         parts = _parts(path)
-        state = os.lstat("/".join((self._root, *parts)))
+        try:
+            state = os.lstat("/".join((self._root, *parts)))
+        except FileNotFoundError:
+            size = self._original.size(path) if self._original is not None else None
+            if size is None:
+                raise
+            return size
         for end in range(1, len(parts)):
             if stat.S_ISLNK(os.lstat("/".join((self._root, *parts[:end]))).st_mode):
                 raise _refused(path, "is behind a link, which is not followed")
@@ -62,6 +71,8 @@ class PlainFiles:
             NoPlainFileError, OSError: as `size`.
         """
         self.size(path)
+        if self._original is not None:
+            self._original.fetch(path)
         *folders, name = _parts(path)
         if not portable.CAN_OPEN_FOLDERS:
             return os.fdopen(open_plain("/".join((self._root, *folders, name))), "rb")

@@ -19,6 +19,7 @@ from venice_batch.output.atomic_file import NOT_THE_NAME, put
 from venice_batch.output.folder import REJECTED, unusable
 from venice_batch.output.manifest import NO_RECORD, FileView, RecordView
 from venice_batch.output.marks import read_marks
+from venice_batch.output.originals import bring
 from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, have_hashes, on_disk
 
 if TYPE_CHECKING:
@@ -185,6 +186,7 @@ class _Prune:
             place.mkdir(exist_ok=True)
 
     def _link(self, path: str, target: str) -> None:
+        bring(self._root, [path, target])
         source, there = self._root / on_disk(path), self._root / on_disk(target)
         try:
             portable.link(source, there)
@@ -205,6 +207,7 @@ class _Prune:
     def _remove(self, file: FileView) -> None:
         """Remove an image, unless its place holds something else by now."""
         is_there = not self._fault(file) and self._plain_size(file.path) is not None
+        bring(self._root, [file.path] if is_there else [])
         if is_there and have_hashes(f"{self._root}/", [file]):
             os.unlink(self._root / on_disk(file.path))
 

@@ -37,8 +37,9 @@ class Resume:
     """The state of every job of an index, one byte and one file position each.
 
     Of an id's records the last one counts, if it is for the same request. A job is done only while each of its files is
-    there with its size (with `verify`: its hash) or was pruned; otherwise it is pending again. What the sandbox made
-    is pending again unless `sandbox` says that it is asked again. `notices` report what was wrong, one sentence each.
+    there with its size (with `verify`: its hash) or was pruned; otherwise it is pending again. `whole` answers that for
+    files that are not below `root`. What the sandbox made is pending again unless `sandbox` says that it is asked
+    again. `notices` report what was wrong, one sentence each.
 
     A job that waits for another's image is done while it was made from that very image, which `parents` chooses. While
     the other job is not done, neither is this one. `ended` keeps the states of such jobs up to date during a run.
@@ -47,7 +48,14 @@ class Resume:
     """
 
     def __init__(
-        self, index: JobIndex, root: Path, *, verify: bool = False, sandbox: bool = True, keep_all: bool = False
+        self,
+        index: JobIndex,
+        root: Path,
+        *,
+        verify: bool = False,
+        sandbox: bool = True,
+        keep_all: bool = False,
+        whole: Callable[[Sequence[FileView]], bool] | None = None,
     ) -> None:
         """Read the manifest in `root`, if there is one. Raises FolderError where it cannot be read."""
         self._path = root / manifest.NAME
@@ -56,8 +64,8 @@ class Resume:
         self._others: dict[str, int] | None = {} if keep_all else None
         self.notices: tuple[str, ...] = ()
         self.parents = ParentImages(index, root)
-        whole = partial(have_hashes if verify else have_sizes, f"{root}/")
-        self._state_of: Callable[[RecordView], int] = lambda record: _state_of(record, whole, sandbox=sandbox)
+        are_whole = whole or partial(have_hashes if verify else have_sizes, f"{root}/")
+        self._state_of: Callable[[RecordView], int] = lambda record: _state_of(record, are_whole, sandbox=sandbox)
         if has_records(root):
             self._read(index)
 

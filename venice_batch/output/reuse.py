@@ -18,6 +18,7 @@ from venice_batch.output import manifest
 from venice_batch.output.folder import unusable
 from venice_batch.output.manifest import NO_RECORD, FileView, RecordView
 from venice_batch.output.marks import read_marks
+from venice_batch.output.originals import shown
 from venice_batch.output.plain_files import PlainFiles
 from venice_batch.text_format import counted
 
@@ -130,8 +131,8 @@ class ReusableImages:
     def notices(self) -> tuple[str, ...]:
         """What could not be taken, a sentence for each folder and reason."""
         return tuple(
-            f"{self._folders[number]}: images of {counted(len(ids), 'job')} with the same request are not reused, "
-            f"because they are {reason} ({', '.join(list(ids)[:3])}{', …' if len(ids) > 3 else ''})"
+            f"{shown(self._folders[number])}: images of {counted(len(ids), 'job')} with the same request are not "
+            f"reused, because they are {reason} ({', '.join(list(ids)[:3])}{', …' if len(ids) > 3 else ''})"
             for (number, reason), ids in self._left_out.items()
         )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from venice_batch.errors import FolderError
 from venice_batch.output import manifest
+from venice_batch.output.originals import shown
 from venice_batch.output.plain_files import PlainFiles, open_plain
 from venice_batch.report.export.journal import Origins
 
@@ -87,7 +88,7 @@ class KnownImages:
         text = path.replace("\\", "/").removeprefix("./")
         full = os.path.abspath(path)
         inner = (full.removeprefix(root).replace(os.sep, "/") for root in self._roots if full.startswith(root))
-        for known in (path, text, *inner):
+        for known in (path, text, text.removeprefix(f"{shown(self._root)}/"), *inner):
             if known in self._paths:
                 return [self._paths[known]]
         return self._by_content(full) or self.by_stem(text)

@@ -25,7 +25,8 @@ from venice_batch.api.answers import Answer, Fault, Reply
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import VARIABLE, ApiKey
 from venice_batch.api.responses import AnswerHeaders
-from venice_batch.errors import FolderError, ProcessesError, SourceError, UsageError
+from venice_batch.errors import BucketError, FolderError, ProcessesError, SourceError, UsageError
+from venice_batch.output.atomic_file import is_address
 from venice_batch.output.disk import STALLED
 from venice_batch.output.images import ImageFolder
 from venice_batch.run import fetching_child
@@ -97,8 +98,8 @@ class ProcessFetcher:
 
     Each attempt goes to the process with the fewest under way. If a process dies, its attempts end as cut connections:
     the server may have charged for them, and they are tried again in another. When the last one has died, `on_loss` is
-    called with the error that `fetch` raises from then on. No signal of the terminal reaches the children; they end
-    with their standard input, so also when this process is killed.
+    called with the error that `fetch` raises from then on. With `bucket`, an address, images go there. No signal of the
+    terminal reaches the children; they end with their standard input, so also when this process is killed.
 
     Raises on entry:
         ProcessesError: a process cannot be started.
@@ -114,6 +115,7 @@ class ProcessFetcher:
         clock: Clock,
         *,
         on_loss: Callable[[ProcessesError], None] = lambda error: None,
+        bucket: str | None = None,
     ) -> None:
         self._count = count
         self._settings = settings
@@ -121,6 +123,7 @@ class ProcessFetcher:
         self._images = images
         self._clock = clock
         self._on_loss = on_loss
+        self._bucket = bucket
         self._is_ending = False
         self._children: list[_Child] = []
         self._tasks: TaskGroup
@@ -152,7 +155,8 @@ class ProcessFetcher:
         if self._images.replaceable is not None:
             owned = await self._images.disk.run(lambda: tuple(self._images.owned_by(job.id)))
         stem = self._images.stem(job)
-        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned)
+        keep = self._images.keeps(job.id)
+        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned, keep)
         while True:
             child = await self._least_busy()
             sent_s = self._clock.now()
@@ -171,7 +175,7 @@ class ProcessFetcher:
             return Reply(answer)
         if fetched.folder is not None:
             path, reason = fetched.folder
-            raise FolderError(Path(path), reason)
+            raise BucketError(path, reason) if is_address(path) else FolderError(Path(path), reason)
         if fetched.source is not None:
             raise SourceError(fetched.source)
         if fetched.reply is None:
@@ -234,6 +238,8 @@ class ProcessFetcher:
             str(self._images.root),
             prefix,
             self._images.durable,
+            self._bucket,
+            self._images.prefix,
         )
         self._tasks.start_soon(self._watch, child)
         await child.send(start)

@@ -29,6 +29,8 @@ from venice_batch.output.images import ImageFolder, JobImages
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectSendStream
 
+    from venice_batch.output.images import ImageStore
+
 
 class Start(msgspec.Struct, frozen=True):
     """The first message to a child. The key travels through the pipe: others can read a command line or environment."""
@@ -38,6 +40,8 @@ class Start(msgspec.Struct, frozen=True):
     root: str
     prefix: str
     durable: bool
+    bucket: str | None
+    run_id: str
 
 
 class Fetch(msgspec.Struct, frozen=True, tag=True):
@@ -49,6 +53,7 @@ class Fetch(msgspec.Struct, frozen=True, tag=True):
     stem: str
     wanted: int
     owned: tuple[str, ...]
+    keep: bool
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -87,7 +92,7 @@ def main() -> None:
 
 async def _serve(start: Start, answers: BinaryIO) -> None:
     key = ApiKey(start.key)
-    images = ImageFolder(Path(start.root), prefix=start.prefix, durable=start.durable)
+    images = ImageFolder(Path(start.root), prefix=start.prefix, durable=start.durable, store=_store(start))
     under_way: dict[int, anyio.CancelScope] = {}
     inbox, requests = anyio.create_memory_object_stream[bytes](float("inf"))
     async with ApiClient(start.api, key, SystemClock()) as api, anyio.create_task_group() as tasks:
@@ -102,7 +107,8 @@ async def _serve(start: Start, answers: BinaryIO) -> None:
             with anyio.CancelScope() as scope:
                 under_way[request.number] = scope
                 try:
-                    writer = JobImages(images, request.stem, request.wanted, lambda: request.owned)
+                    owned, keep = request.owned, request.keep
+                    writer = JobImages(images, request.stem, request.wanted, lambda: owned, keep=keep)
                     answer(Fetched(request.number, await api.generate(request.endpoint, request.body, writer)))
                     return
                 except FolderError as error:
@@ -127,6 +133,15 @@ async def _serve(start: Start, answers: BinaryIO) -> None:
             elif request.number in under_way:
                 under_way[request.number].cancel()
         tasks.cancel_scope.cancel()
+
+
+def _store(start: Start) -> ImageStore | None:
+    if start.bucket is None:
+        return None
+    from venice_batch.bucket.folder import BucketFolder
+    from venice_batch.bucket.store import Bucket
+
+    return BucketFolder(Bucket(start.bucket, os.environ), Path(start.root)).images(start.run_id)
 
 
 def _forward(stream: BinaryIO, inbox: MemoryObjectSendStream[bytes]) -> None:

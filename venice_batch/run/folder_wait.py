@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 import anyio
 
+from venice_batch import events
 from venice_batch.errors import FolderError, FolderHeldError, StoppedWaitingError
-from venice_batch.events import Waiting
 from venice_batch.run.stop import stop_on_signals
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from venice_batch.clock import Clock
     from venice_batch.events import Observer
+    from venice_batch.output.disk import Disk
     from venice_batch.run.stop import StopSignal
 
 
@@ -23,6 +24,16 @@ Held = TypeVar("Held")
 
 POLL_S = 1.0
 """Time between two looks at the lock. A run takes minutes, and a look is three system calls."""
+
+
+class Waiting(TypedDict):
+    """How to wait: for how long, and what ends it; as in `acquire_folder`."""
+
+    wait_s: float
+    clock: Clock
+    stop_signal: StopSignal
+    observe: Observer
+    handle_signals: bool
 
 
 async def acquire_folder(
@@ -34,10 +45,15 @@ async def acquire_folder(
     stop_signal: StopSignal,
     observe: Observer,
     handle_signals: bool,
+    disk: Disk | None = None,
+    is_undecided: Callable[[], bool] = lambda: False,
+    undecided_s: float = 0.0,
+    poll_s: float = POLL_S,
 ) -> Held:
     """Enter `hold()` into `stack`, at once or within `wait_s` seconds, and return what it gives.
 
-    There is no queue: any of several waiting runs may be next.
+    There is no queue: any of several waiting runs may be next. With a `disk`, `hold` is called in its threads. While
+    `is_undecided()`, the holder may be dead, and the wait goes on whatever `wait_s` is, for up to `undecided_s`.
 
     Raises:
         FolderHeldError: another run still holds the folder.
@@ -45,18 +61,19 @@ async def acquire_folder(
         FolderError: anything else that `hold` raises.
     """
     deadline_s = clock.now() + wait_s
-    held = _try(stack, hold)
-    if isinstance(held, FolderHeldError) and wait_s > 0:
+    held = await _try(stack, hold, disk)
+    if isinstance(held, FolderHeldError) and (wait_s > 0 or is_undecided()):
         async with anyio.create_task_group() as side:
             if handle_signals:
                 await side.start(stop_on_signals, stop_signal, side.cancel_scope)
-            observe(Waiting(str(held.path), held.holder, wait_s))
+            observe(events.Waiting(str(held.path), held.holder, max(wait_s, undecided_s)))
             while isinstance(held, FolderHeldError) and stop_signal.stop is None:
                 left_s = deadline_s - clock.now()
-                if left_s <= 0:
+                if left_s <= 0 and not is_undecided():
                     break
-                await clock.wait(stop_signal.event, min(left_s, POLL_S))
-                held = _try(stack, hold)
+                await clock.wait(stop_signal.event, min(left_s, poll_s) if left_s > 0 else poll_s)
+                if stop_signal.stop is None:
+                    held = await _try(stack, hold, disk)
             side.cancel_scope.cancel()
     if stop_signal.stop is not None:
         raise StoppedWaitingError(stop_signal.stop.reason, stop_signal.stop.code)
@@ -65,9 +82,11 @@ async def acquire_folder(
     return held
 
 
-def _try(stack: ExitStack, hold: Callable[[], AbstractContextManager[Held]]) -> Held | FolderError:
+async def _try(
+    stack: ExitStack, hold: Callable[[], AbstractContextManager[Held]], disk: Disk | None
+) -> Held | FolderError:
     """Return what `hold` gives, or its error: a task group would wrap an exception."""
     try:
-        return stack.enter_context(hold())
+        return stack.enter_context(hold() if disk is None else await disk.run(hold))
     except FolderError as error:
         return error

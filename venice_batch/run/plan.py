@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from venice_batch.catalogue import Preflight
     from venice_batch.jobfile import JobIndex
     from venice_batch.jobfile.chains import Chains
+    from venice_batch.output.manifest import FileView
 
 
 DEFAULT_RPM = 20
@@ -127,6 +128,7 @@ def plan(
     reuse: Sequence[str | os.PathLike[str]] = (),
     reused_kind: bool | None = None,
     notify: Callable[[str], None] = lambda text: None,
+    whole: Callable[[Sequence[FileView]], bool] | None = None,
 ) -> Plan:
     """Compare `index` with the content of the folder `output`, without changing anything.
 
@@ -141,11 +143,12 @@ def plan(
         reuse: other output folders, whose images jobs take instead of buying them.
         reused_kind: take only images of a sandbox (True), only real ones (False), or either.
         notify: receives a sentence about images that cannot be reused.
+        whole: says whether files are as recorded, if they are not in `output`.
 
     Raises:
         FolderError: there is a manifest and it cannot be read, or a folder to reuse has none.
     """
-    known = Resume(index, output, sandbox=sandbox)
+    known = Resume(index, output, sandbox=sandbox, whole=whole)
     done = known.done
     is_settled = known.is_done if retry_rejected else known.is_settled
     reused = 0

@@ -12,6 +12,7 @@ import anyio
 from venice_batch.errors import BodyError, FolderError, JobsFileError
 from venice_batch.events import JobEnded, Notice
 from venice_batch.model import SCHEMA, Flags, Outcome, Reused, Status, Timing
+from venice_batch.output.originals import shown
 from venice_batch.output.resume import Resume
 from venice_batch.output.reuse import ReusableImages
 from venice_batch.run.history import rounded
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 def known_jobs(index: JobIndex, settings: RunSettings) -> Resume:
     """Return what the output folder holds of the jobs. Raises FolderError."""
-    return Resume(index, settings.output, verify=settings.options.verify, sandbox=settings.may_be_sandbox)
+    verify, bucket = settings.options.verify, settings.bucket
+    whole = None if bucket is None else bucket.whole(verify=verify)
+    return Resume(index, settings.output, verify=verify, sandbox=settings.may_be_sandbox, whole=whole)
 
 
 def reusable_images(index: JobIndex, settings: RunSettings, known: Resume) -> ReusableImages | None:
@@ -95,7 +98,7 @@ class Reuser:
             try:
                 outcome = await self._take(job, found, began_s)
             except BodyError as error:
-                self.observe(Notice(f"{job.id} is not reused: in {self.found.folder(found)}, {error}"))
+                self.observe(Notice(f"{job.id} is not reused: in {shown(self.found.folder(found))}, {error}"))
                 continue
             await self.journal.append(outcome)
             self.known.ended(place, outcome)

@@ -7,6 +7,7 @@ import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from venice_batch.report.collect import Collector, FailOn, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
 from venice_batch.run.budget import Budget, caps_of
 from venice_batch.run.chains import ChainedJobs
-from venice_batch.run.folder_wait import acquire_folder
+from venice_batch.run.folder_wait import Waiting, acquire_folder
 from venice_batch.run.reuse import Reuser, foreseen, known_jobs, reusable_images
 from venice_batch.run.sending import Sender, image_folder
 from venice_batch.run.spending import Spending
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from venice_batch.api.key import ApiKey
+    from venice_batch.bucket.folder import BucketFolder, BucketHold
+    from venice_batch.bucket.journal import Journal
+    from venice_batch.bucket.lease import Lease
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
@@ -88,17 +92,7 @@ async def run_batch(
         run_id or new_run_id(),
     )
     with ExitStack() as held:
-        run.held = await acquire_folder(
-            held,
-            lambda: folder.hold(
-                settings.output, settings.naming.folders if settings.naming else (), durable=settings.options.durable
-            ),
-            wait_s=settings.options.lock_wait_s,
-            clock=run.clock,
-            stop_signal=run.stop_signal,
-            observe=run.observe,
-            handle_signals=settings.handle_signals,
-        )
+        await run.hold(held)
         await run.open_budget(held)
         return await run.run()
 
@@ -140,16 +134,61 @@ class _Run:
         self.clock = clock
         self.rng = rng
         self.tally = Tally()
-        self.observers: tuple[Observer, ...] = (self.tally, *observers)
+        own = (self.tally,) if settings.bucket is None else (self.tally, settings.bucket)
+        self.observers: tuple[Observer, ...] = (*own, *observers)
         self.collectors = tuple(collectors)
         self.stop_signal = StopSignal()
         self.disk = Disk()
-        self.held: folder.Hold  # from the moment that the run has its folder
+        self.held: folder.Hold | BucketHold  # from the moment that the run has its folder
+        self.bucket = settings.bucket
+        self.segments: Journal | None = None
         self.run_id = run_id
         limit = settings.options.max_cost_usd
         self.spending = Spending(None if limit is None else micro_usd(limit))
         self.budget: Budget | None = None
         self.notices: list[str] = []
+
+    async def hold(self, until_left: ExitStack) -> None:
+        """Keep other runs out of the output folder or bucket. Raises what `run_batch` raises."""
+        options, naming = self.settings.options, self.settings.naming
+        waiting: Waiting = {
+            "wait_s": options.lock_wait_s,
+            "clock": self.clock,
+            "stop_signal": self.stop_signal,
+            "observe": self.observe,
+            "handle_signals": self.settings.handle_signals,
+        }
+        lease = None
+        if self.bucket is not None:
+            lease = await self._hold_bucket(self.bucket, until_left, waiting)
+        folders = naming.folders if naming else ()
+        held = await acquire_folder(
+            until_left,
+            lambda: folder.hold(self.settings.output, folders, durable=self.settings.is_flushed),
+            **waiting,
+        )
+        self.held = held if self.bucket is None else self.bucket.hold(held, lease)
+
+    async def _hold_bucket(self, bucket: BucketFolder, until_left: ExitStack, waiting: Waiting) -> Lease | None:
+        from venice_batch.bucket.lease import POLL_S, TTL_S, Contender
+
+        bucket.redact = self.key.redact
+        await self.disk.ask(bucket.prove_conditions)
+        lease = None
+        if bucket.has_lock:
+            contender = Contender(bucket.bucket, self.run_id)
+            lease = await acquire_folder(
+                until_left,
+                contender.attempt,
+                **waiting,
+                disk=self.disk,
+                is_undecided=lambda: contender.is_undecided,
+                undecided_s=TTL_S,
+                poll_s=POLL_S,
+            )
+        self.segments = bucket.segments(self.run_id)
+        await self.disk.ask(bucket.bring)
+        return lease
 
     async def open_budget(self, until_left: ExitStack) -> None:
         """Open the budget file, if the run has one. Raises FolderError."""
@@ -162,7 +201,7 @@ class _Run:
         if is_new:
             self.notices.append(f"{path} is new: no run has spent anything of this budget yet")
         until_left.callback(lambda: None if self.disk.is_abandoned else ledger.close())  # closing may wait for the disk
-        output = str(self.settings.output.absolute())
+        output = self.settings.place if self.bucket else str(self.settings.output.absolute())
         caps = caps_of(options.max_cost_per_usd)
         self.budget = Budget(ledger, caps, self.clock, self.disk, run_id=self.run_id, output=output)
         self.budget.timeout_s = options.timeout_s
@@ -175,7 +214,8 @@ class _Run:
         started = datetime.now(UTC)
         began_s = self.clock.now()
         path = self.settings.output / manifest.NAME
-        journal = manifest.Manifest(path, durable=self.settings.options.durable, disk=self.disk)
+        sink = None if self.segments is None else self.segments.write
+        journal = manifest.Manifest(path, durable=self.settings.is_flushed, disk=self.disk, sink=sink)
         repaired = journal.open()
         journal.on_moved = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
         try:
@@ -189,7 +229,7 @@ class _Run:
             self.observe(
                 RunStarted(
                     self.run_id,
-                    str(self.settings.output),
+                    self.settings.place,
                     len(self.index),
                     done,
                     self.index.lanes,
@@ -201,10 +241,14 @@ class _Run:
             )
             for text in (*self.held.notices, *self.notices, *([repaired] if repaired else []), *known.notices):
                 self.observe(Notice(text))
+            if self.bucket is not None:
+                await self.disk.run(self.bucket.running)
             if reusable is not None:
                 await self._reuse(reusable, known, journal)
                 lanes = self._lanes(known)
             chained = self._chained(known)
+            if self.bucket is not None and chained is not None:
+                await self.disk.ask(partial(self.bucket.copy().fetch_all, known.parents.images()))
             sender = self._sender(chained)
             if self.stop_signal.stop is None and any(lane.pending for lane in lanes):
                 await sender.send(lanes, known, journal, deadline_s=began_s + self.settings.options.max_time_s)
@@ -213,7 +257,7 @@ class _Run:
         self._tell_if_moved(journal)
         totals = RunTotals(
             run_id=self.run_id,
-            output=str(self.settings.output),
+            output=self.settings.place,
             started=started,
             elapsed_s=self.clock.now() - began_s,
             jobs=len(self.index),
@@ -230,10 +274,12 @@ class _Run:
         if notice and summary.exit_code in (ExitCode.OK, ExitCode.SOME_FAILED):
             self.observe(Notice(notice))
         if sender.stalled:
-            text = f"{self.settings.output}: {sender.stalled}; the last files may be missing"
+            text = f"{self.settings.place}: {sender.stalled}; the last files may be missing"
             self.observe(Notice(f"{text}, and {SUMMARY} was not written"))
         else:
             summary = self._write(summary)
+            if self.bucket is not None:
+                summary = await self._publish(self.bucket, summary)
         self.observe(RunEnded(summary))
         return summary
 
@@ -258,11 +304,33 @@ class _Run:
         try:
             write_summary(self.settings.output, summary)
         except FolderError as error:
-            # The file is lost, the result is not.
-            self.observe(Notice(str(error)))
-            reason = summary.reason or str(error)
-            return msgspec.structs.replace(summary, exit_code=int(error.exit_code), reason=reason)
+            return self._unwritten(summary, error)
         return summary
+
+    async def _publish(self, bucket: BucketFolder, summary: Summary) -> Summary:
+        """Join the records of the run, and copy manifest and summary into the bucket, unless another run has it now."""
+
+        def publish() -> None:
+            self.held.check()
+            if self.segments is not None:
+                self.segments.compact()
+            bucket.publish([manifest.NAME, SUMMARY])
+            bucket.ended()
+
+        try:
+            await self.disk.run(publish)
+        except FolderError as error:
+            return self._unwritten(summary, error)
+        except OSError as error:
+            return self._unwritten(summary, folder.unusable(self.settings.output, error))
+        return summary
+
+    def _unwritten(self, summary: Summary, error: FolderError) -> Summary:
+        """Report a file that could not be written at the end: it is lost, the result is not."""
+        if summary.reason != str(error):
+            self.observe(Notice(str(error)))
+        reason = summary.reason or str(error)
+        return msgspec.structs.replace(summary, exit_code=int(error.exit_code), reason=reason)
 
     def _sender(self, chained: ChainedJobs | None) -> Sender:
         return Sender(
@@ -342,7 +410,9 @@ class _Run:
         return flagged.count
 
     def _records(self) -> Iterator[tuple[int | None, Outcome]]:
-        known = Resume(self.index, self.settings.output, sandbox=self.settings.may_be_sandbox, keep_all=True)
+        whole = None if self.bucket is None else self.bucket.whole(verify=False)
+        sandbox = self.settings.may_be_sandbox
+        known = Resume(self.index, self.settings.output, sandbox=sandbox, keep_all=True, whole=whole)
         return known.records()
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from venice_batch.api.key import ApiKey
     from venice_batch.api.listings import Limits
+    from venice_batch.bucket.folder import BucketHold
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
@@ -75,7 +76,7 @@ class Sender:
     budget: Budget | None
     run_id: str
     observe: Observer
-    held: folder.Hold
+    held: folder.Hold | BucketHold
     disk: Disk
     chained: ChainedJobs | None = None
     blocks: int = 0
@@ -176,7 +177,8 @@ class Sender:
         if settings.options.processes == 1:
             return nullcontext(LocalFetcher(api, images))
         count = settings.options.processes
-        return ProcessFetcher(count, settings.api, self.key, images, self.clock, on_loss=self._stop)
+        bucket = None if settings.bucket is None else settings.bucket.address
+        return ProcessFetcher(count, settings.api, self.key, images, self.clock, on_loss=self._stop, bucket=bucket)
 
     def _stop(self, error: ProcessesError) -> None:
         self.stop_signal.request(Stop(error.exit_code, str(error)))
@@ -277,13 +279,16 @@ class Sender:
 def image_folder(settings: RunSettings, index: JobIndex, known: Resume, disk: Disk, prefix: str) -> ImageFolder:
     """Return the folder that a run's images go into; `prefix` begins the names of its temporary files."""
     path = settings.output / manifest.NAME
+    bucket, children, places = settings.bucket, index.chains.children, index.chains.places
     return ImageFolder(
         settings.output,
         prefix=prefix,
         disk=disk,
-        durable=settings.options.durable,
+        durable=settings.is_flushed,
         replaceable=Ownership(path, index, known) if has_records(settings.output) else None,
         stem=(settings.naming or Naming()).stem,
+        store=None if bucket is None else bucket.images(prefix),
+        keeps=lambda job_id: places.get(job_id) in children,
     )
 
 

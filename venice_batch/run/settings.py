@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
+    from venice_batch.bucket.folder import BucketFolder
     from venice_batch.catalogue import Catalogue, Preflight
     from venice_batch.jobfile import Shard
     from venice_batch.jobfile.mapping import FieldMap
@@ -43,6 +44,8 @@ class RunOptions:
         name: template of the images' names (see `--name`); None: the job's id, or line and prompt where a file of
             prompts gives none.
         durable: fsync each image and record before going on.
+        scratch: where a run into a bucket makes its temporary folder; None: the system's place for those.
+        bucket_without_lock: use a store that ignores conditions, in which nothing keeps two runs apart.
 
     Sending:
         base_url: where the API is.
@@ -103,6 +106,8 @@ class RunOptions:
 
     name: str | None = None
     durable: bool = False
+    scratch: str | os.PathLike[str] | None = None
+    bucket_without_lock: bool = False
     base_url: str = VENICE
     concurrency: int | None = None
     processes: int = 1
@@ -187,6 +192,7 @@ class RunSettings:
     `naming` is settled on the jobs of the index; without it images are named after their jobs' ids. `catalogue` has the
     models' prices and spellings; without it neither is known. `preflight` has examined every job of the index; without
     it there is no estimate of their cost. With `own_sandbox` the API is a sandbox that was started for this run.
+    For a run into a `bucket`, `output` is its scratch folder.
     """
 
     output: Path
@@ -200,6 +206,7 @@ class RunSettings:
     patience: Patience = field(default_factory=Patience)
     handle_signals: bool = False
     own_sandbox: bool = False
+    bucket: BucketFolder | None = None
 
     @classmethod
     def of(
@@ -211,6 +218,7 @@ class RunSettings:
         preflight: Preflight,
         handle_signals: bool,
         own_sandbox: bool = False,
+        bucket: BucketFolder | None = None,
     ) -> RunSettings:
         """Return the settings that `options` make for a run into `output`."""
         concurrency = most_in_flight() if options.concurrency is None else options.concurrency
@@ -241,7 +249,18 @@ class RunSettings:
             ),
             handle_signals=handle_signals,
             own_sandbox=own_sandbox,
+            bucket=bucket,
         )
+
+    @property
+    def place(self) -> str:
+        """The output folder or bucket, as messages name it."""
+        return str(self.output) if self.bucket is None else self.bucket.address
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether local files are flushed to the disk: in a scratch folder nothing has to outlast the machine."""
+        return self.options.durable and self.bucket is None
 
     @property
     def workers(self) -> int:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from venice_batch.errors import FolderError
 from venice_batch.gallery.thumbnails import missing_thumbnails, thumbnail
 from venice_batch.image_format import START_BYTES, format_of
 from venice_batch.output.plain_files import PlainFiles
@@ -66,7 +67,7 @@ class Images:
     def _open(self, path: str) -> OpenImage | None:
         try:
             file = self._plain.open(path)
-        except OSError:
+        except (OSError, FolderError):  # or its original cannot be reached, if the folder is a copy
             return None
         try:
             state = os.fstat(file.fileno())

@@ -1,0 +1,196 @@
+"""Runs into buckets, through the command line in this process; the buckets are in memory."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command import run
+from fake_bucket import FakeBucket
+
+from venice_batch.bucket import folder
+from venice_batch.errors import BucketError
+
+ADDRESS = "s3://bucket/run"
+FAST = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain"]
+FOX = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 256, "height": 256}
+GOOD = {"id": "a", "model": "venice-sd35", "prompt": "p", "width": 64, "height": 64}
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """The bucket at `ADDRESS`."""
+    found = FakeBucket(ADDRESS)
+    monkeypatch.setattr(folder, "Bucket", lambda *args, **given: found)
+    return found
+
+
+def write(*lines):
+    Path("jobs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def made(*arguments, code=0, lines=(GOOD, {**GOOD, "id": "b"})):
+    """The summary of a run into the bucket."""
+    write(*lines)
+    found = run("jobs.jsonl", "-o", ADDRESS, *FAST, "--json", *arguments)
+    assert found.code == code, found
+    return json.loads(found.out)
+
+
+def names(bucket, part=""):
+    return sorted(path for path in bucket.objects if path.startswith(part))
+
+
+def records(bucket):
+    lines = b"".join(bucket.objects[path] for path in names(bucket, "journal/")).splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_run_leaves_images_records_and_its_summary_in_the_bucket(bucket):
+    summary = made()
+    assert summary["output"] == ADDRESS
+    assert names(bucket, "images/") == ["images/a.webp", "images/b.webp"]
+    (run_id,) = {record["run_id"] for record in records(bucket)}
+    assert {record["id"] for record in records(bucket)} == {"a", "b"}
+    metadata, content_type = bucket.metadata["images/a.webp"], bucket.types["images/a.webp"]
+    (sha256,) = (record["files"][0]["sha256"] for record in records(bucket) if record["id"] == "a")
+    assert (metadata, content_type) == ({"sha256": sha256, "run": run_id}, "image/webp")
+    assert bucket.objects["manifest.jsonl"].count(b"\n") == 2
+    assert json.loads(bucket.objects["summary.json"])["succeeded"] == 2
+    assert ".run.json" not in bucket.objects
+
+
+def test_the_next_run_makes_only_what_is_missing(bucket):
+    made()
+    del bucket.objects["images/b.webp"]
+    summary = made(lines=(GOOD, {**GOOD, "id": "b"}, {**GOOD, "id": "c"}))
+    assert (summary["already_done"], summary["succeeded"]) == (1, 2)
+    assert names(bucket, "images/") == ["images/a.webp", "images/b.webp", "images/c.webp"]
+    assert made()["already_done"] == 2
+
+
+def test_an_image_of_another_size_is_made_again_and_another_content_only_with_verify(bucket):
+    made()
+    data = bucket.objects["images/a.webp"]
+    bucket.objects["images/a.webp"] = data[:-1] + b"?"
+    assert made()["already_done"] == 2
+    assert made("--verify")["succeeded"] == 1
+    bucket.objects["images/a.webp"] = data[:-1]
+    assert made()["succeeded"] == 1
+    assert len(bucket.objects["images/a.webp"]) != len(data[:-1])
+    assert names(bucket, "images/") == ["images/a.webp", "images/b.webp"]
+
+
+def test_a_changed_job_replaces_its_own_image_and_no_other(bucket):
+    made()
+    made(lines=({**GOOD, "prompt": "another"},))
+    assert names(bucket, "images/") == ["images/a.webp", "images/b.webp"]
+    bucket.put("images/c.webp", b"somebody's")
+    made(lines=({**GOOD, "id": "c"},))
+    assert bucket.objects["images/c.webp"] == b"somebody's"
+    assert "images/c~1.webp" in bucket.objects
+
+
+def test_jobs_work_on_images_that_an_earlier_run_has_made(bucket):
+    upscale = {"id": "large", "endpoint": "/image/upscale", "image": {"job": "a"}, "scale": 2}
+    made(lines=(FOX,))
+    summary = made(lines=(FOX, upscale))
+    assert (summary["already_done"], summary["succeeded"]) == (1, 1), summary
+    assert names(bucket, "images/") == ["images/a.webp", "images/large.png"]
+    assert made(lines=(FOX, upscale))["already_done"] == 2
+
+
+def test_jobs_work_on_images_of_the_same_run(bucket):
+    upscale = {"id": "large", "endpoint": "/image/upscale", "image": {"job": "a"}, "scale": 2}
+    assert made(lines=(FOX, upscale))["succeeded"] == 2
+
+
+def test_check_and_a_dry_run_see_what_the_bucket_holds_and_change_nothing(bucket):
+    made()
+    before = dict(bucket.objects)
+    write(GOOD, {**GOOD, "id": "c"})
+    checked = run("check", "jobs.jsonl", "-o", ADDRESS, "--sandbox")
+    planned = run("jobs.jsonl", "-o", ADDRESS, *FAST, "--dry-run")
+    for found in (checked, planned):
+        assert found.code == 0, found
+        assert "2 jobs, all lines valid, 1 done before" in found.out
+        assert f"1 request would go out, into {ADDRESS}" in found.out
+    assert bucket.objects == before
+
+
+def test_a_folder_that_was_copied_into_the_bucket_is_gone_on_with(bucket):
+    write(GOOD)
+    assert run("jobs.jsonl", "-o", "out", *FAST).code == 0
+    for path in ("manifest.jsonl", "images/a.webp"):
+        bucket.put(path, Path("out", path))
+    assert made()["already_done"] == 1
+    assert made()["already_done"] == 2
+    assert [record["id"] for record in records(bucket)][-2:] == ["a", "b"]
+
+
+def test_unknown_answers_are_kept_in_the_bucket(bucket):
+    made("--sandbox-set", "fault_rate=1", "--sandbox-set", "fault_kinds=garbage", code=1, lines=(GOOD,))
+    assert [path for path in names(bucket) if path.startswith("unrecognised/")]
+
+
+def test_the_gallery_is_published_with_its_thumbnails(bucket):
+    made("--gallery", "--sandbox-draw", "art", lines=({**GOOD, "width": 1024, "height": 1024, "format": "png"},))
+    assert bucket.types["gallery.html"] == "text/html"
+    assert [path for path in names(bucket) if path.startswith("thumbnails/")]
+
+
+def test_junit_metrics_and_the_users_command_see_the_address(bucket):
+    made("--junit", "junit.xml", "--metrics-file", "m.prom", "--on-finish", "echo $VENICE_BATCH_FOLDER > folder")
+    assert 'tests="2"' in Path("junit.xml").read_text()
+    assert ADDRESS in Path("m.prom").read_text()
+    assert Path("folder").read_text().strip() == ADDRESS
+
+
+def test_layout_is_refused_with_the_command_that_does_it(bucket):
+    write(GOOD)
+    found = run("jobs.jsonl", "-o", ADDRESS, *FAST, "--layout", "flat")
+    assert found.code == 2
+    assert f"venice-batch export {ADDRESS} --layout flat" in found.err
+
+
+def test_the_scratch_folder_goes_with_the_run(bucket):
+    made("--scratch", "scratch")
+    assert list(Path("scratch").iterdir()) == []
+
+
+def test_a_store_without_conditions_is_refused_before_anything_is_sent(bucket):
+    bucket.conditions = False
+    found = made(code=5)
+    assert found["reason"] == (
+        f"{ADDRESS}: this store ignores conditions, so nothing keeps two runs apart; if only one ever runs, give "
+        "--bucket-without-lock"
+    )
+    assert not bucket.objects
+
+
+def test_a_store_without_conditions_can_be_accepted(bucket):
+    bucket.conditions = False
+    write(GOOD)
+    found = run("jobs.jsonl", "-o", ADDRESS, *FAST, "--bucket-without-lock")
+    assert found.code == 0
+    assert "this store ignores conditions; nothing keeps another run out of it" in found.err
+    assert ".lock" not in bucket.objects
+    bucket.put("images/c.webp", b"somebody's")
+    made("--bucket-without-lock", lines=({**GOOD, "prompt": "other"}, {**GOOD, "id": "c"}))
+    assert bucket.objects["images/c.webp"] == b"somebody's"
+    assert names(bucket, "images/") == ["images/a.webp", "images/c.webp", "images/c~1.webp"]
+
+
+def test_a_bucket_that_takes_no_records_stops_the_run_with_5(bucket):
+    def fail(name, path):
+        if name in ("put", "create") and path.startswith("journal/"):
+            raise BucketError(ADDRESS, "does not answer; run again later")
+
+    bucket.before = fail
+    found = made(code=5)
+    assert "does not answer; run again later" in found["reason"]
+    assert not records(bucket)

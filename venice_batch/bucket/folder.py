@@ -1,0 +1,249 @@
+"""A bucket as the output folder of a run: what the run reads from it at its start, and writes to it as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from venice_batch.bucket import journal
+from venice_batch.bucket.copies import Copy
+from venice_batch.bucket.store import Bucket
+from venice_batch.errors import BucketError, FolderError
+from venice_batch.events import JobEnded
+from venice_batch.output.folder import RUN_FILE, unusable
+from venice_batch.output.originals import copied
+from venice_batch.output.plain_files import on_disk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from venice_batch.bucket.lease import Lease
+    from venice_batch.events import Event
+    from venice_batch.model import ImageFile
+    from venice_batch.output.folder import Hold
+    from venice_batch.output.manifest import FileView
+
+SCRATCH = "venice-batch-"
+"""How the names of scratch folders begin."""
+
+_TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "application/jsonl", ".webp": "image/webp"}
+
+
+class BucketFolder:
+    """A bucket and prefix that takes the place of an output folder.
+
+    The bucket is the truth. `root` is a scratch folder: a copy of the records and of what people said about the images,
+    and the images that are under way. Every call waits for the network.
+    """
+
+    def __init__(self, bucket: Bucket, root: Path, *, without_lock: bool = False) -> None:
+        """Use `root`, an empty folder, as scratch; `without_lock` accepts a store that ignores conditions.
+
+        `redact` may be set to what removes the API key from error texts.
+        """
+        self.bucket = bucket
+        self.address = bucket.address
+        self.root = root
+        self.has_lock = True
+        self.redact: Callable[[str], str] = str
+        self._without_lock = without_lock
+        self._copy: Copy | None = None
+        self._opened = contextlib.ExitStack()
+
+    def close(self) -> None:
+        """Forget the copy."""
+        self._opened.close()
+
+    def copy(self) -> Copy:
+        """Return the copy in `root`, brought there at the first use. Raises FolderError: the bucket cannot be read."""
+        if self._copy is None:
+            self._copy = Copy(self.bucket, self.root)
+            self._opened.enter_context(copied(self.root, self._copy))
+        return self._copy
+
+    def prove_conditions(self) -> None:
+        """Find out whether the store heeds conditions; `has_lock` says so afterwards.
+
+        Raises:
+            BucketError: it does not, and nobody has accepted that; or it cannot be reached.
+        """
+        self.has_lock = self.bucket.knows_conditions()
+        if not self.has_lock and not self._without_lock:
+            what = "this store ignores conditions, so nothing keeps two runs apart"
+            raise BucketError(self.address, f"{what}; if only one ever runs, give --bucket-without-lock")
+
+    def bring(self) -> None:
+        """Bring the copy up to date, before anything uses the manifest in `root`.
+
+        Raises:
+            FolderError: the bucket does not answer or refuses, or `root` takes no files.
+        """
+        if self._copy is None:
+            self.copy()
+        else:
+            self._copy.refresh()
+
+    def whole(self, *, verify: bool) -> Callable[[Sequence[FileView]], bool]:
+        """Return what says whether all of a record's files are in the bucket with their sizes (`verify`: hashes)."""
+        return self._have_hashes if verify else self._have_sizes
+
+    def _have_sizes(self, files: Sequence[FileView]) -> bool:
+        return bool(files) and all(self.copy().size(file.path) == file.bytes for file in files)
+
+    def _have_hashes(self, files: Sequence[FileView]) -> bool:
+        return self._have_sizes(files) and all(self._sha256(file.path) == file.sha256 for file in files)
+
+    def _sha256(self, path: str) -> str | None:
+        data = self.bucket.get(path)
+        return None if data is None else hashlib.sha256(data).hexdigest()
+
+    def __call__(self, event: Event) -> None:
+        """Remember the sizes of a finished job's images; as an observer of the run."""
+        if isinstance(event, JobEnded):
+            for file in event.outcome.files:
+                self.copy().note(file.path, file.bytes)
+
+    def publish(self, names: Iterable[str]) -> None:
+        """Copy files of `root` into the bucket under their names, and all files of folders; leave out missing ones.
+
+        Raises:
+            FolderError: the bucket has not taken one.
+        """
+        for name in names:
+            path = self.root / name
+            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+                if file.is_file() and file.stat().st_size:
+                    content_type = _TYPES.get(file.suffix, "application/octet-stream")
+                    self.bucket.put(file.relative_to(self.root).as_posix(), file, content_type=content_type)
+
+    def segments(self, run_id: str) -> journal.Journal:
+        """Return where a run's records are written."""
+        return journal.Journal(self.bucket, run_id)
+
+    def images(self, run_id: str) -> BucketImages:
+        """Return where the images of a run get their names."""
+        return BucketImages(self.bucket, self.root, run_id, has_conditions=self.has_lock)
+
+    def hold(self, scratch: Hold, lease: Lease | None) -> BucketHold:
+        """Return a run's hold on the bucket and its scratch folder."""
+        return BucketHold(scratch, lease, self.address)
+
+    def running(self) -> None:
+        """Copy `.run.json` into the bucket; nothing depends on it."""
+        with contextlib.suppress(FolderError):
+            self.publish([RUN_FILE])
+
+    def ended(self) -> None:
+        """Remove `.run.json` from the bucket."""
+        with contextlib.suppress(FolderError):
+            self.bucket.delete([RUN_FILE])
+
+
+class _Given(TypedDict):
+    content_type: str
+    metadata: Mapping[str, str]
+
+
+class BucketImages:
+    """An `ImageStore` in a bucket: each image is one PUT that creates it, and its temporary file goes afterwards.
+
+    `root` is the scratch folder, where images stay that other jobs will read. Objects have their SHA-256 and the run as
+    metadata. On a store without conditions it looks first; there another run could come between.
+    """
+
+    def __init__(self, bucket: Bucket, root: Path, run_id: str, *, has_conditions: bool = True) -> None:
+        self._bucket = bucket
+        self._root = root
+        self._run_id = run_id
+        self._has_conditions = has_conditions
+
+    def put(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+        given = self._given(image)
+        if not self._has_conditions:
+            if self._bucket.head(image.path) is not None:
+                return False
+            self._bucket.put(image.path, Path(part), **given)
+        elif self._bucket.create(image.path, Path(part), **given) is None:
+            return False
+        self._leave(part, image, keep=keep)
+        return True
+
+    def replace(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+        given = self._given(image)
+        if not self._has_conditions:
+            self._bucket.put(image.path, Path(part), **given)
+        elif (standing := self._bucket.head(image.path)) is None:
+            return self.put(part, image, keep=keep)
+        elif self._bucket.replace(image.path, Path(part), standing.version, **given) is None:
+            return False
+        self._leave(part, image, keep=keep)
+        return True
+
+    def take_back(self, part: str, image: ImageFile) -> None:
+        self._bucket.delete([image.path])
+
+    def _leave(self, part: str, image: ImageFile, *, keep: bool) -> None:
+        if keep:
+            os.replace(part, f"{self._root}/{on_disk(image.path)}")
+        else:
+            os.unlink(part)
+
+    def _given(self, image: ImageFile) -> _Given:
+        content_type = f"image/{image.format}" if image.format else "application/octet-stream"
+        return {"content_type": content_type, "metadata": {"sha256": image.sha256, "run": self._run_id}}
+
+
+class BucketHold:
+    """A run's hold on a bucket and on its scratch folder.
+
+    `notices` are sentences for the user about how the hold is weaker than it should be.
+    """
+
+    def __init__(self, scratch: Hold, lease: Lease | None, address: str) -> None:
+        self._scratch = scratch
+        self._lease = lease
+        weak = f"{address}: this store ignores conditions; nothing keeps another run out of it"
+        self.notices = (*scratch.notices, *(() if lease else (weak,)))
+
+    def check(self) -> None:
+        """Check that the lock still belongs to this run. Raises FolderError: it may not."""
+        self._scratch.check()
+        if self._lease is not None:
+            self._lease.check()
+
+
+@contextlib.contextmanager
+def opened(
+    address: str,
+    environ: Mapping[str, str],
+    *,
+    scratch: Path | None = None,
+    without_lock: bool = False,
+) -> Iterator[BucketFolder]:
+    """Open the bucket at `address`, with a new scratch folder (in `scratch`, if given) while the block lasts.
+
+    Raises:
+        UsageError: the address is wrong, or the extra `bucket` is not installed.
+        FolderError: no scratch folder can be made.
+    """
+    bucket = Bucket(address, environ, redact=lambda text: folder.redact(text))
+    try:
+        if scratch is not None:
+            scratch.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=scratch))
+        # Pages are named after their folder.
+        root = temporary / (address.rstrip("/").rpartition("/")[2])
+        root.mkdir()
+    except OSError as error:
+        raise unusable(scratch or Path(tempfile.gettempdir()), error) from error
+    folder = BucketFolder(bucket, root, without_lock=without_lock)
+    try:
+        yield folder
+    finally:
+        folder.close()
+        shutil.rmtree(temporary, ignore_errors=True)
