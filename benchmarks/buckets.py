@@ -53,13 +53,14 @@ sys.exit(main())
 class Finding:
     """What was in the bucket after the last run.
 
-    `lost` counts records that were acknowledged before a kill and are gone, `bought` the images that the sandbox handed
+    `lost` counts records of those `acknowledged` before a kill that are gone, `bought` the images that the sandbox handed
     out, `orphans` images without a record (their run was killed between the two).
     """
 
     jobs: int
     kills: int
     concurrency: int
+    acknowledged: int
     recorded: int
     bad: int
     lost: int
@@ -179,7 +180,7 @@ def kill(
 def _ids(scratch: Path) -> set[str]:
     """The ids of whole records of scratch manifests, each acknowledged by the bucket before it was written there."""
     found = set()
-    for manifest in scratch.glob("*/manifest.jsonl"):
+    for manifest in scratch.rglob("manifest.jsonl"):
         whole = manifest.read_bytes().rpartition(b"\n")[0]
         found |= {json.loads(line)["id"] for line in whole.splitlines()}
     return found
@@ -204,6 +205,7 @@ def _look(bucket: Bucket, jobs: int, kills: int, concurrency: int, acknowledged:
         jobs=jobs,
         kills=kills,
         concurrency=concurrency,
+        acknowledged=len(acknowledged),
         recorded=sum(record["status"] == "succeeded" for record in records.values()),
         bad=bad,
         lost=len(acknowledged - set(records)),
