@@ -120,13 +120,12 @@ class Timing:
 
 
 def journal(server: Server, *, records: int, record_bytes: int = 1500, threads: int = 16) -> Timing:
-    """Write `records` records, one a segment, and read them back."""
+    """Write `records` records, each a segment that its run has not joined with others, and read them back."""
     from concurrent.futures import ThreadPoolExecutor
 
     from venice_batch.bucket.journal import Journal, read
 
     bucket = bucket_at(server, f"journal-{time.time_ns()}")
-    written = Journal(bucket, "run-1")
     padding = "x" * (record_bytes - 40)
 
     def line(number: int) -> bytes:
@@ -140,12 +139,14 @@ def journal(server: Server, *, records: int, record_bytes: int = 1500, threads: 
 
     times_s = [time.monotonic()]
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda number: written.write(line(number)), range(records)):
+        for _ in pool.map(
+            lambda number: bucket.put(f"journal/000001-run/{number:08d}.jsonl", line(number)), range(records)
+        ):
             pass
     times_s.append(time.monotonic())
     segments_s = resume()
     times_s.append(time.monotonic())
-    written.compact()
+    Journal(bucket, "run").compact()
     times_s.append(time.monotonic())
     return Timing(records, times_s[1] - times_s[0], segments_s, times_s[3] - times_s[2], resume())
 

@@ -53,8 +53,8 @@ sys.exit(main())
 class Finding:
     """What was in the bucket after the last run.
 
-    `lost` counts records of those `acknowledged` before a kill that are gone, `bought` the images that the sandbox handed
-    out, `orphans` images without a record (their run was killed between the two).
+    `lost` counts records of those `acknowledged` before a kill that are gone, `bought` the images that the sandbox
+    handed out, `orphans` images without a record (their run was killed between the two).
     """
 
     jobs: int
