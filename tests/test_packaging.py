@@ -53,7 +53,7 @@ def test_pre_commit_runs_steps_in_this_tree():
 def test_an_installation_is_enough_for_the_sandbox_and_the_gallery():
     names = {re.match(r"[\w.-]+", requirement)[0].lower() for requirement in PROJECT["dependencies"]}
     assert "pillow" in names
-    assert set(PROJECT["optional-dependencies"]) == {"parquet"}
+    assert set(PROJECT["optional-dependencies"]) == {"bucket", "parquet"}
 
 
 def test_only_what_is_tested_is_declared():

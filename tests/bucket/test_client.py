@@ -1,5 +1,7 @@
 """The tries of a call: with which timeout, how long, and when no more."""
 
+import os
+
 import pytest
 from faulty_store import FAULTS, Time
 from obstore.exceptions import GenericError
@@ -90,4 +92,25 @@ def test_a_piece_larger_than_the_memory_goes_alone():
     with memory.taken(4), memory.taken(6):
         pass
     with memory.taken(100):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"12345"])
+def test_a_file_is_held_whole_and_given_back(tmp_path, content):
+    path = tmp_path / "image"
+    path.write_bytes(content)
+    memory = Memory(3)
+    for _ in range(2):
+        with memory.content(path) as data:
+            assert bytes(data) == content
+            kept = memoryview(data)  # as a request does that has been given up
+        del kept
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path, monkeypatch):
+    path = tmp_path / "image"
+    path.write_bytes(b"12345")
+    real = os.fstat
+    monkeypatch.setattr("os.fstat", lambda file: os.stat_result([*real(file)[:6], 9, *real(file)[7:10]]))
+    with pytest.raises(OSError, match="became shorter"), Memory(100).content(path):
         pass

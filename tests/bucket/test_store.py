@@ -283,7 +283,7 @@ def test_uploads_hold_a_bounded_part_of_memory(tmp_path):
 
 def test_without_the_extra_one_line_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "obstore", None)
-    with pytest.raises(UsageError, match=r"pip install 'venice-batch\[bucket\]'"):
+    with pytest.raises(UsageError, match=r"buckets need obstore; pip install 'venice-batch\[bucket\]'"):
         Bucket("s3://pictures", {})
 
 

@@ -5,12 +5,16 @@ The library's own retries are off: they repeat a 501 for minutes, but neither a 
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib import import_module
+from mmap import mmap
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from venice_batch.bucket.address import client_settings
@@ -28,6 +32,7 @@ from venice_batch.pacing.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
     from types import ModuleType
 
     from venice_batch.bucket.address import BucketAddress
@@ -68,9 +73,10 @@ def import_obstore(address: str) -> ModuleType:
         UsageError: it is not installed.
     """
     try:
-        import obstore
-        import obstore.exceptions
-        import obstore.store
+        # Not as statements: types are checked where the extra is not installed too.
+        obstore = import_module("obstore")
+        for part in ("exceptions", "store"):
+            import_module(f"obstore.{part}")
     except ImportError:
         raise UsageError(f"{address}: buckets need obstore; pip install 'venice-batch[bucket]'") from None
     return obstore
@@ -190,12 +196,41 @@ class Tries:
 
 
 class Memory:
-    """Bounds the bytes that several threads hold at the same time; a larger piece goes alone."""
+    """Contents of files in memory for uploads; bounds what all threads hold together. A larger file goes alone."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._taken_bytes = 0
         self._changed = threading.Condition()
+
+    @contextmanager
+    def content(self, path: Path) -> Iterator[mmap | bytes]:
+        """Give the content of a file while the block lasts.
+
+        It has pages of its own. Allocated as usual, each thread's arena would keep megabytes when it is freed.
+
+        Raises:
+            OSError: the file cannot be read, or shrinks.
+        """
+        with path.open("rb", buffering=0) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if not size_bytes:
+                yield b""
+                return
+            with self.taken(size_bytes):
+                data = mmap(-1, size_bytes)
+                try:
+                    with memoryview(data) as rest:
+                        position = 0
+                        while position < size_bytes:
+                            count = file.readinto(rest[position:])
+                            if not count:
+                                raise OSError(errno.EIO, "the file became shorter while it was read")
+                            position += count
+                    yield data
+                finally:
+                    with suppress(BufferError):  # a request that was given up may hold it a moment longer
+                        data.close()
 
     @contextmanager
     def taken(self, size_bytes: int) -> Iterator[None]:

@@ -17,6 +17,7 @@ from venice_batch.errors import BucketError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from mmap import mmap
     from pathlib import Path
 
     from venice_batch.bucket.client import Client
@@ -307,9 +308,8 @@ class Bucket:
 
     def _part(self, path: str, position: int, meta: Meta) -> bytes | None:
         """Return up to `_PART_BYTES` of the object that `meta` describes, None if it is no longer there."""
-        options: dict[str, Any] = {"range": (position, min(position + _PART_BYTES, meta.size_bytes))}
-        if meta.version.e_tag is not None:
-            options["if_match"] = meta.version.e_tag
+        span = (position, min(position + _PART_BYTES, meta.size_bytes))
+        options = {"range": span, "if_match": meta.version.e_tag}
 
         def read(client: Client) -> bytes | None:
             try:
@@ -322,9 +322,8 @@ class Bucket:
     def _store(self, path: str, source: bytes | Path, content_type: str, metadata: Mapping[str, str]) -> Version:
         attributes = _attributes(content_type, metadata)
         with self._held(source) as data:
-            in_parts = not isinstance(data, bytes)
-            size_bytes = _PART_BYTES if in_parts else len(data)
-            tries = self._tries(size_bytes)
+            in_parts = data is source and not isinstance(source, bytes)
+            tries = self._tries(_PART_BYTES if in_parts else len(data))
             while True:
                 try:
                     stored = tries.client.put(
@@ -375,24 +374,20 @@ class Bucket:
                 tries.succeeded()
                 return _version(stored)
 
-    def _is_own(self, there: Meta, path: str, data: bytes, token: str) -> bool:
+    def _is_own(self, there: Meta, path: str, data: bytes | mmap, token: str) -> bool:
         if _ATTEMPT in there.metadata:
             return there.metadata[_ATTEMPT] == token
         # A store that keeps no metadata. The same content at the same place serves as well.
-        return there.size_bytes == len(data) and self.get(path) == data
+        return there.size_bytes == len(data) and self.get(path) == bytes(data)
 
     @contextmanager
     def _held(self, source: bytes | Path, *, whole: bool = False) -> Iterator[Any]:
         """Give the content of `source`, or a large file itself unless it has to be `whole`; bounds the memory."""
-        if isinstance(source, bytes):
+        if isinstance(source, bytes) or (not whole and source.stat().st_size > _PART_BYTES):
             yield source
             return
-        size_bytes = source.stat().st_size
-        if size_bytes > _PART_BYTES and not whole:
-            yield source
-            return
-        with self._memory.taken(size_bytes):
-            yield source.read_bytes()
+        with self._memory.content(source) as data:
+            yield data
 
 
 def _version(found: Mapping[str, Any]) -> Version:
