@@ -134,8 +134,8 @@ async def test_an_error_in_the_block_comes_out_as_it_is(tmp_path):
 
 async def test_an_address_is_no_output_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="output: s3://bucket/run is an address, not a folder"):
-        await run_jobs(jobs(1), "s3://bucket/run", api_key="k")
+    with pytest.raises(UsageError, match="output: https://host/run is an address, neither of a folder nor of a bucket"):
+        await run_jobs(jobs(1), "https://host/run", api_key="k")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,7 +23,7 @@ from venice_batch.catalogue.frozen import freeze, load, server_name
 from venice_batch.catalogue.frozen_changes import has_quotas, hold_against
 from venice_batch.catalogue.listing import PATIENCE_S
 from venice_batch.clock import SystemClock
-from venice_batch.errors import ApiError, JobsFileError, Problem, VeniceBatchError
+from venice_batch.errors import ApiError, JobsFileError, Problem, UsageError, VeniceBatchError
 from venice_batch.events import JobEnded, Notice
 from venice_batch.jobfile import Defaults, JobIndex, SeedPolicy, open_source
 from venice_batch.jobfile.variables import check_lists
@@ -202,8 +202,10 @@ def place(output: str | os.PathLike[str], options: RunOptions) -> Iterator[tuple
     if not is_address(address):
         yield Path(output), None
         return
-    from venice_batch.bucket.folder import opened
+    from venice_batch.bucket.folder import SCHEMES, opened
 
+    if not address.startswith(SCHEMES):
+        raise UsageError(f"output: {address} is an address, neither of a folder nor of a bucket ({', '.join(SCHEMES)})")
     scratch = None if options.scratch is None else Path(options.scratch)
     with opened(address, os.environ, scratch=scratch, without_lock=options.bucket_without_lock) as bucket:
         yield bucket.root, bucket

@@ -31,7 +31,7 @@ from venice_batch.image_format import START_BYTES
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from venice_batch.api.decode import Piece
     from venice_batch.api.key import ApiKey
@@ -169,9 +169,17 @@ class ApiClient:
             )
         )
 
-    async def generate(self, endpoint: Endpoint, body: dict[str, Any], writer: ImageWriter) -> Reply:
+    async def generate(
+        self,
+        endpoint: Endpoint,
+        body: dict[str, Any],
+        writer: ImageWriter,
+        *,
+        received: Callable[[Answer], None] = lambda answer: None,
+    ) -> Reply:
         """Make one attempt: send `body`, and pass the images of the answer to `writer`.
 
+        `received` is called once the body of a good answer has come whole, before its images are put in place.
         Every answer and every failure on the way becomes a Reply. Whatever happens, cancellation included, `writer`
         keeps nothing that it did not commit.
 
@@ -183,7 +191,7 @@ class ApiClient:
         attempt = _Attempt(self._clock.now())
         kept: tuple[str, ...] = ()
         try:
-            return await self._exchange(self._urls[endpoint], request, writer, attempt)
+            return await self._exchange(self._urls[endpoint], request, writer, attempt, received)
         except (BodyError, TimeoutError, aiohttp.ClientError, ConnectionError) as error:
             fault, text = self._fault_of(error)
             if isinstance(error, UnrecognisedError):
@@ -199,7 +207,14 @@ class ApiClient:
         answer = Answer(attempt.status, attempt.headers, text, attempt.sent_s, self._clock.now(), fault)
         return Reply(answer, ttfb_s=attempt.ttfb_s, unrecognised=kept)
 
-    async def _exchange(self, url: URL, request: Outgoing, writer: ImageWriter, attempt: _Attempt) -> Reply:
+    async def _exchange(
+        self,
+        url: URL,
+        request: Outgoing,
+        writer: ImageWriter,
+        attempt: _Attempt,
+        received: Callable[[Answer], None],
+    ) -> Reply:
         """Send one request, read its answer and commit its images; note the progress in `attempt`."""
         async with (
             Deadline(self._clock, self.settings.timeout_s) as deadline,
@@ -223,9 +238,11 @@ class ApiClient:
                 return Reply(self._answer(attempt, VIOLATION), ttfb_s=attempt.ttfb_s)
             document, all_came = await self._stream(response, writer)
         last_s = self._clock.now()
+        answer = Answer(attempt.status, attempt.headers, "", attempt.sent_s, last_s)
+        received(answer)
         files = await writer.commit(all_came=all_came)
         return Reply(
-            Answer(attempt.status, attempt.headers, "", attempt.sent_s, last_s),
+            answer,
             files,
             server_timing(document),
             attempt.ttfb_s,

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from venice_batch.output.folder import Hold
     from venice_batch.output.manifest import FileView
 
+SCHEMES = ("s3://", "az://", "gs://")
+"""How addresses of buckets begin."""
+
 SCRATCH = "venice-batch-"
 """How the names of scratch folders begin."""
 

@@ -62,7 +62,10 @@ class JobRunner:
         catalogue: Catalogue | None,
         run_id: str,
         observe: Observer,
+        frees_early: bool = False,
     ) -> None:
+        """Prepare to run jobs. With `frees_early` a slot is free once the answer is here, as a bucket is far away."""
+        self._frees_early = frees_early
         self._fetcher = fetcher
         self._slots = slots
         self._stop_signal = stop_signal
@@ -147,13 +150,21 @@ class JobRunner:
 
         before = book if self._money.has_budget else None
         permit = await self._slots.acquire(job.model, units=job.images, bucket=bucket, before=before)
+        is_free = False
+
+        def received(answer: Answer) -> None:
+            nonlocal is_free
+            is_free, permit.answer = True, answer
+            self._slots.release(permit)
+
         try:
             history.rate_wait_s += self._clock.now() - began_s
             sent_s = self._clock.now()
             spent_before = self._money.spending.spent
             number = self._connectivity.sent()
             try:
-                reply = await self._fetcher.fetch(job, history.body)
+                early = {"received": received} if self._frees_early else {}
+                reply = await self._fetcher.fetch(job, history.body, **early)
             except anyio.get_cancelled_exc_class():
                 self._note_lost(history, sent_s, "cancelled")
                 raise
@@ -164,7 +175,8 @@ class JobRunner:
                 self._connectivity.ended(number)
             permit.answer = answer = reply.answer
         finally:
-            self._slots.release(permit)
+            if not is_free:
+                self._slots.release(permit)
         known = self._connectivity.known
         verdict = self._connectivity.judge(answer, job.id)
         self._note(history, answer, verdict)

@@ -49,7 +49,8 @@ class Fetcher(Protocol):
     async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
         """Send `body` to the job's endpoint and put the images that come back in place.
 
-        Whatever comes back is a Reply. Cancelled, it leaves no temporary file.
+        A fetcher for a bucket takes `received` too: it is called with a good answer as soon as that is here, because
+        the images have a long way yet. Whatever comes back is a Reply. Cancelled, it leaves no temporary file.
 
         Raises:
             FolderError: the images could not be stored.
@@ -70,8 +71,10 @@ class LocalFetcher:
         self._api = api
         self._images = images
 
-    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
-        return await self._api.generate(job.endpoint, body, self._images.writer(job))
+    async def fetch(
+        self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] = lambda answer: None
+    ) -> Reply:
+        return await self._api.generate(job.endpoint, body, self._images.writer(job), received=received)
 
     def abandon(self) -> str | None:
         self._images.disk.abandon()
@@ -150,7 +153,9 @@ class ProcessFetcher:
                 await child.end()
         await self._tasks.__aexit__(None, None, None)
 
-    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
+    async def fetch(
+        self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] = lambda answer: None
+    ) -> Reply:
         owned: tuple[str, ...] = ()
         if self._images.replaceable is not None:
             owned = await self._images.disk.run(lambda: tuple(self._images.owned_by(job.id)))
@@ -161,7 +166,7 @@ class ProcessFetcher:
             child = await self._least_busy()
             sent_s = self._clock.now()
             with suppress(_NotSentError):
-                fetched = await child.ask(request)
+                fetched = await child.ask(request, received)
                 break
         if fetched is None:
             answer = Answer(
@@ -262,12 +267,13 @@ class _Child:
         self._begun = anyio.Event()  # it is ready, or it has ended
         self.waiting: dict[int, anyio.Event] = {}
         self._fetched: dict[int, Fetched] = {}
+        self._received: dict[int, Callable[[Answer], None]] = {}
         self.is_alive = True
         self.ended = anyio.Event()
         self.cause = ""
 
-    async def ask(self, request: Fetch) -> Fetched | None:
-        """Return the answer; None if the process has died before it came.
+    async def ask(self, request: Fetch, received: Callable[[Answer], None]) -> Fetched | None:
+        """Return the answer; None if the process has died before it came. See `Fetcher.fetch` for `received`.
 
         Cancelled, it has the process give up the attempt, and returns what came of that.
 
@@ -275,6 +281,7 @@ class _Child:
             _NotSentError: another process may be asked.
         """
         event = self.waiting[request.number] = anyio.Event()
+        self._received[request.number] = received
         try:
             await self._begun.wait()
             if not self.is_alive:
@@ -292,6 +299,7 @@ class _Child:
             return self._fetched.get(request.number)
         finally:
             self.waiting.pop(request.number, None)
+            self._received.pop(request.number, None)
             self._fetched.pop(request.number, None)
 
     async def send(self, message: Start | Fetch | Cancel) -> None:
@@ -314,7 +322,10 @@ class _Child:
                 while True:
                     (length,) = LENGTH.unpack(await stream.receive_exactly(LENGTH.size))
                     fetched = decode(await stream.receive_exactly(length))
-                    if (event := self.waiting.get(fetched.number)) is not None:
+                    if fetched.received is not None:
+                        if (received := self._received.get(fetched.number)) is not None:
+                            received(fetched.received)
+                    elif (event := self.waiting.get(fetched.number)) is not None:
                         self._fetched[fetched.number] = fetched
                         event.set()
         except anyio.DelimiterNotFound:

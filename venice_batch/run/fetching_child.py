@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import anyio
 import msgspec
 
-from venice_batch.api.answers import Reply
+from venice_batch.api.answers import Answer, Reply
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import ApiKey
 from venice_batch.clock import SystemClock
@@ -63,13 +63,14 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
 
 
 class Fetched(msgspec.Struct, frozen=True, tag=True):
-    """The answer to a `Fetch`: a reply, or why there is none."""
+    """The answer to a `Fetch`: a reply, or why there is none. With a bucket `received` comes first, by itself."""
 
     number: int
     reply: Reply | None = None
     folder: tuple[str, str] | None = None
     source: str | None = None
     unexpected: str | None = None
+    received: Answer | None = None
 
 
 READY = b"\0venice-batch is ready\0"
@@ -109,7 +110,13 @@ async def _serve(start: Start, answers: BinaryIO) -> None:
                 try:
                     owned, keep = request.owned, request.keep
                     writer = JobImages(images, request.stem, request.wanted, lambda: owned, keep=keep)
-                    answer(Fetched(request.number, await api.generate(request.endpoint, request.body, writer)))
+
+                    def received(came: Answer) -> None:
+                        if start.bucket is not None:
+                            answer(Fetched(request.number, received=came))
+
+                    reply = await api.generate(request.endpoint, request.body, writer, received=received)
+                    answer(Fetched(request.number, reply))
                     return
                 except FolderError as error:
                     answer(Fetched(request.number, folder=(str(error.path), error.reason)))
