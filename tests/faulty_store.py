@@ -39,14 +39,16 @@ FAULTS = {
 class FaultyStore:
     """A MemoryStore whose next calls fail as `fail` says.
 
-    `ignores_conditions`: it overwrites where it should not. `forgets_metadata`: it returns none.
+    `ignores_conditions`: it overwrites where it should not. `forgets_metadata`: it returns none. `chance` returns the
+    fault of each call that `fail` says nothing about.
     """
 
-    def __init__(self, *, ignores_conditions=False, forgets_metadata=False):
+    def __init__(self, *, ignores_conditions=False, forgets_metadata=False, chance=lambda method: "ok"):
         self.memory = MemoryStore()
         self.ignores_conditions = ignores_conditions
         self.forgets_metadata = forgets_metadata
         self.calls = Counter()
+        self.chance = chance
         self.options = []
         self._next = {}
 
@@ -73,7 +75,7 @@ class FaultyStore:
 
     def _carry_out(self, method, call):
         self.calls[method] += 1
-        faults = self._next.get(method) or ["ok"]
+        faults = self._next.get(method) or [self.chance(method)]
         fault = faults[0] if faults[0].endswith("!") else faults.pop(0)
         fault = fault.removesuffix("!")
         result = call() if fault in ("ok", "lost") else None

@@ -1,12 +1,14 @@
 """The journal of a bucket: a record that was written is read back, whatever fails meanwhile."""
 
 import io
+import random
 
 import pytest
-from faulty_store import FaultyStore, bucket_on
+from faulty_store import FaultyStore, Time, bucket_on
 
 from venice_batch.bucket import journal
 from venice_batch.bucket.journal import Journal, Segment, segment_of, segments, uncovered
+from venice_batch.bucket.lease import Contender
 from venice_batch.errors import BucketError
 
 
@@ -238,3 +240,33 @@ def test_records_that_only_the_manifest_has_are_read_and_kept_by_the_next_run():
     assert names(bucket) == ["000000-manifest/00000001.jsonl", "000001-a/00000001.jsonl"]
     bucket.put("manifest.jsonl", b"a copy that nobody reads now\n")
     assert read(bucket) == [line(1), line(2), line(3)]
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("seed", range(20))
+def test_with_many_faults_every_record_and_image_is_there_once_and_the_lock_is_kept(seed, monkeypatch):
+    monkeypatch.setattr(journal, "COMPACTED_SEGMENTS", 7)
+    rng = random.Random(seed)
+
+    def chance(method):
+        faults = {"put": ("lost", "hangs", "503", "409", "unreachable"), "delete": ("lost", "503", "404")}
+        return rng.choice(faults.get(method, ("hangs", "503"))) if rng.random() < 0.25 else "ok"
+
+    store, time = FaultyStore(chance=chance), Time()
+    bucket = bucket_on(store, time)
+    lease = Contender(bucket, "a", now=lambda: 0.0).attempt()
+    log = Journal(bucket, "a")
+    for number in range(60):
+        version = bucket.create(f"images/{number}.png", line(number))
+        assert version is not None
+        if number % 3 == 0:
+            assert bucket.replace(f"images/{number}.png", line(number) * 2, version) is not None
+        assert bucket.create(f"images/{number}.png", line(number)) is None
+        log.write(line(number))
+        lease.renew()
+        lease.check()
+    assert read(bucket) == [line(number) for number in range(60)]
+    log.compact()
+    assert read(bucket) == [line(number) for number in range(60)]
+    assert {entry.path for entry in bucket.list("images")} == {f"images/{number}.png" for number in range(60)}
+    lease.release()
