@@ -1,5 +1,6 @@
 """What commands change in a copy goes to its bucket under the lock, in an order that survives a stop at any moment."""
 
+import hashlib
 from contextlib import contextmanager
 
 import msgspec
@@ -74,7 +75,9 @@ def test_a_prune_writes_images_then_records_then_removes_the_old_names(bucket):
     assert order[1] == ("put", f"journal/000002-{RUN}/00000001.jsonl")
     assert order[-1] == ("delete", "images/a.png")
     assert images(bucket) == {"rejected/a.png", "images/b.png"}
+    digest = hashlib.sha256(bucket.objects["rejected/a.png"]).hexdigest()
     assert bucket.types["rejected/a.png"] == "image/png"
+    assert bucket.metadata["rejected/a.png"] == {"sha256": digest, "run": RUN}
 
 
 def test_a_prune_that_is_stopped_after_any_request_can_be_repeated_and_loses_nothing(bucket):

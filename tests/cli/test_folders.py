@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from command import run
 from fake_bucket import FakeBucket
 
 from venice_batch.bucket import copies
+from venice_batch.errors import BucketError
 from venice_batch.output.marks import Mark, MarksFile, read_marks
 from venice_batch.output.resume import LatestRecords
 
@@ -119,6 +121,18 @@ def test_report_puts_the_page_into_the_bucket_and_makes_each_thumbnail_once(buck
     assert not [path for path in bucket.asked("fetch") if not path.startswith("journal/")]
     assert bucket.asked("put") == ["gallery.html"]
     assert bucket.objects["gallery.html"].decode() == page
+
+
+def test_who_may_only_read_gets_the_report_and_how_to_leave_the_page_out(bucket):
+    def refuse(name, path):
+        if name == "put":
+            raise BucketError(OUT, "access refused")
+
+    bucket.before = refuse
+    done = run("report", OUT)
+    assert done.code == 5
+    assert done.err == f"venice-batch: {OUT}: access refused; --no-gallery leaves the page out\n"
+    assert done.out == run("report", OUT, "--no-gallery").out
 
 
 def test_report_as_json_names_the_page_in_the_bucket(bucket):
@@ -304,6 +318,34 @@ def test_an_empty_bucket_is_no_output_folder(buckets, args):
     done = run(*args)
     assert (done.code, done.out) == (5, "")
     assert done.err == f"venice-batch: {OUT}: holds no manifest.jsonl; is it a run's output folder?\n"
+
+
+def test_without_the_extra_a_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    done = run("report", OUT)
+    assert (done.code, done.out) == (2, "")
+    assert "venice-batch[bucket]" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_bucket_out_of_reach_ends_report_without_a_page(bucket):
+    def refuse(name, path):
+        if name == "fetch" and path.startswith("images/"):
+            raise BucketError(OUT, "cannot be reached; run this again later")
+
+    bucket.before = refuse
+    for more in ([], ["--no-gallery", "--grid", "grid.png"]):
+        Path("grid.png").unlink(missing_ok=True)
+        done = run("report", OUT, *more)
+        assert done.code in ((5,) if not more else (2, 5))
+    assert "gallery.html" not in bucket.objects
+    assert not Path("grid.png").exists()
+
+
+def test_scores_may_name_images_by_their_address(bucket):
+    Path("scores.csv").write_text(f"path,score\n{OUT}/images/fox-2.webp,0.5\n")
+    assert run("annotate", OUT, "scores.csv").code == 0
+    assert json.loads(bucket.objects["annotations.jsonl"])["image"] == 2
 
 
 @pytest.mark.parametrize("address", ["http://host/out", "ftp://user:secret@host/out"])

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3://", "az://", "gs://")
 """How addresses of buckets begin."""
+
+UPLOADING_BYTES = 10 << 20
+"""Images in memory on their way into the bucket."""
 
 SCRATCH = "venice-batch-"
 """How the names of scratch folders begin."""
@@ -152,6 +156,28 @@ class _Given(TypedDict):
     metadata: Mapping[str, str]
 
 
+class _UploadRoom:
+    """Bounds the bytes that uploads hold in memory; a single image may be larger."""
+
+    def __init__(self) -> None:
+        self._taken_bytes = 0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def taken(self, size_bytes: int) -> Iterator[None]:
+        """Wait for room, and take it while the block lasts."""
+        with self._changed:
+            while self._taken_bytes and self._taken_bytes + size_bytes > UPLOADING_BYTES:
+                self._changed.wait()
+            self._taken_bytes += size_bytes
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken_bytes -= size_bytes
+                self._changed.notify_all()
+
+
 class BucketImages:
     """An `ImageStore` in a bucket: each image is one PUT that creates it, and its temporary file goes afterwards.
 
@@ -164,28 +190,39 @@ class BucketImages:
         self._root = root
         self._run_id = run_id
         self._has_conditions = has_conditions
+        self._room = _UploadRoom()
 
     def put(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+        with self._room.taken(image.bytes):
+            is_put = self._put(part, image)
+        if is_put:
+            self._leave(part, image, keep=keep)
+        return is_put
+
+    def _put(self, part: str, image: ImageFile) -> bool:
         given = self._given(image)
         if not self._has_conditions:
             if self._bucket.head(image.path) is not None:
                 return False
             self._bucket.put(image.path, Path(part), **given)
-        elif self._bucket.create(image.path, Path(part), **given) is None:
-            return False
-        self._leave(part, image, keep=keep)
-        return True
+            return True
+        return self._bucket.create(image.path, Path(part), **given) is not None
 
     def replace(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+        with self._room.taken(image.bytes):
+            is_put = self._replace(part, image)
+        if is_put:
+            self._leave(part, image, keep=keep)
+        return is_put
+
+    def _replace(self, part: str, image: ImageFile) -> bool:
         given = self._given(image)
         if not self._has_conditions:
             self._bucket.put(image.path, Path(part), **given)
-        elif (standing := self._bucket.head(image.path)) is None:
-            return self.put(part, image, keep=keep)
-        elif self._bucket.replace(image.path, Path(part), standing.version, **given) is None:
-            return False
-        self._leave(part, image, keep=keep)
-        return True
+            return True
+        if (standing := self._bucket.head(image.path)) is None:
+            return self._put(part, image)
+        return self._bucket.replace(image.path, Path(part), standing.version, **given) is not None
 
     def take_back(self, part: str, image: ImageFile) -> None:
         self._bucket.delete([image.path])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mimetypes
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from venice_batch.output import manifest
 from venice_batch.output.plain_files import on_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -54,7 +55,9 @@ def changing(
 def _publish(copy: Copy, path: Path, size: int, run_id: str, held: Lease) -> None:
     def put(image: str) -> None:
         held.check()
-        _put(copy, image)
+        with (copy.root / on_disk(image)).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        _put(copy, image, {"sha256": digest, "run": run_id})
 
     in_threads(put, copy.changed())
     journal = Journal(copy.bucket, run_id)
@@ -91,9 +94,9 @@ def publish_page(copy: Copy, page: Path) -> None:
     _put(copy, page.name)
 
 
-def _put(copy: Copy, path: str) -> None:
+def _put(copy: Copy, path: str, metadata: Mapping[str, str] = {}) -> None:
     kind = _TYPES.get(path.rpartition(".")[2]) or mimetypes.guess_type(path)[0] or "application/octet-stream"
-    copy.bucket.put(path, copy.root / on_disk(path), content_type=kind)
+    copy.bucket.put(path, copy.root / on_disk(path), content_type=kind, metadata=metadata)
 
 
 _TYPES = {"html": "text/html; charset=utf-8", "webp": "image/webp", "jsonl": "application/jsonl"}

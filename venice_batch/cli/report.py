@@ -14,7 +14,7 @@ from venice_batch.cli import folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.formats import FORMATS
 from venice_batch.cli.parameters import Target, group, option, stronger
-from venice_batch.errors import FolderError, UsageError, one_line
+from venice_batch.errors import BucketError, FolderError, UsageError, one_line
 from venice_batch.output.originals import shown
 from venice_batch.text_format import counted
 
@@ -205,7 +205,10 @@ def _written(page: GalleryPage, output: Path) -> Path:
 
     note_thumbnails(copy)
     path = write_page(page)
-    publish_page(copy, path)
+    try:
+        publish_page(copy, path)
+    except BucketError as error:
+        raise BucketError(error.path, f"{error.reason}; --no-gallery leaves the page out") from error
     return path
 
 
