@@ -16,8 +16,8 @@ NEWER = "Too many failed attempts (> 50) resulting in a non-success status code.
 class Budgets:
     """Error budgets with one call for each event; `left` and `resets_s` are an answer's headers for the bucket."""
 
-    def __init__(self, answer, rule=None, *, assumed=True):
-        self.budgets = ErrorBudgets((rule or ErrorRule()) if assumed else None)
+    def __init__(self, answer, rule=None, *, assumed=True, share=1):
+        self.budgets = ErrorBudgets((rule or ErrorRule()) if assumed else None, share=share)
         self._answer = answer
 
     def send(self, bucket="a", times=1, now_s=0.0):
@@ -288,3 +288,61 @@ def test_if_everything_fails_no_window_has_more_errors_than_allowed(answer, scri
             failed.append(now_s)
     for moment_s in failed:
         assert sum(moment_s <= other_s <= moment_s + rule.window_s for other_s in failed) <= min(limit, 20)
+
+
+def test_a_share_of_the_errors_is_rounded_down_but_never_nothing():
+    assert ErrorRule(limit=50, margin=2, share=3).affordable == 16
+    assert ErrorRule(limit=50, margin=2, share=100).affordable == 1
+
+
+def test_a_share_keeps_to_its_part_whatever_the_server_says_is_left(budgets):
+    found = budgets(share=3)
+    found.budgets.listed()
+    found.send(times=16)
+    found.answer(400, times=16, left=34, resets_s=20.0)
+    assert found.wait_s(now_s=1.0) == pytest.approx(30.0)
+    found.send(times=16, now_s=31.1)
+
+
+def test_a_share_also_keeps_to_what_the_others_have_left(budgets):
+    found = budgets(share=3)
+    found.budgets.listed()
+    found.send(times=2)
+    found.answer(400, times=2, left=2, resets_s=12.0)
+    assert found.wait_s() == pytest.approx(11.0)
+
+
+def test_a_share_expects_all_requests_under_way_to_fail_after_errors_only(budgets):
+    found = budgets(share=3)
+    found.budgets.listed()
+    found.send(times=1)
+    found.answer(400, left=49, resets_s=20.0)
+    found.send(times=15)
+    assert found.wait_s() == pytest.approx(30.0)
+    found.answer(200, times=15, left=49, resets_s=20.0)
+    assert found.wait_s() == 0
+
+
+def test_a_share_follows_the_limit_that_a_block_names(budgets):
+    found = budgets(share=3, assumed=False)
+    found.send()
+    found.answer(429, message="Too many failed attempts (> 32)", hint_s=5.0)
+    found.budgets.listed()
+    found.send(times=10, now_s=6.0)
+    found.answer(400, times=10, now_s=7.0)
+    assert found.wait_s(now_s=7.0) > 0
+
+
+def test_shares_on_an_older_server_send_fewer_before_the_first_answers(budgets):
+    found = budgets(share=3)
+    found.send(times=6)
+    assert found.wait_s() == math.inf
+
+
+def test_a_budget_that_turns_out_larger_is_shared_as_it_is(budgets):
+    found = budgets(share=2)
+    found.budgets.listed()
+    found.send(times=40)
+    found.answer(400, times=40, left=101, resets_s=20.0)
+    found.send(times=9)
+    assert found.wait_s() == pytest.approx(30.0)

@@ -39,7 +39,7 @@ _MOST_STEPS = 20
 @options.which_jobs
 @options.reuse
 @options.checks
-@options.rpm
+@options.pace
 @options.budget
 @option(
     "--freeze",
@@ -89,9 +89,8 @@ def check(jobs: str, **given: Any) -> int:
         options.show_part(index, part)
         approval = chosen.settle(frozen.of_now(preflight, known.listing, known.limits, given), jobs)
         reused = reuse_for_plan(given)
-        found = plan(
-            index, output, preflight=preflight, sandbox=is_sandbox, rpm=given["rpm"], **known.account, **reused
-        )
+        pace = {"rpm": given["rpm"], "share": given["share"]}
+        found = plan(index, output, preflight=preflight, sandbox=is_sandbox, **pace, **known.account, **reused)
         shown: dict[str, Any] = {"preflight": preflight, "known": known, "budget": budget, "approval": approval}
         return show_plan(found, output, as_json=given["as_json"], **shown)
 

@@ -95,7 +95,7 @@ def _start(given: dict[str, Any], output: Path) -> int:
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
             left |= reuse_for_plan(given, quiet=is_silent)
-            found = plan(prepared.index, output, rpm=chosen.rpm, **known.account, **left)
+            found = plan(prepared.index, output, rpm=chosen.rpm, share=chosen.share, **known.account, **left)
             shown: dict[str, Any] = {"preflight": preflight, "known": known, "approval": approval}
             return show_plan(found, output, as_json=given["as_json"], budget=budget_shares(given), **shown)
         if not is_silent:
@@ -119,6 +119,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         concurrency=given["concurrency"],
         processes=given["processes"],
         rpm=given["rpm"],
+        share=given["share"],
         response=given["response"],
         max_attempts=given["max_attempts"],
         max_paid_attempts=given["max_paid_attempts"],
