@@ -21,7 +21,9 @@ from sandbox_process import TOOL, sandbox
 SPEED = 10.0
 
 
-def measure(folder: Path, *, shards: int, jobs: int, bad: int, share: int, pace: tuple[str, ...]) -> dict[str, Any]:
+def measure(
+    folder: Path, *, shards: int, jobs: int, bad: int, share: int, quota: int, pace: tuple[str, ...]
+) -> dict[str, Any]:
     """Run all shards of `jobs` jobs, `bad` of them invalid for the server, at once; return what the sandbox saw."""
     file = folder / "jobs.jsonl"
     with file.open("w", encoding="utf-8") as lines:
@@ -30,32 +32,15 @@ def measure(folder: Path, *, shards: int, jobs: int, bad: int, share: int, pace:
             if (number + 1) * bad // jobs > number * bad // jobs:
                 job["steps"] = 9000
             lines.write(json.dumps(job) + "\n")
-    settings = {"rpm": 20, "speed": SPEED, "latency_s": 2.0, "draw": "plain"}
+    settings = {"rpm": quota, "speed": SPEED, "latency_s": 2.0, "draw": "plain"}
     with sandbox(settings) as server:
         began_s = time.monotonic()
         environment = {"VENICE_API_KEY": "any", "PATH": "/usr/bin:/bin", "HOME": str(folder)}
+        options = f"-q --json --allow-unknown --max-time 10m --api-minute {60 / SPEED} --share {share}".split()
+        options += ["--base-url", server.base_url, *pace]
         runs = [
             subprocess.Popen(
-                [
-                    *TOOL,
-                    str(file),
-                    "-o",
-                    str(folder / f"shard-{number}"),
-                    "--base-url",
-                    server.base_url,
-                    "-q",
-                    "--api-minute",
-                    str(60 / SPEED),
-                    "--shard",
-                    f"{number}/{shards}",
-                    "--share",
-                    str(share),
-                    "--allow-unknown",
-                    "--max-time",
-                    "10m",
-                    "--json",
-                    *pace,
-                ],
+                [*TOOL, str(file), *options, "--shard", f"{number}/{shards}", "-o", str(folder / f"shard-{number}")],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -75,16 +60,20 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=180)
     parser.add_argument("--bad", type=int, default=0, help="jobs that the server rejects")
+    parser.add_argument("--quota", type=int, default=20, help="images a minute; 0: no limit")
     chosen = parser.parse_args()
     n = chosen.shards
     ways: dict[str, tuple[int, tuple[str, ...]]] = {
         "nothing": (1, ()),
         f"--share {n}": (n, ()),
-        f"--rpm {20 // n}": (1, ("--rpm", str(20 // n))),
     }
+    if chosen.quota:
+        ways[f"--rpm {chosen.quota // n}"] = (1, ("--rpm", str(chosen.quota // n)))
     for name, (share, pace) in ways.items():
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(Path(folder), shards=n, jobs=chosen.jobs, bad=chosen.bad, share=share, pace=pace)
+            found = measure(
+                Path(folder), shards=n, jobs=chosen.jobs, bad=chosen.bad, share=share, quota=chosen.quota, pace=pace
+            )
         print(f"{name}: {found['took_s']:.0f} s of the API's time; {json.dumps(found['stats'])}", flush=True)
         print("  exit codes", [summary["exit_code"] for summary in found["summaries"]])
 

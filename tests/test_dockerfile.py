@@ -183,7 +183,7 @@ def image(tmp_path_factory):
         yield made
     finally:
         made.holder.kill()
-        made.holder.wait()
+        made.holder.communicate()
 
 
 @pytest.fixture
