@@ -1,5 +1,6 @@
 """What `deploy/` and `action.yml` hold: valid for their hosts, hardened, and their commands work on the sandbox."""
 
+import importlib.util
 import itertools
 import json
 import os
@@ -137,6 +138,59 @@ async def test_the_indexed_jobs_pods_make_every_image_once(tmp_path, api):
     assert sorted(itertools.chain(*made)) == [f"j{number}" for number in range(9)]
     await anyio.to_thread.run_sync(shell, "venice-batch merge out/* -o all && venice-batch report all", tmp_path, {})
     assert len(ids(tmp_path / "all")) == 9
+
+
+@pytest.fixture
+def object_store():
+    """Yield a running SeaweedFS; skip where there is none, or no support for buckets."""
+    pytest.importorskip("obstore")
+    path = ROOT / "benchmarks/bucket_servers.py"
+    if not path.exists():
+        pytest.skip("no program starts object stores here")
+    spec = importlib.util.spec_from_file_location("bucket_servers", path)
+    servers = sys.modules.setdefault("bucket_servers", importlib.util.module_from_spec(spec))
+    if not hasattr(servers, "seaweedfs"):
+        spec.loader.exec_module(servers)
+    try:
+        context = servers.seaweedfs()
+        server = context.__enter__()
+    except servers.MissingProgramError as error:
+        pytest.skip(str(error))
+    yield server
+    context.__exit__(None, None, None)
+
+
+async def test_pods_share_a_bucket_and_one_report_shows_all(tmp_path, api, object_store):
+    write_jobs(tmp_path)
+    (tmp_path / "key").write_text("any\n")
+    (container,) = pod(ROOT / "deploy/kubernetes/indexed-job.yaml")["containers"]
+    command = shlex.join([*container["command"], *(here(argument, tmp_path) for argument in container["args"])])
+    address = object_store.address("pictures")
+    environment = {"VENICE_BATCH_BASE_URL": api["VENICE_BATCH_BASE_URL"], **object_store.environ}
+    shards = {"SHARDS": "3", "OUTPUT": address}
+    for _ in range(2):  # the second time nothing is left to do
+        async with anyio.create_task_group() as pods:
+            for index in range(3):
+                given = environment | shards | {"JOB_COMPLETION_INDEX": str(index)}
+                pods.start_soon(anyio.to_thread.run_sync, shell, command, tmp_path, given)
+    merge = f"venice-batch merge {address}/shard-1 {address}/shard-2 {address}/shard-3 -o all"
+    done = await anyio.to_thread.run_sync(shell, f"{merge} && venice-batch report all", tmp_path, environment)
+    assert ids(tmp_path / "all") == [f"j{number}" for number in range(9)]
+    assert "9 jobs in all" in done.stdout
+    assert (tmp_path / "all/gallery.html").exists()
+
+
+async def test_the_cron_job_continues_in_a_bucket(tmp_path, api, object_store):
+    write_jobs(tmp_path)
+    (tmp_path / "key").write_text("any\n")
+    (container,) = pod(ROOT / "deploy/kubernetes/cronjob.yaml")["containers"]
+    command = here(shlex.join(["venice-batch", *container["args"]]), tmp_path)
+    command = command.replace("s3://my-bucket/", object_store.address(""))
+    environment = {"VENICE_BATCH_BASE_URL": api["VENICE_BATCH_BASE_URL"], **object_store.environ}
+    first, second = [await anyio.to_thread.run_sync(shell, command, tmp_path, environment) for _ in range(2)]
+    made = [json.loads(done.stderr.splitlines()[-1]) for done in (first, second)]
+    assert [event["event"] for event in made] == ["run_ended", "run_ended"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs.jsonl", "key"]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
