@@ -346,3 +346,43 @@ def test_a_budget_that_turns_out_larger_is_shared_as_it_is(budgets):
     found.answer(400, times=40, left=101, resets_s=20.0)
     found.send(times=9)
     assert found.wait_s() == pytest.approx(30.0)
+
+
+class SharedBucket:
+    """The server's bucket of one model: its window opens with the first error and lasts 30 s."""
+
+    def __init__(self):
+        self.errors = 0
+        self.ends_s = -math.inf
+
+    def take(self, now_s, *, is_error):
+        """Return the errors left and the reset that the answer names."""
+        if now_s >= self.ends_s:
+            self.errors = 0
+        if is_error and not self.errors:
+            self.ends_s = now_s + 30.0
+        self.errors += is_error
+        return 50 - self.errors, max(self.ends_s, now_s + 1.0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32), st.integers(2, 6), st.floats(0.1, 1.0))
+def test_shares_with_many_errors_are_never_blocked_together(answer, seed, share, bad):
+    rng, server, now_s = random.Random(seed), SharedBucket(), 0.0
+    runs = [ErrorBudgets(None, share=share) for _ in range(share)]
+    for run in runs:
+        run.listed()
+    in_flight = []
+    for _ in range(1500):
+        now_s += rng.expovariate(20.0)
+        run = rng.choice(runs)
+        if run.wait_s("a", now_s) == 0:
+            run.sent("a")
+            in_flight.append((run, now_s))
+        elif in_flight:
+            run, sent_s = in_flight.pop(rng.randrange(len(in_flight)))
+            is_error = rng.random() < bad
+            left, resets_s = server.take(now_s, is_error=is_error)
+            given = answer(400 if is_error else 200, sent_s=sent_s, now_s=now_s, left=left)
+            run.answered("a", given, sent_s=sent_s, reset=ResetTime.at(resets_s))
+        assert server.errors <= 50
