@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import anyio
@@ -140,8 +141,8 @@ async def test_the_indexed_jobs_pods_make_every_image_once(tmp_path, api):
     assert len(ids(tmp_path / "all")) == 9
 
 
-@pytest.fixture
-def object_store():
+@contextmanager
+def store_served():
     """Yield a running SeaweedFS; skip where there is none, or no support for buckets."""
     pytest.importorskip("obstore")
     path = ROOT / "benchmarks/bucket_servers.py"
@@ -151,13 +152,18 @@ def object_store():
     servers = sys.modules.setdefault("bucket_servers", importlib.util.module_from_spec(spec))
     if not hasattr(servers, "seaweedfs"):
         spec.loader.exec_module(servers)
-    try:
-        context = servers.seaweedfs()
-        server = context.__enter__()
-    except servers.MissingProgramError as error:
-        pytest.skip(str(error))
-    yield server
-    context.__exit__(None, None, None)
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(servers.seaweedfs())
+        except servers.MissingProgramError as error:
+            pytest.skip(str(error))
+        yield server
+
+
+@pytest.fixture
+def object_store():
+    with store_served() as server:
+        yield server
 
 
 async def test_pods_share_a_bucket_and_one_report_shows_all(tmp_path, api, object_store):

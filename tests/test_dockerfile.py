@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from command import served
+from test_deploy import store_served
 
 ROOT = Path(__file__).parent.parent
 UID = 12345
@@ -236,6 +237,18 @@ def test_a_run_works_as_another_user_on_a_read_only_root(image, volume):
     assert (code, err.count("Traceback")) == (0, 0), err
     assert len(records(volume)) == 9
     assert {path.stat().st_uid for path in (volume / "out").rglob("*")} == {UID}
+
+
+def test_a_run_into_a_bucket_needs_no_folder_but_tmp(image, volume):
+    with store_served() as store, served(**FAST) as base_url:
+        env = {"VENICE_API_KEY": "any", "VENICE_BATCH_BASE_URL": base_url, **store.environ}
+        found = []
+        for _ in range(2):
+            code, out, err = image.run("jobs.jsonl", "-o", store.address("image"), "--json", volume=volume, env=env)
+            assert code == 0, err
+            found.append(json.loads(out))
+    assert [(summary["succeeded"], summary["already_done"]) for summary in found] == [(9, 0), (0, 9)]
+    assert [path.name for path in volume.iterdir()] == ["jobs.jsonl"]
 
 
 def test_the_root_is_read_only_and_the_user_is_not_root(image, volume):
