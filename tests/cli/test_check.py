@@ -449,3 +449,10 @@ def test_check_says_what_a_sweep_over_a_text_costs(capsys):
     out = capsys.readouterr()
     assert out.out.startswith("4 jobs, all lines valid\n")
     assert "--limit 4: 4 of 6 jobs; the others stay as they are" in out.err
+
+
+def test_check_plans_with_a_share_of_the_quota(capsys, sandbox, monkeypatch):
+    monkeypatch.setenv("VENICE_API_KEY", "any")
+    write(*({**GOOD, "id": f"j{number}"} for number in range(4)))
+    assert check("--base-url", sandbox, "--share", "2", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["lanes"]["venice-sd35"]["rpm"] == 3

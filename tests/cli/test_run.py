@@ -486,3 +486,17 @@ def test_a_mistaken_choice_is_one_line_and_nothing_is_sent(capsys, command, argu
     assert main([command[0], "ideas.txt", *command[1:], *IDEAS_FIELDS, *arguments]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"venice-batch: {found}"
     assert not Path("output").exists()
+
+
+def test_a_share_divides_the_quota_that_the_server_names(capsys):
+    write(*({**GOOD, "id": f"j{number}"} for number in range(2)))
+    limits = ["--sandbox", "--sandbox-rpm", "7", "--sandbox-latency", "0", "--sandbox-draw", "plain"]
+    assert main(["jobs.jsonl", *limits, "--share", "3", "--metrics-file", "venice.prom"]) == 0
+    quota = 'venice_batch_quota_images_per_minute{model="venice-sd35",output="output/jobs"} 2.0'
+    assert quota in Path("venice.prom").read_text()
+
+
+def test_a_share_below_one_is_refused(capsys):
+    write(GOOD)
+    assert main(["jobs.jsonl", *FAST, "--share", "0"]) == 2
+    assert "--share" in capsys.readouterr().err

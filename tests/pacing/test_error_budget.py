@@ -16,8 +16,8 @@ NEWER = "Too many failed attempts (> 50) resulting in a non-success status code.
 class Budgets:
     """Error budgets with one call for each event; `left` and `resets_s` are an answer's headers for the bucket."""
 
-    def __init__(self, answer, rule=None, *, assumed=True):
-        self.budgets = ErrorBudgets((rule or ErrorRule()) if assumed else None)
+    def __init__(self, answer, rule=None, *, assumed=True, share=1):
+        self.budgets = ErrorBudgets((rule or ErrorRule()) if assumed else None, share=share)
         self._answer = answer
 
     def send(self, bucket="a", times=1, now_s=0.0):
@@ -288,3 +288,102 @@ def test_if_everything_fails_no_window_has_more_errors_than_allowed(answer, scri
             failed.append(now_s)
     for moment_s in failed:
         assert sum(moment_s <= other_s <= moment_s + rule.window_s for other_s in failed) <= min(limit, 20)
+
+
+def test_a_share_of_the_errors_is_rounded_down_but_never_nothing():
+    assert ErrorRule(limit=50, margin=2, share=3).affordable == 16
+    assert ErrorRule(limit=50, margin=2, share=100).affordable == 1
+
+
+def test_a_share_keeps_to_its_part_whatever_the_server_says_is_left(budgets):
+    found = budgets(share=3)
+    found.budgets.listed()
+    found.send(times=16)
+    found.answer(400, times=16, left=34, resets_s=20.0)
+    assert found.wait_s(now_s=1.0) == pytest.approx(30.0)
+    found.send(times=16, now_s=31.1)
+
+
+def test_a_share_also_keeps_to_what_the_others_have_left(budgets):
+    found = budgets(share=3)
+    found.budgets.listed()
+    found.send(times=2)
+    found.answer(400, times=2, left=2, resets_s=12.0)
+    assert found.wait_s() == pytest.approx(11.0)
+
+
+def test_a_share_expects_all_requests_under_way_to_fail_after_errors_only(budgets):
+    found = budgets(share=3)
+    found.budgets.listed()
+    found.send(times=1)
+    found.answer(400, left=49, resets_s=20.0)
+    found.send(times=15)
+    assert found.wait_s() == pytest.approx(30.0)
+    found.answer(200, times=15, left=49, resets_s=20.0)
+    assert found.wait_s() == 0
+
+
+def test_a_share_follows_the_limit_that_a_block_names(budgets):
+    found = budgets(share=3, assumed=False)
+    found.send()
+    found.answer(429, message="Too many failed attempts (> 32)", hint_s=5.0)
+    found.budgets.listed()
+    found.send(times=10, now_s=6.0)
+    found.answer(400, times=10, now_s=7.0)
+    assert found.wait_s(now_s=7.0) > 0
+
+
+def test_shares_on_an_older_server_send_fewer_before_the_first_answers(budgets):
+    found = budgets(share=3)
+    found.send(times=6)
+    assert found.wait_s() == math.inf
+
+
+def test_a_budget_that_turns_out_larger_is_shared_as_it_is(budgets):
+    found = budgets(share=2)
+    found.budgets.listed()
+    found.send(times=40)
+    found.answer(400, times=40, left=101, resets_s=20.0)
+    found.send(times=9)
+    assert found.wait_s() == pytest.approx(30.0)
+
+
+class SharedBucket:
+    """The server's bucket of one model: its window opens with the first error and lasts 30 s."""
+
+    def __init__(self):
+        self.errors = 0
+        self.ends_s = -math.inf
+
+    def take(self, now_s, *, is_error):
+        """Return the errors left and the reset that the answer names."""
+        if now_s >= self.ends_s:
+            self.errors = 0
+        if is_error and not self.errors:
+            self.ends_s = now_s + 30.0
+        self.errors += is_error
+        return 50 - self.errors, max(self.ends_s, now_s + 1.0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32), st.integers(2, 6), st.floats(0.1, 1.0))
+def test_shares_with_many_errors_are_never_blocked_together(answer, seed, share, bad):
+    rng, server, now_s = random.Random(seed), SharedBucket(), 0.0
+    runs = [ErrorBudgets(None, share=share) for _ in range(share)]
+    for run in runs:
+        run.listed()
+    in_flight = []
+    for _ in range(1500):
+        now_s += rng.expovariate(20.0)
+        run = rng.choice(runs)
+        if rng.random() < 0.5:
+            if run.wait_s("a", now_s) == 0 and sum(other is run for other, _ in in_flight) < 8:
+                run.sent("a")
+                in_flight.append((run, now_s))
+        elif in_flight:
+            run, sent_s = in_flight.pop(rng.randrange(len(in_flight)))
+            is_error = rng.random() < bad
+            left, resets_s = server.take(now_s, is_error=is_error)
+            given = answer(400 if is_error else 200, sent_s=sent_s, now_s=now_s, left=left)
+            run.answered("a", given, sent_s=sent_s, reset=ResetTime.at(resets_s))
+        assert server.errors <= 50

@@ -120,10 +120,10 @@ def test_the_servers_word_goes_before_the_count():
 
 @pytest.fixture
 def make():
-    def lane(rpm=None, rpd=None, *, ceiling=32, day_ends_s=math.inf):
+    def lane(rpm=None, rpd=None, *, ceiling=32, day_ends_s=math.inf, share=1):
         return Lane(
             "model", quota=Quota(rpm, rpd), ceiling=ceiling, minute_s=60.0, rpm_cap=None, day_ends_s=day_ends_s,
-            rng=random.Random(1),
+            rng=random.Random(1), share=share,
         )  # fmt: skip
 
     return lane
@@ -303,3 +303,28 @@ def test_a_long_run_without_a_limit_stays_small(make, answer):
         answered_before = lane.sent(now_s)
         give(lane, answer(200, sent_s=now_s, now_s=now_s), answered_before=answered_before)
     assert len(lane.window._log) < 700
+
+
+def test_a_share_begins_with_its_part_of_the_first_burst(make):
+    lane = make(share=2)
+    send(lane, 0.0, FIRST_BURST // 2)
+    assert lane.wait_s(0.0) == math.inf
+
+
+def test_a_share_of_a_listed_quota_is_sent_at_once(make):
+    lane = make(20, share=3)
+    send(lane, 0.0, 6)
+    assert 0 < lane.wait_s(0.0) < math.inf
+
+
+def test_a_share_of_more_than_the_documented_quota_waits_for_a_header(make):
+    lane = make(60, share=3)
+    assert lane.window.limit == 20
+    send(lane, 0.0, 6)
+    assert lane.wait_s(0.0) == math.inf
+
+
+def test_a_share_uses_its_part_of_the_day(make):
+    lane = make(20, 4, day_ends_s=1000.0, share=2)
+    send(lane, 0.0, 2)
+    assert lane.wait_s(0.0) == 1000.0

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from venice_batch.pacing.reset_time import ResetTime, WindowKind
-from venice_batch.pacing.window import LimitSource, Window
+from venice_batch.pacing.window import LimitSource, Window, part_of
 
 
 def send(window, now_s, times=1):
@@ -449,3 +449,80 @@ def test_no_span_of_a_window_holds_more_than_a_listed_limit(pauses, limit):
             sent.append(now_s)
     for moment_s in sent:
         assert sum(moment_s <= other_s < moment_s + 60.0 for other_s in sent) <= limit
+
+
+@pytest.mark.parametrize(("quota", "share", "part"), [(20, 1, 20), (20, 3, 6), (2, 3, 1), (0, 3, 1)])
+def test_a_part_is_rounded_down_but_never_nothing(quota, share, part):
+    assert part_of(quota, share) == part
+
+
+def test_a_share_uses_its_part_of_the_listed_quota():
+    window = Window(60.0, 20, share=3)
+    assert window.limit == 6
+    send(window, 0.0, 6)
+    assert window.wait_s(0.0) > 0
+
+
+def test_a_share_follows_the_limit_that_headers_name():
+    window = Window(60.0, None, share=3)
+    assert window.limit is None
+    send(window, 0.0, 5)
+    observe(window, 1.0, remaining=55, limit=60)
+    assert window.limit == 20
+    send(window, 1.0, 15)
+    assert window.wait_s(1.0) > 0
+
+
+def test_the_smaller_of_share_and_cap_counts():
+    assert Window(60.0, 20, cap=3, share=4).limit == 3
+    assert Window(60.0, 20, cap=9, share=4).limit == 5
+    assert Window(60.0, None, cap=9, share=4).limit == 9
+
+
+def test_images_of_the_other_shares_do_not_use_up_this_one():
+    window = Window(60.0, 20, share=3)
+    send(window, 0.0, 2)
+    observe(window, 1.0, remaining=4)  # the others have taken 14
+    send(window, 1.0, 4)
+    assert window.wait_s(1.0) > 0
+
+
+def test_a_limit_learnt_from_a_refusal_is_not_divided_again():
+    window = Window(60.0, None, share=3)
+    send(window, 0.0, 8)
+    refuse(window, 0.0, 1.0)
+    assert window.source is LimitSource.LEARNED
+    assert window.limit == 7
+
+
+def test_a_trial_of_a_learnt_limit_stays_within_the_share():
+    window = Window(60.0, 20, share=3)
+    send(window, 0.0, 6)
+    refuse(window, 0.0, 1.0)
+    assert window.limit == 5
+    moment_s = 61.0
+    for _ in range(40):
+        wait_s = window.wait_s(moment_s)
+        moment_s += wait_s
+        if wait_s == 0:
+            window.sent(moment_s)
+            window.accepted(moment_s)
+            moment_s += 0.001
+        assert window.limit <= 6
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 60), st.integers(1, 8), st.lists(st.floats(0, 5), min_size=1, max_size=60), st.booleans())
+def test_shares_that_do_not_see_each_other_fit_into_one_window(quota, share, gaps, listed):
+    windows = [Window(60.0, quota if listed else None, share=share) for _ in range(share)]
+    sent, now_s = [], 0.0
+    for number, gap_s in enumerate(gaps):
+        now_s += gap_s
+        window = windows[number % share]
+        if window.wait_s(now_s) > 0:
+            continue
+        window.sent(now_s)
+        sent.append(now_s)
+        window.observed(quota, None, None, now_s, now_s, maybe_uncounted=0, in_flight=0)
+        in_span = sum(moment > now_s - 60.0 for moment in sent)
+        assert in_span <= max(quota, share)

@@ -281,6 +281,18 @@ def test_the_longest_lane_decides_and_names_of_one_model_share_its_limit(tmp_pat
         }  # fmt: skip
 
 
+def test_a_share_plans_with_its_part_of_every_quota(tmp_path):
+    lines = [{"id": f"a{n}", "model": "venice-sd35", "prompt": "p"} for n in range(7)]
+    preflight = Preflight(catalogue())
+    with open_source(str(write(tmp_path / "jobs.jsonl", lines))) as source:
+        index = JobIndex.build(source, examine=preflight.examine)
+        found = plan(index, tmp_path, preflight=preflight, share=3)
+        assert (found.lanes["venice-sd35"].rpm, found.expected_s) == (6, 60.0 + 10.0)
+        quotas = {"venice-sd35": Quota(rpm=60, rpd=12)}
+        found = plan(index, tmp_path, preflight=preflight, quotas=quotas, share=2)
+        assert (found.lanes["venice-sd35"].rpm, found.expected_s) == (30, 86_400.0 + 10.0)
+
+
 @pytest.mark.no_cover
 @given(st.lists(st.tuples(st.sampled_from(MIXED), st.booleans()), min_size=1, max_size=30))
 def test_the_sum_is_that_of_the_jobs_left(tmp_path_factory, drawn):

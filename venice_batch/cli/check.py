@@ -42,7 +42,7 @@ _MOST_STEPS = 20
 @options.which_jobs
 @options.reuse
 @options.checks
-@options.rpm
+@options.pace
 @options.budget
 @option(
     "--freeze",
@@ -95,16 +95,9 @@ def check(jobs: str, **given: Any) -> int:
         approval = chosen.settle(frozen.of_now(preflight, known.listing, known.limits, given), jobs)
         reused = reuse_for_plan(given)
         whole = place.whole()
-        found = plan(
-            index,
-            place.root,
-            preflight=preflight,
-            sandbox=is_sandbox,
-            rpm=given["rpm"],
-            whole=whole,
-            **known.account,
-            **reused,
-        )
+        pace = {"rpm": given["rpm"], "share": given["share"]}
+        shared: dict[str, Any] = {"preflight": preflight, "sandbox": is_sandbox}
+        found = plan(index, place.root, whole=whole, **shared, **pace, **known.account, **reused)
         shown: dict[str, Any] = {"preflight": preflight, "known": known, "budget": budget, "approval": approval}
         return show_plan(found, place.name, as_json=given["as_json"], **shown)
 

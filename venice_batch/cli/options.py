@@ -145,6 +145,14 @@ rpm = option(
     type=click.IntRange(min=1),
     help="Ask each model for at most N images a minute, even if the API allows more.",
 )
+share = option(
+    "--share",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Use 1/N of the account's quotas, for N runs that do not see each other, such as shards.",
+)
+pace = group(rpm, share)
 budget = group(
     option(
         "--max-cost-per",

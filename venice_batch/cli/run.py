@@ -99,7 +99,8 @@ def _start(given: dict[str, Any], place: Place) -> int:
         left: dict[str, Any] = {"preflight": preflight, "retry_rejected": chosen.retry_rejected, "sandbox": is_sandbox}
         if given["dry_run"]:
             left |= reuse_for_plan(given, quiet=is_silent)
-            found = plan(prepared.index, place.root, whole=place.whole(), rpm=chosen.rpm, **known.account, **left)
+            left |= {"rpm": chosen.rpm, "share": chosen.share}
+            found = plan(prepared.index, place.root, whole=place.whole(), **known.account, **left)
             shown: dict[str, Any] = {"preflight": preflight, "known": known, "approval": approval}
             return show_plan(found, place.name, as_json=given["as_json"], budget=budget_shares(given), **shown)
         if not is_silent:
@@ -124,6 +125,7 @@ def _options(given: dict[str, Any]) -> RunOptions:
         concurrency=given["concurrency"],
         processes=given["processes"],
         rpm=given["rpm"],
+        share=given["share"],
         response=given["response"],
         max_attempts=given["max_attempts"],
         max_paid_attempts=given["max_paid_attempts"],

@@ -40,7 +40,7 @@ sending = group(
         show_default=True,
         help="Fetch images in N processes; more than one is for your own servers that outrun one core.",
     ),
-    options.rpm,
+    options.pace,
     option(
         "--response",
         type=click.Choice(["binary", "json"]),

@@ -36,7 +36,7 @@ class ErrorRule:
 
     It stays closed for `block_s`, unless the server says how long. Client errors count (4xx except 429), in one bucket
     for each model. On an older server (`older`) every request without a success counts, in one bucket for all models.
-    `margin` errors are left to other programs with the same key.
+    `margin` errors are left to other programs with the same key, and of the rest a run causes 1/`share` at most.
 
     Sources: Venice's published agent skills of 2026-10-02 (50, client errors); its rate-limit page of 2026-08 (20,
     every failure).
@@ -47,11 +47,16 @@ class ErrorRule:
     block_s: float = 30.0
     older: bool = False
     margin: int = 2
+    share: int = 1
 
     @property
     def affordable(self) -> int:
         """Errors that a run may cause in one window; at least 1, as otherwise it could send nothing."""
-        return max(1, self.limit - self.margin)
+        return self.part_of(self.limit)
+
+    def part_of(self, limit: int) -> int:
+        """Return this run's part of a budget of `limit` errors."""
+        return max(1, (limit - self.margin) // self.share)
 
     def counts(self, answer: Answer) -> bool:
         """Return whether the server counts this answer as an error."""
@@ -92,7 +97,8 @@ def likely_errors(requests: int, answers: int, errors: int) -> float:
 class _Bucket:
     """The errors of one bucket: this run's own count, and the server's figure of how many are left.
 
-    The server's figure goes before the count. It may come late, so within one window the lowest figure counts.
+    The server's figure goes before the count. It may come late, so within one window the lowest figure counts. A run
+    with a share of the budget keeps to both: what is left may be what the other runs are about to use.
     """
 
     def __init__(self) -> None:
@@ -120,14 +126,25 @@ class _Bucket:
         else:
             likely = likely_errors(self.in_flight + 1, answers, self._sampled_errors)
         self._expire(rule, now_s)
-        if likely <= self._room(rule):
+        by_server_s = 0.0 if self._left is None else self._left_wait_s(rule, likely, now_s, self._left)
+        if self._left is not None and rule.share == 1:
+            return by_server_s
+        return max(by_server_s, self._own_wait_s(rule, likely, now_s))
+
+    def _left_wait_s(self, rule: ErrorRule, likely: float, now_s: float, left: int) -> float:
+        """Return the wait until `likely` errors fit into what the server says is left."""
+        if likely <= max(0, left - rule.margin):
             return 0.0
-        if self._left is not None:
-            can_grow, renews_s = self._whole(rule) >= likely, self._left_until_s
-        else:
-            excess = math.ceil(likely + len(self._errors) - rule.affordable)
-            can_grow = excess <= len(self._errors)
-            renews_s = self._errors[excess - 1] + rule.window_s if can_grow else math.inf
+        can_grow = self._whole(rule) >= likely
+        return max(0.0, self._left_until_s - now_s) if can_grow or not self.in_flight else math.inf
+
+    def _own_wait_s(self, rule: ErrorRule, likely: float, now_s: float) -> float:
+        """Return the wait until `likely` errors fit beside this run's own of the last window."""
+        excess = math.ceil(likely + len(self._errors) - rule.part_of(max(rule.limit, self._most_left)))
+        if excess <= 0:
+            return 0.0
+        can_grow = excess <= len(self._errors)
+        renews_s = self._errors[excess - 1] + rule.window_s if can_grow else math.inf
         return max(0.0, renews_s - now_s) if can_grow or not self.in_flight else math.inf
 
     def answered(self, rule: ErrorRule, answer: Answer, reset: ResetTime | None) -> None:
@@ -171,11 +188,6 @@ class _Bucket:
         if self._left is not None:
             self._left = max(0, self._left - 1)
 
-    def _room(self, rule: ErrorRule) -> float:
-        if self._left is not None:
-            return max(0, self._left - rule.margin)
-        return rule.affordable - len(self._errors)
-
     def _whole(self, rule: ErrorRule) -> int:
         """Return how many errors the full bucket allows after its reset."""
         return max(1, (self._most_left or rule.limit) - rule.margin)
@@ -194,14 +206,14 @@ class ErrorBudgets:
     The server may be an older one until an answer has the error budget's headers. So until then the stricter of both
     rules applies, and the first few requests count as errors until they are answered. A message that names the limit
     decides the matter. With `rule` None the server is not known to have such a rule: nothing is held back until it
-    shows one.
+    shows one. Of every rule the run uses 1/`share`.
 
     Call `sent`, then `answered` or `given_up`, each with the same bucket.
     """
 
-    def __init__(self, rule: ErrorRule | None) -> None:
+    def __init__(self, rule: ErrorRule | None, *, share: int = 1) -> None:
         self._assumed = rule is not None
-        self._set_rule(rule or ErrorRule())
+        self._set_rule(replace(rule or ErrorRule(), share=share))
         self._has_headers = False
         self._is_older = False
         self._all = _Bucket()

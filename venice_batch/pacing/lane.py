@@ -10,7 +10,7 @@ import msgspec
 from venice_batch.api.answers import Verdict
 from venice_batch.pacing.backoff import Backoff
 from venice_batch.pacing.concurrency import AdaptiveLimit
-from venice_batch.pacing.window import LimitSource, Window
+from venice_batch.pacing.window import LimitSource, Window, part_of
 
 if TYPE_CHECKING:
     import random
@@ -145,6 +145,7 @@ class Lane:
         day_ends_s: float,
         rng: random.Random,
         is_tested: bool = True,
+        share: int = 1,
     ) -> None:
         """Make a lane.
 
@@ -157,14 +158,15 @@ class Lane:
             day_ends_s: when the present day ends, on the run's clock (infinity: unknown).
             rng: for spread and jitter.
             is_tested: False if the model may not exist; then a single request goes ahead until it is answered.
+            share: the run uses 1/`share` of each quota that the API states.
         """
         self.name = name
-        self.window = Window(minute_s, quota.rpm, rpm_cap)
-        self.day = DayQuota(quota.rpd, day_ends_s)
-        known = self.window.limit
-        start = FIRST_BURST if known is None else min(known, DOCUMENTED_RPM)
+        self.window = Window(minute_s, quota.rpm, rpm_cap, share=share)
+        self.day = DayQuota(part_of(quota.rpd, share) if quota.rpd else None, day_ends_s)
+        known, documented = self.window.limit, part_of(DOCUMENTED_RPM, share)
+        start = part_of(FIRST_BURST, share) if known is None else min(known, documented)
         self.concurrency = AdaptiveLimit(ceiling, start if is_tested else 1)
-        if is_tested and known is not None and known <= DOCUMENTED_RPM:
+        if is_tested and known is not None and known <= documented:
             self.concurrency.open()
         self.gate = Gate(rng, spread_s=min(0.05, minute_s / 1200))
         self.in_flight = 0

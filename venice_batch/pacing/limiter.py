@@ -35,6 +35,8 @@ class SendingRules:
     - `rpm`: most images per minute in each lane (None: no limit).
     - `minute_s`: the assumed length of the API's minute until its reset times show another.
     - `errors`: the error budget's rule (None: the server is not known to have one).
+    - `share`: the run uses 1/`share` of every quota that the API states, and of the error budget, because so many runs
+      that know nothing of each other use the same account.
 
     Raises:
         UsageError: a limit is below 1.
@@ -44,12 +46,15 @@ class SendingRules:
     rpm: int | None = None
     minute_s: float = 60.0
     errors: ErrorRule | None = field(default_factory=ErrorRule)
+    share: int = 1
 
     def __post_init__(self) -> None:
         if self.concurrency < 1:
             raise UsageError("--concurrency must be at least 1")
         if self.rpm is not None and self.rpm < 1:
             raise UsageError("--rpm must be at least 1")
+        if self.share < 1:
+            raise UsageError("--share must be at least 1")
 
 
 class Permit(msgspec.Struct, eq=False):
@@ -95,7 +100,7 @@ class RateLimiter:
             untested: lanes whose model may not exist: a single request goes ahead until it is answered.
         """
         self.rules = rules
-        self.errors = ErrorBudgets(rules.errors)
+        self.errors = ErrorBudgets(rules.errors, share=rules.share)
         self._rng = rng
         self._quotas = dict(quotas or {})
         self._day_ends_s = day_ends_s
@@ -118,6 +123,7 @@ class RateLimiter:
                 day_ends_s=self._day_ends_s,
                 rng=self._rng,
                 is_tested=name not in self._untested,
+                share=self.rules.share,
             )
         return lane
 

@@ -21,6 +21,11 @@ class LimitSource(IntEnum):
     HEADER = 3  # an answer's headers
 
 
+def part_of(quota: int, share: int) -> int:
+    """Return the part of `quota` that each of `share` runs may use: rounded down, but at least 1."""
+    return max(1, quota // share)
+
+
 class Window:
     """A lane's quota: at most `limit` images in each window of `length_s` seconds, however the server counts them.
 
@@ -44,7 +49,9 @@ class Window:
     All methods take moments on the run's clock and never wait. `sent_s` identifies a request by the moment that was
     passed to `sent`. Memory is bounded by the requests of one window.
 
-    `limit` is the advertised limit (None: unknown); `cap` is a limit that the user sets, which nothing raises.
+    `limit` is the advertised limit (None: unknown); `cap` is a limit that the user sets, which nothing raises. Of a
+    limit that the server states, the window uses 1/`share`, rounded down, but at least one image: so many runs that
+    know nothing of each other fit into it. A limit learnt from a refusal is this run's own already.
     """
 
     MOST_WINDOWS_BETWEEN_TRIALS = 16
@@ -52,8 +59,12 @@ class Window:
     CONCLUSIVE = 5
     """A refusal after this many requests shows the quota, even if they were all sent in part of a window."""
 
-    def __init__(self, length_s: float = 60.0, limit: int | None = None, cap: int | None = None) -> None:
-        self._cap = cap
+    def __init__(
+        self, length_s: float = 60.0, limit: int | None = None, cap: int | None = None, *, share: int = 1
+    ) -> None:
+        self._own_cap = cap
+        self._share = share
+        self._stated = limit  # by the listing, then by headers
         self._limit = limit
         self._source = LimitSource.NONE if limit is None else LimitSource.ADVERTISED
         self._period = Period(length_s)
@@ -89,6 +100,14 @@ class Window:
         if self._cap is None:
             return self._limit
         return self._cap if self._limit is None else min(self._cap, self._limit)
+
+    @property
+    def _cap(self) -> int | None:
+        """Most images that this run may use of a window, however many the server allows (None: no such cap)."""
+        if self._share == 1 or self._stated is None:
+            return self._own_cap
+        part = part_of(self._stated, self._share)
+        return part if self._own_cap is None else min(part, self._own_cap)
 
     @property
     def source(self) -> LimitSource:
@@ -164,7 +183,8 @@ class Window:
         """
         self._advance(now_s)
         if limit is not None and limit > 0:
-            self._limit, self._source = limit, LimitSource.HEADER
+            self._limit = self._stated = limit
+            self._source = LimitSource.HEADER
         if sent_s < self._period.opened_s:
             return  # the answer is about a window that is over
         used = None if remaining is None or self._limit is None else self._limit - remaining

@@ -16,6 +16,7 @@ from venice_batch.money import micro_usd, usd
 from venice_batch.output.resume import Resume
 from venice_batch.output.reuse import ReusableImages
 from venice_batch.pacing.estimate import LATENCY_S, Load, Sizes, lane_s, windows_needed
+from venice_batch.pacing.window import part_of
 from venice_batch.run.chains import ChainedJobs
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def plan(
     sandbox: bool = True,
     quotas: Mapping[str, Quota] | None = None,
     rpm: int | None = None,
+    share: int = 1,
     balances: Mapping[str, float] | None = None,
     access: bool = True,
     reuse: Sequence[str | os.PathLike[str]] = (),
@@ -138,6 +140,7 @@ def plan(
         sandbox: jobs done by a sandbox count as done; the run would ask a sandbox again.
         quotas: the key's limits, by model.
         rpm: an upper limit for the images a minute of each model.
+        share: the run uses 1/`share` of every quota.
         balances: the key's balances, by currency.
         access: without it the key pays for nothing, whatever the balances.
         reuse: other output folders, whose images jobs take instead of buying them.
@@ -169,7 +172,7 @@ def plan(
     enhancement: defaultdict[str, int] = defaultdict(int)
     sizes: defaultdict[str, dict[int, int]] = defaultdict(dict)
     for bill, count in bills:
-        lane = lanes.setdefault(bill.lane, LanePlan(rpm=images_a_minute(bill, quotas, rpm)))
+        lane = lanes.setdefault(bill.lane, LanePlan(rpm=images_a_minute(bill, quotas, rpm, share)))
         lane.requests += count
         lane.images += count * bill.images
         if bill.micro_usd is None:
@@ -200,7 +203,7 @@ def plan(
         enhancement_usd=float(usd(sum(enhancement.values()))),
         expected_s=max(
             (
-                _expected_s(bill, tuple(sizes[bill.model].items()), quotas, rpm, latencies.get(bill.lane))
+                _expected_s(bill, tuple(sizes[bill.model].items()), quotas, rpm, latencies.get(bill.lane), share)
                 for bill, _ in bills
             ),
             default=0.0,
@@ -213,10 +216,10 @@ def plan(
     )
 
 
-def images_a_minute(bill: Bill, quotas: Mapping[str, Quota] | None, rpm: int | None) -> int:
-    """Return the images a minute to plan with: the key's own limit, else the documented one; at most `rpm`."""
+def images_a_minute(bill: Bill, quotas: Mapping[str, Quota] | None, rpm: int | None, share: int = 1) -> int:
+    """Return the images a minute to plan with: 1/`share` of the key's limit or the documented one; at most `rpm`."""
     quota = _quota(bill, quotas)
-    own = (quota.rpm if quota else None) or DEFAULT_RPM
+    own = part_of((quota.rpm if quota else None) or DEFAULT_RPM, share)
     return own if rpm is None else min(own, rpm)
 
 
@@ -274,11 +277,17 @@ def observed_latencies(output: Path) -> dict[str, float]:
 
 
 def _expected_s(
-    bill: Bill, sizes: Sizes, quotas: Mapping[str, Quota] | None, rpm: int | None, latency_s: float | None
+    bill: Bill,
+    sizes: Sizes,
+    quotas: Mapping[str, Quota] | None,
+    rpm: int | None,
+    latency_s: float | None,
+    share: int,
 ) -> float:
     """Return the time of all requests to the model of `bill`, under all names that jobs use for it."""
     quota = _quota(bill, quotas)
-    rate, rpd = images_a_minute(bill, quotas, rpm), quota.rpd if quota else None
+    rate = images_a_minute(bill, quotas, rpm, share)
+    rpd = part_of(quota.rpd, share) if quota and quota.rpd else None
     return duration_s(sizes, rate, rpd, latency_s=LATENCY_S if latency_s is None else latency_s)
 
 

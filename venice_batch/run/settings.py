@@ -15,6 +15,7 @@ from venice_batch.errors import UsageError
 from venice_batch.jobfile import Part
 from venice_batch.pacing.error_budget import ErrorRule
 from venice_batch.pacing.limiter import MOST_IN_FLIGHT, SendingRules
+from venice_batch.pacing.window import part_of
 from venice_batch.report.collect import FailOn
 from venice_batch.run.budget import NEEDS_FILE, caps_of
 from venice_batch.run.retry import AttemptRules
@@ -52,6 +53,8 @@ class RunOptions:
         concurrency: requests under way at a time, over all models; None: as many as quota and latency need.
         processes: processes that fetch images; more than one is for servers of your own that outrun a core.
         rpm: images a minute for each model, if fewer than the API allows.
+        share: use 1/`share` of every quota of the account, because so many runs use it and do not see each other.
+            `concurrency` and `rpm` are not divided: they are this run's own.
         response: how to ask for single images; JSON brings the server's own timing.
         max_attempts: tries for each job.
         max_paid_attempts: of these, tries that may have been charged without bringing an image.
@@ -112,6 +115,7 @@ class RunOptions:
     concurrency: int | None = None
     processes: int = 1
     rpm: int | None = None
+    share: int = 1
     response: Literal["binary", "json"] = "binary"
     max_attempts: int = 6
     max_paid_attempts: int = 2
@@ -162,7 +166,7 @@ class RunOptions:
             raise UsageError("frozen compares with the list of models, which check_models=False does not ask for")
         if self.processes < 1:
             raise UsageError("--processes must be at least 1")
-        for name, number in (("--sample", self.sample), ("--limit", self.limit)):
+        for name, number in (("--sample", self.sample), ("--limit", self.limit), ("--share", self.share)):
             if number is not None and number < 1:
                 raise UsageError(f"{name} must be at least 1")
 
@@ -221,7 +225,8 @@ class RunSettings:
         bucket: BucketFolder | None = None,
     ) -> RunSettings:
         """Return the settings that `options` make for a run into `output`."""
-        concurrency = most_in_flight() if options.concurrency is None else options.concurrency
+        share = options.share
+        concurrency = part_of(most_in_flight(), share) if options.concurrency is None else options.concurrency
         return cls(
             output=output,
             options=options,
@@ -241,6 +246,7 @@ class RunSettings:
                 minute_s=options.api_minute_s,
                 # The error budget's window is half a minute, on a compressed sandbox too.
                 errors=error_rule(options.base_url, window_s=options.api_minute_s / 2),
+                share=share,
             ),
             attempts=AttemptRules(
                 max_attempts=options.max_attempts,
