@@ -35,8 +35,8 @@ class SendingRules:
     - `rpm`: most images per minute in each lane (None: no limit).
     - `minute_s`: the assumed length of the API's minute until its reset times show another.
     - `errors`: the error budget's rule (None: the server is not known to have one).
-    - `share`: the run uses 1/`share` of every quota that the API states, and of the error budget, because so many runs
-      that know nothing of each other use the same account.
+    - `share`: how many runs use the account at the same time without seeing each other. This one uses 1/`share` of
+      every quota that the API states, and of the error budget.
 
     Raises:
         UsageError: a limit is below 1.

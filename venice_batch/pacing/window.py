@@ -50,8 +50,8 @@ class Window:
     passed to `sent`. Memory is bounded by the requests of one window.
 
     `limit` is the advertised limit (None: unknown); `cap` is a limit that the user sets, which nothing raises. Of a
-    limit that the server states, the window uses 1/`share`, rounded down, but at least one image: so many runs that
-    know nothing of each other fit into it. A limit learnt from a refusal is this run's own already.
+    limit that the server states, the window uses 1/`share`, rounded down, but at least one image: then as many runs fit
+    into it that do not see each other. A limit learnt from a refusal is this run's own already.
     """
 
     MOST_WINDOWS_BETWEEN_TRIALS = 16

@@ -53,8 +53,8 @@ class RunOptions:
         concurrency: requests under way at a time, over all models; None: as many as quota and latency need.
         processes: processes that fetch images; more than one is for servers of your own that outrun a core.
         rpm: images a minute for each model, if fewer than the API allows.
-        share: use 1/`share` of every quota of the account, because so many runs use it and do not see each other.
-            `concurrency` and `rpm` are not divided: they are this run's own.
+        share: how many runs use the account at the same time without seeing each other; this one uses 1/`share` of
+            every quota. `concurrency` and `rpm` are not divided: they are this run's own.
         response: how to ask for single images; JSON brings the server's own timing.
         max_attempts: tries for each job.
         max_paid_attempts: of these, tries that may have been charged without bringing an image.
