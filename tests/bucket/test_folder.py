@@ -267,28 +267,63 @@ def test_a_process_of_processes_puts_images_into_the_same_bucket(bucket, monkeyp
 
 
 def test_uploads_wait_for_room_in_memory(bucket, tmp_path):
-    most, under_way = 0, 0
-
-    def count(name, path):
-        nonlocal most, under_way
-        under_way += 1
-        most = max(most, under_way)
-        barrier.wait(1)
-        under_way -= 1
-
-    barrier = threading.Barrier(1)
-    bucket.before = count
     images = BucketFolder(bucket, tmp_path).images("run")
+    first_is_under_way, first_may_end = threading.Event(), threading.Event()
+
+    def hold_the_first(name, path):
+        if path == "images/1.webp":
+            first_is_under_way.set()
+            assert first_may_end.wait(10)
+
+    bucket.before = hold_the_first
 
     def put(number):
         part = tmp_path / f"{number}.part"
         part.write_bytes(b"x")
         images.put(str(part), ImageFile(f"images/{number}.webp", 8 << 20, "0" * 64, "webp", 1, 1), keep=False)
 
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(put, range(8)))
-    assert most == 1
-    assert len(names(bucket, "images/")) == 8
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(put, 1)
+        assert first_is_under_way.wait(10)
+        second = threads.submit(put, 2)
+        with pytest.raises(TimeoutError):
+            second.result(0.05)
+        assert names(bucket, "images/") == []
+        first_may_end.set()
+        first.result(10)
+        second.result(10)
+    assert names(bucket, "images/") == ["images/1.webp", "images/2.webp"]
+
+
+def test_an_owned_image_that_is_gone_or_changed_meanwhile_is_not_overwritten(bucket, tmp_path):
+    images = BucketFolder(bucket, tmp_path).images("run")
+    part, image = tmp_path / "a.part", ImageFile("images/a.webp", 1, "0" * 64, "webp", 1, 1)
+    part.write_bytes(b"x")
+    assert images.replace(str(part), image, keep=False)
+
+    def change(name, path):
+        if name == "replace":
+            bucket.before = lambda name, path: None
+            bucket.put("images/a.webp", b"another run's")
+
+    part.write_bytes(b"y")
+    bucket.before = change
+    assert not images.replace(str(part), image, keep=False)
+    assert bucket.objects["images/a.webp"] == b"another run's"
+    assert part.exists()
+
+
+def test_a_scratch_folder_that_cannot_be_made_is_one_line(bucket):
+    Path("file").write_text("")
+    write(GOOD)
+    found = run("jobs.jsonl", "-o", ADDRESS, *FAST, "--scratch", "file/scratch")
+    assert found.code == 5
+    assert "file/scratch" in found.err
+
+
+def test_records_that_came_after_the_price_check_are_seen_by_the_run(bucket):
+    made(lines=(GOOD,))
+    assert made("--max-cost", "1")["already_done"] == 1
 
 
 async def test_the_library_runs_into_a_bucket_too(bucket):

@@ -72,10 +72,9 @@ class LocalFetcher:
         self._api = api
         self._images = images
 
-    async def fetch(
-        self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] = lambda answer: None
-    ) -> Reply:
-        return await self._api.generate(job.endpoint, body, self._images.writer(job), received=received)
+    async def fetch(self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] | None = None) -> Reply:
+        writer = self._images.writer(job)
+        return await self._api.generate(job.endpoint, body, writer, received=received or (lambda answer: None))
 
     def abandon(self) -> str | None:
         self._images.disk.abandon()
@@ -154,15 +153,13 @@ class ProcessFetcher:
                 await child.end()
         await self._tasks.__aexit__(None, None, None)
 
-    async def fetch(
-        self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] = lambda answer: None
-    ) -> Reply:
+    async def fetch(self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] | None = None) -> Reply:
         owned: tuple[str, ...] = ()
         if self._images.replaceable is not None:
             owned = await self._images.disk.run(lambda: tuple(self._images.owned_by(job.id)))
         stem = self._images.stem(job)
         keep = self._images.keeps(job.id)
-        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned, keep)
+        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned, keep, received is not None)
         while True:
             child = await self._least_busy()
             sent_s = self._clock.now()
@@ -274,7 +271,7 @@ class _Child:
         self.ended = anyio.Event()
         self.cause = ""
 
-    async def ask(self, request: Fetch, received: Callable[[Answer], None]) -> Fetched | None:
+    async def ask(self, request: Fetch, received: Callable[[Answer], None] | None = None) -> Fetched | None:
         """Return the answer; None if the process has died before it came. See `Fetcher.fetch` for `received`.
 
         Cancelled, it has the process give up the attempt, and returns what came of that.
@@ -283,7 +280,8 @@ class _Child:
             _NotSentError: another process may be asked.
         """
         event = self.waiting[request.number] = anyio.Event()
-        self._received[request.number] = received
+        if received is not None:
+            self._received[request.number] = received
         try:
             await self._begun.wait()
             if not self.is_alive:

@@ -55,6 +55,7 @@ class Fetch(msgspec.Struct, frozen=True, tag=True):
     wanted: int
     owned: tuple[str, ...]
     keep: bool
+    early: bool
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -64,7 +65,7 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
 
 
 class Fetched(msgspec.Struct, frozen=True, tag=True):
-    """The answer to a `Fetch`: a reply, or why there is none. With a bucket `received` comes first, by itself."""
+    """The answer to a `Fetch`: a reply, or why there is none. If asked for, `received` comes first, by itself."""
 
     number: int
     reply: Reply | None = None
@@ -113,7 +114,7 @@ async def _serve(start: Start, answers: BinaryIO) -> None:
                     writer = JobImages(images, request.stem, request.wanted, lambda: owned, keep=keep)
 
                     def received(came: Answer) -> None:
-                        if start.bucket is not None:
+                        if request.early:
                             answer(Fetched(request.number, received=came))
 
                     reply = await api.generate(request.endpoint, request.body, writer, received=received)
