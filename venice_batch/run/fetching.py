@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import Process, TaskGroup
 
+    from venice_batch.bucket.folder import BucketFolder
     from venice_batch.clock import Clock
     from venice_batch.model import Job
 
@@ -101,7 +102,7 @@ class ProcessFetcher:
 
     Each attempt goes to the process with the fewest under way. If a process dies, its attempts end as cut connections:
     the server may have charged for them, and they are tried again in another. When the last one has died, `on_loss` is
-    called with the error that `fetch` raises from then on. With `bucket`, an address, images go there. No signal of the
+    called with the error that `fetch` raises from then on. With a `bucket` images go there. No signal of the
     terminal reaches the children; they end with their standard input, so also when this process is killed.
 
     Raises on entry:
@@ -118,7 +119,7 @@ class ProcessFetcher:
         clock: Clock,
         *,
         on_loss: Callable[[ProcessesError], None] = lambda error: None,
-        bucket: str | None = None,
+        bucket: BucketFolder | None = None,
     ) -> None:
         self._count = count
         self._settings = settings
@@ -243,8 +244,9 @@ class ProcessFetcher:
             str(self._images.root),
             prefix,
             self._images.durable,
-            self._bucket,
+            None if self._bucket is None else self._bucket.address,
             self._images.prefix,
+            self._bucket is None or self._bucket.has_lock,
         )
         self._tasks.start_soon(self._watch, child)
         await child.send(start)

@@ -42,6 +42,7 @@ class Start(msgspec.Struct, frozen=True):
     durable: bool
     bucket: str | None
     run_id: str
+    has_lock: bool
 
 
 class Fetch(msgspec.Struct, frozen=True, tag=True):
@@ -93,7 +94,7 @@ def main() -> None:
 
 async def _serve(start: Start, answers: BinaryIO) -> None:
     key = ApiKey(start.key)
-    images = ImageFolder(Path(start.root), prefix=start.prefix, durable=start.durable, store=_store(start))
+    images = ImageFolder(Path(start.root), prefix=start.prefix, durable=start.durable, store=store(start))
     under_way: dict[int, anyio.CancelScope] = {}
     inbox, requests = anyio.create_memory_object_stream[bytes](float("inf"))
     async with ApiClient(start.api, key, SystemClock()) as api, anyio.create_task_group() as tasks:
@@ -142,13 +143,16 @@ async def _serve(start: Start, answers: BinaryIO) -> None:
         tasks.cancel_scope.cancel()
 
 
-def _store(start: Start) -> ImageStore | None:
+def store(start: Start) -> ImageStore | None:
+    """Return where images get their names in a bucket; None for a folder."""
     if start.bucket is None:
         return None
     from venice_batch.bucket.folder import BucketFolder
     from venice_batch.bucket.store import Bucket
 
-    return BucketFolder(Bucket(start.bucket, os.environ), Path(start.root)).images(start.run_id)
+    folder = BucketFolder(Bucket(start.bucket, os.environ), Path(start.root))
+    folder.has_lock = start.has_lock
+    return folder.images(start.run_id)
 
 
 def _forward(stream: BinaryIO, inbox: MemoryObjectSendStream[bytes]) -> None:
