@@ -6,6 +6,7 @@ from functools import partial
 import anyio
 import pytest
 from command import run, served
+from fake_bucket import FakeBucket
 
 import venice_batch
 from venice_batch import (
@@ -20,6 +21,7 @@ from venice_batch import (
     run_jobs,
     stream_outcomes,
 )
+from venice_batch.bucket import copies
 from venice_batch.events import Notice
 from venice_batch.sandbox import SandboxSettings, serve
 
@@ -34,6 +36,17 @@ async def test_one_call_runs_mappings_into_a_folder(tmp_path):
     async with serve(FAST) as sandbox:
         summary = await run_jobs(jobs(3), tmp_path / "out", api_key="k", base_url=sandbox.base_url)
     assert summary.succeeded == 3
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 3
+
+
+async def test_images_of_a_bucket_can_be_reused(tmp_path, monkeypatch):
+    async with serve(FAST) as sandbox:
+        await run_jobs(jobs(3), tmp_path / "first", api_key="k", base_url=sandbox.base_url)
+        bucket = FakeBucket("s3://bucket/first").fill(tmp_path / "first")
+        monkeypatch.setattr(copies, "Bucket", lambda address, environ: bucket)
+        given = {"api_key": "k", "base_url": sandbox.base_url}
+        summary = await run_jobs(jobs(3), tmp_path / "out", reuse=(bucket.address,), **given)
+    assert (summary.reused, summary.attempts) == (3, 0)
     assert len(list((tmp_path / "out" / "images").iterdir())) == 3
 
 

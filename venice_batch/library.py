@@ -175,7 +175,12 @@ async def run_jobs(
         from venice_batch.jobfile.sets import named
 
         options = replace(options, defaults={**named(options.prompt_set, {}).values, **options.defaults})
-    with place(output, options) as (folder, bucket), _opened(jobs, options.columns) as source:
+    with (
+        ExitStack() as copies,
+        place(output, options) as (folder, bucket),
+        _opened(jobs, options.columns) as source,
+    ):
+        options = await _with_copies(options, copies)
         # A long file, or one that names many pictures, takes its time: the caller's loop goes on meanwhile.
         preparing = partial(prepare, source, folder, options, preflight, bucket=bucket)
         prepared = await anyio.to_thread.run_sync(preparing)
@@ -209,6 +214,18 @@ def place(output: str | os.PathLike[str], options: RunOptions) -> Iterator[tuple
     scratch = None if options.scratch is None else Path(options.scratch)
     with opened(address, os.environ, scratch=scratch, without_lock=options.bucket_without_lock) as bucket:
         yield bucket.root, bucket
+
+
+async def _with_copies(options: RunOptions, opened: ExitStack) -> RunOptions:
+    """Return the options with a local copy, which `opened` closes, in place of each bucket in `reuse`."""
+    folders = list(options.reuse)
+    for number, folder in enumerate(folders):
+        if is_address(os.fspath(folder)):
+            from venice_batch.bucket.copies import local_copy
+
+            copy = local_copy(os.fspath(folder), os.environ)
+            folders[number] = (await anyio.to_thread.run_sync(opened.enter_context, copy)).root
+    return replace(options, reuse=tuple(folders))
 
 
 async def _listing(api: ApiSettings, key: ApiKey) -> Listing | None:

@@ -1,5 +1,6 @@
 """Copies of folders in buckets: what they read and when, what they append, and how they follow a bucket."""
 
+import tempfile
 import threading
 from pathlib import Path
 
@@ -62,6 +63,24 @@ def test_a_folder_that_was_copied_into_a_bucket_from_a_disk_can_be_read(bucket):
     bucket.put("manifest.jsonl", line("c"))
     with local_copy("s3://bucket/out", {}) as copy:
         assert ids(copy.root) == ["c"]
+
+
+def test_without_room_for_a_copy_a_line_names_the_folder(bucket, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(FolderError, match="gone: has vanished"), local_copy("s3://bucket/out", {}):
+        pass
+
+
+def test_a_small_file_that_goes_while_it_is_read_is_left_out(copy, bucket):
+    bucket.put("summary.json", b"{}")
+
+    def remove(name, path):
+        if (name, path) == ("read", "summary.json"):
+            bucket.objects.pop(path)
+
+    bucket.before = remove
+    copy.refresh()
+    assert not (copy.root / "summary.json").exists()
 
 
 def test_images_are_listed_once_and_each_is_brought_once(copy, bucket):

@@ -1,14 +1,25 @@
 """Runs into buckets, through the command line in this process; the buckets are in memory."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 from command import run
 from fake_bucket import FakeBucket
 
-from venice_batch.bucket import folder
-from venice_batch.errors import BucketError
+from venice_batch.api.client import ApiSettings
+from venice_batch.bucket import folder, lease, store
+from venice_batch.bucket.folder import BucketFolder
+from venice_batch.bucket.lease import Lease
+from venice_batch.errors import BucketError, FolderHeldError
+from venice_batch.library import run_jobs
+from venice_batch.model import ImageFile
+from venice_batch.run import fetching_child
+from venice_batch.run.fetching_child import Start
+from venice_batch.sandbox import SandboxSettings, serve
 
 ADDRESS = "s3://bucket/run"
 FAST = ["--sandbox", "--sandbox-rpm", "0", "--sandbox-latency", "0", "--sandbox-draw", "plain"]
@@ -194,3 +205,129 @@ def test_a_bucket_that_takes_no_records_stops_the_run_with_5(bucket):
     found = made(code=5)
     assert "does not answer; run again later" in found["reason"]
     assert not records(bucket)
+
+
+def test_the_images_of_a_job_go_into_the_bucket_all_or_none(bucket):
+    def fail(name, path):
+        if name == "create" and path == "images/a-2.webp":
+            raise BucketError(ADDRESS, "does not answer; run again later")
+
+    bucket.before = fail
+    found = made("-c", "1", code=5, lines=({**GOOD, "variants": 2},))
+    assert "does not answer" in found["reason"]
+    assert not names(bucket, "images/")
+
+
+def test_a_run_that_has_lost_its_lock_keeps_its_records_and_leaves_the_manifest_alone(bucket, monkeypatch):
+    def lost(self):
+        if any(path.startswith("journal/") for path in bucket.objects):
+            raise BucketError(ADDRESS, "another run has taken over its lock; this run has stopped")
+
+    monkeypatch.setattr(Lease, "check", lost)
+    found = made(code=5)
+    assert found["reason"] == f"{ADDRESS}: another run has taken over its lock; this run has stopped"
+    assert len(records(bucket)) == 2
+    assert "manifest.jsonl" not in bucket.objects
+
+
+def test_a_summary_that_cannot_be_published_changes_the_exit_code_only(bucket):
+    def fail(name, path):
+        if path == "summary.json" and name == "put":
+            raise BucketError(ADDRESS, "does not answer; run again later")
+
+    bucket.before = fail
+    found = made(code=5)
+    assert (found["succeeded"], found["reason"]) == (2, f"{ADDRESS}: does not answer; run again later")
+
+
+def test_a_run_whose_lock_is_held_by_a_living_run_ends_with_5(bucket, monkeypatch):
+    class Held:
+        is_undecided = False
+
+        def __init__(self, *given):
+            pass
+
+        def attempt(self):
+            raise FolderHeldError(ADDRESS, "process 7")
+
+    monkeypatch.setattr(lease, "Contender", Held)
+    assert made(code=5)["reason"].startswith(f"{ADDRESS}: another run (process 7) is using")
+    assert not names(bucket)
+
+
+def test_a_process_of_processes_puts_images_into_the_same_bucket(bucket, monkeypatch, tmp_path):
+    monkeypatch.setattr(store, "Bucket", lambda *given: bucket)
+    start = Start("key", ApiSettings(), str(tmp_path), "run-1", False, ADDRESS, "run", True)
+    images = fetching_child.store(start)
+    Path("part").write_bytes(b"image")
+    image = ImageFile("images/a.webp", 5, "0" * 64, "webp", 1, 1)
+    assert images.put("part", image, keep=False)
+    assert bucket.metadata["images/a.webp"] == {"sha256": "0" * 64, "run": "run"}
+    assert fetching_child.store(msgspec.structs.replace(start, bucket=None)) is None
+
+
+def test_uploads_wait_for_room_in_memory(bucket, tmp_path):
+    images = BucketFolder(bucket, tmp_path).images("run")
+    first_is_under_way, first_may_end = threading.Event(), threading.Event()
+
+    def hold_the_first(name, path):
+        if path == "images/1.webp":
+            first_is_under_way.set()
+            assert first_may_end.wait(10)
+
+    bucket.before = hold_the_first
+
+    def put(number):
+        part = tmp_path / f"{number}.part"
+        part.write_bytes(b"x")
+        images.put(str(part), ImageFile(f"images/{number}.webp", 8 << 20, "0" * 64, "webp", 1, 1), keep=False)
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(put, 1)
+        assert first_is_under_way.wait(10)
+        second = threads.submit(put, 2)
+        with pytest.raises(TimeoutError):
+            second.result(0.05)
+        assert names(bucket, "images/") == []
+        first_may_end.set()
+        first.result(10)
+        second.result(10)
+    assert names(bucket, "images/") == ["images/1.webp", "images/2.webp"]
+
+
+def test_an_owned_image_that_is_gone_or_changed_meanwhile_is_not_overwritten(bucket, tmp_path):
+    images = BucketFolder(bucket, tmp_path).images("run")
+    part, image = tmp_path / "a.part", ImageFile("images/a.webp", 1, "0" * 64, "webp", 1, 1)
+    part.write_bytes(b"x")
+    assert images.replace(str(part), image, keep=False)
+
+    def change(name, path):
+        if name == "replace":
+            bucket.before = lambda name, path: None
+            bucket.put("images/a.webp", b"another run's")
+
+    part.write_bytes(b"y")
+    bucket.before = change
+    assert not images.replace(str(part), image, keep=False)
+    assert bucket.objects["images/a.webp"] == b"another run's"
+    assert part.exists()
+
+
+def test_a_scratch_folder_that_cannot_be_made_is_one_line(bucket):
+    Path("file").write_text("")
+    write(GOOD)
+    found = run("jobs.jsonl", "-o", ADDRESS, *FAST, "--scratch", "file/scratch")
+    assert found.code == 5
+    assert "file/scratch" in found.err
+
+
+def test_records_that_came_after_the_price_check_are_seen_by_the_run(bucket):
+    made(lines=(GOOD,))
+    assert made("--max-cost", "1")["already_done"] == 1
+
+
+async def test_the_library_runs_into_a_bucket_too(bucket):
+    async with serve(SandboxSettings(rpm=0, latency_s=0, draw="plain")) as sandbox:
+        summary = await run_jobs([GOOD], ADDRESS, api_key="k", base_url=sandbox.base_url, scratch="scratch")
+    assert (summary.succeeded, summary.output) == (1, ADDRESS)
+    assert names(bucket, "images/") == ["images/a.webp"]

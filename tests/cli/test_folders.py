@@ -348,6 +348,15 @@ def test_scores_may_name_images_by_their_address(bucket):
     assert json.loads(bucket.objects["annotations.jsonl"])["image"] == 2
 
 
+@pytest.mark.parametrize("args", [("report", "s3://user:secret@b/x"), ("merge", OUT, "-o", "s3://user:secret@b/x")])
+def test_an_address_with_a_password_is_refused_without_showing_it(bucket, monkeypatch, args):
+    monkeypatch.undo()
+    done = run(*args)
+    assert done.code == 2
+    assert "secret" not in done.err + done.out
+    assert len(done.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("address", ["http://host/out", "ftp://user:secret@host/out"])
 def test_other_addresses_are_refused_without_their_password(address):
     done = run("report", address)

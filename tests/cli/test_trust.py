@@ -57,6 +57,30 @@ def test_with_consent_the_key_goes_there_and_the_server_is_printed_despite_quiet
     assert f"venice-batch.toml sets the API's address to {URL}\n" in stderr_of(capsys, "jobs.jsonl", code=75)
 
 
+@pytest.mark.parametrize(
+    ("setting", "what"),
+    [
+        ('output = "s3://bucket/run"', "your credentials would be used for s3://bucket/run"),
+        ("bucket-without-lock = true", "it accepts a bucket without a lock, where two runs can disturb each other"),
+    ],
+)
+@pytest.mark.parametrize("command", [["jobs.jsonl", "--sandbox"], ["check", "jobs.jsonl", "--sandbox"]])
+def test_a_projects_file_decides_nothing_about_buckets_without_consent(capsys, setting, what, command):
+    project(f"[run]\n{setting}\n")
+    consent = "if that is right: venice-batch trust venice-batch.toml"
+    assert refused(capsys, *command) == f"venice-batch.toml: {what}; {consent}"
+    assert main([*command, "--no-config", "-o", "out"]) == 0
+
+
+def test_trust_names_the_buckets_of_a_file(capsys):
+    project('[run]\noutput = "s3://bucket/run"\nreuse = ["az://c/old"]\nbucket-without-lock = true\n')
+    assert main(["trust", "--yes"]) == 0
+    shown = capsys.readouterr().out
+    assert "your credentials are used for s3://bucket/run\n" in shown
+    assert "your credentials are used for az://c/old\n" in shown
+    assert "a bucket without a lock is accepted, where two runs can disturb each other\n" in shown
+
+
 def test_a_changed_file_needs_consent_again(capsys):
     project(SERVER)
     assert main(["trust", "--yes"]) == 0

@@ -25,7 +25,7 @@ from venice_batch.model import Endpoint, Job
 from venice_batch.output.images import ImageFolder
 from venice_batch.run import fetching
 from venice_batch.run.fetching import LocalFetcher, ProcessFetcher
-from venice_batch.run.fetching_child import Cancel
+from venice_batch.run.fetching_child import Cancel, Fetched
 from venice_batch.sandbox import SandboxSettings, serve
 
 FAST = SandboxSettings(rpm=0, latency_s=0, draw="plain", failure_limit=0)
@@ -537,3 +537,30 @@ async def test_a_process_that_does_not_answer_is_named_when_the_grace_is_over(tm
         f"{output}: a process that fetches images does not answer; "
         "the last files may be missing, and summary.json was not written"
     )
+
+
+@BOTH
+async def test_a_good_answer_is_known_before_its_image_has_a_name(root, kind):
+    answers = []
+
+    def received(answer):
+        answers.append(answer)
+        assert kind == "processes" or not list((root / "images").glob("*.webp"))
+
+    async with fetcher(root, kind) as (found, _):
+        one = small("a")
+        with anyio.fail_after(30):
+            reply = await found.fetch(one, one.request, received=received)
+    assert [answer.status for answer in answers] == [200]
+    assert len(reply.files) == 1
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/run", "/out"])
+async def test_an_error_of_a_process_names_the_folder_or_bucket_as_it_is(root, monkeypatch, path):
+    async def refused(self, request, received=None):
+        return Fetched(1, folder=(path, "is full"))
+
+    async with fetcher(root, "processes") as (found, _):
+        monkeypatch.setattr(type(found._children[0]), "ask", refused)
+        with pytest.raises(FolderError, match=f"^{path}: is full"):
+            await fetch(found, small("a"))

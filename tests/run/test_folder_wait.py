@@ -11,6 +11,7 @@ from fakes import FakeClock
 
 from venice_batch.errors import ExitCode, FolderError, FolderHeldError, StoppedWaitingError
 from venice_batch.events import Waiting
+from venice_batch.output.disk import Disk
 from venice_batch.output.folder import unusable
 from venice_batch.run.folder_wait import POLL_S, acquire_folder
 from venice_batch.run.stop import Stop, StopSignal
@@ -127,3 +128,25 @@ async def test_a_signal_ends_the_waiting():
             await turn.take(60, handle_signals=True)
         assert caught.value.exit_code is ExitCode.SIGINT
         assert len(polls) == 3
+
+
+async def test_a_holder_that_may_be_dead_is_watched_without_patience_until_that_is_decided():
+    async with FakeClock() as clock:
+        turn = Turn(clock, free_in_s=3600)
+        decided_s = clock.now() + 15
+        with ExitStack() as stack, pytest.raises(FolderHeldError):
+            await acquire_folder(
+                stack,
+                turn.hold,
+                wait_s=0,
+                clock=clock,
+                stop_signal=turn.stop_signal,
+                observe=turn.told.append,
+                handle_signals=False,
+                disk=Disk(),
+                is_undecided=lambda: clock.now() < decided_s,
+                undecided_s=60,
+                poll_s=2,
+            )
+        assert 15 <= clock.now() - clock.start_s <= 17
+        assert turn.told == [Waiting(str(OUT), "process 7", 60)]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import Process, TaskGroup
 
+    from venice_batch.bucket.folder import BucketFolder
     from venice_batch.clock import Clock
     from venice_batch.model import Job
 
@@ -71,10 +72,9 @@ class LocalFetcher:
         self._api = api
         self._images = images
 
-    async def fetch(
-        self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] = lambda answer: None
-    ) -> Reply:
-        return await self._api.generate(job.endpoint, body, self._images.writer(job), received=received)
+    async def fetch(self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] | None = None) -> Reply:
+        writer = self._images.writer(job)
+        return await self._api.generate(job.endpoint, body, writer, received=received or (lambda answer: None))
 
     def abandon(self) -> str | None:
         self._images.disk.abandon()
@@ -101,7 +101,7 @@ class ProcessFetcher:
 
     Each attempt goes to the process with the fewest under way. If a process dies, its attempts end as cut connections:
     the server may have charged for them, and they are tried again in another. When the last one has died, `on_loss` is
-    called with the error that `fetch` raises from then on. With `bucket`, an address, images go there. No signal of the
+    called with the error that `fetch` raises from then on. With a `bucket` images go there. No signal of the
     terminal reaches the children; they end with their standard input, so also when this process is killed.
 
     Raises on entry:
@@ -118,7 +118,7 @@ class ProcessFetcher:
         clock: Clock,
         *,
         on_loss: Callable[[ProcessesError], None] = lambda error: None,
-        bucket: str | None = None,
+        bucket: BucketFolder | None = None,
     ) -> None:
         self._count = count
         self._settings = settings
@@ -153,15 +153,13 @@ class ProcessFetcher:
                 await child.end()
         await self._tasks.__aexit__(None, None, None)
 
-    async def fetch(
-        self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] = lambda answer: None
-    ) -> Reply:
+    async def fetch(self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] | None = None) -> Reply:
         owned: tuple[str, ...] = ()
         if self._images.replaceable is not None:
             owned = await self._images.disk.run(lambda: tuple(self._images.owned_by(job.id)))
         stem = self._images.stem(job)
         keep = self._images.keeps(job.id)
-        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned, keep)
+        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned, keep, received is not None)
         while True:
             child = await self._least_busy()
             sent_s = self._clock.now()
@@ -243,8 +241,9 @@ class ProcessFetcher:
             str(self._images.root),
             prefix,
             self._images.durable,
-            self._bucket,
+            None if self._bucket is None else self._bucket.address,
             self._images.prefix,
+            self._bucket is None or self._bucket.has_lock,
         )
         self._tasks.start_soon(self._watch, child)
         await child.send(start)
@@ -272,7 +271,7 @@ class _Child:
         self.ended = anyio.Event()
         self.cause = ""
 
-    async def ask(self, request: Fetch, received: Callable[[Answer], None]) -> Fetched | None:
+    async def ask(self, request: Fetch, received: Callable[[Answer], None] | None = None) -> Fetched | None:
         """Return the answer; None if the process has died before it came. See `Fetcher.fetch` for `received`.
 
         Cancelled, it has the process give up the attempt, and returns what came of that.
@@ -281,7 +280,8 @@ class _Child:
             _NotSentError: another process may be asked.
         """
         event = self.waiting[request.number] = anyio.Event()
-        self._received[request.number] = received
+        if received is not None:
+            self._received[request.number] = received
         try:
             await self._begun.wait()
             if not self.is_alive:

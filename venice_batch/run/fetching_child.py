@@ -42,6 +42,7 @@ class Start(msgspec.Struct, frozen=True):
     durable: bool
     bucket: str | None
     run_id: str
+    has_lock: bool
 
 
 class Fetch(msgspec.Struct, frozen=True, tag=True):
@@ -54,6 +55,7 @@ class Fetch(msgspec.Struct, frozen=True, tag=True):
     wanted: int
     owned: tuple[str, ...]
     keep: bool
+    early: bool
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -63,7 +65,7 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
 
 
 class Fetched(msgspec.Struct, frozen=True, tag=True):
-    """The answer to a `Fetch`: a reply, or why there is none. With a bucket `received` comes first, by itself."""
+    """The answer to a `Fetch`: a reply, or why there is none. If asked for, `received` comes first, by itself."""
 
     number: int
     reply: Reply | None = None
@@ -93,7 +95,7 @@ def main() -> None:
 
 async def _serve(start: Start, answers: BinaryIO) -> None:
     key = ApiKey(start.key)
-    images = ImageFolder(Path(start.root), prefix=start.prefix, durable=start.durable, store=_store(start))
+    images = ImageFolder(Path(start.root), prefix=start.prefix, durable=start.durable, store=store(start))
     under_way: dict[int, anyio.CancelScope] = {}
     inbox, requests = anyio.create_memory_object_stream[bytes](float("inf"))
     async with ApiClient(start.api, key, SystemClock()) as api, anyio.create_task_group() as tasks:
@@ -112,7 +114,7 @@ async def _serve(start: Start, answers: BinaryIO) -> None:
                     writer = JobImages(images, request.stem, request.wanted, lambda: owned, keep=keep)
 
                     def received(came: Answer) -> None:
-                        if start.bucket is not None:
+                        if request.early:
                             answer(Fetched(request.number, received=came))
 
                     reply = await api.generate(request.endpoint, request.body, writer, received=received)
@@ -142,13 +144,16 @@ async def _serve(start: Start, answers: BinaryIO) -> None:
         tasks.cancel_scope.cancel()
 
 
-def _store(start: Start) -> ImageStore | None:
+def store(start: Start) -> ImageStore | None:
+    """Return where images get their names in a bucket; None for a folder."""
     if start.bucket is None:
         return None
     from venice_batch.bucket.folder import BucketFolder
     from venice_batch.bucket.store import Bucket
 
-    return BucketFolder(Bucket(start.bucket, os.environ), Path(start.root)).images(start.run_id)
+    folder = BucketFolder(Bucket(start.bucket, os.environ), Path(start.root))
+    folder.has_lock = start.has_lock
+    return folder.images(start.run_id)
 
 
 def _forward(stream: BinaryIO, inbox: MemoryObjectSendStream[bytes]) -> None:

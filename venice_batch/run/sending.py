@@ -178,7 +178,7 @@ class Sender:
         if settings.options.processes == 1:
             return nullcontext(LocalFetcher(api, images))
         count = settings.options.processes
-        bucket = None if settings.bucket is None else settings.bucket.address
+        bucket = settings.bucket
         return ProcessFetcher(count, settings.api, self.key, images, self.clock, on_loss=self._stop, bucket=bucket)
 
     def _stop(self, error: ProcessesError) -> None:

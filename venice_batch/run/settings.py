@@ -84,8 +84,8 @@ class RunOptions:
         model_defaults: the same for the jobs of one model, by its name; they come before `defaults`.
         matrix: several values for fields that jobs lack; each combination becomes a job.
         variables: values by name; each takes the place of the name in braces in a prompt, in a job of its own.
-        reuse: other output folders; a job takes the image that one of them has of the same request instead of buying
-            another.
+        reuse: other output folders, or addresses of buckets; a job takes the image that one of them has of the same
+            request instead of buying another.
         seed_policy: "pin" gives jobs without a seed one that is recorded; "split" also makes each of several variants a
             job with its own seed.
         retry_rejected: send jobs again that the API rejected before.
