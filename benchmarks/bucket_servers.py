@@ -86,7 +86,7 @@ def seaweedfs() -> Iterator[Server]:
     names = ("s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc")
     ports = dict(zip((*names, "filer.port", "filer.port.grpc"), others, strict=True))
     ports |= {"s3.port.iceberg": 0, "s3.port.lance": 0}  # servers that are not needed, with fixed ports
-    environ = _s3_environ(port, "b4", "b4secret")
+    environ = _s3_environ(port, "tests", "tests-secret")
     identity = {
         "name": "tests",
         "credentials": [{"accessKey": environ["AWS_ACCESS_KEY_ID"], "secretKey": environ["AWS_SECRET_ACCESS_KEY"]}],
