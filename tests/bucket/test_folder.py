@@ -12,7 +12,7 @@ from fake_bucket import FakeBucket
 
 from venice_batch.api.client import ApiSettings
 from venice_batch.bucket import folder, lease, store
-from venice_batch.bucket.folder import BucketFolder
+from venice_batch.bucket.folder import KEPT, BucketFolder
 from venice_batch.bucket.lease import Lease
 from venice_batch.errors import BucketError, FolderHeldError
 from venice_batch.library import run_jobs
@@ -216,6 +216,30 @@ def test_the_images_of_a_job_go_into_the_bucket_all_or_none(bucket):
     found = made("-c", "1", code=5, lines=({**GOOD, "variants": 2},))
     assert "does not answer" in found["reason"]
     assert not names(bucket, "images/")
+
+
+def test_images_that_the_bucket_does_not_take_are_kept(bucket):
+    def fail(name, path):
+        if name == "create" and path == "images/a-2.webp":
+            raise BucketError(ADDRESS, "does not answer; run again later")
+
+    bucket.before = fail
+    found = made("-c", "1", "--scratch", "scratch", code=5, lines=({**GOOD, "variants": 2},))
+    (temporary,) = Path("scratch").iterdir()
+    assert [path.name for path in temporary.iterdir()] == [KEPT]
+    assert found["reason"].endswith(f"; images that it did not take are in {temporary.absolute() / KEPT}")
+    assert sorted(path.name for path in (temporary / KEPT / "images").iterdir()) == ["a-1.webp", "a-2.webp"]
+    assert all(path.stat().st_size for path in (temporary / KEPT / "images").iterdir())
+
+
+def test_an_image_that_cannot_be_taken_back_stays_in_the_bucket(bucket):
+    def fail(name, path):
+        if (name, path) == ("create", "images/a-2.webp") or name == "fetch":
+            raise BucketError(ADDRESS, "does not answer; run again later")
+
+    bucket.before = fail
+    made("-c", "1", code=5, lines=({**GOOD, "variants": 2},))
+    assert names(bucket, "images/") == ["images/a-1.webp"]
 
 
 def test_a_run_that_has_lost_its_lock_keeps_its_records_and_leaves_the_manifest_alone(bucket, monkeypatch):

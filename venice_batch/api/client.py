@@ -115,6 +115,7 @@ class _Attempt:
     """One request, and what has arrived of its answer so far."""
 
     sent_s: float
+    received: Callable[[Answer], None] = lambda answer: None
     status: int | None = None
     headers: AnswerHeaders = field(default_factory=AnswerHeaders)
     ttfb_s: float | None = None
@@ -188,10 +189,10 @@ class ApiClient:
             SourceError: a picture to send changed since it was checked; no server received the whole request.
         """
         request = await outgoing(endpoint, body)
-        attempt = _Attempt(self._clock.now())
+        attempt = _Attempt(self._clock.now(), received)
         kept: tuple[str, ...] = ()
         try:
-            return await self._exchange(self._urls[endpoint], request, writer, attempt, received)
+            return await self._exchange(self._urls[endpoint], request, writer, attempt)
         except (BodyError, TimeoutError, aiohttp.ClientError, ConnectionError) as error:
             fault, text = self._fault_of(error)
             if isinstance(error, UnrecognisedError):
@@ -207,14 +208,7 @@ class ApiClient:
         answer = Answer(attempt.status, attempt.headers, text, attempt.sent_s, self._clock.now(), fault)
         return Reply(answer, ttfb_s=attempt.ttfb_s, unrecognised=kept)
 
-    async def _exchange(
-        self,
-        url: URL,
-        request: Outgoing,
-        writer: ImageWriter,
-        attempt: _Attempt,
-        received: Callable[[Answer], None],
-    ) -> Reply:
+    async def _exchange(self, url: URL, request: Outgoing, writer: ImageWriter, attempt: _Attempt) -> Reply:
         """Send one request, read its answer and commit its images; note the progress in `attempt`."""
         async with (
             Deadline(self._clock, self.settings.timeout_s) as deadline,
@@ -239,16 +233,10 @@ class ApiClient:
             document, all_came = await self._stream(response, writer)
         last_s = self._clock.now()
         answer = Answer(attempt.status, attempt.headers, "", attempt.sent_s, last_s)
-        received(answer)
+        attempt.received(answer)
         files = await writer.commit(all_came=all_came)
-        return Reply(
-            answer,
-            files,
-            server_timing(document),
-            attempt.ttfb_s,
-            last_s - first_s,
-            self._clock.now() - last_s,
-        )
+        times_s = (attempt.ttfb_s, last_s - first_s, self._clock.now() - last_s)
+        return Reply(answer, files, server_timing(document), *times_s)
 
     def _answer(self, attempt: _Attempt, text: str, fault: Fault | None = None, from_api: bool = True) -> Answer:
         """Return an answer that has just arrived."""

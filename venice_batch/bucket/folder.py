@@ -38,6 +38,9 @@ UPLOADING_BYTES = 10 << 20
 SCRATCH = "venice-batch-"
 """How the names of scratch folders begin."""
 
+KEPT = "kept"
+"""The folder beside the scratch folder for images that the bucket did not take; it stays when the run ends."""
+
 _TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "application/jsonl", ".webp": "image/webp"}
 
 
@@ -182,7 +185,8 @@ class BucketImages:
     """An `ImageStore` in a bucket: each image is one PUT that creates it, and its temporary file goes afterwards.
 
     `root` is the scratch folder, where images stay that other jobs will read. Objects have their SHA-256 and the run as
-    metadata. On a store without conditions it looks first; there another run could come between.
+    metadata. On a store without conditions it looks first; there another run could come between. An image that the
+    bucket does not take is paid for, so it is kept in the folder `KEPT` beside `root`; the BucketError names that.
     """
 
     def __init__(self, bucket: Bucket, root: Path, run_id: str, *, has_conditions: bool = True) -> None:
@@ -193,7 +197,7 @@ class BucketImages:
         self._room = _UploadRoom()
 
     def put(self, part: str, image: ImageFile, *, keep: bool) -> bool:
-        with self._room.taken(image.bytes):
+        with self._kept_on_failure(part, image), self._room.taken(image.bytes):
             is_put = self._put(part, image)
         if is_put:
             self._leave(part, image, keep=keep)
@@ -209,7 +213,7 @@ class BucketImages:
         return self._bucket.create(image.path, Path(part), **given) is not None
 
     def replace(self, part: str, image: ImageFile, *, keep: bool) -> bool:
-        with self._room.taken(image.bytes):
+        with self._kept_on_failure(part, image), self._room.taken(image.bytes):
             is_put = self._replace(part, image)
         if is_put:
             self._leave(part, image, keep=keep)
@@ -225,7 +229,25 @@ class BucketImages:
         return self._bucket.replace(image.path, Path(part), standing.version, **given) is not None
 
     def take_back(self, part: str, image: ImageFile) -> None:
-        self._bucket.delete([image.path])
+        # What cannot be fetched stays in the bucket: it is paid for.
+        with contextlib.suppress(BucketError):
+            if self._bucket.fetch(image.path, self._kept(image)):
+                self._bucket.delete([image.path])
+
+    @contextlib.contextmanager
+    def _kept_on_failure(self, part: str, image: ImageFile) -> Iterator[None]:
+        """Keep the image if the bucket does not take it."""
+        try:
+            yield
+        except BucketError as error:
+            os.replace(part, self._kept(image))
+            place = (self._root.parent / KEPT).absolute()
+            raise BucketError(error.path, f"{error.reason}; images that it did not take are in {place}") from error
+
+    def _kept(self, image: ImageFile) -> Path:
+        path = self._root.parent / KEPT / on_disk(image.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def _leave(self, part: str, image: ImageFile, *, keep: bool) -> None:
         if keep:
@@ -267,6 +289,8 @@ def opened(
 ) -> Iterator[BucketFolder]:
     """Open the bucket at `address`, with a new scratch folder (in `scratch`, if given) while the block lasts.
 
+    Images that the bucket did not take stay in the folder `KEPT` beside it.
+
     Raises:
         UsageError: the address is wrong, or the extra `bucket` is not installed.
         FolderError: no scratch folder can be made.
@@ -286,4 +310,6 @@ def opened(
         yield folder
     finally:
         folder.close()
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(root, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty if images are kept
+            temporary.rmdir()

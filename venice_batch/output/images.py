@@ -51,7 +51,10 @@ class ImageStore(Protocol):
         ...
 
     def take_back(self, part: str, image: ImageFile) -> None:
-        """Undo a `put` or `replace`: nothing has the name any more, and `part` may be there again."""
+        """Undo a `put` or `replace` if possible.
+
+        Nothing has the name then; the image is at `part` again, or kept elsewhere.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-"""Waiting for an output folder that another run is using."""
+"""The hold on an output folder or bucket, and waiting for one that another run is using."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ import anyio
 
 from venice_batch import events
 from venice_batch.errors import FolderError, FolderHeldError, StoppedWaitingError
+from venice_batch.output import folder
 from venice_batch.run.stop import stop_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager, ExitStack
 
+    from venice_batch.bucket.folder import BucketFolder, BucketHold
+    from venice_batch.bucket.lease import Lease
     from venice_batch.clock import Clock
     from venice_batch.events import Observer
     from venice_batch.output.disk import Disk
+    from venice_batch.output.folder import Hold
+    from venice_batch.run.settings import RunSettings
     from venice_batch.run.stop import StopSignal
 
 
@@ -80,6 +85,46 @@ async def acquire_folder(
     if isinstance(held, FolderError):
         raise held
     return held
+
+
+async def hold_output(
+    until_left: ExitStack, settings: RunSettings, waiting: Waiting, *, run_id: str, disk: Disk
+) -> Hold | BucketHold:
+    """Keep other runs out of the output folder, or out of the bucket and the scratch folder, until the stack is left.
+
+    A bucket's records are in the scratch folder afterwards. Raises what `acquire_folder` raises.
+    """
+    bucket, naming = settings.bucket, settings.naming
+    lease = None if bucket is None else await _hold_bucket(until_left, bucket, waiting, run_id, disk)
+    folders = naming.folders if naming else ()
+    held = await acquire_folder(
+        until_left, lambda: folder.hold(settings.output, folders, durable=settings.is_flushed), **waiting
+    )
+    return held if bucket is None else bucket.hold(held, lease)
+
+
+async def _hold_bucket(
+    until_left: ExitStack, bucket: BucketFolder, waiting: Waiting, run_id: str, disk: Disk
+) -> Lease | None:
+    """Take the bucket's lock and bring its records; return None for a store on which no lock holds."""
+    from venice_batch.bucket.lease import POLL_S as BUCKET_POLL_S
+    from venice_batch.bucket.lease import TTL_S, Contender
+
+    await disk.ask(bucket.prove_conditions)
+    lease = None
+    if bucket.has_lock:
+        contender = Contender(bucket.bucket, run_id)
+        lease = await acquire_folder(
+            until_left,
+            contender.attempt,
+            **waiting,
+            disk=disk,
+            is_undecided=lambda: contender.is_undecided,
+            undecided_s=TTL_S,
+            poll_s=BUCKET_POLL_S,
+        )
+    await disk.ask(bucket.bring)
+    return lease
 
 
 async def _try(

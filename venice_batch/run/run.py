@@ -27,7 +27,7 @@ from venice_batch.report.collect import Collector, FailOn, FlaggedJobs, collect
 from venice_batch.report.summary import Tally
 from venice_batch.run.budget import Budget, caps_of
 from venice_batch.run.chains import ChainedJobs
-from venice_batch.run.folder_wait import Waiting, acquire_folder
+from venice_batch.run.folder_wait import Waiting, hold_output
 from venice_batch.run.reuse import Reuser, foreseen, known_jobs, reusable_images
 from venice_batch.run.sending import Sender, image_folder
 from venice_batch.run.spending import Spending
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from venice_batch.api.key import ApiKey
     from venice_batch.bucket.folder import BucketFolder, BucketHold
     from venice_batch.bucket.journal import Journal
-    from venice_batch.bucket.lease import Lease
     from venice_batch.clock import Clock
     from venice_batch.events import Event, Observer
     from venice_batch.jobfile import JobIndex
@@ -150,45 +149,17 @@ class _Run:
 
     async def hold(self, until_left: ExitStack) -> None:
         """Keep other runs out of the output folder or bucket. Raises what `run_batch` raises."""
-        options, naming = self.settings.options, self.settings.naming
         waiting: Waiting = {
-            "wait_s": options.lock_wait_s,
+            "wait_s": self.settings.options.lock_wait_s,
             "clock": self.clock,
             "stop_signal": self.stop_signal,
             "observe": self.observe,
             "handle_signals": self.settings.handle_signals,
         }
-        lease = None
         if self.bucket is not None:
-            lease = await self._hold_bucket(self.bucket, until_left, waiting)
-        folders = naming.folders if naming else ()
-        held = await acquire_folder(
-            until_left,
-            lambda: folder.hold(self.settings.output, folders, durable=self.settings.is_flushed),
-            **waiting,
-        )
-        self.held = held if self.bucket is None else self.bucket.hold(held, lease)
-
-    async def _hold_bucket(self, bucket: BucketFolder, until_left: ExitStack, waiting: Waiting) -> Lease | None:
-        from venice_batch.bucket.lease import POLL_S, TTL_S, Contender
-
-        bucket.redact = self.key.redact
-        await self.disk.ask(bucket.prove_conditions)
-        lease = None
-        if bucket.has_lock:
-            contender = Contender(bucket.bucket, self.run_id)
-            lease = await acquire_folder(
-                until_left,
-                contender.attempt,
-                **waiting,
-                disk=self.disk,
-                is_undecided=lambda: contender.is_undecided,
-                undecided_s=TTL_S,
-                poll_s=POLL_S,
-            )
-        self.segments = bucket.segments(self.run_id)
-        await self.disk.ask(bucket.bring)
-        return lease
+            self.bucket.redact = self.key.redact
+            self.segments = self.bucket.segments(self.run_id)
+        self.held = await hold_output(until_left, self.settings, waiting, run_id=self.run_id, disk=self.disk)
 
     async def open_budget(self, until_left: ExitStack) -> None:
         """Open the budget file, if the run has one. Raises FolderError."""
