@@ -114,7 +114,7 @@ class Problem:
 
 
 class Locator(Protocol):
-    """Says where a person finds a job, of which problems know the number (`jobfile.rewritten.Places`)."""
+    """Says where a person finds the job with a number (`jobfile.rewritten.Places`)."""
 
     @property
     def noun(self) -> str:

@@ -207,10 +207,12 @@ def place(output: str | os.PathLike[str], options: RunOptions) -> Iterator[tuple
     if not is_address(address):
         yield Path(output), None
         return
-    from venice_batch.bucket.folder import SCHEMES, opened
+    from venice_batch.bucket.address import SCHEMES, is_bucket
+    from venice_batch.bucket.folder import opened
 
-    if not address.startswith(SCHEMES):
-        raise UsageError(f"output: {address} is an address, neither of a folder nor of a bucket ({', '.join(SCHEMES)})")
+    if not is_bucket(address):
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        raise UsageError(f"output: {address} is an address, neither of a folder nor of a bucket ({known})")
     scratch = None if options.scratch is None else Path(options.scratch)
     with opened(address, os.environ, scratch=scratch, without_lock=options.bucket_without_lock) as bucket:
         yield bucket.root, bucket

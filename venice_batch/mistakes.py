@@ -117,7 +117,7 @@ def _first_of(problems: Sequence[Problem], count: int, numbers: Numbers | None) 
 
 
 def _also(what: str, places: Sequence[int], count: int, lines: int, numbers: Numbers | None, *, in_jobs: bool) -> str:
-    """Return the end of a message about `count` equal problems, the first of which are on the lines `places`.
+    """Return the end of a message about `count` equal problems; `places` are the lines of the first ones.
 
     `in_jobs`: one line has several of them, as its matrix makes several jobs.
     """

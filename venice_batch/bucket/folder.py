@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from venice_batch.output.folder import Hold
     from venice_batch.output.manifest import FileView
 
-SCHEMES = ("s3://", "az://", "gs://")
-"""How addresses of buckets begin."""
-
 UPLOADING_BYTES = 10 << 20
 """Images in memory on their way into the bucket."""
 

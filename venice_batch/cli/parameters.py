@@ -143,13 +143,13 @@ def _toml_types(kind: click.ParamType[Any]) -> tuple[tuple[type, ...], str]:
             return (str, int, float), "a number or a quoted string"
 
 
-BUCKETS = ("s3://", "az://", "gs://")
-"""How addresses of buckets begin."""
-
-
 def is_bucket(value: object) -> bool:
     """Return whether an option's value is the address of a bucket."""
-    return isinstance(value, str) and value.startswith(BUCKETS)
+    if not isinstance(value, str) or "://" not in value:
+        return False
+    from venice_batch.bucket import address
+
+    return address.is_bucket(value)
 
 
 def stronger(ctx: click.Context, one: str, other: str) -> str | None:

@@ -261,7 +261,7 @@ def _small(files: PlainFiles, path: str, room: tuple[int, int]) -> Image.Image |
 
 
 def wrapped(text: str, font: _Font, room: float, most: int) -> list[str]:
-    """Return `text` as at most `most` lines no wider than `room` pixels; "…" stands for what is left out."""
+    """Return `text` as at most `most` lines no wider than `room` pixels; "…" ends a text that was cut."""
     # Control characters have no shape, and a lone surrogate makes drawing raise.
     words = "".join(char if char.isprintable() else " " for char in text[:2000]).split()
     lines: list[str] = []

@@ -304,7 +304,7 @@ _MOST_BYTES = 64 << 20
 _PLAIN_KEY = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 _OWN_KEYS = {"prompt", "endpoint", "model", "image", "custom_id", "body", "request"}
-"""Keys of which a job has at least one."""
+"""A job has at least one of these keys."""
 
 
 def object_hint(name: str, file: BinaryIO) -> str | None:

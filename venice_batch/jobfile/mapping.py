@@ -88,7 +88,7 @@ class FieldMap:
 
     @classmethod
     def of(cls, fields: Mapping[str, str | Sequence[str]], unknown: Unknown | None = None) -> FieldMap:
-        """Return the map of `fields` to names of columns, each of which the file must have.
+        """Return the map of `fields` to names of columns; the file must have all of them.
 
         Raises:
             UsageError: a field does not exist.
