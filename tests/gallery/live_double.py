@@ -39,9 +39,18 @@ class LiveDouble:
     def __exit__(self, *exc_info):
         self._loop.call_soon_threadsafe(self.gate.set)
         self._call(self._stop())
+        self._call(self._end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    @staticmethod
+    async def _end_tasks():
+        # The server does not know yet of a connection that it has just accepted; the end of its task closes it.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     @property
     def address(self):
@@ -92,13 +101,7 @@ class LiveDouble:
         self.port = self._runner.addresses[0][1]
 
     async def _stop(self):
-        server = self._runner.server
         await self._runner.cleanup()
-        for _ in range(3):  # connections that were just accepted become the server's only now
-            await asyncio.sleep(0)
-        for handler in server.connections if server else ():
-            if handler.transport is not None:
-                handler.transport.abort()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
