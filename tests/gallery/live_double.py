@@ -1,56 +1,40 @@
 """A server that stands in for `venice-batch view`: it serves a folder's page, and does what a test says."""
 
-import asyncio
 import json
+import mimetypes
+import socket
 import threading
-from concurrent.futures import Future
 from contextlib import suppress
-
-from aiohttp import web
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
 
 TOKEN = "token"
 
 
 class LiveDouble:
-    """Serves `page`'s folder below `/token/`, in a thread.
+    """Serves `page`'s folder below `/token/`, each request in a thread and on a connection of its own.
 
-    `posts` holds the marks that came; the answer to each is `status`, after `gate` is open. `events` are sent to
-    every page that asks.
+    `posts` holds the marks that came; the answer to each is `status`, once nothing holds it. `events` are sent to
+    every page that asks; `resumed` holds the first event that each of them wanted.
     """
 
     def __init__(self, page):
-        self._root = page.parent
-        self._html = page.read_text().replace("<body>", '<body data-live="1">').replace(
+        self.root = page.parent
+        self.html = page.read_text().replace("<body>", '<body data-live="1">').replace(
             "base-uri", "connect-src 'self'; base-uri"
         )  # fmt: skip
         self.posts, self.resumed, self.status, self.error = [], [], 204, ""
         self.port = 0
-        self._events = []
-        self._streams = set()
+        self.events = []
+        self.is_holding = self.is_ending = False
+        self.changed = threading.Condition()  # of these three
 
     def __enter__(self):
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self.gate = self._call(self._event())
-        self._call(self.start())
+        self.come_back()
         return self
 
     def __exit__(self, *exc_info):
-        self._loop.call_soon_threadsafe(self.gate.set)
-        self._call(self._stop())
-        self._call(self._end_tasks())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    @staticmethod
-    async def _end_tasks():
-        # The server does not know yet of a connection that it has just accepted; the end of its task closes it.
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        self.stop()
 
     @property
     def address(self):
@@ -58,85 +42,112 @@ class LiveDouble:
 
     def send(self, name, value):
         """Send an event to all pages, those to come too."""
-
-        async def sent():
-            self._events.append((name, value))
-            for wakened in self._streams:
-                wakened.set()
-
-        self._call(sent())
+        with self.changed:
+            self.events.append((name, value))
+            self.changed.notify_all()
 
     def hold(self):
         """Answer no marks until `release`."""
-        self._loop.call_soon_threadsafe(self.gate.clear)
+        self.is_holding = True
 
     def release(self):
-        self._loop.call_soon_threadsafe(self.gate.set)
-
-    def stop(self):
-        """Go away, as when the command ends; `come_back` on the same port."""
-        self._call(self._stop())
+        with self.changed:
+            self.is_holding = False
+            self.changed.notify_all()
 
     def come_back(self):
-        self._call(self.start())
+        """Serve, on the same port as before `stop`."""
+        self.is_ending = False
+        self._server = _Server(("127.0.0.1", self.port), _Handler)
+        self._server.double = self
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
 
-    def _call(self, coroutine) -> object:
-        found: Future[object] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        return found.result(30)
+    def stop(self):
+        """Go away, as when the command ends."""
+        if self._server is None:
+            return
+        with self.changed:
+            self.is_ending = True
+            self.changed.notify_all()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.end_connections()
+        self._server.server_close()  # waits for the threads of all connections
+        self._server = None
 
-    async def _event(self):
-        gate = asyncio.Event()
-        gate.set()
-        return gate
 
-    async def start(self):
-        app = web.Application()
-        app.router.add_get(f"/{TOKEN}/", self._page)
-        app.router.add_post(f"/{TOKEN}/marks", self._marks)
-        app.router.add_get(f"/{TOKEN}/events", self._stream)
-        app.router.add_static(f"/{TOKEN}/", self._root)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        self.port = self._runner.addresses[0][1]
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    block_on_close = True
 
-    async def _stop(self):
-        await self._runner.cleanup()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        for _ in range(3):  # the turns of the loop in which closed connections are let go
-            await asyncio.sleep(0)
+    def __init__(self, address, handler):
+        super().__init__(address, handler)
+        self._connections = []
 
-    async def _page(self, _):
-        return web.Response(text=self._html, content_type="text/html")
+    def process_request(self, request, client_address):
+        self._connections.append(request)
+        super().process_request(request, client_address)
 
-    async def _marks(self, request):
-        marks = await request.json()
-        await self.gate.wait()
-        self.posts.append(marks)
-        if self.status == 204:
-            return web.Response(status=204)
-        return web.json_response({"error": self.error}, status=self.status)
+    def end_connections(self):
+        """End those too on which a browser has not asked for anything yet; it opens some in advance."""
+        for connection in self._connections:
+            with suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
 
-    async def _stream(self, request):
-        position = int(request.headers.get("Last-Event-ID", -1)) + 1
-        self.resumed.append(position)
-        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await stream.prepare(request)
-        await stream.write(b"retry: 50\n\n")
-        wakened = asyncio.Event()
-        self._streams.add(wakened)
-        try:
-            with suppress(ConnectionError):
-                while True:
-                    wakened.clear()
-                    for number in range(position, len(self._events)):
-                        name, value = self._events[number]
-                        await stream.write(f"id: {number}\nevent: {name}\ndata: {json.dumps(value)}\n\n".encode())
-                    position = len(self._events)
-                    await wakened.wait()
-        finally:
-            self._streams.discard(wakened)
-        return stream
+    def handle_error(self, request, client_address):
+        """Say nothing of a browser that has gone away."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        """Write no log."""
+
+    def do_GET(self):
+        double = self.server.double
+        path = unquote(urlsplit(self.path).path).removeprefix(f"/{TOKEN}/")
+        if path == "events":
+            self._stream(double)
+        elif path == "":
+            self._answer(200, "text/html; charset=utf-8", double.html.encode())
+        elif (file := double.root / path).is_file():
+            self._answer(200, mimetypes.guess_type(file)[0] or "application/octet-stream", file.read_bytes())
+        else:
+            self._answer(404, "text/plain", b"not found")
+
+    def do_POST(self):
+        double = self.server.double
+        marks = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with double.changed:
+            double.changed.wait_for(lambda: double.is_ending or not double.is_holding)
+            if double.is_ending:
+                return
+        double.posts.append(marks)
+        error = b"" if double.status == 204 else json.dumps({"error": double.error}).encode()
+        self._answer(double.status, "application/json", error)
+
+    def _answer(self, status, kind, body):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _stream(self, double):
+        position = int(self.headers.get("Last-Event-ID", -1)) + 1
+        double.resumed.append(position)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(b"retry: 50\n\n")
+        while True:
+            with double.changed:
+                while not double.is_ending and len(double.events) == position:
+                    double.changed.wait()
+                if double.is_ending:
+                    return
+                name, value = double.events[position]
+            self.wfile.write(f"id: {position}\nevent: {name}\ndata: {json.dumps(value)}\n\n".encode())
+            position += 1

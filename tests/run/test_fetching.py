@@ -341,6 +341,14 @@ async def test_nobody_waits_for_an_abandoned_process(root, children, monkeypatch
         send_all(children, signal.SIGKILL)
 
 
+async def test_the_output_of_an_abandoned_process_is_closed(root, children):
+    async with fetcher(root, "processes") as (found, _):
+        await fetch(found, small("a"))
+        found.abandon()
+    with pytest.raises(anyio.ClosedResourceError):
+        await children[0].stdout.receive()
+
+
 async def test_an_idle_process_that_does_not_end_is_no_loss(root, children):
     async with fetcher(root, "processes") as (found, _):
         await fetch(found, small("a"))

@@ -349,16 +349,20 @@ class _Child:
         self._reading.cancel()
 
     async def end(self) -> None:
-        """Close the process's input, and wait until it has ended."""
+        """Close the process's input, wait until it has ended, and close its output."""
         assert self._process.stdin is not None  # noqa: S101  (for the type checker)
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             await self._process.stdin.aclose()
         with anyio.move_on_after(_ENDS_WITHIN_S):
             await self._process.wait()
-            return
-        self.kill()
-        with anyio.move_on_after(_ENDS_WITHIN_S):  # one that waits for its disk cannot even be killed
-            await self._process.wait()
+        if self._process.returncode is None:
+            self.kill()
+            with anyio.move_on_after(_ENDS_WITHIN_S):  # one that waits for its disk cannot even be killed
+                await self._process.wait()
+        if self._process.returncode is not None:
+            # Its output is still open if nobody reads it to its end, as once the child is abandoned.
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+                await self._process.aclose()
 
     def kill(self) -> None:
         """End the process now."""
