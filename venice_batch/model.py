@@ -148,6 +148,25 @@ class Flags(msgspec.Struct, frozen=True):
         return value is not None and value is not False
 
 
+class Purchase(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An image with what a record of it needs beside its job, in case that its run is killed before it is recorded.
+
+    It is image `number`, from 1, of the `count` that one answer brought. That answer took `took_s` seconds and
+    had the date `date_unix_s`, the server's.
+    """
+
+    id: str
+    request_hash: str
+    file: ImageFile
+    number: int
+    count: int
+    took_s: float
+    ray: str | None = None
+    flags: Flags = Flags()
+    sandbox: bool = False
+    date_unix_s: float | None = None
+
+
 class ServerTiming(msgspec.Struct, frozen=True, rename="camel"):
     """The server's own timing, in ms as received."""
 

@@ -52,7 +52,7 @@ class Memory:
             self.images.append(b"")
         self.images[piece.image] += piece.data
 
-    async def commit(self, *, all_came=True):
+    async def commit(self, *, all_came=True, answer=None):
         self.all_came = all_came
         if not all(image.startswith(b"\x89PNG") for image in self.images):
             raise BodyError("no image")
@@ -844,7 +844,7 @@ async def test_a_listing_is_not_redacted_if_the_key_is_no_secret():
 
 async def test_a_whole_answer_in_an_unknown_format_names_the_files_that_keep_it(client):
     class Keeper(Memory):
-        async def commit(self, *, all_came=True):
+        async def commit(self, *, all_came=True, answer=None):
             raise UnrecognisedError(["unrecognised/a.bin"])
 
     with aioresponses() as mock:

@@ -12,9 +12,7 @@ buckets, costs = benchmark("buckets"), benchmark("bucket_costs")
 
 def test_a_killed_run_is_taken_up_where_it_was(server, tmp_path):
     found = buckets.kill(server, tmp_path, jobs=120, kills=2, concurrency=8, seed=3, shares={})
-    assert (found.recorded, found.bad, found.lost) == (120, 0, 0), found
-    # Requests in flight, and images whose answer is here but whose record is not yet in the bucket.
-    assert found.bought_twice <= 2 * found.concurrency * found.kills, found
+    assert found.is_sound, found
     assert found.kills >= 1
 
 

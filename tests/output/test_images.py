@@ -13,7 +13,8 @@ from PIL import Image
 from venice_batch.api.decode import Piece
 from venice_batch.errors import BodyError, FolderError, UnrecognisedError
 from venice_batch.output import atomic_file, images
-from venice_batch.output.images import BUFFER_BYTES, ImageFolder
+from venice_batch.output.image_part import BUFFER_BYTES
+from venice_batch.output.images import ImageFolder
 from venice_batch.output.naming import short_name
 
 
@@ -187,7 +188,7 @@ async def test_a_disk_that_refuses_is_told_in_one_line(root, monkeypatch, number
     def refuse(part, data):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(images._Part, "write", refuse)
+    monkeypatch.setattr(images.ImagePart, "write", refuse)
     with pytest.raises(FolderError, match=words) as caught:
         await store(ImageFolder(root, prefix="r"), job("a"), picture())
     assert "\n" not in str(caught.value)
@@ -198,7 +199,7 @@ async def test_a_full_disk_while_a_large_image_arrives_is_told_too(root, monkeyp
         raise OSError(errno.ENOSPC, "no space")
 
     writer = ImageFolder(root, prefix="r").writer(job("a"))
-    monkeypatch.setattr(images._Part, "write", refuse)
+    monkeypatch.setattr(images.ImagePart, "write", refuse)
     with pytest.raises(FolderError):
         await writer.write(Piece(0, b"x" * BUFFER_BYTES))
     monkeypatch.undo()

@@ -547,25 +547,9 @@ async def test_a_process_that_does_not_answer_is_named_when_the_grace_is_over(tm
     )
 
 
-@BOTH
-async def test_a_good_answer_is_known_before_its_image_has_a_name(root, kind):
-    answers = []
-
-    def received(answer):
-        answers.append(answer)
-        assert kind == "processes" or not list((root / "images").glob("*.webp"))
-
-    async with fetcher(root, kind) as (found, _):
-        one = small("a")
-        with anyio.fail_after(30):
-            reply = await found.fetch(one, one.request, received=received)
-    assert [answer.status for answer in answers] == [200]
-    assert len(reply.files) == 1
-
-
 @pytest.mark.parametrize("path", ["s3://bucket/run", "/out"])
 async def test_an_error_of_a_process_names_the_folder_or_bucket_as_it_is(root, monkeypatch, path):
-    async def refused(self, request, received=None):
+    async def refused(self, request):
         return Fetched(1, folder=(path, "is full"))
 
     async with fetcher(root, "processes") as (found, _):

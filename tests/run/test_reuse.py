@@ -13,7 +13,7 @@ from records import read_outcomes
 
 from venice_batch import portable
 from venice_batch.cli.main import main
-from venice_batch.output import images as images_module
+from venice_batch.output import image_part
 from venice_batch.output.images import JobImages
 from venice_batch.output.marks import Mark, MarksFile
 from venice_batch.output.reuse import ReusableImages
@@ -299,7 +299,7 @@ def test_where_the_disk_cannot_link_images_are_copied(desk, monkeypatch):
     def refuse(source, target):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(images_module.portable, "link", refuse)
+    monkeypatch.setattr(image_part.portable, "link", refuse)
     assert desk("b", CAT, options=("--reuse", "a")).code == 0
     assert Path("b/images/cat.webp").read_bytes() == Path("a/images/cat.webp").read_bytes()
     assert not os.path.samefile("a/images/cat.webp", "b/images/cat.webp")
@@ -316,7 +316,7 @@ def test_a_full_disk_ends_the_run_with_5(desk, monkeypatch):
             raise OSError(28, "No space left on device")
         link(source, target)
 
-    monkeypatch.setattr(images_module.portable, "link", refuse)
+    monkeypatch.setattr(image_part.portable, "link", refuse)
     ended = desk("b", CAT, options=("--reuse", "a"))
     assert (ended.code, summary("b")["pending"]) == (5, 1)
     assert "stopped: b: the disk is full" in ended.out

@@ -31,7 +31,7 @@ from venice_batch.image_format import START_BYTES
 from venice_batch.model import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from venice_batch.api.decode import Piece
     from venice_batch.api.key import ApiKey
@@ -69,10 +69,11 @@ class ImageWriter(Protocol):
         """Take the next bytes of an image."""
         ...
 
-    async def commit(self, *, all_came: bool = True) -> tuple[ImageFile, ...]:
+    async def commit(self, *, all_came: bool = True, answer: Answer | None = None) -> tuple[ImageFile, ...]:
         """Put the images under their final names; return them in the order received.
 
         `all_came`: the server confirmed that the body is complete. Otherwise each image must contain its own end.
+        `answer`: the one that they came with.
 
         Raises:
             BodyError: one of them is not an image, or is cut short; none was put in place.
@@ -115,7 +116,6 @@ class _Attempt:
     """One request, and what has arrived of its answer so far."""
 
     sent_s: float
-    received: Callable[[Answer], None] = lambda answer: None
     status: int | None = None
     headers: AnswerHeaders = field(default_factory=AnswerHeaders)
     ttfb_s: float | None = None
@@ -170,17 +170,9 @@ class ApiClient:
             )
         )
 
-    async def generate(
-        self,
-        endpoint: Endpoint,
-        body: dict[str, Any],
-        writer: ImageWriter,
-        *,
-        received: Callable[[Answer], None] = lambda answer: None,
-    ) -> Reply:
+    async def generate(self, endpoint: Endpoint, body: dict[str, Any], writer: ImageWriter) -> Reply:
         """Make one attempt: send `body`, and pass the images of the answer to `writer`.
 
-        `received` is called once the body of a good answer has come whole, before its images are put in place.
         Every answer and every failure on the way becomes a Reply. Whatever happens, cancellation included, `writer`
         keeps nothing that it did not commit.
 
@@ -189,7 +181,7 @@ class ApiClient:
             SourceError: a picture to send changed since it was checked; no server received the whole request.
         """
         request = await outgoing(endpoint, body)
-        attempt = _Attempt(self._clock.now(), received)
+        attempt = _Attempt(self._clock.now())
         kept: tuple[str, ...] = ()
         try:
             return await self._exchange(self._urls[endpoint], request, writer, attempt)
@@ -233,8 +225,7 @@ class ApiClient:
             document, all_came = await self._stream(response, writer)
         last_s = self._clock.now()
         answer = Answer(attempt.status, attempt.headers, "", attempt.sent_s, last_s)
-        attempt.received(answer)
-        files = await writer.commit(all_came=all_came)
+        files = await writer.commit(all_came=all_came, answer=answer)
         times_s = (attempt.ttfb_s, last_s - first_s, self._clock.now() - last_s)
         return Reply(answer, files, server_timing(document), *times_s)
 

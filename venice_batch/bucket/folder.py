@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import os
@@ -11,17 +12,20 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
+import msgspec
+
 from venice_batch.bucket import journal
-from venice_batch.bucket.copies import Copy
+from venice_batch.bucket.copies import Copy, in_threads
 from venice_batch.bucket.store import Bucket
 from venice_batch.errors import BucketError, FolderError
 from venice_batch.events import JobEnded
+from venice_batch.model import Purchase
 from venice_batch.output.folder import RUN_FILE, unusable
 from venice_batch.output.originals import copied
 from venice_batch.output.plain_files import on_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from venice_batch.bucket.lease import Lease
     from venice_batch.events import Event
@@ -37,6 +41,12 @@ SCRATCH = "venice-batch-"
 
 KEPT = "kept"
 """The folder beside the scratch folder for images that the bucket did not take; it stays when the run ends."""
+
+_SHA256 = "sha256"
+_RUN = "run"
+_PURCHASE = "purchase"
+_MOST_CHARACTERS = 1800
+"""Of a purchase as metadata. S3 takes 2 KB of names and values, and there are a hash and two short words beside it."""
 
 _TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "application/jsonl", ".webp": "image/webp"}
 
@@ -115,6 +125,24 @@ class BucketFolder:
             for file in event.outcome.files:
                 self.copy().note(file.path, file.bytes)
 
+    def purchases(self, paths: Collection[str]) -> list[tuple[str, Purchase]]:
+        """Return the purchases noted beside these images, each with its run's id; one request for each image.
+
+        Left out are images without a note, and those that are not as noted. Raises FolderError.
+        """
+        found: list[tuple[str, Purchase]] = []
+
+        def look(path: str) -> None:
+            meta = self.bucket.head(path)
+            purchase = None if meta is None else _purchase(meta.metadata)
+            if meta is not None and purchase is not None:
+                file = purchase.file
+                if (file.path, file.bytes, file.sha256) == (path, meta.size_bytes, meta.metadata.get(_SHA256)):
+                    found.append((meta.metadata.get(_RUN, ""), purchase))
+
+        in_threads(look, sorted(paths))
+        return found
+
     def publish(self, names: Iterable[str]) -> None:
         """Copy files of `root` into the bucket under their names, and all files of folders; leave out missing ones.
 
@@ -181,9 +209,10 @@ class _UploadRoom:
 class BucketImages:
     """An `ImageStore` in a bucket: each image is one PUT that creates it, and its temporary file goes afterwards.
 
-    `root` is the scratch folder, where images stay that other jobs will read. Objects have their SHA-256 and the run as
-    metadata. On a store without conditions it looks first; there another run could come between. An image that the
-    bucket does not take is paid for, so it is kept in the folder `KEPT` beside `root`; the BucketError names that.
+    `root` is the scratch folder, where images stay that other jobs will read. Objects have their SHA-256, the run and
+    the purchase as metadata. On a store without conditions it looks first; there another run could come between. An
+    image that the bucket does not take is paid for, so it is kept in the folder `KEPT` beside `root`; the BucketError
+    names that.
     """
 
     def __init__(self, bucket: Bucket, root: Path, run_id: str, *, has_conditions: bool = True) -> None:
@@ -193,15 +222,15 @@ class BucketImages:
         self._has_conditions = has_conditions
         self._room = _UploadRoom()
 
-    def put(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+    def put(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
         with self._kept_on_failure(part, image), self._room.taken(image.bytes):
-            is_put = self._put(part, image)
+            is_put = self._put(part, image, purchase)
         if is_put:
             self._leave(part, image, keep=keep)
         return is_put
 
-    def _put(self, part: str, image: ImageFile) -> bool:
-        given = self._given(image)
+    def _put(self, part: str, image: ImageFile, purchase: Purchase | None) -> bool:
+        given = self._given(image, purchase)
         if not self._has_conditions:
             if self._bucket.head(image.path) is not None:
                 return False
@@ -209,20 +238,20 @@ class BucketImages:
             return True
         return self._bucket.create(image.path, Path(part), **given) is not None
 
-    def replace(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+    def replace(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
         with self._kept_on_failure(part, image), self._room.taken(image.bytes):
-            is_put = self._replace(part, image)
+            is_put = self._replace(part, image, purchase)
         if is_put:
             self._leave(part, image, keep=keep)
         return is_put
 
-    def _replace(self, part: str, image: ImageFile) -> bool:
-        given = self._given(image)
+    def _replace(self, part: str, image: ImageFile, purchase: Purchase | None) -> bool:
+        given = self._given(image, purchase)
         if not self._has_conditions:
             self._bucket.put(image.path, Path(part), **given)
             return True
         if (standing := self._bucket.head(image.path)) is None:
-            return self._put(part, image)
+            return self._put(part, image, purchase)
         return self._bucket.replace(image.path, Path(part), standing.version, **given) is not None
 
     def take_back(self, part: str, image: ImageFile) -> None:
@@ -252,9 +281,26 @@ class BucketImages:
         else:
             os.unlink(part)
 
-    def _given(self, image: ImageFile) -> _Given:
+    def _given(self, image: ImageFile, purchase: Purchase | None) -> _Given:
         content_type = f"image/{image.format}" if image.format else "application/octet-stream"
-        return {"content_type": content_type, "metadata": {"sha256": image.sha256, "run": self._run_id}}
+        metadata = {_SHA256: image.sha256, _RUN: self._run_id, **_noted(purchase)}
+        return {"content_type": content_type, "metadata": metadata}
+
+
+def _noted(purchase: Purchase | None) -> dict[str, str]:
+    """Return a purchase as metadata, which is ASCII; nothing if it is too long, as with an enhanced prompt of pages."""
+    if purchase is None:
+        return {}
+    text = base64.urlsafe_b64encode(msgspec.json.encode(purchase)).decode()
+    return {_PURCHASE: text} if len(text) <= _MOST_CHARACTERS else {}
+
+
+def _purchase(metadata: Mapping[str, str]) -> Purchase | None:
+    """Return the purchase in an image's metadata; None if there is none that makes sense."""
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(metadata[_PURCHASE]), type=Purchase)
+    except (KeyError, ValueError):  # of base64 and msgspec, too
+        return None
 
 
 class BucketHold:

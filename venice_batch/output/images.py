@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import os
-from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from venice_batch import portable
+import msgspec
+
 from venice_batch.errors import BodyError, FolderError, UnrecognisedError
-from venice_batch.image_format import recognise
-from venice_batch.model import ImageFile
+from venice_batch.model import Flags, ImageFile, Purchase
 from venice_batch.output.atomic_file import NOT_THE_NAME, put
 from venice_batch.output.disk import Disk
 from venice_batch.output.folder import IMAGES, PART_SUFFIX, UNRECOGNISED, sync_folder, unusable
+from venice_batch.output.image_part import BUFFER_BYTES, ImagePart
 from venice_batch.output.naming import safe_name, short_name
-from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, on_disk, open_plain
+from venice_batch.output.plain_files import NoPlainFileError, PlainFiles, on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
+    from venice_batch.api.answers import Answer
     from venice_batch.api.decode import Piece
     from venice_batch.image_format import ImageKind
     from venice_batch.model import Job
 
 Result = TypeVar("Result")
 
-BUFFER_BYTES = 512 * 1024
-"""Kept in memory for each image before a thread writes it: most images need one trip to a thread, not one a chunk."""
+
+class Wanted(msgspec.Struct, frozen=True):
+    """The images that an attempt is to bring: how many, for which job, and the name that they get.
+
+    `keep`: other jobs of the run will read them.
+    """
+
+    id: str
+    request_hash: str
+    stem: str
+    count: int
+    keep: bool = False
 
 
 class ImageStore(Protocol):
@@ -39,14 +50,15 @@ class ImageStore(Protocol):
     then.
     """
 
-    def put(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+    def put(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
         """Give the file `part` the name `image.path`; return False if something else has it.
 
-        `keep` asks for a copy in the local folder, because other jobs will read the image there.
+        `keep` asks for a copy in the local folder, because other jobs will read the image there. `purchase` is what may
+        be noted beside it.
         """
         ...
 
-    def replace(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+    def replace(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
         """Replace the earlier image of this name by `part`; return False if no plain file has the name any more."""
         ...
 
@@ -64,7 +76,7 @@ class LocalImages:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def put(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+    def put(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
         target = self._target(image)
         if not image.path.startswith(f"{IMAGES}/"):
             os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -74,7 +86,7 @@ class LocalImages:
             return False
         return True
 
-    def replace(self, part: str, image: ImageFile, *, keep: bool) -> bool:
+    def replace(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
         target = self._target(image)
         if not os.path.isfile(target) or os.path.islink(target):
             return False
@@ -135,7 +147,11 @@ class ImageFolder:
 
     def writer(self, job: Job) -> JobImages:
         """Return a writer for the images of one attempt at `job`."""
-        return JobImages(self, self.stem(job), job.images, lambda: self.owned_by(job.id), keep=self.keeps(job.id))
+        return JobImages(self, self.wanted(job), lambda: self.owned_by(job.id))
+
+    def wanted(self, job: Job) -> Wanted:
+        """Return which images an attempt at `job` is to bring."""
+        return Wanted(job.id, job.request_hash, self.stem(job), job.images, self.keeps(job.id))
 
 
 class JobImages:
@@ -144,24 +160,15 @@ class JobImages:
     Ends with `commit`, `discard`, or both; `discard` after `commit` keeps the images.
     """
 
-    def __init__(
-        self,
-        folder: ImageFolder,
-        stem: str,
-        wanted: int,
-        replaceable: Callable[[], Collection[str]],
-        *,
-        keep: bool = False,
-    ) -> None:
-        """Prepare to take `wanted` images called `stem`; `replaceable` returns the paths that they may replace."""
+    def __init__(self, folder: ImageFolder, wanted: Wanted, replaceable: Callable[[], Collection[str]]) -> None:
+        """Prepare to take the images that are `wanted`; `replaceable` returns the paths that they may replace."""
         self._folder = folder
-        self._keep_local = keep
-        self._stem = stem
         self._wanted = wanted
         self._replaceable = replaceable
+        self._answer: Answer | None = None
         self._number = next(folder.numbers)
-        self._parts: list[_Part] = []
-        self._unwritten: list[tuple[_Part, bytes | memoryview]] = []
+        self._parts: list[ImagePart] = []
+        self._unwritten: list[tuple[ImagePart, bytes | memoryview]] = []
         self._unwritten_bytes = 0
         self._ended = True
         self._touched = False
@@ -181,10 +188,11 @@ class JobImages:
             if self._unwritten_bytes >= BUFFER_BYTES:
                 await self._run(self._write)
 
-    async def commit(self, *, all_came: bool = True) -> tuple[ImageFile, ...]:
+    async def commit(self, *, all_came: bool = True, answer: Answer | None = None) -> tuple[ImageFile, ...]:
         """Put all images under their names, or none; return them in the order received.
 
-        `all_came`: the server has said that the body is complete. If not, each image must hold its own end.
+        `all_came`: the server has said that the body is complete. If not, each image must hold its own end. `answer` is
+        the one that they came with.
 
         Raises:
             BodyError: there is no image, or one is incomplete; nothing was put anywhere.
@@ -195,6 +203,7 @@ class JobImages:
             raise BodyError("the answer holds no image")
         if not self._ended:
             raise BodyError("the answer ends before its image does")
+        self._answer = answer
         files = await self._run(lambda: self._place(all_came=all_came))
         self._parts = []
         return files
@@ -219,10 +228,10 @@ class JobImages:
             with contextlib.suppress(OSError):  # a disk in trouble has been reported; the next run removes the rest
                 await self._folder.disk.run(lambda: _remove(parts))
 
-    def _new_part(self) -> _Part:
-        folder, slash, _ = self._stem.rpartition("/")
+    def _new_part(self) -> ImagePart:
+        folder, slash, _ = self._wanted.stem.rpartition("/")
         name = f"{folder}{slash}.{self._folder.prefix}-{self._number}-{len(self._parts)}{PART_SUFFIX}"
-        return _Part(self._path(name))
+        return ImagePart(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self._folder.root}/{IMAGES}/{on_disk(name)}"
@@ -246,15 +255,15 @@ class JobImages:
         kinds = [part.kind(all_came=all_came) for part in self._parts]
         for part in self._parts:
             part.close(durable=self._folder.durable)
-        many = len(kinds) > 1 or self._wanted > 1
-        stems = [f"{self._stem}-{number}" if many else self._stem for number in range(1, len(kinds) + 1)]
+        many, stem = len(kinds) > 1 or self._wanted.count > 1, self._wanted.stem
+        stems = [f"{stem}-{number}" if many else stem for number in range(1, len(kinds) + 1)]
         if None in kinds:
             raise UnrecognisedError(self._keep(kinds, stems))
         files: list[ImageFile] = []
         try:
             for part, kind, stem in zip(self._parts, kinds, stems, strict=True):
                 assert kind is not None  # noqa: S101  (else they are kept elsewhere)
-                files.append(self._put(part, kind, stem))
+                files.append(self._put(part, kind, stem, number=len(files) + 1))
         except (OSError, FolderError):
             # All of a job's images, or none: those that have their names already lose them again.
             for part, file in zip(self._parts, files, strict=False):
@@ -295,102 +304,54 @@ class JobImages:
                 sync_folder(os.path.dirname(f"{self._folder.root}/{on_disk(path)}"))
         return tuple(kept)
 
-    def _put(self, part: _Part, kind: ImageKind, stem: str) -> ImageFile:
+    def _put(self, part: ImagePart, kind: ImageKind, stem: str, *, number: int) -> ImageFile:
         try:
-            return self._put_as(part, kind, stem)
+            return self._put_as(part, kind, stem, number)
         except OSError as error:
             if error.errno in NOT_THE_NAME:
                 raise
             # The disk may refuse this very name (too long, letters that it does not know). The image is paid for.
             folder, slash, name = stem.rpartition("/")
             try:
-                return self._put_as(part, kind, folder + slash + short_name(name))
+                return self._put_as(part, kind, folder + slash + short_name(name), number)
             except OSError:
                 raise error from None
 
-    def _put_as(self, part: _Part, kind: ImageKind, stem: str) -> ImageFile:
-        store, keep = self._folder.store, self._keep_local
+    def _put_as(self, part: ImagePart, kind: ImageKind, stem: str, number: int) -> ImageFile:
+        store, keep = self._folder.store, self._wanted.keep
         owned: Collection[str] | None = None
         for copy in itertools.count():
             file = part.image(f"{IMAGES}/{stem}{f'~{copy}' if copy else ''}.{kind.extension}", kind)
-            if store.put(part.path, file, keep=keep):
+            purchase = self._purchase(file, number)
+            if store.put(part.path, file, keep=keep, purchase=purchase):
                 break
             if owned is None:
                 owned = self._replaceable()
-            if file.path in owned and store.replace(part.path, file, keep=keep):
+            if file.path in owned and store.replace(part.path, file, keep=keep, purchase=purchase):
                 break
         return file
 
-
-class _Part:
-    """A temporary file, hashed while it is written."""
-
-    __slots__ = ("_file", "path", "sha256", "size_bytes")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.size_bytes = 0
-        self.sha256 = hashlib.sha256()
-        self._file: BinaryIO | None = None
-
-    def write(self, data: bytes | memoryview) -> None:
-        if self._file is None:
-            self._file = cast("BinaryIO", open(self.path, "x+b", buffering=0))  # noqa: SIM115  (closed later)
-        self.sha256.update(data)
-        self.size_bytes += len(data)
-        rest = memoryview(data)
-        while rest:  # a full disk takes what fits and says so when asked for the rest
-            rest = rest[self._file.write(rest) :]
-
-    def take(self, image: BinaryIO, path: str) -> None:
-        """Become a second name of the open file `image`, which is at `path`; a copy where that cannot be."""
-        try:
-            portable.link(path, self.path)
-            self._file = os.fdopen(open_plain(self.path), "rb", buffering=0)
-        except OSError as error:
-            if error.errno in NOT_THE_NAME:
-                raise
-        if self._file is not None and not os.path.samestat(os.fstat(self._file.fileno()), os.fstat(image.fileno())):
-            self.remove()
-        is_copy = self._file is None
-        if is_copy:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path)
-        while data := image.read(BUFFER_BYTES):
-            if is_copy:
-                self.write(data)
-            else:
-                self.sha256.update(data)
-                self.size_bytes += len(data)
-
-    def kind(self, *, all_came: bool) -> ImageKind | None:
-        """Return the image's format and size, None if it is unknown. Raises BodyError: no image, or not all of it."""
-        if not self.size_bytes:
-            raise BodyError("0 bytes that are no image")
-        assert self._file is not None  # noqa: S101  (something was written)
-        return recognise(self._file, self.size_bytes, all_came=all_came)
-
-    def image(self, path: str, kind: ImageKind | None) -> ImageFile:
-        """Return the image as a record names it under `path`; one of unknown format has no size."""
-        sha256 = self.sha256.hexdigest()
-        if kind is None:
-            return ImageFile(path, self.size_bytes, sha256, "", None, None)
-        return ImageFile(path, self.size_bytes, sha256, kind.format, kind.width, kind.height)
-
-    def close(self, *, durable: bool) -> None:
-        if self._file is not None:
-            file, self._file = self._file, None
-            with file:
-                if durable:
-                    os.fsync(file.fileno())
-
-    def remove(self) -> None:
-        with contextlib.suppress(OSError):
-            self.close(durable=False)
-        with contextlib.suppress(OSError):
-            os.unlink(self.path)
+    def _purchase(self, file: ImageFile, number: int) -> Purchase | None:
+        """Return what is known of the purchase of the image with this number, from 1; None if nothing was bought."""
+        if (answer := self._answer) is None:
+            return None
+        head, count = answer.headers, len(self._parts)
+        flags = Flags(blurred=head.blurred, deprecated=head.deprecated, enhanced_prompt=head.enhanced_prompt)
+        took_s = round(max(0.0, answer.received_s - answer.sent_s), 6)
+        return Purchase(
+            self._wanted.id,
+            self._wanted.request_hash,
+            file,
+            number,
+            count,
+            took_s,
+            ray=head.ray,
+            flags=flags,
+            sandbox=head.sandbox,
+            date_unix_s=head.date_unix_s,
+        )
 
 
-def _remove(parts: list[_Part]) -> None:
+def _remove(parts: list[ImagePart]) -> None:
     for part in parts:
         part.remove()

@@ -9,13 +9,12 @@ import msgspec
 import tenacity
 
 from venice_batch.api.answers import Answer, Fault, Verdict, failure_kind
-from venice_batch.api.requests import as_sent, error_bucket
+from venice_batch.api.requests import error_bucket
 from venice_batch.api.responses import AnswerHeaders
-from venice_batch.catalogue import corrected, enhancement_micro_usd, price_micro_usd
 from venice_batch.errors import ExitCode, FolderError, SourceError
 from venice_batch.events import AttemptEnded, Reachable, Retrying, Unreachable
 from venice_batch.model import Attempt
-from venice_batch.run.history import JobHistory, rounded
+from venice_batch.run.history import begun, rounded
 from venice_batch.run.retry import RETRIED, is_over, note, remark, wait_s
 from venice_batch.run.slots import LaneRefusedError
 from venice_batch.run.spending import no_money
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from venice_batch.events import Observer
     from venice_batch.model import Job, Outcome
     from venice_batch.run.fetching import Fetcher
+    from venice_batch.run.history import JobHistory
     from venice_batch.run.retry import AttemptRules
     from venice_batch.run.slots import Slots
     from venice_batch.run.spending import SpendingGuard
@@ -62,10 +62,7 @@ class JobRunner:
         catalogue: Catalogue | None,
         run_id: str,
         observe: Observer,
-        frees_early: bool = False,
     ) -> None:
-        """Prepare to run jobs. With `frees_early` a slot is free once the answer is here, as a bucket is far away."""
-        self._frees_early = frees_early
         self._fetcher = fetcher
         self._slots = slots
         self._stop_signal = stop_signal
@@ -87,11 +84,14 @@ class JobRunner:
         """
         now_s = self._clock.now()
         unix_s = self._clock.wall() - (now_s - enqueued_s)
-        request = job.request if self._catalogue is None else corrected(job, self._catalogue)
-        body = as_sent(job.endpoint, request, prefer_json=self._rules.prefer_json)
-        price = None if self._catalogue is None else price_micro_usd(job, self._catalogue)
-        enhancement = 0 if price is None else enhancement_micro_usd(job.endpoint, job.request)
-        history = JobHistory(job, body, price, enhancement, enqueued_s, unix_s, now_s)
+        history = begun(
+            job,
+            self._catalogue,
+            prefer_json=self._rules.prefer_json,
+            enqueued_s=enqueued_s,
+            enqueued_unix_s=unix_s,
+            started_s=now_s,
+        )
         try:
             reply = await self._tries(history)
         except StoppedError:
@@ -150,21 +150,13 @@ class JobRunner:
 
         before = book if self._money.has_budget else None
         permit = await self._slots.acquire(job.model, units=job.images, bucket=bucket, before=before)
-        is_free = False
-
-        def received(answer: Answer) -> None:
-            nonlocal is_free
-            is_free, permit.answer = True, answer
-            self._slots.release(permit)
-
         try:
             history.rate_wait_s += self._clock.now() - began_s
             sent_s = self._clock.now()
             spent_before = self._money.spending.spent
             number = self._connectivity.sent()
             try:
-                early = {"received": received} if self._frees_early else {}
-                reply = await self._fetcher.fetch(job, history.body, **early)
+                reply = await self._fetcher.fetch(job, history.body)
             except anyio.get_cancelled_exc_class():
                 self._note_lost(history, sent_s, "cancelled")
                 raise
@@ -175,8 +167,7 @@ class JobRunner:
                 self._connectivity.ended(number)
             permit.answer = answer = reply.answer
         finally:
-            if not is_free:
-                self._slots.release(permit)
+            self._slots.release(permit)
         known = self._connectivity.known
         verdict = self._connectivity.judge(answer, job.id)
         self._note(history, answer, verdict)

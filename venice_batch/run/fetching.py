@@ -50,8 +50,7 @@ class Fetcher(Protocol):
     async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
         """Send `body` to the job's endpoint and put the images that come back in place.
 
-        A fetcher for a bucket takes `received` too: it is called with a good answer as soon as that is here, because
-        the images have a long way yet. Whatever comes back is a Reply. Cancelled, it leaves no temporary file.
+        Whatever comes back is a Reply. Cancelled, it leaves no temporary file.
 
         Raises:
             FolderError: the images could not be stored.
@@ -72,9 +71,8 @@ class LocalFetcher:
         self._api = api
         self._images = images
 
-    async def fetch(self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] | None = None) -> Reply:
-        writer = self._images.writer(job)
-        return await self._api.generate(job.endpoint, body, writer, received=received or (lambda answer: None))
+    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
+        return await self._api.generate(job.endpoint, body, self._images.writer(job))
 
     def abandon(self) -> str | None:
         self._images.disk.abandon()
@@ -153,18 +151,16 @@ class ProcessFetcher:
                 await child.end()
         await self._tasks.__aexit__(None, None, None)
 
-    async def fetch(self, job: Job, body: dict[str, Any], *, received: Callable[[Answer], None] | None = None) -> Reply:
+    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
         owned: tuple[str, ...] = ()
         if self._images.replaceable is not None:
             owned = await self._images.disk.run(lambda: tuple(self._images.owned_by(job.id)))
-        stem = self._images.stem(job)
-        keep = self._images.keeps(job.id)
-        request = Fetch(next(self._numbers), job.endpoint, body, stem, job.images, owned, keep, received is not None)
+        request = Fetch(next(self._numbers), job.endpoint, body, self._images.wanted(job), owned)
         while True:
             child = await self._least_busy()
             sent_s = self._clock.now()
             with suppress(_NotSentError):
-                fetched = await child.ask(request, received)
+                fetched = await child.ask(request)
                 break
         if fetched is None:
             answer = Answer(
@@ -266,13 +262,12 @@ class _Child:
         self._begun = anyio.Event()  # it is ready, or it has ended
         self.waiting: dict[int, anyio.Event] = {}
         self._fetched: dict[int, Fetched] = {}
-        self._received: dict[int, Callable[[Answer], None]] = {}
         self.is_alive = True
         self.ended = anyio.Event()
         self.cause = ""
 
-    async def ask(self, request: Fetch, received: Callable[[Answer], None] | None = None) -> Fetched | None:
-        """Return the answer; None if the process has died before it came. See `Fetcher.fetch` for `received`.
+    async def ask(self, request: Fetch) -> Fetched | None:
+        """Return the answer; None if the process has died before it came.
 
         Cancelled, it has the process give up the attempt, and returns what came of that.
 
@@ -280,8 +275,6 @@ class _Child:
             _NotSentError: another process may be asked.
         """
         event = self.waiting[request.number] = anyio.Event()
-        if received is not None:
-            self._received[request.number] = received
         try:
             await self._begun.wait()
             if not self.is_alive:
@@ -299,7 +292,6 @@ class _Child:
             return self._fetched.get(request.number)
         finally:
             self.waiting.pop(request.number, None)
-            self._received.pop(request.number, None)
             self._fetched.pop(request.number, None)
 
     async def send(self, message: Start | Fetch | Cancel) -> None:
@@ -322,10 +314,7 @@ class _Child:
                 while True:
                     (length,) = LENGTH.unpack(await stream.receive_exactly(LENGTH.size))
                     fetched = decode(await stream.receive_exactly(length))
-                    if fetched.received is not None:
-                        if (received := self._received.get(fetched.number)) is not None:
-                            received(fetched.received)
-                    elif (event := self.waiting.get(fetched.number)) is not None:
+                    if (event := self.waiting.get(fetched.number)) is not None:
                         self._fetched[fetched.number] = fetched
                         event.set()
         except anyio.DelimiterNotFound:

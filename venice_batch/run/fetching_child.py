@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import anyio
 import msgspec
 
-from venice_batch.api.answers import Answer, Reply
+from venice_batch.api.answers import Reply
 from venice_batch.api.client import ApiClient, ApiSettings
 from venice_batch.api.key import ApiKey
 from venice_batch.clock import SystemClock
 from venice_batch.errors import FolderError, SourceError
 from venice_batch.model import Endpoint
-from venice_batch.output.images import ImageFolder, JobImages
+from venice_batch.output.images import ImageFolder, JobImages, Wanted
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectSendStream
@@ -51,11 +51,8 @@ class Fetch(msgspec.Struct, frozen=True, tag=True):
     number: int
     endpoint: Endpoint
     body: dict[str, Any]
-    stem: str
-    wanted: int
+    wanted: Wanted
     owned: tuple[str, ...]
-    keep: bool
-    early: bool
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -65,14 +62,13 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
 
 
 class Fetched(msgspec.Struct, frozen=True, tag=True):
-    """The answer to a `Fetch`: a reply, or why there is none. If asked for, `received` comes first, by itself."""
+    """The answer to a `Fetch`: a reply, or why there is none."""
 
     number: int
     reply: Reply | None = None
     folder: tuple[str, str] | None = None
     source: str | None = None
     unexpected: str | None = None
-    received: Answer | None = None
 
 
 READY = b"\0venice-batch is ready\0"
@@ -110,14 +106,9 @@ async def _serve(start: Start, answers: BinaryIO) -> None:
             with anyio.CancelScope() as scope:
                 under_way[request.number] = scope
                 try:
-                    owned, keep = request.owned, request.keep
-                    writer = JobImages(images, request.stem, request.wanted, lambda: owned, keep=keep)
-
-                    def received(came: Answer) -> None:
-                        if request.early:
-                            answer(Fetched(request.number, received=came))
-
-                    reply = await api.generate(request.endpoint, request.body, writer, received=received)
+                    owned = request.owned
+                    writer = JobImages(images, request.wanted, lambda: owned)
+                    reply = await api.generate(request.endpoint, request.body, writer)
                     answer(Fetched(request.number, reply))
                     return
                 except FolderError as error:

@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from venice_batch.api.answers import Verdict, failure_kind
+from venice_batch.api.requests import as_sent
+from venice_batch.catalogue import corrected, enhancement_micro_usd, price_micro_usd
 from venice_batch.model import SCHEMA, Failure, Flags, Outcome, Status, Timing
 
 if TYPE_CHECKING:
     from venice_batch.api.answers import Answer, Reply
+    from venice_batch.catalogue import Catalogue
     from venice_batch.model import Attempt, Job
 
 
@@ -125,6 +128,23 @@ class JobHistory:
             total_s=rounded(now_s - self.enqueued_s),
             server=reply.server if reply else None,
         )
+
+
+def begun(
+    job: Job,
+    catalogue: Catalogue | None,
+    *,
+    prefer_json: bool,
+    enqueued_s: float,
+    enqueued_unix_s: float,
+    started_s: float,
+) -> JobHistory:
+    """Return the history of a job before its first attempt, with the body to send and its price."""
+    request = job.request if catalogue is None else corrected(job, catalogue)
+    body = as_sent(job.endpoint, request, prefer_json=prefer_json)
+    price = None if catalogue is None else price_micro_usd(job, catalogue)
+    enhancement = 0 if price is None else enhancement_micro_usd(job.endpoint, job.request)
+    return JobHistory(job, body, price, enhancement, enqueued_s, enqueued_unix_s, started_s)
 
 
 def rounded(value_s: float) -> float:

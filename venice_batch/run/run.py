@@ -28,7 +28,8 @@ from venice_batch.report.summary import Tally
 from venice_batch.run.budget import Budget, caps_of
 from venice_batch.run.chains import ChainedJobs
 from venice_batch.run.folder_wait import Waiting, hold_output
-from venice_batch.run.reuse import Reuser, foreseen, known_jobs, reusable_images
+from venice_batch.run.recovery import recovered
+from venice_batch.run.reuse import Reuser, foreseen, reusable_images
 from venice_batch.run.sending import Sender, image_folder
 from venice_batch.run.spending import Spending
 from venice_batch.run.stop import Stop, StopSignal
@@ -190,7 +191,8 @@ class _Run:
         repaired = journal.open()
         journal.on_moved = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
         try:
-            known = known_jobs(self.index, self.settings)
+            known, notice = await recovered(self.index, self.settings, journal, disk=self.disk, clock=self.clock)
+            self.notices += [notice] if notice else []
             lanes = self._lanes(known)
             done = known.done
             reusable = reusable_images(self.index, self.settings, known)

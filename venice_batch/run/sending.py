@@ -139,7 +139,6 @@ class Sender:
                 catalogue=self.settings.catalogue,
                 run_id=self.run_id,
                 observe=self.observe,
-                frees_early=self.settings.bucket is not None,
             )
             side.start_soon(space.run)
 
