@@ -6,6 +6,7 @@ Everything ends by itself.
     python benchmarks/buckets.py kills --store azurite --kills 50
     python benchmarks/buckets.py faults
     python benchmarks/buckets.py displaced
+    python benchmarks/buckets.py contenders --rounds 25
 """
 
 from __future__ import annotations
@@ -272,6 +273,64 @@ def displace(server: Server, folder: Path, *, jobs: int, ttl_s: float | None) ->
     )
 
 
+CONTEND = """
+import os, sys
+from venice_batch.bucket.lease import Contender
+from venice_batch.bucket.store import Bucket
+from venice_batch.errors import FolderHeldError
+
+for line in sys.stdin:
+    try:
+        with Contender(Bucket(line.strip(), os.environ), f"run-{os.getpid()}").attempt():
+            print("held", flush=True)
+            sys.stdin.readline()
+    except FolderHeldError:
+        print("refused", flush=True)
+        sys.stdin.readline()
+    print("over", flush=True)
+"""
+"""Takes the lock of each address that comes, if it can, and gives it back at the next line."""
+
+
+def contend(server: Server, *, contenders: int, rounds: int) -> list[int]:
+    """Return how many of the processes that want a lock at the same time had it, round by round.
+
+    Every other round the lock is there, given back by the one that had it before.
+    """
+    held = []
+    pipe = subprocess.PIPE
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for _ in range(contenders):
+            command = [sys.executable, "-c", CONTEND]
+            process = subprocess.Popen(command, env=environment(server), stdin=pipe, stdout=pipe, text=True)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            processes.append(process)
+        began = time.time_ns()
+        for number in range(rounds):
+            _tell(processes, server.address(f"contenders-{began}-{number // 2}"))
+            held.append(_said(processes).count("held"))
+            _tell(processes, "")
+            assert _said(processes) == ["over"] * contenders
+    return held
+
+
+def _tell(processes: list[subprocess.Popen[str]], line: str) -> None:
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+
+
+def _said(processes: list[subprocess.Popen[str]]) -> list[str]:
+    said = []
+    for process in processes:
+        assert process.stdout is not None
+        said.append(process.stdout.readline().strip())
+    return said
+
+
 FAULTS = {"lost": 0.04, "503": 0.03, "409": 0.03, "cut": 0.03, "hang": 0.02}
 """15 % of PUTs, of every kind that was seen."""
 
@@ -288,15 +347,21 @@ def announced(store: str) -> Iterator[tuple[Server, Path]]:
 def main() -> int:
     """Print what was found; 1 if anything falls short."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("what", choices=("kills", "faults", "displaced"))
+    parser.add_argument("what", choices=("kills", "faults", "displaced", "contenders"))
     parser.add_argument("--store", choices=sorted(STORES), default="seaweedfs")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--jobs", type=int, help="default: 2000; 200 for displaced, where the API is slow")
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ttl", type=float, help="seconds after which a displaced run's lease is dead; default: real")
+    parser.add_argument("--contenders", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=25)
     given = parser.parse_args()
     with announced(given.store) as (server, folder):
+        if given.what == "contenders":
+            held = contend(server, contenders=given.contenders, rounds=given.rounds)
+            print(f"{given.contenders} contenders, holders in each of {len(held)} rounds: {held}")
+            return 0 if set(held) == {1} else 1
         if given.what == "displaced":
             displaced = displace(server, folder, jobs=given.jobs or 200, ttl_s=given.ttl)
             print(displaced)

@@ -1,11 +1,14 @@
 """The program as a process: what signals do at any time but while a run sends (which is in cli/test_run.py)."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -24,6 +27,21 @@ def test_the_module_runs_as_the_command_does():
     assert done.stdout == f"venice-batch {__version__}\n"
 
 
+def wait_for_a_reader(process, pipe):
+    """Return once the process has read all of `pipe` and waits for more.
+
+    A signal that comes while Python is on its way into a system call is acted on only after that call.
+    """
+    stat = Path(f"/proc/{process.pid}/stat")
+    ends_s = time.monotonic() + 20
+    while time.monotonic() < ends_s:
+        (unread,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))
+        if not unread and (not stat.exists() or stat.read_text().rpartition(") ")[2].startswith("S")):
+            return
+        time.sleep(0.005)
+    raise AssertionError("the command does not read")
+
+
 @pytest.mark.cover_commands
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_nothing_is_sent_ends_the_command_with_its_code_and_leaves_no_part_of_a_file(tmp_path, number):
@@ -35,6 +53,7 @@ def test_a_signal_while_nothing_is_sent_ends_the_command_with_its_code_and_leave
     ):
         jobs.write('{"model": "m", "prompt": "p"}\n')
         jobs.flush()
+        wait_for_a_reader(process, jobs)
         process.send_signal(number)
         _, err = process.communicate(timeout=20)
     assert (process.returncode, err.strip()) == (143, b"")

@@ -29,6 +29,10 @@ def test_a_displaced_run_stops_and_its_records_stay(server, tmp_path):
     assert len(found.message.splitlines()) == 1
 
 
+def test_of_those_who_want_the_lock_one_has_it(server):
+    assert buckets.contend(server, contenders=6, rounds=6) == [1] * 6
+
+
 def test_runs_end_without_a_crash(seaweedfs, tmp_path):
     crashes = {134, 139, -signal.SIGABRT, -signal.SIGSEGV}
     assert not crashes & costs.ends(seaweedfs, count=12).keys()

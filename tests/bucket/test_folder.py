@@ -226,11 +226,12 @@ def test_images_that_the_bucket_does_not_take_are_kept(bucket):
             raise BucketError(ADDRESS, "does not answer; run again later")
 
     bucket.before = fail
-    found = made("-c", "1", "--scratch", "scratch", code=5, lines=({**GOOD, "variants": 2},))
+    found = made("-c", "1", "--scratch", "scratch", code=5, lines=({**GOOD, "variants": 3},))
     (temporary,) = Path("scratch").iterdir()
     assert [path.name for path in temporary.iterdir()] == [KEPT]
     assert found["reason"].endswith(f"; images that it did not take are in {temporary.absolute() / KEPT}")
-    assert sorted(path.name for path in (temporary / KEPT / "images").iterdir()) == ["a-1.webp", "a-2.webp"]
+    kept = sorted(path.name for path in (temporary / KEPT / "images").iterdir())
+    assert kept == ["a-1.webp", "a-2.webp", "a-3.webp"]
     assert all(path.stat().st_size for path in (temporary / KEPT / "images").iterdir())
 
 

@@ -260,6 +260,9 @@ class BucketImages:
             if self._bucket.fetch(image.path, self._kept(image)):
                 self._bucket.delete([image.path])
 
+    def set_aside(self, part: str, image: ImageFile) -> None:
+        os.replace(part, self._kept(image))
+
     @contextlib.contextmanager
     def _kept_on_failure(self, part: str, image: ImageFile) -> Iterator[None]:
         """Keep the image if the bucket does not take it."""

@@ -69,6 +69,10 @@ class ImageStore(Protocol):
         """
         ...
 
+    def set_aside(self, part: str, image: ImageFile) -> None:
+        """Keep an image elsewhere if possible, because the `put` of another one of its job has failed."""
+        ...
+
 
 class LocalImages:
     """An `ImageStore` in the folder `root`: temporary files are linked to their names, or renamed."""
@@ -95,6 +99,9 @@ class LocalImages:
 
     def take_back(self, part: str, image: ImageFile) -> None:
         os.replace(self._target(image), part)
+
+    def set_aside(self, part: str, image: ImageFile) -> None:
+        """Do nothing: the disk that has not taken the other one is this one's, too."""
 
     def _target(self, image: ImageFile) -> str:
         return f"{self._root}/{on_disk(image.path)}"
@@ -266,8 +273,12 @@ class JobImages:
                 files.append(self._put(part, kind, stem, number=len(files) + 1))
         except (OSError, FolderError):
             # All of a job's images, or none: those that have their names already lose them again.
+            store, refused = self._folder.store, len(files)
             for part, file in zip(self._parts, files, strict=False):
-                self._folder.store.take_back(part.path, file)
+                store.take_back(part.path, file)
+            for part, kind, stem in list(zip(self._parts, kinds, stems, strict=True))[refused + 1 :]:
+                assert kind is not None  # noqa: S101
+                store.set_aside(part.path, part.image(f"{IMAGES}/{stem}.{kind.extension}", kind))
             raise
         if self._folder.durable:
             sync_folder(os.path.dirname(self._parts[0].path))
