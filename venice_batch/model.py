@@ -149,10 +149,10 @@ class Flags(msgspec.Struct, frozen=True):
 
 
 class Purchase(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An image with what a record of it needs beside its job, in case that its run is killed before it is recorded.
+    """An image and what its record needs beside the job, noted in case the run is killed before it writes the record.
 
-    It is image `number`, from 1, of the `count` that one answer brought. That answer took `took_s` seconds and
-    had the date `date_unix_s`, the server's.
+    It is image `number`, from 1, of the `count` that one answer brought. That answer took `took_s` seconds;
+    `date_unix_s` is its date by the server's clock.
     """
 
     id: str

@@ -46,7 +46,7 @@ _SHA256 = "sha256"
 _RUN = "run"
 _PURCHASE = "purchase"
 _MOST_CHARACTERS = 1800
-"""Of a purchase as metadata. S3 takes 2 KB of names and values, and there are a hash and two short words beside it."""
+"""The longest purchase as metadata. S3 takes 2 KB for all names and values; a hash and two words stand beside it."""
 
 _TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "application/jsonl", ".webp": "image/webp"}
 
@@ -261,7 +261,8 @@ class BucketImages:
                 self._bucket.delete([image.path])
 
     def set_aside(self, part: str, image: ImageFile) -> None:
-        os.replace(part, self._kept(image))
+        with contextlib.suppress(OSError):
+            os.replace(part, self._kept(image))
 
     @contextlib.contextmanager
     def _kept_on_failure(self, part: str, image: ImageFile) -> Iterator[None]:

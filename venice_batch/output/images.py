@@ -277,7 +277,7 @@ class JobImages:
             for part, file in zip(self._parts, files, strict=False):
                 store.take_back(part.path, file)
             for part, kind, stem in list(zip(self._parts, kinds, stems, strict=True))[refused + 1 :]:
-                assert kind is not None  # noqa: S101
+                assert kind is not None  # noqa: S101  (for the type checker)
                 store.set_aside(part.path, part.image(f"{IMAGES}/{stem}.{kind.extension}", kind))
             raise
         if self._folder.durable:

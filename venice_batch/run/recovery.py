@@ -56,12 +56,13 @@ async def recovered(
 
 
 def _unrecorded(bucket: BucketFolder, settings: RunSettings) -> set[str]:
-    """Return the paths of all images that no record names."""
-    paths = set(bucket.copy().names(IMAGES))
+    """Return the paths of all images that no record has with their size: a new one may have replaced a recorded one."""
+    copy = bucket.copy()
+    paths = set(copy.names(IMAGES))
     if paths:
         for _, record in read_views(settings.output / manifest.NAME):
             if record is not None:
-                paths.difference_update(file.path for file in record.files)
+                paths.difference_update(file.path for file in record.files if copy.size(file.path) == file.bytes)
     return paths
 
 
