@@ -174,7 +174,7 @@ def test_of_two_killed_runs_that_bought_the_same_job_one_counts(bucket):
     bucket.objects[path], bucket.metadata[path] = kept, purchase
     assert summary(made(CAT))["already_done"] == 1
     (record,) = records(bucket).values()
-    assert [file["path"] for file in record["files"]][0] in images(bucket)
+    assert record["files"][0]["path"] in images(bucket)
     assert summary(made(CAT))["already_done"] == 1
     assert len(images(bucket)) == 2
 
