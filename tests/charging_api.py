@@ -11,7 +11,7 @@ import anyio
 from venice_batch.api.answers import Answer, Fault, Reply
 from venice_batch.api.responses import AnswerHeaders, RateLimit
 from venice_batch.errors import FolderError
-from venice_batch.model import ImageFile, Job
+from venice_batch.model import ImageFile, Job, Sent
 from venice_batch.sandbox.catalogue import ENHANCEMENT_MICRO_USD, shipped
 from venice_batch.sandbox.errors import ErrorAnswer
 from venice_batch.sandbox.generate import read_native
@@ -71,7 +71,7 @@ class ChargingApi:
     def _balances(self) -> tuple[float, float]:
         return self.ledger.balance_usd if self.told_usd is None else self.told_usd, self.ledger.diem
 
-    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
+    async def fetch(self, job: Job, body: dict[str, Any], sent: Sent | None = None) -> Reply:
         sent_s = self.clock.now()
         await self.clock.wait(anyio.Event(), self.rng.uniform(0, 0.2))
         request = read_native(body, self._models)

@@ -12,7 +12,7 @@ import anyio
 
 from venice_batch.api.answers import Answer, Fault, Reply
 from venice_batch.api.responses import AnswerHeaders, RateLimit, Reset
-from venice_batch.model import Endpoint, ImageFile, Job
+from venice_batch.model import Endpoint, ImageFile, Job, Sent
 
 
 class _Timer:
@@ -130,7 +130,7 @@ class FakeFetcher:
         self.in_flight = 0
         self.most_in_flight = 0
 
-    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
+    async def fetch(self, job: Job, body: dict[str, Any], sent: Sent | None = None) -> Reply:
         sent_s = self.clock.now()
         prompt = body["prompt"]
         self.asked.append((sent_s, prompt))

@@ -264,8 +264,13 @@ class FolderHeldError(FolderError):
 class BucketError(FolderError):
     """A bucket cannot be used as the output folder: refused, out of reach, or taken by another run.
 
-    `path` is its address; `reason` says what happened and what to do.
+    `path` is its address; `reason` says what happened and what to do. `is_outage` tells whether the same call may
+    succeed later.
     """
+
+    def __init__(self, path: Path | str, reason: str, *, is_outage: bool = False) -> None:
+        self.is_outage = is_outage
+        super().__init__(path, reason)
 
 
 class StoppedWaitingError(VeniceBatchError):

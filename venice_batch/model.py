@@ -148,23 +148,38 @@ class Flags(msgspec.Struct, frozen=True):
         return value is not None and value is not False
 
 
+class Sent(msgspec.Struct, frozen=True, array_like=True):
+    """What the record of an attempt's images needs to know of the attempt and of those before it.
+
+    The job was enqueued at `enqueued_unix_s` by this machine's clock, and the request sent `waited_s` seconds later.
+    Amounts are millionths of a USD: `price` and `enhancement` as in `run.history`, `spent` by the attempts before.
+    `maybe_billed` counts those that may have been charged without an image.
+    """
+
+    enqueued_unix_s: float
+    waited_s: float
+    price: int | None
+    enhancement: int
+    spent: int
+    maybe_billed: int
+
+
 class Purchase(msgspec.Struct, frozen=True, omit_defaults=True):
     """An image and what its record needs beside the job, noted in case the run is killed before it writes the record.
 
-    It is image `number`, from 1, of the `count` that one answer brought. That answer took `took_s` seconds;
-    `date_unix_s` is its date by the server's clock.
+    It is image `number`, from 1, of the `count` that one answer brought; that took `took_s` seconds.
     """
 
     id: str
     request_hash: str
     file: ImageFile
+    sent: Sent
     number: int
     count: int
     took_s: float
     ray: str | None = None
     flags: Flags = Flags()
     sandbox: bool = False
-    date_unix_s: float | None = None
 
 
 class ServerTiming(msgspec.Struct, frozen=True, rename="camel"):

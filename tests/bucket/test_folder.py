@@ -1,5 +1,6 @@
 """Runs into buckets, through the command line in this process; the buckets are in memory."""
 
+import io
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -9,14 +10,18 @@ import msgspec
 import pytest
 from command import run
 from fake_bucket import FakeBucket
+from fakes import job
+from PIL import Image
 
 from venice_batch.api.client import ApiSettings
+from venice_batch.api.decode import Piece
 from venice_batch.bucket import folder, lease, store
 from venice_batch.bucket.folder import KEPT, BucketFolder
 from venice_batch.bucket.lease import Lease
-from venice_batch.errors import BucketError, FolderHeldError
+from venice_batch.errors import BucketError, FolderError, FolderHeldError
 from venice_batch.library import run_jobs
 from venice_batch.model import ImageFile
+from venice_batch.output.images import ImageFolder
 from venice_batch.run import fetching_child
 from venice_batch.run.fetching_child import Start
 from venice_batch.sandbox import SandboxSettings, serve
@@ -235,14 +240,42 @@ def test_images_that_the_bucket_does_not_take_are_kept(bucket):
     assert all(path.stat().st_size for path in (temporary / KEPT / "images").iterdir())
 
 
-def test_an_image_that_cannot_be_taken_back_stays_in_the_bucket(bucket):
+@pytest.mark.parametrize("error", [BucketError(ADDRESS, "does not answer; run again later"), OSError(28, "is full")])
+def test_an_image_that_cannot_be_taken_back_stays_in_the_bucket(bucket, error):
     def fail(name, path):
-        if (name, path) == ("create", "images/a-2.webp") or name == "fetch":
+        if (name, path) == ("create", "images/a-2.webp"):
+            raise BucketError(ADDRESS, "does not answer; run again later")
+        if name == "fetch":
+            raise error
+
+    bucket.before = fail
+    made("-c", "1", "--scratch", "scratch", code=5, lines=({**GOOD, "variants": 3},))
+    assert names(bucket, "images/") == ["images/a-1.webp"]
+    kept = sorted(path.name for path in Path("scratch").glob(f"*/{KEPT}/images/*"))
+    assert kept == ["a-2.webp", "a-3.webp"]
+
+
+async def test_unknown_answers_that_the_bucket_does_not_take_are_kept(bucket, tmp_path):
+    def fail(name, path):
+        if path == "unrecognised/a-2.png":
             raise BucketError(ADDRESS, "does not answer; run again later")
 
     bucket.before = fail
-    made("-c", "1", code=5, lines=({**GOOD, "variants": 2},))
-    assert names(bucket, "images/") == ["images/a-1.webp"]
+    root = tmp_path / "scratch/run"
+    (root / "images").mkdir(parents=True)
+    images = ImageFolder(root, prefix="r", store=folder.BucketImages(bucket, root, "run"))
+    writer = images.writer(job("a", variants=3))
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    unknown = bytes(range(200))
+    for number, data in enumerate([unknown, buffer.getvalue(), unknown]):
+        await writer.write(Piece(number, data, last=True))
+    with pytest.raises(FolderError, match="does not answer"):
+        await writer.commit()
+    await writer.discard()
+    assert names(bucket) == ["unrecognised/a-1.bin"]
+    kept = sorted(path.relative_to(root.parent / KEPT).as_posix() for path in (root.parent / KEPT).glob("*/*"))
+    assert kept == ["unrecognised/a-2.png", "unrecognised/a-3.bin"]
 
 
 def test_a_run_that_has_lost_its_lock_keeps_its_records_and_leaves_the_manifest_alone(bucket, monkeypatch):
@@ -351,6 +384,29 @@ def test_a_scratch_folder_that_cannot_be_made_is_one_line(bucket):
 def test_records_that_came_after_the_price_check_are_seen_by_the_run(bucket):
     made(lines=(GOOD,))
     assert made("--max-cost", "1")["already_done"] == 1
+
+
+def test_images_that_came_while_the_run_waited_for_the_lock_are_not_bought_again(bucket):
+    made(lines=(GOOD,))
+    parts = (bucket.objects, bucket.types, bucket.metadata, bucket.versions)
+    before = [dict(part) for part in parts]
+    made()
+    after = [dict(part) for part in parts]
+
+    def become(state):
+        for part, found in zip(parts, state, strict=True):
+            part.clear()
+            part.update(found)
+
+    def lock(name, path):
+        if (name, path) == ("read", ".lock"):
+            bucket.before = lambda *asked: None
+            become(after)
+
+    become(before)
+    bucket.before = lock
+    found = made("--max-cost", "1")
+    assert (found["already_done"], found["attempts"]) == (2, 0)
 
 
 async def test_the_library_runs_into_a_bucket_too(bucket):

@@ -48,7 +48,7 @@ class Api:
         self.clock = None
         self.scope = None
 
-    async def fetch(self, job, body):
+    async def fetch(self, job, body, sent=None):
         given = body.get("images", [body["image"]] if "image" in body else [])
         for picture in given:
             assert is_made(picture), f"{job.id} goes before its parent"

@@ -103,6 +103,12 @@ class Copy:
             size = self._sizes[path] = meta.size_bytes
         return size
 
+    def list_again(self) -> None:
+        """Forget which files the original has: they are listed when the next one is asked about."""
+        with self._listing:
+            self._sizes = {}
+            self._is_listed = False
+
     def note(self, path: str, size_bytes: int) -> None:
         """Note a file that has come into the original since it was listed."""
         with self._listing:

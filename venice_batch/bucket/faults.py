@@ -113,7 +113,8 @@ def explain(address: str, error: Exception, redact: Callable[[str], str], *, tri
     said = shortened(redact(_said(error)))
     spent = f" for {tried_s:.0f} s" if tried_s >= 1 else ""
     if lacks_credentials(error):
-        return BucketError(address, f"no credentials found; {_HOW_TO_LOG_IN[address.partition('://')[0]]}")
+        how = _HOW_TO_LOG_IN[address.partition("://")[0]]
+        return BucketError(address, f"no credentials found; {how}", is_outage=True)
     if any(sign in str(error) for sign in _NO_BUCKET) or status == 404:
         return BucketError(address, "there is no such bucket; create it, or check its name and the endpoint")
     if status in (401, 403) or "ExpiredToken" in said:
@@ -123,9 +124,11 @@ def explain(address: str, error: Exception, redact: Callable[[str], str], *, tri
         return BucketError(address, f"the store lacks a call that this needs ({said}); use another store")
     fault = classify(error)
     if fault is Fault.UNREACHABLE:
-        return BucketError(address, f"cannot be reached{spent} ({said}); check the network and the endpoint")
+        reason = f"cannot be reached{spent} ({said}); check the network and the endpoint"
+        return BucketError(address, reason, is_outage=True)
     if fault in (Fault.PASSING, Fault.SLOW, Fault.CONFLICT):
-        return BucketError(address, f"the store failed{spent} ({said}); run the same command again later")
+        reason = f"the store failed{spent} ({said}); run the same command again later"
+        return BucketError(address, reason, is_outage=True)
     return BucketError(address, f"the store refused a call ({said})")
 
 

@@ -20,7 +20,7 @@ from venice_batch.bucket.store import Bucket
 from venice_batch.errors import BucketError, FolderError
 from venice_batch.events import JobEnded
 from venice_batch.model import Purchase
-from venice_batch.output.folder import RUN_FILE, unusable
+from venice_batch.output.folder import PART_SUFFIX, RUN_FILE, unusable
 from venice_batch.output.originals import copied
 from venice_batch.output.plain_files import on_disk
 
@@ -46,7 +46,13 @@ _SHA256 = "sha256"
 _RUN = "run"
 _PURCHASE = "purchase"
 _MOST_CHARACTERS = 1800
-"""The longest purchase as metadata. S3 takes 2 KB for all names and values; a hash and two words stand beside it."""
+"""The longest purchase as metadata. S3 takes 2 KB in all; the hash, the run's id and a random word need 150."""
+
+_LOOKED_AT = 1024
+"""Images whose metadata are asked for at a time; each takes 2 KB while it waits for its turn."""
+_LONGEST_S = 86_400.0
+_YEARS = (946_684_800.0, 4_102_444_800.0)
+"""2000 and 2100. A note about a moment outside is nonsense."""
 
 _TYPES = {".html": "text/html", ".json": "application/json", ".jsonl": "application/jsonl", ".webp": "image/webp"}
 
@@ -104,6 +110,7 @@ class BucketFolder:
             self.copy()
         else:
             self._copy.refresh()
+            self._copy.list_again()  # another run may have ended since, while this one waited for the lock
 
     def whole(self, *, verify: bool) -> Callable[[Sequence[FileView]], bool]:
         """Return what says whether all of a record's files are in the bucket with their sizes (`verify`: hashes)."""
@@ -128,19 +135,27 @@ class BucketFolder:
     def purchases(self, paths: Collection[str]) -> list[tuple[str, Purchase]]:
         """Return the purchases noted beside these images, each with its run's id; one request for each image.
 
-        Left out are images without a note, and those that are not as noted. Raises FolderError.
+        Left out are images without a note that makes sense, those that are not as noted, and those about which the
+        store refuses to say anything. Raises FolderError.
         """
         found: list[tuple[str, Purchase]] = []
 
         def look(path: str) -> None:
-            meta = self.bucket.head(path)
+            try:
+                meta = self.bucket.head(path)
+            except BucketError as error:
+                if error.is_outage:
+                    raise
+                return  # metadata that the library cannot read, or another key
             purchase = None if meta is None else _purchase(meta.metadata)
             if meta is not None and purchase is not None:
                 file = purchase.file
                 if (file.path, file.bytes, file.sha256) == (path, meta.size_bytes, meta.metadata.get(_SHA256)):
                     found.append((meta.metadata.get(_RUN, ""), purchase))
 
-        in_threads(look, sorted(paths))
+        ordered = sorted(paths)
+        for start in range(0, len(ordered), _LOOKED_AT):
+            in_threads(look, ordered[start : start + _LOOKED_AT])
         return found
 
     def publish(self, names: Iterable[str]) -> None:
@@ -224,10 +239,19 @@ class BucketImages:
 
     def put(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
         with self._kept_on_failure(part, image), self._room.taken(image.bytes):
-            is_put = self._put(part, image, purchase)
+            is_put = self._noting(lambda note: self._put(part, image, note), purchase)
         if is_put:
             self._leave(part, image, keep=keep)
         return is_put
+
+    def _noting(self, store: Callable[[Purchase | None], bool], purchase: Purchase | None) -> bool:
+        """Store an image with its purchase; without it where the store does not take such long metadata."""
+        try:
+            return store(purchase)
+        except BucketError as error:
+            if purchase is None or error.is_outage:
+                raise
+        return store(None)
 
     def _put(self, part: str, image: ImageFile, purchase: Purchase | None) -> bool:
         given = self._given(image, purchase)
@@ -240,7 +264,7 @@ class BucketImages:
 
     def replace(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
         with self._kept_on_failure(part, image), self._room.taken(image.bytes):
-            is_put = self._replace(part, image, purchase)
+            is_put = self._noting(lambda note: self._replace(part, image, note), purchase)
         if is_put:
             self._leave(part, image, keep=keep)
         return is_put
@@ -256,8 +280,11 @@ class BucketImages:
 
     def take_back(self, part: str, image: ImageFile) -> None:
         # What cannot be fetched stays in the bucket: it is paid for.
-        with contextlib.suppress(BucketError):
-            if self._bucket.fetch(image.path, self._kept(image)):
+        with contextlib.suppress(BucketError, OSError):
+            kept = self._kept(image)
+            partial = kept.with_name(f"{kept.name}{PART_SUFFIX}")
+            if self._bucket.fetch(image.path, partial):
+                os.replace(partial, kept)
                 self._bucket.delete([image.path])
 
     def set_aside(self, part: str, image: ImageFile) -> None:
@@ -302,9 +329,13 @@ def _noted(purchase: Purchase | None) -> dict[str, str]:
 def _purchase(metadata: Mapping[str, str]) -> Purchase | None:
     """Return the purchase in an image's metadata; None if there is none that makes sense."""
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(metadata[_PURCHASE]), type=Purchase)
-    except (KeyError, ValueError):  # of base64 and msgspec, too
+        found = msgspec.json.decode(base64.urlsafe_b64decode(metadata[_PURCHASE]), type=Purchase)
+    except (KeyError, ValueError, RecursionError):  # the errors of base64 and msgspec are ValueErrors
         return None
+    sent = found.sent
+    makes_sense = 0 <= found.took_s <= _LONGEST_S and sent.waited_s >= 0 and _YEARS[0] <= sent.enqueued_unix_s
+    is_kept = found.file.pruned is None and sent.enqueued_unix_s + sent.waited_s <= _YEARS[1]
+    return found if makes_sense and is_kept else None
 
 
 class BucketHold:

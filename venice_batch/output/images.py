@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import msgspec
 
 from venice_batch.errors import BodyError, FolderError, UnrecognisedError
-from venice_batch.model import Flags, ImageFile, Purchase
+from venice_batch.model import Flags, ImageFile, Purchase, Sent
 from venice_batch.output.atomic_file import NOT_THE_NAME, put
 from venice_batch.output.disk import Disk
 from venice_batch.output.folder import IMAGES, PART_SUFFIX, UNRECOGNISED, sync_folder, unusable
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+UNKNOWN = "bin"
+"""The extension of a body in an unknown format."""
+
 
 class Wanted(msgspec.Struct, frozen=True):
     """The images that an attempt is to bring: how many, for which job, and the name that they get.
 
-    `keep`: other jobs of the run will read them.
+    `keep`: other jobs of the run will read them. `sent`: what a store may note beside them; None: nothing.
     """
 
     id: str
@@ -41,6 +44,7 @@ class Wanted(msgspec.Struct, frozen=True):
     stem: str
     count: int
     keep: bool = False
+    sent: Sent | None = None
 
 
 class ImageStore(Protocol):
@@ -53,8 +57,8 @@ class ImageStore(Protocol):
     def put(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
         """Give the file `part` the name `image.path`; return False if something else has it.
 
-        `keep` asks for a copy in the local folder, because other jobs will read the image there. `purchase` is what may
-        be noted beside it.
+        `keep` asks for a copy in the local folder, because other jobs will read the image there. `purchase` is stored
+        with the image where the store can do that.
         """
         ...
 
@@ -101,7 +105,7 @@ class LocalImages:
         os.replace(self._target(image), part)
 
     def set_aside(self, part: str, image: ImageFile) -> None:
-        """Do nothing: the disk that has not taken the other one is this one's, too."""
+        """Do nothing: the disk that refused the other image is the only one there is."""
 
     def _target(self, image: ImageFile) -> str:
         return f"{self._root}/{on_disk(image.path)}"
@@ -152,13 +156,13 @@ class ImageFolder:
         """Return the paths that a new image of the job may replace. Waits for the disk."""
         return self.replaceable(job_id) if self.replaceable is not None else ()
 
-    def writer(self, job: Job) -> JobImages:
-        """Return a writer for the images of one attempt at `job`."""
-        return JobImages(self, self.wanted(job), lambda: self.owned_by(job.id))
+    def writer(self, job: Job, sent: Sent | None = None) -> JobImages:
+        """Return a writer for the images of one attempt at `job`; see `Wanted` for `sent`."""
+        return JobImages(self, self.wanted(job, sent), lambda: self.owned_by(job.id))
 
-    def wanted(self, job: Job) -> Wanted:
+    def wanted(self, job: Job, sent: Sent | None = None) -> Wanted:
         """Return which images an attempt at `job` is to bring."""
-        return Wanted(job.id, job.request_hash, self.stem(job), job.images, self.keeps(job.id))
+        return Wanted(job.id, job.request_hash, self.stem(job), job.images, self.keeps(job.id), sent)
 
 
 class JobImages:
@@ -264,22 +268,23 @@ class JobImages:
             part.close(durable=self._folder.durable)
         many, stem = len(kinds) > 1 or self._wanted.count > 1, self._wanted.stem
         stems = [f"{stem}-{number}" if many else stem for number in range(1, len(kinds) + 1)]
-        if None in kinds:
-            raise UnrecognisedError(self._keep(kinds, stems))
         files: list[ImageFile] = []
+        store, put, place = self._folder.store, self._put, IMAGES
+        if None in kinds:
+            put, place = self._keep, UNRECOGNISED
         try:
             for part, kind, stem in zip(self._parts, kinds, stems, strict=True):
-                assert kind is not None  # noqa: S101  (else they are kept elsewhere)
-                files.append(self._put(part, kind, stem, number=len(files) + 1))
+                files.append(put(part, kind, stem, len(files) + 1))
         except (OSError, FolderError):
-            # All of a job's images, or none: those that have their names already lose them again.
-            store, refused = self._folder.store, len(files)
-            for part, file in zip(self._parts, files, strict=False):
-                store.take_back(part.path, file)
-            for part, kind, stem in list(zip(self._parts, kinds, stems, strict=True))[refused + 1 :]:
-                assert kind is not None  # noqa: S101  (for the type checker)
-                store.set_aside(part.path, part.image(f"{IMAGES}/{stem}.{kind.extension}", kind))
+            for part, kind, stem in list(zip(self._parts, kinds, stems, strict=True))[len(files) + 1 :]:
+                store.set_aside(part.path, part.image(f"{place}/{stem}.{kind.extension if kind else UNKNOWN}", kind))
+            if place is IMAGES:
+                # All of a job's images, or none: those that have their names already lose them again.
+                for part, file in zip(self._parts, files, strict=False):
+                    store.take_back(part.path, file)
             raise
+        if place is UNRECOGNISED:
+            raise UnrecognisedError(tuple(file.path for file in files))
         if self._folder.durable:
             sync_folder(os.path.dirname(self._parts[0].path))
         return tuple(files)
@@ -302,20 +307,18 @@ class JobImages:
                 raise BodyError(f"{file.path} is no image")
         return self._place(all_came=True)
 
-    def _keep(self, kinds: list[ImageKind | None], stems: list[str]) -> tuple[str, ...]:
-        """Put all parts into the folder beside `images`; return their paths below the output folder."""
-        kept = []
-        for part, kind, stem in zip(self._parts, kinds, stems, strict=True):
-            extension = kind.extension if kind else "bin"
-            copies = (f"~{copy}" if copy else "" for copy in itertools.count())
-            files = (part.image(f"{UNRECOGNISED}/{stem}{mark}.{extension}", kind) for mark in copies)
-            path = next(file.path for file in files if self._folder.store.put(part.path, file, keep=False))
-            kept.append(path)
-            if self._folder.durable:
-                sync_folder(os.path.dirname(f"{self._folder.root}/{on_disk(path)}"))
-        return tuple(kept)
+    def _keep(self, part: ImagePart, kind: ImageKind | None, stem: str, number: int) -> ImageFile:
+        """Put an image into the folder beside `images`."""
+        extension = kind.extension if kind else UNKNOWN
+        copies = (f"~{copy}" if copy else "" for copy in itertools.count())
+        files = (part.image(f"{UNRECOGNISED}/{stem}{mark}.{extension}", kind) for mark in copies)
+        file = next(file for file in files if self._folder.store.put(part.path, file, keep=False))
+        if self._folder.durable:
+            sync_folder(os.path.dirname(f"{self._folder.root}/{on_disk(file.path)}"))
+        return file
 
-    def _put(self, part: ImagePart, kind: ImageKind, stem: str, *, number: int) -> ImageFile:
+    def _put(self, part: ImagePart, kind: ImageKind | None, stem: str, number: int) -> ImageFile:
+        assert kind is not None  # noqa: S101  (else all are kept elsewhere)
         try:
             return self._put_as(part, kind, stem, number)
         except OSError as error:
@@ -343,23 +346,24 @@ class JobImages:
         return file
 
     def _purchase(self, file: ImageFile, number: int) -> Purchase | None:
-        """Return what is known of the purchase of the image with this number, from 1; None if nothing was bought."""
-        if (answer := self._answer) is None:
+        """Return what is known of the purchase of the answer's image `number`; None if nothing is to be noted."""
+        answer, wanted = self._answer, self._wanted
+        if answer is None or wanted.sent is None:
             return None
         head, count = answer.headers, len(self._parts)
         flags = Flags(blurred=head.blurred, deprecated=head.deprecated, enhanced_prompt=head.enhanced_prompt)
         took_s = round(max(0.0, answer.received_s - answer.sent_s), 6)
         return Purchase(
-            self._wanted.id,
-            self._wanted.request_hash,
+            wanted.id,
+            wanted.request_hash,
             file,
+            wanted.sent,
             number,
             count,
             took_s,
             ray=head.ray,
             flags=flags,
             sandbox=head.sandbox,
-            date_unix_s=head.date_unix_s,
         )
 
 

@@ -156,7 +156,7 @@ class JobRunner:
             spent_before = self._money.spending.spent
             number = self._connectivity.sent()
             try:
-                reply = await self._fetcher.fetch(job, history.body)
+                reply = await self._fetcher.fetch(job, history.body, history.sent(sent_s))
             except anyio.get_cancelled_exc_class():
                 self._note_lost(history, sent_s, "cancelled")
                 raise

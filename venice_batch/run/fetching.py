@@ -41,16 +41,17 @@ if TYPE_CHECKING:
 
     from venice_batch.bucket.folder import BucketFolder
     from venice_batch.clock import Clock
-    from venice_batch.model import Job
+    from venice_batch.model import Job, Sent
 
 
 class Fetcher(Protocol):
     """Makes one attempt at a job."""
 
-    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
+    async def fetch(self, job: Job, body: dict[str, Any], sent: Sent | None = None) -> Reply:
         """Send `body` to the job's endpoint and put the images that come back in place.
 
-        Whatever comes back is a Reply. Cancelled, it leaves no temporary file.
+        `sent` is noted with images in a bucket, for a run that is killed before it records them. Whatever comes back is
+        a Reply. Cancelled, it leaves no temporary file.
 
         Raises:
             FolderError: the images could not be stored.
@@ -71,8 +72,8 @@ class LocalFetcher:
         self._api = api
         self._images = images
 
-    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
-        return await self._api.generate(job.endpoint, body, self._images.writer(job))
+    async def fetch(self, job: Job, body: dict[str, Any], sent: Sent | None = None) -> Reply:
+        return await self._api.generate(job.endpoint, body, self._images.writer(job, sent))
 
     def abandon(self) -> str | None:
         self._images.disk.abandon()
@@ -151,11 +152,11 @@ class ProcessFetcher:
                 await child.end()
         await self._tasks.__aexit__(None, None, None)
 
-    async def fetch(self, job: Job, body: dict[str, Any]) -> Reply:
+    async def fetch(self, job: Job, body: dict[str, Any], sent: Sent | None = None) -> Reply:
         owned: tuple[str, ...] = ()
         if self._images.replaceable is not None:
             owned = await self._images.disk.run(lambda: tuple(self._images.owned_by(job.id)))
-        request = Fetch(next(self._numbers), job.endpoint, body, self._images.wanted(job), owned)
+        request = Fetch(next(self._numbers), job.endpoint, body, self._images.wanted(job, sent), owned)
         while True:
             child = await self._least_busy()
             sent_s = self._clock.now()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from venice_batch.api.answers import Verdict, failure_kind
 from venice_batch.api.requests import as_sent
 from venice_batch.catalogue import corrected, enhancement_micro_usd, price_micro_usd
-from venice_batch.model import SCHEMA, Failure, Flags, Outcome, Status, Timing
+from venice_batch.model import SCHEMA, Failure, Flags, Outcome, Sent, Status, Timing
 
 if TYPE_CHECKING:
     from venice_batch.api.answers import Answer, Reply
@@ -104,6 +104,11 @@ class JobHistory:
         self.due = (self.price or 0) if price is None else price
         self.spent += self.due
         return None if self.price is None else self.due / 1e6
+
+    def sent(self, at_s: float) -> Sent:
+        """Return what is noted with the images of an attempt that is sent at `at_s` of the clock."""
+        waited_s = rounded(at_s - self.enqueued_s)
+        return Sent(self.enqueued_unix_s, waited_s, self.price, self.enhancement, self.spent, self.maybe_billed)
 
     def take_due(self) -> int:
         """Return the cost of the attempt that has just ended, and forget it."""

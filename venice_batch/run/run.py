@@ -191,8 +191,8 @@ class _Run:
         repaired = journal.open()
         journal.on_moved = lambda error: self.stop_signal.request(Stop(error.exit_code, str(error)))
         try:
-            known, notice = await recovered(self.index, self.settings, journal, disk=self.disk, clock=self.clock)
-            self.notices += [notice] if notice else []
+            known, notices = await recovered(self.index, self.settings, journal, self.disk, self.held.check)
+            self.notices += notices
             lanes = self._lanes(known)
             done = known.done
             reusable = reusable_images(self.index, self.settings, known)
