@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -30,7 +29,6 @@ PATIENCE_S = 120.0
 UPLOADING_BYTES = 16 * 1024 * 1024
 """Content of files that all uploads together hold in memory."""
 
-_DELETED_AT_A_TIME = 16
 _PART_BYTES = 8 * 1024 * 1024
 _NOTHING: Mapping[str, str] = {}
 _ATTEMPT = "attempt"
@@ -259,13 +257,12 @@ class Bucket:
         """Delete objects; those that are not there count as deleted. Raises BucketError."""
         keys = [self._at.under(path) for path in paths]
         if len(keys) > 1:
-            # Stores may lack the bulk call, or stop at an object that is gone: each by itself, then.
+            # Stores may lack the bulk call, or stop at an object that is gone: one by one, then.
             with suppress(BucketError):
                 if self._call(lambda client: self._delete(client, keys), size_bytes=_PART_BYTES):
                     return
-        with ThreadPoolExecutor(min(_DELETED_AT_A_TIME, len(keys) or 1), "bucket deletes") as threads:
-            for _ in threads.map(lambda key: self._call(lambda client: self._delete(client, key)), keys):
-                pass
+        for key in keys:
+            self._call(lambda client, key=key: self._delete(client, key))  # type: ignore[misc]
 
     def knows_conditions(self) -> bool:
         """Return whether the store keeps a second `create` and an outdated `replace` out; tries them with a probe.
