@@ -304,7 +304,7 @@ def contend(server: Server, *, contenders: int, rounds: int) -> list[int]:
         for _ in range(contenders):
             command = [sys.executable, "-c", CONTEND]
             process = subprocess.Popen(command, env=environment(server), stdin=pipe, stdout=pipe, text=True)
-            stack.callback(process.wait)
+            stack.enter_context(process)
             stack.callback(process.kill)
             processes.append(process)
         began = time.time_ns()
