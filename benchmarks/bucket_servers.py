@@ -247,61 +247,60 @@ class Faults:
 @contextlib.contextmanager
 def fault_proxy(upstream_port: int, faults: Faults) -> Iterator[int]:
     """Forward requests on loopback to `upstream_port`, with faults on PUTs; yields the proxy's port."""
-    loop = asyncio.new_event_loop()
-    started: list[int] = []
-    ready = threading.Event()
+    started: list[tuple[asyncio.AbstractEventLoop, int]] = []
+    ready, ended = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
         proxy = _Proxy(upstream_port, faults)
-        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=2**20)
-        started.append(server.sockets[0].getsockname()[1])
+        server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, limit=2**20)
+        started.append((asyncio.get_running_loop(), server.sockets[0].getsockname()[1]))
         ready.set()
-        async with server:
-            await ended.wait()
-            await proxy.close()
+        await ended.wait()
+        server.close()
+        await proxy.close()
 
-    ended = asyncio.Event()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     ready.wait(START_S)
+    loop, port = started[0]
     try:
-        yield started[0]
+        yield port
     finally:
         loop.call_soon_threadsafe(ended.set)
         thread.join(20)
-        loop.close()
 
 
 class _Proxy:
     def __init__(self, upstream_port: int, faults: Faults) -> None:
         self._upstream_port = upstream_port
         self._faults = faults
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection in a task of its own."""
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._tasks[task] = writer
+        task.add_done_callback(lambda task: self._tasks.pop(task).close())  # also if it was cancelled before it began
 
     async def close(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
+        """End all connections."""
+        await _turns()  # a connection that has just come is known then
+        for task in list(self._tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _turns()  # and their sockets are closed then
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream: asyncio.StreamWriter | None = None
         try:
             answers, upstream = await asyncio.open_connection("127.0.0.1", self._upstream_port, limit=2**20)
             while await self._pass_one(reader, writer, answers, upstream):
                 pass
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # one side has gone, or the proxy ends
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # one side has gone
         finally:
-            self._tasks.discard(task)
-            for one in (writer, upstream):
-                if one is not None:
-                    one.close()
-                    with contextlib.suppress(ConnectionError):
-                        await one.wait_closed()
+            if upstream is not None:
+                upstream.close()
 
     async def _pass_one(
         self,
@@ -336,6 +335,12 @@ class _Proxy:
         writer.write(answer)
         await writer.drain()
         return b"\r\nconnection: close" not in answer[:4096].lower()
+
+
+async def _turns() -> None:
+    """Let the loop turn a few times."""
+    for _ in range(4):
+        await asyncio.sleep(0)
 
 
 async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
