@@ -54,11 +54,15 @@ class Sending(msgspec.Struct, frozen=True):
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """Another run, `holder`, uses the output folder; this run gives up after `timeout_s` seconds."""
+    """Another run, `holder`, uses the output folder; this run gives up after `timeout_s` seconds.
+
+    `may_be_dead`: the holder has not been seen to live. Then it loses the folder after these seconds.
+    """
 
     output: str
     holder: str
     timeout_s: float
+    may_be_dead: bool = False
 
 
 class AttemptEnded(msgspec.Struct, frozen=True):

@@ -204,10 +204,16 @@ def place(output: str | os.PathLike[str], options: RunOptions) -> Iterator[tuple
         FolderError: there is no room for a scratch folder.
     """
     address = os.fspath(output)
-    if not is_address(address):
+    if not is_address(address) and address[2:3] != ":":
         yield Path(output), None
         return
-    from venice_batch.bucket.address import SCHEMES, is_bucket
+    from venice_batch.bucket.address import SCHEMES, is_bucket, mistyped
+
+    if not is_address(address):
+        if meant := mistyped(address):
+            raise UsageError(f"output: {address}: did you mean {meant}? A folder of that name is ./{address}")
+        yield Path(output), None
+        return
     from venice_batch.bucket.folder import opened
 
     if not is_bucket(address):

@@ -49,12 +49,12 @@ def test_an_error_says_whether_the_call_may_succeed_later(error, fault):
         (
             PermissionDeniedError(answered(403, "Forbidden", "AccessDenied")),
             "access refused (403 Forbidden: AccessDenied: Some words.); "
-            "check the credentials, and that they may read, write, list and delete here",
+            "check the bucket's name and the credentials, which must be allowed to read, write, list and delete",
         ),
         (
             GenericError(answered(400, "Bad Request", "ExpiredToken")),
             "access refused (400 Bad Request: ExpiredToken: Some words.); "
-            "check the credentials, and that they may read, write, list and delete here",
+            "check the bucket's name and the credentials, which must be allowed to read, write, list and delete",
         ),
         (
             GenericError(NO_CREDENTIALS),

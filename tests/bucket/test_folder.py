@@ -18,7 +18,7 @@ from venice_batch.api.decode import Piece
 from venice_batch.bucket import folder, lease, store
 from venice_batch.bucket.folder import KEPT, BucketFolder
 from venice_batch.bucket.lease import Lease
-from venice_batch.errors import BucketError, FolderError, FolderHeldError
+from venice_batch.errors import BucketError, FolderError, FolderHeldError, UsageError
 from venice_batch.library import run_jobs
 from venice_batch.model import ImageFile
 from venice_batch.output.images import ImageFolder
@@ -384,6 +384,45 @@ def test_a_scratch_folder_that_cannot_be_made_is_one_line(bucket):
 def test_records_that_came_after_the_price_check_are_seen_by_the_run(bucket):
     made(lines=(GOOD,))
     assert made("--max-cost", "1")["already_done"] == 1
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("s3:/bucket/run", "s3://bucket/run"), ("GS:bucket", "gs://bucket")])
+def test_an_address_without_its_slashes_is_no_folder(bucket, typed, meant):
+    write(GOOD)
+    found = run("jobs.jsonl", "-o", typed, *FAST)
+    assert found.code == 2
+    assert f"{typed}: did you mean {meant}? A folder of that name is ./{typed}" in found.err
+    assert run("report", typed).code == 2
+    assert not Path(typed.partition("/")[0]).exists()
+    assert run("jobs.jsonl", "-o", f"./{typed}", *FAST).code == 0
+
+
+async def test_the_library_asks_for_the_slashes_too(bucket):
+    with pytest.raises(UsageError, match="did you mean s3://bucket/run"):
+        await run_jobs([GOOD], "s3:/bucket/run", api_key="k", base_url="http://127.0.0.1:9")
+
+
+async def test_a_short_name_with_a_colon_is_a_folder(bucket):
+    async with serve(SandboxSettings(rpm=0, latency_s=0, draw="plain")) as sandbox:
+        summary = await run_jobs([GOOD], "v2:night", api_key="k", base_url=sandbox.base_url)
+    assert summary.output == "v2:night"
+
+
+def test_a_run_says_whose_lock_it_has_taken_over(bucket, monkeypatch):
+    made(lines=(GOOD,))
+    dead = {"token": "t", "holder": "process 7 on vm", "beat": "b", "ttl_s": 0.05}
+    bucket.put(".lock", json.dumps(dead).encode())
+    monkeypatch.setattr(lease, "POLL_S", 0.02)
+    write(GOOD)
+    found = run("jobs.jsonl", "-o", ADDRESS, *FAST)
+    assert found.code == 0
+    lines = found.err.splitlines()
+    assert (
+        f"process 7 on vm holds {ADDRESS}; if it does not renew its lock within 60 s it is dead, and this run goes on"
+        in lines
+    )
+    what = "process 7 on vm has not renewed its lock for 60 s, so this run has taken it over"
+    assert f"{what}; what that run had in flight may be bought again" in lines
 
 
 def test_images_that_came_while_the_run_waited_for_the_lock_are_not_bought_again(bucket):

@@ -149,4 +149,4 @@ async def test_a_holder_that_may_be_dead_is_watched_without_patience_until_that_
                 poll_s=2,
             )
         assert 15 <= clock.now() - clock.start_s <= 17
-        assert turn.told == [Waiting(str(OUT), "process 7", 60)]
+        assert turn.told == [Waiting(str(OUT), "process 7", 60, may_be_dead=True)]

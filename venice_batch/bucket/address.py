@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3", "az", "gs")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_SLIP = re.compile(rf"({'|'.join(SCHEMES)}):(?!//)/*(.+)", re.IGNORECASE | re.DOTALL)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _VARIABLES = {
@@ -93,6 +94,12 @@ class ClientSettings:
 def is_bucket(text: str) -> bool:
     """Return whether `text` is written as the address of a bucket."""
     return text.partition("://")[0].lower() in SCHEMES and "://" in text
+
+
+def mistyped(text: str) -> str:
+    """Return the address that `text`, as s3:/bucket, was probably meant to be; "" if it is a path or an address."""
+    found = _SLIP.fullmatch(text)
+    return f"{found[1].lower()}://{found[2]}" if found else ""
 
 
 def parse(text: str) -> BucketAddress:

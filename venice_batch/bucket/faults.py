@@ -118,7 +118,7 @@ def explain(address: str, error: Exception, redact: Callable[[str], str], *, tri
     if any(sign in str(error) for sign in _NO_BUCKET) or status == 404:
         return BucketError(address, "there is no such bucket; create it, or check its name and the endpoint")
     if status in (401, 403) or "ExpiredToken" in said:
-        rights = "check the credentials, and that they may read, write, list and delete here"
+        rights = "check the bucket's name and the credentials, which must be allowed to read, write, list and delete"
         return BucketError(address, f"access refused ({said}); {rights}")
     if status == 501:
         return BucketError(address, f"the store lacks a call that this needs ({said}); use another store")

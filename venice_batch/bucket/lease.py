@@ -173,6 +173,8 @@ class Contender:
         self._seen: Version | None = None
         self._since_s = 0.0
         self._has_beaten = False
+        self.outlived = ""
+        """The dead holder from which the lock was taken."""
 
     @property
     def is_undecided(self) -> bool:
@@ -200,6 +202,7 @@ class Contender:
         version = bucket.create(LOCK, data) if found is None else bucket.replace(LOCK, data, found.version)
         if version is None:
             raise FolderHeldError(bucket.address, "one that has just begun")
+        self.outlived = body.holder
         return Lease(bucket, own, version, renewed_s=began_s, now=self._now, beat_s=self._beat_s)
 
     def _is_dead(self, found: Content, body: _Body, looked_s: float) -> bool:

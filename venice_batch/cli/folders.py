@@ -30,7 +30,10 @@ class AnyFolder(Target):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
-        return value if is_bucket(value) else super().convert(value, param, ctx)
+        if is_bucket(value):
+            return value
+        _refuse_mistyped(self, value, param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class FolderToWrite(Folder):
@@ -41,10 +44,20 @@ class FolderToWrite(Folder):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.Path
         if not is_bucket(value):
+            _refuse_mistyped(self, value, param, ctx)
             return super().convert(value, param, ctx)
         if "@" in str(value):
             self.fail("an address holds no user or password; give credentials in variables", param, ctx)
         return self.dated(str(value), param, ctx)
+
+
+def _refuse_mistyped(kind: click.Path, value: object, param: click.Parameter | None, ctx: click.Context | None) -> None:
+    """Refuse s3:/bucket: images in a folder of that name are lost with a machine that does not live on."""
+    if str(value)[2:3] == ":":
+        from venice_batch.bucket.address import mistyped
+
+        if address := mistyped(str(value)):
+            kind.fail(f"{value}: did you mean {address}? A folder of that name is ./{value}", param, ctx)
 
 
 def reads(*names: str, follow: bool = False) -> Callable[[Callable[..., int]], Callable[..., int]]:

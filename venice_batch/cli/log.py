@@ -132,6 +132,9 @@ def event_line(event: Event) -> str | None:
             return None
         reason = f"{outcome.error.kind}: {outcome.error.message}" if outcome.error else ""
         return one_line(f"{outcome.id}: {outcome.status}: {reason}")
+    if isinstance(event, Waiting) and event.may_be_dead:
+        known = f"if it does not renew its lock within {event.timeout_s:g} s it is dead, and this run goes on"
+        return one_line(f"{event.holder} holds {event.output}; {known}")
     if isinstance(event, Waiting):
         return one_line(f"{event.holder} is using {event.output}; waiting up to {event.timeout_s:g} s for it")
     if isinstance(event, Unreachable):

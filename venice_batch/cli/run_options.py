@@ -93,7 +93,8 @@ limits = group(
         "--lock-wait",
         type=Duration(),
         show_default="do not wait",
-        help="Wait up to DURATION for another run in this folder, then exit 5.",
+        help="Wait up to DURATION for another run in this folder, then exit 5. In a bucket it takes up to a minute to "
+        "know whether the other run lives.",
     ),
     option("--max-time", type=Duration(), help="Stop sending after DURATION; exit 75."),
     option(

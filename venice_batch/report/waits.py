@@ -122,7 +122,9 @@ class WaitMeter:
             self._backoffs.pop(event.outcome.id, None)
             self._reused_left -= event.outcome.reused is not None
         elif isinstance(event, Waiting):
-            self._folder = f"{event.holder} is still using {event.output}", self._now() + event.timeout_s
+            living = f"{event.holder} is still using {event.output}"
+            silent = f"no sign yet that {event.holder} lives, which holds {event.output}"
+            self._folder = silent if event.may_be_dead else living, self._now() + event.timeout_s
         elif isinstance(event, RunStarted):
             self._folder, self._is_asking = None, any(event.pending.values())
             self._reused_left = event.reused

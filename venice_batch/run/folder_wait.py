@@ -71,7 +71,8 @@ async def acquire_folder(
         async with anyio.create_task_group() as side:
             if handle_signals:
                 await side.start(stop_on_signals, stop_signal, side.cancel_scope)
-            observe(events.Waiting(str(held.path), held.holder, max(wait_s, undecided_s)))
+            may_be_dead = is_undecided() and wait_s <= undecided_s
+            observe(events.Waiting(str(held.path), held.holder, max(wait_s, undecided_s), may_be_dead))
             while isinstance(held, FolderHeldError) and stop_signal.stop is None:
                 left_s = deadline_s - clock.now()
                 if left_s <= 0 and not is_undecided():
@@ -123,6 +124,9 @@ async def _hold_bucket(
             undecided_s=TTL_S,
             poll_s=BUCKET_POLL_S,
         )
+        if contender.outlived:
+            what = f"{contender.outlived} has not renewed its lock for {TTL_S:.0f} s, so this run has taken it over"
+            waiting["observe"](events.Notice(f"{what}; what that run had in flight may be bought again"))
     await disk.ask(bucket.bring)
     return lease
 
