@@ -72,6 +72,11 @@ def test_the_folder_is_awaited_until_the_run_has_it():
     assert bench.see(STARTED).waits == [Wait(WaitReason.LIMITS)]
 
 
+def test_a_holder_that_may_be_dead_is_not_said_to_use_the_folder():
+    (wait,) = Bench().see(Waiting("s3://b/x", "process 7", 60.0, may_be_dead=True)).waits
+    assert wait.text == "process 7 holds s3://b/x and has not renewed its lock yet; waiting up to 1 min more"
+
+
 def test_images_of_other_folders_are_taken_before_anything_is_asked():
     bench = Bench().see(RunStarted("r", "out", 3, 0, ("sd",), pending={"sd": 3}, reused=1))
     assert bench.waits == [Wait(WaitReason.REUSE)]

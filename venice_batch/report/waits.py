@@ -123,7 +123,7 @@ class WaitMeter:
             self._reused_left -= event.outcome.reused is not None
         elif isinstance(event, Waiting):
             living = f"{event.holder} is still using {event.output}"
-            silent = f"no sign yet that {event.holder} lives, which holds {event.output}"
+            silent = f"{event.holder} holds {event.output} and has not renewed its lock yet"
             self._folder = silent if event.may_be_dead else living, self._now() + event.timeout_s
         elif isinstance(event, RunStarted):
             self._folder, self._is_asking = None, any(event.pending.values())
