@@ -2,8 +2,6 @@
 
 import io
 import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -324,35 +322,6 @@ def test_a_process_of_processes_puts_images_into_the_same_bucket(bucket, monkeyp
     assert images.put("part", image, keep=False)
     assert bucket.metadata["images/a.webp"] == {"sha256": "0" * 64, "run": "run"}
     assert fetching_child.store(msgspec.structs.replace(start, bucket=None)) is None
-
-
-def test_uploads_wait_for_room_in_memory(bucket, tmp_path):
-    images = BucketFolder(bucket, tmp_path).images("run")
-    first_is_under_way, first_may_end = threading.Event(), threading.Event()
-
-    def hold_the_first(name, path):
-        if path == "images/1.webp":
-            first_is_under_way.set()
-            assert first_may_end.wait(10)
-
-    bucket.before = hold_the_first
-
-    def put(number):
-        part = tmp_path / f"{number}.part"
-        part.write_bytes(b"x")
-        images.put(str(part), ImageFile(f"images/{number}.webp", 8 << 20, "0" * 64, "webp", 1, 1), keep=False)
-
-    with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(put, 1)
-        assert first_is_under_way.wait(10)
-        second = threads.submit(put, 2)
-        with pytest.raises(TimeoutError):
-            second.result(0.05)
-        assert names(bucket, "images/") == []
-        first_may_end.set()
-        first.result(10)
-        second.result(10)
-    assert names(bucket, "images/") == ["images/1.webp", "images/2.webp"]
 
 
 def test_an_owned_image_that_is_gone_or_changed_meanwhile_is_not_overwritten(bucket, tmp_path):

@@ -278,7 +278,7 @@ def test_uploads_hold_a_bounded_part_of_memory(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert 7_000_000 <= most <= 14_000_000
+    assert most == 7_000_000
 
 
 def test_without_the_extra_one_line_says_how_to_install_it(monkeypatch):

@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from venice_batch.model import ImageFile
     from venice_batch.output.folder import Hold
     from venice_batch.output.manifest import FileView
-
-UPLOADING_BYTES = 10 << 20
-"""Images in memory on their way into the bucket."""
 
 SCRATCH = "venice-batch-"
 """How the names of scratch folders begin."""
@@ -199,28 +195,6 @@ class _Given(TypedDict):
     metadata: Mapping[str, str]
 
 
-class _UploadRoom:
-    """Bounds the bytes that uploads hold in memory; a single image may be larger."""
-
-    def __init__(self) -> None:
-        self._taken_bytes = 0
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def taken(self, size_bytes: int) -> Iterator[None]:
-        """Wait for room, and take it while the block lasts."""
-        with self._changed:
-            while self._taken_bytes and self._taken_bytes + size_bytes > UPLOADING_BYTES:
-                self._changed.wait()
-            self._taken_bytes += size_bytes
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken_bytes -= size_bytes
-                self._changed.notify_all()
-
-
 class BucketImages:
     """An `ImageStore` in a bucket: each image is one PUT that creates it, and its temporary file goes afterwards.
 
@@ -235,10 +209,9 @@ class BucketImages:
         self._root = root
         self._run_id = run_id
         self._has_conditions = has_conditions
-        self._room = _UploadRoom()
 
     def put(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
-        with self._kept_on_failure(part, image), self._room.taken(image.bytes):
+        with self._kept_on_failure(part, image):
             is_put = self._noting(lambda note: self._put(part, image, note), purchase)
         if is_put:
             self._leave(part, image, keep=keep)
@@ -263,7 +236,7 @@ class BucketImages:
         return self._bucket.create(image.path, Path(part), **given) is not None
 
     def replace(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
-        with self._kept_on_failure(part, image), self._room.taken(image.bytes):
+        with self._kept_on_failure(part, image):
             is_put = self._noting(lambda note: self._replace(part, image, note), purchase)
         if is_put:
             self._leave(part, image, keep=keep)

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 PATIENCE_S = 120.0
 """How long a failing call is repeated. A lock that could not be renewed for half of that is lost anyway."""
-UPLOADING_BYTES = 16 * 1024 * 1024
+UPLOADING_BYTES = 10 * 1024 * 1024
 """Content of files that all uploads together hold in memory."""
 
 _PART_BYTES = 8 * 1024 * 1024
