@@ -211,20 +211,7 @@ class BucketImages:
         self._has_conditions = has_conditions
 
     def put(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
-        with self._kept_on_failure(part, image):
-            is_put = self._noting(lambda note: self._put(part, image, note), purchase)
-        if is_put:
-            self._leave(part, image, keep=keep)
-        return is_put
-
-    def _noting(self, store: Callable[[Purchase | None], bool], purchase: Purchase | None) -> bool:
-        """Store an image with its purchase; without it where the store does not take such long metadata."""
-        try:
-            return store(purchase)
-        except BucketError as error:
-            if purchase is None or error.is_outage:
-                raise
-        return store(None)
+        return self._stored(self._put, part, image, purchase, keep=keep)
 
     def _put(self, part: str, image: ImageFile, purchase: Purchase | None) -> bool:
         given = self._given(image, purchase)
@@ -236,11 +223,7 @@ class BucketImages:
         return self._bucket.create(image.path, Path(part), **given) is not None
 
     def replace(self, part: str, image: ImageFile, *, keep: bool, purchase: Purchase | None = None) -> bool:
-        with self._kept_on_failure(part, image):
-            is_put = self._noting(lambda note: self._replace(part, image, note), purchase)
-        if is_put:
-            self._leave(part, image, keep=keep)
-        return is_put
+        return self._stored(self._replace, part, image, purchase, keep=keep)
 
     def _replace(self, part: str, image: ImageFile, purchase: Purchase | None) -> bool:
         given = self._given(image, purchase)
@@ -250,6 +233,27 @@ class BucketImages:
         if (standing := self._bucket.head(image.path)) is None:
             return self._put(part, image, purchase)
         return self._bucket.replace(image.path, Path(part), standing.version, **given) is not None
+
+    def _stored(
+        self,
+        store: Callable[[str, ImageFile, Purchase | None], bool],
+        part: str,
+        image: ImageFile,
+        purchase: Purchase | None,
+        *,
+        keep: bool,
+    ) -> bool:
+        """Call `store`; if the bucket refuses, once more without the purchase: some take no metadata of that length."""
+        with self._kept_on_failure(part, image):
+            try:
+                is_put = store(part, image, purchase)
+            except BucketError as error:
+                if purchase is None or error.is_outage:
+                    raise
+                is_put = store(part, image, None)
+        if is_put:
+            self._leave(part, image, keep=keep)
+        return is_put
 
     def take_back(self, part: str, image: ImageFile) -> None:
         # What cannot be fetched stays in the bucket: it is paid for.
