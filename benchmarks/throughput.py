@@ -54,6 +54,7 @@ class Contest:
 
 CONTESTS = (
     Contest("300 KB binary", 300_000, "binary", 6000, "bare-aiohttp", (0.55, 1.0)),
+    Contest("300 KB binary", 300_000, "binary", 6000, "storing-aiohttp", (None, None)),
     Contest("300 KB binary", 300_000, "binary", 6000, "curl", (None, None)),
     Contest("300 KB as JSON", 300_000, "json", 3000, "requests-threads", (None, None)),
     Contest("300 KB as JSON", 300_000, "json", 3000, "openai-sdk", (2.3, 3.5)),
