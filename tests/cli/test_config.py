@@ -153,7 +153,7 @@ def test_options_that_may_be_given_several_times_take_a_list(capsys):
         ("[profile.x]\nrpm = 1", ": profile.x.rpm: no such table; the known ones are annotate, check, "),
         ("[run]\nrpm = true", ": run.rpm: expected an integer"),
         ("[run]\nrpm = '3'", ": run.rpm: expected an integer"),
-        ("[run]\nrpm = 0", ": run.rpm: 0 is not in the range x>=1"),
+        ("[run]\nrpm = 0", ": run.rpm: 0 is not a whole number of 1 or more"),
         ("[run]\nmax-cost = 'a'", ": run.max-cost: expected a number"),
         ("[run]\nmax-time = 2020-01-01", ": run.max-time: expected a number or a quoted string"),
         ("[run]\nmax-time = 'soon'", ": run.max-time: 'soon' is not a duration"),

@@ -75,7 +75,7 @@ def test_the_error_file_stands_beside_the_output_file():
         ),
         (["out", "--csv", "-", "--with-images"], 2, "--with-images needs --parquet FILE"),
         (["out", "--csv", "-", "--shard-size", "9"], 2, "--shard-size needs --webdataset DIR"),
-        (["out", "--webdataset", "d", "--shard-size", "0"], 2, "--shard-size: 0 is not in the range x>=1"),
+        (["out", "--webdataset", "d", "--shard-size", "0"], 2, "--shard-size: 0 is not a whole number of 1 or more"),
         (["out", "--imagefolder", "s3://bucket/d"], 2, "--imagefolder: s3://bucket/d is an address, not a folder"),
         (["out", "--imagefolder", "out"], 5, "out: holds 'images', which no export has made; choose a new or an empty"),
         (["out", "--openai", "-"], 2, "--openai needs a file name; only --csv can go to standard output"),

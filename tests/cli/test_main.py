@@ -43,7 +43,7 @@ def test_a_mistyped_command_is_recognised(capsys):
 
 def test_an_option_may_come_before_the_jobs_file(capsys):
     assert main(["-c", "0", "jobs.jsonl"]) == 2
-    assert "0 is not in the range" in capsys.readouterr().err
+    assert "0 is not a whole number from 1 to 1000" in capsys.readouterr().err
 
 
 HEAVY = ("aiohttp", "PIL", "anyio", "tenacity", "msgspec", "rich", "venice_batch.sandbox")
@@ -154,7 +154,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
     ("arguments", "reported"),
     [
         (["jobs.jsonl", "--max-time", "soon"], "--max-time: 'soon' is not a duration; give seconds, or 90s, 15m, 2h"),
-        (["jobs.jsonl", "-c", "0"], "--concurrency: 0 is not in the range 1<=x<=1000"),
+        (["jobs.jsonl", "-c", "0"], "--concurrency: 0 is not a whole number from 1 to 1000"),
         (["config", "nur"], "[COMMAND]: 'nur' is not one of 'run', "),
         (["completion"], "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish"),
         (["run"], "Missing argument 'JOBS'."),

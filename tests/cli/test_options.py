@@ -12,7 +12,7 @@ from venice_batch.cli import options
 from venice_batch.cli.commands import COMMANDS, cli
 from venice_batch.cli.commands import command as make_command
 from venice_batch.cli.main import main
-from venice_batch.cli.parameters import AnyOf, Duration, option
+from venice_batch.cli.parameters import AnyOf, Duration, Number, WholeNumber, option
 from venice_batch.cli.sandbox_options import sandbox_options, sandbox_settings
 from venice_batch.errors import UsageError
 from venice_batch.sandbox import SandboxSettings
@@ -48,6 +48,31 @@ def test_any_text_is_a_positive_duration_or_refused(text):
         assert duration(text) > 0
     except click.BadParameter as error:
         assert "is not a duration" in error.message  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        (WholeNumber(1, 9), "0", "0 is not a whole number from 1 to 9"),
+        (WholeNumber(min=1), "-3", "-3 is not a whole number of 1 or more"),
+        (WholeNumber(min=1), 0, "0 is not a whole number of 1 or more"),
+        (WholeNumber(min=1), "20MB", "'20MB' is not a whole number of 1 or more"),
+        (WholeNumber(min=1), "1.5", "1.5 is not a whole number of 1 or more"),
+        (Number(0, 1), "7", "7 is not a number from 0 to 1"),
+        (Number(min=0), "nan", "'nan' is not a number of 0 or more"),
+        (Number(min=0), float("inf"), "inf is not a number of 0 or more"),
+        (Number(min=0), "", "'' is not a number of 0 or more"),
+    ],
+)
+def test_a_number_beyond_its_limits_is_refused_with_them(kind, value, message):
+    with pytest.raises(click.BadParameter) as refused:
+        kind.convert(value, None, None)
+    assert refused.value.message == message
+
+
+@pytest.mark.parametrize(("kind", "value", "number"), [(WholeNumber(1, 9), "9", 9), (Number(0, 1), "0.5", 0.5)])
+def test_a_number_within_its_limits_is_taken(kind, value, number):
+    assert kind.convert(value, None, None) == number
 
 
 @make_command(name="command")
@@ -132,9 +157,9 @@ def test_an_unknown_fault_is_refused():
         settings("--sandbox-faults", "500,boom")
 
 
-def test_an_option_that_is_no_number_is_refused():
+def test_a_setting_that_is_no_number_is_refused():
     with pytest.raises(UsageError, match="speed"):
-        settings("--sandbox-speed", "nan")
+        settings("--sandbox-set", "speed=nan")
 
 
 def test_an_unknown_setting_is_answered_with_the_known_ones():

@@ -49,7 +49,7 @@ def test_json_prints_one_object_and_nothing_else(capsys):
         ([{**GOOD, "width": "x"}], [], 2, "jobs.jsonl:1: width"),
         ([GOOD], ["--max-cost", "0.001"], 4, "above --max-cost"),
         ([GOOD], ["--config", "none.toml"], 2, "none.toml"),
-        ([GOOD], ["--rpm", "many"], 2, "'many' is not a valid"),
+        ([GOOD], ["--rpm", "many"], 2, "'many' is not a whole number of 1 or more"),
         ([GOOD], ["--sandbox-set", "nonsense=1"], 2, "nonsense"),
     ],
 )

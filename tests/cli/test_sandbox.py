@@ -113,7 +113,7 @@ def test_a_ready_file_that_cannot_be_written_is_one_line(capsys):
     ("arguments", "words"),
     [
         (["--host", "0.0.0.0"], "loopback"),
-        (["--fault-rate", "2"], "range"),
+        (["--fault-rate", "2"], "2 is not a number from 0 to 1"),
         (["--faults", "nonsense"], "nonsense"),
         (["--set", "capacity=many"], "capacity"),
     ],

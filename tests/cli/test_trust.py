@@ -178,7 +178,7 @@ def test_trust_takes_a_file_by_name_and_refuses_one_with_mistakes(capsys, tmp_pa
     project(SERVER, "sub/venice-batch.toml")
     assert main(["trust", "sub/venice-batch.toml", "--yes"]) == 0
     project(SERVER + "rpm = 0\n", "sub/venice-batch.toml")
-    assert "run.rpm: 0 is not in the range" in refused(capsys, "trust", "sub/venice-batch.toml", "--yes")
+    assert "run.rpm: 0 is not a whole number of 1 or more" in refused(capsys, "trust", "sub/venice-batch.toml", "--yes")
     assert "cannot be read" in refused(capsys, "trust", "absent.toml")
 
 

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from venice_batch.cli import destinations, folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.env import environment
-from venice_batch.cli.parameters import Folder, Target, option
+from venice_batch.cli.parameters import Folder, Target, WholeNumber, option
 from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.text_format import counted, size
 
@@ -55,7 +55,7 @@ _FOLDER = Folder(path_type=Path)
 @option("--webdataset", type=_FOLDER, metavar="DIR", help="Write a dataset as tar shards of WebDataset, and a card.")
 @option(
     "--shard-size",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     default=1000,
     show_default=True,
     metavar="N",

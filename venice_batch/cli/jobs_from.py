@@ -10,7 +10,7 @@ import click
 from venice_batch.cli import destinations, folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.env import environment
-from venice_batch.cli.parameters import AnyOf, group, option
+from venice_batch.cli.parameters import AnyOf, WholeNumber, group, option
 from venice_batch.errors import FolderError, UsageError, one_line
 from venice_batch.model import Flags, Status
 from venice_batch.output.originals import shown
@@ -47,7 +47,7 @@ _which = group(
     option("--rejected", is_flag=True, allow_from_autoenv=False, help="Only images that you marked as rejected."),
     option(
         "--min-rating",
-        type=click.IntRange(1, 5),
+        type=WholeNumber(1, 5),
         allow_from_autoenv=False,
         help="Only images that you gave a rating of N or more.",
     ),
@@ -72,7 +72,7 @@ _new = group(
     option("--cut-out", is_flag=True, allow_from_autoenv=False, help="Remove each image's background."),
     option(
         "--vary",
-        type=click.IntRange(1, 1000),
+        type=WholeNumber(1, 1000),
         allow_from_autoenv=False,
         help="Make N more images like each, with new seeds.",
     ),

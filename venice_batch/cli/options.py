@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 from venice_batch.cli import column_options, settings
 from venice_batch.cli.env import environment
 from venice_batch.cli.folders import AnyFolder, FolderToWrite
-from venice_batch.cli.parameters import Caps, Decorator, Folder, Share, Target, group, option, stronger
+from venice_batch.cli.parameters import Caps, Decorator, Folder, Share, Target, WholeNumber, group, option, stronger
 from venice_batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -142,12 +142,12 @@ use_sandbox = option(
 server = group(base_url, api_key_file, use_sandbox)
 rpm = option(
     "--rpm",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     help="Ask each model for at most N images a minute, even if the API allows more.",
 )
 share = option(
     "--share",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     default=1,
     show_default=True,
     help="Use 1/N of the account's quotas, for N runs that do not see each other, such as shards.",
@@ -188,11 +188,11 @@ which_jobs = group(
     ),
     option(
         "--sample",
-        type=click.IntRange(min=1),
+        type=WholeNumber(min=1),
         help="Take only N jobs, chosen at random; the same ones in every run.",
     ),
-    option("--seed", type=click.IntRange(min=0), default=None, help="Let --sample choose others."),
-    option("--limit", type=click.IntRange(min=1), help="Take only the first N jobs."),
+    option("--seed", type=WholeNumber(min=0), default=None, help="Let --sample choose others."),
+    option("--limit", type=WholeNumber(min=1), help="Take only the first N jobs."),
     default_fields,
     option(
         "--matrix",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -190,14 +191,39 @@ class Folder(Target):
         return text.replace("{date}", environment(ctx).today)
 
 
-class Amount(click.FloatRange):
-    """A finite number of at least 0."""
+class WholeNumber(click.IntRange):
+    """A whole number within limits."""
+
+    name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.IntRange
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(_no_number(value, self), param, ctx)
+
+
+class Number(click.FloatRange):
+    """A finite number within limits."""
+
+    name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - as in click.FloatRange
-        found = super().convert(value, param, ctx)
+        found = math.nan
+        with suppress(click.BadParameter):
+            found = super().convert(value, param, ctx)
         if not math.isfinite(found):
-            self.fail(f"{value!r} is not an amount", param, ctx)
+            self.fail(_no_number(value, self), param, ctx)
         return found
+
+
+def _no_number(value: object, kind: WholeNumber | Number) -> str:
+    shown = repr(value) if isinstance(value, str) and not _NUMBER.fullmatch(value) else value
+    limits = f"from {kind.min} to {kind.max}" if kind.max is not None else f"of {kind.min} or more"
+    return f"{shown} is not a {kind.name} {limits}"
+
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 class Caps(click.ParamType[dict[str, float]]):

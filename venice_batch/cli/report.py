@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from venice_batch.cli import folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.formats import FORMATS
-from venice_batch.cli.parameters import Target, group, option, stronger
+from venice_batch.cli.parameters import Target, WholeNumber, group, option, stronger
 from venice_batch.errors import BucketError, FolderError, UsageError, one_line
 from venice_batch.output.originals import shown
 from venice_batch.text_format import counted
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     ),
     option(
         "--seed",
-        type=click.IntRange(min=0),
+        type=WholeNumber(min=0),
         default=0,
         show_default=True,
         allow_from_autoenv=False,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from venice_batch.cli import options, sandbox_options
-from venice_batch.cli.parameters import Amount, Duration, FlagsOrConditions, Target, group, option
+from venice_batch.cli.parameters import Duration, FlagsOrConditions, Number, Target, WholeNumber, group, option
 
 output = group(
     options.output,
@@ -29,13 +29,13 @@ sending = group(
     option(
         "-c",
         "--concurrency",
-        type=click.IntRange(1, 1000),
+        type=WholeNumber(1, 1000),
         show_default="as many as quota and latency need",
         help="Send at most N requests at a time, over all models.",
     ),
     option(
         "--processes",
-        type=click.IntRange(1, 64),
+        type=WholeNumber(1, 64),
         default=1,
         show_default=True,
         help="Fetch images in N processes; more than one is for your own servers that outrun one core.",
@@ -49,11 +49,11 @@ sending = group(
         help="Ask for single images as binary or JSON; JSON includes the server's own timing.",
     ),
     option(
-        "--max-attempts", type=click.IntRange(min=1), default=6, show_default=True, help="Try each job at most N times."
+        "--max-attempts", type=WholeNumber(min=1), default=6, show_default=True, help="Try each job at most N times."
     ),
     option(
         "--max-paid-attempts",
-        type=click.IntRange(min=1),
+        type=WholeNumber(min=1),
         default=2,
         show_default=True,
         help="Give up a job after N attempts that may have been charged: timeouts, cut connections, no image.",
@@ -74,7 +74,7 @@ sending = group(
     ),
     option(
         "--max-image-bytes",
-        type=click.IntRange(min=1),
+        type=WholeNumber(min=1),
         default=64 * 1024 * 1024,
         show_default="64 MiB",
         help="Refuse images of more than N bytes.",
@@ -99,13 +99,13 @@ limits = group(
     option("--max-time", type=Duration(), help="Stop sending after DURATION; exit 75."),
     option(
         "--max-cost",
-        type=Amount(min=0),
+        type=Number(min=0),
         metavar="USD",
         help="Do not start if the jobs cost more, and never spend more; exit 4.",
     ),
     options.budget,
     options.frozen,
-    option("--max-failures", type=click.IntRange(min=1), help="Stop after N failed jobs; exit 75."),
+    option("--max-failures", type=WholeNumber(min=1), help="Stop after N failed jobs; exit 75."),
     option(
         "--grace",
         type=Duration(),

@@ -12,7 +12,7 @@ import click
 from venice_batch import portable
 from venice_batch.cli import sandbox_options
 from venice_batch.cli.commands import command
-from venice_batch.cli.parameters import Target, option
+from venice_batch.cli.parameters import Target, WholeNumber, option
 from venice_batch.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @command()
 @option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=WholeNumber(0, 65535),
     default=8642,
     show_default=True,
     help="Listen on port N; 0: any free port.",

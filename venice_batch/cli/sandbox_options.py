@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from venice_batch.cli.parameters import Decorator, group, option
+from venice_batch.cli.parameters import Decorator, Number, WholeNumber, group, option
 from venice_batch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,15 +27,15 @@ class _SandboxOption:
 
 
 _SANDBOX_OPTIONS = (
-    _SandboxOption("rpm", "rpm", click.IntRange(min=0), "Allow N images a minute for each model; 0: no limit."),
-    _SandboxOption("latency", "latency_s", click.FloatRange(min=0), "Take X seconds to make an image."),
-    _SandboxOption("speed", "speed", click.FloatRange(min=0.001), "Divide minutes and latencies by X."),
+    _SandboxOption("rpm", "rpm", WholeNumber(min=0), "Allow N images a minute for each model; 0: no limit."),
+    _SandboxOption("latency", "latency_s", Number(min=0), "Take X seconds to make an image."),
+    _SandboxOption("speed", "speed", Number(min=0.001), "Divide minutes and latencies by X."),
     _SandboxOption(
-        "capacity", "capacity", click.IntRange(min=0), "Make N images of a model at a time, else 503; 0: no limit."
+        "capacity", "capacity", WholeNumber(min=0), "Make N images of a model at a time, else 503; 0: no limit."
     ),
-    _SandboxOption("fault-rate", "fault_rate", click.FloatRange(0, 1), "Make this share of the requests fail."),
+    _SandboxOption("fault-rate", "fault_rate", Number(0, 1), "Make this share of the requests fail."),
     _SandboxOption("faults", "fault_kinds", click.STRING, "Fail in these ways, separated by commas (500,reset-mid,…)."),
-    _SandboxOption("balance", "balance_usd", click.FloatRange(min=0), "Answer 402 after X USD."),
+    _SandboxOption("balance", "balance_usd", Number(min=0), "Answer 402 after X USD."),
     _SandboxOption("draw", "draw", click.Choice(["art", "plain"]), "Draw pictures, or flat colours at high speed."),
 )
 

@@ -12,7 +12,7 @@ from venice_batch import portable
 from venice_batch.cli import folders, options
 from venice_batch.cli.commands import command
 from venice_batch.cli.env import environment
-from venice_batch.cli.parameters import option
+from venice_batch.cli.parameters import WholeNumber, option
 from venice_batch.errors import ExitCode, UsageError
 
 
@@ -20,7 +20,7 @@ from venice_batch.errors import ExitCode, UsageError
 @click.argument("folder", metavar="OUT", type=folders.AnyFolder(), shell_complete=options.complete_folders)
 @option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=WholeNumber(0, 65535),
     default=0,
     show_default="any free one",
     help="Listen on port N of 127.0.0.1.",
