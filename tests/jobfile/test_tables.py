@@ -115,7 +115,9 @@ def test_a_table_that_cannot_be_read_is_reported(write, name, content, message):
         " Negative_prompt ",
     ],
 )
-@pytest.mark.parametrize(("name", "delimiter"), [("jobs.csv", ","), ("jobs.tsv", "\t"), ("jobs.csv", ";")])
+@pytest.mark.parametrize(
+    ("name", "delimiter"), [("jobs.csv", ","), ("jobs.tsv", "\t"), ("jobs.csv", ";"), ("jobs.csv", "|")]
+)
 def test_a_column_is_a_field_in_any_case_with_spaces_or_hyphens(write, column, name, delimiter):
     (job,) = jobs(write(name, f"prompt{delimiter}{column}\na{delimiter}blurry\n"), "model=m")
     assert (job.request["negative_prompt"], job.metadata) == ("blurry", None)
@@ -164,7 +166,7 @@ def test_a_number_that_may_have_lost_digits_is_not_guessed(write, cell):
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
-@pytest.mark.parametrize("delimiter", [";", ",", "\t"])
+@pytest.mark.parametrize("delimiter", [";", ",", "\t", "|"])
 def test_the_delimiter_is_the_one_that_finds_the_fields(write, name, delimiter):
     cell = '"x, y; z"' if delimiter != "\t" else "x, y; z"
     path = write(name, f"Seed{delimiter}prompt{delimiter}note\r\n1{delimiter}{cell}{delimiter}n\r\n")
@@ -279,8 +281,9 @@ def test_a_header_without_any_field_is_cut_where_it_can_be(write, name, delimite
     assert (job.request["prompt"], job.metadata) == ("A red teapot", {"Category": "Colors"})
 
 
-def test_other_delimiters_in_a_header_without_fields_are_text(write):
-    write("set.csv", "Caption; long,Category\nA red teapot,Colors\n")
-    with open_source("set.csv", field_map=FieldMap.of({"prompt": "Caption; long"})) as source:
+@pytest.mark.parametrize("caption", ["Caption; long", "Caption | long"])
+def test_other_delimiters_in_a_header_without_fields_are_text(write, caption):
+    write("set.csv", f"{caption},Category\nA red teapot,Colors\n")
+    with open_source("set.csv", field_map=FieldMap.of({"prompt": caption})) as source:
         (job,) = JobIndex.build(source, defaults=Defaults.of(["model=venice-sd35"])).jobs_in_order()
     assert job.metadata == {"Category": "Colors"}

@@ -201,14 +201,14 @@ class _Table:
 def _delimiter(header: str, own: str) -> str:
     """Return the delimiter that finds most fields in the header: spreadsheets choose it by country, not by suffix.
 
-    If none finds a field, the one that is there decides, the suffix's own before the others.
+    If none finds a field, the one that is there decides, the suffix's own before the others; a | must find one.
     """
 
     def found(delimiter: str) -> tuple[int, bool]:
         cells = header.split(delimiter)
-        return sum(_field(cell.strip(' "\r\n\t')) is not None for cell in cells), len(cells) > 1
+        return sum(_field(cell.strip(' "\r\n\t')) is not None for cell in cells), len(cells) > 1 and delimiter != "|"
 
-    return max((own, ",", ";", "\t"), key=found)
+    return max((own, ",", ";", "\t", "|"), key=found)
 
 
 def _unquoted(cell: str) -> str:
