@@ -250,3 +250,19 @@ def test_a_process_that_has_ended_does_not_run_and_this_one_may(monkeypatch):
     assert not portable.may_be_running(2**70)
     monkeypatch.setattr(portable, "IS_WINDOWS", True)
     assert portable.may_be_running(ended.pid)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
+def test_a_process_whose_end_nobody_asked_for_does_not_run():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it stays as it is
+    assert not portable.may_be_running(ended.pid)
+    assert ended.wait() == 0
+
+
+def test_a_process_may_run_where_the_system_does_not_tell_its_state(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(portable, "open", refuse, raising=False)
+    assert portable.may_be_running(os.getpid())

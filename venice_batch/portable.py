@@ -185,7 +185,11 @@ def _unlock_byte(file: int) -> None:
 
 
 def may_be_running(number: int) -> bool:
-    """Return whether a process of this computer has this number; True where the system cannot be asked (Windows)."""
+    """Return whether a process of this computer has this number; True where the system cannot be asked (Windows).
+
+    On Linux a process that has ended does not count, even if its parent never asks how: in containers, process 1 often
+    does not.
+    """
     if IS_WINDOWS:
         return True  # os.kill would end the process
     try:
@@ -194,7 +198,12 @@ def may_be_running(number: int) -> bool:
         return False
     except OSError:
         return True
-    return True
+    try:
+        with open(f"/proc/{number}/stat", "rb") as file:
+            state = file.read().rpartition(b")")[2].split()[:1]  # behind the program's name, which may hold anything
+    except OSError:
+        return True
+    return state not in ([b"Z"], [b"X"])
 
 
 @contextmanager
