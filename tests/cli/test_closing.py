@@ -247,6 +247,8 @@ LOOK = ["report", "out"]
         ({"exit_code": 75, "pending": 3}, AGAIN),
         ({"exit_code": 130, "pending": 3}, AGAIN),
         ({"exit_code": 143, "pending": 3}, AGAIN),
+        ({"exit_code": 130}, LOOK),  # everything under way finished
+        ({"exit_code": 130, "failed": 1}, AGAIN),
         ({"exit_code": ExitCode.KEY_REFUSED, "pending": 3}, None),
         ({"exit_code": ExitCode.OUT_OF_MONEY, "pending": 3}, None),
         ({"exit_code": ExitCode.FOLDER_UNUSABLE, "pending": 3}, None),

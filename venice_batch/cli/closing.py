@@ -65,11 +65,12 @@ def next_command(summary: Summary, command: Sequence[str], *, has_page: bool = F
     look = None if has_page else ["report", summary.output]
     again = list(command) if command and "-" not in command else None
     left = summary.failed or summary.pending > sum(reason.count for reason in summary.waiting)
-    if summary.exit_code == ExitCode.OK:
+    is_stopped = summary.exit_code in (ExitCode.SIGINT, ExitCode.SIGTERM)
+    if summary.exit_code == ExitCode.OK or (is_stopped and not left):  # all that was under way has finished
         return look
     if summary.exit_code == ExitCode.SOME_FAILED and not left:
         return [*again, "--retry-rejected"] if again and "--retry-rejected" not in again else look
-    if summary.exit_code in (ExitCode.SOME_FAILED, ExitCode.TEMPORARY, ExitCode.SIGINT, ExitCode.SIGTERM):
+    if is_stopped or summary.exit_code in (ExitCode.SOME_FAILED, ExitCode.TEMPORARY):
         return again
     return None
 
