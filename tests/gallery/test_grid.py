@@ -216,16 +216,44 @@ def test_long_texts_are_wrapped_and_cut():
     assert wrapped("a\x1b[2J\ud800b", font, 600, 2) == ["a [2J b"]
 
 
-def test_without_a_font_of_the_system_pillow_has_one(monkeypatch):
-    whole = grid.ImageFont.truetype
+def test_chinese_is_wrapped_between_characters_but_not_before_what_closes_them():
+    font = grid._font(12)
+    text = "月光下，一只猫坐在屋顶上。" * 4
+    for room in range(30, 200, 7):
+        lines = wrapped(text, font, room, 100)
+        assert "".join(lines) == text
+        assert max(map(font.getlength, lines)) <= room
+        assert not any(line.startswith(("，", "。")) for line in lines)
+    assert wrapped("a 猫 on\u3000roofs", font, 600, 1) == ["a 猫 on roofs"]
+
+
+@pytest.fixture
+def asked_fonts(monkeypatch):
+    """Let the system have no fonts; return the names that are asked for."""
+    whole, asked = grid.ImageFont.truetype, []
 
     def without_system(font, *given, **named):
         if isinstance(font, str):
+            asked.append(font)
             raise OSError
         return whole(font, *given, **named)
 
     monkeypatch.setattr(grid.ImageFont, "truetype", without_system)
-    assert grid._font.__wrapped__(13).getlength("a") > 0
+    grid._font.cache_clear()
+    yield asked
+    grid._font.cache_clear()
+
+
+@pytest.mark.parametrize(("prompt", "first"), [("a cat", "DejaVuSans.ttf"), ("一只猫", "NotoSansCJK-Regular.ttc")])
+def test_labels_are_drawn_with_a_font_that_has_their_letters(tmp_path, asked_fonts, prompt, first):
+    write(tmp_path, matrix_job(tmp_path, prompt=prompt, seed=1), matrix_job(tmp_path, prompt=prompt, seed=2))
+    opened(tmp_path)
+    assert asked_fonts[0] == first
+
+
+def test_without_a_font_of_the_system_pillow_has_one(asked_fonts):
+    assert grid._font(13).getlength("a") > 0
+    assert asked_fonts
 
 
 def test_an_interrupted_grid_leaves_no_file(tmp_path, monkeypatch):

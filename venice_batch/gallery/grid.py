@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -44,6 +45,20 @@ _SHOWN_NAMES = 5
 _PAPER, _INK, _SOFT, _WELL = "#ffffff", "#1a1917", "#615d56", "#eceae5"
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+_EAST_ASIAN = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
+_CLOSING = "\u3001\u3002\u300d\u300f\u3011\uff01\uff09\uff0c\uff1a\uff1b\uff1f"
+_UNIT = re.compile(rf"\s?(?:[{_EAST_ASIAN}][{_CLOSING}]*|[^\s{_EAST_ASIAN}]+)")
+"""What stays on one line: a word, or a character of Chinese, Japanese or Korean with the punctuation that closes it."""
+_FONTS = ("DejaVuSans.ttf", "Arial Unicode.ttf", "segoeui.ttf")
+_EAST_ASIAN_FONTS = (
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansCJKsc-Regular.otf",
+    "wqy-microhei.ttc",
+    "wqy-zenhei.ttc",
+    "Arial Unicode.ttf",
+    "msyh.ttc",
+)
 
 
 class _Cell(NamedTuple):
@@ -156,7 +171,10 @@ class _Drawing:
         ratios = [(file.width or 1) / (file.height or 1) for cell in cells.values() for file in cell.files]
         self._wide, self._high = wide, high = cell_size(side, ratios)
 
-        self._font = font = _font(max(12, min(20, side // 12)))
+        shown = " ".join([sweep.name, prompt, *(value for axis in axes for value in axis.values)])
+        is_east_asian = re.search(f"[{_EAST_ASIAN}]", shown) is not None
+        large = _font(26, is_east_asian)
+        self._font = font = _font(max(12, min(20, side // 12)), is_east_asian)
         named = [
             [f"{axes[at].field}: {axes[at].values[one]}" for at, one in zip(aside, row, strict=True)] for row in rows
         ]
@@ -165,7 +183,7 @@ class _Drawing:
         left = _MARGIN + label + (2 * _GAP if aside else 0)
         width = max(left + len(columns) * (wide + _GAP) - _GAP + _MARGIN, NARROWEST)
         room = width - 2 * _MARGIN
-        title = [(line, _font(26), _INK) for line in wrapped(sweep.name, _font(26), room, 2)]
+        title = [(line, large, _INK) for line in wrapped(sweep.name, large, room, 2)]
         if prompt != sweep.name:
             title += [(line, font, _SOFT) for line in wrapped(prompt, font, room, _MOST_PROMPT_LINES)]
         heads = [wrapped(f"{axes[across].field}: {value}", font, wide, 3) for value in columns]
@@ -263,17 +281,17 @@ def _small(files: PlainFiles, path: str, room: tuple[int, int]) -> Image.Image |
 def wrapped(text: str, font: _Font, room: float, most: int) -> list[str]:
     """Return `text` as at most `most` lines no wider than `room` pixels; "…" ends a text that was cut."""
     # Control characters have no shape, and a lone surrogate makes drawing raise.
-    words = "".join(char if char.isprintable() else " " for char in text[:2000]).split()
+    units = _UNIT.findall(" ".join("".join(char if char.isprintable() else " " for char in text[:2000]).split()))
     lines: list[str] = []
-    while words:
+    while units:
         if len(lines) == most:
             lines[-1] = _cut(f"{lines[-1]}…", font, room)
             break
         count = 1
-        while count < len(words) and font.getlength(" ".join(words[: count + 1])) <= room:
+        while count < len(units) and font.getlength("".join(units[: count + 1]).lstrip()) <= room:
             count += 1
-        lines.append(_cut(" ".join(words[:count]), font, room))
-        words = words[count:]
+        lines.append(_cut("".join(units[:count]).lstrip(), font, room))
+        units = units[count:]
     return lines
 
 
@@ -292,9 +310,12 @@ def _height(font: _Font) -> int:
 
 
 @lru_cache(8)
-def _font(size: int) -> _Font:
-    """Return a font of the system that has many scripts, else Pillow's own, which is Latin only."""
-    for name in ("DejaVuSans.ttf", "Arial Unicode.ttf", "segoeui.ttf"):
+def _font(size: int, is_east_asian: bool = False) -> _Font:
+    """Return a font of the system that has many scripts, else Pillow's own, which is Latin only.
+
+    `is_east_asian`: one for Chinese, Japanese and Korean, if the system has any.
+    """
+    for name in (*(_EAST_ASIAN_FONTS if is_east_asian else ()), *_FONTS):
         try:
             return ImageFont.truetype(name, size)
         except OSError:
