@@ -164,7 +164,7 @@ def sweep(name, *numbers):
     [
         ([], None, None, "there is no sweep in this folder"),
         ([sweep("a", 1, 2), sweep("b", 3, 4)], None, None, r"there are 2 sweeps \(a, b\); choose one with --grid-of"),
-        ([sweep(name, 1) for name in "abcdef"], "x", None, "there is no such sweep; there are a, b, c, d, e, …"),
+        ([sweep(name, 1) for name in "abcdef"], "x", None, "there is no such sweep; they are called a, b, c, d, e, …"),
         ([sweep("a", 1, 2), sweep("a", 3, 4)], "a", None, "2 sweeps have this name; give the id of one of the jobs"),
     ],
 )

@@ -124,7 +124,7 @@ def choose(sweeps: list[Sweep], which: str | None, number: int | None = None) ->
         return found[0]
     if found:
         raise UsageError(f"--grid-of {which}: {len(found)} sweeps have this name; give the id of one of the jobs")
-    raise UsageError(f"--grid-of {which}: there is no such sweep; there are {known}")
+    raise UsageError(f"--grid-of {which}: there is no such sweep; they are called {known}")
 
 
 def cell_side(columns: int, rows: int) -> int:
