@@ -81,7 +81,10 @@ def test_a_folder_with_an_empty_manifest_has_everything_to_do(capsys):
     write(GOOD, {**GOOD, "id": "b", "matrix": {"seed": [1, 2]}})
     assert check("--offline", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
-    assert (plan["jobs"], plan["already_done"], plan["pending"], plan["usd"]) == (3, 0, 3, 0.03)
+    assert (plan["jobs"], plan["already_done"], plan["pending"], plan["usd"], plan["left_out"]) == (3, 0, 3, 0.03, 0)
+    assert check("--offline", "--json", "--limit", "2") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["jobs"], plan["left_out"]) == (2, 1)
     write(GOOD, GOOD)
     assert check("--offline") == 2
     assert "jobs.jsonl:2: id: 'a' is used on line 1 already\n" in capsys.readouterr().err

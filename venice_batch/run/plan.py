@@ -88,7 +88,8 @@ class ChainPlan(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """The jobs of a file: how many are done, how many were rejected before, and the rest by model and in total.
 
-    `reused` jobs take images of other folders; they are neither done nor pending.
+    `reused` jobs take images of other folders; they are neither done nor pending. `left_out` counts those that the part
+    asked for does not have; jobs of other shards do not count.
     Sums of money are exact to the last digit. `expected_s` is the time of the longest lane, with answers as slow as in
     the folder's last run. `balances` are those that pay for images, in the order in which the API uses them; `suffices`
     says whether each request can be paid from one of them. Both are None if unknown.
@@ -109,6 +110,7 @@ class Plan(msgspec.Struct, frozen=True):
     suffices: bool | None = None
     chains: ChainPlan | None = None
     reused: int = 0
+    left_out: int = 0
 
     def exceeds(self, max_usd: Decimal | float) -> bool:
         """Return whether the known prices add up to more than `max_usd`."""
@@ -213,6 +215,7 @@ def plan(
         suffices=None if balances is None else access and suffices(bills, balances),
         chains=_chain_plan(index, known, is_settled, preflight) if index.chains else None,
         reused=reused,
+        left_out=index.left_out,
     )
 
 
