@@ -75,13 +75,15 @@ def markdown_text(text: str) -> str:
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
     """Return a table as CSV in UTF-8, with the cells that `export --csv` writes."""
-    from venice_batch.report.export.table_files import csv_text
+    from venice_batch.report.export.table_files import csv_row
 
-    text = io.StringIO()
+    made = io.BytesIO()  # io.StringIO would take four times as much memory
+    text = io.TextIOWrapper(made, "utf-8", "replace", newline="")
     writer = csv.writer(text)
-    writer.writerow(map(csv_text, header))
-    writer.writerows(map(csv_text, row) for row in rows)
-    return text.getvalue().encode("utf-8", "replace")
+    writer.writerow(csv_row(header))
+    writer.writerows(map(csv_row, rows))
+    text.flush()
+    return made.getvalue()
 
 
 def percent_text(share: Estimate | None) -> str:

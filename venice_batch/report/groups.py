@@ -13,7 +13,7 @@ from venice_batch.money import MICRO_PER_USD
 from venice_batch.report.group_fields import ANNOTATION, cluster_of, key_of, sort_key, value_of
 from venice_batch.report.intervals import ClusteredSample, Estimate, Resamples, Sample, is_number, wilson
 from venice_batch.report.seeds import IgnoredSeed, SeedCheck
-from venice_batch.report.summary import Histogram
+from venice_batch.report.summary import Histogram, percentiles_of
 from venice_batch.report.tables import MOST_USD
 
 if TYPE_CHECKING:
@@ -246,6 +246,11 @@ class _Group:
         if len(self._few) > _FEW:
             self._server, self._few = _histogram(self._few), None
 
+    def _server_s(self) -> Percentiles:
+        if self._few is None:
+            return self._server.percentiles()
+        return percentiles_of(self._few) if self._few else Percentiles()
+
     def sample(self, name: str) -> Sample | ClusteredSample:
         """Return the values of an annotation."""
         found = self.samples.get(name)
@@ -273,7 +278,7 @@ class _Group:
             self._micro_usd / MICRO_PER_USD if self._is_priced else None,
             self.unpriced,
             self._sandbox_micro_usd / MICRO_PER_USD,
-            (self._server if self._few is None else _histogram(self._few)).percentiles(),
+            self._server_s(),
             means,
         )
 

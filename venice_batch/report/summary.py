@@ -13,6 +13,8 @@ from venice_batch.events import AttemptEnded, JobEnded, RunStarted
 from venice_batch.model import LaneSummary, Percentiles, Reason, SlowJob, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from venice_batch.events import Event
     from venice_batch.model import Outcome, Timing
 
@@ -32,7 +34,7 @@ class Histogram:
 
     def add(self, value_s: float) -> None:
         """Count one duration, limited to a microsecond to 1e15 seconds."""
-        value_s = min(max(value_s, 1e-6), 1e15)
+        value_s = min(max(value_s, _LEAST_S), _MOST_S)
         self._buckets[math.floor(math.log(value_s) / self._STEP)] += 1
         self._keep([value_s])
 
@@ -58,18 +60,31 @@ class Histogram:
 
     def percentiles(self) -> Percentiles:
         """Return the nearest-rank percentiles: of up to `FEW` durations exactly, else as the middle of the bucket."""
-        few = None if self._few is None else sorted(self._few)
-        return Percentiles(*(self._rank(percent, few) for percent in (50, 95, 99)))
+        if self._few:
+            return percentiles_of(self._few)
+        return Percentiles(*map(self._rank, _PERCENTS))
 
-    def _rank(self, percent: int, few: list[float] | None) -> float | None:
-        left = -(-percent * self._buckets.total() // 100)  # rounded up, without a float's error
-        if few:
-            return round(few[left - 1], 6)
+    def _rank(self, percent: int) -> float | None:
+        left = _place(percent, self._buckets.total())
         for bucket in sorted(self._buckets):
             left -= self._buckets[bucket]
             if left <= 0:
                 return float(f"{math.exp((bucket + 0.5) * self._STEP):.4g}")
         return None
+
+
+def percentiles_of(values_s: Iterable[float]) -> Percentiles:
+    """Return the nearest-rank percentiles of one or more durations, as a `Histogram` of up to `FEW` has them."""
+    ordered = sorted(min(max(value_s, _LEAST_S), _MOST_S) for value_s in values_s)
+    return Percentiles(*(round(ordered[_place(percent, len(ordered)) - 1], 6) for percent in _PERCENTS))
+
+
+_PERCENTS = (50, 95, 99)
+_LEAST_S, _MOST_S = 1e-6, 1e15
+
+
+def _place(percent: int, count: int) -> int:
+    return -(-percent * count // 100)  # rounded up, without a float's error
 
 
 class Times:

@@ -35,7 +35,7 @@ def write_csv(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -
         writer.writerow(column.name for column in table)
         count = 0
         for row in rows(records):
-            writer.writerow([csv_text(column.cell(row)) for column in table])
+            writer.writerow(csv_row(column.cell(row) for column in table))
             count += 1
         text.flush()
         return count
@@ -43,19 +43,21 @@ def write_csv(records: Iterable[Outcome], table: list[Column], file: BinaryIO) -
         text.detach()
 
 
-def csv_text(cell: Cell) -> str:
-    """Return a cell as CSV has it: nothing for None; text that a spreadsheet might run begins with an apostrophe."""
-    match cell:
-        case None:
-            return ""
-        case str():
-            return f"'{cell}" if cell.startswith(_ACTIVE) else cell
-        case bool():
-            return "true" if cell else "false"
-        case datetime():
-            return cell.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        case _:
-            return str(cell)
+def csv_row(cells: Iterable[Cell]) -> list[Cell]:
+    """Return cells for `csv.writer`: None is empty, text that a spreadsheet might run begins with an apostrophe."""
+    # Most cells of most tables are numbers, which the writer takes as they are.
+    return [cell if type(cell) in _AS_IT_IS else _csv_text(cell) for cell in cells]
+
+
+_AS_IT_IS = (float, int, type(None))
+
+
+def _csv_text(cell: Cell) -> str:
+    if isinstance(cell, str):
+        return f"'{cell}" if cell.startswith(_ACTIVE) else cell
+    if isinstance(cell, datetime):
+        return cell.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return "true" if cell else "false"
 
 
 BATCH_ROWS = 10_000
