@@ -298,3 +298,39 @@ def test_a_layout_that_cannot_be_written_does_not_change_the_result(capsys):
     Path("output/jobs/flat/mine").touch()
     assert run("--layout", "flat") == 0
     assert capsys.readouterr().err.startswith("venice-batch: warning: --layout: output/jobs/flat: holds 'mine'")
+
+
+_PARTS = [
+    ["--sample", "10"],
+    ["--shard", "1/2"],
+    ["--limit", "7"],
+    ["--matrix", "seed=1,2,3", "--sample", "9"],
+]
+
+
+@pytest.mark.parametrize("given", _PARTS, ids=lambda given: " ".join(given))
+def test_a_layout_numbers_prompts_by_the_jobs_file_whatever_part_is_run(given, capsys):
+    prompts = [f"prompt {number}" for number in range(8)]
+    Path("jobs.jsonl").write_text("".join(json.dumps({"prompt": one}) + "\n" for one in prompts))
+    matrix = [] if "--matrix" in given else ["--matrix", "seed=1,2,3,4"]
+    always = [f"--set={field}" for field in ("model=venice-sd35", "format=png", "width=64", "height=64")]
+    # An earlier run with other samples, whose records have other places.
+    assert run(*always, "--matrix", "seed=2", "--limit", "3", "--layout", "geneval") == 0
+    assert run(*always, *matrix, *given, "--layout", "geneval") == 0
+    records = [json.loads(line) for line in Path("output/jobs/manifest.jsonl").read_bytes().splitlines()]
+    requests = {os.stat(Path("output/jobs", one["files"][0]["path"])).st_ino: one["request"] for one in records}
+    tree = sorted(Path("output/jobs/geneval").glob("*/samples/*.png"))
+    assert len(tree) == len(records)
+    for path in tree:
+        request = requests[os.stat(path).st_ino]
+        assert (prompts[int(path.parts[-3])], int(path.stem) + 1) == (request["prompt"], request["seed"])
+    assert "their numbers may be wrong" not in capsys.readouterr().err
+
+
+def test_a_layout_leaves_out_what_the_jobs_file_no_longer_has(capsys):
+    write("a", "b")
+    assert run() == 0
+    write("b")
+    assert run("--layout", "flat") == 0
+    assert [path.name for path in Path("output/jobs/flat").glob("*.png")] == ["00000.png"]
+    assert "warning: --layout: left out 1 job that the jobs file no longer has\n" in capsys.readouterr().err

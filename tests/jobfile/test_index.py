@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.errors import JobsFileError
-from venice_batch.jobfile import Defaults, JobIndex, Shard, index, open_source, parse
+from venice_batch.jobfile import Defaults, JobIndex, Part, Shard, Source, index, open_source, parse
 from venice_batch.jobfile.index import Directory
 from venice_batch.jobfile.reading import lines
 
@@ -91,6 +91,21 @@ def test_settled_jobs_are_left_out(build):
     assert ids(found.pending(0, others.__contains__)) == ["a"]
     assert ids(found.pending(0, lambda place: True)) == []
     assert next(found.jobs_in_order()).index == first
+
+
+def test_the_whole_file_has_the_jobs_that_a_part_or_a_shard_leaves_out(build):
+    lines = jsonl({"id": one, "model": "m", "prompt": one, "matrix": {"seed": [1, 2]}} for one in "abc")
+    whole = ids(build(lines).whole_file())
+    assert len(whole) == 6
+    assert ids(build(lines, part=Part(limit=1)).whole_file()) == whole
+    assert ids(build(lines, shard=Shard(2, 3)).whole_file()) == whole
+
+
+def test_a_file_that_has_changed_is_not_read_as_a_whole(build, monkeypatch):
+    index = build(jsonl([{"id": "a", "model": "m", "prompt": "x"}]))
+    monkeypatch.setattr(Source, "unchanged", lambda source: False)
+    with pytest.raises(JobsFileError, match="has changed since the check; run again"):
+        index.whole_file()
 
 
 def test_a_job_is_found_by_its_id_and_checked_by_its_request(build):

@@ -70,7 +70,7 @@ def steps(
     if given["gallery"]:
         asked.append(_gallery_step(output, bucket, quiet=given["quiet"]))
     if given["layout"] is not None:
-        asked.append(_layout_step(given["layout"], quiet=given["quiet"]))
+        asked.append(_layout_step(given["layout"], index, quiet=given["quiet"]))
     if given["metrics_file"] is not None:
         asked.append(_metrics_step(given["metrics_file"], index.lanes))
     if given["junit"] is not None:
@@ -158,12 +158,12 @@ def _gallery_step(output: Path, bucket: BucketFolder | None, *, quiet: bool) -> 
     return Step("--gallery", write, page)
 
 
-def _layout_step(name: str, *, quiet: bool) -> Step:
+def _layout_step(name: str, index: JobIndex, *, quiet: bool) -> Step:
     def write(summary: Summary, output: Path) -> None:
         from venice_batch.report.export.tree import write_tree
 
         messages = environment().messages
-        tree = write_tree(output, name, output / name)
+        tree = write_tree(output, name, output / name, jobs=index.whole_file)
         for text in (str(tree), *tree.notes):
             line = f"layout: {output / name}: {text}"
             if messages.log is not None:

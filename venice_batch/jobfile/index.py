@@ -14,6 +14,7 @@ from venice_batch.jobfile.defaults import Defaults
 from venice_batch.jobfile.identity import has_implicit_id
 from venice_batch.jobfile.jobs import Jobs
 from venice_batch.jobfile.selection import Selection
+from venice_batch.jobfile.source import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -212,6 +213,16 @@ class JobIndex:
     def jobs_in_order(self) -> Iterator[Job]:
         """Yield every job in the file's order. Raises JobsFileError as `pending` does."""
         return self._read(range(len(self)))
+
+    def whole_file(self) -> Iterator[Job]:
+        """Yield every job of the file in its order, those that a shard or a part leaves out, too.
+
+        Raises:
+            JobsFileError: the file has changed since `build`.
+        """
+        if not self._source.unchanged():
+            raise refusal(self._source.name, "has changed since the check; run again")
+        return (job for job, *_ in self._jobs.valid(Findings(0)))
 
     def job(self, place: int) -> Job:
         """Return the job at `place`. Raises JobsFileError as `pending` does."""

@@ -188,6 +188,59 @@ def test_two_files_in_one_folder_share_no_number(jobs):
     assert samples.unseen == 0
 
 
+def test_the_jobs_file_numbers_what_was_made_of_an_earlier_version(jobs):
+    lines = [{"prompt": f"prompt {number}"} for number in range(10)]
+    first = jobs(*lines, matrix={"seed": [11, 12]})
+    whole = jobs(*lines, matrix=SEEDS)
+    known = {job.id for job in first}
+    records = [record(job) for job in (*first, *(job for job in whole if job.id not in known))]
+    samples = Samples(records, whole)
+    at = {job.id: place for job, place in zip(whole, product(10, 4), strict=True)}
+    assert [place[1:3] for place in samples.places] == [at[one.id] for one in records]
+    assert (samples.unseen, samples.strangers, samples.is_certain) == (0, 0, True)
+    assert not Samples(records).is_certain
+
+
+def test_records_of_no_job_have_no_place_and_are_counted_if_they_have_images(jobs):
+    old = jobs("a", "b", "c", suffix="txt")
+    samples = Samples([record(old[0]), record(old[1]), record(old[2], files=0)], jobs("b", "d", suffix="txt"))
+    assert [place and place[1:3] for place in samples.places] == [None, (0, 0), None]
+    assert (samples.unseen, samples.strangers) == (1, 1)
+
+
+def test_the_jobs_file_numbers_jobs_without_a_prompt_as_nothing(jobs):
+    found = jobs({"prompt": "x"}, {"prompt": "y"})
+    blind = msgspec.structs.replace(found[0], request={"model": "m", "image": "x"})
+    samples = Samples([record(found[1])], [blind, found[1]])
+    assert samples.of_jobs[0] is None
+    assert samples.places[0][1:3] == (0, 0)
+
+
+@pytest.mark.parametrize("order", [{**MODELS, **SEEDS}, {**SEEDS, **MODELS}, SEEDS])
+@given(chance=st.randoms(use_true_random=False))
+def test_whatever_was_run_the_jobs_file_gives_each_image_its_place(order, chance):
+    lines = [
+        json.dumps({"prompt": chance.choice("xyz"), "matrix": order if chance.random() < 0.8 else {}})
+        for _ in "1234567"
+    ]
+    found: list = []
+    for number, line in enumerate(lines, 1):
+        defaults = Defaults(values={"model": "venice-sd35"} if '"model"' not in line else {})
+        parsed = parse(line.encode(), number=number, first_index=len(found), defaults=defaults, source="s")
+        found += parsed.jobs
+    found = list({job.id: job for job in found}.values())
+    whole = dict(zip((job.id for job in found), Samples(map(record, found), found).places, strict=True))
+    some = [msgspec.structs.replace(record(job), index=chance.randrange(99)) for job in found if chance.random() < 0.5]
+    assert Samples(some, found).places == [whole[one.id] for one in some]
+
+
+def test_a_part_whose_lines_are_unlike_is_not_certain_of_its_numbers(jobs):
+    found = jobs(*"abcdefghijkl", suffix="txt", matrix=SEEDS)
+    assert Samples(map(record, found)).is_certain
+    assert Samples(map(record, found[8:])).is_certain
+    assert not Samples(map(record, found[9:])).is_certain
+
+
 def test_records_without_an_index_count_as_they_were_written(jobs):
     found = jobs({"prompt": "x"}, {"prompt": "y"}, matrix=SEEDS)
     samples = Samples(msgspec.structs.replace(record(job), index=None) for job in found)

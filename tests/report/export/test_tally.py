@@ -11,11 +11,14 @@ class Few:
     """Samples of two prompts, four of each."""
 
     configurations = (Configuration("m", 2, 4, 0),)
-    unseen = 0
+    unseen = strangers = 0
+
+    def __init__(self, is_certain=True):
+        self.is_certain = is_certain
 
 
-def tally(layout):
-    return Tally(LAYOUTS[layout], Few())
+def tally(layout, **given):
+    return Tally(LAYOUTS[layout], Few(**given))
 
 
 def test_the_first_id_stands_for_all():
@@ -32,6 +35,14 @@ def test_there_is_nothing_to_say_about_a_whole_tree(layout):
     assert list(made.warnings()) == []
     notes = ["each of the 4 samples of a prompt has a folder of its own, sample-0 and so on; score each"]
     assert list(made.notes()) == (notes if layout == "hpsv2" else [])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_numbers_that_may_be_wrong_are_said_where_names_have_them(layout):
+    said = "the records do not tell which lines the prompts come from" in "".join(
+        tally(layout, is_certain=False).warnings()
+    )
+    assert said == (layout not in ("unigenbench", "dpg-grid"))
 
 
 @pytest.mark.parametrize(

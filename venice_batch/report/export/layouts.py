@@ -14,7 +14,7 @@ from venice_batch.report.export.samples import line_id
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from venice_batch.model import Outcome
+    from venice_batch.model import Job, Outcome
 
 GRID_CELLS = 4
 """Cells of a grid; DPG-Bench's scorer reads no more."""
@@ -59,6 +59,7 @@ class Layout:
         has_styles: each style of the prompts has a folder of its own.
         is_grid: the samples of a prompt are one image.
         names_prompts: the names of images begin with the prompt.
+        is_by_line: names have the number of the prompt's line, not an id.
     """
 
     reader: str
@@ -70,6 +71,7 @@ class Layout:
     has_styles: bool = False
     is_grid: bool = False
     names_prompts: bool = False
+    is_by_line: bool = True
 
     @property
     def is_png(self) -> bool:
@@ -83,8 +85,8 @@ def line_of(record: Outcome) -> dict[str, Any]:
     return {**metadata, "prompt": record.request.get("prompt")}
 
 
-def style_of(record: Outcome, folder: str) -> str:
-    """Return the style of HPSv2 that a prompt belongs to: its `metadata.style`, else the one that `folder` names.
+def style_of(record: Outcome | Job, folder: str) -> str:
+    """Return the style of HPSv2 that a job's prompt belongs to: its `metadata.style`, else the one that `folder` names.
 
     Raises:
         UsageError: neither names one.
@@ -156,8 +158,10 @@ LAYOUTS = {
         if_missing="its scorer scores another prompt's image instead",
         has_styles=True,
     ),
-    "unigenbench": Layout("UniGenBench", _unigenbench, samples=4, if_missing="its scorer stops at a missing image"),
-    "dpg-grid": Layout("DPG-Bench", _dpg, samples=GRID_CELLS, is_grid=True),
+    "unigenbench": Layout(
+        "UniGenBench", _unigenbench, samples=4, if_missing="its scorer stops at a missing image", is_by_line=False
+    ),
+    "dpg-grid": Layout("DPG-Bench", _dpg, samples=GRID_CELLS, is_grid=True, is_by_line=False),
     "flat": Layout("any program", _flat),
 }
 """The layouts by their names, in the order of `--help`."""

@@ -19,7 +19,7 @@ from venice_batch.output.naming import safe_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from venice_batch.model import Outcome
+    from venice_batch.model import Job, Outcome
 
 _NOT_VARIED = frozenset({"prompt", "seed", "model", "modelId", "variants", "n", "return_binary", "response_format"})
 """Fields that do not make another configuration: a prompt's samples may differ in them."""
@@ -73,37 +73,59 @@ class Samples:
     has the same prompts and counts its samples from 0. Where each line has one model, those of a model are counted
     from 0.
 
-    A prompt's number is its place among the lines. If a part of the file was run, the numbers have gaps, as long as
-    every line makes as many jobs; otherwise the lines that were run are counted from 0.
+    A prompt's number is its place among the lines. With the `jobs` of the whole file these say it, whatever was run of
+    them. Without, if a part of the file was run, the numbers have gaps, as long as every line makes as many jobs;
+    otherwise the lines that were run are counted from 0.
 
-    `places` has an entry for each record, in the order given: None for one without a prompt.
-    `unseen` counts the jobs before the last that have no record.
+    `places` has an entry for each record, in the order given: None for one without a prompt, or one of no job.
+    `of_jobs` has one for each job. `unseen` counts the jobs, or those before the last known one, that have no record;
+    `strangers` the records with images of none of the jobs. `is_certain` says whether the numbers are those of lines.
     """
 
-    def __init__(self, records: Iterable[Outcome]) -> None:
+    def __init__(self, records: Iterable[Outcome], jobs: Iterable[Job] | None = None) -> None:
         self._settings: dict[bytes, int] = {}
         self._seen: list[_Seen] = []
         found: dict[tuple[object, ...], list[int]] = {}
+        made: dict[str, int] = {}
         for record in records:
             prompt = record.request.get("prompt")
-            if isinstance(prompt, str):
-                found.setdefault(_line_key(record, prompt), []).append(len(self._seen))
-            self._seen.append(self._see(record))
+            made[record.id] = len(record.files)
+            if jobs is None:
+                if isinstance(prompt, str):
+                    found.setdefault(_line_key(record, prompt), []).append(len(self._seen))
+                self._see(record.index, record.lane, record.request, len(record.files))
+        ids: list[str] = []
+        for job in jobs or ():
+            if isinstance(prompt := job.request.get("prompt"), str):
+                found.setdefault(("line", job.line, prompt), []).append(len(self._seen))
+            self._see(job.index, job.model, job.request, made.get(job.id, 0))
+            ids.append(job.id)
         self._indexes = sorted({seen.at for seen in self._seen if seen.at is not None})
-        lines = [part for key, jobs in found.items() for part in self._split(jobs, is_certain=key[0] == "id")]
-        lines.sort(key=lambda jobs: self._order(jobs[0]))
-        self.unseen = self._gaps()
+        # A folder of two files, or of two versions of one, has two jobs at a place, and no place that says anything.
+        self._is_one_file = len(self._indexes) == sum(seen.at is not None for seen in self._seen)
+        lines = [part for key, of in found.items() for part in self._split(of, is_certain=key[0] != "no id")]
+        lines.sort(key=lambda of: self._order(of[0]))
         varied = self._varied(lines)
         labels = self._labels(lines, varied)
-        self.places: list[Place | None] = [None] * len(self._seen)
-        self.configurations = self._number(lines, labels)
+        self.is_certain = True
+        self.of_jobs: list[Place | None] = [None] * len(self._seen)
+        self.configurations = self._number(lines, labels, is_whole=jobs is not None)
+        self.strangers = 0
+        if jobs is None:
+            self.unseen = self._gaps()
+            self.places = self.of_jobs
+        else:
+            places = dict(zip(ids, self.of_jobs, strict=True))
+            self.unseen = sum(job_id not in made for job_id in ids)
+            self.places = [places.get(job_id) for job_id in made]
+            self.strangers = sum(count > 0 and job_id not in places for job_id, count in made.items())
 
-    def _see(self, record: Outcome) -> _Seen:
-        request = {name: value for name, value in record.request.items() if name not in _NOT_VARIED}
-        settings = self._settings.setdefault(_canonical(request), len(self._settings))
-        asked = record.request.get("variants", record.request.get("n"))
-        images = max(len(record.files), asked if isinstance(asked, int) and 0 < asked <= 100 else 1)
-        return _Seen(record.index, record.lane, settings, images)
+    def _see(self, at: int | None, lane: str, request: Mapping[str, Any], files: int) -> None:
+        kept = {name: value for name, value in request.items() if name not in _NOT_VARIED}
+        settings = self._settings.setdefault(_canonical(kept), len(self._settings))
+        asked = request.get("variants", request.get("n"))
+        images = max(files, asked if isinstance(asked, int) and 0 < asked <= 100 else 1)
+        self._seen.append(_Seen(at, lane, settings, images))
 
     def _order(self, number: int) -> tuple[bool, int, int]:
         """Return a key that sorts records as the jobs file has them; those of older versions come last."""
@@ -130,9 +152,7 @@ class Samples:
         return self._indexes[bisect_right(self._indexes, first)] < last
 
     def _gaps(self) -> int:
-        # A folder of two files has two jobs at each place, and no place that says anything.
-        is_one_file = len(self._indexes) == sum(seen.at is not None for seen in self._seen)
-        return self._indexes[-1] + 1 - len(self._indexes) if self._indexes and is_one_file else 0
+        return self._indexes[-1] + 1 - len(self._indexes) if self._indexes and self._is_one_file else 0
 
     def _varied(self, lines: list[list[int]]) -> list[str]:
         """Return the fields in which jobs of one line and model differ, beside those of `_NOT_VARIED`."""
@@ -164,19 +184,24 @@ class Samples:
                     labels[key] = safe_name(f"{key[0]}{parts[key[1]]}")
         return labels
 
-    def _number(self, lines: list[list[int]], labels: Mapping[tuple[str, int], str]) -> tuple[Configuration, ...]:
+    def _number(
+        self, lines: list[list[int]], labels: Mapping[tuple[str, int], str], *, is_whole: bool
+    ) -> tuple[Configuration, ...]:
         names = {name: number for number, name in enumerate(dict.fromkeys(labels.values()))}
         configurations = {key: names[name] for key, name in labels.items()}
         of_job = [configurations.get((seen.lane, seen.settings), 0) for seen in self._seen]
         has_own = len(names) > 1 and all(len({of_job[job] for job in jobs}) == 1 for jobs in lines)
-        numbers = None if has_own else _line_numbers([[self._seen[job].at for job in jobs] for jobs in lines])
+        numbers = None
+        if not (has_own or is_whole):
+            numbers = _line_numbers([[self._seen[job].at for job in jobs] for jobs in lines])
+        self.is_certain = is_whole or (self._is_one_file and (numbers is not None or not self._gaps()))
         totals: list[list[int]] = [[] for _ in names]
         for line, jobs in enumerate(lines):
             count: Counter[int] = Counter()
             for job in jobs:
                 configuration, images = of_job[job], self._seen[job].images
                 prompt = len(totals[configuration]) if has_own else numbers[line] if numbers else line
-                self.places[job] = Place(configuration, prompt, count[configuration], images)
+                self.of_jobs[job] = Place(configuration, prompt, count[configuration], images)
                 count[configuration] += images
             for configuration, total in count.items():
                 totals[configuration].append(total)

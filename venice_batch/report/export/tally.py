@@ -73,6 +73,13 @@ class Tally:
         if self.missing.count:
             rest = f"; {layout.if_missing}" if layout.if_missing else ""
             yield f"{counted(self.missing.count, 'sample')} missing, of jobs without image: {self.missing}{rest}"
+        if self._samples.strangers:
+            yield f"left out {counted(self._samples.strangers, 'job')} that the jobs file no longer has"
+        if not self._samples.is_certain and layout.is_by_line:
+            yield (
+                "the records do not tell which lines the prompts come from, so their numbers may be wrong; run the"
+                " whole jobs file with --layout, which sends nothing that is done"
+            )
         if self._samples.unseen:
             yield f"{counted(self._samples.unseen, 'job')} of the jobs file without a record; run it again, then export"
         most = min(one.samples for one in self._samples.configurations)

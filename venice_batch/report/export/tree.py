@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from venice_batch.model import Outcome
+    from venice_batch.model import Job, Outcome
     from venice_batch.report.export.layouts import Layout
     from venice_batch.report.export.pixels import Grid
     from venice_batch.report.export.place import Rewrite
@@ -62,6 +62,7 @@ def write_tree(
     copy: bool = False,
     flagged: bool = False,
     rewrite: Rewrite | None = None,
+    jobs: Callable[[], Iterable[Job]] | None = None,
 ) -> Tree:
     """Write the images of the output folder `folder` to `target` in the layout `name`.
 
@@ -76,6 +77,8 @@ def write_tree(
         copy: copy images instead of linking them.
         flagged: take images that are flagged or rejected, see `Choice`.
         rewrite: makes an image's new content, as for `Placer`; it comes after the change to PNG.
+        jobs: yields all jobs of the jobs file, whose lines number the prompts then. Images of no job are left out.
+            None: the records number them, as far as they can.
 
     Raises:
         UsageError: no job has a prompt, or the style of one is not known.
@@ -83,11 +86,11 @@ def write_tree(
     """
     layout = LAYOUTS[name]
     records = InJobOrder(folder / manifest.NAME)
-    samples = Samples(records)
+    samples = Samples(records, None if jobs is None else jobs())
     if not samples.configurations:
         raise UsageError(f"--layout {name}: no job of {folder} has a prompt")
     roots = _Roots(layout, folder.resolve().name, samples.configurations)
-    roots.survey(zip(records, samples.places, strict=False))
+    roots.survey(zip(records if jobs is None else jobs(), samples.of_jobs, strict=False))
     with ExitStack() as stack, ThreadPoolExecutor(os.cpu_count()) as threads:
 
         def placer(below: str) -> Placer:
@@ -117,7 +120,7 @@ class _Roots:
         self._names = [one.name if len(configurations) > 1 else "" for one in configurations]
         self._numbers: dict[tuple[int, str], dict[int, int]] = {}
 
-    def survey(self, records: Iterable[tuple[Outcome, Place | None]]) -> None:
+    def survey(self, records: Iterable[tuple[Outcome | Job, Place | None]]) -> None:
         """Count the prompts of each style from 0, if there are several styles."""
         if not self._has_styles:
             return
