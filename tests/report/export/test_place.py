@@ -156,7 +156,7 @@ def test_what_somebody_has_changed_is_kept(out, target, shown):
     kept = "kept 2 files that somebody has changed since the last export: a.txt, and 1 more"
     assert placer.lines() == ["left out 1 image, rejected by a mark: c; --flagged takes them too", kept]
     (target / "a.txt").write_bytes(b"made")
-    assert export(out, target, True, texts={"a.txt": b"made anew"}).kept == []
+    assert export(out, target, True, texts={"a.txt": b"made anew"}).kept == ["c.webp"]
     assert (target / "a.txt").read_bytes() == b"made anew", "it is the export's again"
 
 
@@ -166,6 +166,18 @@ def test_an_image_that_somebody_has_changed_is_kept(out, target):
     (target / "a.webp").write_bytes(b"cropped")
     assert export(out, target, True).kept == ["a.webp"]
     assert (target / "a.webp").read_bytes() == b"cropped"
+
+
+def test_a_changed_file_that_was_left_out_once_is_kept_when_it_comes_back(out, target, shown):
+    out.add("a", b"A")
+    export(out, target, texts={"a.txt": b"a cat"})
+    (target / "a.txt").write_bytes(b"my cat")
+    for texts in ({}, {}, {"a.txt": b"a cat"}):
+        assert export(out, target, texts=texts).kept == ["a.txt"]
+        assert shown(target) == {"a.webp": b"A", "a.txt": b"my cat"}
+    (target / "a.txt").unlink()
+    assert export(out, target, texts={"a.txt": b"a cat"}).kept == []
+    assert shown(target)["a.txt"] == b"a cat"
 
 
 def test_an_index_that_somebody_has_changed_is_an_error(out, target, shown):

@@ -332,7 +332,9 @@ class Placer:
             self._remove(path)
         for path in indexes:
             self._move(path)
-        self._journal.renew({path: made[path] if path in kept else {wanted[path]} for path in wanted})
+        # A file that stays although the export no longer has it is still known: it may come back.
+        stay = {path: made[path] for path in stale if path in self.kept}
+        self._journal.renew({path: made[path] if path in kept else {wanted[path]} for path in wanted} | stay)
 
     def _move(self, path: str) -> None:
         place = self._place_of(path)
