@@ -30,6 +30,7 @@ def test_models_are_a_table_or_json(capsys):
     assert rows["gpt-image-2"] == "gpt-image-2 0.02-0.83 ratio at 1K/2K/4K 7500 50 - -"
     assert rows["venice-sd35"] == "venice-sd35 0.01 pixels by 16 1500 30 eliza-default -"
     assert rows["z-image-turbo"] == "z-image-turbo 0.01 pixels by 8 7500 8 default, fastest -"
+    assert rows["qwen-image"].startswith("qwen-image 0.03 ratio "), "it refuses pixels, whatever its divisor"
     assert main(["models", "--sandbox", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 50
 

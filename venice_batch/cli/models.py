@@ -265,9 +265,12 @@ def _model_row(model: Model, catalogue: Catalogue) -> tuple[Any, ...]:
 
 
 def _sizes(model: Model) -> str:
-    if not model.by_ratio and model.divisor is None and model.resolutions:
+    from venice_batch.catalogue.capabilities import REFUSES_PIXELS, is_of
+
+    by_ratio = model.by_ratio or is_of(model, REFUSES_PIXELS)
+    if not by_ratio and model.divisor is None and model.resolutions:
         return f"at {'/'.join(model.resolutions)}"
-    if not model.by_ratio:
+    if not by_ratio:
         return f"pixels by {model.divisor}" if model.divisor else "pixels"
     return f"ratio at {'/'.join(model.resolutions)}" if model.resolutions else "ratio"
 
