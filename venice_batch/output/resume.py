@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from venice_batch.errors import FolderError
 from venice_batch.model import Outcome, Status
 from venice_batch.output import manifest
 from venice_batch.output.folder import unusable
@@ -57,7 +58,11 @@ class Resume:
         keep_all: bool = False,
         whole: Callable[[Sequence[FileView]], bool] | None = None,
     ) -> None:
-        """Read the manifest in `root`, if there is one. Raises FolderError where it cannot be read."""
+        """Read the manifest in `root`, if there is one.
+
+        Raises:
+            FolderError: it cannot be read, or none of its lines is a record, so that everything would be bought anew.
+        """
         self._path = root / manifest.NAME
         self._states = bytearray(len(index))
         self._positions = array("q", [_NO_RECORD_OF_IT]) * len(index)
@@ -154,7 +159,7 @@ class Resume:
         state_of, note = self._state_of, self.parents.note
         places, chained = index.directory().places, index.chains.ids
         corrupt, first = 0, list[int]()
-        position = 0
+        position = records = 0
         try:
             with manifest.opened(self._path) as lines:
                 for number, line in enumerate(lines, 1):
@@ -165,6 +170,7 @@ class Resume:
                             corrupt += 1
                             first += [number] if len(first) < _MOST_NUMBERS else []
                     else:
+                        records += 1
                         known = places(hash(record.id))
                         for place in known:
                             states[place] = state_of(record) if has_request(place, record.request_hash) else CHANGED
@@ -176,6 +182,9 @@ class Resume:
                     position += len(line)
         except OSError as error:
             raise unusable(self._path, error) from error
+        if corrupt > 1 and not records:  # a single line may be all that a killed run has written
+            what = f"none of its {corrupt:,} lines is a record; if it was overwritten, put the manifest back"
+            raise FolderError(self._path, f"{what}, else move it away to begin anew")
         for place in index.chains.order:
             self.judge(place)
         self.notices = tuple(self._amiss(corrupt, first))
