@@ -152,7 +152,7 @@ def test_a_readme_of_your_own_stays(capfd):
     Path("README.md").write_text("# Mine\n")
     assert main(["export", "out", "--parquet", "p.parquet", "--with-images"]) == 0
     assert (
-        "warning: README.md is not by an earlier export, so the dataset's card was not written"
+        "warning: README.md is not of an earlier export to p.parquet, so its card was not written"
         in capfd.readouterr().err
     )
     assert Path("README.md").read_text() == "# Mine\n"

@@ -222,7 +222,7 @@ def _image_table(folder: Path, path: Path, *, flagged: bool, embed: Embedder | N
     if card.write_beside(path, table.card(path.name)):
         _report(path.with_name(card.NAME), "the dataset's card")
     else:
-        _warn([f"{path.with_name(card.NAME)} is not by an earlier export, so the dataset's card was not written"])
+        _warn([f"{path.with_name(card.NAME)} is not of an earlier export to {path.name}, so its card was not written"])
 
 
 def _layout(folder: Path, name: str, target: Path, *, copy: bool, flagged: bool, embed: Embedder | None) -> None:

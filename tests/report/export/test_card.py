@@ -138,6 +138,13 @@ def test_a_card_of_an_earlier_export_is_replaced_unless_it_was_changed(tmp_path)
     assert (tmp_path / NAME).read_text() == "# My project\n"
 
 
+def test_the_card_of_another_file_stays(tmp_path):
+    first = card(outcome(), title="one.parquet").encode()
+    assert write_beside(tmp_path / "one.parquet", first)
+    assert not write_beside(tmp_path / "two.parquet", card(outcome(), title="two.parquet").encode())
+    assert (tmp_path / NAME).read_bytes() == first
+
+
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
 def test_anything_else_in_the_place_of_the_card_stays(tmp_path, kind):
     place = tmp_path / NAME

@@ -195,7 +195,7 @@ def types(table: Sequence[Column]) -> list[tuple[str, str]]:
 
 
 def write_beside(path: Path, text: bytes) -> bool:
-    """Write a card to `README.md` beside the file `path`; return False if another text is there, which stays.
+    """Write a card to `README.md` beside the file `path`; return False if another text or card is there, which stays.
 
     Raises:
         FolderError: it cannot be written.
@@ -203,8 +203,9 @@ def write_beside(path: Path, text: bytes) -> bool:
     place = path.with_name(NAME)
     try:
         with os.fdopen(open_plain(place), "rb") as file:
-            if not _is_unchanged(file.read().decode("utf-8", "replace")):
-                return False
+            before = file.read().decode("utf-8", "replace")
+        if not _is_unchanged(before) or _titles(before) != _titles(text.decode()):
+            return False
     except FileNotFoundError:
         pass
     except OSError:
@@ -218,6 +219,10 @@ def _is_unchanged(text: str) -> bool:
     """Return whether this is a card that nobody has changed."""
     found = _MARK.search(text)
     return found is not None and _mark(text[: found.start()]) == found[0]
+
+
+def _titles(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line.startswith("# ")]
 
 
 def _mark(text: str) -> str:
