@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 _COPIED_BYTES = 1 << 20
 
 
+class TwiceError(FolderError):
+    """Two files of an export would have the same name."""
+
+
 class Placer:
     """Places images and texts in a target folder; a context manager. What was placed appears when the block ends.
 
@@ -130,8 +134,7 @@ class Placer:
             False if the image is left out; `choice` counts why.
 
         Raises:
-            FolderError: something that no export has made is in the way, another file has the path, or the path leads
-                out of the target.
+            FolderError: the way is blocked by what no export has made, or leads out of the target; TwiceError if taken.
         """
         image = record.files[number - 1]
         reason = self.choice.reason(record, number)
@@ -270,7 +273,7 @@ class Placer:
         if not is_inside(path):
             raise FolderError(self._target, f"{path!r} is no name for a file of an export")
         if path in self._wanted:
-            raise FolderError(self._place_of(path), "two files of the export would have this name")
+            raise TwiceError(self._place_of(path), "two files of the export would have this name")
         self._wanted[path] = sha256
 
     def _may_replace(self, path: str, *, index: bool = False) -> bool:
