@@ -124,7 +124,17 @@ def test_a_mistake_of_many_combinations_of_a_line_is_told_once_with_their_number
     assert str(error) == "jobs.jsonl:1: steps: 60 is above 30; in 10,000 jobs"
     assert (error.covered, error.total) == (10_000, 10_000)
     lines = [(line, *steps[1:]) for line in (1, 1, 2, 4, 4)]
-    assert str(refusal(*lines, lines=3)) == "jobs.jsonl:1: steps: 60 is above 30; in 5 jobs, also on line 2, 4"
+    said = "jobs.jsonl:1: steps: 60 is above 30; the same on"
+    assert str(refusal(*lines, lines=9)) == f"{said} 2 more lines: 2, 4 (5 jobs)"
+    assert str(refusal(*lines, lines=3)) == f"{said} all 3 lines (5 jobs)"
+
+
+def test_the_lines_of_a_mistake_in_many_jobs_are_counted_beyond_those_that_are_kept():
+    many = [(line, "width", "no") for line in range(1, 554) for _ in range(2)]
+    for lines, where in ((553, "all 553 lines"), (600, "552 more lines: 2-50, …")):
+        error = refusal(*many, lines=lines, keep=100)
+        assert str(error) == f"jobs.jsonl:1: width: no; the same on {where} (1,106 jobs)"
+        assert error.covered == error.total == 1106
 
 
 def test_a_mistake_of_the_file_as_a_whole_is_told_once():

@@ -147,6 +147,7 @@ class JobsFileError(VeniceBatchError):
         total: int | None = None,
         *,
         counts: Mapping[Mistake, int] | None = None,
+        on_lines: Mapping[Mistake, int] | None = None,
         lines: int = 0,
         places: Locator | None = None,
         columns: Iterable[str] = (),
@@ -154,12 +155,13 @@ class JobsFileError(VeniceBatchError):
         """Take the first problems of a file that has `lines` lines, 0 if that is not known.
 
         `counts` holds how often the whole file has each mistake, and each kind; one that it lacks is counted in
-        `problems`. `places` says where the jobs are if their numbers are not those of lines.
+        `problems`. `on_lines` holds on how many lines it has a mistake. `places` says where the jobs are if their
+        numbers are not those of lines.
         """
         self.problems = tuple(problems)
         self.total = len(self.problems) if total is None else total
         self.columns = tuple(columns)
-        told, self.covered = told_once(self.problems, counts or {}, lines, places)
+        told, self.covered = told_once(self.problems, counts or {}, lines, places, on_lines)
         self.distinct = tuple(replace(first, field=field, what=what) for first, field, what in told)
         if places is not None:
             self.problems = tuple(map(places.located, self.problems))
@@ -199,6 +201,7 @@ class Findings:
         self.columns: dict[str, None] = {}
         self._kept: list[Problem] = []
         self._counts: dict[Mistake, int] = {}
+        self._on_lines: dict[Mistake, tuple[int, int]] = {}  # how many lines, and the last of them
         self._kinds: dict[Mistake, int] = {}
 
     def add(self, line: int, field: str, what: str, source: str) -> None:
@@ -213,6 +216,10 @@ class Findings:
             for counts, mistake in ((self._counts, problem.mistake), (self._kinds, kind_of(problem.mistake))):
                 if mistake in counts or len(counts) < self.keep:
                     counts[mistake] = counts.get(mistake, 0) + 1
+            if problem.mistake in self._counts:
+                on_lines, last = self._on_lines.get(problem.mistake, (0, -1))
+                # The jobs of a line come one after the other.
+                self._on_lines[problem.mistake] = on_lines + (problem.line != last), problem.line
         # Not each time: a file with a million mistakes is not sorted a million times.
         if len(self._kept) > 2 * self.keep + 100:
             self._cut()
@@ -223,7 +230,13 @@ class Findings:
             self._cut()
             counts = {**self._kinds, **self._counts}
             raise JobsFileError(
-                self._kept, self.total, counts=counts, lines=self.lines, places=places, columns=self.columns
+                self._kept,
+                self.total,
+                counts=counts,
+                on_lines={mistake: on_lines for mistake, (on_lines, _) in self._on_lines.items()},
+                lines=self.lines,
+                places=places,
+                columns=self.columns,
             )
 
     def _cut(self) -> None:

@@ -57,13 +57,18 @@ def kind_of(mistake: Mistake) -> Mistake:
 
 
 def told_once(
-    problems: Iterable[Problem], counts: Mapping[Mistake, int], lines: int, numbers: Numbers | None = None
+    problems: Iterable[Problem],
+    counts: Mapping[Mistake, int],
+    lines: int,
+    numbers: Numbers | None = None,
+    on_lines: Mapping[Mistake, int] | None = None,
 ) -> tuple[list[tuple[Problem, str, str]], int]:
     """Return each different mistake once, in the order of the file, and how many of all problems that covers.
 
     Each is a problem, which stands for the others, with the field and the text for all of them. Of a kind with many
     different mistakes only the first is returned. `counts` holds how often the whole file has a mistake, or a kind;
-    one that it lacks is counted in `problems`. The file has `lines` lines, 0 if that is not known; `numbers` says what
+    one that it lacks is counted in `problems`. `on_lines` holds on how many lines it has a mistake, as a line with a
+    matrix may have one in each of its jobs. The file has `lines` lines, 0 if that is not known; `numbers` says what
     they are if not lines.
     """
     kinds: dict[Mistake, dict[Mistake, list[Problem]]] = {}
@@ -81,19 +86,24 @@ def told_once(
             found.append(_first_of([one for same in alike.values() for one in same], count, numbers))
         else:
             for mistake, same in alike.items():
-                found += _same(same, sizes[mistake], lines, numbers)
+                found += _same(same, sizes[mistake], (on_lines or {}).get(mistake, 0), lines, numbers)
         covered += count
     # A stable sort: the problems of one line stay in their order.
     return sorted(found, key=lambda one: one[0].line), covered
 
 
-def _same(same: Sequence[Problem], count: int, lines: int, numbers: Numbers | None) -> list[tuple[Problem, str, str]]:
-    """Return equal problems as one, with the lines of the others."""
+def _same(
+    same: Sequence[Problem], count: int, on_lines: int, lines: int, numbers: Numbers | None
+) -> list[tuple[Problem, str, str]]:
+    """Return equal problems as one, with the lines of the others; `on_lines` is 0 if that is not known."""
     places = list(dict.fromkeys(one.line for one in same))
     if count == len(places) == 2:
         return [(one, one.field, one.what) for one in same]  # no shorter in one
     what = same[0].what
-    also = _also(what, places, count, lines, numbers, in_jobs=len(same) > len(places))
+    if not on_lines:
+        on_lines = len(places) if len(same) > len(places) else count
+    jobs = count if count > on_lines else 0
+    also = _also(what, places, max(on_lines, len(places)), lines, numbers, jobs=jobs)
     return [(same[0], same[0].field, what + also)]
 
 
@@ -116,21 +126,22 @@ def _first_of(problems: Sequence[Problem], count: int, numbers: Numbers | None) 
     return first, first.field, f"{first.what}; {count - 1:,} more like it" + (f" {on} {noun} {named}" if named else "")
 
 
-def _also(what: str, places: Sequence[int], count: int, lines: int, numbers: Numbers | None, *, in_jobs: bool) -> str:
-    """Return the end of a message about `count` equal problems; `places` are the lines of the first ones.
+def _also(what: str, places: Sequence[int], count: int, lines: int, numbers: Numbers | None, *, jobs: int) -> str:
+    """Return the end of a message about equal problems on `count` lines; `places` are the first ones.
 
-    `in_jobs`: one line has several of them, as its matrix makes several jobs.
+    `jobs` is how many jobs have it if a line has several of them, as a matrix makes them; else 0.
     """
-    if count == 1 or not places[0]:
+    if not places[0]:
         return ""
-    named = _spans(places[1:], numbers, is_cut=count > len(places) and not in_jobs)
+    if count == 1:
+        return f"; in {jobs:,} jobs" if jobs else ""
     on, noun = _words(numbers)
-    if in_jobs:
-        return f"; in {count:,} jobs" + (f", also {on} {noun} {named}" if named else "")
+    in_jobs = f" ({jobs:,} jobs)" if jobs else ""
     if count == lines:
-        return f"{'' if what == 'missing' else '; the same'} {on} all {lines:,} {noun}s"
+        return f"{'' if what == 'missing' else '; the same'} {on} all {lines:,} {noun}s{in_jobs}"
+    named = _spans(places[1:], numbers, is_cut=count > len(places))
     others = f"{count - 1:,} more {noun}{'s' if count > 2 else ''}"
-    return f"; the same {on} {others}" + (f": {named}" if named else "")
+    return f"; the same {on} {others}" + (f": {named}" if named else "") + in_jobs
 
 
 def _words(numbers: Numbers | None) -> tuple[str, str]:

@@ -335,10 +335,11 @@ class Summary(msgspec.Struct, frozen=True):
     `possibly_billed` the requests that may have been charged for an image that never arrived, `retries` the attempts
     after each job's first. `cost_usd` is what this run spent at the published prices, including requests that may have
     been charged without an image; null if no price is known. `unpriced` counts requests that were or may have been
-    charged at an unknown price, which `cost_usd` leaves out. `sandbox`: the answers came from a sandbox, so no real
-    money was spent. `reason` says why a run ended early, else null. `slowest` lists a few of the slowest jobs and
-    `failures` the most common reasons for missing images, the worst first. `waiting` lists why pending jobs could not
-    go on: the job whose image they work on failed, was rejected, or has no picked image yet.
+    charged at an unknown price, which `cost_usd` leaves out. `sandbox`: a sandbox was asked, so no real money was
+    spent; one that the run has not started itself is known by its answers. `reason` says why a run ended early, else
+    null. `slowest` lists a few of the slowest jobs and `failures` the most common reasons for missing images, the worst
+    first. `waiting` lists why pending jobs could not go on: the job whose image they work on failed, was rejected, or
+    has no picked image yet.
     """
 
     schema: int

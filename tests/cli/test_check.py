@@ -176,7 +176,7 @@ def test_a_field_that_many_lines_lack_is_told_once_with_the_option_that_gives_it
 def test_a_mistake_that_combinations_of_a_matrix_share_is_told_once_with_their_number(capsys):
     write({**GOOD, "matrix": {"steps": [20, 60], "seed": [1, 2, 3]}}, {**GOOD, "id": "b", "steps": 60})
     assert mistakes(capsys) == [
-        "jobs.jsonl:1: steps: 60 is above venice-sd35's limit of 30; in 4 jobs, also on line 2",
+        "jobs.jsonl:1: steps: 60 is above venice-sd35's limit of 30; the same on all 2 lines (4 jobs)",
         "venice-batch: 4 problems; nothing was sent",
     ]
 

@@ -243,6 +243,7 @@ LOOK = ["report", "out"]
         ({}, LOOK),
         ({"exit_code": 1, "rejected": 1}, [*AGAIN, "--retry-rejected"]),
         ({"exit_code": 1, "already_rejected": 1}, [*AGAIN, "--retry-rejected"]),
+        ({"exit_code": 1, "succeeded": 1}, LOOK),  # by --fail-on
         ({"exit_code": 1, "rejected": 1, "failed": 1}, AGAIN),
         ({"exit_code": 75, "pending": 3}, AGAIN),
         ({"exit_code": 130, "pending": 3}, AGAIN),

@@ -229,6 +229,52 @@ def test_an_address_is_no_file_to_write(capsys, args):
     assert "https://***@host/x is an address" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["run", "jobs.jsonl", "--junit"], ["run", "jobs.jsonl", "--metrics-file"], ["report", "out", "--html"],
+        ["run", "jobs.jsonl", "--budget-file"], ["check", "jobs.jsonl", "--freeze"], ["report", "out", "--grid"],
+        ["export", "out", "--csv"], ["export", "out", "--parquet"], ["export", "out", "--openai"],
+        ["expand", "jobs.jsonl", "-o"], ["jobs-from", "out", "-o"], ["schema", "-o"], ["sandbox", "--ready-file"],
+    ],
+)  # fmt: skip
+def test_a_file_of_an_output_folder_is_no_file_to_write(tmp_path, monkeypatch, capsys, args):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
+    (tmp_path / "out" / "images" / "deep").mkdir(parents=True)
+    (tmp_path / "out" / "manifest.jsonl").touch()
+    (tmp_path / "link.csv").symlink_to("out/manifest.jsonl")
+    names = ["manifest.jsonl", "annotations.jsonl", "marks.jsonl", "summary.json", ".run.json", ".lock", ".lock-held"]
+    names += ["images/fox-1.webp", "images/deep/new.csv", "unrecognised/a.bin", "rejected/a.webp", "../link.csv"]
+    for name in names:
+        assert main([*args, f"out/{name}"]) == 2
+        error = capsys.readouterr().err
+        assert f"out/{name} belongs to an output folder's records and images; choose another name" in error
+        assert error.count("\n") == 1
+    assert (tmp_path / "out" / "manifest.jsonl").read_bytes() == b""
+
+
+def test_a_file_of_those_names_may_be_written_where_no_run_has_been(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.jsonl").touch()
+    for name in ("images/schema.json", "manifest.jsonl", "out/schema.json", "out/gallery.html"):
+        assert main(["schema", "-o", name]) == 0
+        assert (tmp_path / name).stat().st_size
+
+
+@pytest.mark.parametrize("option", ["--junit", "--metrics-file", "--budget-file"])
+def test_a_file_of_the_folder_that_a_run_is_to_make_is_refused_too(tmp_path, monkeypatch, capsys, option):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')
+    for place in (["out/manifest.jsonl", "-o", "out"], ["output/jobs/images/a.webp"]):
+        assert main(["jobs.jsonl", "--sandbox", option, *place]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"venice-batch: {option}: {place[0]} belongs to an output folder's")
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs.jsonl"]
+
+
 @pytest.mark.parametrize("words", ["check jobs.jsonl", "run jobs.jsonl", "models", "limits"])
 def test_a_password_in_an_address_is_refused_and_shown_nowhere(tmp_path, monkeypatch, capsys, words):
     (tmp_path / "jobs.jsonl").write_text('{"id": "a", "model": "venice-sd35", "prompt": "p"}\n')

@@ -43,6 +43,14 @@ def test_json_prints_one_object_and_nothing_else(capsys):
     assert (summary["succeeded"], summary["rejected"], summary["exit_code"]) == (1, 1, 1)
 
 
+def test_a_sandbox_run_with_nothing_left_to_do_is_still_one_of_the_sandbox():
+    write(GOOD)
+    for already_done in (0, 1):
+        assert main(["jobs.jsonl", "-o", "out", *FAST]) == 0
+        summary = json.loads(Path("out/summary.json").read_text())
+        assert (summary["already_done"], summary["sandbox"]) == (already_done, True)
+
+
 @pytest.mark.parametrize(
     ("lines", "arguments", "code", "reason"),
     [

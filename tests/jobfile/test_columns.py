@@ -84,6 +84,28 @@ def test_a_table_with_two_columns_of_one_field_needs_no_other_name_for_the_mappe
     assert [(job.request["prompt"], job.metadata) for job in jobs(path, prompt="Prompt")] == [("p", {"prompt": "old"})]
 
 
+def test_an_empty_cell_of_a_mapped_column_never_means_the_files_own_field():
+    path = write("a.csv", "id,prompt,model,caption,m2", "a,OLD a,old,new a,m", "b,OLD b,old,,", "c,OLD c,old,,m")
+    assert mistakes(path, prompt="caption") == ["a.csv:3: prompt: missing", "a.csv:4: prompt: missing"]
+    first, second, third = jobs(path, settings=("model=m", "prompt=same"), prompt="caption", model="m2")
+    assert first.request == {"model": "m", "prompt": "new a"}
+    assert second.request == third.request == {"model": "m", "prompt": "same"}
+    assert [job.metadata for job in (first, second, third)] == [
+        {"prompt": f"OLD {name}", "model": "old"} for name in "abc"
+    ]
+    assert mistakes(path, id="m2", prompt="prompt") == [
+        "a.csv:3: id: missing: the line has no value for it (--map id=m2)"
+    ]
+
+
+def test_a_mapped_key_of_the_metadata_wins_over_a_column_of_its_name_in_tables_as_in_json():
+    table = write("a.csv", "prompt,split,Prompt2", "p,train,q", "p,train,")
+    lines = write("a.jsonl", {"prompt": "p", "split": "train", "Prompt2": "q"}, {"prompt": "p", "split": "train"})
+    for path in (table, lines):
+        found = [job.metadata for job in jobs(path, "metadata", metadata_split="Prompt2")]
+        assert found == [{"split": "q"}, {"split": "train"}]
+
+
 def test_prompts_of_texts_arrays_and_strings_take_a_map_too():
     assert [job.metadata for job in jobs(write("anime.txt", "a", "b"), metadata_style="@file")] == [
         {"style": "anime"}

@@ -72,6 +72,46 @@ def test_a_field_in_whose_place_another_column_comes_becomes_metadata():
     assert complaints == []
 
 
+@pytest.mark.parametrize("unknown", ["error", "metadata"])
+@pytest.mark.parametrize(
+    "line",
+    [{"prompt": "OLD", "data": {"caption": None}}, {"prompt": "OLD", "data": {}}, {"prompt": "OLD"}],
+    ids=["null", "no key", "no object"],
+)
+@pytest.mark.parametrize("column", ["data.caption", "{data.caption}, {n}"])
+def test_a_field_whose_column_has_no_value_is_missing_and_not_the_lines_own(line, column, unknown):
+    field_map = FieldMap.of({"prompt": column}, unknown)
+    columns = Columns(field_map)
+    columns.look({"data": {"caption": "a cat"}, "n": 1})
+    line = orjson.loads(orjson.dumps(line))
+    assert line_map(field_map, columns).apply(line) == []
+    assert "prompt" not in line
+    assert line["metadata"]["prompt"] == "OLD"
+
+
+def test_null_in_a_column_that_a_field_comes_from_is_no_unknown_field():
+    field_map = FieldMap.of({"prompt": ["data.caption", "zh"], "seed": "data.n"})
+    columns = Columns(field_map)
+    columns.look({"data": {"caption": "p", "n": 1}, "zh": "q"})
+    found = line_map(field_map, columns)
+    for line, expected in [
+        ({"zh": "q", "data": {"caption": None, "n": None}}, {"prompt": "q"}),
+        ({"zh": None, "data": {"caption": None, "n": 2}}, {"seed": 2}),
+        ({"data": {"caption": None, "other": 5}}, {"data": {"caption": None, "other": 5}}),
+    ]:
+        assert found.apply(line) == []
+        assert line == expected
+
+
+def test_of_several_entries_for_a_field_only_the_first_whose_column_is_there_counts():
+    field_map = FieldMap((entry("prompt", "zzz", "file"), entry("prompt", "a", "file"), entry("prompt", "b", "set")))
+    columns = Columns(field_map)
+    columns.look({"a": "p", "b": "q"})
+    line = {"b": "q"}
+    line_map(field_map, columns).apply(line)
+    assert line == {"b": "q"}
+
+
 def test_the_first_column_with_a_value_counts_and_null_is_none():
     field_map = FieldMap.of({"prompt": ["en", "zh"]})
     columns = Columns(field_map)
@@ -125,7 +165,9 @@ def test_a_line_without_a_value_for_its_id_is_a_mistake():
     columns.look({"key": "a", "seed": 1})
     found = line_map(field_map, columns)
     assert found.apply({"prompt": "p"}) == [("id", "missing: the line has no value for it (--map id=key)")]
-    assert found.apply({"prompt": "p", "id": "own"}) == []
+    line = {"prompt": "p", "id": "own", "key": None}
+    assert found.apply(line) == [("id", "missing: the line has no value for it (--map id=key)")]
+    assert line == {"prompt": "p", "metadata": {"id": "own"}}
     template = FieldMap.of({"id": "{a}-{b}"})
     columns = Columns(template)
     columns.look({"a": 1, "b": 2})

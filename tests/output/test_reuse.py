@@ -107,6 +107,17 @@ def test_sandbox_and_real_images_are_told_apart():
     )
 
 
+def test_lines_without_a_record_are_counted_for_each_folder():
+    folder("a", record("x", 1))
+    folder("b")
+    with Path("b/manifest.jsonl").open("ab") as lines:
+        lines.write(b"garbage\n\n" + b"{}\n" * 11)
+    assert found({"a": 1, "b": 2}, "b", "a") == (
+        {"a": "x"},
+        ("b/manifest.jsonl: passed over 12 lines without a record (line 1, 3, 4, 5, 6, 7, 8, 9, 10, 11…)",),
+    )
+
+
 def test_notices_name_the_first_few():
     folder("a", *(record(f"x{number}", number) for number in range(5)), images=False)
     _, (notice,) = found({f"j{number}": number for number in range(5)}, "a")

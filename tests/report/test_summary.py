@@ -183,6 +183,7 @@ def test_requests_at_a_price_that_is_not_known_are_counted_if_they_cost_somethin
 def test_a_sandbox_is_recognised_by_its_answers():
     assert not tally(JobEnded(outcome())).sandbox
     assert tally(JobEnded(outcome(sandbox=True)), JobEnded(outcome("b"))).sandbox
+    assert Tally(sandbox=True).sandbox, "a run that finds nothing to do gets no answer"
 
 
 def test_lanes_come_in_the_order_of_the_jobs_file():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -126,9 +127,24 @@ def test_an_image_that_has_changed_is_bought(desk):
     data = image.read_bytes()
     image.write_bytes(data[:-1] + bytes((data[-1] ^ 1,)))  # of the same size
     ended = desk("b", CAT, DOG, options=("--reuse", "a"))
-    assert "cat is not reused: in a, images/cat.webp has changed since it was made" in ended.err
+    assert "cat is not reused from a: images/cat.webp has changed since it was made" in ended.err
     assert figures("b")[:3] == (2, 1, 1)
     assert [path.name for path in Path("b/images").iterdir() if path.name.startswith(".")] == []
+
+
+def test_where_one_folder_has_a_changed_copy_the_next_one_serves(desk):
+    desk("a", CAT, DOG)
+    shutil.copytree("a", "a2")
+    image = Path("a2/images/cat.webp")
+    data = image.read_bytes()
+    image.write_bytes(data[:-1] + bytes((data[-1] ^ 1,)))  # of the same size
+    ended = desk("b", CAT, {**CAT, "id": "twin"}, DOG, options=("--reuse", "a2", "--reuse", "a"))
+    assert "cat is not reused from a2: images/cat.webp has changed since it was made" in ended.err
+    found = records("b")
+    assert (found["cat"].reused.folder, found["dog"].reused.folder) == ("a", "a2")
+    assert Path("b/images/cat.webp").read_bytes() == data
+    assert found["twin"].reused is None, "the one whole image serves one job"
+    assert figures("b")[:3] == (3, 2, 1)
 
 
 def test_links_are_not_followed(desk):
@@ -376,7 +392,7 @@ def test_another_record_at_its_place_is_not_taken(desk, monkeypatch):
     record = ReusableImages.record
     dog = records("a")["dog"]
     monkeypatch.setattr(ReusableImages, "record", lambda self, found: dog if found.id == "cat" else record(self, found))
-    assert "cat is not reused: in a, dog was made for another request" in desk("b", CAT, options=("--reuse", "a")).err
+    assert "cat is not reused from a: dog was made for another request" in desk("b", CAT, options=("--reuse", "a")).err
 
 
 def test_a_folder_without_records_is_refused_before_anything_is_sent(desk):
@@ -394,7 +410,10 @@ def test_damaged_lines_and_failed_jobs_are_passed_over(desk):
     desk("a", CAT, {**DOG, "prompt": "forbidden"})
     with Path("a/manifest.jsonl").open("ab") as lines:
         lines.write(b"damaged\n{}\n")
-    desk("b", CAT, {**DOG, "prompt": "forbidden"}, options=("--reuse", "a"))
+    jobs = (CAT, {**DOG, "prompt": "forbidden"})
+    said = "a/manifest.jsonl: passed over 2 lines without a record (line 3, 4)"
+    for command in (("check",), ("run", "--dry-run"), ()):
+        assert desk("b", *jobs, options=("--reuse", "a"), command=command).err.count(said) == 1
     assert figures("b")[1] == 1
 
 

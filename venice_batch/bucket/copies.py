@@ -21,7 +21,7 @@ from venice_batch.model import SUMMARY
 from venice_batch.output import manifest
 from venice_batch.output.annotations import NAME as ANNOTATIONS
 from venice_batch.output.atomic_file import whole_file
-from venice_batch.output.folder import IMAGES, PART_SUFFIX, REJECTED, UNRECOGNISED, unusable
+from venice_batch.output.folder import FOLDERS, PART_SUFFIX, unusable
 from venice_batch.output.marks import NAME as MARKS
 from venice_batch.output.originals import copied
 from venice_batch.output.plain_files import on_disk
@@ -40,7 +40,7 @@ _THREADS = 16
 _APPENDED = (MARKS, ANNOTATIONS)
 """Files that several programs append to. In a bucket each append writes its file anew, by compare-and-swap."""
 _MOST_SWAPS = 12
-_FOLDERS = (IMAGES, REJECTED, UNRECOGNISED, THUMBNAILS)
+_FOLDERS = (*FOLDERS, THUMBNAILS)
 _JSON_LINES = "application/jsonl"
 
 
@@ -161,7 +161,7 @@ class Copy:
     def changed(self) -> list[str]:
         """Return the paths of the images and answers that are new in the copy, or have another content there."""
         found = []
-        for folder in (IMAGES, REJECTED, UNRECOGNISED):
+        for folder in FOLDERS:
             for inner, _, names in os.walk(self.root / folder):
                 for name in names:
                     place = Path(inner, name)

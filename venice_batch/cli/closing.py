@@ -69,7 +69,9 @@ def next_command(summary: Summary, command: Sequence[str], *, has_page: bool = F
     if summary.exit_code == ExitCode.OK or (is_stopped and not left):  # all that was under way has finished
         return look
     if summary.exit_code == ExitCode.SOME_FAILED and not left:
-        return [*again, "--retry-rejected"] if again and "--retry-rejected" not in again else look
+        # Without a rejected job it is `--fail-on` that makes the exit code 1, and the same images would not help.
+        is_rejected = summary.rejected + summary.already_rejected
+        return [*again, "--retry-rejected"] if is_rejected and again and "--retry-rejected" not in again else look
     if is_stopped or summary.exit_code in (ExitCode.SOME_FAILED, ExitCode.TEMPORARY):
         return again
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from contextlib import suppress
 from functools import partial
@@ -160,8 +161,27 @@ def stronger(ctx: click.Context, one: str, other: str) -> str | None:
     return None if first == second else one if first < second else other
 
 
+def record_fault(path: Path, root: Path | None = None) -> str:
+    """Return why a command may not write to `path`, a file of an output folder, whose content has cost money.
+
+    "" if it may. `root` is an output folder whether or not it has a manifest yet.
+    """
+    from venice_batch.model import SUMMARY
+    from venice_batch.output import annotations, folder, marks
+
+    place = Path(os.path.realpath(path))
+    own = {folder.MANIFEST, folder.RUN_FILE, *folder.LOCKS, marks.NAME, annotations.NAME, SUMMARY}
+    found = [place.parent] if place.name in own else []
+    found += [inner.parent for inner in place.parents if inner.name in folder.FOLDERS]
+    for output in found:
+        is_output = os.path.isfile(output / folder.MANIFEST)
+        if is_output or (root is not None and output == Path(os.path.realpath(root))):
+            return f"{path} belongs to an output folder's records and images; choose another name"
+    return ""
+
+
 class Target(click.Path):
-    """A path to write to on this machine."""
+    """A path to write to on this machine; a file must not be one that an output folder consists of."""
 
     kind = "file"
     instead = "write to this machine and copy it from there"
@@ -172,7 +192,10 @@ class Target(click.Path):
         if is_address(str(value)):
             shown = re.sub("//[^/]*@", "//***@", str(value))
             self.fail(f"{shown} is an address, not a {self.kind}; {self.instead}", param, ctx)
-        return super().convert(value, param, ctx)
+        path = super().convert(value, param, ctx)
+        if self.kind == "file" and (what := record_fault(Path(str(value)))):
+            self.fail(what, param, ctx)
+        return path
 
 
 class Folder(Target):

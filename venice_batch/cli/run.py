@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,12 +15,12 @@ from venice_batch.cli.commands import command
 from venice_batch.cli.destinations import default_output, opened_place, settle_temporary_files
 from venice_batch.cli.env import environment
 from venice_batch.cli.folders import reads
-from venice_batch.cli.parameters import stronger
+from venice_batch.cli.parameters import record_fault, stronger
 from venice_batch.errors import ExitCode, OutOfMoneyError, UsageError
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from venice_batch.api.key import ApiKey
     from venice_batch.cli.destinations import Place
@@ -47,8 +48,18 @@ def run(**given: Any) -> int:
     A DURATION is a number of seconds, or has a unit: 90, 15m, 2h.
     """
     output = given["output"] or default_output(given["jobs"])
+    _refuse_own_files(given, output)
     with after_run.failed_start_in_metrics(given, str(output)), opened_place(output, given) as place:
         return _start(given, place)
+
+
+def _refuse_own_files(given: Mapping[str, Any], output: Path | str) -> None:
+    """Raise UsageError if an option would write over the run's own records, also in a folder that is yet to be made."""
+    if not isinstance(output, Path):
+        return
+    for name in ("junit", "metrics_file", "budget_file"):
+        if given[name] is not None and (what := record_fault(given[name], output)):
+            raise UsageError(f"--{name.replace('_', '-')}: {what}")
 
 
 def _start(given: dict[str, Any], place: Place) -> int:

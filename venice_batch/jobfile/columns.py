@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -70,7 +71,7 @@ def of_header(name: str, header: Sequence[str], fields: Collection[str], field_m
     columns = Columns(field_map)
     columns.look(dict.fromkeys(header, ""))
     check(name, field_map, columns, fields, lambda: header, is_mixed="endpoint" in fields)
-    return line_map(field_map, columns, stem=stem, keep_unknown=True)
+    return replace(line_map(field_map, columns, stem=stem), keep_unknown=True, is_table=True)
 
 
 def check(
@@ -179,19 +180,18 @@ def request_text(record: Mapping[str, Any]) -> bytes:
         return b""
 
 
-def line_map(field_map: FieldMap, names: Columns, *, stem: str = "", keep_unknown: bool = False) -> LineMap:
+def line_map(field_map: FieldMap, names: Columns, *, stem: str = "") -> LineMap:
     """Return the map for the lines in which `names` has found the columns; `stem` is the jobs file's.
 
-    Entries whose columns are not there are left out.
+    Entries whose columns are not there are left out; of several for a field the first one counts.
     """
     fields: dict[str, tuple[tuple[Source, ...], str]] = {}
     for one in field_map.fields:
         sources = tuple(found for name in one.names if (found := _source(name, names, stem)) is not None)
         if sources:
-            before, origin = fields.get(one.field, ((), one.origin))
-            fields[one.field] = (*before, *sources), origin
+            fields.setdefault(one.field, (sources, one.origin))
     listed = tuple((name, sources, origin) for name, (sources, origin) in fields.items())
-    return LineMap(listed, keep_unknown or field_map.unknown == "metadata")
+    return LineMap(listed, keep_unknown=field_map.unknown == "metadata")
 
 
 class Columns:

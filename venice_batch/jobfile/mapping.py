@@ -182,11 +182,12 @@ class LineMap:
     """A map with its columns spelled as one file spells them.
 
     `fields` holds the sources of each field, the first that has a value counts. `keep_unknown` moves keys that are no
-    fields into the metadata.
+    fields into the metadata; `is_table` says that the other columns are there already.
     """
 
     fields: tuple[tuple[str, tuple[Source, ...], str], ...] = ()
     keep_unknown: bool = False
+    is_table: bool = False
 
     @property
     def targets(self) -> frozenset[str]:
@@ -201,7 +202,8 @@ class LineMap:
     def apply(self, record: dict[str, Any]) -> list[tuple[str, str]]:
         """Change a parsed line into a native one, in place; return what is wrong, as (field, what).
 
-        Lines of an OpenAI batch and records of a manifest stay as they are.
+        A field whose columns have no value is missing, even if the line has a key of its name: that goes into the
+        metadata, as on lines where they have one. Lines of an OpenAI batch and records of a manifest stay as they are.
         """
         if is_own_shape(record):
             return []
@@ -214,18 +216,25 @@ class LineMap:
                 given[name] = _typed(name, value)
                 if path:
                     used.setdefault(path[0], []).append(path[1:])
-            elif name == "id" and "id" not in record:
+            elif name == "id":
                 complaints.append(("id", f"missing: the line has no value for it ({origin})"))
+            for source in sources:
+                for empty in source.paths:
+                    if _at(record, empty, _ABSENT) is None:
+                        used.setdefault(empty[0], []).append(empty[1:])
         for key in [key for key, paths in used.items() if _is_used_up(record[str(key)], paths)]:
             del record[str(key)]
         metadata: dict[str, Any] = {}
-        for name in [name for name in given if name in record]:
-            metadata[name] = record.pop(name)  # another column of that name is no field now
+        for name in [name for name, _, _ in self.fields if name in record]:
+            metadata[name] = record.pop(name)  # another column of that name is no field now, whatever the line has
         record |= {name: value for name, value in given.items() if not name.startswith(METADATA)}
         if self.keep_unknown:
             for key in [key for key, value in record.items() if _is_foreign(key, value)]:
                 metadata[key] = record.pop(key)
-        metadata |= {name[len(METADATA) :]: value for name, value in given.items() if name.startswith(METADATA)}
+        asked = {name[len(METADATA) :]: value for name, value in given.items() if name.startswith(METADATA)}
+        if self.is_table and "metadata" in record:
+            record["metadata"] = {key: value for key, value in record["metadata"].items() if key not in asked}
+        metadata |= asked
         if metadata:
             complaints += _add_metadata(record, metadata)
         return complaints
@@ -252,15 +261,18 @@ def _value(record: Mapping[str, Any], sources: Iterable[Source]) -> tuple[Any, P
     return None, ()
 
 
-def _at(value: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON value
-    """Return the value at a place; None if there is none."""
+_ABSENT = object()
+
+
+def _at(value: Any, path: Path, absent: object = None) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the value at a place; `absent` if there is no such place."""
     for key in path:
         if isinstance(value, dict):
-            value = value.get(key)
+            value = value.get(key, absent)
         elif isinstance(value, list) and isinstance(key, int) and key < len(value):
             value = value[key]
         else:
-            return None
+            return absent
     return value
 
 

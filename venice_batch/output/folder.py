@@ -31,6 +31,9 @@ _LOCK = ".lock"
 _HELD = ".lock-held"
 """Takes the place of the lock on file systems that have none; made by the process that holds the folder."""
 
+FOLDERS = (IMAGES, REJECTED, UNRECOGNISED)
+LOCKS = (_LOCK, _HELD)
+
 _NO_FILE = "is not a plain file, and it is not followed or replaced; remove it or choose another folder with --output"
 _NO_LOCK = "is a file that no run has made; move it away or choose another folder with --output"
 

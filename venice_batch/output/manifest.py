@@ -19,7 +19,7 @@ from venice_batch.output.atomic_file import put
 from venice_batch.output.disk import Disk
 from venice_batch.output.folder import MANIFEST, PART_SUFFIX, is_at, own_file, sync_folder, unusable
 from venice_batch.output.plain_files import open_plain
-from venice_batch.text_format import json_bytes
+from venice_batch.text_format import counted, json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +32,8 @@ NO_RECORD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _COPIED_BYTES = 1024 * 1024
 _READ_BYTES = 256 * 1024
+_MOST_NUMBERS = 10
+"""Line numbers without a record that a notice lists."""
 
 _TORN = (b"{", b"\0")
 """How a record begins, or what a file system leaves of one that did not reach the disk."""
@@ -295,6 +297,27 @@ def opened(path: Path) -> BinaryIO:
         OSError: it cannot be opened, or is not a plain file (`NoPlainFileError`).
     """
     return os.fdopen(open_plain(path), "rb", buffering=_READ_BYTES)
+
+
+class PassedOver:
+    """Counts the lines of a manifest that hold no record, in `count`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[int] = []
+
+    def note(self, number: int) -> None:
+        """Count the line `number`."""
+        self.count += 1
+        if len(self._first) < _MOST_NUMBERS:
+            self._first.append(number)
+
+    def notice(self, path: Path | str) -> str:
+        """Return a sentence about the manifest at `path`; "" if every line was a record."""
+        if not self.count:
+            return ""
+        lines = ", ".join(map(str, self._first)) + ("…" if self.count > len(self._first) else "")
+        return f"{path}: passed over {counted(self.count, 'line')} without a record (line {lines})"
 
 
 def views(lines: Iterable[bytes], first: int = 1) -> Iterator[tuple[int, RecordView | None]]:

@@ -28,8 +28,6 @@ PENDING, DONE, REJECTED, LOST, SANDBOX_ONLY, CHANGED = range(6)
 changed since."""
 
 _NO_RECORD_OF_IT = -1
-_MOST_NUMBERS = 10
-"""Line numbers without a record that a notice lists."""
 
 _SUCCEEDED, _REJECTED = Status.SUCCEEDED.value, Status.REJECTED.value
 
@@ -158,7 +156,7 @@ class Resume:
         states, positions, has_request = self._states, self._positions, index.has_request
         state_of, note = self._state_of, self.parents.note
         places, chained = index.directory().places, index.chains.ids
-        corrupt, first = 0, list[int]()
+        passed_over = manifest.PassedOver()
         position = records = 0
         try:
             with manifest.opened(self._path) as lines:
@@ -167,8 +165,7 @@ class Resume:
                         record = decode_view(line)
                     except NO_RECORD:
                         if line.strip():
-                            corrupt += 1
-                            first += [number] if len(first) < _MOST_NUMBERS else []
+                            passed_over.note(number)
                     else:
                         records += 1
                         known = places(hash(record.id))
@@ -182,17 +179,16 @@ class Resume:
                     position += len(line)
         except OSError as error:
             raise unusable(self._path, error) from error
-        if corrupt > 1 and not records:  # a single line may be all that a killed run has written
-            what = f"none of its {corrupt:,} lines is a record; if it was overwritten, put the manifest back"
+        if passed_over.count > 1 and not records:  # a single line may be all that a killed run has written
+            what = f"none of its {passed_over.count:,} lines is a record; if it was overwritten, put the manifest back"
             raise FolderError(self._path, f"{what}, else move it away to begin anew")
         for place in index.chains.order:
             self.judge(place)
-        self.notices = tuple(self._amiss(corrupt, first))
+        self.notices = tuple(self._amiss(passed_over.notice(self._path)))
 
-    def _amiss(self, corrupt: int, first: list[int]) -> Iterator[str]:
-        if corrupt:
-            lines = ", ".join(map(str, first)) + ("…" if corrupt > len(first) else "")
-            yield f"{self._path}: passed over {counted(corrupt, 'line')} without a record (line {lines})"
+    def _amiss(self, passed_over: str) -> Iterator[str]:
+        if passed_over:
+            yield passed_over
         if lost := self._states.count(LOST):
             yield f"{counted(lost, 'job')} recorded as done lost a file or had it changed: pending again"
         if sandbox_only := self._states.count(SANDBOX_ONLY):

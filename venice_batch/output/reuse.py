@@ -16,7 +16,7 @@ from venice_batch.jobfile.pictures import FIELD
 from venice_batch.model import Outcome, Reused, Status
 from venice_batch.output import manifest
 from venice_batch.output.folder import unusable
-from venice_batch.output.manifest import NO_RECORD, FileView, RecordView
+from venice_batch.output.manifest import NO_RECORD, FileView, PassedOver, RecordView
 from venice_batch.output.marks import read_marks
 from venice_batch.output.originals import shown
 from venice_batch.output.plain_files import PlainFiles
@@ -75,7 +75,7 @@ class ReusableImages:
     comes first, then the others in the file's order. A job that works on another's image finds its record once that
     image is known.
 
-    `notices` say what could not be taken, a sentence for each folder and reason.
+    `notices` say what could not be taken, a sentence for each folder and reason, and which lines hold no record.
 
     Args:
         index: the jobs.
@@ -107,14 +107,21 @@ class ReusableImages:
         self._folders = folders
         self._sandbox = sandbox
         self._is_settled = is_settled
+        self._root = root
         self._requests = index.requests()
+        self._spoilt: set[Found] = set()
+        self._match()
+
+    def _match(self) -> None:
+        """Find records for the jobs that need images."""
         self._taken: set[int] = set()  # hashes of purchases, of which there may be a million
         self._found: dict[int, Found] = {}
         self._for_chains: defaultdict[str, list[Found]] = defaultdict(list)
         self._left_out: dict[tuple[int, str], Counter[str]] = {}
-        self._read_own(root)
+        self._passed_over: dict[int, PassedOver] = {}
+        self._read_own(self._root)
         spare: list[tuple[Found, str]] = []
-        for number in range(len(folders)):
+        for number in range(len(self._folders)):
             spare += self._read(number)
         for found, request_hash in spare:
             self._give(found, request_hash)
@@ -129,12 +136,18 @@ class ReusableImages:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What could not be taken, a sentence for each folder and reason."""
-        return tuple(
+        """What could not be read or taken, a sentence for each folder and reason."""
+        passed_over = (
+            text
+            for number, lines in self._passed_over.items()
+            if (text := lines.notice(f"{shown(self._folders[number])}/{manifest.NAME}"))
+        )
+        left_out = (
             f"{shown(self._folders[number])}: images of {counted(len(ids), 'job')} with the same request are not "
             f"reused, because they are {reason} ({', '.join(list(ids)[:3])}{', …' if len(ids) > 3 else ''})"
             for (number, reason), ids in self._left_out.items()
         )
+        return (*passed_over, *left_out)
 
     def places(self) -> Iterator[tuple[int, Found]]:
         """Yield each job that can take images, by its place, with the record.
@@ -159,6 +172,14 @@ class ReusableImages:
                 records.remove(found)
                 self._found[place] = found
                 yield place, found
+
+    def look_again(self, spoilt: Iterable[Found]) -> None:
+        """Find records again for the jobs that still need images: others than these, whose images could not be taken.
+
+        A copy in the next folder may be whole. Raises FolderError.
+        """
+        self._spoilt.update(spoilt)
+        self._match()
 
     def job(self, place: int) -> Job:
         """Return a job that can take images; one that works on others' images has them in its request.
@@ -217,8 +238,11 @@ class ReusableImages:
         plain, marks = PlainFiles(root), read_marks(root)
         has_chains = bool(self._index.chains)
         spare: dict[int, tuple[Found, str]] = {}
-        for record, position in _records(root):
+        passed_over = self._passed_over[number] = PassedOver()
+        for record, position in _records(root, passed_over):
             if record.status != _SUCCEEDED or not record.files or record.flags.content_violation:
+                continue
+            if Found(number, position, record.id) in self._spoilt:
                 continue
             is_wanted = bool(self._wanting(record.request_hash))
             if not is_wanted and not (has_chains and record.endpoint in _TAKES_PICTURES):
@@ -271,20 +295,22 @@ class ReusableImages:
         return ""
 
 
-def _records(root: Path) -> Iterator[tuple[_View, int]]:
-    """Yield each record of a folder with its position in the manifest. Raises FolderError."""
+def _records(root: Path, passed_over: PassedOver | None = None) -> Iterator[tuple[_View, int]]:
+    """Yield each record of a folder with its position in the manifest; count the other lines. Raises FolderError."""
     path = root / manifest.NAME
     decode = msgspec.json.Decoder(_View).decode
     position = 0
     try:
         with manifest.opened(path) as lines:
-            for line in lines:
+            for number, line in enumerate(lines, 1):
                 try:
                     record = decode(line)
                 except NO_RECORD:
                     record = None
                 if record is not None:
                     yield record, position
+                elif passed_over is not None and line.strip():
+                    passed_over.note(number)
                 position += len(line)
     except OSError as error:
         raise unusable(path, error) from error

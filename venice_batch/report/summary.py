@@ -197,11 +197,14 @@ class QuotaTally:
 
 
 class Tally:
-    """An observer that counts a run; its memory does not grow with the number of jobs."""
+    """An observer that counts a run; its memory does not grow with the number of jobs.
 
-    def __init__(self) -> None:
+    `sandbox` says whether a sandbox is asked; without it, that is known once one has answered.
+    """
+
+    def __init__(self, *, sandbox: bool = False) -> None:
         self.errors: Counter[str] = Counter()
-        self.sandbox = False
+        self.sandbox = sandbox
         self._lanes: dict[str, _LaneTally] = {}
         self._order: tuple[str, ...] = ()
         self._slowest: list[tuple[float, int, SlowJob]] = []

@@ -76,7 +76,8 @@ class Reuser:
     async def run(self) -> None:
         """Return when every job that can take images has them, or the run is stopped; a second signal stops at once.
 
-        A job whose images turn out to be missing or changed stays pending.
+        If a record's images turn out to be missing or changed, the next record for the job serves it; without one it
+        stays pending.
         """
         async with anyio.create_task_group() as side:
             if self.handle_signals:
@@ -90,19 +91,27 @@ class Reuser:
             side.cancel_scope.cancel()
 
     async def _take_all(self) -> None:
+        while spoilt := await self._take_each():
+            self.found.look_again(spoilt)
+
+    async def _take_each(self) -> list[Found]:
+        """Take the images of all records; return those whose images could not be taken."""
+        spoilt: list[Found] = []
         for place, found in self.found.places():
             if self.stop_signal.stop is not None:
-                return
+                return []
             began_s = self.clock.now()
             job = self.found.job(place)
             try:
                 outcome = await self._take(job, found, began_s)
             except BodyError as error:
-                self.observe(Notice(f"{job.id} is not reused: in {shown(self.found.folder(found))}, {error}"))
+                self.observe(Notice(f"{job.id} is not reused from {shown(self.found.folder(found))}: {error}"))
+                spoilt.append(found)
                 continue
             await self.journal.append(outcome)
             self.known.ended(place, outcome)
             self.observe(JobEnded(outcome))
+        return spoilt
 
     async def _take(self, job: Job, found: Found, began_s: float) -> Outcome:
         record = self.found.record(found)

@@ -133,7 +133,7 @@ class _Run:
         self.settings = settings
         self.clock = clock
         self.rng = rng
-        self.tally = Tally()
+        self.tally = Tally(sandbox=self.settings.own_sandbox)
         own = (self.tally,) if settings.bucket is None else (self.tally, settings.bucket)
         self.observers: tuple[Observer, ...] = (*own, *observers)
         self.collectors = tuple(collectors)

@@ -262,6 +262,21 @@ def test_unigenbenchs_scorer_finds_four_samples_of_each_index(out, tmp_path):
     assert tree.warnings == ()
 
 
+@pytest.mark.parametrize(("layout", "name"), [("unigenbench", "7_0.png"), ("dpg-grid", "7.png")])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_two_jobs_whose_images_would_have_one_name_are_named_with_the_remedy(out, tmp_path, layout, name, kind):
+    field = {"unigenbench": "index", "dpg-grid": "item_id"}[layout]
+    lines = [{"id": job_id, "prompt": job_id, "metadata": {field: "7"}} for job_id in ("x", "y")]
+    out.fill([{"id": "free", "prompt": "z", "metadata": {field: "5"}}, *lines], by_seed(kind))
+    with pytest.raises(FolderError) as caught:
+        write_tree(out.root, layout, tmp_path / "tree")
+    assert str(caught.value) == (
+        f"{tmp_path / 'tree' / name}: 'x' and 'y' would both have this name; give one another id, index or item_id,"
+        f" and run into a new folder with --reuse {out.root}: nothing is bought"
+    )
+    assert not (tmp_path / "tree").exists()
+
+
 def test_too_few_samples_for_the_scorer_are_pointed_out(out, tmp_path):
     out.fill("ab", by_seed(), suffix="txt", matrix={"seed": [1, 2]})
     (warning,) = write_tree(out.root, "unigenbench", tmp_path / "tree").warnings

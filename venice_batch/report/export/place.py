@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 _COPIED_BYTES = 1 << 20
 
 
+class TwiceError(FolderError):
+    """Two files of an export would have the same name."""
+
+
 class Placer:
     """Places images and texts in a target folder; a context manager. What was placed appears when the block ends.
 
@@ -79,9 +83,8 @@ class Placer:
         self._kind = kind
         self._copy = copy
         self._rewrite = rewrite
-        self._can_link = True
+        self._can_link, self._is_new = True, False
         self._journal: Journal
-        self._is_new = False
         self._wanted: dict[str, str] = {}
         self._staged: dict[str, bool] = {}
         self._of: dict[str, tuple[str, ...]] = {}
@@ -130,8 +133,7 @@ class Placer:
             False if the image is left out; `choice` counts why.
 
         Raises:
-            FolderError: something that no export has made is in the way, another file has the path, or the path leads
-                out of the target.
+            FolderError: the way is blocked by what no export has made, or leads out of the target; TwiceError if taken.
         """
         image = record.files[number - 1]
         reason = self.choice.reason(record, number)
@@ -270,7 +272,7 @@ class Placer:
         if not is_inside(path):
             raise FolderError(self._target, f"{path!r} is no name for a file of an export")
         if path in self._wanted:
-            raise FolderError(self._place_of(path), "two files of the export would have this name")
+            raise TwiceError(self._place_of(path), "two files of the export would have this name")
         self._wanted[path] = sha256
 
     def _may_replace(self, path: str, *, index: bool = False) -> bool:
@@ -313,8 +315,7 @@ class Placer:
         """Give all files their names, and remove those of the earlier export that are not in this one."""
         made, wanted = self._journal.made, self._wanted
         stale = [path for path in made if path not in wanted]
-        kept = set(self.kept)
-        before = self._journal.of
+        kept, before = set(self.kept), self._journal.of
         if self._rewrite is None:
             self._journal.rewritten &= kept
         else:

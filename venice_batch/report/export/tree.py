@@ -7,22 +7,24 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from venice_batch.errors import UsageError
 from venice_batch.output import manifest
+from venice_batch.output.plain_files import on_disk
 from venice_batch.report.export.choice import InJobOrder
 from venice_batch.report.export.layouts import LAYOUTS, Spot, is_cut, line_of, style_of
 from venice_batch.report.export.pixels import UndecodableError, UnlikeError, as_png, grid
-from venice_batch.report.export.place import Placer
+from venice_batch.report.export.place import Placer, TwiceError
 from venice_batch.report.export.samples import Samples
 from venice_batch.report.export.tally import Tally
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -101,10 +103,33 @@ def write_tree(
         # An earlier tree is emptied even if no image is left.
         placers = {} if layout.has_styles else {"": placer("")}
         writer = _Writer(layout, samples, placer, placers, threads, rewrite)
-        for record, place in zip(records, samples.places, strict=False):
-            if place is not None:
-                writer.add(record, place, roots)
-        return writer.finish()
+        try:
+            for record, place in zip(records, samples.places, strict=False):
+                if place is not None:
+                    writer.add(record, place, roots)
+            return writer.finish()
+        except TwiceError as error:
+            placed = zip(records, samples.places, strict=False)
+            named = (
+                record.id
+                for record, place in placed
+                if place is not None
+                for _, root, below, spot in _spots(record, place, samples, roots)
+                if target / root / below / on_disk(layout.path(spot) + layout.suffix) == error.path
+            )
+            ids = list(islice(named, 2))
+            if len(set(ids)) < 2:
+                raise
+            what = f"{ids[0]!r} and {ids[1]!r} would both have this name"
+            remedy = f"give one another id, index or item_id, and run into a new folder with --reuse {folder}"
+            raise TwiceError(error.path, f"{what}; {remedy}: nothing is bought") from error
+
+
+def _spots(record: Outcome, place: Place, samples: Samples, roots: _Roots) -> Iterator[tuple[int, str, str, Spot]]:
+    """Yield each image of a job by its number from 1, with what `_Roots.of` says of it."""
+    of_prompt = samples.configurations[place.configuration].samples
+    for number in range(1, len(record.files) + 1):
+        yield number, *roots.of(Spot(record, place.prompt, place.sample + number - 1, of_prompt), place.configuration)
 
 
 class _Roots:
@@ -204,9 +229,7 @@ class _Writer:
             self._tally.missing.add(record.id, missing)
         samples = self._samples.configurations[place.configuration].samples
         cells = min(samples, self._layout.samples)
-        for number in range(1, len(record.files) + 1):
-            spot = Spot(record, place.prompt, place.sample + number - 1, samples)
-            root, below, spot = roots.of(spot, place.configuration)
+        for number, root, below, spot in _spots(record, place, self._samples, roots):
             if root not in self._placers:
                 self._placers[root] = self._make_placer(root)
             image = _Image(spot, number, (place.configuration, place.prompt), self._placers[root], below)
