@@ -63,6 +63,13 @@ def values(out):
         ({"id": "fox", "sha256": "2" * 64, "image": 2}, [1]),
         ({"path": "gone.webp", "id": "sea"}, [2]),
         ({"id": "", "path": "images/sea.webp"}, [2]),
+        ({"id": "fox", "image": ""}, [0, 1]),
+        ({"id": "fox", "image": None}, [0, 1]),
+        ({"id": "fox", "image": 2.0}, [1]),
+        ({"id": "fox", "image": "2.0"}, [1]),
+        ({"id": "fox", "path": "images/fox-2.webp", "image": 2}, [1]),
+        ({"id": "fox", "path": "images/fox-2.webp", "image": "a fox"}, [1]),
+        ({"id": 17, "path": "images/fox-2.webp", "image": 0}, [1]),
     ],
 )
 def test_a_row_names_its_image_by_id_path_or_hash(out, keys, which):
@@ -83,6 +90,11 @@ def test_a_row_names_its_image_by_id_path_or_hash(out, keys, which):
         {"path": "images/fox-2.webp", "sha256": "1" * 64},
         {"id": None},
         {"id": {"a": 1}},
+        {"id": "fox", "path": "images/sea.webp"},
+        {"id": "lost", "path": "images/sea.webp"},
+        {"id": "fox-1", "path": "images/fox-2.webp"},
+        {"id": "sea", "sha256": "1" * 64},
+        {"id": "fox", "path": "images/fox-2.webp", "image": 1},
     ],
 )
 def test_a_row_about_no_image_is_shown_and_counted(out, keys):
@@ -90,6 +102,42 @@ def test_a_row_about_no_image_is_shown_and_counted(out, keys):
     assert (done.rows, done.matched, values(out)) == (2, 1, [{}, {}, {"score": 1}])
     (sentence,) = sentences(done)
     assert sentence.startswith("1 row of 2 matches no image: scores.jsonl:2: ")
+
+
+@pytest.mark.parametrize("number", [0, "0", -1, 3, "1.5", "1,0", "first", "gone.webp", "٢", "00000000000000000001"])
+def test_an_image_that_is_no_number_of_the_job_is_not_all_of_its_images(out, number):
+    done = give(out, {"id": "sea", "score": 1}, {"id": "fox", "image": number, "score": 0.5})
+    assert (done.matched, values(out)) == (1, [{}, {}, {"score": 1}])
+    (sentence,) = sentences(done)
+    assert sentence.endswith(f"scores.jsonl:2: id 'fox', image '{number}' (the job has 2 images, counted from 1)")
+
+
+@pytest.mark.parametrize("keys", [{"image": "00012"}, {"image": "00012", "id": 17}])
+def test_digits_may_be_the_name_of_a_file_if_no_id_names_a_job(tmp_path, keys):
+    plum = outcome("plum", files=(image("images/00012.webp", "4"),))
+    (tmp_path / manifest.NAME).write_bytes(json_bytes(plum) + b"\n")
+    assert give(tmp_path, {**keys, "x": 1}).images == 1
+
+
+def test_keys_that_name_different_images_are_told(out):
+    done = give(out, {"id": "sea", "x": 1}, {"id": "fox", "path": "images/sea.webp", "x": 2})
+    (sentence,) = sentences(done)
+    assert "path 'images/sea.webp' and id 'fox' do not name the same image" in sentence
+    with pytest.raises(UsageError, match=r"such as id 'fox', image '0' \(the job has 2 images, counted from 1\); "):
+        give(out, {"id": "fox", "image": 0, "x": 1})
+
+
+def test_a_path_that_fits_several_images_names_none_even_beside_the_id_of_a_job(out):
+    (out / "geneval").mkdir()
+    made = [{"path": f"{prompt}/0.png", "sha256": digest * 64} for prompt, digest in enumerate("123")]
+    (out / "geneval/.venice-batch-export.jsonl").write_text("{}\n" + "".join(json.dumps(one) + "\n" for one in made))
+    rows = [{"path": "/gpu/1/0.png"}, {"path": "0.png"}, {"path": "0.png", "id": "fox"}, {"path": "0.png", "id": "sea"}]
+    done = give(out, *({**row, "x": number} for number, row in enumerate(rows)))
+    assert (done.matched, values(out)) == (2, [{}, {"x": 0}, {"x": 3}])
+    (sentence,) = sentences(done)
+    assert sentence.count("path '0.png' (ambiguous: several files end so, such as geneval/0/0.png and ") == 2
+    done = give(out, {"file": "0.png", "x": 1}, {"file": "1/0.png", "x": 1}, key="file")
+    assert "file '0.png' (ambiguous: " in next(sentences(done))
 
 
 def test_rows_about_no_image_are_told_once(out):

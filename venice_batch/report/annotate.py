@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -43,7 +44,9 @@ _OF_EXPORTS = ("request_hash", "run_id")
 name is none of the export's."""
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_COUNT = re.compile(r"[1-9]\d{0,3}")
+_NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d*)?")
+_COUNT = re.compile(r"([1-9]\d{0,3})(?:\.0*)?")
+"""A number of an image; tables whose column has empty cells may say 2.0."""
 
 
 class Annotated(msgspec.Struct, frozen=True):
@@ -186,8 +189,9 @@ class _Taken:
     def _row(self, name: str, row: Row) -> None:
         self.rows += 1
         self._seen.update(map(str, row.cells))
-        shown, found = self._find(row.cells)
+        shown, found, why = self._find(row.cells)
         if not found:
+            shown += f" ({why})" if why else ""
             self._first = self._first or shown
             if len(self.unmatched) < MOST_EXAMPLES:
                 self.unmatched.append(f"{name}:{row.line}: {shown or 'no key'}")
@@ -206,33 +210,49 @@ class _Taken:
             self.conflicts += sum(name in held and not _is_same(value, held[name]) for name, value in values.items())
             held.update(values)
 
-    def _find(self, cells: Mapping[str, Any]) -> tuple[str, list[Image]]:
-        """Return a row's key as text, "" if it has none, and the images that the row is about."""
+    def _find(self, cells: Mapping[str, Any]) -> _Match:
+        """Return the images that a row is about: those that all of its keys name."""
+        by = self._images
         if self._key is not None:
             text = _text(cells.get(self._key))
-            return _shown(self._key, text), self._any(text) if text else []
+            return _Match(_shown(self._key, text), *self._any(text))
         given = {str(name).strip().lower(): (str(name), text) for name, cell in cells.items() if (text := _text(cell))}
-        number = next((int(text) for _, text in _in(given, _NUMBERS) if _COUNT.fullmatch(text)), None)
-        paths = [
-            *_in(given, _PATHS),
-            *((name, text) for name, text in _in(given, _NUMBERS) if not _COUNT.fullmatch(text)),
-        ]
-        by = self._images
-        shown = ""
-        for cells_of, find in (
-            (paths, by.by_path),
-            (_in(given, _HASHES), by.by_hash),
-            (_in(given, _IDS), lambda text: by.by_id(text, number) or by.by_name(text)),
-        ):
-            for name, text in cells_of:
-                shown = shown or _shown(name, text)
-                if found := find(text):
-                    return shown, _narrowed(found, given)
-        return shown, []
+        numbers = [cell for cell in _in(given, _NUMBERS) if _NUMBER.fullmatch(cell[1])]
+        in_place = [cell for cell in _in(given, _NUMBERS) if cell not in numbers]
+        paths, hashes, ids = [*_in(given, _PATHS), *in_place], _in(given, _HASHES), _in(given, _IDS)
+        if numbers and not any(by.by_id(text) or by.has_job(text) for _, text in ids):
+            paths += [cell for cell in numbers if not _COUNT.fullmatch(cell[1])]  # names of files, such as 00012
+        shown = next((_shown(*cell) for cell in (*paths, *hashes, *ids)), "")
+        named: list[tuple[str, list[Image]]] = []
+        named += islice(((_shown(*cell), found) for cell in paths if (found := by.by_path(cell[1]))), 1)
+        named += ((_shown(*cell), by.by_hash(cell[1])) for cell in hashes if _SHA256.fullmatch(cell[1]))
+        why = "" if named else next(filter(None, (by.why_not(text) for _, text in paths)), "")
+        # A text that is no path of an image cannot say which one of a job it is.
+        number = next(iter(numbers if named else (*numbers, *in_place)), None)
+        for name, text in ids:
+            found, is_job = by.by_id(text), by.has_job(text)
+            if not found and not is_job:
+                found = by.by_name(text)
+            elif number is not None:
+                of_job, found = found, _numbered(found, number[1])
+                if not found:
+                    why = f"the job has {counted(len(of_job), 'image')}, counted from 1"
+                    return _Match(f"{_shown(name, text)}, {_shown(*number)}", [], why)
+            if found or is_job:
+                named.append((_shown(name, text), found))
+                break
+        match = _agreed(shown, named)
+        if len(match.images) != 1 and why and not match.why:
+            return _Match(shown, [], why)
+        return match
 
-    def _any(self, text: str) -> list[Image]:
+    def _any(self, text: str) -> tuple[list[Image], str]:
         by = self._images
-        return by.by_id(text) or by.by_hash(text) or ([] if by.has_job(text) else by.by_path(text))
+        found = by.by_id(text) or by.by_hash(text)
+        if found or not text or by.has_job(text):
+            return found, ""
+        found = by.by_path(text)
+        return found, "" if found else by.why_not(text)
 
     def _scores(self, cells: Mapping[str, Any]) -> dict[str, Any]:
         """Return the cells that are values: no keys, and nothing that the records say themselves."""
@@ -253,18 +273,35 @@ class _Taken:
         return found
 
 
+class _Match(NamedTuple):
+    """What a row's keys name: a key as text, "" if it has none, its images, and why these are none if that is known."""
+
+    shown: str
+    images: list[Image]
+    why: str = ""
+
+
 def _in(given: Mapping[str, tuple[str, str]], columns: Iterable[str]) -> list[tuple[str, str]]:
     """Return the columns that the row has, as (name, text)."""
     return [given[column] for column in columns if column in given]
 
 
-def _narrowed(found: list[Image], given: Mapping[str, tuple[str, str]]) -> list[Image]:
-    """Return those of the images that have the row's hash, if it has one, and its id, if that is one of theirs."""
-    for _, text in _in(given, _HASHES):
-        if _SHA256.fullmatch(text):
-            found = [image for image in found if image.sha256 == text.lower()]
-    ids = {text for _, text in _in(given, _IDS)}
-    return [image for image in found if image.id in ids] or found
+def _numbered(found: Sequence[Image], text: str) -> list[Image]:
+    """Return the one of a job's images that has the number in `text`."""
+    count = _COUNT.fullmatch(text)
+    return [image for image in found if count and image.number == int(count[1])]
+
+
+def _agreed(shown: str, named: Sequence[tuple[str, list[Image]]]) -> _Match:
+    """Return the images that all keys of a row name."""
+    if not named:
+        return _Match(shown, [])
+    found = named[0][1]
+    for other, images in named[1:]:
+        both = set(images)
+        if not (found := [image for image in found if image in both]):
+            return _Match(shown, [], f"{named[0][0]} and {other} do not name the same image")
+    return _Match(shown, found)
 
 
 def _is_of_export(column: str) -> bool:

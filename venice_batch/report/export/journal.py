@@ -170,6 +170,28 @@ def is_inside(path: str) -> bool:
     return not {"", ".", ".."}.intersection(parts) and parts[0].lower() not in (NAME, PARTS)
 
 
+def journals_below(folder: Path, levels: int = 3) -> Iterator[Path]:
+    """Yield the folders below `folder` that exports have written, down to as many levels; links are not followed."""
+    inner: list[Path] = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        inner += sorted(folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    for place in inner:
+        if (place / NAME).is_file():
+            yield place
+        elif levels > 1:
+            yield from journals_below(place, levels - 1)
+
+
+def origins_in(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield each file that the journal in `folder` lists, with the digests of the images that it is or was made of.
+
+    A file whose export was cut may come several times. A journal may come from anybody, see `Origins`.
+    """
+    with suppress(OSError), os.fdopen(open_plain(folder / NAME), "rb") as lines:
+        lines.readline()
+        yield from ((made.path, made.of or (made.sha256,)) for made in _made(lines))
+
+
 class Origins:
     """Finds the images that files of exports were made of, by the journals in the folders above them."""
 
