@@ -219,6 +219,8 @@ def test_an_export_with_added_columns_gives_only_those(out):
     [
         ([{"id": "x", "score": 1}], {}, "no row matches an image of the folder, such as id 'x'"),
         ([{"no": "x", "score": 1}], {}, "no column says which image a row is about"),
+        ([{"results": [{"id": "sea"}]}], {}, "scores.jsonl: holds one JSON object; its rows are in 'results': jq -c "),
+        ([{"of": "x", "rows": [{"id": "sea"}]}], {"key": "of"}, "its rows are in 'rows': jq -c '.rows[]' FILE | "),
         ([{"id": "sea"}], {}, "no row holds a value beside its key; there is id"),
         ([{"id": "sea", "x": 1}], {"key": "name"}, "--key name: no row has this column; there is id, x"),
         ([{"id": "sea", "x": 1}], {"columns": ["y"]}, "--column y: no row has this column; there is id, x"),
@@ -235,6 +237,10 @@ def test_what_makes_no_sense_is_refused_in_one_line_and_writes_nothing(out, rows
         give(out, *rows, **options)
     assert message in str(refused.value)
     assert not (out / annotations.NAME).exists()
+
+
+def test_a_row_whose_values_include_a_list_of_objects_is_a_row(out):
+    assert give(out, {"id": "sea", "boxes": [{"x": 1}]}).matched == 1
 
 
 def test_many_columns_are_shown_in_part(out):

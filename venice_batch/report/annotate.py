@@ -13,7 +13,7 @@ from venice_batch.errors import UsageError, one_line
 from venice_batch.output.annotations import Annotation, AnnotationsFile, read_annotations
 from venice_batch.report.export.columns import FIXED_NAMES
 from venice_batch.report.known_images import KnownImages
-from venice_batch.report.score_files import rows, values_in
+from venice_batch.report.score_files import rows, rows_inside, values_in
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -160,16 +160,22 @@ class _Taken:
         self.left_out: set[str] = set()
         self._seen: set[str] = set()
         self._first = ""
+        self._wrapper = ""
 
     def file(self, name: str, data: bytes) -> None:
         """Take all rows of a file."""
+        count = self.rows
         for row in rows(name, data):
             self._row(name, row)
+        if self.rows == count + 1 and (hint := rows_inside(row.cells)):
+            self._wrapper = f"{name}: {hint}"
 
     def check(self) -> None:
         """Raise UsageError for rows of which nothing can be taken."""
         if not self.rows:
             return
+        if self._wrapper and not self.matched:
+            raise UsageError(self._wrapper)
         if self._key is not None and self._key not in self._seen:
             raise UsageError(one_line(f"--key {self._key}: no row has this column; there is {_listed(self._seen)}"))
         if missing := sorted(self._columns - self._seen):
@@ -220,9 +226,9 @@ class _Taken:
         numbers = [cell for cell in _in(given, _NUMBERS) if _NUMBER.fullmatch(cell[1])]
         in_place = [cell for cell in _in(given, _NUMBERS) if cell not in numbers]
         paths, hashes, ids = [*_in(given, _PATHS), *in_place], _in(given, _HASHES), _in(given, _IDS)
+        shown = next((_shown(*cell) for cell in (*paths, *hashes, *ids, *numbers)), "")
         if numbers and not any(by.by_id(text) or by.has_job(text) for _, text in ids):
             paths += [cell for cell in numbers if not _COUNT.fullmatch(cell[1])]  # names of files, such as 00012
-        shown = next((_shown(*cell) for cell in (*paths, *hashes, *ids)), "")
         named: list[tuple[str, list[Image]]] = []
         named += islice(((_shown(*cell), found) for cell in paths if (found := by.by_path(cell[1]))), 1)
         named += ((_shown(*cell), by.by_hash(cell[1])) for cell in hashes if _SHA256.fullmatch(cell[1]))

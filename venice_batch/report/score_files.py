@@ -6,12 +6,14 @@ import csv
 import json
 import math
 import re
+import shlex
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
 from venice_batch.errors import UsageError, one_line
+from venice_batch.jobfile.content import columns, compression, not_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +32,8 @@ _WORDS: Mapping[str, bool] = {"true": True, "false": False}
 _NO_NAME = re.compile("[<>=!≤≥≠\x00-\x1f\x7f]+")
 """Characters that would make a condition on the name ambiguous."""
 _INT64 = range(-(2**63), 2**63)
+_PLAIN_KEY = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_HEAD_BYTES = 4096
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
@@ -51,7 +55,11 @@ def rows(name: str, data: bytes) -> Iterator[Row]:
     """
     try:
         text = data.decode("utf-8-sig")
+        if "\0" in text and (why := _no_text(data)):
+            raise UsageError(f"{name}: {why}")
     except UnicodeDecodeError as error:
+        if why := _no_text(data):
+            raise UsageError(f"{name}: {why}") from None
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{name}:{line}: not valid UTF-8; save the file as UTF-8 text") from None
     if not (start := text.lstrip()):
@@ -64,11 +72,24 @@ def rows(name: str, data: bytes) -> Iterator[Row]:
         yield from _table(name, text)
 
 
+def _no_text(data: bytes) -> str | None:
+    """Return why a file is no text, and what to do; None if its first bytes do not say it."""
+    head = data[:_HEAD_BYTES]
+    if packed := compression(head):
+        unpack = {"gzip": "gunzip -c", "zstd": "zstd -dc"}[packed]
+        return f"is packed with {packed}; unpack it: {unpack} FILE | venice-batch annotate OUT -"
+    if kind := columns(head):
+        return f"is a table in {kind} format; save it as CSV or JSON lines"
+    return not_text(head, packed="unpack it first")
+
+
 def _array(name: str, text: str) -> Iterator[Row]:
     try:
         found = _decoded(text)
     except ValueError as error:
         raise UsageError(one_line(f"{name}: not valid JSON: {error}")) from None
+    if not found:
+        raise UsageError(f"{name}: holds no rows: the list is empty")
     for number, cells in enumerate(found, 1):
         if not isinstance(cells, dict):
             raise UsageError(f"{name}: element {number} is no object; every element needs keys, such as id and score")
@@ -98,13 +119,23 @@ def _one_object(text: str) -> str:
         found = _decoded(text)
     except ValueError:
         return ""
-    lists = [key for key, value in found.items() if isinstance(value, list)] if isinstance(found, dict) else []
-    path = "".join(f".{key}" if key.isidentifier() else f".[{json.dumps(key)}]" for key in lists[:1])
-    if path:
-        return one_line(
-            f"holds one JSON object; its rows are in {lists[0]!r}: jq -c '{path}[]' FILE | venice-batch annotate OUT -"
-        )
+    if isinstance(found, dict) and (hint := rows_inside(found)):
+        return hint
     return "holds one JSON object; expected one a line: jq -c . FILE | venice-batch annotate OUT -"
+
+
+def rows_inside(cells: Mapping[str, Any]) -> str:
+    """Return what to do with an object that holds the rows in a list; "" if it has no list of objects."""
+    key = next((key for key, value in cells.items() if isinstance(value, list) and _begins_with_row(value)), None)
+    if key is None:
+        return ""
+    path = f".{key}" if _PLAIN_KEY.fullmatch(key) else f".[{json.dumps(key)}]"
+    command = f"jq -c {shlex.quote(f'{path}[]')} FILE | venice-batch annotate OUT -"
+    return one_line(f"holds one JSON object; its rows are in {key!r}: {command}")
+
+
+def _begins_with_row(value: list[Any]) -> bool:
+    return bool(value) and isinstance(value[0], dict)
 
 
 def _decoded(text: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -125,11 +156,16 @@ def _table(name: str, text: str) -> Iterator[Row]:
         delimiter, first = said[1], first + 1
     else:
         delimiter = max(",;\t", key=lines[first].count)
-    reader = csv.reader(lines[first:], delimiter=delimiter)
+    left = iter([*lines[first:], ""])
+    reader = csv.reader(left, delimiter=delimiter)
     header: list[str] = []
+    is_empty = True
+    line = first
     try:
         for cells in reader:
-            line = first + reader.line_num
+            start, line = line + 1, first + reader.line_num
+            if line > len(lines) and any(cells):
+                raise UsageError(f"{name}:{start}: a quote opens in this row and is never closed")
             if not any(cell.strip() for cell in cells):
                 continue
             if not header:
@@ -140,9 +176,12 @@ def _table(name: str, text: str) -> Iterator[Row]:
             if len(cells) > len(header):
                 what = f"has {len(cells)} cells, the header has {len(header)}"
                 raise UsageError(f"{name}:{line}: {what}; put cells that contain a delimiter in quotes")
+            is_empty = False
             yield Row(line, dict(zip(header, cells, strict=False)))
     except csv.Error as error:
         raise UsageError(f"{name}:{first + reader.line_num}: not a valid table: {error}") from None
+    if is_empty:
+        raise UsageError(one_line(f"{name}: holds no rows below its header, {delimiter.join(header)[:80]!r}"))
 
 
 class Values(NamedTuple):
