@@ -201,6 +201,39 @@ def test_absurd_values_are_left_out_or_cut_and_counted(out):
     ]
 
 
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        (
+            [1, "high", 2.5],
+            "x counts as text, not as numbers: 1 of 3 values is no number, 'high' at s:2; correct it and",
+        ),
+        (["high", 1, "low"], "2 of 3 values are no numbers, the first 'high' at s:1; correct it and annotate again"),
+        (
+            ["0,5", "1,5"],
+            "2 of 2 values are no numbers, the first '0,5' at s:1; write numbers with a decimal point, not",
+        ),
+        ([1, "0,5"], "1 of 2 values is no number, '0,5' at s:2; write numbers with a decimal point, not a comma"),
+        (["a", "b"], None),
+        (["a", "1,5"], None),
+        ([True, 1, 0.5], None),
+        ([True, "yes"], None),
+    ],
+)
+def test_texts_among_numbers_are_told_once_for_each_name(out, cells, sentence):
+    done = give(out, *({"id": "sea", "x": cell, "ok": 1} for cell in cells), name="s")
+    told = [text for text in sentences(done) if "number" in text]
+    assert len(told) == (sentence is not None)
+    assert all(sentence in text for text in told)
+
+
+def test_many_names_with_texts_among_numbers_are_told_in_part(out):
+    done = give(out, *({"id": "sea", **{f"c{number}": value for number in range(7)}} for value in (1, "x")))
+    told = [text for text in sentences(done) if "differed" not in text]
+    assert [text.partition(" ")[0] for text in told[:-1]] == ["c0", "c1", "c2", "c3", "c4"]
+    assert told[-1] == "so do 2 more names"
+
+
 def test_columns_that_repeat_the_job_are_left_out_unless_they_are_asked_for(out):
     row = {"id": "sea", "prompt": "the sea", "seed": 5, "score": 1}
     done = give(out, row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,7 @@ from venice_batch.errors import UsageError, one_line
 from venice_batch.output.annotations import Annotation, AnnotationsFile, read_annotations
 from venice_batch.report.export.columns import FIXED_NAMES
 from venice_batch.report.known_images import KnownImages
-from venice_batch.report.score_files import rows, rows_inside, values_in
+from venice_batch.report.score_files import NotNumbers, rows, rows_inside, values_in
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class Annotated(msgspec.Struct, frozen=True):
     `images` counts those that they give values, `written` the values that were not known yet, `names` are those of
     all values. `unmatched` shows the first rows that match no image. `conflicts` counts values that a later row
     replaced by others. `not_finite` and `cut` count, by name, values that are NaN or infinite and texts that were too
-    long. `columns_left_out` repeat what the records say. `removed` counts values that were taken away.
+    long. `not_numbers` has the names whose values are texts and numbers, or numbers with a decimal comma.
+    `columns_left_out` repeat what the records say. `removed` counts values that were taken away.
     """
 
     rows: int
@@ -67,6 +68,7 @@ class Annotated(msgspec.Struct, frozen=True):
     conflicts: int = 0
     not_finite: dict[str, int] = {}
     cut: dict[str, int] = {}
+    not_numbers: dict[str, NotNumbers] = {}
     columns_left_out: tuple[str, ...] = ()
     removed: int = 0
 
@@ -138,6 +140,7 @@ def annotate(
         conflicts=taken.conflicts,
         not_finite=dict(taken.not_finite),
         cut=dict(taken.cut),
+        not_numbers={name: kinds for name, kinds in taken.kinds.items() if kinds.is_likely},
         columns_left_out=tuple(sorted(taken.left_out)),
         removed=removed,
     )
@@ -157,6 +160,7 @@ class _Taken:
         self.unmatched: list[str] = []
         self.not_finite: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
+        self.kinds: defaultdict[str, NotNumbers] = defaultdict(NotNumbers)
         self.left_out: set[str] = set()
         self._seen: set[str] = set()
         self._first = ""
@@ -208,6 +212,9 @@ class _Taken:
         self.not_finite.update(not_finite)
         self.cut.update(cut)
         self.names.update(dict.fromkeys(values))
+        for column, value in values.items():
+            if not isinstance(value, bool):
+                self.kinds[column].add(value, f"{name}:{row.line}")
         if len(self.names) > MOST_NAMES:
             what = f"{name}:{row.line}: the rows have more than {MOST_NAMES} columns of values"
             raise UsageError(f"{what}; choose those that matter with --column")
@@ -344,6 +351,10 @@ def sentences(done: Annotated) -> Iterator[str]:
         )
     if done.not_finite:
         yield f"left out, as they are no finite numbers: {_counts(done.not_finite)}"
+    for name, kinds in islice(done.not_numbers.items(), MOST_EXAMPLES):
+        yield f"{name} counts as text, not as numbers: {kinds}"
+    if (others := len(done.not_numbers) - MOST_EXAMPLES) > 0:
+        yield f"so {'does' if others == 1 else 'do'} {counted(others, 'more name')}"
     if done.cut:
         yield f"cut, as they are too long: {_counts(done.cut)}"
 

@@ -10,10 +10,12 @@ import shlex
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import orjson
 
 from venice_batch.errors import UsageError, one_line
 from venice_batch.jobfile.content import columns, compression, not_text
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,6 +35,7 @@ _NO_NAME = re.compile("[<>=!≤≥≠\x00-\x1f\x7f]+")
 """Characters that would make a condition on the name ambiguous."""
 _INT64 = range(-(2**63), 2**63)
 _PLAIN_KEY = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 _HEAD_BYTES = 4096
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
@@ -224,6 +227,40 @@ def values_in(cells: Mapping[str, Any], prefix: str = "") -> Values:
     for column, cell in cells.items():
         add(prefix + column, cell, 0)
     return Values(found, tuple(not_finite), tuple(cut))
+
+
+class NotNumbers(msgspec.Struct):
+    """Of the `values` of a name `texts` are no numbers, of these `commas` look like numbers with a decimal comma.
+
+    `first` is the first of the texts, and `at` its place.
+    """
+
+    values: int = 0
+    texts: int = 0
+    commas: int = 0
+    first: str = ""
+    at: str = ""
+
+    def add(self, value: Value, at: str) -> None:
+        """Count a value that is at the place `at`."""
+        self.values += 1
+        if not isinstance(value, str):
+            return
+        if not self.texts:
+            self.first, self.at = value[:80], at
+        self.texts += 1
+        self.commas += _DECIMAL_COMMA.fullmatch(value) is not None
+
+    def __str__(self) -> str:
+        verb, nouns = ("is", "no number") if self.texts == 1 else ("are", "no numbers")
+        advice = "write numbers with a decimal point, not a comma" if self.commas else "correct it and annotate again"
+        some = f"{self.texts:,} of {counted(self.values, 'value', grouped=True)} {verb} {nouns}"
+        return f"{some}, {'the first ' if self.texts > 1 else ''}{self.first!r} at {self.at}; {advice}"
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether the name was meant to have numbers: some of its values are, or all have a decimal comma."""
+        return 0 < self.texts < self.values or 0 < self.commas == self.values
 
 
 @lru_cache(maxsize=10_000)
