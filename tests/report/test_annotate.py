@@ -109,7 +109,7 @@ def test_an_image_that_is_no_number_of_the_job_is_not_all_of_its_images(out, num
     done = give(out, {"id": "sea", "score": 1}, {"id": "fox", "image": number, "score": 0.5})
     assert (done.matched, values(out)) == (1, [{}, {}, {"score": 1}])
     (sentence,) = sentences(done)
-    off = "; if the scorer counts from 0, all rows are one off" if number in (0, "0") else ""
+    off = "; if the scorer counts from 0, add 1 in all rows" if number in (0, "0") else ""
     assert sentence.endswith(f"scores.jsonl:2: id 'fox', image '{number}' (the job has 2 images, counted from 1{off})")
 
 

@@ -12,6 +12,7 @@ from venice_batch import portable
 from venice_batch.errors import FolderError
 from venice_batch.model import ImageFile
 from venice_batch.output import manifest
+from venice_batch.report.export.journal import Part
 from venice_batch.report.export.place import Placer
 from venice_batch.report.known_images import KnownImages
 from venice_batch.text_format import json_bytes
@@ -114,9 +115,9 @@ def test_copies_and_links_elsewhere_are_known_by_their_content(images, out, tmp_
 
 def test_a_file_that_an_export_has_changed_is_known_by_its_journal(images, out, tmp_path):
     with Placer(out, tmp_path / "tree", kind="test") as placer:
-        fox, sea = BYTES["images/fox-2.webp"], BYTES["images/a/sea.v2.webp"]
-        digests = tuple(hashlib.sha256(data).hexdigest() for data in (fox, sea))
-        for path, of in (("samples/0000.png", digests[:1]), ("grid.png", digests), ("other.png", ())):
+        fox, sea = (file_of(path).sha256 for path in ("images/fox-2.webp", "images/a/sea.v2.webp"))
+        parts = Part(fox, "fox", 2), Part(sea, "a/sea", 1)
+        for path, of in (("samples/0000.png", parts[:1]), ("grid.png", parts), ("other.png", ())):
             with placer.writing(path, of=of) as file:
                 file.write(path.encode())
     assert named(images.by_path("tree/samples/0000.png")) == ["fox#2"]
@@ -232,6 +233,58 @@ def test_every_path_of_a_large_tree_names_its_image(out):
     images = KnownImages(out)
     found = [images.by_path(f"/gpu/g/{number // 4:05}/samples/{number % 4:04}.png") for number in range(4_000)]
     assert [image.id for (image,) in found] == [str(number) for number in range(4_000)]
+
+
+TWINS = {"a": ["images/a.webp"], "b": ["images/b.webp"], "c": ["images/c.webp"]}
+
+
+@pytest.fixture
+def twins(tmp_path, monkeypatch):
+    """Jobs whose images have equal content, with an export of the first two."""
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "out"
+    (root / "images").mkdir(parents=True)
+    digest = hashlib.sha256(b"same").hexdigest()
+    records = [outcome(job, files=(ImageFile(path, 4, digest, "webp", 1, 1),)) for job, (path,) in TWINS.items()]
+    for record in records:
+        (root / record.files[0].path).write_bytes(b"same")
+    (root / manifest.NAME).write_bytes(b"".join(json_bytes(one) + b"\n" for one in records))
+    with Placer(root, root / "tree", kind="test", copy=True) as placer:
+        placer.put(records[0], 1, "0/copy.webp")
+        placer.put(records[1], 1, "1/copy.webp")
+        with placer.writing("grid.png", of=(Part(digest, "b", 1),)) as file:
+            file.write(b"a grid")
+        with placer.writing("old.png", of=(Part(digest),)) as file:
+            file.write(b"of a version that noted no jobs")
+    return KnownImages(root)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("0/copy.webp", ["a#1"]),
+        ("1/copy.webp", ["b#1"]),
+        ("grid.png", ["b#1"]),
+        ("old.png", ["a#1", "b#1", "c#1"]),
+    ],
+)
+def test_of_images_with_equal_content_a_file_of_an_export_shows_that_of_its_job(twins, path, found):
+    assert named(twins.by_path(f"out/tree/{path}")) == found
+    assert named(twins.by_path(f"/gpu/tree/{path}")) == found
+
+
+def test_a_copy_that_became_another_image_is_known_by_its_content(images, out, tmp_path):
+    with Placer(out, tmp_path / "tree", kind="test", copy=True) as placer:
+        placer.put(outcome("fox", files=(file_of("images/fox-1.webp"),)), 1, "x.webp")
+    (tmp_path / "tree/x.webp").write_bytes(BYTES["images/fox-2.webp"])
+    assert named(images.by_path("tree/x.webp")) == ["fox#2"]
+
+
+def test_an_image_that_its_job_has_made_anew_is_not_that_of_the_tree(twins, tmp_path):
+    again = outcome("a", files=(ImageFile("images/a.webp", 4, "5" * 64, "webp", 1, 1),))
+    with open(tmp_path / "out" / manifest.NAME, "ab") as file:
+        file.write(json_bytes(again) + b"\n")
+    assert KnownImages(tmp_path / "out").by_path("/gpu/tree/0/copy.webp") == []
 
 
 def test_an_image_that_is_gone_or_unreadable_is_still_known_by_its_name(images, out, tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ def test_numbers_that_python_writes_and_json_has_not_are_read():
         ('id,score\nfox,"1\n\nsea,2\n', "scores:2: a quote opens in this row and is never closed"),
         ('id,score\nfox,"', "scores:2: a quote opens in this row and is never closed"),
         (
-            gzip.compress(b"id,x\na,1\n"),
+            gzip.compress(b"id,x\na,1\n", mtime=0),
             "scores: is packed with gzip; unpack it: gunzip -c FILE | venice-batch annotate",
         ),
         (

@@ -250,7 +250,7 @@ class _Taken:
                 of_job, found = found, _numbered(found, number[1])
                 if not found:
                     why = f"the job has {counted(len(of_job), 'image')}, counted from 1"
-                    why += "; if the scorer counts from 0, all rows are one off" if number[1] == "0" else ""
+                    why += "; if the scorer counts from 0, add 1 in all rows" if number[1] == "0" else ""
                     return _Match(f"{_shown(name, text)}, {_shown(*number)}", [], why)
             if found or is_job:
                 named.append((_shown(name, text), found))

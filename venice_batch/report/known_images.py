@@ -15,10 +15,12 @@ from venice_batch.errors import FolderError
 from venice_batch.output import manifest
 from venice_batch.output.originals import shown
 from venice_batch.output.plain_files import PlainFiles, open_plain
-from venice_batch.report.export.journal import Origins, journals_below, origins_in
+from venice_batch.report.export.journal import Origins, journals_below, made_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from venice_batch.report.export.journal import Made
 
 _NUMBERED = re.compile(r"(.+)#([1-9]\d{0,3})", re.DOTALL)
 _FEW = 8
@@ -113,12 +115,12 @@ class KnownImages:
         """The names of the images' files, and of those that exports into the folder have made of them."""
         exported = (
             _Name(
-                f"{place.relative_to(self._root).as_posix()}/{path}",
-                len(place.relative_to(self._root).parts) + path.count("/"),
-                tuple(image for sha256 in of for image in self.by_hash(sha256)),
+                f"{place.relative_to(self._root).as_posix()}/{made.path}",
+                len(place.relative_to(self._root).parts) + made.path.count("/"),
+                self._shown_by(made),
             )
             for place in journals_below(self._root)
-            for path, of in origins_in(place)
+            for made in made_in(place)
         )
         return _Names((*(_Name(image.path, 1, (image,)) for image in self), *exported))
 
@@ -133,17 +135,28 @@ class KnownImages:
         if not self._sizes:
             self._sizes = frozenset(image.bytes for image in self)
             self._number()
+        made = self._origins.of(Path(path))
+        expected = self._shown_by(made) if made else ()
+        if made and made.of:
+            return list(expected)
         if (linked := self._numbers.get((state.st_dev, state.st_ino))) is not None:
-            return [linked]
-        if of := self._origins.of(Path(path)):
-            return [image for sha256 in of for image in self.by_hash(sha256)]
+            return [image for image in expected if image.sha256 == linked.sha256] or [linked]
         if state.st_size not in self._sizes:
             return []
         try:
             with os.fdopen(open_plain(os.path.realpath(path)), "rb") as file:
-                return self.by_hash(hashlib.file_digest(file, "sha256").hexdigest())
+                found = self.by_hash(hashlib.file_digest(file, "sha256").hexdigest())
         except OSError:
             return []
+        return [image for image in expected if image in found] or found
+
+    def _shown_by(self, made: Made) -> tuple[Image, ...]:
+        """Return the images that a file of an export shows: of several with equal content those of the right jobs."""
+        found: dict[Image, None] = {}
+        for part in made.parts:
+            images = self.by_id(part.id, part.number) if self.has_job(part.id) else self.by_hash(part.sha256)
+            found.update(dict.fromkeys(image for image in images if image.sha256 == part.sha256))
+        return tuple(found)
 
     def _number(self) -> None:
         """Note which files are the images, so that hard links to them are known without being read."""
