@@ -92,6 +92,13 @@ def test_what_cannot_be_read_is_told_in_one_line(out, args, code, message):
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("text", ["", "not a table at all", 'id,"score\nfox,1', "id,score\n", "[]"])
+def test_a_file_without_rows_is_exit_code_2_and_one_line(out, text):
+    done = run("annotate", "out", "-", stdin=text)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "standard input" in done.err
+
+
 def test_standard_input_must_be_connected(out, monkeypatch):
     from venice_batch.cli.env import Environment
 

@@ -63,6 +63,13 @@ def values(out):
         ({"id": "fox", "sha256": "2" * 64, "image": 2}, [1]),
         ({"path": "gone.webp", "id": "sea"}, [2]),
         ({"id": "", "path": "images/sea.webp"}, [2]),
+        ({"id": "fox", "image": ""}, [0, 1]),
+        ({"id": "fox", "image": None}, [0, 1]),
+        ({"id": "fox", "image": 2.0}, [1]),
+        ({"id": "fox", "image": "2.0"}, [1]),
+        ({"id": "fox", "path": "images/fox-2.webp", "image": 2}, [1]),
+        ({"id": "fox", "path": "images/fox-2.webp", "image": "a fox"}, [1]),
+        ({"id": 17, "path": "images/fox-2.webp", "image": 0}, [1]),
     ],
 )
 def test_a_row_names_its_image_by_id_path_or_hash(out, keys, which):
@@ -83,6 +90,11 @@ def test_a_row_names_its_image_by_id_path_or_hash(out, keys, which):
         {"path": "images/fox-2.webp", "sha256": "1" * 64},
         {"id": None},
         {"id": {"a": 1}},
+        {"id": "fox", "path": "images/sea.webp"},
+        {"id": "lost", "path": "images/sea.webp"},
+        {"id": "fox-1", "path": "images/fox-2.webp"},
+        {"id": "sea", "sha256": "1" * 64},
+        {"id": "fox", "path": "images/fox-2.webp", "image": 1},
     ],
 )
 def test_a_row_about_no_image_is_shown_and_counted(out, keys):
@@ -90,6 +102,45 @@ def test_a_row_about_no_image_is_shown_and_counted(out, keys):
     assert (done.rows, done.matched, values(out)) == (2, 1, [{}, {}, {"score": 1}])
     (sentence,) = sentences(done)
     assert sentence.startswith("1 row of 2 matches no image: scores.jsonl:2: ")
+
+
+@pytest.mark.parametrize("number", [0, "0", -1, 3, "1.5", "1,0", "first", "gone.webp", "٢", "00000000000000000001"])
+def test_an_image_that_is_no_number_of_the_job_is_not_all_of_its_images(out, number):
+    done = give(out, {"id": "sea", "score": 1}, {"id": "fox", "image": number, "score": 0.5})
+    assert (done.matched, values(out)) == (1, [{}, {}, {"score": 1}])
+    (sentence,) = sentences(done)
+    off = "; if the scorer counts from 0, add 1 in all rows" if number in (0, "0") else ""
+    assert sentence.endswith(f"scores.jsonl:2: id 'fox', image '{number}' (the job has 2 images, counted from 1{off})")
+
+
+@pytest.mark.parametrize("keys", [{"image": "00012"}, {"image": "00012", "id": 17}])
+def test_digits_may_be_the_name_of_a_file_if_no_id_names_a_job(tmp_path, keys):
+    plum = outcome("plum", files=(image("images/00012.webp", "4"),))
+    (tmp_path / manifest.NAME).write_bytes(json_bytes(plum) + b"\n")
+    assert give(tmp_path, {**keys, "x": 1}).images == 1
+
+
+def test_keys_that_name_different_images_are_told(out):
+    done = give(out, {"id": "sea", "x": 1}, {"id": "fox", "path": "images/sea.webp", "x": 2})
+    (sentence,) = sentences(done)
+    assert "path 'images/sea.webp' and id 'fox' do not name the same image" in sentence
+    with pytest.raises(
+        UsageError, match=r"such as id 'fox', image '0' \(the job has 2 images, counted from 1; if the scorer "
+    ):
+        give(out, {"id": "fox", "image": 0, "x": 1})
+
+
+def test_a_path_that_fits_several_images_names_none_even_beside_the_id_of_a_job(out):
+    (out / "geneval").mkdir()
+    made = [{"path": f"{prompt}/0.png", "sha256": digest * 64} for prompt, digest in enumerate("123")]
+    (out / "geneval/.venice-batch-export.jsonl").write_text("{}\n" + "".join(json.dumps(one) + "\n" for one in made))
+    rows = [{"path": "/gpu/1/0.png"}, {"path": "0.png"}, {"path": "0.png", "id": "fox"}, {"path": "0.png", "id": "sea"}]
+    done = give(out, *({**row, "x": number} for number, row in enumerate(rows)))
+    assert (done.matched, values(out)) == (2, [{}, {"x": 0}, {"x": 3}])
+    (sentence,) = sentences(done)
+    assert sentence.count("path '0.png' (ambiguous: several files end so, such as geneval/0/0.png and ") == 2
+    done = give(out, {"file": "0.png", "x": 1}, {"file": "1/0.png", "x": 1}, key="file")
+    assert "file '0.png' (ambiguous: " in next(sentences(done))
 
 
 def test_rows_about_no_image_are_told_once(out):
@@ -153,6 +204,39 @@ def test_absurd_values_are_left_out_or_cut_and_counted(out):
     ]
 
 
+@pytest.mark.parametrize(
+    ("cells", "sentence"),
+    [
+        (
+            [1, "high", 2.5],
+            "x counts as text, not as numbers: 1 of 3 values is no number, 'high' at s:2; correct it and",
+        ),
+        (["high", 1, "low"], "2 of 3 values are no numbers, the first 'high' at s:1; correct it and annotate again"),
+        (
+            ["0,5", "1,5"],
+            "2 of 2 values are no numbers, the first '0,5' at s:1; write numbers with a decimal point, not",
+        ),
+        ([1, "0,5"], "1 of 2 values is no number, '0,5' at s:2; write numbers with a decimal point, not a comma"),
+        (["a", "b"], None),
+        (["a", "1,5"], None),
+        ([True, 1, 0.5], None),
+        ([True, "yes"], None),
+    ],
+)
+def test_texts_among_numbers_are_told_once_for_each_name(out, cells, sentence):
+    done = give(out, *({"id": "sea", "x": cell, "ok": 1} for cell in cells), name="s")
+    told = [text for text in sentences(done) if "number" in text]
+    assert len(told) == (sentence is not None)
+    assert all(sentence in text for text in told)
+
+
+def test_many_names_with_texts_among_numbers_are_told_in_part(out):
+    done = give(out, *({"id": "sea", **{f"c{number}": value for number in range(7)}} for value in (1, "x")))
+    told = [text for text in sentences(done) if "differed" not in text]
+    assert [text.partition(" ")[0] for text in told[:-1]] == ["c0", "c1", "c2", "c3", "c4"]
+    assert told[-1] == "so do 2 more names"
+
+
 def test_columns_that_repeat_the_job_are_left_out_unless_they_are_asked_for(out):
     row = {"id": "sea", "prompt": "the sea", "seed": 5, "score": 1}
     done = give(out, row)
@@ -171,6 +255,8 @@ def test_an_export_with_added_columns_gives_only_those(out):
     [
         ([{"id": "x", "score": 1}], {}, "no row matches an image of the folder, such as id 'x'"),
         ([{"no": "x", "score": 1}], {}, "no column says which image a row is about"),
+        ([{"results": [{"id": "sea"}]}], {}, "scores.jsonl: holds one JSON object; its rows are in 'results': jq -c "),
+        ([{"of": "x", "rows": [{"id": "sea"}]}], {"key": "of"}, "its rows are in 'rows': jq -c '.rows[]' FILE | "),
         ([{"id": "sea"}], {}, "no row holds a value beside its key; there is id"),
         ([{"id": "sea", "x": 1}], {"key": "name"}, "--key name: no row has this column; there is id, x"),
         ([{"id": "sea", "x": 1}], {"columns": ["y"]}, "--column y: no row has this column; there is id, x"),
@@ -187,6 +273,10 @@ def test_what_makes_no_sense_is_refused_in_one_line_and_writes_nothing(out, rows
         give(out, *rows, **options)
     assert message in str(refused.value)
     assert not (out / annotations.NAME).exists()
+
+
+def test_a_row_whose_values_include_a_list_of_objects_is_a_row(out):
+    assert give(out, {"id": "sea", "boxes": [{"x": 1}]}).matched == 1
 
 
 def test_many_columns_are_shown_in_part(out):

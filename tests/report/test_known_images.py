@@ -1,6 +1,7 @@
 """Images of a folder, found by what other programs call them."""
 
 import hashlib
+import json
 import os
 import shutil
 
@@ -11,6 +12,7 @@ from venice_batch import portable
 from venice_batch.errors import FolderError
 from venice_batch.model import ImageFile
 from venice_batch.output import manifest
+from venice_batch.report.export.journal import Part
 from venice_batch.report.export.place import Placer
 from venice_batch.report.known_images import KnownImages
 from venice_batch.text_format import json_bytes
@@ -113,14 +115,176 @@ def test_copies_and_links_elsewhere_are_known_by_their_content(images, out, tmp_
 
 def test_a_file_that_an_export_has_changed_is_known_by_its_journal(images, out, tmp_path):
     with Placer(out, tmp_path / "tree", kind="test") as placer:
-        fox, sea = BYTES["images/fox-2.webp"], BYTES["images/a/sea.v2.webp"]
-        digests = tuple(hashlib.sha256(data).hexdigest() for data in (fox, sea))
-        for path, of in (("samples/0000.png", digests[:1]), ("grid.png", digests), ("other.png", ())):
+        fox, sea = (file_of(path).sha256 for path in ("images/fox-2.webp", "images/a/sea.v2.webp"))
+        parts = Part(fox, "fox", 2), Part(sea, "a/sea", 1)
+        for path, of in (("samples/0000.png", parts[:1]), ("grid.png", parts), ("other.png", ())):
             with placer.writing(path, of=of) as file:
                 file.write(path.encode())
     assert named(images.by_path("tree/samples/0000.png")) == ["fox#2"]
     assert named(images.by_path(str(tmp_path / "tree/grid.png"))) == ["fox#2", "a/sea#1"]
     assert images.by_path("tree/other.png") == []
+
+
+TREE = {
+    "geneval/00000/samples/0000.png": ["images/fox-1.webp"],
+    "geneval/00000/samples/0001.png": ["images/fox-2.webp"],
+    "geneval/00000/samples/0002.png": ["images/a/sea.v2.webp"],
+    "geneval/00001/samples/0000.png": ["images/a/sea.v2.webp"],
+    "geneval/00001/samples/0001.png": ["images/b/sea.v2.webp"],
+    "geneval/00002/samples/0000.png": ["gone"],
+    "dpg-grid/0.png": ["images/fox-1.webp", "images/fox-2.webp"],
+    "dpg-grid/1.png": ["images/a/sea.v2.webp", "images/b/sea.v2.webp"],
+    "hpsv2/sample-0/anime/00000.jpg": ["images/fox-1.webp"],
+    "hpsv2/sample-1/anime/00000.jpg": ["images/fox-2.webp"],
+    "hpsv2/sample-1/anime/00001.jpg": ["images/fox-2.webp"],
+    "flat/00001.png": ["images/fox-2.webp"],
+}
+
+
+@pytest.fixture
+def trees(out):
+    """The folder with exports whose files are elsewhere."""
+    journals = {}
+    for path, of in TREE.items():
+        root = path.split("/")[:3] if path.startswith("hpsv2") else path.split("/")[:1]
+        digests = [hashlib.sha256(BYTES.get(name, b"")).hexdigest() for name in of]
+        is_link = len(of) == 1 and path.startswith("flat")
+        made = {"path": path.removeprefix("/".join(root) + "/"), "sha256": digests[0] if is_link else "f" * 64}
+        journals.setdefault("/".join(root), [{}]).append(made if is_link else {**made, "of": digests})
+    for root, lines in journals.items():
+        (out / root).mkdir(parents=True)
+        (out / root / ".venice-batch-export.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return KnownImages(out)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/gpu/x/geneval/00000/samples/0001.png", ["fox#2"]),
+        ("C:\\gpu\\00000\\samples\\0001.png", ["fox#2"]),
+        ("geneval/00001/samples/0001.png", ["b/sea#1"]),
+        ("../../00001/./samples/0001.png", ["b/sea#1"]),
+        ("00001/samples/x/../0001.png", ["b/sea#1"]),
+        ("/gpu/data/dpg-grid/0.png", ["fox#1", "fox#2"]),
+        ("0.png", ["fox#1", "fox#2"]),
+        ("0", ["fox#1", "fox#2"]),
+        ("/gpu/hps/sample-1/anime/00000.jpg", ["fox#2"]),
+        ("/gpu/x/00001.jpg", []),
+        ("/gpu/x/00001.png", ["fox#2"]),
+        ("00001.jpg", ["fox#2"]),
+        ("00001.webp", ["fox#2"]),
+        ("0002.png", ["a/sea#1"]),
+        ("/gpu/images/fox-2.webp", ["fox#2"]),
+        ("/gpu/geneval/00000/samples/fox-2.webp", ["fox#2"]),
+    ],
+)
+def test_a_path_of_another_machine_is_known_by_its_end(trees, path, found):
+    assert named(trees.by_path(path)) == found
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("0000.png", "ambiguous: several files end so, such as geneval/00000/samples/0000.png and geneval/00001/"),
+        ("samples/0000.png", "ambiguous: several files end so"),
+        ("/gpu/samples/0000.png", "ambiguous: several files end so"),
+        ("/gpu/anime/00000.jpg", "ambiguous: several files end so"),
+        ("sea.v2.webp", "ambiguous: several files end so, such as images/a/sea.v2.webp and images/b/sea.v2.webp"),
+        ("/gpu/geneval/00001/samples/0002.png", "geneval/00000/samples/0002.png is in other folders"),
+        ("/gpu/geneval/00007/samples/0002.png", "geneval/00000/samples/0002.png is in other folders"),
+        ("/gpu/paintings/00001.jpg", "hpsv2/sample-1/anime/00001.jpg is in other folders"),
+        ("/gpu/geneval/00002/samples/0000.png", ""),
+        ("/gpu/0003.png", ""),
+        ("", ""),
+    ],
+)
+def test_a_path_whose_end_may_be_that_of_another_image_names_none(trees, path, why):
+    assert trees.by_path(path) == []
+    assert trees.why_not(path).startswith(why)
+    assert bool(trees.why_not(path)) == bool(why)
+
+
+def test_an_id_is_no_name_of_a_file_that_an_export_has_made(trees):
+    assert trees.by_name("0") == trees.by_name("00001") == []
+
+
+def test_a_name_without_suffix_that_has_a_dot_is_not_cut(out):
+    records = [
+        outcome(job, files=(ImageFile(f"images/{job}.webp", 1, job * 9, "webp", 1, 1),)) for job in ("v1", "v1.5")
+    ]
+    (out / manifest.NAME).write_bytes(b"".join(json_bytes(one) + b"\n" for one in records))
+    images = KnownImages(out)
+    assert [named(images.by_path(name)) for name in ("x/v1.5", "v1.5.png", "v1.png", "v1")] == [
+        ["v1.5#1"],
+        ["v1.5#1"],
+        ["v1#1"],
+        ["v1#1"],
+    ]
+
+
+def test_every_path_of_a_large_tree_names_its_image(out):
+    files = [ImageFile(f"images/{number}.webp", 1, f"{number:064x}", "webp", 1, 1) for number in range(4_000)]
+    records = [outcome(str(number), files=(file,)) for number, file in enumerate(files)]
+    (out / manifest.NAME).write_bytes(b"".join(json_bytes(one) + b"\n" for one in records))
+    (out / "geneval").mkdir()
+    made = ({"path": f"{n // 4:05}/samples/{n % 4:04}.png", "sha256": file.sha256} for n, file in enumerate(files))
+    text = "".join(json.dumps(line) + "\n" for line in ({}, *made))
+    (out / "geneval/.venice-batch-export.jsonl").write_text(text)
+    images = KnownImages(out)
+    found = [images.by_path(f"/gpu/g/{number // 4:05}/samples/{number % 4:04}.png") for number in range(4_000)]
+    assert [image.id for (image,) in found] == [str(number) for number in range(4_000)]
+
+
+TWINS = {"a": ["images/a.webp"], "b": ["images/b.webp"], "c": ["images/c.webp"]}
+
+
+@pytest.fixture
+def twins(tmp_path, monkeypatch):
+    """Jobs whose images have equal content, with an export of the first two."""
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "out"
+    (root / "images").mkdir(parents=True)
+    digest = hashlib.sha256(b"same").hexdigest()
+    records = [outcome(job, files=(ImageFile(path, 4, digest, "webp", 1, 1),)) for job, (path,) in TWINS.items()]
+    for record in records:
+        (root / record.files[0].path).write_bytes(b"same")
+    (root / manifest.NAME).write_bytes(b"".join(json_bytes(one) + b"\n" for one in records))
+    with Placer(root, root / "tree", kind="test", copy=True) as placer:
+        placer.put(records[0], 1, "0/copy.webp")
+        placer.put(records[1], 1, "1/copy.webp")
+        with placer.writing("grid.png", of=(Part(digest, "b", 1),)) as file:
+            file.write(b"a grid")
+        with placer.writing("old.png", of=(Part(digest),)) as file:
+            file.write(b"of a version that noted no jobs")
+    return KnownImages(root)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("0/copy.webp", ["a#1"]),
+        ("1/copy.webp", ["b#1"]),
+        ("grid.png", ["b#1"]),
+        ("old.png", ["a#1", "b#1", "c#1"]),
+    ],
+)
+def test_of_images_with_equal_content_a_file_of_an_export_shows_that_of_its_job(twins, path, found):
+    assert named(twins.by_path(f"out/tree/{path}")) == found
+    assert named(twins.by_path(f"/gpu/tree/{path}")) == found
+
+
+def test_a_copy_that_became_another_image_is_known_by_its_content(images, out, tmp_path):
+    with Placer(out, tmp_path / "tree", kind="test", copy=True) as placer:
+        placer.put(outcome("fox", files=(file_of("images/fox-1.webp"),)), 1, "x.webp")
+    (tmp_path / "tree/x.webp").write_bytes(BYTES["images/fox-2.webp"])
+    assert named(images.by_path("tree/x.webp")) == ["fox#2"]
+
+
+def test_an_image_that_its_job_has_made_anew_is_not_that_of_the_tree(twins, tmp_path):
+    again = outcome("a", files=(ImageFile("images/a.webp", 4, "5" * 64, "webp", 1, 1),))
+    with open(tmp_path / "out" / manifest.NAME, "ab") as file:
+        file.write(json_bytes(again) + b"\n")
+    assert KnownImages(tmp_path / "out").by_path("/gpu/tree/0/copy.webp") == []
 
 
 def test_an_image_that_is_gone_or_unreadable_is_still_known_by_its_name(images, out, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Files of scores become rows, and rows become values."""
 
+import gzip
 import json
 import math
 
@@ -26,6 +27,8 @@ def read(text):
         ("id\tx\na\t1\n", [(2, {"id": "a", "x": "1"})]),
         ("sep=;\nid;a,b,c\na;1\n", [(3, {"id": "a", "a,b,c": "1"})]),
         (",id,\n0,a,x\n", [(2, {"column 1": "0", "id": "a", "column 3": "x"})]),
+        ("PARENT,id\nx,a\n", [(2, {"PARENT": "x", "id": "a"})]),
+        ('id,x\na,"1"', [(2, {"id": "a", "x": "1"})]),
         ('id,x\na,"1\n2"\nb,3\n', [(3, {"id": "a", "x": "1\n2"}), (4, {"id": "b", "x": "3"})]),
         ("id,x,y\na,1\n", [(2, {"id": "a", "x": "1"})]),
     ],
@@ -56,6 +59,25 @@ def test_numbers_that_python_writes_and_json_has_not_are_read():
         ('{\n"my results": [{"id": "a"}]\n}', "jq -c '.[\"my results\"][]' FILE"),
         ('{\n"a": {"score": 1}\n}', "holds one JSON object; expected one a line: jq -c . FILE"),
         ("id,x,x\na,1,2\n", "scores:1: the header names 'x' twice"),
+        ("[]", "scores: holds no rows: the list is empty"),
+        ("not a table at all", "scores: holds no rows below its header, 'not a table at all'"),
+        ("\nid,score\n\n", "scores: holds no rows below its header, 'id,score'"),
+        ('id,"score\nfox,1', "scores:1: a quote opens in this row and is never closed"),
+        ('id,score\nfox,"1\n\nsea,2\n', "scores:2: a quote opens in this row and is never closed"),
+        ('id,score\nfox,"', "scores:2: a quote opens in this row and is never closed"),
+        (
+            gzip.compress(b"id,x\na,1\n", mtime=0),
+            "scores: is packed with gzip; unpack it: gunzip -c FILE | venice-batch annotate",
+        ),
+        (
+            b"\x28\xb5\x2f\xfd\x04",
+            "scores: is packed with zstd; unpack it: zstd -dc FILE | venice-batch annotate OUT -",
+        ),
+        ("id,x\na,1\n".encode("utf-16"), "scores: is UTF-16 text; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
+        ("id,x\na,1\n".encode("utf-16-le"), "scores: is UTF-16 text; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"),
+        (b"PAR1\x15\x04\x00\xff", "scores: is a table in Parquet format; save it as CSV or JSON lines"),
+        (b"BZh91AY&SY\xff", "scores: is not text: looks like a bzip2 archive; unpack it first"),
+        ('{\n"models": ["a"], "my rows": [{"id": "a"}]\n}', "its rows are in 'my rows': jq -c '.[\"my rows\"][]' FILE"),
         ("id,x\na,1,2\n", "scores:2: has 3 cells, the header has 2"),
         ("id,x\na," + "y" * 200_000 + "\n", "scores:2: not a valid table: field larger than field limit"),
     ],

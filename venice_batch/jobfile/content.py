@@ -12,9 +12,9 @@ _BINARY = (
     (b"GIF8", "a GIF image"),
     (b"%PDF", "a PDF document"),
     (b"PK\x03\x04", "a ZIP archive or a spreadsheet; save a spreadsheet as .csv"),
-    (b"BZh", "a bzip2 archive; gzip and zstd can be read"),
-    (b"\xfd7zXZ", "an xz archive; gzip and zstd can be read"),
-    (b"7z\xbc\xaf", "a 7-Zip archive; gzip and zstd can be read"),
+    (b"BZh", "a bzip2 archive; {packed}"),
+    (b"\xfd7zXZ", "an xz archive; {packed}"),
+    (b"7z\xbc\xaf", "a 7-Zip archive; {packed}"),
     (b"FEA1", "a Feather table of the first version; write it again as .parquet or .csv"),
     (b"PARE", "an encrypted Parquet table"),
     (b"SQLite format 3", "an SQLite database"),
@@ -31,17 +31,20 @@ def compression(head: bytes) -> Compression | None:
     return None
 
 
-def not_text(head: bytes) -> str | None:
-    """Return why a file that begins with `head` cannot be a jobs file, or None if it may be one."""
+def not_text(head: bytes, *, packed: str = "gzip and zstd can be read") -> str | None:
+    """Return why a file that begins with `head` cannot be a jobs file, or None if it may be one.
+
+    `packed` is what to do with an archive.
+    """
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or _alternates(head):
         return "is UTF-16 text; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "is not text: looks like a WebP image"
     for magic, kind in _BINARY:
         if head.startswith(magic):
-            return f"is not text: looks like {kind}"
-    if packed := compression(head):
-        return f"is packed twice; unpack the inner {packed} file first"
+            return f"is not text: looks like {kind.format(packed=packed)}"
+    if inner := compression(head):
+        return f"is packed twice; unpack the inner {inner} file first"
     if b"\0" in head:
         return "is not text: holds NUL bytes"
     return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections import Counter, defaultdict
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -12,7 +13,7 @@ from venice_batch.errors import UsageError, one_line
 from venice_batch.output.annotations import Annotation, AnnotationsFile, read_annotations
 from venice_batch.report.export.columns import FIXED_NAMES
 from venice_batch.report.known_images import KnownImages
-from venice_batch.report.score_files import rows, values_in
+from venice_batch.report.score_files import NotNumbers, rows, rows_inside, values_in
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ _OF_EXPORTS = ("request_hash", "run_id")
 name is none of the export's."""
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
-_COUNT = re.compile(r"[1-9]\d{0,3}")
+_NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d*)?")
+_COUNT = re.compile(r"([1-9]\d{0,3})(?:\.0*)?")
+"""A number of an image; tables whose column has empty cells may say 2.0."""
 
 
 class Annotated(msgspec.Struct, frozen=True):
@@ -52,7 +55,8 @@ class Annotated(msgspec.Struct, frozen=True):
     `images` counts those that they give values, `written` the values that were not known yet, `names` are those of
     all values. `unmatched` shows the first rows that match no image. `conflicts` counts values that a later row
     replaced by others. `not_finite` and `cut` count, by name, values that are NaN or infinite and texts that were too
-    long. `columns_left_out` repeat what the records say. `removed` counts values that were taken away.
+    long. `not_numbers` has the names whose values are texts and numbers, or numbers with a decimal comma.
+    `columns_left_out` repeat what the records say. `removed` counts values that were taken away.
     """
 
     rows: int
@@ -64,6 +68,7 @@ class Annotated(msgspec.Struct, frozen=True):
     conflicts: int = 0
     not_finite: dict[str, int] = {}
     cut: dict[str, int] = {}
+    not_numbers: dict[str, NotNumbers] = {}
     columns_left_out: tuple[str, ...] = ()
     removed: int = 0
 
@@ -135,6 +140,7 @@ def annotate(
         conflicts=taken.conflicts,
         not_finite=dict(taken.not_finite),
         cut=dict(taken.cut),
+        not_numbers={name: kinds for name, kinds in taken.kinds.items() if kinds.is_likely},
         columns_left_out=tuple(sorted(taken.left_out)),
         removed=removed,
     )
@@ -154,19 +160,26 @@ class _Taken:
         self.unmatched: list[str] = []
         self.not_finite: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
+        self.kinds: defaultdict[str, NotNumbers] = defaultdict(NotNumbers)
         self.left_out: set[str] = set()
         self._seen: set[str] = set()
         self._first = ""
+        self._wrapper = ""
 
     def file(self, name: str, data: bytes) -> None:
         """Take all rows of a file."""
+        count = self.rows
         for row in rows(name, data):
             self._row(name, row)
+        if self.rows == count + 1 and (hint := rows_inside(row.cells)):
+            self._wrapper = f"{name}: {hint}"
 
     def check(self) -> None:
         """Raise UsageError for rows of which nothing can be taken."""
         if not self.rows:
             return
+        if self._wrapper and not self.matched:
+            raise UsageError(self._wrapper)
         if self._key is not None and self._key not in self._seen:
             raise UsageError(one_line(f"--key {self._key}: no row has this column; there is {_listed(self._seen)}"))
         if missing := sorted(self._columns - self._seen):
@@ -186,8 +199,9 @@ class _Taken:
     def _row(self, name: str, row: Row) -> None:
         self.rows += 1
         self._seen.update(map(str, row.cells))
-        shown, found = self._find(row.cells)
+        shown, found, why = self._find(row.cells)
         if not found:
+            shown += f" ({why})" if why else ""
             self._first = self._first or shown
             if len(self.unmatched) < MOST_EXAMPLES:
                 self.unmatched.append(f"{name}:{row.line}: {shown or 'no key'}")
@@ -198,6 +212,9 @@ class _Taken:
         self.not_finite.update(not_finite)
         self.cut.update(cut)
         self.names.update(dict.fromkeys(values))
+        for column, value in values.items():
+            if not isinstance(value, bool):
+                self.kinds[column].add(value, f"{name}:{row.line}")
         if len(self.names) > MOST_NAMES:
             what = f"{name}:{row.line}: the rows have more than {MOST_NAMES} columns of values"
             raise UsageError(f"{what}; choose those that matter with --column")
@@ -206,33 +223,50 @@ class _Taken:
             self.conflicts += sum(name in held and not _is_same(value, held[name]) for name, value in values.items())
             held.update(values)
 
-    def _find(self, cells: Mapping[str, Any]) -> tuple[str, list[Image]]:
-        """Return a row's key as text, "" if it has none, and the images that the row is about."""
+    def _find(self, cells: Mapping[str, Any]) -> _Match:
+        """Return the images that a row is about: those that all of its keys name."""
+        by = self._images
         if self._key is not None:
             text = _text(cells.get(self._key))
-            return _shown(self._key, text), self._any(text) if text else []
+            return _Match(_shown(self._key, text), *self._any(text))
         given = {str(name).strip().lower(): (str(name), text) for name, cell in cells.items() if (text := _text(cell))}
-        number = next((int(text) for _, text in _in(given, _NUMBERS) if _COUNT.fullmatch(text)), None)
-        paths = [
-            *_in(given, _PATHS),
-            *((name, text) for name, text in _in(given, _NUMBERS) if not _COUNT.fullmatch(text)),
-        ]
-        by = self._images
-        shown = ""
-        for cells_of, find in (
-            (paths, by.by_path),
-            (_in(given, _HASHES), by.by_hash),
-            (_in(given, _IDS), lambda text: by.by_id(text, number) or by.by_name(text)),
-        ):
-            for name, text in cells_of:
-                shown = shown or _shown(name, text)
-                if found := find(text):
-                    return shown, _narrowed(found, given)
-        return shown, []
+        numbers = [cell for cell in _in(given, _NUMBERS) if _NUMBER.fullmatch(cell[1])]
+        in_place = [cell for cell in _in(given, _NUMBERS) if cell not in numbers]
+        paths, hashes, ids = [*_in(given, _PATHS), *in_place], _in(given, _HASHES), _in(given, _IDS)
+        shown = next((_shown(*cell) for cell in (*paths, *hashes, *ids, *numbers)), "")
+        if numbers and not any(by.by_id(text) or by.has_job(text) for _, text in ids):
+            paths += [cell for cell in numbers if not _COUNT.fullmatch(cell[1])]  # names of files, such as 00012
+        named: list[tuple[str, list[Image]]] = []
+        named += islice(((_shown(*cell), found) for cell in paths if (found := by.by_path(cell[1]))), 1)
+        named += ((_shown(*cell), by.by_hash(cell[1])) for cell in hashes if _SHA256.fullmatch(cell[1]))
+        why = "" if named else next(filter(None, (by.why_not(text) for _, text in paths)), "")
+        # A text that is no path of an image cannot say which one of a job it is.
+        number = next(iter(numbers if named else (*numbers, *in_place)), None)
+        for name, text in ids:
+            found, is_job = by.by_id(text), by.has_job(text)
+            if not found and not is_job:
+                found = by.by_name(text)
+            elif number is not None:
+                of_job, found = found, _numbered(found, number[1])
+                if not found:
+                    why = f"the job has {counted(len(of_job), 'image')}, counted from 1"
+                    why += "; if the scorer counts from 0, add 1 in all rows" if number[1] == "0" else ""
+                    return _Match(f"{_shown(name, text)}, {_shown(*number)}", [], why)
+            if found or is_job:
+                named.append((_shown(name, text), found))
+                break
+        match = _agreed(shown, named)
+        if len(match.images) != 1 and why and not match.why:
+            return _Match(shown, [], why)
+        return match
 
-    def _any(self, text: str) -> list[Image]:
+    def _any(self, text: str) -> tuple[list[Image], str]:
         by = self._images
-        return by.by_id(text) or by.by_hash(text) or ([] if by.has_job(text) else by.by_path(text))
+        found = by.by_id(text) or by.by_hash(text)
+        if found or not text or by.has_job(text):
+            return found, ""
+        found = by.by_path(text)
+        return found, "" if found else by.why_not(text)
 
     def _scores(self, cells: Mapping[str, Any]) -> dict[str, Any]:
         """Return the cells that are values: no keys, and nothing that the records say themselves."""
@@ -253,18 +287,35 @@ class _Taken:
         return found
 
 
+class _Match(NamedTuple):
+    """What a row's keys name: a key as text, "" if it has none, its images, and why these are none if that is known."""
+
+    shown: str
+    images: list[Image]
+    why: str = ""
+
+
 def _in(given: Mapping[str, tuple[str, str]], columns: Iterable[str]) -> list[tuple[str, str]]:
     """Return the columns that the row has, as (name, text)."""
     return [given[column] for column in columns if column in given]
 
 
-def _narrowed(found: list[Image], given: Mapping[str, tuple[str, str]]) -> list[Image]:
-    """Return those of the images that have the row's hash, if it has one, and its id, if that is one of theirs."""
-    for _, text in _in(given, _HASHES):
-        if _SHA256.fullmatch(text):
-            found = [image for image in found if image.sha256 == text.lower()]
-    ids = {text for _, text in _in(given, _IDS)}
-    return [image for image in found if image.id in ids] or found
+def _numbered(found: Sequence[Image], text: str) -> list[Image]:
+    """Return the one of a job's images that has the number in `text`."""
+    count = _COUNT.fullmatch(text)
+    return [image for image in found if count and image.number == int(count[1])]
+
+
+def _agreed(shown: str, named: Sequence[tuple[str, list[Image]]]) -> _Match:
+    """Return the images that all keys of a row name."""
+    if not named:
+        return _Match(shown, [])
+    found = named[0][1]
+    for other, images in named[1:]:
+        both = set(images)
+        if not (found := [image for image in found if image in both]):
+            return _Match(shown, [], f"{named[0][0]} and {other} do not name the same image")
+    return _Match(shown, found)
 
 
 def _is_of_export(column: str) -> bool:
@@ -301,6 +352,10 @@ def sentences(done: Annotated) -> Iterator[str]:
         )
     if done.not_finite:
         yield f"left out, as they are no finite numbers: {_counts(done.not_finite)}"
+    for name, kinds in islice(done.not_numbers.items(), MOST_EXAMPLES):
+        yield f"{name} counts as text, not as numbers: {kinds}"
+    if (others := len(done.not_numbers) - MOST_EXAMPLES) > 0:
+        yield f"so {'does' if others == 1 else 'do'} {counted(others, 'more name')}"
     if done.cut:
         yield f"cut, as they are too long: {_counts(done.cut)}"
 

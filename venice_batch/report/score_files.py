@@ -6,12 +6,16 @@ import csv
 import json
 import math
 import re
+import shlex
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import orjson
 
 from venice_batch.errors import UsageError, one_line
+from venice_batch.jobfile.content import columns, compression, not_text
+from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +34,9 @@ _WORDS: Mapping[str, bool] = {"true": True, "false": False}
 _NO_NAME = re.compile("[<>=!≤≥≠\x00-\x1f\x7f]+")
 """Characters that would make a condition on the name ambiguous."""
 _INT64 = range(-(2**63), 2**63)
+_PLAIN_KEY = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_HEAD_BYTES = 4096
 _SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 
 
@@ -51,7 +58,11 @@ def rows(name: str, data: bytes) -> Iterator[Row]:
     """
     try:
         text = data.decode("utf-8-sig")
+        if "\0" in text and (why := _no_text(data)):
+            raise UsageError(f"{name}: {why}")
     except UnicodeDecodeError as error:
+        if why := _no_text(data):
+            raise UsageError(f"{name}: {why}") from None
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{name}:{line}: not valid UTF-8; save the file as UTF-8 text") from None
     if not (start := text.lstrip()):
@@ -64,11 +75,24 @@ def rows(name: str, data: bytes) -> Iterator[Row]:
         yield from _table(name, text)
 
 
+def _no_text(data: bytes) -> str | None:
+    """Return why a file is no text, and what to do; None if its first bytes do not say it."""
+    head = data[:_HEAD_BYTES]
+    if packed := compression(head):
+        unpack = {"gzip": "gunzip -c", "zstd": "zstd -dc"}[packed]
+        return f"is packed with {packed}; unpack it: {unpack} FILE | venice-batch annotate OUT -"
+    if kind := columns(head):
+        return f"is a table in {kind} format; save it as CSV or JSON lines"
+    return not_text(head, packed="unpack it first")
+
+
 def _array(name: str, text: str) -> Iterator[Row]:
     try:
         found = _decoded(text)
     except ValueError as error:
         raise UsageError(one_line(f"{name}: not valid JSON: {error}")) from None
+    if not found:
+        raise UsageError(f"{name}: holds no rows: the list is empty")
     for number, cells in enumerate(found, 1):
         if not isinstance(cells, dict):
             raise UsageError(f"{name}: element {number} is no object; every element needs keys, such as id and score")
@@ -98,13 +122,23 @@ def _one_object(text: str) -> str:
         found = _decoded(text)
     except ValueError:
         return ""
-    lists = [key for key, value in found.items() if isinstance(value, list)] if isinstance(found, dict) else []
-    path = "".join(f".{key}" if key.isidentifier() else f".[{json.dumps(key)}]" for key in lists[:1])
-    if path:
-        return one_line(
-            f"holds one JSON object; its rows are in {lists[0]!r}: jq -c '{path}[]' FILE | venice-batch annotate OUT -"
-        )
+    if isinstance(found, dict) and (hint := rows_inside(found)):
+        return hint
     return "holds one JSON object; expected one a line: jq -c . FILE | venice-batch annotate OUT -"
+
+
+def rows_inside(cells: Mapping[str, Any]) -> str:
+    """Return what to do with an object that holds the rows in a list; "" if it has no list of objects."""
+    key = next((key for key, value in cells.items() if isinstance(value, list) and _begins_with_row(value)), None)
+    if key is None:
+        return ""
+    path = f".{key}" if _PLAIN_KEY.fullmatch(key) else f".[{json.dumps(key)}]"
+    command = f"jq -c {shlex.quote(f'{path}[]')} FILE | venice-batch annotate OUT -"
+    return one_line(f"holds one JSON object; its rows are in {key!r}: {command}")
+
+
+def _begins_with_row(value: list[Any]) -> bool:
+    return bool(value) and isinstance(value[0], dict)
 
 
 def _decoded(text: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -125,11 +159,16 @@ def _table(name: str, text: str) -> Iterator[Row]:
         delimiter, first = said[1], first + 1
     else:
         delimiter = max(",;\t", key=lines[first].count)
-    reader = csv.reader(lines[first:], delimiter=delimiter)
+    left = iter([*lines[first:], ""])
+    reader = csv.reader(left, delimiter=delimiter)
     header: list[str] = []
+    is_empty = True
+    line = first
     try:
         for cells in reader:
-            line = first + reader.line_num
+            start, line = line + 1, first + reader.line_num
+            if line > len(lines) and any(cells):
+                raise UsageError(f"{name}:{start}: a quote opens in this row and is never closed")
             if not any(cell.strip() for cell in cells):
                 continue
             if not header:
@@ -140,9 +179,12 @@ def _table(name: str, text: str) -> Iterator[Row]:
             if len(cells) > len(header):
                 what = f"has {len(cells)} cells, the header has {len(header)}"
                 raise UsageError(f"{name}:{line}: {what}; put cells that contain a delimiter in quotes")
+            is_empty = False
             yield Row(line, dict(zip(header, cells, strict=False)))
     except csv.Error as error:
         raise UsageError(f"{name}:{first + reader.line_num}: not a valid table: {error}") from None
+    if is_empty:
+        raise UsageError(one_line(f"{name}: holds no rows below its header, {delimiter.join(header)[:80]!r}"))
 
 
 class Values(NamedTuple):
@@ -185,6 +227,40 @@ def values_in(cells: Mapping[str, Any], prefix: str = "") -> Values:
     for column, cell in cells.items():
         add(prefix + column, cell, 0)
     return Values(found, tuple(not_finite), tuple(cut))
+
+
+class NotNumbers(msgspec.Struct):
+    """Of the `values` of a name `texts` are no numbers, of these `commas` look like numbers with a decimal comma.
+
+    `first` is the first of the texts, and `at` its place.
+    """
+
+    values: int = 0
+    texts: int = 0
+    commas: int = 0
+    first: str = ""
+    at: str = ""
+
+    def add(self, value: Value, at: str) -> None:
+        """Count a value that is at the place `at`."""
+        self.values += 1
+        if not isinstance(value, str):
+            return
+        if not self.texts:
+            self.first, self.at = value[:80], at
+        self.texts += 1
+        self.commas += _DECIMAL_COMMA.fullmatch(value) is not None
+
+    def __str__(self) -> str:
+        verb, nouns = ("is", "no number") if self.texts == 1 else ("are", "no numbers")
+        advice = "write numbers with a decimal point, not a comma" if self.commas else "correct it and annotate again"
+        some = f"{self.texts:,} of {counted(self.values, 'value', grouped=True)} {verb} {nouns}"
+        return f"{some}, {'the first ' if self.texts > 1 else ''}{self.first!r} at {self.at}; {advice}"
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether the name was meant to have numbers: some of its values are, or all have a decimal comma."""
+        return 0 < self.texts < self.values or 0 < self.commas == self.values
 
 
 @lru_cache(maxsize=10_000)

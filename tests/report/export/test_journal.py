@@ -9,7 +9,7 @@ from records import outcome
 
 from venice_batch.errors import FolderError
 from venice_batch.report.export import journal as module
-from venice_batch.report.export.journal import NAME, PARTS, Journal, Origins, is_inside, source_of
+from venice_batch.report.export.journal import NAME, PARTS, Journal, Origins, Part, is_inside, source_of
 
 
 @pytest.fixture
@@ -124,24 +124,25 @@ def test_backslashes_and_drives_are_no_names_on_windows(monkeypatch):
 
 def test_the_images_that_a_file_was_made_of_are_found_from_its_path(target):
     journal = opened(target)
-    journal.of = {"00000/samples/0000.png": ("1" * 64,), "grid.png": ("1" * 64, "2" * 64)}
-    journal.note({"00000/samples/0000.png": "a", "grid.png": "b", "linked.png": "c"})
+    one, two = Part("1" * 64, "fox", 2), Part("2" * 64, "sea", 1)
+    journal.of = {"0.png": (one,), "grid.png": (one, two), "linked.png": (one,), "old.png": (Part("3" * 64),)}
+    journal.note({"0.png": "a", "grid.png": "b", "linked.png": "1" * 64, "old.png": "c", "lines.jsonl": "d"})
     journal.close()
     origins = Origins()
-    assert origins.of(target / "00000/samples/0000.png") == ("1" * 64,)
-    assert origins.of(target / "grid.png") == ("1" * 64, "2" * 64)
-    assert origins.of(target / "linked.png") == ()
-    assert origins.of(target / "samples/0000.png") == ()
+    assert {name: origins.of(target / name).parts for name in journal.of} == journal.of
+    assert origins.of(target / "0.png").of == ("1" * 64,)
+    assert origins.of(target / "linked.png").of == origins.of(target / "lines.jsonl").of == ()
+    assert origins.of(target / "samples/0.png") is None
     assert opened(target).of == journal.of
 
 
 def test_without_a_journal_nothing_is_known_of_a_file(tmp_path):
-    assert Origins().of(tmp_path / "a/b/c/d.png") == ()
+    assert Origins().of(tmp_path / "a/b/c/d.png") is None
     (tmp_path / NAME).symlink_to("/etc/passwd")
-    assert Origins().of(tmp_path / "a.png") == ()
+    assert Origins().of(tmp_path / "a.png") is None
 
 
 def test_a_strangers_journal_names_files_below_its_folder_only(tmp_path):
     (tmp_path / NAME).write_text('{}\n{"path":"../x.png","sha256":"a","of":["b"]}\nno JSON\n{"path":"y.png","of":3}\n')
-    assert Origins().of(tmp_path.parent / "x.png") == ()
-    assert Origins().of(tmp_path / "y.png") == ()
+    assert Origins().of(tmp_path.parent / "x.png") is None
+    assert Origins().of(tmp_path / "y.png") is None

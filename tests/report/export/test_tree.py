@@ -15,7 +15,7 @@ from records import failed, outcome
 from venice_batch.errors import FolderError, UsageError
 from venice_batch.jobfile import Defaults, JobIndex, open_source
 from venice_batch.model import Flags, ImageFile
-from venice_batch.report.export.journal import Origins
+from venice_batch.report.export.journal import Origins, Part
 from venice_batch.report.export.pixels import as_png
 from venice_batch.report.export.tree import write_tree
 
@@ -508,12 +508,12 @@ def test_a_files_images_are_known_although_its_content_is_another(out, tmp_path,
     records = out.fill([{"id": "a", "prompt": "x"}], by_seed("WEBP"), matrix=SEEDS)
     for _ in range(2):
         write_tree(out.root, layout, tmp_path / "tree")
-        digests = [record.files[0].sha256 for record in records]
+        parts = [Part(record.files[0].sha256, record.id, 1) for record in records]
         if layout == "dpg-grid":
-            assert Origins().of(tmp_path / "tree/a.png") == tuple(digests)
+            assert Origins().of(tmp_path / "tree/a.png").parts == tuple(parts)
         else:
-            found = [Origins().of(tmp_path / f"tree/00000/samples/000{sample}.png") for sample in range(4)]
-            assert found == [(digest,) for digest in digests]
+            found = [Origins().of(tmp_path / f"tree/00000/samples/000{sample}.png").parts for sample in range(4)]
+            assert found == [(part,) for part in parts]
 
 
 def test_what_was_made_of_the_same_image_is_not_made_again(out, tmp_path, monkeypatch):
@@ -528,7 +528,7 @@ def test_what_was_made_of_the_same_image_is_not_made_again(out, tmp_path, monkey
     assert len(made) == 2, "the one that somebody has changed, and the one that is gone"
     assert sorted(path.name for path in (tmp_path / "tree").glob("*.png")) == ["00000.png", "00001.png", "00002.png"]
     assert tree.warnings[-1] == "kept 1 file that somebody has changed since the last export: 00001.png"
-    assert Origins().of(tmp_path / "tree/00000.png") == (records[0].files[0].sha256,)
+    assert Origins().of(tmp_path / "tree/00000.png").of == (records[0].files[0].sha256,)
 
 
 def test_a_grid_of_the_same_images_is_not_made_again(out, tmp_path, monkeypatch):

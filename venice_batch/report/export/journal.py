@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -36,22 +36,45 @@ class _Head(msgspec.Struct, frozen=True):
     source: str
 
 
-class _Made(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A file of the export: its path below the target, its content, and the content of the images it was made of."""
+class Part(NamedTuple):
+    """An image that a file of an export shows: its content, its job and its number there, from 1.
+
+    Journals of older versions know the content alone.
+    """
+
+    sha256: str
+    id: str = ""
+    number: int = 0
+
+
+class Made(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A file of the export: its path below the target, its content, and the images it was made of.
+
+    `of` is the content of these images, if the file's own is another one; `images` are their jobs and numbers.
+    """
 
     path: str
     sha256: str
     of: tuple[str, ...] = ()
+    images: tuple[tuple[str, int], ...] = ()
     rewritten: bool = False
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The images that the file shows."""
+        digests = self.of or (self.sha256,)
+        if len(self.images) != len(digests):
+            return tuple(map(Part, digests))
+        return tuple(Part(sha256, *image) for sha256, image in zip(digests, self.images, strict=True))
 
 
 class Journal:
     """The open journal of a target folder, locked against other exports.
 
     `made` holds the digests that each file of the earlier export may have, by path: more than one if that export was
-    cut while it gave files their names. `of` holds the digests of the images that a file was made of, by its path, if
-    its content is another one; `rewritten` has the paths of those with more changes than the export's kind makes. The
-    journal holds no path of this computer, so it may be published.
+    cut while it gave files their names. `of` holds the images that a file shows, by its path; `rewritten` has the paths
+    of those with more changes than the export's kind makes. The journal holds no path of this computer, so it may be
+    published.
 
     Raises:
         FolderError: the target holds files although no export has made it, or another export: of another kind, of
@@ -64,7 +87,7 @@ class Journal:
         self._head = _Head(SCHEMA, kind, source)
         self._path = target / NAME
         self.made: dict[str, set[str]] = {}
-        self.of: dict[str, tuple[str, ...]] = {}
+        self.of: dict[str, tuple[Part, ...]] = {}
         self.rewritten: set[str] = set()
         if not os.path.lexists(self._path):
             self._refuse_strangers()
@@ -102,8 +125,13 @@ class Journal:
         os.unlink(self._path)
 
     def _lines(self, files: Iterable[tuple[str, str]]) -> bytes:
-        made = (_Made(path, sha256, self.of.get(path, ()), path in self.rewritten) for path, sha256 in files)
-        return b"".join(json_bytes(one) + b"\n" for one in made)
+        return b"".join(json_bytes(self._line(*file)) + b"\n" for file in files)
+
+    def _line(self, path: str, sha256: str) -> Made:
+        parts = self.of.get(path, ())
+        of = tuple(part.sha256 for part in parts)
+        images = tuple((part.id, part.number) for part in parts if part.id)
+        return Made(path, sha256, () if of == (sha256,) else of, images, path in self.rewritten)
 
     def _refuse_strangers(self) -> None:
         with os.scandir(self._target) as entries:
@@ -128,8 +156,8 @@ class Journal:
             self._check(first)
             for made in _made(lines):
                 self.made.setdefault(made.path, set()).add(made.sha256)
-                if made.of:
-                    self.of[made.path] = made.of
+                if made.of or made.images:
+                    self.of[made.path] = made.parts
                 if made.rewritten:
                     self.rewritten.add(made.path)
 
@@ -170,6 +198,28 @@ def is_inside(path: str) -> bool:
     return not {"", ".", ".."}.intersection(parts) and parts[0].lower() not in (NAME, PARTS)
 
 
+def journals_below(folder: Path, levels: int = 3) -> Iterator[Path]:
+    """Yield the folders below `folder` that exports have written, down to as many levels; links are not followed."""
+    inner: list[Path] = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        inner += sorted(folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    for place in inner:
+        if (place / NAME).is_file():
+            yield place
+        elif levels > 1:
+            yield from journals_below(place, levels - 1)
+
+
+def made_in(folder: Path) -> Iterator[Made]:
+    """Yield the files that the journal in `folder` lists; those of an export that was cut may come several times.
+
+    A journal may come from anybody; what it says of a file means nothing unless there are such images.
+    """
+    with suppress(OSError), os.fdopen(open_plain(folder / NAME), "rb") as lines:
+        lines.readline()
+        yield from _made(lines)
+
+
 class Origins:
     """Finds the images that files of exports were made of, by the journals in the folders above them."""
 
@@ -177,30 +227,24 @@ class Origins:
     """Folders above a file that may hold its export's journal."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, dict[str, tuple[str, ...]]] = {}
+        self._known: dict[Path, dict[str, Made]] = {}
 
-    def of(self, path: Path) -> tuple[str, ...]:
-        """Return the digests of the images that the file was made of; () if no journal says it.
-
-        A journal may come from anybody; the digests say nothing unless there are images with them.
-        """
+    def of(self, path: Path) -> Made | None:
+        """Return what the journal nearest to a file says of it, see `made_in`; None if none names it."""
         for folder in path.parents[: self._LEVELS]:
             if found := self._in(folder).get(path.relative_to(folder).as_posix()):
                 return found
-        return ()
+        return None
 
-    def _in(self, folder: Path) -> dict[str, tuple[str, ...]]:
+    def _in(self, folder: Path) -> dict[str, Made]:
         if folder not in self._known:
-            self._known[folder] = {}
-            with suppress(OSError), os.fdopen(open_plain(folder / NAME), "rb") as lines:
-                lines.readline()
-                self._known[folder] = {made.path: made.of for made in _made(lines) if made.of}
+            self._known[folder] = {made.path: made for made in made_in(folder)}
         return self._known[folder]
 
 
-def _made(lines: Iterable[bytes]) -> Iterator[_Made]:
+def _made(lines: Iterable[bytes]) -> Iterator[Made]:
     """Yield the files that a journal names, without those that would be elsewhere."""
-    decode = msgspec.json.Decoder(_Made).decode
+    decode = msgspec.json.Decoder(Made).decode
     for line in lines:
         with suppress(*NO_RECORD):
             made = decode(line)

@@ -21,7 +21,7 @@ from venice_batch.output.atomic_file import NOT_THE_NAME
 from venice_batch.output.folder import unusable
 from venice_batch.output.plain_files import on_disk, open_plain
 from venice_batch.report.export.choice import Choice, Reason
-from venice_batch.report.export.journal import PARTS, Journal, is_inside, source_of
+from venice_batch.report.export.journal import PARTS, Journal, Part, is_inside, source_of
 from venice_batch.text_format import counted
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Placer:
         self._journal: Journal
         self._wanted: dict[str, str] = {}
         self._staged: dict[str, bool] = {}
-        self._of: dict[str, tuple[str, ...]] = {}
+        self._of: dict[str, tuple[Part, ...]] = {}
         self._parts = target / PARTS
         self._ready = {self._parts}
 
@@ -146,12 +146,13 @@ class Placer:
             data = self.choice.read(record, number)
             if data is None:
                 return False
-            with self.writing(path, of=(image.sha256,)) as file:
+            with self.writing(path) as file:
                 file.write(self._rewrite(data, record, image, number))
         else:
             with self._translated():
                 if not self._place(record, number, path):
                     return False
+        self._of[path] = (Part(image.sha256, record.id, number),)
         self.images += 1
         self.bytes += image.bytes
         return True
@@ -171,12 +172,12 @@ class Placer:
         return data if self._rewrite is None else self._rewrite(data, record, image, number)
 
     @contextmanager
-    def writing(self, path: str, *, index: bool = False, of: tuple[str, ...] = ()) -> Iterator[BinaryIO]:
+    def writing(self, path: str, *, index: bool = False, of: tuple[Part, ...] = ()) -> Iterator[BinaryIO]:
         """Open a file at `path` below the target for writing, without seeking; it appears with all the others.
 
         An `index` describes the other files and gets its name after them. It is an error if somebody has changed the
-        earlier one; any other file that was changed is kept. `of` holds the digests of the images that the file is made
-        of; the journal keeps them, so that scores of the file find the images.
+        earlier one; any other file that was changed is kept. `of` holds the images that the file is made of; the
+        journal keeps them, so that scores of the file find the images.
 
         Raises:
             FolderError: as `put`.
@@ -195,10 +196,11 @@ class Placer:
             else:
                 os.unlink(part)
 
-    def keeps(self, path: str, of: tuple[str, ...]) -> bool:
+    def keeps(self, path: str, of: tuple[Part, ...]) -> bool:
         """Keep a file that an earlier export of this kind has made of the same images; False if it is not there."""
         made = self._journal.made.get(path, set())
-        is_same = self._rewrite is None and path not in self._journal.rewritten and self._journal.of.get(path) == of
+        before = [part.sha256 for part in self._journal.of.get(path, ())]
+        is_same = self._rewrite is None and path not in self._journal.rewritten and before == [one.sha256 for one in of]
         if not is_same or len(made) != 1 or self._sha256(path) not in made:
             return False
         self._claim(path, *made)

@@ -16,6 +16,7 @@ from venice_batch.errors import UsageError
 from venice_batch.output import manifest
 from venice_batch.output.plain_files import on_disk
 from venice_batch.report.export.choice import InJobOrder
+from venice_batch.report.export.journal import Part
 from venice_batch.report.export.layouts import LAYOUTS, Spot, is_cut, line_of, style_of
 from venice_batch.report.export.pixels import UndecodableError, UnlikeError, as_png, grid
 from venice_batch.report.export.place import Placer, TwiceError
@@ -185,14 +186,15 @@ class _Image(NamedTuple):
         return f"{self.below}/{layout.path(self.spot)}{layout.suffix}".lstrip("/")
 
     @property
-    def sha256(self) -> str:
-        """The digest of the image's content."""
-        return self.spot.record.files[self.number - 1].sha256
+    def part(self) -> Part:
+        """The image as a part of a file."""
+        record = self.spot.record
+        return Part(record.files[self.number - 1].sha256, record.id, self.number)
 
     def is_kept(self, path: str) -> bool:
         """Return whether an earlier tree has what would be made of the image, which is kept then."""
         is_taken = self.placer.choice.reason(self.spot.record, self.number) is None
-        return is_taken and self.placer.keeps(path, (self.sha256,))
+        return is_taken and self.placer.keeps(path, (self.part,))
 
     def read(self) -> bytes | None:
         """Return the image's content; None if it is left out."""
@@ -281,7 +283,7 @@ class _Writer:
             if self._rewrite is not None:
                 file = msgspec.structs.replace(record.files[image.number - 1], format="png")
                 png = self._rewrite(png, record, file, image.number)
-            with image.placer.writing(path, of=(image.sha256,)) as out:
+            with image.placer.writing(path, of=(image.part,)) as out:
                 out.write(png)
             self._tally.changed[kind] += 1
             self._placed(image)
@@ -298,7 +300,7 @@ class _Writer:
             return
         del self._gathered[image.prompt]
         images.sort(key=lambda one: one.spot.sample)
-        path, of = images[0].path(self._layout), tuple(one.sha256 for one in images)
+        path, of = images[0].path(self._layout), tuple(one.part for one in images)
 
         def placed(width: int | None, height: int | None) -> None:
             if width and height:
