@@ -274,6 +274,10 @@ class FolderHeldError(FolderError):
         super().__init__(path, f"another run ({holder}) is using this folder; wait for it or stop it")
 
 
+class TwiceError(FolderError):
+    """Two files of an export would have the same name."""
+
+
 class BucketError(FolderError):
     """A bucket cannot be used as the output folder: refused, out of reach, or taken by another run.
 

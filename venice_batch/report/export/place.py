@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from venice_batch import portable
-from venice_batch.errors import FolderError
+from venice_batch.errors import FolderError, TwiceError
 from venice_batch.output.atomic_file import NOT_THE_NAME
 from venice_batch.output.folder import unusable
 from venice_batch.output.plain_files import on_disk, open_plain
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     Rewrite = Callable[[bytes, Outcome, ImageFile, int], bytes]
 
 _COPIED_BYTES = 1 << 20
-
-
-class TwiceError(FolderError):
-    """Two files of an export would have the same name."""
 
 
 class Placer:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from venice_batch.errors import UsageError
+from venice_batch.errors import TwiceError, UsageError
 from venice_batch.output import manifest
 from venice_batch.output.plain_files import on_disk
 from venice_batch.report.export.choice import InJobOrder
 from venice_batch.report.export.journal import Part
 from venice_batch.report.export.layouts import LAYOUTS, Spot, is_cut, line_of, style_of
 from venice_batch.report.export.pixels import UndecodableError, UnlikeError, as_png, grid
-from venice_batch.report.export.place import Placer, TwiceError
+from venice_batch.report.export.place import Placer
 from venice_batch.report.export.samples import Samples
 from venice_batch.report.export.tally import Tally
 from venice_batch.text_format import counted
