@@ -104,13 +104,20 @@ def test_a_row_about_no_image_is_shown_and_counted(out, keys):
     assert sentence.startswith("1 row of 2 matches no image: scores.jsonl:2: ")
 
 
-@pytest.mark.parametrize("number", [0, "0", -1, 3, "1.5", "1,0", "first", "gone.webp", "٢", "00000000000000000001"])
+@pytest.mark.parametrize("number", [-1, 3, "1.5", "1,0", "first", "gone.webp", "٢", "00000000000000000001"])
 def test_an_image_that_is_no_number_of_the_job_is_not_all_of_its_images(out, number):
     done = give(out, {"id": "sea", "score": 1}, {"id": "fox", "image": number, "score": 0.5})
     assert (done.matched, values(out)) == (1, [{}, {}, {"score": 1}])
     (sentence,) = sentences(done)
-    off = "; if the scorer counts from 0, add 1 in all rows" if number in (0, "0") else ""
-    assert sentence.endswith(f"scores.jsonl:2: id 'fox', image '{number}' (the job has 2 images, counted from 1{off})")
+    assert sentence.endswith(f"scores.jsonl:2: id 'fox', image '{number}' (the job has 2 images, counted from 1)")
+
+
+@pytest.mark.parametrize("zero", [0, "0"])
+def test_nothing_is_taken_from_a_scorer_that_counts_from_0(out, zero):
+    said = r"scores\.jsonl:2: id 'fox', image '0': images count from 1; if the scorer counts from 0, add 1 in all rows"
+    with pytest.raises(UsageError, match=said):
+        give(out, {"id": "fox", "image": 1, "x": 1}, {"id": "fox", "image": zero, "x": 2})
+    assert values(out) == [{}, {}, {}]
 
 
 @pytest.mark.parametrize("keys", [{"image": "00012"}, {"image": "00012", "id": 17}])
@@ -124,10 +131,8 @@ def test_keys_that_name_different_images_are_told(out):
     done = give(out, {"id": "sea", "x": 1}, {"id": "fox", "path": "images/sea.webp", "x": 2})
     (sentence,) = sentences(done)
     assert "path 'images/sea.webp' and id 'fox' do not name the same image" in sentence
-    with pytest.raises(
-        UsageError, match=r"such as id 'fox', image '0' \(the job has 2 images, counted from 1; if the scorer "
-    ):
-        give(out, {"id": "fox", "image": 0, "x": 1})
+    with pytest.raises(UsageError, match=r"such as id 'fox', image '3' \(the job has 2 images, counted from 1\)"):
+        give(out, {"id": "fox", "image": 3, "x": 1})
 
 
 def test_a_path_that_fits_several_images_names_none_even_beside_the_id_of_a_job(out):

@@ -97,8 +97,8 @@ def annotate(
         dry_run: count, but write nothing.
 
     Raises:
-        UsageError: a file cannot be read as rows, no row matches an image, or a column of `columns` or `remove` is
-            nowhere.
+        UsageError: a file cannot be read as rows, no row matches an image, a row names image 0, or a column of
+            `columns` or `remove` is nowhere.
         FolderError: it is no output folder, or the values cannot be written.
     """
     images = KnownImages(root)
@@ -199,7 +199,10 @@ class _Taken:
     def _row(self, name: str, row: Row) -> None:
         self.rows += 1
         self._seen.update(map(str, row.cells))
-        shown, found, why = self._find(row.cells)
+        shown, found, why, is_0 = self._find(row.cells)
+        if is_0:  # then the rows of all other numbers are about other images than they say
+            what = f"{name}:{row.line}: {shown}: images count from 1; if the scorer counts from 0, add 1 in all rows"
+            raise UsageError(one_line(what))
         if not found:
             shown += f" ({why})" if why else ""
             self._first = self._first or shown
@@ -250,8 +253,7 @@ class _Taken:
                 of_job, found = found, _numbered(found, number[1])
                 if not found:
                     why = f"the job has {counted(len(of_job), 'image')}, counted from 1"
-                    why += "; if the scorer counts from 0, add 1 in all rows" if number[1] == "0" else ""
-                    return _Match(f"{_shown(name, text)}, {_shown(*number)}", [], why)
+                    return _Match(f"{_shown(name, text)}, {_shown(*number)}", [], why, is_0=number[1] == "0")
             if found or is_job:
                 named.append((_shown(name, text), found))
                 break
@@ -288,11 +290,15 @@ class _Taken:
 
 
 class _Match(NamedTuple):
-    """What a row's keys name: a key as text, "" if it has none, its images, and why these are none if that is known."""
+    """What a row's keys name: a key as text, "" if it has none, its images, and why these are none if that is known.
+
+    `is_0`: the row names an image number 0.
+    """
 
     shown: str
     images: list[Image]
     why: str = ""
+    is_0: bool = False
 
 
 def _in(given: Mapping[str, tuple[str, str]], columns: Iterable[str]) -> list[tuple[str, str]]:
