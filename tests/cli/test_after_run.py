@@ -333,4 +333,32 @@ def test_a_layout_leaves_out_what_the_jobs_file_no_longer_has(capsys):
     write("b")
     assert run("--layout", "flat") == 0
     assert [path.name for path in Path("output/jobs/flat").glob("*.png")] == ["00000.png"]
-    assert "warning: --layout: left out 1 job that the jobs file no longer has\n" in capsys.readouterr().err
+    assert (
+        "warning: --layout: left out 1 job that the jobs file no longer has, or has with another request\n"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_layout_leaves_out_the_image_of_a_request_that_has_changed(capsys):
+    write("a", "b")
+    assert run() == 0
+    lines = Path("jobs.jsonl").read_text().replace('"prompt": "a"', '"prompt": "new"')
+    Path("jobs.jsonl").write_text(lines)
+    assert run("--id", "b", "--layout", "flat") == 0
+    assert [path.name for path in Path("output/jobs/flat").glob("*.png")] == ["00001.png"]
+    assert "left out 1 job that the jobs file no longer has, or has with another request" in capsys.readouterr().err
+
+
+def test_hpsv2_asks_only_jobs_with_images_for_their_style(capsys):
+    styled = {
+        "id": "a",
+        "model": "venice-sd35",
+        "prompt": "a",
+        "metadata": {"style": "anime"},
+        "width": 64,
+        "height": 64,
+    }
+    plain = {name: value for name, value in styled.items() if name != "metadata"} | {"id": "c"}
+    Path("jobs.jsonl").write_text("".join(json.dumps(job) + "\n" for job in (plain, styled)))
+    assert run("--id", "a", "--layout", "hpsv2") == 0
+    assert [path.name for path in Path("output/jobs/hpsv2/anime").glob("*.jpg")] == ["00001.jpg"]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from venice_batch.errors import JobsFileError
-from venice_batch.jobfile import Defaults, JobIndex, Part, Shard, Source, index, open_source, parse
+from venice_batch.jobfile import Defaults, JobIndex, Part, Shard, index, open_source, parse
 from venice_batch.jobfile.index import Directory
 from venice_batch.jobfile.reading import lines
 
@@ -101,11 +101,30 @@ def test_the_whole_file_has_the_jobs_that_a_part_or_a_shard_leaves_out(build):
     assert ids(build(lines, shard=Shard(2, 3)).whole_file()) == whole
 
 
-def test_a_file_that_has_changed_is_not_read_as_a_whole(build, monkeypatch):
-    index = build(jsonl([{"id": "a", "model": "m", "prompt": "x"}]))
-    monkeypatch.setattr(Source, "unchanged", lambda source: False)
+def test_lines_that_were_added_are_no_part_of_the_whole_file(build):
+    index = build([{"id": one, "model": "m", "prompt": one} for one in "ab"])
+    with open("jobs.jsonl", "ab") as file:
+        file.write(jsonl([{"id": "c", "model": "m", "prompt": "c"}]) + b'{"id": ')
+    assert ids(index.whole_file()) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "first", [{"id": "a", "model": "m", "prompt": ""}, {"id": "a", "model": "m", "prompt": "other"}]
+)
+def test_a_file_whose_lines_have_changed_is_not_read_as_a_whole(build, first):
+    lines = [{"id": one, "model": "m", "prompt": one} for one in "abc"]
+    index = build(lines)
+    with open("jobs.jsonl", "r+b") as file:
+        file.write(jsonl([{**first, "metadata": {"note": "longer"}}, *lines[1:]]))
     with pytest.raises(JobsFileError, match="has changed since the check; run again"):
-        index.whole_file()
+        list(index.whole_file())
+
+
+def test_a_file_that_has_become_shorter_is_not_read_as_a_whole(build):
+    index = build([{"id": one, "model": "m", "prompt": one} for one in "ab"])
+    os.truncate("jobs.jsonl", 40)
+    with pytest.raises(JobsFileError, match="has changed since the check; run again"):
+        list(index.whole_file())
 
 
 def test_a_job_is_found_by_its_id_and_checked_by_its_request(build):

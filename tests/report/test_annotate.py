@@ -112,12 +112,23 @@ def test_an_image_that_is_no_number_of_the_job_is_not_all_of_its_images(out, num
     assert sentence.endswith(f"scores.jsonl:2: id 'fox', image '{number}' (the job has 2 images, counted from 1)")
 
 
-@pytest.mark.parametrize("zero", [0, "0"])
+@pytest.mark.parametrize("zero", [0, "0", "0.0", 0.0, "-0", "00"])
 def test_nothing_is_taken_from_a_scorer_that_counts_from_0(out, zero):
-    said = r"scores\.jsonl:2: id 'fox', image '0': images count from 1; if the scorer counts from 0, add 1 in all rows"
-    with pytest.raises(UsageError, match=said):
+    said = f"'{zero}': images count from 1; if the scorer counts from 0, add 1 in all rows"
+    with pytest.raises(UsageError, match=rf"scores\.jsonl:2: id 'fox', image {said}"):
         give(out, {"id": "fox", "image": 1, "x": 1}, {"id": "fox", "image": zero, "x": 2})
     assert values(out) == [{}, {}, {}]
+
+
+@pytest.mark.parametrize("own", [0.93, 0, "0.5"])
+def test_beside_a_path_a_column_that_counts_no_images_is_the_scorers_own(out, own):
+    assert give(out, {"id": "fox", "path": "images/fox-2.webp", "image": own, "x": 1}).matched == 1
+    assert values(out) == [{}, {"x": 1}, {}]
+
+
+def test_a_row_that_has_a_key_is_not_taken_for_a_wrapper(out):
+    with pytest.raises(UsageError, match="no row matches an image of the folder, such as id 'typo'"):
+        give(out, {"id": "typo", "boxes": [{"x": 1}], "score": 1})
 
 
 @pytest.mark.parametrize("keys", [{"image": "00012"}, {"image": "00012", "id": 17}])

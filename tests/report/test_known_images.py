@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
 
+import msgspec
 import pytest
 from records import outcome
 
@@ -12,7 +14,7 @@ from venice_batch import portable
 from venice_batch.errors import FolderError
 from venice_batch.model import ImageFile
 from venice_batch.output import manifest
-from venice_batch.report.export.journal import Part
+from venice_batch.report.export.journal import NAME, Part
 from venice_batch.report.export.place import Placer
 from venice_batch.report.known_images import KnownImages
 from venice_batch.text_format import json_bytes
@@ -265,12 +267,37 @@ def twins(tmp_path, monkeypatch):
         ("0/copy.webp", ["a#1"]),
         ("1/copy.webp", ["b#1"]),
         ("grid.png", ["b#1"]),
-        ("old.png", ["a#1", "b#1", "c#1"]),
     ],
 )
 def test_of_images_with_equal_content_a_file_of_an_export_shows_that_of_its_job(twins, path, found):
     assert named(twins.by_path(f"out/tree/{path}")) == found
     assert named(twins.by_path(f"/gpu/tree/{path}")) == found
+
+
+def test_the_journal_of_an_older_version_does_not_say_which_of_equal_images_a_file_shows(twins):
+    assert named(twins.by_path("out/tree/old.png")) == ["a#1", "b#1", "c#1"]
+    assert twins.by_path("/gpu/tree/old.png") == []
+
+
+def test_a_link_shows_its_own_image_although_an_older_journal_names_no_jobs(twins):
+    with Placer(Path("out"), Path("links"), kind="test") as placer:
+        for number, (job, (path,)) in enumerate(TWINS.items()):
+            record = outcome(job, files=(ImageFile(path, 4, hashlib.sha256(b"same").hexdigest(), "webp", 1, 1),))
+            placer.put(record, 1, f"{number}.webp")
+    journal = Path("links", NAME)
+    lines = [msgspec.json.decode(line) for line in journal.read_bytes().splitlines()]
+    for line in lines:
+        line.pop("images", None)
+    journal.write_bytes(b"".join(json_bytes(line) + b"\n" for line in lines))
+    for number, job in enumerate(TWINS):
+        assert named(KnownImages(Path("out")).by_path(f"links/{number}.webp")) == [f"{job}#1"]
+
+
+@pytest.mark.parametrize("place", ["tree2", "sub/deep/tree2"])
+def test_a_tree_is_known_by_its_own_folder_wherever_it_stands_below_the_output_folder(images, out, place):
+    with Placer(out, out / place, kind="test", copy=True) as placer:
+        placer.put(outcome("fox", files=(file_of("images/fox-1.webp"),)), 1, "00007.webp")
+    assert named(images.by_path("/gpu/tree2/00007.webp")) == ["fox#1"]
 
 
 def test_a_copy_that_became_another_image_is_known_by_its_content(images, out, tmp_path):

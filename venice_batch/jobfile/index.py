@@ -217,12 +217,22 @@ class JobIndex:
     def whole_file(self) -> Iterator[Job]:
         """Yield every job of the file in its order, those that a shard or a part leaves out, too.
 
+        Lines that were added since `build` are passed over.
+
         Raises:
-            JobsFileError: the file has changed since `build`.
+            JobsFileError: the file has changed otherwise; jobs that were yielded before may be wrong.
         """
-        if not self._source.unchanged():
+        place, size = 0, self._source.stamp[0]
+        for job, offset, line_hash, sub in self._jobs.valid(Findings(0)):
+            if offset >= size:
+                break
+            is_indexed = place < len(self) and (offset, sub) == (self._offsets[place], self._subs[place])
+            if is_indexed and line_hash != self._line_hashes[place]:
+                break
+            place += is_indexed
+            yield job
+        if place < len(self) or not self._source.unchanged():
             raise refusal(self._source.name, "has changed since the check; run again")
-        return (job for job, *_ in self._jobs.valid(Findings(0)))
 
     def job(self, place: int) -> Job:
         """Return the job at `place`. Raises JobsFileError as `pending` does."""

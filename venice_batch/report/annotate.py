@@ -49,6 +49,9 @@ _COUNT = re.compile(r"([1-9]\d{0,3})(?:\.0*)?")
 """A number of an image; tables whose column has empty cells may say 2.0."""
 
 
+_ZERO = re.compile(r"[+-]?0+(?:[.,]0*)?")
+
+
 class Annotated(msgspec.Struct, frozen=True):
     """The result: of `rows`, `matched` are about images of the folder.
 
@@ -178,7 +181,7 @@ class _Taken:
         """Raise UsageError for rows of which nothing can be taken."""
         if not self.rows:
             return
-        if self._wrapper and not self.matched:
+        if self._wrapper and not self.matched and (self._key is not None or not self._first):
             raise UsageError(self._wrapper)
         if self._key is not None and self._key not in self._seen:
             raise UsageError(one_line(f"--key {self._key}: no row has this column; there is {_listed(self._seen)}"))
@@ -243,8 +246,9 @@ class _Taken:
         named += islice(((_shown(*cell), found) for cell in paths if (found := by.by_path(cell[1]))), 1)
         named += ((_shown(*cell), by.by_hash(cell[1])) for cell in hashes if _SHA256.fullmatch(cell[1]))
         why = "" if named else next(filter(None, (by.why_not(text) for _, text in paths)), "")
-        # A text that is no path of an image cannot say which one of a job it is.
-        number = next(iter(numbers if named else (*numbers, *in_place)), None)
+        # A text that is no path of an image cannot say which one of a job it is. Beside a path, a column that counts no
+        # images is another of the scorer's own.
+        number = next(iter((*numbers, *in_place) if not named else filter(_is_count, numbers)), None)
         for name, text in ids:
             found, is_job = by.by_id(text), by.has_job(text)
             if not found and not is_job:
@@ -253,7 +257,9 @@ class _Taken:
                 of_job, found = found, _numbered(found, number[1])
                 if not found:
                     why = f"the job has {counted(len(of_job), 'image')}, counted from 1"
-                    return _Match(f"{_shown(name, text)}, {_shown(*number)}", [], why, is_0=number[1] == "0")
+                    return _Match(
+                        f"{_shown(name, text)}, {_shown(*number)}", [], why, is_0=bool(_ZERO.fullmatch(number[1]))
+                    )
             if found or is_job:
                 named.append((_shown(name, text), found))
                 break
@@ -304,6 +310,10 @@ class _Match(NamedTuple):
 def _in(given: Mapping[str, tuple[str, str]], columns: Iterable[str]) -> list[tuple[str, str]]:
     """Return the columns that the row has, as (name, text)."""
     return [given[column] for column in columns if column in given]
+
+
+def _is_count(cell: tuple[str, str]) -> bool:
+    return _COUNT.fullmatch(cell[1]) is not None
 
 
 def _numbered(found: Sequence[Image], text: str) -> list[Image]:

@@ -116,11 +116,13 @@ class KnownImages:
         exported = (
             _Name(
                 f"{place.relative_to(self._root).as_posix()}/{made.path}",
-                len(place.relative_to(self._root).parts) + made.path.count("/"),
+                # HPSv2's styles are trees of their own; what stands above them may be called otherwise elsewhere.
+                min(len(place.relative_to(self._root).parts), 2) + made.path.count("/"),
                 self._shown_by(made),
             )
             for place in journals_below(self._root)
             for made in made_in(place)
+            if all(part.id or len(self.by_hash(part.sha256)) < 2 for part in made.parts)  # else it may be any of them
         )
         return _Names((*(_Name(image.path, 1, (image,)) for image in self), *exported))
 
@@ -140,7 +142,8 @@ class KnownImages:
         if made and made.of:
             return list(expected)
         if (linked := self._numbers.get((state.st_dev, state.st_ino))) is not None:
-            return [image for image in expected if image.sha256 == linked.sha256] or [linked]
+            names_jobs = made is not None and all(part.id for part in made.parts)  # else several images may be equal
+            return [image for image in expected if names_jobs and image.sha256 == linked.sha256] or [linked]
         if state.st_size not in self._sizes:
             return []
         try:
@@ -148,7 +151,7 @@ class KnownImages:
                 found = self.by_hash(hashlib.file_digest(file, "sha256").hexdigest())
         except OSError:
             return []
-        return [image for image in expected if image in found] or found
+        return list(set(expected).intersection(found)) or found
 
     def _shown_by(self, made: Made) -> tuple[Image, ...]:
         """Return the images that a file of an export shows: of several with equal content those of the right jobs."""

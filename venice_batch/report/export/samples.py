@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from venice_batch.jobfile.chains import links
 from venice_batch.jobfile.identity import has_implicit_id
 from venice_batch.jobfile.matrix import matrix_fields, suffix
 from venice_batch.output.naming import safe_name
@@ -79,27 +80,31 @@ class Samples:
 
     `places` has an entry for each record, in the order given: None for one without a prompt, or one of no job.
     `of_jobs` has one for each job. `unseen` counts the jobs, or those before the last known one, that have no record;
-    `strangers` the records with images of none of the jobs. `is_certain` says whether the numbers are those of lines.
+    `strangers` the records with images of none of the jobs, or of another request than the job has now. `is_certain`
+    says whether the numbers are those of lines.
     """
 
     def __init__(self, records: Iterable[Outcome], jobs: Iterable[Job] | None = None) -> None:
         self._settings: dict[bytes, int] = {}
         self._seen: list[_Seen] = []
         found: dict[tuple[object, ...], list[int]] = {}
-        made: dict[str, int] = {}
+        made: dict[str, tuple[str, int]] = {}
         for record in records:
             prompt = record.request.get("prompt")
-            made[record.id] = len(record.files)
+            made[record.id] = record.request_hash, len(record.files)
             if jobs is None:
                 if isinstance(prompt, str):
                     found.setdefault(_line_key(record, prompt), []).append(len(self._seen))
                 self._see(record.index, record.lane, record.request, len(record.files))
-        ids: list[str] = []
+        current: list[str | None] = []
         for job in jobs or ():
             if isinstance(prompt := job.request.get("prompt"), str):
                 found.setdefault(("line", job.line, prompt), []).append(len(self._seen))
-            self._see(job.index, job.model, job.request, made.get(job.id, 0))
-            ids.append(job.id)
+            request_hash, files = made.get(job.id, ("", 0))
+            # The request of a job that works on another's image is complete only once that is made.
+            is_current = job.id in made and (request_hash == job.request_hash or bool(links(job.endpoint, job.request)))
+            self._see(job.index, job.model, job.request, files if is_current else 0)
+            current.append(job.id if is_current else None)
         self._indexes = sorted({seen.at for seen in self._seen if seen.at is not None})
         # A folder of two files, or of two versions of one, has two jobs at a place, and no place that says anything.
         self._is_one_file = len(self._indexes) == sum(seen.at is not None for seen in self._seen)
@@ -115,10 +120,10 @@ class Samples:
             self.unseen = self._gaps()
             self.places = self.of_jobs
         else:
-            places = dict(zip(ids, self.of_jobs, strict=True))
-            self.unseen = sum(job_id not in made for job_id in ids)
+            places = dict(zip(current, self.of_jobs, strict=True))
+            self.unseen = current.count(None)
             self.places = [places.get(job_id) for job_id in made]
-            self.strangers = sum(count > 0 and job_id not in places for job_id, count in made.items())
+            self.strangers = sum(count > 0 and job_id not in places for job_id, (_, count) in made.items())
 
     def _see(self, at: int | None, lane: str, request: Mapping[str, Any], files: int) -> None:
         kept = {name: value for name, value in request.items() if name not in _NOT_VARIED}

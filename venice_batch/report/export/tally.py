@@ -74,7 +74,8 @@ class Tally:
             rest = f"; {layout.if_missing}" if layout.if_missing else ""
             yield f"{counted(self.missing.count, 'sample')} missing, of jobs without image: {self.missing}{rest}"
         if self._samples.strangers:
-            yield f"left out {counted(self._samples.strangers, 'job')} that the jobs file no longer has"
+            strangers = counted(self._samples.strangers, "job")
+            yield f"left out {strangers} that the jobs file no longer has, or has with another request"
         if not self._samples.is_certain and layout.is_by_line:
             yield (
                 "the records do not tell which lines the prompts come from, so their numbers may be wrong; run the"

@@ -6,7 +6,7 @@ import json
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -93,7 +93,7 @@ def write_tree(
     if not samples.configurations:
         raise UsageError(f"--layout {name}: no job of {folder} has a prompt")
     roots = _Roots(layout, folder.resolve().name, samples.configurations)
-    roots.survey(zip(records if jobs is None else jobs(), samples.of_jobs, strict=False))
+    roots.survey(zip(records, samples.places, strict=False), zip(jobs() if jobs else (), samples.of_jobs, strict=False))
     with ExitStack() as stack, ThreadPoolExecutor(os.cpu_count()) as threads:
 
         def placer(below: str) -> Placer:
@@ -146,14 +146,25 @@ class _Roots:
         self._names = [one.name if len(configurations) > 1 else "" for one in configurations]
         self._numbers: dict[tuple[int, str], dict[int, int]] = {}
 
-    def survey(self, records: Iterable[tuple[Outcome | Job, Place | None]]) -> None:
-        """Count the prompts of each style from 0, if there are several styles."""
+    def survey(self, records: Iterable[tuple[Outcome, Place | None]], jobs: Iterable[tuple[Job, Place | None]]) -> None:
+        """Count the prompts of each style from 0, if there are several styles.
+
+        Raises:
+            UsageError: a record has no style. A job without one may have no record either.
+        """
         if not self._has_styles:
             return
         found: dict[tuple[int, str], set[int]] = {}
-        for record, place in records:
+
+        def add(job: Outcome | Job, place: Place | None) -> None:
             if place is not None:
-                found.setdefault((place.configuration, style_of(record, self._folder)), set()).add(place.prompt)
+                found.setdefault((place.configuration, style_of(job, self._folder)), set()).add(place.prompt)
+
+        for record, place in records:
+            add(record, place)
+        for job, place in jobs:
+            with suppress(UsageError):
+                add(job, place)
         if len({style for _, style in found}) > 1:
             self._numbers = {key: {one: at for at, one in enumerate(sorted(of))} for key, of in found.items()}
 
