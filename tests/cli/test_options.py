@@ -264,6 +264,16 @@ def test_a_file_of_those_names_may_be_written_where_no_run_has_been(tmp_path, mo
         assert (tmp_path / name).stat().st_size
 
 
+def test_a_file_beside_another_programs_manifest_may_be_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images/predictions").mkdir(parents=True)
+    (tmp_path / "manifest.jsonl").write_text('{"file": "x"}\n')
+    for name in ("summary.json", "images/predictions/schema.json"):
+        assert main(["schema", "-o", name]) == 0
+    (tmp_path / "manifest.jsonl").write_text('{"schema":1,"run_id":"r","id":"a"}\n')
+    assert main(["schema", "-o", "summary.json"]) == 2
+
+
 @pytest.mark.parametrize("option", ["--junit", "--metrics-file", "--budget-file"])
 def test_a_file_of_the_folder_that_a_run_is_to_make_is_refused_too(tmp_path, monkeypatch, capsys, option):
     monkeypatch.chdir(tmp_path)

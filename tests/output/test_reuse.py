@@ -109,13 +109,22 @@ def test_sandbox_and_real_images_are_told_apart():
 
 def test_lines_without_a_record_are_counted_for_each_folder():
     folder("a", record("x", 1))
-    folder("b")
+    folder("b", record("y", 3))
     with Path("b/manifest.jsonl").open("ab") as lines:
         lines.write(b"garbage\n\n" + b"{}\n" * 11)
     assert found({"a": 1, "b": 2}, "b", "a") == (
         {"a": "x"},
-        ("b/manifest.jsonl: passed over 12 lines without a record (line 1, 3, 4, 5, 6, 7, 8, 9, 10, 11…)",),
+        ("b/manifest.jsonl: passed over 12 lines without a record (line 2, 4, 5, 6, 7, 8, 9, 10, 11, 12…)",),
     )
+
+
+def test_a_folder_whose_manifest_has_no_record_is_refused():
+    folder("b")
+    Path("b/manifest.jsonl").write_bytes(b"a\nb\n")
+    with pytest.raises(
+        FolderError, match=r"^b/manifest\.jsonl: none of its 2 lines is a record; if it was overwritten"
+    ):
+        found({"a": 1}, "b")
 
 
 def test_notices_name_the_first_few():

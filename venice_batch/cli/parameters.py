@@ -174,10 +174,19 @@ def record_fault(path: Path, root: Path | None = None) -> str:
     found = [place.parent] if place.name in own else []
     found += [inner.parent for inner in place.parents if inner.name in folder.FOLDERS]
     for output in found:
-        is_output = os.path.isfile(output / folder.MANIFEST)
-        if is_output or (root is not None and output == Path(os.path.realpath(root))):
+        if _has_records(output / folder.MANIFEST) or (root is not None and output == Path(os.path.realpath(root))):
             return f"{path} belongs to an output folder's records and images; choose another name"
     return ""
+
+
+def _has_records(path: Path) -> bool:
+    """Return whether a file called like a manifest is one: other programs have files of this name, too."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4096).lstrip()
+    except OSError:
+        return False
+    return not start or b'"run_id"' in start.partition(b"\n")[0] or not start.startswith(b"{")
 
 
 class Target(click.Path):

@@ -299,6 +299,12 @@ def opened(path: Path) -> BinaryIO:
     return os.fdopen(open_plain(path), "rb", buffering=_READ_BYTES)
 
 
+def without_records(path: Path | str, lines: int) -> FolderError:
+    """Return the error about a manifest that has lines, of which none is a record."""
+    has = "its only line is no record" if lines == 1 else f"none of its {lines:,} lines is a record"
+    return FolderError(path, f"{has}; if it was overwritten, put the manifest back, else move it away to begin anew")
+
+
 class PassedOver:
     """Counts the lines of a manifest that hold no record, in `count`."""
 

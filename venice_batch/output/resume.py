@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from venice_batch.errors import FolderError
 from venice_batch.model import Outcome, Status
 from venice_batch.output import manifest
 from venice_batch.output.folder import unusable
@@ -157,7 +156,7 @@ class Resume:
         state_of, note = self._state_of, self.parents.note
         places, chained = index.directory().places, index.chains.ids
         passed_over = manifest.PassedOver()
-        position = records = 0
+        position = records = foreign = 0
         try:
             with manifest.opened(self._path) as lines:
                 for number, line in enumerate(lines, 1):
@@ -166,6 +165,7 @@ class Resume:
                     except NO_RECORD:
                         if line.strip():
                             passed_over.note(number)
+                            foreign += line.endswith(b"\n")
                     else:
                         records += 1
                         known = places(hash(record.id))
@@ -179,9 +179,8 @@ class Resume:
                     position += len(line)
         except OSError as error:
             raise unusable(self._path, error) from error
-        if passed_over.count > 1 and not records:  # a single line may be all that a killed run has written
-            what = f"none of its {passed_over.count:,} lines is a record; if it was overwritten, put the manifest back"
-            raise FolderError(self._path, f"{what}, else move it away to begin anew")
+        if foreign and not records:  # a line without its end may be all that a killed run has written
+            raise manifest.without_records(self._path, passed_over.count)
         for place in index.chains.order:
             self.judge(place)
         self.notices = tuple(self._amiss(passed_over.notice(self._path)))

@@ -86,7 +86,7 @@ class ReusableImages:
         sandbox: take only what a sandbox made; False: only what none made; None: either.
 
     Raises:
-        FolderError: one of the folders is not an output folder, or cannot be read.
+        FolderError: one of the folders is not an output folder, cannot be read, or has lines of which none is a record.
     """
 
     def __init__(
@@ -239,7 +239,9 @@ class ReusableImages:
         has_chains = bool(self._index.chains)
         spare: dict[int, tuple[Found, str]] = {}
         passed_over = self._passed_over[number] = PassedOver()
+        is_empty = True
         for record, position in _records(root, passed_over):
+            is_empty = False
             if record.status != _SUCCEEDED or not record.files or record.flags.content_violation:
                 continue
             if Found(number, position, record.id) in self._spoilt:
@@ -257,6 +259,8 @@ class ReusableImages:
                 continue
             spare[hash((record.id, record.request_hash))] = (Found(number, position, record.id), record.request_hash)
             self._taken.add(hash(record.purchase))
+        if is_empty and passed_over.count:
+            raise manifest.without_records(f"{shown(root)}/{manifest.NAME}", passed_over.count)
         self._left_out = {key: ids for key, ids in self._left_out.items() if ids}
         return [(found, hashed) for found, hashed in spare.values() if not self._give(found, hashed, same_id=True)]
 
