@@ -1,6 +1,7 @@
 """report --by and report A B through the command line, in this process."""
 
 import csv
+import gc
 import io
 import json
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from command import run
 from records import IMAGE, failed, outcome
 
+from venice_batch.cli.report_tables import TableOptions, show_groups
+from venice_batch.errors import FolderError
 from venice_batch.output.annotations import Annotation, AnnotationsFile
 
 SHA = IMAGE.sha256
@@ -189,6 +192,25 @@ def test_the_number_of_values_is_shown_if_some_images_have_none():
     header, row = report("out", "--by", "model").out.splitlines()[:2]
     assert header.split()[-2:] == ["n", "score"]
     assert row.split()[-2:] == ["1", "0.500"]
+
+
+@pytest.mark.usefixtures("_out")
+@pytest.mark.parametrize("is_on", [True, False])
+def test_a_table_leaves_garbage_collection_as_it_was(is_on, monkeypatch):
+    during = []
+
+    def fail(folder):
+        during.append(gc.isenabled())
+        raise FolderError(folder, "is gone")
+
+    monkeypatch.setattr("venice_batch.cli.report_tables.read_annotations", fail)
+    (gc.enable if is_on else gc.disable)()
+    try:
+        with pytest.raises(FolderError):
+            show_groups(Path("out"), TableOptions("model", "", None, (), None, 0, "text"))
+        assert (gc.isenabled(), during) == (is_on, [False])
+    finally:
+        gc.enable()
 
 
 def test_a_folder_without_records_says_so():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,6 +61,19 @@ def records_of(folder: Path) -> LatestRecords:
     return LatestRecords(folder / manifest.NAME)
 
 
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Do not look for unused cycles: records and groups have none, and looking takes a sixth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_no_garbage()
 def show_groups(folder: Path, options: TableOptions) -> int:
     """Print the jobs of a folder in groups."""
     from venice_batch.report.groups import GroupBuilder
@@ -210,6 +225,7 @@ def _cell(value: Any) -> Cell:  # noqa: ANN401 - any JSON value
     return value if isinstance(value, bool | int | float | str | None) else value_text(value)
 
 
+@_no_garbage()
 def show_comparison(a: Path, b: Path, options: TableOptions) -> int:
     """Print two folders compared."""
     from venice_batch.report.compare import Comparer
