@@ -300,7 +300,7 @@ def opened(path: Path) -> BinaryIO:
 
 
 def without_records(path: Path | str, lines: int) -> FolderError:
-    """Return the error about a manifest that has lines, of which none is a record."""
+    """Return the error for a manifest with lines but without a single record."""
     has = "its only line is no record" if lines == 1 else f"none of its {lines:,} lines is a record"
     return FolderError(path, f"{has}; if it was overwritten, put the manifest back, else move it away to begin anew")
 

@@ -58,7 +58,7 @@ class Resume:
         """Read the manifest in `root`, if there is one.
 
         Raises:
-            FolderError: it cannot be read, or none of its lines is a record, so that everything would be bought anew.
+            FolderError: it cannot be read, or it has lines but no record, and everything would be bought anew.
         """
         self._path = root / manifest.NAME
         self._states = bytearray(len(index))

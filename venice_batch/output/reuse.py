@@ -86,7 +86,7 @@ class ReusableImages:
         sandbox: take only what a sandbox made; False: only what none made; None: either.
 
     Raises:
-        FolderError: one of the folders is not an output folder, cannot be read, or has lines of which none is a record.
+        FolderError: one of the folders is not an output folder, cannot be read, or has a manifest without any record.
     """
 
     def __init__(

@@ -88,8 +88,8 @@ class ChainPlan(msgspec.Struct, frozen=True):
 class Plan(msgspec.Struct, frozen=True):
     """The jobs of a file: how many are done, how many were rejected before, and the rest by model and in total.
 
-    `reused` jobs take images of other folders; they are neither done nor pending. `left_out` counts those that the part
-    asked for does not have; jobs of other shards do not count.
+    `reused` jobs take images of other folders; they are neither done nor pending. `left_out` counts the jobs that are
+    outside the part asked for, without those of other shards.
     Sums of money are exact to the last digit. `expected_s` is the time of the longest lane, with answers as slow as in
     the folder's last run. `balances` are those that pay for images, in the order in which the API uses them; `suffices`
     says whether each request can be paid from one of them. Both are None if unknown.
